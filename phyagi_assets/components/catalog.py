@@ -1,0 +1,45 @@
+"""The catalog: every declaration under the data folder, as definitions."""
+
+import dagster as dg
+
+from phyagi_assets.components.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_asset
+from phyagi_assets.components.partitions import partitions_sensor
+from phyagi_assets.components.progress import LoggedProgress, Progress
+from phyagi_assets.declarations import Catalog, load_catalog
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.settings import Settings
+
+
+class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
+    """Builds the assets of every corpus and mixture that a data folder declares.
+
+    Attributes
+    ----------
+    data
+        The data folder; by default ``$PHYAGI_ASSETS_DATA``, else ``data``.
+    store
+        The store; by default ``$PHYAGI_ASSETS_STORE``, else ``store`` in the data folder.
+    """
+
+    data: str | None = None
+    store: str | None = None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Read the declarations, and nothing of what they declare."""
+        del context
+        settings = Settings.resolve(data=self.data, store=self.store)
+        catalog = load_catalog(settings.require_data())
+        return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
+
+
+def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress) -> dg.Definitions:
+    """The assets of everything in a catalog, with what they need."""
+    corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus)]
+    mixtures = [mixture_asset(mixture, catalog.corpora) for mixture in catalog.mixtures.values()]
+    return dg.Definitions(
+        assets=[*corpora, *mixtures],
+        sensors=[partitions_sensor(catalog.corpora, workspace)],
+        resources={WORKSPACE: workspace, PROGRESS: progress},
+        executor=dg.in_process_executor,
+    )

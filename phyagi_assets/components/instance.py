@@ -1,0 +1,29 @@
+"""The project's own Dagster instance: where the UI finds what the command built."""
+
+import os
+
+import dagster as dg
+
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
+
+_DAGSTER_YAML = """\
+telemetry:
+  enabled: false
+python_logs:
+  managed_python_loggers: [phyagi_assets]
+  python_log_level: INFO
+"""
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """The environment in which any Dagster command sees these folders and this instance; makes the instance's folder if need be."""
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+    return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance, to be closed by the caller (it is a context manager)."""
+    return dg.DagsterInstance.from_config(dagster_environment(settings)["DAGSTER_HOME"])

@@ -1,0 +1,112 @@
+"""What a materialization shows in the UI."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from phyagi_assets.components.plots import bar_chart, short
+from phyagi_assets.config import SPLITS
+from phyagi_assets.pipeline.preview import preview
+from phyagi_assets.pipeline.statistics import Lengths, document_lengths
+from phyagi_assets.pipeline.step import Built
+from phyagi_assets.plan import PLAN, Plan
+
+Metadata = dict[str, Any]
+
+
+def raw_metadata(built: Built) -> Metadata:
+    """Of a raw_dataset partition."""
+    manifest = built.artifact.manifest
+    files = dg.MetadataValue.md("\n".join(f"- `{name}`" for name in list(manifest.inputs["files"])[:20]))
+    return {**_common(built), "files": manifest.counts["files"], "bytes": manifest.counts["bytes"], "source files": files}
+
+
+def tokenized_metadata(built: Built) -> Metadata:
+    """Of a tokenized_arrow partition."""
+    manifest = built.artifact.manifest
+    return {
+        **_common(built),
+        **_lengths(built),
+        **_amounts(manifest.counts["documents"], manifest.counts["tokens"], manifest.counts["text_bytes"], built.seconds),
+        "empty documents": manifest.counts["empty"],
+        "invalid rows left out": manifest.counts["invalid"],
+        "dtype": manifest.details["dtype"],
+        "engine": manifest.produced_with["engine"],
+    }
+
+
+def cache_metadata(built: Built) -> Metadata:
+    """Of a numpy_cache partition."""
+    manifest = built.artifact.manifest
+    arrays = {f"{split}.npy": manifest.files[f"{split}.npy"].bytes for split in manifest.counts}
+    documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
+    return {
+        **_common(built),
+        **_lengths(built),
+        **_amounts(documents, tokens, sum(arrays.values()), built.seconds),
+        "splits": _table([{"split": split, **of, "bytes": arrays[f"{split}.npy"]} for split, of in manifest.counts.items()]),
+        "dtype": manifest.details["dtype"],
+        "engine": manifest.details["engine"],
+        "first tokens": dg.MetadataValue.md(f"```text\n{preview(built.artifact.path, tokens=64)}\n```"),
+    }
+
+
+def mixture_metadata(built: Built) -> Metadata:
+    """Of a mixture's plan."""
+    plan = Plan.read(built.artifact.path / PLAN)
+    corpora = [
+        {
+            "corpus": corpus.name,
+            "weight": corpus.weight,
+            "partitions": len(corpus.partitions),
+            **{f"{split} tokens": corpus.total(split, "tokens") for split in SPLITS if plan.total(split, "tokens")},
+            "training samples": corpus.total("train", "samples"),
+        }
+        for corpus in plan.corpora
+    ]
+    drawn = [(corpus.name, corpus.weight * corpus.total("train", "samples")) for corpus in plan.corpora]
+    size = sum(shard.tokens for corpus in plan.corpora for split in SPLITS for shard in corpus.shards(split))
+    return {
+        **_common(built),
+        **_amounts(
+            *(sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens")),
+            built.artifact.manifest.files[PLAN].bytes,
+            0,
+        ),
+        "training samples": plan.total("train", "samples"),
+        "sequence length": plan.seq_len,
+        "dtype": plan.dtype,
+        "corpora": _table(corpora),
+        "composition": dg.MetadataValue.md(bar_chart("samples in an epoch of the mixture", drawn)),
+        "tokens in all": size,
+    }
+
+
+def _common(built: Built) -> Metadata:
+    return {
+        "path": dg.MetadataValue.path(str(built.artifact.path)),
+        "fingerprint": built.artifact.fingerprint,
+        "reused": built.reused,
+        "seconds": round(built.seconds, 3),
+    }
+
+
+def _amounts(documents: int, tokens: int, size: int, seconds: float) -> Metadata:
+    speed = {"tokens a second": round(tokens / seconds)} if seconds else {}
+    return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
+
+
+def _lengths(built: Built) -> Metadata:
+    lengths = Lengths.of(document_lengths(built.artifact))
+    if lengths is None:
+        return {}
+    bars = [(f"≥{short(low)}", count) for low, count in lengths.histogram]
+    return {
+        "tokens a document": _table([{**lengths.quantiles, "mean": round(lengths.mean, 1)}]),
+        "tokens a document, plotted": dg.MetadataValue.md(bar_chart("documents by their number of tokens", bars)),
+    }
+
+
+def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])

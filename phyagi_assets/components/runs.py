@@ -1,0 +1,155 @@
+"""Bring corpora and mixtures up to date, like make: what stands is left alone, what does not is a Dagster run.
+
+Whether an artifact stands follows from its fingerprint and its files; Dagster's record has to say the same, so that the UI shows
+what is there. The order of the runs is that of the flow: the stale steps of each partition together, then the mixtures.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from phyagi_assets.components.partitions import sync_partitions
+from phyagi_assets.declarations import Catalog, Corpus, Mixture
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline import mixture, tokenized
+from phyagi_assets.pipeline.cache import STAGE as CACHE
+from phyagi_assets.pipeline.chain import STAGES, corpus_links, mixture_link
+from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.step import Workspace
+
+_DATA_VERSION = "dagster/data_version"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """The steps of one partition that have to be run."""
+
+    corpus: str
+    partition: Partition
+    stages: Sequence[str]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of source that the slow step has to read."""
+        return sum(file.path.stat().st_size for file in self.partition.files) if tokenized.STAGE in self.stages else 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What came of bringing things up to date."""
+
+    built: list[str] = field(default_factory=list)
+    """Of what was run, ``corpus/partition`` or the mixture."""
+    current: int = 0
+    """How many partitions and mixtures stood already."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What failed, and why."""
+
+
+class Runner:
+    """Runs what is stale of a catalog.
+
+    Parameters
+    ----------
+    catalog
+        What to bring up to date.
+    definitions
+        The definitions that hold its assets.
+    workspace, instance
+        Where they are and where Dagster keeps its records.
+    """
+
+    def __init__(self, catalog: Catalog, definitions: dg.Definitions, workspace: Workspace, instance: dg.DagsterInstance) -> None:
+        self._catalog, self._workspace, self._instance = catalog, workspace, instance
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self._caches: dict[str, dict[str, str]] = {}
+        self.outcome = Outcome()
+
+    def stale(self) -> list[Work]:
+        """List the sources, tell Dagster of their partitions, and find what does not stand."""
+        return [work for corpus in self._catalog.corpora.values() for work in self._stale_of(corpus)]
+
+    def _stale_of(self, corpus: Corpus) -> Iterator[Work]:
+        name = corpus.config.name
+        try:
+            partitions = list_partitions(corpus, self._workspace.data)
+            sync_partitions(self._instance, corpus, partitions)
+            recorded = {stage: self._recorded(name, stage) for stage in STAGES}
+            self._caches[name] = {}
+            for key, partition in partitions.items():
+                links = corpus_links(corpus, partition, self._workspace)
+                self._caches[name][key] = next(link.wanted for link in links if link.stage == CACHE)
+                stages = [link.stage for link in links if not (link.stands and recorded[link.stage].get(key) == link.wanted)]
+                if stages:
+                    yield Work(corpus=name, partition=partition, stages=stages)
+                else:
+                    self.outcome.current += 1
+        except PhyagiAssetsError as problem:
+            self.outcome.failed[name] = str(problem)
+
+    def run(self, work: Sequence[Work], on_start: Callable[[str], None]) -> Outcome:
+        """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
+
+        Parameters
+        ----------
+        on_start
+            Told the name of each thing that is about to be run.
+        """
+        for item in work:
+            on_start(f"{item.corpus}/{item.partition.key}")
+            self._execute(
+                f"{item.corpus}/{item.partition.key}", [dg.AssetKey([item.corpus, stage]) for stage in item.stages], item.partition.key
+            )
+        for declared in self._catalog.mixtures.values():
+            self._mix(declared, on_start)
+        return self.outcome
+
+    def _mix(self, declared: Mixture, on_start: Callable[[str], None]) -> None:
+        name = declared.config.name
+        parts = {part.corpus for part in declared.config.datasets}
+        if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
+            self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
+            return
+        link = mixture_link(declared, {part.corpus: self._caches[part.corpus] for part in declared.config.datasets}, self._workspace)
+        if link.stands and self._recorded_mixture(name) == link.wanted:
+            self.outcome.current += 1
+            return
+        on_start(name)
+        self._execute(name, [dg.AssetKey([name, mixture.STAGE])], None)
+
+    def _execute(self, name: str, assets: list[dg.AssetKey], partition: str | None) -> None:
+        result = self._job.execute_in_process(
+            run_config=_QUIET, instance=self._instance, partition_key=partition, asset_selection=assets, raise_on_error=False
+        )
+        if result.success:
+            self.outcome.built.append(name)
+        else:
+            self.outcome.failed[name] = _reason(result)
+
+    def _recorded(self, corpus: str, stage: str) -> dict[str, str]:
+        """The data version that Dagster has of each partition."""
+        tags = self._instance.event_log_storage.get_latest_tags_by_partition(
+            dg.AssetKey([corpus, stage]), dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION]
+        )
+        return {key: of[_DATA_VERSION] for key, of in tags.items() if _DATA_VERSION in of}
+
+    def _recorded_mixture(self, name: str) -> str | None:
+        event = self._instance.get_latest_materialization_event(dg.AssetKey([name, mixture.STAGE]))
+        materialization = event.asset_materialization if event else None
+        return (materialization.tags or {}).get(_DATA_VERSION) if materialization else None
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error:
+                return failure.error.to_string()
+    return f"run {result.run_id} failed; the UI shows why"

@@ -1,0 +1,157 @@
+"""The YAML schemas: what a corpus and a mixture may declare.
+
+The models are frozen and refuse unknown keys and wrong types; :mod:`phyagi_assets.declarations` reads the files and turns what the
+models find into errors with a line. Nothing here touches the disk.
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+"""Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
+
+OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+Format = Literal["text", "json", "csv", "parquet", "arrow"]
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+FORMAT_OF_SUFFIX: dict[str, Format] = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+
+
+def _checked_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+        hint = f", such as {fit!r}" if fit else ""
+        raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
+    return name
+
+
+def _checked_owners(owners: tuple[str, ...]) -> tuple[str, ...]:
+    for owner in owners:
+        if not OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} is neither an e-mail address nor team:NAME")
+    return owners
+
+
+class Declared(BaseModel):
+    """What every declaration has in common: immutable, strict about types, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SourceConfig(Declared):
+    """Where the documents of a corpus are and how to read them."""
+
+    path: str = Field(min_length=1)
+    """A file or a glob (``**`` crosses folders), relative to the data folder or absolute."""
+    format: Format | None = None
+    """How to read the files; guessed from their suffix by default."""
+    sample_by: Literal["document", "paragraph", "line"] = "document"
+    """For text files: what a document is (the whole file, what blank lines separate, or each line)."""
+
+    @field_validator("path")
+    @classmethod
+    def _local(cls, path: str) -> str:
+        if "://" in path:
+            raise ValueError(f"{path!r} is remote; a source is a local path or glob (fetch the files and name where they are)")
+        return path
+
+
+class CorpusConfig(Declared):
+    """One file under ``data/corpora``: a named source of documents and what is made of it."""
+
+    name: str
+    """The corpus: a folder of the store, and the first part of its asset keys."""
+    description: str = ""
+    """A sentence for the catalog: what it is, where it comes from, under what licence."""
+    owners: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Who answers for it: e-mail addresses, or ``team:name``."""
+    source: SourceConfig
+    partition_by: str = "none"
+    """``none``, ``file``, or a regex with one group over the path, whose match names the partition."""
+    columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("text",)
+    """The columns that hold the text; several are joined with `separator`."""
+    separator: str = "\n\n"
+    tokenizer: str = Field(min_length=1)
+    """A folder relative to the data folder, or a Hub name, with ``@revision`` where one is wanted."""
+    append_eos: bool = True
+    """Whether the tokenizer's EOS follows every non-empty document."""
+    dtype: Literal["auto", "uint16", "int32"] = "auto"
+    """Of the token arrays; ``auto`` is uint16 where every id of the tokenizer fits, else int32."""
+    splits: dict[Literal["validation", "test"], float] = Field(default_factory=dict)
+    """Share of the documents that each split takes, by hash of the text; the rest is ``train``."""
+    on_invalid: Literal["error", "skip"] = "error"
+    """What a row whose text is null or no string gets: refusal of the partition, or to be left out and counted."""
+    verify: Literal["sample", "full"] = "sample"
+    """How much of the fast engine's work is done again by the reference tokenizer and compared."""
+
+    _name = field_validator("name")(_checked_name)
+    _owners = field_validator("owners")(_checked_owners)
+
+    @field_validator("partition_by")
+    @classmethod
+    def _one_group(cls, rule: str) -> str:
+        if rule in ("none", "file"):
+            return rule
+        try:
+            groups = re.compile(rule).groups
+        except re.error as problem:
+            raise ValueError(f"{rule!r} is neither none, file nor a regex: {problem}") from None
+        if groups != 1:
+            raise ValueError(f"the regex {rule!r} has {groups} groups; the partition is named by exactly one, as in 'part-(\\d+)'")
+        return rule
+
+    @field_validator("splits")
+    @classmethod
+    def _shares(cls, splits: dict[str, float]) -> dict[str, float]:
+        for name, share in splits.items():
+            if not 0 < share < 1:
+                raise ValueError(f"{name} takes {share} of the documents; a share lies between 0 and 1")
+        if sum(splits.values()) >= 1:
+            raise ValueError(f"the shares add up to {sum(splits.values()):g}; less than 1 leaves something to train on")
+        return splits
+
+
+class MixturePart(Declared):
+    """One corpus in a mixture."""
+
+    corpus: str
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture."""
+
+
+class MixtureConfig(Declared):
+    """One file under ``data/mixtures``: weighted corpora, read as sequences of one length."""
+
+    name: str
+    description: str = ""
+    owners: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    seq_len: int = Field(default=2048, ge=1)
+    """Tokens in a sample."""
+    seed: int = Field(default=42, ge=0, lt=2**63)
+    """Of the shuffle."""
+    datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
+
+    _name = field_validator("name")(_checked_name)
+    _owners = field_validator("owners")(_checked_owners)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        names = [part.corpus for part in self.datasets]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"corpus {name!r} stands in it {names.count(name)} times; give it one weight")
+        return self

@@ -1,0 +1,1 @@
+"""Language modelling: sequences of token ids."""

@@ -1,0 +1,1 @@
+"""Instances of the components: the catalog of the data folder."""

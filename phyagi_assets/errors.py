@@ -1,0 +1,59 @@
+"""What can be wrong with what the user gave, one class for each place where it can be mended.
+
+Every message says what was found, where, and what would be right. A caller that wants to treat them alike (the command, the
+Dagster assets) catches :class:`PhyagiAssetsError`; anything else that surfaces is a fault of this package.
+"""
+
+from pathlib import Path
+
+
+class PhyagiAssetsError(Exception):
+    """Something that the user can put right."""
+
+
+class DeclarationError(PhyagiAssetsError):
+    """A YAML file under the data folder says something that cannot be.
+
+    Parameters
+    ----------
+    path
+        The file.
+    message
+        What was found and what would be right.
+    line
+        1-based line in the file, where there is one.
+    key
+        Dotted path of the key, such as ``splits.validation``.
+    """
+
+    def __init__(self, path: Path, message: str, *, line: int | None = None, key: str = "") -> None:
+        self.path, self.line, self.key = path, line, key
+        where = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+
+
+class SourceError(PhyagiAssetsError):
+    """A source cannot be listed, or one of its files or rows cannot be read."""
+
+
+class TokenizerError(PhyagiAssetsError):
+    """A tokenizer cannot be loaded, or cannot do what the corpus asks of it."""
+
+
+class StoreError(PhyagiAssetsError):
+    """An artifact in the store is missing, damaged or not what it claims to be."""
+
+
+class MissingArtifactsError(StoreError):
+    """A step was asked for before the steps that it builds on.
+
+    Parameters
+    ----------
+    missing
+        The artifacts that are not there, as ``corpus/stage/partition``.
+    """
+
+    def __init__(self, wanted: str, missing: list[str]) -> None:
+        self.missing = missing
+        listed = "\n".join(f"  - {name}" for name in missing)
+        super().__init__(f"{wanted} builds on what is not there yet; materialize these first:\n{listed}")

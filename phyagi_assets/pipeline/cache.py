@@ -1,0 +1,171 @@
+"""numpy_cache: the token arrays of a partition, a file a split, that training code maps into memory.
+
+A document's split is a function of its text alone, so it never changes as the corpus grows, and equal texts are never on both
+sides. Beside each array lie the ends of its documents and their origins (file and row), which lead from any token to its source.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.fingerprint import fingerprint
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.step import Built, Workspace, require, reuse_or_build
+from phyagi_assets.pipeline.store import Artifact
+from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
+from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
+
+STAGE = "numpy_cache"
+CODE_VERSION = "1"
+
+
+def cache_address(corpus: Corpus, partition: str) -> str:
+    return f"{corpus.config.name}/{STAGE}/{partition}"
+
+
+def wanted_cache(corpus: Corpus, tokenized_fingerprint: str) -> Manifest:
+    """What a partition's cache has to be, given its tokenized artifact."""
+    settings = {"splits": corpus.config.splits}
+    inputs = {"tokenized_arrow": tokenized_fingerprint}
+    return Manifest(
+        step=STAGE,
+        fingerprint=fingerprint(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings),
+        code_version=CODE_VERSION,
+        inputs=inputs,
+        settings=settings,
+    )
+
+
+def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace) -> Built:
+    """Write a partition's token arrays.
+
+    Raises
+    ------
+    MissingArtifactsError
+        The partition's tokenized artifact is not there.
+    """
+    address = cache_address(corpus, partition.key)
+    tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
+    wanted = wanted_cache(corpus, tokenized.fingerprint)
+
+    def fill(folder: Path) -> Manifest:
+        counts = _write_splits(folder, tokenized, corpus.config.splits)
+        prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+        _link_tree(prepared.artifact.path / SAVED, folder / SAVED)
+        _link(prepared.artifact.path / PICKLED, folder / PICKLED)
+        details = {
+            **tokenized.manifest.details,
+            "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
+            "engine": tokenized.manifest.produced_with["engine"],
+        }
+        settings = {
+            "dtype": details["dtype"],
+            "append_eos": corpus.config.append_eos,
+            "splits": corpus.config.splits,
+            "tokenizer": details["tokenizer"],
+        }
+        (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
+
+    return reuse_or_build(workspace.store, address, wanted, fill)
+
+
+def split_of(hashes: npt.NDArray[np.uint64], shares: dict[str, float]) -> npt.NDArray[np.int8]:
+    """The split of each document, as an index into `SPLITS`.
+
+    The hashes are uniform over 64 bits; validation takes the lowest share of them, test the next, train the rest.
+
+    Parameters
+    ----------
+    hashes
+        1-D, of the documents' texts.
+    shares
+        Of the documents, for the splits other than train.
+    """
+    place = hashes.astype(np.float64) / 2.0**64
+    split = np.full(len(hashes), SPLITS.index("train"), dtype=np.int8)
+    start = 0.0
+    for name in SPLITS[1:]:
+        end = start + shares.get(name, 0.0)
+        split[(place >= start) & (place < end)] = SPLITS.index(name)
+        start = end
+    return split
+
+
+def _write_splits(folder: Path, tokenized: Artifact, shares: dict[str, float]) -> dict[str, Any]:
+    columns = [np.concatenate(parts) for parts in zip(*map(_row_columns, _batches(tokenized)), strict=True)]
+    lengths, hashes, files, rows = columns
+    split = split_of(hashes, shares)
+    dtype = np.dtype(tokenized.manifest.details["dtype"])
+    counts: dict[str, Any] = {}
+    writers = {}
+    for code, name in enumerate(SPLITS):
+        kept = (split == code) & (lengths > 0)
+        if not kept.any():
+            continue
+        ends = np.cumsum(lengths[kept])
+        np.save(folder / f"{name}.documents.npy", ends)
+        np.save(folder / f"{name}.origins.npy", np.stack([files[kept].astype(np.int64), rows[kept]], axis=1))
+        counts[name] = {"documents": len(ends), "tokens": int(ends[-1])}
+        writers[code] = _npy_writer(folder / f"{name}.npy", dtype, int(ends[-1]))
+    try:
+        start = 0
+        for batch in _batches(tokenized):
+            here = split[start : start + batch.num_rows]
+            ids = batch.column("input_ids").flatten().to_numpy()
+            token_split = None
+            for code, file in writers.items():
+                if (here == code).all():
+                    file.write(ids.data)
+                elif (here == code).any():
+                    token_split = np.repeat(here, lengths[start : start + batch.num_rows]) if token_split is None else token_split
+                    file.write(ids[token_split == code].data)
+            start += batch.num_rows
+    finally:
+        for file in writers.values():
+            file.close()
+    return counts
+
+
+def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
+    # Read, not mapped: mapped pages would count as the memory of this process, as many as the corpus is large.
+    with pa.OSFile(str(tokenized.path / DATA_FILE)) as file:
+        yield from pa.ipc.open_stream(file)
+
+
+def _row_columns(batch: pa.RecordBatch) -> list[npt.NDArray[Any]]:
+    return [batch.column(name).to_numpy() for name in ("length", "hash", "file", "row")]
+
+
+def _npy_writer(path: Path, dtype: np.dtype[Any], length: int) -> Any:
+    """A file that holds the header of a 1-D array and waits for its data."""
+    file = path.open("wb")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    for path in sorted(source.rglob("*")):
+        if path.is_file():
+            _link(path, target / path.relative_to(source))
+
+
+def _link(source: Path, target: Path) -> None:
+    """One tokenizer for a thousand caches: a hard link where the file system has them, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

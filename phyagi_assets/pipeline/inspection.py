@@ -1,0 +1,150 @@
+"""What an artifact is, as facts and samples for a person to read."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline import cache, mixture, tokenized
+from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
+from phyagi_assets.pipeline.preview import decode
+from phyagi_assets.pipeline.statistics import Lengths, document_lengths
+from phyagi_assets.pipeline.store import Artifact, Store
+from phyagi_assets.plan import PLAN, Plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The beginning of one document."""
+
+    where: str
+    """Split and number, and the file and row that it comes from."""
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """An artifact, described."""
+
+    title: str
+    facts: dict[str, str]
+    parts: list[dict[str, str]] = field(default_factory=list)
+    """A row for each part of it: the corpora of a mixture, the partitions of a corpus."""
+    lengths: Lengths | None = None
+    samples: list[Sample] = field(default_factory=list)
+
+
+def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Inspection:
+    """Describe an artifact by its folder.
+
+    Parameters
+    ----------
+    folder
+        A published artifact, or a version of one.
+    samples, tokens
+        How many documents to show, and how much of each.
+
+    Raises
+    ------
+    StoreError
+        The folder holds no artifact, or its files are not what was written.
+    """
+    path = folder.resolve()
+    manifest = Manifest.read(path)
+    damage = manifest.damage(path)
+    if damage:
+        raise StoreError("\n".join(damage))
+    artifact = Artifact(address=str(folder), path=path, manifest=manifest)
+    facts = {"path": str(path), "fingerprint": manifest.fingerprint}
+    facts |= {name: _flat(value) for name, value in {**manifest.counts, **manifest.details, **manifest.produced_with}.items()}
+    if manifest.step == mixture.STAGE:
+        return Inspection(title=manifest.step, facts=facts, parts=_corpora(Plan.read(path / PLAN)))
+    if manifest.step not in (tokenized.STAGE, cache.STAGE):
+        return Inspection(title=manifest.step, facts=facts)
+    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
+    return Inspection(title=manifest.step, facts=facts, lengths=Lengths.of(document_lengths(artifact)), samples=shown)
+
+
+def inspect_corpus(store: Store, name: str) -> Inspection:
+    """Describe the published caches of a corpus.
+
+    Raises
+    ------
+    StoreError
+        There are none.
+    """
+    caches = [artifact for address in store.list() if address.startswith(f"{name}/{cache.STAGE}/") and (artifact := store.open(address))]
+    if not caches:
+        raise StoreError(f"{store.root} holds nothing of the name {name!r}; materialize it with: phyagi-assets materialize {name}")
+    totals = {count: sum(of[count] for artifact in caches for of in artifact.manifest.counts.values()) for count in ("documents", "tokens")}
+    facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
+    facts |= {key: _flat(caches[0].manifest.details[key]) for key in ("dtype", "tokenizer", "engine")}
+    parts = [
+        {
+            "partition": artifact.address.rpartition("/")[2],
+            **{f"{split} tokens": _flat(of["tokens"]) for split, of in artifact.manifest.counts.items()},
+        }
+        for artifact in caches
+    ]
+    lengths = np.concatenate([document_lengths(artifact) for artifact in caches])
+    return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=_samples(caches[0], 1, 48))
+
+
+def _corpora(plan: Plan) -> list[dict[str, str]]:
+    return [
+        {
+            "corpus": corpus.name,
+            "weight": f"{corpus.weight:g}",
+            "partitions": _flat(len(corpus.partitions)),
+            **{f"{split} tokens": _flat(corpus.total(split, "tokens")) for split in SPLITS},
+            "training samples": _flat(corpus.total("train", "samples")),
+        }
+        for corpus in plan.corpora
+    ]
+
+
+def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
+    """Documents spread evenly over the largest split."""
+    split = max(
+        (split for split in SPLITS if split in artifact.manifest.counts), key=lambda split: artifact.manifest.counts[split]["tokens"]
+    )
+    ids = np.load(artifact.path / f"{split}.npy", mmap_mode="r")
+    ends = np.load(artifact.path / f"{split}.documents.npy")
+    origins = np.load(artifact.path / f"{split}.origins.npy")
+    starts = np.concatenate([[0], ends[:-1]])
+    chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
+    files = artifact.manifest.details["files"]
+    return [
+        Sample(
+            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}",
+            tokens=int(ends[i] - starts[i]),
+            text=decode(artifact.path, ids[starts[i] : min(ends[i], starts[i] + tokens)]),
+        )
+        for i in chosen
+    ]
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def inspect_named(name: str, store: Store) -> Inspection:
+    """Describe what a name means: a path of an artifact or of a file in one, an address in the store, a mixture or a corpus.
+
+    Raises
+    ------
+    StoreError
+        It means none of these, or what it means is damaged.
+    """
+    path = Path(name)
+    for folder in (path.parent if path.is_file() else path, store.root / name, store.root / name / mixture.STAGE):
+        if (folder / MANIFEST).is_file():
+            return inspect_artifact(folder)
+    return inspect_corpus(store, name)

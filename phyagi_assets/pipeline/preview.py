@@ -1,0 +1,27 @@
+"""The beginning of a cache, as text: what a person looks at first."""
+
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.tokenizers.prepare import SAVED
+
+
+def decode(cache: Path, ids: np.ndarray) -> str:
+    """Ids as text, special tokens included, by the tokenizer that the cache carries."""
+    file = cache / SAVED / "tokenizer.json"
+    if not file.is_file():
+        raise StoreError(f"{file}: is missing; a cache carries the tokenizer that made it")
+    return str(tokenizers.Tokenizer.from_file(str(file)).decode(ids.tolist(), skip_special_tokens=False))
+
+
+def preview(cache: Path, *, tokens: int) -> str:
+    """The first tokens of a cache's first split, decoded."""
+    for split in SPLITS:
+        path = cache / f"{split}.npy"
+        if path.is_file():
+            return decode(cache, np.load(path, mmap_mode="r")[:tokens])
+    raise StoreError(f"{cache}: holds none of {', '.join(f'{split}.npy' for split in SPLITS)}")

@@ -1,0 +1,175 @@
+"""The rows of one file, format by format, as Arrow text.
+
+Each reader streams: it yields :class:`Rows` of a few megabytes and holds no more than that. Rows that have no text keep their place
+as nulls with the reason beside them, so that the number of a row is its place in the file whatever was wrong before it; what to do
+about them is decided in :mod:`~phyagi_assets.pipeline.sources.documents`.
+
+Files are read with pyarrow and not through ``datasets``, whose text reader turns CRLF into LF, and whose readers tell neither the
+file nor the row that a document came from.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from phyagi_assets.config import Format
+from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.jsonlines import parse_block
+
+BLOCK = 8 << 20
+"""Bytes of a file that are read at once; a row that is longer is read whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Consecutive rows of one file."""
+
+    columns: list[pa.Array]
+    """The text columns (string), null where a row has no text."""
+    first: int
+    """0-based number of the first row: the line of a JSON Lines file, the record of the others."""
+    consumed: int
+    """Bytes of the file that these rows stand for."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """What is wrong with a row, by its number, where more is known than that it is null."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """What of the declaration the readers need."""
+
+    columns: tuple[str, ...]
+    sample_by: str
+
+
+def read_rows(path: Path, kind: Format, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of a file.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, is not of its format, has no such column, or the column is no text.
+    """
+    try:
+        yield from _READERS[kind](path, options)
+    except OSError as problem:
+        raise SourceError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+    except pa.ArrowInvalid as problem:
+        raise SourceError(f"{path}: is no {kind} file, or a damaged one: {problem}") from None
+
+
+def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
+    if options.columns != ("text",):
+        raise SourceError(f"{path}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
+    if options.sample_by == "document":
+        content = path.read_bytes()
+        yield Rows(columns=[_strings([_decoded(path, content, 0)])], first=0, consumed=len(content))
+        return
+    first, carried, lines = 0, "", 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            block += file.readline()
+            text = carried + _decoded(path, block, lines)
+            lines += block.count(b"\n")
+            if options.sample_by == "line":
+                texts, carried = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")], ""
+            else:
+                *texts, carried = re.split(r"(?:\r?\n[ \t]*){2,}", text)
+                texts = [paragraph for paragraph in texts if paragraph]
+            yield Rows(columns=[_strings(texts)], first=first, consumed=len(block))
+            first += len(texts)
+    if last := carried.rstrip("\r\n"):
+        yield Rows(columns=[_strings([last])], first=first, consumed=0)
+
+
+def _decoded(path: Path, content: bytes, lines_before: int) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as problem:
+        line = lines_before + content.count(b"\n", 0, problem.start) + 1
+        found = content[problem.start : problem.start + 1].hex()
+        raise SourceError(
+            f"{path}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); convert the file, as with iconv -t UTF-8"
+        ) from None
+
+
+def _json(path: Path, options: ReadOptions) -> Iterator[Rows]:
+    first = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            block += file.readline()
+            parsed = parse_block(path, block, options.columns, first)
+            yield Rows(columns=parsed.columns, first=first, consumed=len(block), problems=parsed.problems)
+            first += parsed.lines
+
+
+def _csv(path: Path, options: ReadOptions) -> Iterator[Rows]:
+    reader = pa.csv.open_csv(
+        path,
+        read_options=pa.csv.ReadOptions(block_size=BLOCK),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(options.columns, pa.string()), strings_can_be_null=False),
+    )
+    yield from _batches(path, reader.schema, reader, options, path.stat().st_size)
+
+
+def _parquet(path: Path, options: ReadOptions) -> Iterator[Rows]:
+    with pa.parquet.ParquetFile(path) as file:
+        _require_columns(path, file.schema_arrow, options.columns)
+        metadata = file.metadata
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
+        batches = file.iter_batches(batch_size=rows, columns=list(options.columns))
+        yield from _batches(path, file.schema_arrow, batches, options, path.stat().st_size // max(metadata.num_rows, 1), per_row=True)
+
+
+def _arrow(path: Path, options: ReadOptions) -> Iterator[Rows]:
+    with pa.memory_map(str(path)) as mapped:
+        if mapped.read(6) == b"ARROW1":
+            file = pa.ipc.open_file(mapped)
+            yield from _batches(path, file.schema, map(file.get_batch, range(file.num_record_batches)), options, path.stat().st_size)
+        else:
+            mapped.seek(0)
+            stream = pa.ipc.open_stream(mapped)
+            yield from _batches(path, stream.schema, stream, options, path.stat().st_size)
+
+
+def _batches(
+    path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], options: ReadOptions, size: int, *, per_row: bool = False
+) -> Iterator[Rows]:
+    _require_columns(path, schema, options.columns)
+    first, left = 0, size
+    for batch in batches:
+        columns = [batch.column(name).cast(pa.string()) for name in options.columns]
+        consumed = size * batch.num_rows if per_row else min(left, batch.nbytes)
+        left -= consumed
+        yield Rows(columns=columns, first=first, consumed=consumed)
+        first += batch.num_rows
+
+
+def _require_columns(path: Path, schema: pa.Schema, columns: tuple[str, ...]) -> None:
+    for name in columns:
+        if name not in schema.names:
+            raise SourceError(f"{path}: has no column {name!r}; it has {', '.join(schema.names)}; name the text's column in columns")
+        kind = schema.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+            raise SourceError(f"{path}: column {name!r} holds {kind}, not text; name a column of text in columns")
+
+
+def _strings(texts: list[str]) -> pa.Array:
+    return pa.array(texts, pa.string())
+
+
+_READERS: dict[Format, Callable[[Path, ReadOptions], Iterator[Rows]]] = {
+    "text": _text,
+    "json": _json,
+    "csv": _csv,
+    "parquet": _parquet,
+    "arrow": _arrow,
+}

@@ -1,0 +1,59 @@
+"""What every step has in common: reuse the version that is wanted, or build it; then publish it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.store import Artifact, Store
+from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+
+OnProgress = Callable[[int], None]
+"""Called by long steps with the bytes of source that are done since the last call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workspace:
+    """The data folder and the store that the steps work between."""
+
+    data: Path
+    store: Store
+    engines: EnginePool = field(default_factory=EnginePool)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """The outcome of a step."""
+
+    artifact: Artifact
+    reused: bool
+    """Whether the version was there already."""
+    seconds: float
+    """What building it took; 0 where it was reused."""
+
+
+def reuse_or_build(store: Store, address: str, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Built:
+    """Publish the version that `wanted` describes, writing it with `fill` only where it is not there."""
+    started = time.perf_counter()
+    artifact = store.find(address, wanted.fingerprint)
+    reused = artifact is not None
+    if artifact is None:
+        artifact = store.write(address, wanted, fill)
+    store.publish(artifact)
+    return Built(artifact=artifact, reused=reused, seconds=0.0 if reused else time.perf_counter() - started)
+
+
+def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
+    """The published artifact at an address.
+
+    Raises
+    ------
+    MissingArtifactsError
+        Nothing intact is published there.
+    """
+    artifact = store.open(address)
+    if artifact is None:
+        raise MissingArtifactsError(wanted_by, [address])
+    return artifact

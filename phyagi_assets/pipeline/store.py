@@ -1,0 +1,201 @@
+"""The store: artifacts that are published, never edited.
+
+An artifact has an address, such as ``shakespeare/numpy_cache/hamlet``, and any number of versions, one a fingerprint::
+
+    shakespeare/numpy_cache/.versions/hamlet@<fingerprint>/    a version: files, and the manifest that was written last
+    shakespeare/numpy_cache/hamlet -> .versions/hamlet@…       the pointer, flipped in one rename
+
+A version is written in a staging folder of its own and moved into place whole. A reader follows the pointer and sees the old
+version or the new one. What a killed writer leaves in staging is removed by the next one: a living writer holds a lock on its
+folder, and the kernel lets go of it when the writer dies.
+
+Four verbs are all that the rest of the project knows of it: write a version, flip a pointer, list, open.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
+
+VERSIONS = ".versions"
+STAGING = ".staging"
+
+_PART = re.compile(r"[\w%][\w.%-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One version of an artifact, on disk."""
+
+    address: str
+    path: Path
+    """The version's own folder; it does not change when the pointer is flipped."""
+    manifest: Manifest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+
+class Store:
+    """A folder of published artifacts.
+
+    Parameters
+    ----------
+    root
+        The folder; it comes into being with the first artifact.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def pointer(self, address: str) -> Path:
+        """Where an address points from.
+
+        Raises
+        ------
+        StoreError
+            The address has a part that is no plain name and would lead out of the store.
+        """
+        parts = address.split("/")
+        if len(parts) < 2 or not all(_PART.fullmatch(part) for part in parts):
+            raise StoreError(f"{address!r} is no address in the store: its parts are plain names, as in corpus/stage/partition")
+        return self.root.joinpath(*parts)
+
+    def _version_path(self, address: str, fingerprint: str) -> Path:
+        pointer = self.pointer(address)
+        return pointer.parent / VERSIONS / f"{pointer.name}@{fingerprint}"
+
+    def open(self, address: str) -> Artifact | None:
+        """The published version of an artifact, or None where nothing is published or it is damaged."""
+        pointer = self.pointer(address)
+        return self._intact(address, pointer.resolve()) if pointer.exists() else None
+
+    def find(self, address: str, fingerprint: str) -> Artifact | None:
+        """The version with a fingerprint if it is there and its files are, whether published or not."""
+        artifact = self._intact(address, self._version_path(address, fingerprint))
+        return artifact if artifact and artifact.fingerprint == fingerprint else None
+
+    def _intact(self, address: str, path: Path) -> Artifact | None:
+        try:
+            manifest = Manifest.read(path)
+        except StoreError:
+            return None
+        return None if manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
+
+    def list(self) -> Iterator[str]:
+        """The addresses of everything published, sorted."""
+        for folder in sorted(path for path in self.root.glob("*") if path.is_dir() and not path.name.startswith(".")):
+            for stage in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+                if stage.is_symlink():
+                    yield f"{folder.name}/{stage.name}"
+                elif stage.is_dir():
+                    names = sorted(path.name for path in stage.iterdir() if path.is_symlink())
+                    yield from (f"{folder.name}/{stage.name}/{name}" for name in names)
+
+    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest]) -> Artifact:
+        """Write a version: all of it, or nothing.
+
+        Parameters
+        ----------
+        address
+            The artifact's address.
+        manifest
+            What it is made from; its fingerprint names the version.
+        fill
+            Given an empty folder, writes the files and returns the manifest completed with what it wrote. The records of the
+            files are added here.
+        """
+        final = self._version_path(address, manifest.fingerprint)
+        with self._staging() as staging:
+            draft = staging / "version"
+            draft.mkdir()
+            filled = fill(draft)
+            names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
+            filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
+            (draft / MANIFEST).write_text(filled.to_json(), encoding="utf-8")
+            for path in draft.rglob("*"):
+                _flush(path)
+            _flush(draft)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            if finished := self.find(address, manifest.fingerprint):  # by another run, meanwhile
+                return finished
+            if final.exists():
+                final.rename(staging / "damaged")
+            draft.rename(final)
+            _flush(final.parent)
+        return Artifact(address=address, path=final, manifest=filled)
+
+    def publish(self, artifact: Artifact) -> None:
+        """Point an artifact's address at this version, in one rename."""
+        pointer = self.pointer(artifact.address)
+        target = os.path.relpath(artifact.path, pointer.parent)
+        if pointer.is_symlink() and os.readlink(pointer) == target:
+            return
+        with self._staging() as staging:
+            link = staging / "link"
+            link.symlink_to(target)
+            os.replace(link, pointer)
+            _flush(pointer.parent)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
+        area = self.root / STAGING
+        area.mkdir(parents=True, exist_ok=True)
+        folder = area / uuid.uuid4().hex
+        with _locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
+            _clear_dead(area)
+            folder.mkdir()
+            lock = _open_lock(folder.with_suffix(".lock"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _clear_dead(area: Path) -> None:
+    for path in area.glob("*.lock"):
+        lock = _open_lock(path)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+            path.unlink(missing_ok=True)
+        finally:
+            os.close(lock)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = _open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

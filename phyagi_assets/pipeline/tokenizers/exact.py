@@ -1,0 +1,188 @@
+"""Exact ids at the fast engine's speed: which documents go to which engine, and the judge that looks over its shoulder."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phyagi_assets.errors import TokenizerError
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.conformance import conformance
+from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine, ReferenceEngine
+from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
+
+SAMPLED = 16_384
+"""Characters of a batch that are encoded both ways: a batch holds some 4 million, and the judge is some 30 times slower."""
+WINDOW = 8_192
+"""Characters of a long document that a sample takes."""
+
+logger = logging.getLogger(__name__)
+
+
+class EngineMismatch(TokenizerError):
+    """The fast engine gave other ids than the reference did, on text that conformance called safe."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineChoice:
+    """A fast engine and how to make it; tests put others in its place."""
+
+    name: str
+    make: Callable[[Path], Engine]
+
+
+FASTOKENS = EngineChoice(name=FastokensEngine.name, make=FastokensEngine)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engines:
+    """The engines of one tokenizer, and how far the fast one goes."""
+
+    reference: Engine
+    fast: Engine | None = None
+    """None where the fast engine is not to be trusted with this tokenizer at all."""
+    unsafe: tuple[int, ...] = ()
+    """Code points whose documents go to the reference."""
+
+    @classmethod
+    def load(cls, prepared: PreparedTokenizer, store: Store, choice: EngineChoice) -> "Engines":
+        """Load both, as far as the fast engine's conformance to this tokenizer goes."""
+        reference = ReferenceEngine(prepared.backend)
+        report = conformance(prepared, choice.make, choice.name, store)
+        if report.distrust:
+            logger.warning(
+                "%s is not used for tokenizer %r: %s. %s encodes all of it", choice.name, prepared.name, report.distrust, reference.name
+            )
+            return cls(reference=reference)
+        if report.unsafe:
+            logger.info("%s differs for %d code points; documents with one go to %s", choice.name, len(report.unsafe), reference.name)
+        return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe)
+
+    def without_fast(self) -> "Engines":
+        return Engines(reference=self.reference)
+
+
+class EnginePool:
+    """Engines that are loaded once and used for every partition: loading takes longer than encoding a small one."""
+
+    def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
+        self._choice = choice
+        self._loaded: dict[str, Engines] = {}
+        self._lock = threading.Lock()
+
+    def engines(self, prepared: PreparedTokenizer, store: Store) -> Engines:
+        """The engines of a tokenizer."""
+        with self._lock:
+            key = prepared.artifact.fingerprint
+            if key not in self._loaded:
+                self._loaded[key] = Engines.load(prepared, store, self._choice)
+            return self._loaded[key]
+
+
+class ExactTokenizer:
+    """Encodes batches of documents.
+
+    Parameters
+    ----------
+    engines
+        What encodes.
+    verify
+        ``sample`` compares a few documents of each batch with the reference; ``full`` compares all of them.
+    seed
+        Which documents are sampled.
+    """
+
+    def __init__(self, engines: Engines, *, verify: str = "sample", seed: int = 0) -> None:
+        self._reference, self._fast = engines.reference, engines.fast
+        self._unsafe = _any_of(sorted(engines.unsafe))
+        self._verify = verify
+        self._draw = np.random.default_rng(seed)
+
+    @property
+    def engine(self) -> str:
+        """What encodes the documents that are safe."""
+        return self._fast.name if self._fast else self._reference.name
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls.
+
+        Raises
+        ------
+        EngineMismatch
+            A document that was encoded both ways came out differently.
+        """
+        if self._fast is None:
+            return self._reference.encode(texts)
+        unsafe = self._is_unsafe(texts)
+        if not unsafe.any():
+            encoded = self._fast.encode(texts)
+        else:
+            encoded = _interleave(self._fast.encode(texts.filter(~unsafe)), self._reference.encode(texts.filter(unsafe)), unsafe)
+        self._judge(texts, encoded, self._fast, np.flatnonzero(~unsafe))
+        return encoded
+
+    def _is_unsafe(self, texts: pa.Array) -> np.ndarray:
+        if not self._unsafe:
+            return np.zeros(len(texts), dtype=bool)
+        return pc.match_substring_regex(texts, self._unsafe).to_numpy(zero_copy_only=False)
+
+    def _judge(self, texts: pa.Array, encoded: Encoded, fast: Engine, candidates: np.ndarray) -> None:
+        if self._verify == "full":
+            truth = self._reference.encode(texts)
+            for i in candidates.tolist():
+                if not np.array_equal(encoded.of(i), truth.of(i)):
+                    raise _mismatch(fast, texts[i].as_py())
+            return
+        short: list[int] = []
+        windows: list[str] = []
+        left = SAMPLED
+        for i in dict.fromkeys(self._draw.choice(candidates, size=min(256, len(candidates))).tolist()) if len(candidates) else ():
+            text = texts[i].as_py()
+            if len(text) <= WINDOW:
+                short.append(i)
+            else:
+                start = int(self._draw.integers(len(text) - WINDOW + 1))
+                windows.append(text[start : start + WINDOW])
+            left -= min(len(text), WINDOW)
+            if left <= 0:
+                break
+        self._compare(texts.take(pa.array(short, pa.int64())), [encoded.of(i) for i in short], fast)
+        if windows:
+            column = pa.array(windows, pa.string())
+            again = fast.encode(column)
+            self._compare(column, [again.of(i) for i in range(len(windows))], fast)
+
+    def _compare(self, texts: pa.Array, given: list[np.ndarray], fast: Engine) -> None:
+        truth = self._reference.encode(texts)
+        for i, ids in enumerate(given):
+            if not np.array_equal(ids, truth.of(i)):
+                raise _mismatch(fast, texts[i].as_py())
+
+
+def _mismatch(fast: Engine, text: str) -> EngineMismatch:
+    return EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {text[:60]!r}")
+
+
+def _interleave(fast: Encoded, reference: Encoded, from_reference: np.ndarray) -> Encoded:
+    """One batch of two: documents where `from_reference` holds come from the second, in their order."""
+    lengths = np.empty(len(from_reference), dtype=np.int64)
+    lengths[~from_reference], lengths[from_reference] = fast.lengths, reference.lengths
+    ids = np.empty(len(fast.ids) + len(reference.ids), dtype=np.uint32)
+    token_from_reference = np.repeat(from_reference, lengths)
+    ids[~token_from_reference], ids[token_from_reference] = fast.ids, reference.ids
+    return Encoded(ids=ids, ends=np.cumsum(lengths))
+
+
+def _any_of(points: list[int]) -> str:
+    """A regex (RE2) for one of the code points, as ranges; empty where there are none."""
+    if not points:
+        return ""
+    breaks = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(points)) if b != a + 1), len(points)]
+    ranges = (rf"\x{{{points[start]:x}}}-\x{{{points[end - 1]:x}}}" for start, end in pairwise(breaks))
+    return f"[{''.join(ranges)}]"

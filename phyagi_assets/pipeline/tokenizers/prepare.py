@@ -1,0 +1,170 @@
+"""A declared tokenizer, loaded once with ``transformers`` and kept in the store in the forms that the steps need.
+
+Loading goes through ``transformers`` because its fast tokenizer is the one whose ids count. Afterwards the steps work from what is
+kept here, and a run that tokenizes does not pay for importing it.
+"""
+
+import json
+import pickle
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.errors import TokenizerError
+from phyagi_assets.pipeline.fingerprint import canonical_json, file_digest, fingerprint, text_digest
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.store import Artifact, Store
+
+CODE_VERSION = "1"
+BACKEND = "backend.json"
+SAVED = "tokenizer"
+PICKLED = "tokenizer.pkl"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedTokenizer:
+    """A tokenizer as the steps use it."""
+
+    artifact: Artifact
+    """Holds the ``tokenizers`` JSON (`BACKEND`), ``save_pretrained``'s folder (`SAVED`) and the pickle (`PICKLED`)."""
+    name: str
+    """As declared."""
+    eos_token_id: int | None
+    max_id: int
+    """The largest id that it can give, added tokens included."""
+    vocab_size: int
+    """Number of tokens, added ones included."""
+
+    @property
+    def backend(self) -> Path:
+        return self.artifact.path / BACKEND
+
+
+def tokenizer_store(store: Store) -> Store:
+    """Where tokenizers and what is known of their engines are kept: beside the artifacts, out of their way."""
+    return Store(store.root / ".tokenizers")
+
+
+def tokenizer_identity(corpus: Corpus, data: Path) -> str:
+    """What says that a corpus's tokenizer is still the same: the content of its folder, or its commit on the Hub.
+
+    Raises
+    ------
+    TokenizerError
+        The Hub does not know the name or the revision, or does not answer.
+    """
+    name, _, revision = corpus.config.tokenizer.partition("@")
+    if revision:
+        return f"hub:{name}@{_commit(name, revision)}"
+    folder = data / name
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return "files:" + text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
+
+
+def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedTokenizer:
+    """The tokenizer of a corpus, from the store where it was prepared before.
+
+    Raises
+    ------
+    TokenizerError
+        It cannot be loaded, is no fast tokenizer, has no EOS where the corpus wants one, or has ids that do not fit the dtype.
+    """
+    identity = tokenizer_identity(corpus, data)
+    wanted = Manifest(
+        step="tokenizer",
+        fingerprint=fingerprint("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={}),
+        code_version=CODE_VERSION,
+        inputs={"tokenizer": identity},
+        settings={},
+    )
+    kept = tokenizer_store(store)
+    address = f"prepared/{tokenizer_label(corpus.config.tokenizer)}"
+    artifact = kept.find(address, wanted.fingerprint)
+    if artifact is None:
+        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / corpus.config.tokenizer)
+        artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, source, corpus.config.tokenizer))
+    prepared = PreparedTokenizer(artifact=artifact, name=corpus.config.tokenizer, **artifact.manifest.details)
+    _check_fit(corpus, prepared)
+    return prepared
+
+
+def tokenizer_label(name: str) -> str:
+    """A tokenizer's name as a part of an address."""
+    return re.sub(r"\W+", "-", name.partition("@")[0].rstrip("/").rpartition("/")[2]).strip("-") or "tokenizer"
+
+
+def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
+    if corpus.config.append_eos and prepared.eos_token_id is None:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to put after each document; "
+            "give it one (eos_token in its tokenizer_config.json), or say append_eos: false"
+        )
+    if corpus.config.dtype == "uint16" and prepared.max_id > 0xFFFF:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has ids up to {prepared.max_id}, and uint16 ends at 65535; "
+            "say dtype: int32, or leave it to auto"
+        )
+
+
+def _fill(folder: Path, wanted: Manifest, source: str, name: str) -> Manifest:
+    tokenizer, version = _load(source, name)
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    (folder / BACKEND).write_text(backend.to_str(), encoding="utf-8")
+    tokenizer.save_pretrained(folder / SAVED)
+    _forget_loading(folder / SAVED / "tokenizer_config.json")
+    (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+    details = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "max_id": max(backend.get_vocab(with_added_tokens=True).values()),
+        "vocab_size": len(tokenizer),
+    }
+    return replace(wanted, details=details, produced_with={"transformers": version})
+
+
+def _load(source: str, name: str) -> tuple[Any, str]:
+    import transformers
+
+    path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
+    try:
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, revision=revision or "main", local_files_only=not revision)
+    except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
+        reason = str(problem).strip().splitlines()
+        raise TokenizerError(
+            f"tokenizer {name!r} cannot be loaded from {path}: {reason[0] if reason else type(problem).__name__}"
+        ) from problem
+    if not getattr(tokenizer, "is_fast", False):
+        raise TokenizerError(
+            f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"
+        )
+    tokenizer.name_or_path = name
+    for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
+        tokenizer.init_kwargs.pop(key, None)
+    return tokenizer, transformers.__version__
+
+
+def _forget_loading(config: Path) -> None:
+    """Leave out how the tokenizer was loaded here: it says nothing of the tokenizer."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
+    config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _commit(name: str, revision: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(name, revision=revision).sha
+    except Exception as problem:  # network, protocol, permission: all of them mean that the commit is not known
+        reason = str(problem).strip().splitlines()
+        raise TokenizerError(
+            f"the commit of tokenizer {name}@{revision} cannot be had from the Hub: {reason[0] if reason else problem!r}"
+        ) from problem
+    if not commit:
+        raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")
+    return commit

@@ -1,0 +1,50 @@
+"""Where the declarations are and where artifacts go: an argument, else the environment, else the working directory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from phyagi_assets.errors import PhyagiAssetsError
+
+DATA_VARIABLE = "PHYAGI_ASSETS_DATA"
+STORE_VARIABLE = "PHYAGI_ASSETS_STORE"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The two folders that everything else is relative to."""
+
+    data: Path
+    """Absolute path of the data folder: ``corpora/*.yaml``, ``mixtures/*.yaml`` and what they name."""
+    store: Path
+    """Absolute path of the store: what the pipeline produces."""
+
+    @classmethod
+    def resolve(cls, *, data: str | Path | None = None, store: str | Path | None = None) -> "Settings":
+        """Settle both folders.
+
+        Parameters
+        ----------
+        data
+            The data folder; by default ``$PHYAGI_ASSETS_DATA``, else ``data`` in the working directory.
+        store
+            The store; by default ``$PHYAGI_ASSETS_STORE``, else ``store`` in the data folder.
+        """
+        chosen = Path(data or os.environ.get(DATA_VARIABLE) or "data").expanduser().absolute()
+        kept = store or os.environ.get(STORE_VARIABLE)
+        return cls(data=chosen, store=Path(kept).expanduser().absolute() if kept else chosen / "store")
+
+    @property
+    def dagster_home(self) -> Path:
+        """Where Dagster's instance lives when ``$DAGSTER_HOME`` does not say otherwise: with the store that it describes."""
+        home = os.environ.get("DAGSTER_HOME")
+        return Path(home).absolute() if home else self.store / ".dagster"
+
+    def require_data(self) -> Path:
+        """The data folder, or an error that says how to get one."""
+        if not self.data.is_dir():
+            raise PhyagiAssetsError(
+                f"{self.data}: there is no data folder here; name one with --data or ${DATA_VARIABLE}, "
+                "or make one with: phyagi-assets init DIR"
+            )
+        return self.data

@@ -1,0 +1,177 @@
+"""One YAML file → one frozen model, where everything that is wrong is an error with the file, the key and the line.
+
+PyYAML's safe loader forgets where a value stood, and lets the last of two equal keys win. So the node tree is walked here: it
+gives every key path its line, refuses duplicate keys, and expands ``${VAR}`` and ``${VAR:-default}`` before types are resolved
+(``weight: ${W:-1.5}`` is a number). Validation is pydantic's.
+"""
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from phyagi_assets.errors import DeclarationError
+
+KeyPath = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declaration(Generic[Model]):
+    """What one file declares, and where in the file it does."""
+
+    config: Model
+    path: Path
+    lines: dict[KeyPath, int]
+
+    @property
+    def text(self) -> str:
+        """The file as the user wrote it."""
+        return self.path.read_text(encoding="utf-8")
+
+    def error(self, message: str, *at: str | int) -> DeclarationError:
+        """An error at a key path of this file, such as ``("datasets", 0, "corpus")``; its line is that of the nearest key there is."""
+        return _error(self.path, self.lines, at, message)
+
+
+def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
+    """Read `path` as a `model`.
+
+    Raises
+    ------
+    DeclarationError
+        The file cannot be read, is not YAML, or does not fit the model: the first such place, with its line.
+    """
+    reader = _Reader(path)
+    data = reader.read()
+    try:
+        return Declaration(config=model.model_validate(data), path=path, lines=reader.lines)
+    except ValidationError as problems:
+        raise reader.explain(problems, model) from None
+
+
+class _Reader:
+    """The walk over one file's nodes; remembers the line of every key path."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[KeyPath, int] = {(): 1}
+        self._constructor = yaml.constructor.SafeConstructor()
+        self._resolver = yaml.resolver.Resolver()
+
+    def read(self) -> Any:
+        try:
+            root = yaml.compose(self.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except OSError as problem:
+            raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
+        except UnicodeDecodeError as problem:
+            raise DeclarationError(self.path, f"is not UTF-8: {problem.reason} at byte {problem.start}") from None
+        except yaml.MarkedYAMLError as problem:
+            mark = problem.problem_mark or problem.context_mark
+            line = mark.line + 1 if mark else None
+            raise DeclarationError(self.path, f"is not YAML: {problem.problem or problem}", line=line) from None
+        except yaml.YAMLError as problem:
+            raise DeclarationError(self.path, f"is not YAML: {problem}") from None
+        if not isinstance(root, yaml.MappingNode):
+            raise DeclarationError(self.path, "holds no keys; a declaration is a mapping such as 'name: my_corpus'", line=1)
+        return self._value(root, ())
+
+    def _value(self, node: yaml.Node, at: KeyPath) -> Any:
+        self.lines.setdefault(at, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, at)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*at, i)) for i, child in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
+        try:
+            return self._constructor.construct_object(self._expanded(node, at))
+        except (yaml.YAMLError, ValueError) as problem:
+            raise self._error(at, f"cannot be understood: {problem}") from None
+
+    def _mapping(self, node: yaml.MappingNode, at: KeyPath) -> dict[Any, Any]:
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = self._constructor.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
+                raise DeclarationError(self.path, "a key is a plain word", line=line, key=_dotted(at))
+            if key in mapping:
+                first = self.lines[*at, key]
+                raise DeclarationError(self.path, f"stands here twice, first in line {first}", line=line, key=_dotted((*at, key)))
+            self.lines[*at, key] = line
+            mapping[key] = self._value(value_node, (*at, key))
+        return mapping
+
+    def _expanded(self, node: yaml.ScalarNode, at: KeyPath) -> yaml.ScalarNode:
+        if "${" not in node.value:
+            return node
+
+        def value_of(match: re.Match[str]) -> str:
+            value: str | None = os.environ.get(match["name"]) or match["default"]
+            if value is None:
+                name = match["name"]
+                raise self._error(at, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            return value
+
+        text = _VARIABLE.sub(value_of, node.value)
+        tag = node.tag if node.style else self._resolver.resolve(yaml.ScalarNode, text, (True, False))
+        return yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
+
+    def _error(self, at: KeyPath, message: str) -> DeclarationError:
+        return _error(self.path, self.lines, at, message)
+
+    def explain(self, problems: ValidationError, model: type[BaseModel]) -> DeclarationError:
+        """The first problem, in the user's words."""
+        problem = min(problems.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        at: KeyPath = tuple(part for part in problem["loc"] if part != "[key]")
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, at[:-1])
+            close = difflib.get_close_matches(str(at[-1]), known, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            message = f"is no key of this{meant} The keys are: {', '.join(known)}"
+        elif problem["type"] == "missing":
+            message = "is missing"
+        elif problem["type"] not in ("value_error",):
+            message = f"{message} (found {problem['input']!r})"
+        return self._error(at, message)
+
+
+def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> DeclarationError:
+    known = at
+    while known not in lines:
+        known = known[:-1]
+    return DeclarationError(path, message, line=lines[known], key=_dotted(at))
+
+
+def _dotted(at: KeyPath) -> str:
+    return ".".join(str(part) for part in at)
+
+
+def _fields_at(model: type[BaseModel], at: KeyPath) -> list[str]:
+    """The keys that a model allows at a key path inside it."""
+    for part in at:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field else None
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if found := _model_in(argument):
+            return found
+    return None
