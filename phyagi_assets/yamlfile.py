@@ -121,7 +121,7 @@ class _Reader:
             return value
 
         text = _VARIABLE.sub(value_of, node.value)
-        tag = node.tag if node.style else self._resolver.resolve(yaml.ScalarNode, text, (True, False))
+        tag = node.tag if node.style else self._resolver.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         return yaml.ScalarNode(tag, text, node.start_mark, node.end_mark, node.style)
 
     def _error(self, at: KeyPath, message: str) -> DeclarationError:

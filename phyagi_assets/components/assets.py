@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import dagster as dg
@@ -19,35 +20,59 @@ WORKSPACE = "workspace"
 PROGRESS = "progress"
 
 
-class Step(Protocol):
-    """A step of a corpus's chain."""
+class Build(Protocol):
+    """Runs a step on one partition."""
 
     def __call__(self, corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress) -> Built: ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainStep:
+    """A step of a corpus's chain, and how its asset looks."""
+
+    stage: str
+    code_version: str
+    upstream: str | None
+    kinds: frozenset[str]
+    holds: str
+    build: Build
+    describe: Callable[[Built], Metadata]
+
+
+CHAIN = (
+    ChainStep(
+        stage=raw.STAGE,
+        code_version=raw.CODE_VERSION,
+        upstream=None,
+        kinds=frozenset({"file"}),
+        holds="The files of the source, pinned by their content.",
+        build=raw.build_raw,
+        describe=raw_metadata,
+    ),
+    ChainStep(
+        stage=tokenized.STAGE,
+        code_version=tokenized.CODE_VERSION,
+        upstream=raw.STAGE,
+        kinds=frozenset({"arrow", "huggingface"}),
+        holds="The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
+        build=tokenized.build_tokenized,
+        describe=tokenized_metadata,
+    ),
+    ChainStep(
+        stage=cache.STAGE,
+        code_version=cache.CODE_VERSION,
+        upstream=tokenized.STAGE,
+        kinds=frozenset({"numpy"}),
+        holds="The token arrays of every split, for training code to map into memory.",
+        build=cache.build_cache,
+        describe=cache_metadata,
+    ),
+)
+
+
 def corpus_assets(corpus: Corpus) -> list[dg.AssetsDefinition]:
     """raw_dataset → tokenized_arrow → numpy_cache, partitioned alike."""
-    return [
-        _step(corpus, raw.STAGE, raw.CODE_VERSION, None, {"file"}, lambda c, p, w, _: raw.build_raw(c, p, w), raw_metadata),
-        _step(
-            corpus,
-            tokenized.STAGE,
-            tokenized.CODE_VERSION,
-            raw.STAGE,
-            {"arrow", "huggingface"},
-            lambda c, p, w, progress: tokenized.build_tokenized(c, p, w, on_progress=progress),
-            tokenized_metadata,
-        ),
-        _step(
-            corpus,
-            cache.STAGE,
-            cache.CODE_VERSION,
-            tokenized.STAGE,
-            {"numpy"},
-            lambda c, p, w, _: cache.build_cache(c, p, w),
-            cache_metadata,
-        ),
-    ]
+    return [_step_asset(corpus, step) for step in CHAIN]
 
 
 def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.AssetsDefinition:
@@ -73,37 +98,30 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
     return mixed_dataset
 
 
-def _step(
-    corpus: Corpus, stage: str, code_version: str, upstream: str | None, kinds: set[str], build: Step, describe: Callable[[Built], Metadata]
-) -> dg.AssetsDefinition:
+def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
+    name = corpus.config.name
+
     @dg.asset(
-        key=[corpus.config.name, stage],
-        deps=[[corpus.config.name, upstream]] if upstream else [],
+        key=[name, step.stage],
+        deps=[[name, step.upstream]] if step.upstream else [],
         partitions_def=partitions_def(corpus),
-        group_name=corpus.config.name,
-        kinds=kinds,
+        group_name=name,
+        kinds=set(step.kinds),
         owners=list(corpus.config.owners),
-        description=_described(corpus, _STAGES[stage]),
-        code_version=code_version,
+        description=_described(corpus, step.holds),
+        code_version=step.code_version,
         required_resource_keys={WORKSPACE, PROGRESS},
     )
-    def step(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
         with _failures():
             partition = _partition(corpus, context.partition_key, workspace)
-            with progress.watch(context, stage, partition) as on_progress:
-                built = build(corpus, partition, workspace, on_progress)
-        return _result(built, describe(built))
+            with progress.watch(context, step.stage, partition) as on_progress:
+                built = step.build(corpus, partition, workspace, on_progress)
+        return _result(built, step.describe(built))
 
-    return step
-
-
-_STAGES = {
-    raw.STAGE: "The files of the source, pinned by their content.",
-    tokenized.STAGE: "The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
-    cache.STAGE: "The token arrays of every split, for training code to map into memory.",
-}
+    return materialize
 
 
 def _partition(corpus: Corpus, key: str, workspace: Workspace) -> Partition:

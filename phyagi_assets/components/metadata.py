@@ -1,6 +1,6 @@
 """What a materialization shows in the UI."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -66,20 +66,15 @@ def mixture_metadata(built: Built) -> Metadata:
         for corpus in plan.corpora
     ]
     drawn = [(corpus.name, corpus.weight * corpus.total("train", "samples")) for corpus in plan.corpora]
-    size = sum(shard.tokens for corpus in plan.corpora for split in SPLITS for shard in corpus.shards(split))
+    documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
     return {
         **_common(built),
-        **_amounts(
-            *(sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens")),
-            built.artifact.manifest.files[PLAN].bytes,
-            0,
-        ),
+        **_amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
         "training samples": plan.total("train", "samples"),
         "sequence length": plan.seq_len,
         "dtype": plan.dtype,
         "corpora": _table(corpora),
         "composition": dg.MetadataValue.md(bar_chart("samples in an epoch of the mixture", drawn)),
-        "tokens in all": size,
     }
 
 
@@ -108,5 +103,5 @@ def _lengths(built: Built) -> Metadata:
     }
 
 
-def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue:
+def _table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows])

@@ -36,8 +36,10 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]]) -> str:
             f'<text x="{middle}" y="{floor + 14}" text-anchor="middle">{escape(label)}</text>'
         )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{floor + _MARGIN:.0f}" font-family="sans-serif" font-size="10">'
-        f'<rect width="100%" height="100%" fill="white"/><text x="{_MARGIN}" y="16" font-size="12">{escape(title)}</text>{"".join(drawn)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{floor + _MARGIN:.0f}"'
+        ' font-family="sans-serif" font-size="10">'
+        '<rect width="100%" height="100%" fill="white"/>'
+        f'<text x="{_MARGIN}" y="16" font-size="12">{escape(title)}</text>{"".join(drawn)}</svg>'
     )
 
 

@@ -7,7 +7,7 @@ sides. Beside each array lie the ends of its documents and their origins (file a
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,9 @@ import pyarrow as pa
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
-from phyagi_assets.pipeline.fingerprint import fingerprint
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.listing import Partition
-from phyagi_assets.pipeline.step import Built, Workspace, require, reuse_or_build
+from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
@@ -38,16 +37,10 @@ def wanted_cache(corpus: Corpus, tokenized_fingerprint: str) -> Manifest:
     """What a partition's cache has to be, given its tokenized artifact."""
     settings = {"splits": corpus.config.splits}
     inputs = {"tokenized_arrow": tokenized_fingerprint}
-    return Manifest(
-        step=STAGE,
-        fingerprint=fingerprint(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings),
-        code_version=CODE_VERSION,
-        inputs=inputs,
-        settings=settings,
-    )
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
-def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace) -> Built:
+def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
     """Write a partition's token arrays.
 
     Raises
@@ -55,6 +48,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace) -> B
     MissingArtifactsError
         The partition's tokenized artifact is not there.
     """
+    del on_progress  # as fast as the disk
     address = cache_address(corpus, partition.key)
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
     wanted = wanted_cache(corpus, tokenized.fingerprint)
@@ -81,7 +75,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace) -> B
     return reuse_or_build(workspace.store, address, wanted, fill)
 
 
-def split_of(hashes: npt.NDArray[np.uint64], shares: dict[str, float]) -> npt.NDArray[np.int8]:
+def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt.NDArray[np.int8]:
     """The split of each document, as an index into `SPLITS`.
 
     The hashes are uniform over 64 bits; validation takes the lowest share of them, test the next, train the rest.
@@ -103,7 +97,7 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: dict[str, float]) -> npt.ND
     return split
 
 
-def _write_splits(folder: Path, tokenized: Artifact, shares: dict[str, float]) -> dict[str, Any]:
+def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]) -> dict[str, Any]:
     columns = [np.concatenate(parts) for parts in zip(*map(_row_columns, _batches(tokenized)), strict=True)]
     lengths, hashes, files, rows = columns
     split = split_of(hashes, shares)

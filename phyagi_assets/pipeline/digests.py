@@ -8,6 +8,7 @@ is only trusted when the file had been quiet for a while by then.
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.pipeline.fingerprint import file_digest
@@ -30,10 +31,8 @@ class DigestCache:
         self._path = path
         self._known: dict[str, tuple[Look, str]] = {}
         self._changed = False
-        try:
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # none yet, or not readable: start anew
             self._known = {name: (look, digest) for name, (look, digest) in json.loads(path.read_text(encoding="utf-8")).items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass  # none yet, or not readable: start anew
 
     def digest(self, file: Path) -> str:
         """The XXH3-128 of a file's content."""

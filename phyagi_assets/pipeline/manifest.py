@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
 
@@ -46,6 +46,12 @@ class Manifest:
     """What later steps need to know of it."""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
     """Every file but the manifest, by path relative to the artifact."""
+
+    @classmethod
+    def wanted(cls, step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+        """What an artifact has to be, before it is there: its fingerprint, and what that was taken of."""
+        key = fingerprint(step, code_version=code_version, inputs=inputs, settings=settings)
+        return cls(step=step, fingerprint=key, code_version=code_version, inputs=inputs, settings=settings)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -13,7 +13,6 @@ from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.pipeline.cache import cache_address
-from phyagi_assets.pipeline.fingerprint import fingerprint
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.step import Built, Workspace, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact, Store
@@ -73,13 +72,7 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
         "datasets": [{"corpus": part.corpus, "weight": part.weight} for part in config.datasets],
     }
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
-    return Manifest(
-        step=STAGE,
-        fingerprint=fingerprint(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings),
-        code_version=CODE_VERSION,
-        inputs=inputs,
-        settings=settings,
-    )
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
 def build_mixture(mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace) -> Built:
@@ -106,8 +99,10 @@ def build_mixture(mixture: Mixture, corpora: Mapping[str, Corpus], partitions: M
         for i, corpus in enumerate(corpora_planned):
             if corpus.total("train", "samples") == 0:
                 longest = max((shard.tokens for shard in corpus.shards("train")), default=0)
-                message = f"no training array of {corpus.name!r} holds a sample of {mixture.config.seq_len} tokens (the longest has {longest}); lower seq_len, or make its partitions coarser"
-                raise mixture.error(message, "datasets", i, "corpus")
+                found = (
+                    f"no training array of {corpus.name!r} holds {mixture.config.seq_len} tokens and one more; the longest has {longest}"
+                )
+                raise mixture.error(f"{found}; lower seq_len, or make its partitions coarser", "datasets", i, "corpus")
         first = next(iter(caches.values()))[0]
         plan = Plan(
             name=mixture.config.name,

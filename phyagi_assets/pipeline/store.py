@@ -138,12 +138,12 @@ class Store:
         """Point an artifact's address at this version, in one rename."""
         pointer = self.pointer(artifact.address)
         target = os.path.relpath(artifact.path, pointer.parent)
-        if pointer.is_symlink() and os.readlink(pointer) == target:
+        if pointer.is_symlink() and str(pointer.readlink()) == target:
             return
         with self._staging() as staging:
             link = staging / "link"
             link.symlink_to(target)
-            os.replace(link, pointer)
+            link.replace(pointer)
             _flush(pointer.parent)
 
     @contextmanager

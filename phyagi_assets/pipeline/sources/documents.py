@@ -43,7 +43,8 @@ class Documents:
     @property
     def nonempty(self) -> npt.NDArray[np.bool_]:
         """Which documents have any text."""
-        return pc.binary_length(self.texts).to_numpy() > 0
+        nonempty: npt.NDArray[np.bool_] = pc.binary_length(self.texts).to_numpy() > 0
+        return nonempty
 
 
 def read_documents(corpus: Corpus, partition: Partition) -> Iterator[Documents]:

@@ -1,6 +1,5 @@
 """The files of a source, and the partitions that they make up."""
 
-import glob
 import os
 import re
 from dataclasses import dataclass
@@ -86,20 +85,21 @@ def format_of(corpus: Corpus, file: SourceFile) -> Format:
 
 
 def _list_files(corpus: Corpus, data: Path) -> list[SourceFile]:
-    pattern = os.path.normpath(data / Path(corpus.config.source.path).expanduser())
+    declared = corpus.config.source.path
+    pattern = Path(os.path.normpath(data / Path(declared).expanduser()))
+    if pattern.is_dir():
+        raise corpus.error(f"{pattern} is a folder; name its files, as in {declared.rstrip('/')}/*.txt", "source", "path")
     start = _fixed_part(pattern)
-    if os.path.isdir(pattern):
-        raise corpus.error(f"{pattern} is a folder; name its files, as in {corpus.config.source.path}/*.txt", "source", "path")
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+    found = sorted(path for path in start.glob(str(pattern.relative_to(start))) if path.is_file())
     if not found:
         raise corpus.error(f"no file matches {pattern}", "source", "path")
-    return [SourceFile(name=os.path.relpath(path, start).replace(os.sep, "/"), path=Path(path)) for path in found]
+    return [SourceFile(name=path.relative_to(start).as_posix(), path=path) for path in found]
 
 
-def _fixed_part(pattern: str) -> str:
-    """The folder above the first wildcard."""
-    wildcard = _GLOB.search(pattern)
-    return os.path.dirname(pattern[: wildcard.start()] if wildcard else pattern)
+def _fixed_part(pattern: Path) -> Path:
+    """The folder above the first part with a wildcard."""
+    wild = next((i for i, part in enumerate(pattern.parts) if _GLOB.search(part)), len(pattern.parts) - 1)
+    return Path(*pattern.parts[:wild])
 
 
 def _partition_key(corpus: Corpus, file: SourceFile) -> str:

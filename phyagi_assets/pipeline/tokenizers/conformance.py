@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from phyagi_assets.pipeline.fingerprint import file_digest, fingerprint
+from phyagi_assets.pipeline.fingerprint import file_digest
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.awkward import awkward_strings
@@ -57,18 +57,17 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
-    key = fingerprint("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
-    wanted = Manifest(step="conformance", fingerprint=key, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    wanted = Manifest.wanted("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
     kept = tokenizer_store(store)
     address = f"conformance/{tokenizer_label(prepared.name)}"
-    artifact = kept.find(address, key)
+    artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
         logger.info("comparing %s with %s for tokenizer %r on every code point, once", engine_name, ReferenceEngine.name, prepared.name)
         report = examine(prepared.backend, engine, engine_name)
         details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
-        artifact = kept.write(address, wanted, lambda folder: replace(wanted, details=details))
-    details = dict(artifact.manifest.details)
-    return Conformance(engine=engine_name, unsafe=tuple(details["unsafe"]), distrust=details["distrust"])
+        artifact = kept.write(address, wanted, lambda _: replace(wanted, details=details))
+    found = artifact.manifest.details
+    return Conformance(engine=engine_name, unsafe=tuple(found["unsafe"]), distrust=found["distrust"])
 
 
 def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str) -> Conformance:

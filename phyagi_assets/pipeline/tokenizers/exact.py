@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +22,8 @@ SAMPLED = 16_384
 """Characters of a batch that are encoded both ways: a batch holds some 4 million, and the judge is some 30 times slower."""
 WINDOW = 8_192
 """Characters of a long document that a sample takes."""
+
+Mask = npt.NDArray[np.bool_]
 
 logger = logging.getLogger(__name__)
 
@@ -127,12 +130,13 @@ class ExactTokenizer:
         self._judge(texts, encoded, self._fast, np.flatnonzero(~unsafe))
         return encoded
 
-    def _is_unsafe(self, texts: pa.Array) -> np.ndarray:
+    def _is_unsafe(self, texts: pa.Array) -> Mask:
         if not self._unsafe:
             return np.zeros(len(texts), dtype=bool)
-        return pc.match_substring_regex(texts, self._unsafe).to_numpy(zero_copy_only=False)
+        found: Mask = pc.match_substring_regex(texts, self._unsafe).to_numpy(zero_copy_only=False)
+        return found
 
-    def _judge(self, texts: pa.Array, encoded: Encoded, fast: Engine, candidates: np.ndarray) -> None:
+    def _judge(self, texts: pa.Array, encoded: Encoded, fast: Engine, candidates: npt.NDArray[np.int64]) -> None:
         if self._verify == "full":
             truth = self._reference.encode(texts)
             for i in candidates.tolist():
@@ -158,7 +162,7 @@ class ExactTokenizer:
             again = fast.encode(column)
             self._compare(column, [again.of(i) for i in range(len(windows))], fast)
 
-    def _compare(self, texts: pa.Array, given: list[np.ndarray], fast: Engine) -> None:
+    def _compare(self, texts: pa.Array, given: list[npt.NDArray[np.uint32]], fast: Engine) -> None:
         truth = self._reference.encode(texts)
         for i, ids in enumerate(given):
             if not np.array_equal(ids, truth.of(i)):
@@ -169,7 +173,7 @@ def _mismatch(fast: Engine, text: str) -> EngineMismatch:
     return EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {text[:60]!r}")
 
 
-def _interleave(fast: Encoded, reference: Encoded, from_reference: np.ndarray) -> Encoded:
+def _interleave(fast: Encoded, reference: Encoded, from_reference: Mask) -> Encoded:
     """One batch of two: documents where `from_reference` holds come from the second, in their order."""
     lengths = np.empty(len(from_reference), dtype=np.int64)
     lengths[~from_reference], lengths[from_reference] = fast.lengths, reference.lengths

@@ -13,7 +13,7 @@ from typing import Any
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import TokenizerError
-from phyagi_assets.pipeline.fingerprint import canonical_json, file_digest, fingerprint, text_digest
+from phyagi_assets.pipeline.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.store import Artifact, Store
 
@@ -36,6 +36,10 @@ class PreparedTokenizer:
     """The largest id that it can give, added tokens included."""
     vocab_size: int
     """Number of tokens, added ones included."""
+
+    def details(self) -> dict[str, object]:
+        """What artifacts record of it."""
+        return {"name": self.name, "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
 
     @property
     def backend(self) -> Path:
@@ -72,13 +76,7 @@ def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedToken
         It cannot be loaded, is no fast tokenizer, has no EOS where the corpus wants one, or has ids that do not fit the dtype.
     """
     identity = tokenizer_identity(corpus, data)
-    wanted = Manifest(
-        step="tokenizer",
-        fingerprint=fingerprint("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={}),
-        code_version=CODE_VERSION,
-        inputs={"tokenizer": identity},
-        settings={},
-    )
+    wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
     kept = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(corpus.config.tokenizer)}"
     artifact = kept.find(address, wanted.fingerprint)

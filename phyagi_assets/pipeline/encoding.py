@@ -1,0 +1,65 @@
+"""Documents → record batches of token ids: the EOS, the dtype, and where each document comes from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.sources.documents import Documents
+from phyagi_assets.pipeline.tokenizers.engines import Encoded
+from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
+from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
+
+COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
+"""What stands beside ``input_ids``: tokens with the EOS, XXH3-64 of the text, index of the file in the partition, row in the file."""
+
+
+def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
+    """The dtype of a corpus's arrays: as declared, else uint16 where every id of the tokenizer fits, else int32."""
+    if corpus.config.dtype != "auto":
+        return np.dtype(corpus.config.dtype)
+    return np.dtype(np.uint16 if prepared.max_id <= 0xFFFF else np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """Encodes batches of documents as the artifact holds them."""
+
+    exact: ExactTokenizer
+    eos: int | None
+    """Follows every non-empty document, where there is one."""
+    dtype: np.dtype[Any]
+    schema: pa.Schema
+
+    def encode(self, documents: Documents) -> pa.RecordBatch:
+        """A row a document: ``input_ids``, then `COLUMNS`."""
+        ids, ends = with_eos(self.exact.encode(documents.texts), documents.nonempty, self.eos, self.dtype)
+        offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
+        texts = documents.texts.cast(pa.binary()).to_pylist()
+        columns = [
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
+            pa.array(np.diff(ends, prepend=0)),
+            pa.array(np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(texts))),
+            pa.array(documents.files),
+            pa.array(documents.rows),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def with_eos(
+    encoded: Encoded, wants_eos: npt.NDArray[np.bool_], eos: int | None, dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The ids in the arrays' dtype, with the EOS behind each document that wants one, and the documents' new ends."""
+    if eos is None:
+        return encoded.ids.astype(dtype), encoded.ends
+    ends = encoded.ends + np.cumsum(wants_eos)
+    ids = np.empty(ends[-1] if len(ends) else 0, dtype=dtype)
+    is_text = np.ones(len(ids), dtype=bool)
+    is_text[ends[wants_eos] - 1] = False
+    ids[is_text] = encoded.ids
+    ids[~is_text] = eos
+    return ids, ends

@@ -1,0 +1,66 @@
+"""Folders for tests, and tokenizers whose conformance run is made once for all of them."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
+from tests.support import declare_corpus
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (DATA_VARIABLE, STORE_VARIABLE, "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "prepared"
+    with _alone(shared.with_suffix(".lock")):
+        if not shared.exists():
+            draft = shared.with_name("prepared.draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            store = Store(draft / "store")
+            EnginePool().engines(prepare_tokenizer(declare_corpus(draft / "data", "any", "any.txt"), draft / "data", store), store)
+            draft.rename(shared)
+    return shared / "store"
+
+
+@pytest.fixture(scope="session")
+def engines() -> EnginePool:
+    """Engines that are loaded once a test process."""
+    return EnginePool()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """An empty data folder."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspace:
+    """A data folder and a store in which the GPT-2 tokenizer is prepared."""
+    shutil.copytree(prepared_store, data / "store", copy_function=os.link)
+    return Workspace(data=data, store=Store(data / "store"), engines=engines)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

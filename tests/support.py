@@ -1,0 +1,59 @@
+"""What several tests need: a data folder made of literals."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from phyagi_assets.config import CorpusConfig
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.cache import build_cache
+from phyagi_assets.pipeline.raw import build_raw
+from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.step import Built, Workspace
+from phyagi_assets.pipeline.tokenized import build_tokenized
+from phyagi_assets.yamlfile import load_yaml
+
+REPOSITORY = Path(__file__).parent.parent
+DATA = REPOSITORY / "data"
+GPT2 = DATA / "tokenizers" / "gpt2"
+
+
+def declare(data: Path, kind: str, **keys: Any) -> Path:
+    """Write ``<kind>/<name>.yaml``."""
+    path = data / kind / f"{keys['name']}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(keys, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def declare_corpus(data: Path, name: str, path: str, **keys: Any) -> Corpus:
+    """Declare a corpus with the GPT-2 tokenizer; `keys` add to it or replace what it says."""
+    source = {"path": path, **keys.pop("source", {})}
+    declared = declare(data, "corpora", **{"name": name, "source": source, "tokenizer": str(GPT2), **keys})
+    return load_yaml(declared, CorpusConfig)
+
+
+def write_text(path: Path, text: str | bytes) -> Path:
+    """Write a file as it stands, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | None]) -> Path:
+    """Write rows as JSON Lines; a string or None is the text of a row."""
+    records = (row if isinstance(row, Mapping) else {"text": row} for row in rows)
+    return write_text(path, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:
+    """Build the chain of every partition: raw, tokenized, cache."""
+    return {key: build_partition(corpus, partition, workspace) for key, partition in list_partitions(corpus, workspace.data).items()}
+
+
+def build_partition(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Built]:
+    """Build the chain of one partition."""
+    return [step(corpus, partition, workspace) for step in (build_raw, build_tokenized, build_cache)]
