@@ -12,7 +12,9 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError
@@ -51,8 +53,6 @@ def main() -> None:
       phyagi-assets inspect example --data my_data
       phyagi-assets ui --data my_data             look at it in Dagster
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
-    logging.getLogger("phyagi_assets").setLevel(logging.INFO)
 
 
 @main.command(epilog=_EPILOG)
@@ -78,7 +78,10 @@ def materialize(names: tuple[str, ...], data: str | None, store: str | None) -> 
         catalog = load_catalog(settings.require_data())
         chosen = catalog.select(names)
         workspace = Workspace(data=settings.data, store=Store(settings.store))
-        progress = BarProgress(Console(stderr=True))
+        # A stderr of our own: Dagster captures the other one into the logs of its runs, where a bar has no place.
+        messages = Console(file=os.fdopen(os.dup(2), "w"))
+        progress = BarProgress(messages)
+        _log_to(messages)
         with open_instance(settings) as instance:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
             work = runner.stale()
@@ -191,5 +194,13 @@ def _errors() -> Iterator[None]:
         sys.exit(MISUSED if type(problem) in (PhyagiAssetsError, DeclarationError) else FAILED)
 
 
+def _log_to(console: Console) -> None:
+    """Show what the package logs above the bar that is drawn on the same console."""
+    logger = logging.getLogger("phyagi_assets")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter()))
+
+
 def _say_error(message: str) -> None:
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {message}".replace("[/] ", "[/] ", 1), soft_wrap=True)
+    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(message)}", soft_wrap=True)

@@ -4,6 +4,7 @@ The pipeline writes it and the datasets read it, so it knows of neither: the sta
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,11 @@ class PlannedCorpus:
         """The sum of ``tokens``, ``documents`` or ``samples`` over a split."""
         return sum(getattr(shard, count) for shard in self.shards(split))
 
+    @property
+    def drawn(self) -> int:
+        """Training samples that an epoch of the mixture takes of it."""
+        return math.ceil(self.total("train", "samples") * self.weight)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -72,6 +78,11 @@ class Plan:
     def total(self, split: str, count: str) -> int:
         """The sum of ``tokens``, ``documents`` or ``samples`` over a split of all corpora."""
         return sum(corpus.total(split, count) for corpus in self.corpora)
+
+    @property
+    def drawn(self) -> int:
+        """Training samples in an epoch of the mixture."""
+        return sum(corpus.drawn for corpus in self.corpora)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"

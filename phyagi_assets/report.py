@@ -75,8 +75,7 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
         plan = Plan.read(artifact.path / PLAN)
-        samples = plan.total("train", "samples")
-        tree = Tree(f"[bold]{name}[/] {short(_tokens(artifact))} tokens, {samples:,} training samples of {plan.seq_len}")
+        tree = Tree(f"[bold]{name}[/] {short(_tokens(artifact))} tokens, {plan.drawn:,} samples of {plan.seq_len} in an epoch")
         for corpus in plan.corpora:
             tokens = short(corpus.total("train", "tokens"))
             tree.add(
@@ -101,6 +100,8 @@ def show_inspection(console: Console, found: Inspection) -> None:
     """Print an artifact's facts, parts, lengths and samples."""
     console.print(f"[bold]{found.title}[/]")
     facts = Table(show_header=False, box=None)
+    facts.add_column()
+    facts.add_column(overflow="fold")
     for name, value in found.facts.items():
         facts.add_row(name, escape(value))
     console.print(facts)

@@ -9,6 +9,8 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
+nux:
+  enabled: false
 python_logs:
   managed_python_loggers: [phyagi_assets]
   python_log_level: INFO

@@ -62,15 +62,16 @@ def mixture_metadata(built: Built) -> Metadata:
             "partitions": len(corpus.partitions),
             **{f"{split} tokens": corpus.total(split, "tokens") for split in SPLITS if plan.total(split, "tokens")},
             "training samples": corpus.total("train", "samples"),
+            "in an epoch": corpus.drawn,
         }
         for corpus in plan.corpora
     ]
-    drawn = [(corpus.name, corpus.weight * corpus.total("train", "samples")) for corpus in plan.corpora]
+    drawn = [(corpus.name, corpus.drawn) for corpus in plan.corpora]
     documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
     return {
         **_common(built),
         **_amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
-        "training samples": plan.total("train", "samples"),
+        "samples in an epoch": plan.drawn,
         "sequence length": plan.seq_len,
         "dtype": plan.dtype,
         "corpora": _table(corpora),

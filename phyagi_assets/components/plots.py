@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
-_BAR, _GAP, _HEIGHT, _MARGIN = 34, 6, 120, 26
+_BAR, _LETTER, _GAP, _HEIGHT, _MARGIN = 34, 7, 6, 120, 26
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> str:
@@ -24,14 +24,15 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> str:
 def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]]) -> str:
     """The chart itself."""
     top = max((height for _, height in bars), default=0) or 1
-    width = max(_MARGIN * 2 + len(bars) * (_BAR + _GAP), 8 * len(title) + _MARGIN)
+    bar = max(_BAR, *(_LETTER * len(label) for label, _ in bars), 0)
+    width = max(_MARGIN * 2 + len(bars) * (bar + _GAP), _LETTER * len(title) + _MARGIN * 2)
     floor = _MARGIN * 1.5 + _HEIGHT
     drawn = []
     for i, (label, height) in enumerate(bars):
-        x, tall = _MARGIN + i * (_BAR + _GAP), _HEIGHT * height / top
-        middle = x + _BAR / 2
+        x, tall = _MARGIN + i * (bar + _GAP), _HEIGHT * height / top
+        middle = x + bar / 2
         drawn.append(
-            f'<rect x="{x}" y="{floor - tall:.1f}" width="{_BAR}" height="{tall:.1f}" rx="2" fill="#4f43dd"/>'
+            f'<rect x="{x}" y="{floor - tall:.1f}" width="{bar}" height="{tall:.1f}" rx="2" fill="#4f43dd"/>'
             f'<text x="{middle}" y="{floor - tall - 4:.1f}" text-anchor="middle" fill="#555">{short(height)}</text>'
             f'<text x="{middle}" y="{floor + 14}" text-anchor="middle">{escape(label)}</text>'
         )

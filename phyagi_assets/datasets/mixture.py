@@ -40,9 +40,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self.split = split
         self.shift_labels = shift_labels
         self._in_training = split == "train"
-        weights = [corpus.weight if self._in_training else 1.0 for corpus in plan.corpora]
         self._corpora = [_CorpusReader(home, corpus, split, plan.seq_len) for corpus in plan.corpora]
-        self._counts = np.array([int(np.ceil(reader.samples * weight)) for reader, weight in zip(self._corpora, weights, strict=True)])
+        self._counts = np.array([corpus.drawn if self._in_training else corpus.total(split, "samples") for corpus in plan.corpora])
 
     def __len__(self) -> int:
         return int(self._counts.sum())

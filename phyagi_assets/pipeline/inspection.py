@@ -99,8 +99,8 @@ def _corpora(plan: Plan) -> list[dict[str, str]]:
             "corpus": corpus.name,
             "weight": f"{corpus.weight:g}",
             "partitions": _flat(len(corpus.partitions)),
-            **{f"{split} tokens": _flat(corpus.total(split, "tokens")) for split in SPLITS},
-            "training samples": _flat(corpus.total("train", "samples")),
+            **{f"{split} tokens": _flat(corpus.total(split, "tokens")) for split in SPLITS if plan.total(split, "tokens")},
+            "samples in an epoch": _flat(corpus.drawn),
         }
         for corpus in plan.corpora
     ]

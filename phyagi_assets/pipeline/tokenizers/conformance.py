@@ -62,7 +62,12 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     address = f"conformance/{tokenizer_label(prepared.name)}"
     artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
-        logger.info("comparing %s with %s for tokenizer %r on every code point, once", engine_name, ReferenceEngine.name, prepared.name)
+        logger.info(
+            "Comparing %s with %s for tokenizer %r on every Unicode code point: once, some 15 s",
+            engine_name,
+            ReferenceEngine.name,
+            prepared.name,
+        )
         report = examine(prepared.backend, engine, engine_name)
         details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
         artifact = kept.write(address, wanted, lambda _: replace(wanted, details=details))

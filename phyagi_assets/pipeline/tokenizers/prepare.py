@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,9 @@ def _forget_loading(config: Path) -> None:
     config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+@lru_cache
 def _commit(name: str, revision: str) -> str:
+    """The commit of a revision, asked for once a process: a branch that moves must not divide the partitions of one run."""
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import HfApi
