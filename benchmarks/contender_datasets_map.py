@@ -33,4 +33,4 @@ if __name__ == "__main__":
     ids = np.concatenate([batch["input_ids"].combine_chunks().flatten().to_numpy().astype(np.uint16) for batch in batches])
     np.save(work / "train.npy", ids)
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "tokens": len(ids), "digest": xxhash.xxh3_128_hexdigest(ids.data)}))
+    print(json.dumps({"seconds": seconds, "tokens": len(ids), "digest": xxhash.xxh3_128_hexdigest((work / "train.npy").read_bytes())}))

@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 
 import datasets  # noqa: F401  (imported by the step, and not to be timed)
-import numpy as np
-import xxhash
 
 from phyagi_assets.config import CorpusConfig
 from phyagi_assets.pipeline.cache import build_cache
@@ -35,5 +33,5 @@ for step in (build_raw, build_tokenized, build_cache):
     built = step(corpus, partition, workspace)
 seconds = time.perf_counter() - started
 
-ids = np.load(built.artifact.path / "train.npy", mmap_mode="r")
-print(json.dumps({"seconds": seconds, "tokens": len(ids), "digest": xxhash.xxh3_128_hexdigest(np.asarray(ids).data)}))
+array = built.artifact.manifest.files["train.npy"]
+print(json.dumps({"seconds": seconds, "tokens": built.artifact.manifest.counts["train"]["tokens"], "digest": array.xxh3_128}))

@@ -74,7 +74,8 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
         try:
             mixture = load_yaml(path, MixtureConfig)
             _take_name(taken, mixture)
-            _check_parts(data, mixture, corpora)
+            if not problems:  # a corpus that cannot be read is declared all the same
+                _check_parts(data, mixture, corpora)
             mixtures[mixture.config.name] = mixture
         except DeclarationError as problem:
             problems.append(problem)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,7 +59,7 @@ class PlannedCorpus:
     @property
     def drawn(self) -> int:
         """Training samples that an epoch of the mixture takes of it."""
-        return math.ceil(self.total("train", "samples") * self.weight)
+        return math.ceil(self.total("train", "samples") * Fraction(str(self.weight)))  # 10 × 1.1 is 11, as declared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -135,7 +135,7 @@ class _Reader:
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, at[:-1])
             close = difflib.get_close_matches(str(at[-1]), known, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
+            meant = f"; did you mean {close[0]!r}?" if close else "."
             message = f"is no key of this{meant} The keys are: {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is missing"

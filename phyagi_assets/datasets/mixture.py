@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.order import interleaved, permuted
+from phyagi_assets.datasets.order import derived_key, interleaved, permuted
 from phyagi_assets.datasets.train.lm.lm_dataset import as_tensor
 from phyagi_assets.errors import StoreError
 from phyagi_assets.plan import PLAN, Plan, PlannedCorpus
@@ -73,7 +73,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         chosen, drawn = interleaved(np.array([position]), self._counts)
         corpus = int(chosen[0])
         epoch, index = divmod(int(drawn[0]), self._corpora[corpus].samples)
-        key = int.from_bytes(np.random.SeedSequence([self.plan.seed, corpus, epoch]).generate_state(1, np.uint64).tobytes(), "little")
+        key = derived_key(self.plan.seed, corpus, epoch)
         return corpus, int(permuted(np.array([index]), self._corpora[corpus].samples, key)[0])
 
 
@@ -166,7 +166,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, shift_
     torch.Size([512])
     """
     path = Path(mixture)
-    if not path.exists():
+    if not path.is_file() and not (path / PLAN).is_file():  # a folder may have the name of a mixture and be none
         root = Settings.resolve(store=store).store
         path = root / mixture / "mixed_dataset"
         if not path.exists():

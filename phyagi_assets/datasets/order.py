@@ -60,21 +60,30 @@ def interleaved(position: Ints, counts: Ints) -> tuple[Ints, Ints]:
     corpus, drawn
         1-D arrays as long as `position`.
     """
-    # Where the fractions say that each corpus should be by now; that is at most one sample a corpus from the truth.
-    given = np.floor(position[:, None] / counts.sum() * counts + 0.5).astype(np.int64)
-    with np.errstate(divide="ignore"):
-        while (behind := position - given.sum(axis=1)).any():
-            short, over = np.flatnonzero(behind > 0), np.flatnonzero(behind < 0)
-            given[short, _place(given[short], counts).argmin(axis=1)] += 1
-            last = _place(given[over] - 1, counts)
-            last[given[over] == 0] = -1.0
-            given[over, last.shape[1] - 1 - last[:, ::-1].argmax(axis=1)] -= 1
-        corpus = _place(given, counts).argmin(axis=1)
-    return corpus, given[np.arange(len(position)), corpus]
+    # From samples that are surely given by now, step by step in the order of the merge: at most two steps a corpus are left.
+    total, corpora = counts.sum(), len(counts)
+    surely = position[:, None] / total * counts - 0.5 - corpora * counts / (2 * total)
+    drawn = np.maximum(np.floor(surely), 0).astype(np.int64)
+    while (left := np.flatnonzero(drawn.sum(axis=1) < position)).size:
+        drawn[left, _place(drawn[left], counts).argmin(axis=1)] += 1
+    corpus = _place(drawn, counts).argmin(axis=1)
+    return corpus, drawn[np.arange(len(position)), corpus]
 
 
 def _place(k: Ints, counts: Ints) -> npt.NDArray[np.float64]:
-    return np.where(k < counts, (k + 0.5) / counts, np.inf)
+    with np.errstate(divide="ignore"):
+        return np.where(k < counts, (k + 0.5) / counts, np.inf)
+
+
+def derived_key(*numbers: int) -> int:
+    """A 64-bit key of a seed and whatever else tells one permutation from another (NumPy's `SeedSequence`)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def uniform(index: Ints, key: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each index, the same one for the same key."""
+    mixed = _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(np.array([key % 2**64], dtype=np.uint64)))
+    return mixed / 2.0**64
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

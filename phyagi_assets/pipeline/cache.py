@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.listing import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
+from phyagi_assets.pipeline.token_array import TokenArrayWriter
 from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 
@@ -103,33 +105,35 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
     split = split_of(hashes, shares)
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     counts: dict[str, Any] = {}
-    writers = {}
-    for code, name in enumerate(SPLITS):
-        kept = (split == code) & (lengths > 0)
-        if not kept.any():
-            continue
-        ends = np.cumsum(lengths[kept])
-        np.save(folder / f"{name}.documents.npy", ends)
-        np.save(folder / f"{name}.origins.npy", np.stack([files[kept].astype(np.int64), rows[kept]], axis=1))
-        counts[name] = {"documents": len(ends), "tokens": int(ends[-1])}
-        writers[code] = _npy_writer(folder / f"{name}.npy", dtype, int(ends[-1]))
-    try:
+    with ExitStack() as files_open:
+        writers: dict[int, TokenArrayWriter] = {}
+        for code, name in enumerate(SPLITS):
+            kept = (split == code) & (lengths > 0)
+            if kept.any():
+                ends = np.cumsum(lengths[kept])
+                np.save(folder / f"{name}.documents.npy", ends)
+                np.save(folder / f"{name}.origins.npy", np.stack([files[kept].astype(np.int64), rows[kept]], axis=1))
+                counts[name] = {"documents": len(ends), "tokens": int(ends[-1])}
+                writers[code] = files_open.enter_context(TokenArrayWriter(folder / f"{name}.npy", dtype))
         start = 0
         for batch in _batches(tokenized):
-            here = split[start : start + batch.num_rows]
-            ids = batch.column("input_ids").flatten().to_numpy()
-            token_split = None
-            for code, file in writers.items():
-                if (here == code).all():
-                    file.write(ids.data)
-                elif (here == code).any():
-                    token_split = np.repeat(here, lengths[start : start + batch.num_rows]) if token_split is None else token_split
-                    file.write(ids[token_split == code].data)
-            start += batch.num_rows
-    finally:
-        for file in writers.values():
-            file.close()
+            end = start + batch.num_rows
+            _divide(batch.column("input_ids").flatten().to_numpy(), split[start:end], lengths[start:end], writers)
+            start = end
     return counts
+
+
+def _divide(
+    ids: npt.NDArray[Any], split: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64], writers: Mapping[int, TokenArrayWriter]
+) -> None:
+    """Give each split the ids of its documents."""
+    present = [code for code in writers if (split == code).any()]
+    if len(present) == 1:
+        writers[present[0]].append(ids)
+    else:
+        token_split = np.repeat(split, lengths)
+        for code in present:
+            writers[code].append(ids[token_split == code])
 
 
 def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
@@ -139,15 +143,8 @@ def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
 
 
 def _row_columns(batch: pa.RecordBatch) -> list[npt.NDArray[Any]]:
-    return [batch.column(name).to_numpy() for name in ("length", "hash", "file", "row")]
-
-
-def _npy_writer(path: Path, dtype: np.dtype[Any], length: int) -> Any:
-    """A file that holds the header of a 1-D array and waits for its data."""
-    file = path.open("wb")
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file
+    # Copied, because a view would keep the whole batch in memory, ids and all.
+    return [batch.column(name).to_numpy().copy() for name in ("length", "hash", "file", "row")]
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Documents → record batches of token ids: the EOS, the dtype, and where each document comes from."""
+"""Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,6 @@ import xxhash
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.sources.documents import Documents
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
-from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
@@ -26,18 +25,17 @@ def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Encoder:
-    """Encodes batches of documents as the artifact holds them."""
+class RowMaker:
+    """Makes the artifact's rows of encoded documents."""
 
-    exact: ExactTokenizer
     eos: int | None
     """Follows every non-empty document, where there is one."""
     dtype: np.dtype[Any]
     schema: pa.Schema
 
-    def encode(self, documents: Documents) -> pa.RecordBatch:
+    def rows(self, documents: Documents, encoded: Encoded) -> pa.RecordBatch:
         """A row a document: ``input_ids``, then `COLUMNS`."""
-        ids, ends = with_eos(self.exact.encode(documents.texts), documents.nonempty, self.eos, self.dtype)
+        ids, ends = with_eos(encoded, documents.nonempty, self.eos, self.dtype)
         offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
         texts = documents.texts.cast(pa.binary()).to_pylist()
         columns = [

@@ -91,8 +91,9 @@ def build_mixture(mixture: Mixture, corpora: Mapping[str, Corpus], partitions: M
     address = mixture_address(mixture)
 
     def fill(folder: Path) -> Manifest:
-        # Relative to where the plan will lie once it is published; every version of it lies equally deep.
-        home = workspace.store.pointer(address).parent / ".versions" / f"{STAGE}@{wanted.fingerprint}"
+        # Relative to where the plan will lie once it is published; every version of it lies equally deep. Resolved, as the caches'
+        # paths are: the store may be reached through a link.
+        home = workspace.store.pointer(address).parent.resolve() / ".versions" / f"{STAGE}@{wanted.fingerprint}"
         corpora_planned = tuple(
             _planned(part.corpus, part.weight, caches[part.corpus], home, mixture.config.seq_len) for part in mixture.config.datasets
         )

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.encoding import COLUMNS, Encoder, token_dtype
+from phyagi_assets.pipeline.encoding import COLUMNS, RowMaker, token_dtype
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.raw import raw_address, wanted_raw
 from phyagi_assets.pipeline.sources.documents import Documents, read_documents
 from phyagi_assets.pipeline.sources.listing import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.pipeline.tokenizers.engines import Encoded
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
 
@@ -78,17 +79,17 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         features = _features(dtype.name)
         exact = ExactTokenizer(engines, verify=corpus.config.verify, seed=int(wanted.fingerprint[:12], 16))
         eos = prepared.eos_token_id if corpus.config.append_eos else None
-        encoder = Encoder(exact=exact, eos=eos, dtype=dtype, schema=features.arrow_schema)
+        maker = RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema)
         try:
-            tally = _write(folder, corpus, partition, encoder, on_progress)
+            tally = _write(folder, corpus, partition, exact, maker, on_progress)
         except EngineMismatch as mismatch:
-            encoder = replace(encoder, exact=ExactTokenizer(engines.without_fast()))
-            logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, encoder.exact.engine)
-            tally = _write(folder, corpus, partition, encoder, None)
+            exact = ExactTokenizer(engines.without_fast())
+            logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, exact.engine)
+            tally = _write(folder, corpus, partition, exact, maker, None)
         _check(corpus, partition, workspace, raw.fingerprint, tally)
         _describe(folder, features)
         details = {"dtype": dtype.name, "files": [file.name for file in partition.files], "tokenizer": prepared.details()}
-        made = {"engine": encoder.exact.engine, "pyarrow": pa.__version__}
+        made = {"engine": exact.engine, "pyarrow": pa.__version__}
         return replace(wanted, counts=asdict(tally), details=details, produced_with=made)
 
     return reuse_or_build(workspace.store, address, wanted, fill)
@@ -113,14 +114,17 @@ class _Tally:
         self.text_bytes += documents.text_bytes
 
 
-def _write(folder: Path, corpus: Corpus, partition: Partition, encoder: Encoder, on_progress: OnProgress | None) -> _Tally:
-    def encoded() -> Iterator[tuple[Documents, pa.RecordBatch]]:
+def _write(
+    folder: Path, corpus: Corpus, partition: Partition, exact: ExactTokenizer, maker: RowMaker, on_progress: OnProgress | None
+) -> _Tally:
+    def encoded() -> Iterator[tuple[Documents, Encoded]]:
         for documents in prefetch(read_documents(corpus, partition)):
-            yield documents, encoder.encode(documents)
+            yield documents, exact.encode(documents.texts)
 
     tally = _Tally()
-    with pa.OSFile(str(folder / DATA_FILE), "wb") as file, pa.ipc.new_stream(file, encoder.schema) as writer:
-        for documents, batch in prefetch(encoded()):
+    with pa.OSFile(str(folder / DATA_FILE), "wb") as file, pa.ipc.new_stream(file, maker.schema) as writer:
+        for documents, ids in prefetch(encoded()):
+            batch = maker.rows(documents, ids)
             writer.write_batch(batch)
             tally.add(documents, batch)
             if on_progress:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phyagi_assets.datasets.order import interleaved, permuted
@@ -29,6 +29,7 @@ def test_another_key_is_another_permutation() -> None:
     assert (one == other).sum() < 10
 
 
+@example(counts=[45, 5])  # places that coincide
 @given(counts=st.lists(st.integers(0, 60), min_size=1, max_size=12).filter(any))
 def test_interleaving_draws_every_sample_of_every_corpus_in_its_turn(counts: list[int]) -> None:
     array = np.array(counts)

@@ -21,7 +21,7 @@ from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
 
-BLOCK = 8 << 20
+BLOCK = 4 << 20
 """Bytes of a file that are read at once; a row that is longer is read whole."""
 
 

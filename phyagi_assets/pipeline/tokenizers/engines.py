@@ -76,5 +76,10 @@ class FastokensEngine:
         self._tokenizer = fastokens.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:
-        ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
+        try:
+            ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
+        except BaseException as problem:
+            if type(problem).__name__ == "PanicException":  # what a failed assertion in Rust becomes, which is no Exception
+                raise RuntimeError(f"the engine panicked: {problem}") from problem
+            raise
         return Encoded(ids=np.frombuffer(ids, dtype="<u4"), ends=np.frombuffer(offsets, dtype="<u8")[1:].astype(np.int64))

@@ -7,8 +7,10 @@ kept here, and a run that tokenizes does not pay for importing it.
 import json
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ class PreparedTokenizer:
 
     def details(self) -> dict[str, object]:
         """What artifacts record of it."""
-        return {"name": self.name, "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
+        return {"name": tokenizer_label(self.name), "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
 
     @property
     def backend(self) -> Path:
@@ -76,17 +78,26 @@ def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedToken
     TokenizerError
         It cannot be loaded, is no fast tokenizer, has no EOS where the corpus wants one, or has ids that do not fit the dtype.
     """
-    identity = tokenizer_identity(corpus, data)
-    wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
-    kept = tokenizer_store(store)
-    address = f"prepared/{tokenizer_label(corpus.config.tokenizer)}"
-    artifact = kept.find(address, wanted.fingerprint)
-    if artifact is None:
-        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / corpus.config.tokenizer)
-        artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, source, corpus.config.tokenizer))
-    prepared = PreparedTokenizer(artifact=artifact, name=corpus.config.tokenizer, **artifact.manifest.details)
+    name = corpus.config.tokenizer
+    try:
+        identity = tokenizer_identity(corpus, data)
+        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / name)
+        prepared = prepare(name, identity, lambda: _load(source, name), store)
+    except TokenizerError as problem:
+        raise TokenizerError(f"{corpus.path}: {problem}") from problem
     _check_fit(corpus, prepared)
     return prepared
+
+
+def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> PreparedTokenizer:
+    """A tokenizer from the store where it was prepared before, else from what `load` gives: a ``transformers`` fast tokenizer."""
+    wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
+    kept = tokenizer_store(store)
+    address = f"prepared/{tokenizer_label(name)}"
+    artifact = kept.find(address, wanted.fingerprint)
+    if artifact is None:
+        artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
+    return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details)
 
 
 def tokenizer_label(name: str) -> str:
@@ -107,8 +118,7 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
         )
 
 
-def _fill(folder: Path, wanted: Manifest, source: str, name: str) -> Manifest:
-    tokenizer, version = _load(source, name)
+def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -121,28 +131,31 @@ def _fill(folder: Path, wanted: Manifest, source: str, name: str) -> Manifest:
         "max_id": max(backend.get_vocab(with_added_tokens=True).values()),
         "vocab_size": len(tokenizer),
     }
-    return replace(wanted, details=details, produced_with={"transformers": version})
+    return replace(wanted, details=details, produced_with={"transformers": version("transformers")})
 
 
-def _load(source: str, name: str) -> tuple[Any, str]:
+def _load(source: str, name: str) -> Any:
     import transformers
 
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, revision=revision or "main", local_files_only=not revision)
     except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
-        reason = str(problem).strip().splitlines()
-        raise TokenizerError(
-            f"tokenizer {name!r} cannot be loaded from {path}: {reason[0] if reason else type(problem).__name__}"
-        ) from problem
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"
+        raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(
             f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"
         )
-    tokenizer.name_or_path = name
+    if tokenizer.split_special_tokens:  # a setting of the call, which the backend's JSON does not carry
+        raise TokenizerError(
+            f"tokenizer {name!r} has split_special_tokens, which reads special tokens as plain text; take it out of tokenizer_config.json"
+        )
+    tokenizer.name_or_path = tokenizer_label(name)  # a path would tell where it was loaded, not what it is
     for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
         tokenizer.init_kwargs.pop(key, None)
-    return tokenizer, transformers.__version__
+    return tokenizer
 
 
 def _forget_loading(config: Path) -> None:

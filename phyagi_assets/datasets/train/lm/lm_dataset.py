@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.datasets.order import uniform
 from phyagi_assets.plan import samples_in
 
 
@@ -23,21 +24,41 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         Tokens in a window.
     shift_labels
         Whether labels are the next token; by default they stand under their inputs, as ``transformers`` models expect.
+    ignore_token_id
+        What the labels of marked tokens become where they are not to be learnt.
+    random_mask_prob
+        Share of the windows whose marked tokens are not to be learnt; None where tokens carry no marks. Which windows is a function
+        of `seed` and the index.
+    random_mask_offset
+        The mark: a token at or above it stands for the id that much lower. It is taken off inputs and labels.
+    seed
+        Of the random mask.
 
     Raises
     ------
     ValueError
-        An array is not 1-D, the two are not of one length, or `seq_len` is not positive.
+        An array is not 1-D, the two are not of one length, or a number is out of its range; and when a window is read, its tokens
+        are no whole numbers, or collide with the mark.
 
     Examples
     --------
     >>> dataset = LMDataset(np.arange(7), seq_len=3)
     >>> len(dataset), dataset[1]["input_ids"].tolist()
     (2, [3, 4, 5])
+    >>> LMDataset(np.arange(7), seq_len=3, shift_labels=True)[-1]["labels"].tolist()
+    [4, 5, 6]
     """
 
     def __init__(
-        self, input_ids: npt.NDArray[Any], labels: npt.NDArray[Any] | None = None, seq_len: int = 2048, shift_labels: bool = False
+        self,
+        input_ids: npt.NDArray[Any],
+        labels: npt.NDArray[Any] | None = None,
+        seq_len: int = 2048,
+        shift_labels: bool = False,
+        ignore_token_id: int = -100,
+        random_mask_prob: float | None = None,
+        random_mask_offset: int = 32768,
+        seed: int = 42,
     ) -> None:
         if input_ids.ndim != 1:
             raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has one")
@@ -45,10 +66,18 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
             raise ValueError(f"labels has shape {labels.shape} where input_ids has {input_ids.shape}; there is a label for each token")
         if seq_len < 1:
             raise ValueError(f"seq_len is {seq_len}; a window has at least one token")
+        if random_mask_prob is not None and not 0 <= random_mask_prob <= 1:
+            raise ValueError(f"random_mask_prob is {random_mask_prob}; a share lies between 0 and 1")
+        if random_mask_offset < 1:
+            raise ValueError(f"random_mask_offset is {random_mask_offset}; the mark is positive")
         self.input_ids = input_ids
         self.labels = labels
         self.seq_len = seq_len
         self.shift_labels = shift_labels
+        self.ignore_token_id = ignore_token_id
+        self.random_mask_prob = random_mask_prob
+        self.random_mask_offset = random_mask_offset
+        self.seed = seed
 
     def __len__(self) -> int:
         return samples_in(len(self.input_ids), self.seq_len)
@@ -57,15 +86,43 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         """The window at `index`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside a dataset of {len(self)} windows")
-        start = index % len(self) * self.seq_len
+        window = index % len(self)
+        start = window * self.seq_len
+        inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
         source = self.input_ids if self.labels is None else self.labels
         first_label = start + self.shift_labels
-        return {
-            "input_ids": as_tensor(self.input_ids[start : start + self.seq_len]),
-            "labels": as_tensor(source[first_label : first_label + self.seq_len]),
-        }
+        labels = whole_numbers(source[first_label : first_label + self.seq_len])
+        if self.random_mask_prob is not None:
+            marked = labels >= self.random_mask_offset
+            inputs, labels = self._unmarked(inputs), self._unmarked(labels)
+            if uniform(np.array([window]), self.seed)[0] < self.random_mask_prob:
+                labels[marked] = self.ignore_token_id
+        return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(labels)}
+
+    def _unmarked(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        plain = np.where(ids >= self.random_mask_offset, ids - self.random_mask_offset, ids)
+        if (plain >= self.random_mask_offset).any():
+            raise ValueError(
+                f"random_mask_offset is {self.random_mask_offset}, and token {int(ids.max())} is above twice that: an id and a mark "
+                "cannot be told apart; use an offset above every id of the tokenizer"
+            )
+        return plain
+
+
+def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """A copy of ids as int64.
+
+    Raises
+    ------
+    ValueError
+        They are floats with a fraction.
+    """
+    copied = np.asarray(ids).astype(np.int64)
+    if ids.dtype.kind == "f" and not np.array_equal(copied, ids):
+        raise ValueError(f"the array holds {ids.dtype} with fractions; token ids are whole numbers")
+    return copied
 
 
 def as_tensor(ids: npt.NDArray[Any]) -> torch.Tensor:
-    """A copy of ids as int64."""
-    return torch.from_numpy(np.asarray(ids).astype(np.int64))
+    """A copy of ids as an int64 tensor."""
+    return torch.from_numpy(whole_numbers(ids))

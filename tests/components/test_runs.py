@@ -1,0 +1,106 @@
+"""Bringing things up to date costs what changed."""
+
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from phyagi_assets.components.instance import open_instance
+from phyagi_assets.settings import Settings
+from tests.components.conftest import PLAY, Project
+from tests.support import declare_corpus, write_text
+
+ALL = ["plays/one", "plays/three", "plays/two", "mix"]
+
+
+def array(project: Project, play: str) -> Path:
+    return project.workspace.store.pointer(f"plays/numpy_cache/{play}") / "train.npy"
+
+
+def test_everything_is_built_once_and_then_stands(project: Project) -> None:
+    first = project.bring_up_to_date()
+    assert (first.built, first.current, first.failed) == (ALL, 0, {})
+    second = project.bring_up_to_date()
+    assert (second.built, second.current) == ([], 4)
+    assert project.materialized("plays", "tokenized_arrow") == 3
+
+
+def test_an_edited_file_rebuilds_its_partition_and_the_mixture_and_nothing_else(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert project.bring_up_to_date().built == ["plays/two", "mix"]
+    assert project.materialized("plays", "tokenized_arrow") == 4
+    assert project.materialized("mix", "mixed_dataset") == 2
+
+
+def test_an_added_file_is_a_new_partition_and_rebuilds_the_mixture(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "four.txt", PLAY * 5)
+    assert project.bring_up_to_date().built == ["plays/four", "mix"]
+    assert sorted(project.instance.get_dynamic_partitions("plays")) == ["four", "one", "three", "two"]
+
+
+def test_a_removed_file_retires_its_partition_and_leaves_its_artifacts(project: Project) -> None:
+    project.bring_up_to_date()
+    (project.raw / "two.txt").unlink()
+    assert project.bring_up_to_date().built == ["mix"]
+    assert sorted(project.instance.get_dynamic_partitions("plays")) == ["one", "three"]
+    assert array(project, "two").exists()
+
+
+def test_an_array_deleted_behind_its_back_is_noticed_and_repaired(project: Project) -> None:
+    project.bring_up_to_date()
+    before = array(project, "one").read_bytes()
+    array(project, "one").unlink()
+    assert project.bring_up_to_date().built == ["plays/one"]
+    assert array(project, "one").read_bytes() == before
+    assert project.materialized("plays", "tokenized_arrow") == 3
+
+
+def test_an_edit_taken_back_publishes_the_old_version_without_encoding_again(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 4)
+    assert project.bring_up_to_date().built == ["plays/two", "mix"]
+    event = project.instance.get_latest_materialization_event(dg.AssetKey(["plays", "tokenized_arrow"]))
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["reused"].value is True
+
+
+def test_a_new_instance_learns_of_a_full_store_without_building_it_again(project: Project, tmp_path: Path) -> None:
+    project.bring_up_to_date()
+    written = array(project, "one").stat().st_ino
+    shutil.rmtree(project.workspace.store.root / ".dagster")
+    with open_instance(Settings(data=project.workspace.data, store=tmp_path / "elsewhere")) as fresh:
+        other = Project(workspace=project.workspace, instance=fresh)
+        assert other.bring_up_to_date().built == ALL
+        assert other.bring_up_to_date().built == []
+    assert array(project, "one").stat().st_ino == written
+
+
+def test_a_partition_that_fails_leaves_the_others_built_and_the_mixture_unbuilt_with_the_reasons(project: Project) -> None:
+    write_text(project.raw / "two.txt", b"caf\xe9")
+    outcome = project.bring_up_to_date()
+    assert outcome.built == ["plays/one", "plays/three"]
+    assert outcome.failed.keys() == {"plays/two", "mix"}
+    assert "two.txt:1: is not UTF-8: byte 0xe9" in outcome.failed["plays/two"]
+    assert "plays/two" in outcome.failed["mix"]
+    write_text(project.raw / "two.txt", "café " * 20)
+    assert project.bring_up_to_date().built == ["plays/two", "mix"]
+
+
+def test_a_source_that_matches_nothing_fails_alone(project: Project) -> None:
+    declare_corpus(project.workspace.data, "nothing", "raw/*.parquet")
+    outcome = project.bring_up_to_date()
+    assert outcome.built == ALL
+    assert "no file matches" in outcome.failed["nothing"]
+
+
+@pytest.mark.parametrize(("name", "built"), [("plays", ALL[:3]), ("mix", ALL)])
+def test_only_what_is_named_is_built_and_what_it_is_made_of(project: Project, name: str, built: list[str]) -> None:
+    write_text(project.workspace.data / "other" / "x.txt", PLAY)
+    declare_corpus(project.workspace.data, "other", "other/x.txt")
+    assert project.bring_up_to_date(name).built == built

@@ -1,0 +1,212 @@
+"""A mixture as training code sees it."""
+
+import math
+import pickle
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from phyagi_assets.config import MixtureConfig
+from phyagi_assets.datasets import LMDataset, LoadedMixture, MixedDataset, load_mixture
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.settings import STORE_VARIABLE
+from phyagi_assets.yamlfile import load_yaml
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+SEQ_LEN = 8
+
+
+def _declare_and_build(workspace: Workspace, *, name: str = "mix", weights: tuple[float, float] = (1.0, 1.0), **keys: Any) -> Path:
+    """Two corpora of two partitions each, and a mixture of them; its folder in the store."""
+    corpora = {}
+    for corpus in ("one", "two"):
+        for part in ("a", "b"):
+            rows = [f"{corpus} {part} number {i}" for i in range(60 if corpus == "one" else 25)]
+            if not (workspace.data / corpus / f"{part}.jsonl").exists():
+                write_jsonl(workspace.data / corpus / f"{part}.jsonl", rows)
+        splits = {"splits": {"validation": 0.2}, **keys}
+        corpora[corpus] = declare_corpus(workspace.data, corpus, f"{corpus}/*.jsonl", partition_by="file", **splits)
+    parts = [{"corpus": corpus, "weight": weight} for corpus, weight in zip(corpora, weights, strict=True)]
+    mixture = load_yaml(declare(workspace.data, "mixtures", name=name, seq_len=SEQ_LEN, datasets=parts), MixtureConfig)
+    partitions = {corpus: list(build(declared, workspace)) for corpus, declared in corpora.items()}
+    build_mixture(mixture, corpora, partitions, workspace)
+    return workspace.store.root / name / "mixed_dataset"
+
+
+def _windows(mixture: LoadedMixture, split: str) -> list[list[list[int]]]:
+    """Every window of every corpus: what the caches hold, cut by `LMDataset`."""
+    return [
+        [
+            window["input_ids"].tolist()
+            for shard in corpus.shards(split)
+            for window in LMDataset(_array(mixture, shard.path), seq_len=SEQ_LEN)
+        ]
+        for corpus in mixture.plan.corpora
+    ]
+
+
+def _array(mixture: LoadedMixture, path: str) -> Any:
+    return np.load(mixture.home / path)
+
+
+def _read(dataset: MixedDataset | None) -> list[tuple[int, int, list[int], list[int]]]:
+    assert dataset is not None
+    samples = [dataset[i] for i in range(len(dataset))]
+    return [(int(s["position"]), int(s["dataset_idx"]), s["input_ids"].tolist(), s["labels"].tolist()) for s in samples]
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> Path:
+    return _declare_and_build(workspace)
+
+
+def test_an_epoch_with_weight_1_reads_every_sample_once_under_the_number_of_its_corpus(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    read = _read(mixture.train)
+    assert [position for position, *_ in read] == list(range(len(read)))
+    for corpus, windows in enumerate(_windows(mixture, "train")):
+        given = [ids for _, idx, ids, _ in read if idx == corpus]
+        assert sorted(given) == sorted(windows)
+        assert given != windows  # shuffled
+
+
+@pytest.mark.parametrize("weights", [(2.5, 0.5), (0.1, 3.0)])
+def test_weights_multiply_epochs_each_of_them_complete_and_none_like_another(workspace: Workspace, weights: tuple[float, float]) -> None:
+    mixture = load_mixture(_declare_and_build(workspace, weights=weights))
+    read = _read(mixture.train)
+    for corpus, (windows, weight) in enumerate(zip(_windows(mixture, "train"), weights, strict=True)):
+        given = [ids for _, idx, ids, _ in read if idx == corpus]
+        assert len(given) == math.ceil(weight * len(windows))
+        epochs = [given[start : start + len(windows)] for start in range(0, len(given), len(windows))]
+        for epoch in epochs[:-1]:
+            assert sorted(epoch) == sorted(windows)
+        left = Counter(map(tuple, windows))
+        left.subtract(map(tuple, epochs[-1]))
+        assert min(left.values()) >= 0
+        assert len({str(epoch) for epoch in epochs}) == len(epochs)
+
+
+def test_validation_is_read_in_order_corpus_after_corpus(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    windows = _windows(mixture, "validation")
+    read = _read(mixture.validation)
+    assert all(windows)
+    assert [(idx, ids) for _, idx, ids, _ in read] == [(corpus, ids) for corpus, of in enumerate(windows) for ids in of]
+
+
+def test_a_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) -> None:
+    assert load_mixture(folder).test is None
+    mixture = load_mixture(_declare_and_build(workspace, name="all_train", splits={}))
+    assert (mixture.validation, mixture.test) == (None, None)
+    assert len(mixture.train) > 0
+
+
+def test_labels_stand_under_their_inputs_or_one_ahead(folder: Path) -> None:
+    plain, shifted = (load_mixture(folder, shift_labels=shift) for shift in (False, True))
+    following = {
+        tuple(array[start : start + SEQ_LEN].tolist()): array[start + 1 : start + 1 + SEQ_LEN].tolist()
+        for corpus in plain.plan.corpora
+        for shard in corpus.shards("train")
+        for array in [_array(plain, shard.path)]
+        for start in range(0, shard.samples * SEQ_LEN, SEQ_LEN)
+    }
+    for (*where, ids, labels), (*same, same_ids, ahead) in zip(_read(plain.train), _read(shifted.train), strict=True):
+        assert (where, ids) == (same, same_ids)
+        assert labels == ids
+        assert ahead == following[tuple(ids)]
+
+
+def test_indices_count_from_either_end_and_end_where_the_samples_do(folder: Path) -> None:
+    train = load_mixture(folder).train
+    assert torch.equal(train[-1]["input_ids"], train[len(train) - 1]["input_ids"])
+    assert int(train[-1]["position"]) == len(train) - 1
+    assert len(list(iter(train))) == len(train)
+    for index in (len(train), -len(train) - 1):
+        with pytest.raises(IndexError, match=f"position {index} is outside a mixture of {len(train)} samples"):
+            train[index]
+
+
+def test_samples_come_in_one_order_however_many_workers_load_them(folder: Path) -> None:
+    train = load_mixture(folder).train
+    by_workers = [list(DataLoader(train, batch_size=5, num_workers=workers)) for workers in (0, 2)]
+    for one, other in zip(*by_workers, strict=True):
+        assert {name: of.tolist() for name, of in one.items()} == {name: of.tolist() for name, of in other.items()}
+    positions = [position for batch in by_workers[0] for position in batch["position"].tolist()]
+    assert positions == list(range(len(train)))
+    assert by_workers[0][0]["input_ids"].shape == by_workers[0][0]["labels"].shape == (5, SEQ_LEN)
+
+
+def test_a_pickled_dataset_takes_no_arrays_along_and_reads_the_same(folder: Path) -> None:
+    train = load_mixture(folder).train
+    fresh = len(pickle.dumps(train))
+    before = _read(train)
+    assert len(pickle.dumps(train)) == fresh
+    assert _read(pickle.loads(pickle.dumps(train))) == before
+
+
+def test_a_mixture_that_is_being_read_is_not_disturbed_by_a_refresh(workspace: Workspace, folder: Path) -> None:
+    reading, unread = load_mixture(folder), load_mixture(folder)
+    before = _read(reading.train)
+    write_jsonl(workspace.data / "two" / "b.jsonl", [f"refreshed {i}" for i in range(90)])
+    _declare_and_build(workspace)
+    assert _read(reading.train) == _read(unread.train) == before
+    assert _read(load_mixture(folder).train) != before
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_is_looked_up_in_the_store_that_is_given_or_set(workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = workspace.store.root
+    by_path = load_mixture(folder / "mixture.json")
+    assert load_mixture(str(folder)) == load_mixture("mix", store=root) == by_path
+    monkeypatch.setenv(STORE_VARIABLE, str(root))
+    assert load_mixture("mix") == by_path
+    monkeypatch.delenv(STORE_VARIABLE)
+    monkeypatch.chdir(workspace.data.parent)  # its data/ holds store/
+    assert load_mixture("mix") == by_path
+    (workspace.data.parent / "mix").mkdir()  # a folder of that name, such as training code keeps its checkpoints in
+    assert load_mixture("mix") == by_path
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_mixture_that_is_not_there_is_an_error_that_lists_those_that_are(workspace: Workspace, tmp_path: Path) -> None:
+    _declare_and_build(workspace, name="another")
+    with pytest.raises(
+        StoreError, match=r"'mux' is neither .* \(there: another, mix\); materialize it with: phyagi-assets materialize mux"
+    ):
+        load_mixture("mux", store=workspace.store.root)
+    with pytest.raises(StoreError, match=r"\(there: none\)"):
+        load_mixture("mix", store=tmp_path)
+
+
+def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(workspace: Workspace, folder: Path) -> None:
+    mixture = load_mixture(folder)
+    for version in (workspace.store.root / "one" / "numpy_cache" / ".versions").iterdir():
+        shutil.rmtree(version)
+    with pytest.raises(StoreError, match=r"train\.npy: is gone, .* phyagi-assets materialize"):
+        _read(mixture.train)
+
+
+@pytest.mark.parametrize(
+    ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 1")]
+)
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, plan: str, refusal: str) -> None:
+    (tmp_path / "mixture.json").write_text(plan, encoding="utf-8")
+    with pytest.raises(StoreError, match=rf"mixture\.json: .*{refusal}"):
+        load_mixture(tmp_path / "mixture.json")
+
+
+def test_the_tokenizer_of_a_mixture_reads_its_samples(folder: Path) -> None:
+    import transformers
+
+    mixture = load_mixture(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(mixture.tokenizer)
+    for sample in mixture.train:
+        assert ("one", "two")[int(sample["dataset_idx"])] in tokenizer.decode(sample["input_ids"])

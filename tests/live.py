@@ -1,0 +1,99 @@
+"""A real ``dg dev`` on a data folder, and the GraphQL that the UI speaks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.components.instance import dagster_environment
+from phyagi_assets.settings import Settings
+from tests.support import REPOSITORY
+
+LAUNCH = """
+mutation($assets: [AssetKeyInput!], $tags: [ExecutionTag!]) {
+  launchRun(executionParams: {
+    selector: {repositoryLocationName: "phyagi-assets", repositoryName: "__repository__", jobName: "__ASSET_JOB", assetSelection: $assets}
+    runConfigData: {}, executionMetadata: {tags: $tags}
+  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
+}"""
+STATUS = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+MATERIALIZATIONS = """
+query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 50) {
+  partition tags { key value }
+  metadataEntries { label ... on IntMetadataEntry { intValue } ... on TextMetadataEntry { text } ... on PathMetadataEntry { path }
+                    ... on MarkdownMetadataEntry { mdStr } } } } } }"""
+
+
+class LiveDagster:
+    """The server, as its UI sees it."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+
+    def query(self, query: str, **variables: Any) -> Any:
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answered = json.load(answer)
+        assert "errors" not in answered, answered
+        return answered["data"]
+
+    def materialize(self, *assets: list[str], partition: str | None = None) -> str:
+        """Launch a run, wait for it, and give its status."""
+        tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+        launched = self.query(LAUNCH, assets=[{"path": path} for path in assets], tags=tags)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            status = str(self.query(STATUS, id=launched["run"]["runId"])["runOrError"]["status"])
+            if status in ("SUCCESS", "FAILURE", "CANCELED"):
+                return status
+            time.sleep(0.3)
+        raise TimeoutError("the run did not end")
+
+    def materializations(self, *path: str) -> list[dict[str, Any]]:
+        """The asset's materializations, the latest first."""
+        found: list[dict[str, Any]] = self.query(MATERIALIZATIONS, key={"path": path})["assetOrError"]["assetMaterializations"]
+        return found
+
+
+@contextmanager
+def live_dagster(settings: Settings) -> Iterator[LiveDagster]:
+    """Start ``dg dev``, wait until it answers, and interrupt it afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("dg")), "dev", "-p", str(port), "-w", "workspace.yaml"]
+    log = settings.store / "dg-dev.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=dagster_environment(settings), stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait(process, port, log)
+        yield LiveDagster(port)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.3)
+    raise RuntimeError(f"dg dev did not come up:\n{log.read_text(encoding='utf-8')[-3000:]}")

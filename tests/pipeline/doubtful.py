@@ -1,0 +1,62 @@
+"""Engines that are wrong in known ways, and what a store holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine
+from phyagi_assets.pipeline.tokenizers.exact import EngineChoice
+
+
+class DoubtfulEngine:
+    """The fast engine, but for documents that it gets wrong: their last id is another one."""
+
+    name = "doubtful 1"
+
+    def __init__(self, engine: Engine, wrong: Callable[[str], bool]) -> None:
+        self._engine = engine
+        self._wrong = wrong
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        encoded = self._engine.encode(texts)
+        ids = encoded.ids.copy()
+        for text, end in zip(texts.to_pylist(), encoded.ends.tolist(), strict=True):
+            if text and self._wrong(text):
+                ids[end - 1] ^= 1
+        return Encoded(ids=ids, ends=encoded.ends)
+
+
+class FailingEngine:
+    """Loads, and then fails at whatever it is given."""
+
+    name = "failing 1"
+
+    def __init__(self, backend: Path) -> None:
+        self._backend = backend
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        raise RuntimeError(f"cannot encode {len(texts)} texts")
+
+
+def doubtful(wrong: Callable[[str], bool]) -> EngineChoice:
+    return EngineChoice(name=DoubtfulEngine.name, make=lambda backend: DoubtfulEngine(FastokensEngine(backend), wrong))
+
+
+def refusing(backend: Path) -> DoubtfulEngine:
+    raise ValueError(f"no engine for {backend.name}")
+
+
+REFUSING = EngineChoice(name="refusing 1", make=refusing)
+"""Leaves everything to the reference, without a conformance run."""
+
+
+def holdings(root: Path) -> dict[str, str]:
+    """Every file of a store by its digest and every pointer by its target, but for rubbish and memories."""
+    found = (path for path in sorted(root.rglob("*")) if not {".staging", ".digests"} & set(path.relative_to(root).parts))
+    return {
+        path.relative_to(root).as_posix(): f"-> {path.readlink()}" if path.is_symlink() else file_digest(path)
+        for path in found
+        if path.is_symlink() or path.is_file()
+    }

@@ -1,0 +1,174 @@
+"""Plans: what they refuse, and what they survive."""
+
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phyagi_assets.config import SPLITS, MixtureConfig
+from phyagi_assets.declarations import Corpus, Mixture
+from phyagi_assets.errors import DeclarationError, MissingArtifactsError
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.sources.listing import list_partitions
+from phyagi_assets.pipeline.step import Built, Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.plan import Plan
+from phyagi_assets.yamlfile import load_yaml
+from tests.pipeline.doubtful import holdings
+from tests.support import GPT2, build, build_partition, declare, declare_corpus, write_jsonl, write_text
+
+
+def _corpora(workspace: Workspace, **keys: Any) -> dict[str, Corpus]:
+    """Two corpora of two partitions each; `keys` are for the second one."""
+    for name in ("one", "two"):
+        for part in ("a", "b"):
+            write_jsonl(workspace.data / name / f"{part}.jsonl", [f"{name} {part} {i}" for i in range(40)])
+    splits = {"splits": {"validation": 0.3}}
+    return {
+        "one": declare_corpus(workspace.data, "one", "one/*.jsonl", partition_by="file", **splits),
+        "two": declare_corpus(workspace.data, "two", "two/*.jsonl", partition_by="file", **{**splits, **keys}),
+    }
+
+
+def _mixture(workspace: Workspace, *, seq_len: int = 16, weights: tuple[float, float] = (1.5, 0.5)) -> Mixture:
+    parts = [{"corpus": name, "weight": weight} for name, weight in zip(("one", "two"), weights, strict=True)]
+    return load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=seq_len, datasets=parts), MixtureConfig)
+
+
+def _plan(mixture: Mixture, corpora: dict[str, Corpus], workspace: Workspace) -> Built:
+    listed = {name: list(list_partitions(corpus, workspace.data)) for name, corpus in corpora.items()}
+    return build_mixture(mixture, corpora, listed, workspace)
+
+
+def _arrays(folder: Path) -> dict[tuple[str, str, str], list[int]]:
+    """The tokens that a plan names, by corpus, partition and split."""
+    return {
+        (corpus.name, partition.key, split): np.load(folder / shard.path).tolist()
+        for corpus in Plan.read(folder / "mixture.json").corpora
+        for partition in corpus.partitions
+        for split, shard in partition.shards.items()
+    }
+
+
+def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    built = {name: build(corpus, workspace) for name, corpus in corpora.items()}
+    mixed = _plan(_mixture(workspace), corpora, workspace)
+    plan = Plan.read(mixed.artifact.path / "mixture.json")
+    assert (plan.name, plan.seq_len, plan.seed, plan.dtype) == ("mix", 16, 42, "uint16")
+    assert [(corpus.name, corpus.weight) for corpus in plan.corpora] == [("one", 1.5), ("two", 0.5)]
+    for corpus in plan.corpora:
+        assert [partition.key for partition in corpus.partitions] == ["a", "b"]
+        for partition in corpus.partitions:
+            cache = built[corpus.name][partition.key][2].artifact
+            assert partition.fingerprint == cache.fingerprint
+            found = {split: {"documents": of.documents, "tokens": of.tokens} for split, of in partition.shards.items()}
+            assert found == cache.manifest.counts
+            assert all(shard.samples == (shard.tokens - 1) // 16 for shard in partition.shards.values())
+        assert corpus.drawn == math.ceil(corpus.weight * corpus.total("train", "samples"))
+    totals = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
+    assert mixed.artifact.manifest.counts == {split: of for split, of in totals.items() if of["tokens"]}
+    assert (mixed.artifact.path / plan.tokenizer / "tokenizer.json").is_file()
+
+
+def test_what_is_missing_or_damaged_is_listed_in_full(workspace: Workspace) -> None:
+    corpora, mixture = _corpora(workspace), _mixture(workspace)
+    one = build(corpora["one"], workspace)
+    (one["b"][2].artifact.path / "train.npy").unlink()
+    before = holdings(workspace.store.root)
+    with pytest.raises(MissingArtifactsError, match="mix/mixed_dataset builds on what is not there yet") as missing:
+        _plan(mixture, corpora, workspace)
+    assert missing.value.missing == ["one/numpy_cache/b", "two/numpy_cache/a", "two/numpy_cache/b"]
+    assert all(f"- {address}\n" in f"{missing.value}\n" for address in missing.value.missing)
+    with pytest.raises(MissingArtifactsError, match=r"two \(it has no partitions yet\)"):
+        build_mixture(mixture, corpora, {"one": ["a"], "two": []}, workspace)
+    assert holdings(workspace.store.root) == before
+
+
+def _other_tokenizer(data: Path) -> dict[str, Any]:
+    """GPT-2's files and one more: it gives the same ids, but who would know that?"""
+    for file in GPT2.iterdir():
+        write_text(data / "other" / "gpt2" / file.name, file.read_bytes())
+    write_text(data / "other" / "gpt2" / "notes.txt", "trained elsewhere")
+    return {"tokenizer": "other/gpt2"}
+
+
+@pytest.mark.parametrize("what", ["tokenizer", "dtype"])
+def test_corpora_whose_ids_are_not_alike_are_refused_with_the_line(workspace: Workspace, what: str) -> None:
+    corpora = _corpora(workspace, **(_other_tokenizer(workspace.data) if what == "tokenizer" else {"dtype": "int32"}))
+    mixture = _mixture(workspace)
+    for corpus in corpora.values():
+        build(corpus, workspace)
+    before = holdings(workspace.store.root)
+    with pytest.raises(
+        DeclarationError, match=rf"mix\.yaml:3: datasets: 'one' and 'two' have not the same {what}; .*declare the same {what}"
+    ):
+        _plan(mixture, corpora, workspace)
+    assert holdings(workspace.store.root) == before
+
+
+def test_a_partition_that_lags_behind_its_corpus_is_refused(workspace: Workspace) -> None:
+    corpora, mixture = _corpora(workspace), _mixture(workspace)
+    for corpus in corpora.values():
+        build(corpus, workspace)
+    changed = _corpora(workspace, dtype="int32")["two"]
+    build_partition(changed, list_partitions(changed, workspace.data)["a"], workspace)
+    with pytest.raises(DeclarationError, match="partitions of 'two' have not the same dtype; bring them up to date"):
+        _plan(mixture, {"two": changed, "one": corpora["one"]}, workspace)
+
+
+def test_sequences_longer_than_any_array_are_refused_with_the_line_and_the_length_there_is(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    built = [build(corpus, workspace) for corpus in corpora.values()]
+    longest = max(steps[2].artifact.manifest.counts["train"]["tokens"] for steps in built[0].values())
+    refusal = f"mix.yaml:4: datasets.0.corpus: no training array of 'one' holds {longest} tokens and one more; the longest has {longest}"
+    with pytest.raises(DeclarationError, match=re.escape(refusal)):
+        _plan(_mixture(workspace, seq_len=longest), corpora, workspace)
+    assert workspace.store.open("mix/mixed_dataset") is None
+    assert _plan(_mixture(workspace, seq_len=longest - 1), corpora, workspace).artifact.manifest.counts["train"]["samples"] >= 1
+
+
+def test_a_plan_is_read_wherever_the_store_is_moved(workspace: Workspace, tmp_path: Path) -> None:
+    corpora = _corpora(workspace)
+    for corpus in corpora.values():
+        build(corpus, workspace)
+    before = _arrays(_plan(_mixture(workspace), corpora, workspace).artifact.path)
+    moved = tmp_path / "far" / "away"
+    moved.parent.mkdir()
+    shutil.move(workspace.store.root, moved)
+    (published,) = moved.glob("mix/.versions/*")
+    assert _arrays(published) == before == _arrays((moved / "mix" / "mixed_dataset").resolve())
+    assert str(tmp_path) not in (published / "mixture.json").read_text(encoding="utf-8")
+
+
+def test_a_store_behind_a_link_has_plans_like_any_other(workspace: Workspace, tmp_path: Path) -> None:
+    corpora, mixture = _corpora(workspace), _mixture(workspace)
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    shutil.move(workspace.store.root, tmp_path / "deep" / "down" / "store")
+    (tmp_path / "shortcut").symlink_to(tmp_path / "deep" / "down" / "store")
+    linked = Workspace(data=workspace.data, store=Store(tmp_path / "shortcut"), engines=workspace.engines)
+    for corpus in corpora.values():
+        build(corpus, linked)
+    plan = _plan(mixture, corpora, linked).artifact.path
+    assert len(_arrays(plan.resolve())) == 8
+    assert "shortcut" not in (plan / "mixture.json").read_text(encoding="utf-8")
+
+
+def test_what_an_old_plan_names_stays_readable_after_a_refresh(workspace: Workspace) -> None:
+    corpora, mixture = _corpora(workspace), _mixture(workspace)
+    for corpus in corpora.values():
+        build(corpus, workspace)
+    old = _plan(mixture, corpora, workspace)
+    before = _arrays(old.artifact.path)
+    write_jsonl(workspace.data / "two" / "b.jsonl", [f"refreshed {i}" for i in range(50)])
+    build(corpora["two"], workspace)
+    new = _plan(mixture, corpora, workspace)
+    after = _arrays(new.artifact.path)
+    assert new.artifact.path != old.artifact.path
+    assert _arrays(old.artifact.path) == before
+    assert {key for key in before if before[key] != after[key]} == {("two", "b", "train"), ("two", "b", "validation")}
+    assert _plan(mixture, corpora, workspace).reused

@@ -1,0 +1,131 @@
+"""The command, as a user types it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.step import Workspace
+from tests.support import declare, declare_corpus, write_jsonl, write_text
+
+PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
+
+
+def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    wide = {**os.environ, "COLUMNS": "200", **environment}
+    return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, words)], cwd=cwd, env=wide, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def data(workspace: Workspace) -> Path:
+    folder = workspace.data
+    write_jsonl(folder / "raw" / "a.jsonl", [f"The first corpus, document {i}." for i in range(20)])
+    write_text(folder / "raw" / "b.txt", "The second corpus is one document. " * 30)
+    declare_corpus(folder, "first", "raw/a.jsonl")
+    declare_corpus(folder, "second", "raw/b.txt")
+    declare(folder, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "first", "weight": 1.5}, {"corpus": "second", "weight": 0.5}])
+    return folder
+
+
+def test_materialize_builds_shows_what_there_is_and_then_builds_nothing(data: Path) -> None:
+    first = command("materialize", "--data", data)
+    assert first.returncode == 0, first.stderr
+    assert "mix" in first.stdout
+    assert "first ×1.5" in first.stdout
+    assert "second ×0.5" in first.stdout
+    assert "3 built, 0 up to date, 0 failed" in first.stdout
+    again = command("materialize", "--data", data)
+    assert "0 built, 3 up to date, 0 failed" in again.stdout
+    assert again.stderr == ""
+
+
+def test_a_row_that_cannot_be_read_ends_with_1_and_its_place_and_leaves_the_store_as_it_was(data: Path) -> None:
+    command("materialize", "--data", data)
+    before = {path: path.read_bytes() for path in (data / "store").rglob("*.npy")}
+    write_jsonl(data / "raw" / "a.jsonl", ["fine", None])
+    done = command("materialize", "--data", data)
+    assert done.returncode == 1
+    assert f"{data / 'raw' / 'a.jsonl'}: row 2: 'text' is null" in done.stderr
+    assert "mix: not built, because of first/all" in done.stderr
+    assert {path: path.read_bytes() for path in (data / "store").rglob("*.npy")} == before
+
+
+@pytest.mark.parametrize("words", [("materialize",), ("check",), ("materialize", "mix")])
+def test_a_declaration_that_cannot_be_ends_with_2_and_its_line(data: Path, words: tuple[str, ...]) -> None:
+    write_text(data / "corpora" / "second.yaml", "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer: x\n")
+    done = command(*words, "--data", data)
+    assert done.returncode == 2
+    assert "second.yaml:4: source.fromat: is no key of this; did you mean 'format'?" in done.stderr
+
+
+def test_a_name_that_nothing_has_and_a_folder_that_is_not_there_end_with_2(data: Path, tmp_path: Path) -> None:
+    done = command("materialize", "thrid", "--data", data)
+    assert done.returncode == 2
+    assert "declared are: first, second, mix" in done.stderr
+    nowhere = command("materialize", cwd=tmp_path / "data" / "raw")
+    assert nowhere.returncode == 2
+    assert "phyagi-assets init DIR" in nowhere.stderr
+
+
+def test_check_lists_all_that_is_wrong_in_declarations_and_store(data: Path) -> None:
+    command("materialize", "--data", data)
+    assert command("check", "--data", data).returncode == 0
+    array = data / "store" / "first" / "numpy_cache" / "all" / "train.npy"
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(bytes(content))
+    done = command("check", "--data", data)
+    assert done.returncode == 1
+    assert "its content is not what was written" in done.stderr
+    declare_corpus(data, "third", "raw/nothing*.txt")
+    declare_corpus(data, "fourth", "raw/b.txt", tokenizer="tokenizers/none")
+    done = command("check", "--data", data)
+    assert done.returncode == 2
+    assert "no file matches" in done.stderr
+    assert "there is no folder" in done.stderr
+    assert "3 problems" in done.stdout
+
+
+def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> None:
+    command("materialize", "--data", data)
+    for name, shown in {
+        "mix": "samples in an epoch",
+        "first": "tokens a document",
+        "first/numpy_cache/all": "The first corpus, document 0.",
+        str(data / "store" / "second" / "numpy_cache" / "all" / "train.npy"): "b.txt row 1",
+    }.items():
+        done = command("inspect", name, "--data", data)
+        assert done.returncode == 0, done.stderr
+        assert shown in done.stdout
+    assert command("inspect", "nothing", "--data", data).returncode == 1
+
+
+def test_folders_are_taken_from_the_environment_where_no_option_names_them(data: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(data / "store", elsewhere)
+    done = command("materialize", "second", PHYAGI_ASSETS_DATA=str(data), PHYAGI_ASSETS_STORE=str(elsewhere))
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "second" / "numpy_cache" / "all" / "train.npy").is_file()
+    assert not (data / "store" / "second").exists()
+
+
+def test_init_makes_a_folder_that_can_be_built_at_once_and_never_writes_into_one_that_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    assert command("init", folder).returncode == 0
+    built = command("materialize", "--data", folder)
+    assert built.returncode == 0, built.stderr
+    assert "example ×1.5" in built.stdout
+    assert command("check", "--data", folder).returncode == 0
+    again = command("init", folder)
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
+
+
+@pytest.mark.parametrize("name", ["materialize", "check", "inspect", "init", "ui"])
+def test_every_command_explains_itself_and_its_exit_codes(name: str) -> None:
+    done = command(name, "--help")
+    assert done.returncode == 0
+    assert "Exit codes:" in done.stdout

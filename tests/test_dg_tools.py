@@ -1,0 +1,40 @@
+"""The tools of Dagster that a user or a deployment runs on the project."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.components.instance import dagster_environment
+from phyagi_assets.settings import Settings
+from tests.support import DATA, REPOSITORY
+
+
+def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = dagster_environment(Settings(data=DATA, store=tmp_path / "store"))
+    program = str(Path(sys.executable).with_name(command[0]))
+    return subprocess.run([program, *command[1:]], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("dg", "check", "defs"), ("dg", "check", "yaml"), ("dagster", "definitions", "validate", "-w", "workspace.yaml")],
+    ids=" ".join,
+)
+def test_the_project_is_found_valid_and_gives_no_warning(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = run(tmp_path, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    warnings = [line for line in (done.stdout + done.stderr).splitlines() if "Warning" in line]
+    assert all("SupersessionWarning" in line and "phyagi_assets" not in line for line in warnings), (
+        warnings
+    )  # Dagster's, of its old command
+
+
+def test_the_assets_of_the_sample_data_are_listed(tmp_path: Path) -> None:
+    done = run(tmp_path, "dg", "list", "defs", "--json")
+    assert done.returncode == 0, done.stderr
+    keys = {asset["asset_key"] for asset in json.loads(done.stdout)["assets"]}
+    chains = {f"{corpus}/{stage}" for corpus in ("shakespeare", "factbook") for stage in ("raw_dataset", "tokenized_arrow", "numpy_cache")}
+    assert keys == {*chains, "demo/mixed_dataset"}

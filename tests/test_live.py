@@ -1,0 +1,87 @@
+"""The UI's server, for real: what a click does, and what it shows."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.settings import Settings
+from tests.live import LiveDagster, live_dagster
+from tests.support import DATA, declare, declare_corpus
+
+CHROMIUM = shutil.which("chromium")
+QUIET = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+)
+
+pytestmark = pytest.mark.xdist_group("live")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Settings:
+    data = tmp_path_factory.mktemp("live") / "data"
+    (data / "raw").mkdir(parents=True)
+    for play in ("hamlet", "macbeth"):
+        shutil.copy(DATA / "raw" / "shakespeare" / f"{play}.txt", data / "raw")
+    declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
+    declare(data, "mixtures", name="mix", seq_len=128, datasets=[{"corpus": "plays", "weight": 2.0}])
+    shutil.copytree(prepared_store, data / "store", copy_function=os.link)
+    return Settings(data=data, store=data / "store")
+
+
+@pytest.fixture(scope="module")
+def dagster(settings: Settings) -> Iterator[LiveDagster]:
+    with live_dagster(settings) as running:
+        _until_partitions_are_known(running)
+        yield running
+
+
+def _until_partitions_are_known(dagster: LiveDagster) -> None:
+    """The sensor adds them, within seconds of the start."""
+    query = 'query { assetNodeOrError(assetKey: {path: ["plays", "raw_dataset"]}) { ... on AssetNode { partitionKeys } } }'
+    deadline = time.monotonic() + 60
+    while dagster.query(query)["assetNodeOrError"]["partitionKeys"] != ["hamlet", "macbeth"]:
+        assert time.monotonic() < deadline, "the sensor did not add the partitions"
+        time.sleep(0.5)
+
+
+def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(dagster: LiveDagster, settings: Settings) -> None:
+    chain = [["plays", stage] for stage in STAGES]
+    assert dagster.materialize(*chain, partition="hamlet") == "SUCCESS"
+    assert dagster.materialize(["mix", "mixed_dataset"]) == "FAILURE"  # macbeth is missing
+    assert dagster.materialize(*chain, partition="macbeth") == "SUCCESS"
+    assert dagster.materialize(["mix", "mixed_dataset"]) == "SUCCESS"
+
+    cache = Store(settings.store).open("plays/numpy_cache/hamlet")
+    assert cache is not None
+    shown = next(found for found in dagster.materializations("plays", "numpy_cache") if found["partition"] == "hamlet")
+    metadata = {entry["label"]: entry for entry in shown["metadataEntries"]}
+    assert metadata["tokens"]["intValue"] == cache.manifest.counts["train"]["tokens"]
+    assert metadata["documents"]["intValue"] == 1
+    assert metadata["dtype"]["text"] == "uint16"
+    assert metadata["path"]["path"] == str(cache.path)
+    assert "HAMLET, PRINCE OF DENMARK" in metadata["first tokens"]["mdStr"]
+    assert "data:image/svg+xml;base64," in metadata["tokens a document, plotted"]["mdStr"]
+    assert {"key": "dagster/data_version", "value": cache.fingerprint} in shown["tags"]
+
+    mixture = load_mixture("mix", store=settings.store)
+    (planned,) = dagster.materializations("mix", "mixed_dataset")
+    epoch = next(entry for entry in planned["metadataEntries"] if entry["label"] == "samples in an epoch")
+    assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_the_asset_page_draws_the_lineage_of_four_assets(dagster: LiveDagster, tmp_path: Path) -> None:
+    page = f"{dagster.url}/assets/mix/mixed_dataset?view=lineage&lineageScope=upstream&lineageDepth=5"
+    command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={tmp_path}", "--window-size=1800,900", "--virtual-time-budget=30000"]
+    drawn = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=False).stdout
+    for asset in (*STAGES, "mixed_dataset"):
+        assert f">{asset}<" in drawn
