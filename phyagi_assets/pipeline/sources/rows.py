@@ -79,12 +79,20 @@ def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
             if options.sample_by == "line":
                 texts, carried = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")], ""
             else:
-                *texts, carried = re.split(r"(?:\r?\n[ \t]*){2,}", text)
-                texts = [paragraph for paragraph in texts if paragraph]
+                *texts, carried = _BLANK_LINES.split(text)
+                texts = list(filter(None, map(_trimmed, texts)))
             yield Rows(columns=[_strings(texts)], first=first, consumed=len(block))
             first += len(texts)
-    if last := carried.rstrip("\r\n"):
+    if last := _trimmed(carried):
         yield Rows(columns=[_strings([last])], first=first, consumed=0)
+
+
+_BLANK_LINES = re.compile(r"(?:\r?\n[ \t]*){2,}")
+
+
+def _trimmed(paragraph: str) -> str:
+    """Without the blank lines that may be left at its ends where a block began or ended between paragraphs."""
+    return re.sub(r"\A(?:[ \t]*\r?\n)+", "", paragraph).rstrip("\r\n")
 
 
 def _decoded(path: Path, content: bytes, lines_before: int) -> str:

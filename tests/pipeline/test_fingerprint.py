@@ -1,0 +1,51 @@
+"""One meaning, one fingerprint; another meaning, another."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.pipeline.fingerprint import canonical_json, fingerprint
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+mappings = st.dictionaries(st.text(max_size=4), plain, max_size=4)
+
+
+def key(inputs: dict[str, Any], settings: dict[str, Any], step: str = "step", code_version: str = "1") -> str:
+    return fingerprint(step, code_version=code_version, inputs=inputs, settings=settings)
+
+
+@given(inputs=mappings, settings=mappings)
+def test_the_order_of_keys_does_not_matter(inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+    assert key(inputs, settings) == key(dict(reversed(inputs.items())), dict(reversed(settings.items())))
+
+
+@given(one=mappings, other=mappings)
+def test_what_is_written_differently_has_another_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert (key(one, {}) == key(other, {})) == (canonical_json(one) == canonical_json(other))
+
+
+def test_every_part_counts() -> None:
+    parts = [
+        key({"a": 1}, {}),
+        key({}, {"a": 1}),
+        key({"a": 1}, {}, step="other"),
+        key({"a": 1}, {}, code_version="2"),
+        key({"a": "1"}, {}),
+    ]
+    assert len(set(parts)) == len(parts)
+
+
+def test_it_is_the_same_today_as_when_stores_were_written() -> None:
+    assert key({"file": "0" * 32}, {"eos": True, "columns": ["text"]}) == "f125cc638818f4d3c398b60d19d44b79"
+
+
+@pytest.mark.parametrize("value", [{1}, b"x", object(), float("nan"), float("inf"), {1: 2}, [{"deep": {3}}]], ids=repr)
+def test_what_has_no_canonical_json_is_refused_with_its_place(value: object) -> None:
+    with pytest.raises(TypeError, match=r"\$\.settings\.it.* has no canonical JSON"):
+        key({}, {"it": value})

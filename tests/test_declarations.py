@@ -1,0 +1,151 @@
+"""Declarations: what is right is read, and what is wrong is an error at its line that says what would be right."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from phyagi_assets.config import CorpusConfig, MixtureConfig
+from phyagi_assets.declarations import load_catalog, read_catalog
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
+from phyagi_assets.yamlfile import load_yaml
+from tests.support import GPT2, REPOSITORY, declare, declare_corpus, write_text
+
+CORPUS = "name: one\nsource:\n  path: raw/*.txt\ntokenizer: gpt2@main\n"
+MIXTURE = "name: mix\ndatasets:\n  - corpus: one\n"
+
+
+def corpus_error(data: Path, text: str | bytes) -> str:
+    path = write_text(data / "corpora" / "x.yaml", text)
+    with pytest.raises(DeclarationError) as caught:
+        load_catalog(data)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [\n", ":2: is not YAML"),
+        ("name: a\n b: c\n", ":2: is not YAML"),
+        ("", ":1: holds no keys"),
+        ("- a\n", ":1: holds no keys"),
+        (b"name: \xff\n", ": is not UTF-8"),
+        (CORPUS + "name: two\n", ":5: name: stands here twice, first in line 1"),
+        (CORPUS + "tokeniser: x\n", ":5: tokeniser: is no key of this; did you mean 'tokenizer'? The keys are: name, description"),
+        (CORPUS + "zzz: x\n", ":5: zzz: is no key of this. The keys are: "),
+        (CORPUS.replace("path", "paht"), ":3: source.paht: is no key of this; did you mean 'path'? The keys are: path, format, sample_by"),
+        ("source:\n  path: x\ntokenizer: t@1\n", ":1: name: is missing"),
+        ("name: one\ntokenizer: t@1\n", ":1: source: is missing"),
+        (CORPUS.replace("name: one", "name: 7"), ":1: name: Input should be a valid string (found 7)"),
+        (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: Input should be a valid boolean"),
+        (CORPUS + "columns: text\n", ":5: columns: Input should be a valid tuple"),
+        (CORPUS + "columns: []\n", ":5: columns: "),
+        (CORPUS + "columns:\n- text\n- 3\n", ":7: columns.1: Input should be a valid string (found 3)"),
+        (CORPUS + "dtype: uint8\n", ":5: dtype: Input should be 'auto', 'uint16' or 'int32' (found 'uint8')"),
+        (CORPUS + "on_invalid: ignore\n", ":5: on_invalid: Input should be 'error' or 'skip'"),
+        (CORPUS + "splits: {validation: 1.5}\n", ":5: splits: validation takes 1.5 of the documents; a share lies between 0 and 1"),
+        (CORPUS + "splits: {validation: 0.5, test: 0.5}\n", ":5: splits: the shares add up to 1; less than 1 leaves something to train on"),
+        (CORPUS + "splits: {valid: 0.5}\n", ":5: splits.valid: "),
+        (CORPUS + "partition_by: '(a)(b)'\n", ":5: partition_by: the regex '(a)(b)' has 2 groups; the partition is named by exactly one"),
+        (CORPUS + "partition_by: by_file\n", ":5: partition_by: the regex 'by_file' has 0 groups"),
+        (CORPUS + "partition_by: '('\n", ":5: partition_by: '(' is neither none, file nor a regex"),
+        (CORPUS + "owners: [me]\n", ":5: owners: 'me' is neither an e-mail address nor team:NAME"),
+        (CORPUS.replace("raw/*.txt", "s3://bucket/x"), ":3: source.path: 's3://bucket/x' is remote"),
+        (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
+    ],
+)
+def test_what_a_corpus_cannot_say_is_an_error_at_its_line(data: Path, text: str | bytes, message: str) -> None:
+    assert corpus_error(data, text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "fit"),
+    [("../x", "'x'"), ("a b", "'a_b'"), ("wiki-2", "'wiki_2'"), (".hidden", "'hidden'"), ("a/b", "'a_b'"), ("", ""), ("é", "")],
+)
+def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: Path, name: str, fit: str) -> None:
+    message = corpus_error(data, CORPUS.replace("name: one", f"name: '{name}'"))
+    assert message.startswith(f":1: name: {name!r} is no name")
+    assert fit in message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (MIXTURE.replace("one", "two"), ":3: datasets.0.corpus: 'two' is not declared under"),
+        (MIXTURE + "  - {corpus: one, weight: 2}\n", ": corpus 'one' stands in it 2 times; give it one weight"),
+        (MIXTURE.replace("mix", "ONE"), ":1: name: 'ONE' is taken already, by "),
+        (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: Input should be greater than 0 (found 0)"),
+        (MIXTURE + "    weight: -.inf\n", ":4: datasets.0.weight: "),
+        (MIXTURE + "    wieght: 1\n", ":4: datasets.0.wieght: is no key of this; did you mean 'weight'? The keys are: corpus, weight"),
+        (MIXTURE + "seq_len: 0\n", ":4: seq_len: "),
+        ("name: mix\ndatasets: []\n", ":2: datasets: "),
+    ],
+)
+def test_what_a_mixture_cannot_say_is_an_error_at_its_line(data: Path, text: str, message: str) -> None:
+    write_text(data / "corpora" / "one.yaml", CORPUS)
+    path = write_text(data / "mixtures" / "x.yaml", text)
+    with pytest.raises(DeclarationError) as caught:
+        load_catalog(data)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_two_corpora_of_one_name_are_refused(data: Path) -> None:
+    for file in ("a", "b"):
+        write_text(data / "corpora" / f"{file}.yaml", CORPUS)
+    with pytest.raises(DeclarationError, match=r"b.yaml:1: name: 'one' is taken already, by .*a.yaml"):
+        load_catalog(data)
+
+
+def test_the_environment_is_expanded_before_types_are_told_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIGHT", "1.5")
+    monkeypatch.setenv("NAME", "mix")
+    monkeypatch.delenv("LENGTH", raising=False)
+    text = 'name: ${NAME}_2\nseq_len: ${LENGTH:-64}\ndescription: "${WEIGHT}"\ndatasets:\n- corpus: one\n  weight: ${WEIGHT}\n'
+    path = write_text(data / "mixtures" / "x.yaml", text)
+    read = load_yaml(path, MixtureConfig).config
+    assert (read.name, read.seq_len, read.description, read.datasets[0].weight) == ("mix_2", 64, "1.5", 1.5)
+    quoted = write_text(data / "mixtures" / "quoted.yaml", text.replace("weight: ${WEIGHT}", 'weight: "${WEIGHT}"'))
+    with pytest.raises(DeclarationError, match=r":6: datasets.0.weight: Input should be a valid number \(found '1.5'\)"):
+        load_yaml(quoted, MixtureConfig)
+    monkeypatch.delenv("NAME")
+    with pytest.raises(DeclarationError, match=r":1: name: the environment variable NAME is not set; .*\$\{NAME:-default\}"):
+        load_yaml(path, MixtureConfig)
+
+
+def test_what_is_read_cannot_be_changed(data: Path) -> None:
+    config = declare_corpus(data, "one", "x").config
+    with pytest.raises(ValidationError, match="frozen"):
+        config.name = "two"
+
+
+def test_all_that_is_wrong_is_found_and_what_is_right_is_read(data: Path) -> None:
+    declare_corpus(data, "good", "x")
+    declare(data, "corpora", name="bad name", source={"path": "x"}, tokenizer=str(GPT2))
+    declare_corpus(data, "lost", "x", tokenizer="nowhere")
+    declare(data, "mixtures", name="mix", datasets=[{"corpus": "good"}], sead=1)
+    catalog, problems = read_catalog(data)
+    assert "good" in catalog.corpora
+    assert [problem.key for problem in problems] == ["name", "tokenizer", "sead"]
+
+
+def test_a_mixture_brings_its_corpora_and_a_name_that_nothing_has_lists_those_there_are(data: Path) -> None:
+    for name in ("one", "two", "three"):
+        declare_corpus(data, name, "x")
+    declare(data, "mixtures", name="mix", datasets=[{"corpus": "one"}, {"corpus": "three"}])
+    catalog = load_catalog(data)
+    assert list(catalog.select(["mix"]).corpora) == ["one", "three"]
+    assert list(catalog.select(["two"]).corpora) == ["two"]
+    assert catalog.select([]) is catalog
+    with pytest.raises(PhyagiAssetsError, match=r"'four' is declared nowhere in .*; declared are: one, three, two, mix"):
+        catalog.select(["four"])
+
+
+def test_the_template_names_every_key_that_there_is() -> None:
+    for kind, name, model in (("corpora", "example", CorpusConfig), ("mixtures", "example_mix", MixtureConfig)):
+        path = REPOSITORY / "phyagi_assets" / "templates" / kind / f"{name}.yaml"
+        assert load_yaml(path, model).config.name == name
+        for key in model.model_fields:
+            assert f"{key}:" in path.read_text()
