@@ -21,7 +21,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/text_to_cache.py

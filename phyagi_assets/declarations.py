@@ -1,6 +1,6 @@
 """The data folder: every corpus and mixture that it declares, checked against each other."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +74,8 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
         try:
             mixture = load_yaml(path, MixtureConfig)
             _take_name(taken, mixture)
-            if not problems:  # a corpus that cannot be read is declared all the same
-                _check_parts(data, mixture, corpora)
+            unread = {problem.path.stem for problem in problems}  # a corpus that cannot be read is declared all the same
+            _check_parts(data, mixture, corpora.keys() | unread)
             mixtures[mixture.config.name] = mixture
         except DeclarationError as problem:
             problems.append(problem)
@@ -102,9 +102,9 @@ def _check_tokenizer(data: Path, corpus: Corpus) -> None:
         )
 
 
-def _check_parts(data: Path, mixture: Mixture, corpora: dict[str, Corpus]) -> None:
+def _check_parts(data: Path, mixture: Mixture, corpora: Set[str]) -> None:
     for i, part in enumerate(mixture.config.datasets):
         if part.corpus not in corpora:
-            declared = ", ".join(corpora) or "none"
+            declared = ", ".join(sorted(corpora)) or "none"
             message = f"{part.corpus!r} is not declared under {data / 'corpora'}; declared are: {declared}"
             raise mixture.error(message, "datasets", i, "corpus")

@@ -45,7 +45,9 @@ def test_it_is_the_same_today_as_when_stores_were_written() -> None:
     assert key({"file": "0" * 32}, {"eos": True, "columns": ["text"]}) == "f125cc638818f4d3c398b60d19d44b79"
 
 
-@pytest.mark.parametrize("value", [{1}, b"x", object(), float("nan"), float("inf"), {1: 2}, [{"deep": {3}}]], ids=repr)
+@pytest.mark.parametrize(
+    "value", [{1}, b"x", object(), float("nan"), float("inf"), {1: 2}, [{"deep": {3}}]], ids=lambda value: type(value).__name__
+)
 def test_what_has_no_canonical_json_is_refused_with_its_place(value: object) -> None:
     with pytest.raises(TypeError, match=r"\$\.settings\.it.* has no canonical JSON"):
         key({}, {"it": value})
