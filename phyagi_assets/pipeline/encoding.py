@@ -55,9 +55,8 @@ def with_eos(
     if eos is None:
         return encoded.ids.astype(dtype), encoded.ends
     ends = encoded.ends + np.cumsum(wants_eos)
-    ids = np.empty(ends[-1] if len(ends) else 0, dtype=dtype)
+    ids = np.full(ends[-1] if len(ends) else 0, eos, dtype=dtype)
     is_text = np.ones(len(ids), dtype=bool)
     is_text[ends[wants_eos] - 1] = False
-    ids[is_text] = encoded.ids
-    ids[~is_text] = eos
+    ids[is_text] = encoded.ids.astype(dtype)  # narrowed first: a masked copy that also casts takes twice as long
     return ids, ends

@@ -119,11 +119,12 @@ def _write(
 ) -> _Tally:
     def encoded() -> Iterator[tuple[Documents, Encoded]]:
         for documents in prefetch(read_documents(corpus, partition)):
-            yield documents, exact.encode(documents.texts)
+            yield documents, exact.encode_unjudged(documents.texts)
 
     tally = _Tally()
     with pa.OSFile(str(folder / DATA_FILE), "wb") as file, pa.ipc.new_stream(file, maker.schema) as writer:
         for documents, ids in prefetch(encoded()):
+            exact.judge(documents.texts, ids)
             batch = maker.rows(documents, ids)
             writer.write_batch(batch)
             tally.add(documents, batch)

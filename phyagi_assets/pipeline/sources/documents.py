@@ -14,7 +14,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.listing import Partition, format_of
 from phyagi_assets.pipeline.sources.rows import ReadOptions, Rows, read_rows
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 2 << 20
 """Text that a batch holds, unless one document is longer: enough for the engine's threads, little enough for the memory."""
 
 logger = logging.getLogger(__name__)

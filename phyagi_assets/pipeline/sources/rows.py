@@ -21,7 +21,7 @@ from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 """Bytes of a file that are read at once; a row that is longer is read whole."""
 
 

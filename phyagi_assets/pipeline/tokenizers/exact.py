@@ -18,9 +18,9 @@ from phyagi_assets.pipeline.tokenizers.conformance import conformance
 from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine, ReferenceEngine
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
-SAMPLED = 8_192
-"""Characters of a batch that are encoded both ways: a batch holds some 4 million, and the judge is some 30 times slower."""
-WINDOW = 4_096
+SAMPLED = 4_096
+"""Characters of a batch that are encoded both ways: a batch holds some 2 million, and the judge is some 50 times slower."""
+WINDOW = 2_048
 """Characters of a long document that a sample takes."""
 
 Mask = npt.NDArray[np.bool_]
@@ -113,7 +113,7 @@ class ExactTokenizer:
         return self._fast.name if self._fast else self._reference.name
 
     def encode(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without nulls.
+        """Encode a string column without nulls, and have a sample of it judged.
 
         An empty document has no ids, also where the tokenizer puts a token of its own before each document.
 
@@ -122,15 +122,21 @@ class ExactTokenizer:
         EngineMismatch
             A document that was encoded both ways came out differently, or the fast engine failed.
         """
+        encoded = self.encode_unjudged(texts)
+        self.judge(texts, encoded)
+        return encoded
+
+    def encode_unjudged(self, texts: pa.Array) -> Encoded:
+        """Encode without the judge, who may then work beside the engine, in another thread."""
         nonempty = pc.binary_length(texts).to_numpy() > 0
         if nonempty.all():
-            return self._encode(texts)
-        encoded = self._encode(texts.filter(nonempty))
+            return self._route(texts)
+        encoded = self._route(texts.filter(nonempty))
         lengths = np.zeros(len(texts), dtype=np.int64)
         lengths[nonempty] = encoded.lengths
         return Encoded(ids=encoded.ids, ends=np.cumsum(lengths))
 
-    def _encode(self, texts: pa.Array) -> Encoded:
+    def _route(self, texts: pa.Array) -> Encoded:
         if self._fast is None:
             return self._reference.encode(texts)
         unsafe = self._is_unsafe(texts)
@@ -140,8 +146,19 @@ class ExactTokenizer:
             raise EngineMismatch(f"{self._fast.name} fails: {problem}") from problem
         if unsafe.any():
             encoded = _interleave(encoded, self._reference.encode(texts.filter(unsafe)), unsafe)
-        self._judge(texts, encoded, self._fast, np.flatnonzero(~unsafe))
         return encoded
+
+    def judge(self, texts: pa.Array, encoded: Encoded) -> None:
+        """Compare a sample of what the fast engine encoded, or all of it, with the reference.
+
+        Raises
+        ------
+        EngineMismatch
+            A document came out differently.
+        """
+        if self._fast is not None:
+            from_fast = (pc.binary_length(texts).to_numpy() > 0) & ~self._is_unsafe(texts)
+            self._judge(texts, encoded, self._fast, np.flatnonzero(from_fast))
 
     def _is_unsafe(self, texts: pa.Array) -> Mask:
         if not self._unsafe:
