@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
 from tests.support import declare, declare_corpus, write_jsonl, write_text
 
 PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
@@ -17,6 +19,13 @@ PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     wide = {**os.environ, "COLUMNS": "200", **environment}
     return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, words)], cwd=cwd, env=wide, capture_output=True, text=True, check=False)
+
+
+def published(data: Path) -> dict[str, bytes]:
+    """The content of all that is published and made of text that was read."""
+    store = Store(data / "store")
+    folders = {address: store.pointer(address) for address in store.list() if "/raw_dataset/" not in address}
+    return {f"{address}/{path.name}": path.read_bytes() for address, at in folders.items() for path in at.iterdir() if path.is_file()}
 
 
 @pytest.fixture
@@ -44,21 +53,33 @@ def test_materialize_builds_shows_what_there_is_and_then_builds_nothing(data: Pa
 
 def test_a_row_that_cannot_be_read_ends_with_1_and_its_place_and_leaves_the_store_as_it_was(data: Path) -> None:
     command("materialize", "--data", data)
-    before = {path: path.read_bytes() for path in (data / "store").rglob("*.npy")}
+    before = published(data)
     write_jsonl(data / "raw" / "a.jsonl", ["fine", None])
     done = command("materialize", "--data", data)
     assert done.returncode == 1
     assert f"{data / 'raw' / 'a.jsonl'}: row 2: 'text' is null" in done.stderr
     assert "mix: not built, because of first/all" in done.stderr
-    assert {path: path.read_bytes() for path in (data / "store").rglob("*.npy")} == before
+    assert published(data) == before
 
 
-@pytest.mark.parametrize("words", [("materialize",), ("check",), ("materialize", "mix")])
-def test_a_declaration_that_cannot_be_ends_with_2_and_its_line(data: Path, words: tuple[str, ...]) -> None:
-    write_text(data / "corpora" / "second.yaml", "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer: x\n")
-    done = command(*words, "--data", data)
+MISSPELT = "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer: x\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "declaration", "message"),
+    [
+        *(
+            (words, MISSPELT, "4: source.fromat: is no key of this; did you mean 'format'?")
+            for words in ("materialize", "check", "materialize mix")
+        ),
+        ("materialize", "name: second\nsource: {path: [\n", "3: is not YAML"),
+    ],
+)
+def test_a_declaration_that_cannot_be_ends_with_2_and_its_line(data: Path, words: str, declaration: str, message: str) -> None:
+    write_text(data / "corpora" / "second.yaml", declaration)
+    done = command(*words.split(), "--data", data)
     assert done.returncode == 2
-    assert "second.yaml:4: source.fromat: is no key of this; did you mean 'format'?" in done.stderr
+    assert f"second.yaml:{message}" in done.stderr
 
 
 def test_a_name_that_nothing_has_and_a_folder_that_is_not_there_end_with_2(data: Path, tmp_path: Path) -> None:
@@ -68,6 +89,57 @@ def test_a_name_that_nothing_has_and_a_folder_that_is_not_there_end_with_2(data:
     nowhere = command("materialize", cwd=tmp_path / "data" / "raw")
     assert nowhere.returncode == 2
     assert "phyagi-assets init DIR" in nowhere.stderr
+
+
+def test_a_data_folder_that_declares_nothing_ends_with_2_and_how_to_begin(tmp_path: Path) -> None:
+    done = command("materialize", "--data", tmp_path)
+    assert done.returncode == 2
+    assert f"error: {tmp_path}: nothing is declared here" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["materialize", "check", "inspect first", "ui"])
+def test_a_store_that_is_a_file_ends_with_2(data: Path, words: str) -> None:
+    done = command(*words.split(), "--data", data, "--store", data / "raw" / "a.jsonl")
+    assert done.returncode == 2
+    assert "a.jsonl: is a file; the store is a folder" in done.stderr
+
+
+def test_a_store_that_cannot_be_made_ends_with_2(data: Path) -> None:
+    done = command("materialize", "--data", data, "--store", "/proc/none")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: /proc/none/.dagster: cannot be made: ")
+
+
+def test_nothing_is_written_but_into_the_store(data: Path, tmp_path: Path) -> None:
+    home, work, temporary = (tmp_path / name for name in ("home", "work", "temporary"))
+    for folder in (home, work, temporary):
+        folder.mkdir()
+    (data / "store").rename(tmp_path / "store")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if "store" not in path.relative_to(tmp_path).parts}
+    settings = {"HOME": str(home), "TMPDIR": str(temporary), "HF_HOME": str(home / "hf")}
+    done = command("materialize", "--data", data, "--store", tmp_path / "store", cwd=work, **settings)
+    assert done.returncode == 0, done.stderr
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if "store" not in path.relative_to(tmp_path).parts}
+    assert after.keys() == before.keys()
+    assert {path for path in after if path.is_file() and after[path] != before[path]} == set()
+
+
+def test_a_terminal_is_shown_a_bar_over_the_bytes_of_the_sources(data: Path) -> None:
+    reader, terminal = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "materialize", "--data", str(data)], stdout=subprocess.DEVNULL, stderr=terminal
+    ) as done:
+        os.close(terminal)
+        drawn = b""
+        with suppress(OSError):  # what reading a terminal ends with
+            while read := os.read(reader, 1 << 16):
+                drawn += read
+    os.close(reader)
+    assert done.returncode == 0
+    size = sum((data / "raw" / name).stat().st_size for name in ("a.jsonl", "b.txt"))
+    assert "first/all" in drawn.decode()
+    assert f"{size / 1000:.1f}/{size / 1000:.1f} kB" in drawn.decode()
 
 
 def test_check_lists_all_that_is_wrong_in_declarations_and_store(data: Path) -> None:
@@ -100,7 +172,14 @@ def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> N
         done = command("inspect", name, "--data", data)
         assert done.returncode == 0, done.stderr
         assert shown in done.stdout
-    assert command("inspect", "nothing", "--data", data).returncode == 1
+    for name, hint in {
+        "nothing": "materialize it with: phyagi-assets materialize nothing",
+        "first/numpy_cache/none": "no address in it and no path of an artifact",
+        str(data / "raw" / "a.jsonl"): "no address in it and no path of an artifact",
+    }.items():
+        done = command("inspect", name, "--data", data)
+        assert done.returncode == 1
+        assert hint in done.stderr
 
 
 def test_folders_are_taken_from_the_environment_where_no_option_names_them(data: Path, tmp_path: Path) -> None:
@@ -124,8 +203,8 @@ def test_init_makes_a_folder_that_can_be_built_at_once_and_never_writes_into_one
     assert "not empty" in again.stderr
 
 
-@pytest.mark.parametrize("name", ["materialize", "check", "inspect", "init", "ui"])
-def test_every_command_explains_itself_and_its_exit_codes(name: str) -> None:
-    done = command(name, "--help")
+@pytest.mark.parametrize("words", [[], *([name] for name in ("materialize", "check", "inspect", "init", "ui"))], ids=" ".join)
+def test_every_command_explains_itself_and_its_exit_codes(words: list[str]) -> None:
+    done = command(*words, "--help")
     assert done.returncode == 0
     assert "Exit codes:" in done.stdout

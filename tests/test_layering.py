@@ -41,6 +41,13 @@ def test_a_layer_imports_nothing_that_it_must_not_know(layer: str) -> None:
     assert not found
 
 
+def test_only_the_layers_that_speak_to_dagster_import_it() -> None:
+    speaking = {
+        path.relative_to(PACKAGE).parts[0] for path in MODULES if any(name.split(".")[0] == "dagster" for name in imported_by(path))
+    }
+    assert speaking <= {"components", "defs", "cli.py", "report.py", "definitions.py"}
+
+
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
@@ -53,12 +60,24 @@ def test_importing_the_datasets_costs_torch_and_numpy_only() -> None:
 
 def test_without_torch_the_error_says_what_to_install() -> None:
     done = run_python("import sys; sys.modules['torch'] = None; import phyagi_assets.datasets")
+    assert "ImportError: phyagi_assets.datasets needs torch" in done.stderr
     assert "pip install 'phyagi-assets[train]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("layers", "absent"), [(("pipeline",), ["torch", "dagster"]), (("components", "defs", "definitions", "cli", "report"), ["torch"])]
+)
+def test_what_has_to_build_without_a_package_is_imported_without_it(layers: tuple[str, ...], absent: list[str]) -> None:
+    paths = (path.relative_to(PACKAGE).with_suffix("") for path in MODULES)
+    modules = [f"phyagi_assets.{'.'.join(path.parts)}" for path in paths if path.parts[0] in layers]
+    blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({absent}))"
+    done = run_python(f"{blocked}; print(len([importlib.import_module(name) for name in {modules}]))")
+    assert done.stdout.strip() == str(len(modules)), done.stderr
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_module_is_short_and_the_library_does_not_print(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 250
-    assert path.stem != "utils"
+    assert "utils" not in (path.stem, *path.relative_to(PACKAGE).parts)
     assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and node.id == "print"]

@@ -1,9 +1,16 @@
 """Declarations as Dagster's assets: how they look, what they say, how they fail."""
 
+import base64
+import warnings
+from typing import Any
+from xml.etree import ElementTree
+
 import dagster as dg
 import pytest
 
+from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.store import Artifact
 from tests.components.conftest import Project
 from tests.support import write_text
 
@@ -39,39 +46,78 @@ def test_the_lineage_is_that_of_the_flow(graph: dict[dg.AssetKey, dg.AssetSpec])
 
 
 def test_assets_carry_group_kinds_owners_code_version_and_the_declaration(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
-    for stage in STAGES:
-        spec = graph[key("plays", stage)]
+    kinds = {raw: {"file"}, tokenized: {"arrow", "huggingface"}, cache: {"numpy"}}
+    for step in kinds:
+        spec = graph[key("plays", step.STAGE)]
         assert spec.group_name == "plays"
-        assert spec.kinds
+        assert spec.kinds == kinds[step]
         assert set(spec.owners) == {"team:data", "a@b.org"}
-        assert spec.code_version
+        assert spec.code_version == step.CODE_VERSION
         assert spec.description
         assert "path: raw/*.txt" in spec.description
         assert isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
-    mixture = graph[key("mix", "mixed_dataset")]
-    assert mixture.group_name == "mix"
-    assert mixture.partitions_def is None
-    assert mixture.description
-    assert "weight: 1.5" in mixture.description
+        assert spec.partitions_def.name == "plays"
+    mixed = graph[key("mix", "mixed_dataset")]
+    assert (mixed.group_name, mixed.kinds, mixed.code_version) == ("mix", {"json"}, mixture.CODE_VERSION)
+    assert mixed.partitions_def is None
+    assert mixed.description
+    assert "weight: 1.5" in mixed.description
+
+
+def latest(project: Project, *path: str) -> tuple[dict[str, Any], Artifact]:
+    """The metadata of an asset's latest materialization, once its data version and path are those of what is published."""
+    record = project.instance.fetch_materializations(key(*path), limit=1).records[0]
+    materialization = record.asset_materialization
+    artifact = project.workspace.store.open("/".join(filter(None, [*path, record.partition_key])))
+    assert materialization
+    assert artifact
+    assert (materialization.tags or {})["dagster/data_version"] == artifact.fingerprint
+    assert materialization.metadata["path"] == dg.MetadataValue.path(str(artifact.path))
+    return {
+        label: value if label.startswith("tokens a doc") else value.value for label, value in materialization.metadata.items()
+    }, artifact
+
+
+def chart(markdown: str) -> ElementTree.Element:
+    return ElementTree.fromstring(base64.b64decode(markdown.partition("data:image/svg+xml;base64,")[2].rstrip(")")))
 
 
 def test_a_materialization_says_what_it_is(project: Project) -> None:
     project.bring_up_to_date()
-    wanted = {
-        "tokenized_arrow": {"documents", "tokens", "bytes", "tokens a second", "dtype", "engine", "path", "tokens a document"},
-        "numpy_cache": {"documents", "tokens", "bytes", "tokens a second", "dtype", "engine", "path", "tokens a document", "first tokens"},
-    }
-    for stage, labels in wanted.items():
-        record = project.instance.fetch_materializations(key("plays", stage), limit=1).records[0]
-        materialization = record.asset_materialization
-        assert materialization
-        assert labels <= set(materialization.metadata)
-        assert isinstance(materialization.metadata["tokens a document"], dg.TableMetadataValue)
-        artifact = project.workspace.store.open(f"plays/{stage}/{record.partition_key}")
-        assert artifact
-        assert (materialization.tags or {})["dagster/data_version"] == artifact.fingerprint
-        assert materialization.metadata["path"].value == str(artifact.path)
-    assert "ALL THE WORLD" in str(materialization.metadata["first tokens"].value)
+    shown, artifact = latest(project, "plays", "raw_dataset")
+    assert {label: shown[label] for label in ("files", "bytes")} == artifact.manifest.counts
+    assert "three.txt" in shown["source files"] or "two.txt" in shown["source files"]
+
+    text, encoded = latest(project, "plays", "tokenized_arrow")
+    arrays, cached = latest(project, "plays", "numpy_cache")
+    counts = encoded.manifest.counts
+    assert {"documents": text["documents"], "tokens": text["tokens"]} == {"documents": counts["documents"], "tokens": counts["tokens"]}
+    assert text["bytes"] == counts["text_bytes"]
+    assert arrays["bytes"] == sum(record.bytes for name, record in cached.manifest.files.items() if name in {"train.npy", "validation.npy"})
+    for said in (text, arrays):
+        assert said["tokens"] == sum(of["tokens"] for of in cached.manifest.counts.values())
+        assert said["tokens a second"] > 0
+        assert said["dtype"] == "uint16"
+        assert said["engine"].startswith("fastokens")
+        assert [row.data["max"] for row in said["tokens a document"].records] == [said["tokens"]]  # a play is one document
+        assert chart(said["tokens a document, plotted"].value).tag.endswith("svg")
+    assert "ALL THE WORLD" in arrays["first tokens"]
+
+    planned, plan = latest(project, "mix", "mixed_dataset")
+    assert planned["tokens"] == sum(of["tokens"] for of in plan.manifest.counts.values())
+    assert (planned["documents"], planned["sequence length"]) == (3, 16)
+    assert [(row.data["corpus"], row.data["weight"], row.data["partitions"]) for row in planned["corpora"]] == [("plays", 1.5, 3)]
+    assert chart(planned["composition"]).tag.endswith("svg")
+
+
+def test_building_and_running_the_assets_gives_no_warning(project: Project) -> None:
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        project.bring_up_to_date()
+    ours = [
+        str(warning) for warning in given if "phyagi_assets" in f"{warning.filename} {warning.message}" or "dagster" in warning.filename
+    ]
+    assert not ours
 
 
 def test_the_mixture_refuses_with_the_list_of_what_is_missing(project: Project) -> None:

@@ -38,3 +38,7 @@ def test_nothing_is_asked_for_where_nothing_changed(project: Project) -> None:
 def test_a_corpus_whose_source_cannot_be_listed_does_not_stop_the_others(project: Project) -> None:
     declare_corpus(project.workspace.data, "absent", "nowhere/*.txt")
     assert requested(tick(project), AddDynamicPartitionsRequest) == {"one", "two", "three"}
+    project.bring_up_to_date("plays")
+    skipped = tick(project).skip_reason
+    assert skipped
+    assert "absent.yaml:3: source.path: no file matches" in str(skipped.skip_message)

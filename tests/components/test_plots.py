@@ -6,19 +6,21 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.components.plots import bar_chart, bar_chart_svg
+from phyagi_assets.components.plots import bar_chart, bar_chart_svg, short
 
 labels = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\ufffe\uffff"), max_size=12)
 
 
 @given(title=labels, bars=st.lists(st.tuples(labels, st.integers(0, 10**12)), max_size=6))
-def test_a_chart_is_well_formed_and_as_tall_as_its_figures(title: str, bars: list[tuple[str, float]]) -> None:
-    svg = ElementTree.fromstring(bar_chart_svg(title, bars))
-    _background, *rects = svg.iter("{http://www.w3.org/2000/svg}rect")
+def test_a_chart_is_well_formed_as_tall_as_its_figures_and_says_what_it_was_given(title: str, bars: list[tuple[str, float]]) -> None:
+    chart = ElementTree.fromstring(bar_chart_svg(title, bars))
+    _background, *rects = chart.iter("{http://www.w3.org/2000/svg}rect")
     drawn = [float(rect.get("height", "nan")) for rect in rects]
     assert len(drawn) == len(bars)
     order = sorted(range(len(bars)), key=lambda i: bars[i][1])
     assert [drawn[i] for i in order] == sorted(drawn)
+    written = [element.text or "" for element in chart.iter("{http://www.w3.org/2000/svg}text")]
+    assert written == [title, *(text for label, height in bars for text in (short(height), label))]
 
 
 def test_markdown_holds_the_chart_in_place() -> None:

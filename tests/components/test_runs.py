@@ -1,12 +1,21 @@
 """Bringing things up to date costs what changed."""
 
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from phyagi_assets.components.catalog import catalog_definitions
 from phyagi_assets.components.instance import open_instance
+from phyagi_assets.components.runs import Runner
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.settings import Settings
 from tests.components.conftest import PLAY, Project
 from tests.support import declare_corpus, write_text
@@ -78,6 +87,9 @@ def test_a_new_instance_learns_of_a_full_store_without_building_it_again(project
         other = Project(workspace=project.workspace, instance=fresh)
         assert other.bring_up_to_date().built == ALL
         assert other.bring_up_to_date().built == []
+        for stage in STAGES:
+            told = [record.asset_materialization for record in fresh.fetch_materializations(dg.AssetKey(["plays", stage]), limit=9).records]
+            assert [event.metadata["reused"].value for event in told if event] == [True] * 3
     assert array(project, "one").stat().st_ino == written
 
 
@@ -90,6 +102,28 @@ def test_a_partition_that_fails_leaves_the_others_built_and_the_mixture_unbuilt_
     assert "plays/two" in outcome.failed["mix"]
     write_text(project.raw / "two.txt", "café " * 20)
     assert project.bring_up_to_date().built == ["plays/two", "mix"]
+
+
+class CtrlC:
+    """Interrupts the process in the middle of the slow step, as the user's terminal does."""
+
+    @contextmanager
+    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+        del context, partition
+        if stage == "tokenized_arrow":
+            signal.raise_signal(signal.SIGINT)
+        yield lambda _consumed: None
+
+
+def test_an_interrupt_ends_it_all_and_the_next_time_goes_on_from_there(project: Project) -> None:
+    catalog = load_catalog(project.workspace.data)
+    definitions = catalog_definitions(catalog, project.workspace, CtrlC())
+    runner = Runner(catalog, definitions, project.workspace, project.instance)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(runner.stale(), lambda _name: None)
+    assert [run.status for run in project.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
+    assert list(project.workspace.store.list()) == ["plays/raw_dataset/one"]
+    assert project.bring_up_to_date().built == ALL
 
 
 def test_a_source_that_matches_nothing_fails_alone(project: Project) -> None:

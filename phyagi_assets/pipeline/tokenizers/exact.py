@@ -20,6 +20,8 @@ from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
 SAMPLED = 4_096
 """Characters of a batch that are encoded both ways: a batch holds some 2 million, and the judge is some 50 times slower."""
+JUDGED = 0.25
+"""Share of the batches that the judge takes a sample of, after the first."""
 WINDOW = 2_048
 """Characters of a long document that a sample takes."""
 
@@ -106,6 +108,7 @@ class ExactTokenizer:
         self._unsafe = _any_of(sorted(engines.unsafe))
         self._verify = verify
         self._draw = np.random.default_rng(seed)
+        self._is_first = True
 
     @property
     def engine(self) -> str:
@@ -156,9 +159,14 @@ class ExactTokenizer:
         EngineMismatch
             A document came out differently.
         """
-        if self._fast is not None:
+        if self._fast is not None and self._is_taken():
             from_fast = (pc.binary_length(texts).to_numpy() > 0) & ~self._is_unsafe(texts)
             self._judge(texts, encoded, self._fast, np.flatnonzero(from_fast))
+
+    def _is_taken(self) -> bool:
+        """Whether the judge looks at this batch."""
+        first, self._is_first = self._is_first, False
+        return first or self._verify == "full" or float(self._draw.random()) < JUDGED
 
     def _is_unsafe(self, texts: pa.Array) -> Mask:
         if not self._unsafe:
