@@ -176,7 +176,8 @@ def ui(port: int, data: str | None, store: str | None) -> None:
         from phyagi_assets.components.instance import dagster_environment
 
         settings.require_data()
-        where = ["-w", "workspace.yaml"] if Path("workspace.yaml").is_file() else ["-m", "phyagi_assets.definitions"]
+        workspace = Path(__file__).parents[1] / "workspace.yaml"  # of this project; one in the working directory may be another's
+        where = ["-w", str(workspace)] if workspace.is_file() else ["-m", "phyagi_assets.definitions"]
         beside = Path(sys.executable).with_name("dg")
         dg = str(beside) if beside.exists() else "dg"
         os.execvpe(dg, [dg, "dev", "-p", str(port), *where], dagster_environment(settings))

@@ -5,12 +5,14 @@ models find into errors with a line. Nothing here touches the disk.
 """
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
+
+LONGEST_NAME = 100
 
 OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -32,6 +34,8 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
 
 
 def _checked_name(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(name)} letters is too long; it has {LONGEST_NAME} at most")
     if not NAME.fullmatch(name):
         fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
         hint = f", such as {fit!r}" if fit else ""
@@ -108,7 +112,7 @@ class CorpusConfig(Declared):
             return rule
         try:
             groups = re.compile(rule).groups
-        except re.error as problem:
+        except (re.error, OverflowError) as problem:
             raise ValueError(f"{rule!r} is neither none, file nor a regex: {problem}") from None
         if groups != 1:
             raise ValueError(f"the regex {rule!r} has {groups} groups; the partition is named by exactly one, as in 'part-(\\d+)'")
@@ -148,10 +152,11 @@ class MixtureConfig(Declared):
     _name = field_validator("name")(_checked_name)
     _owners = field_validator("owners")(_checked_owners)
 
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        names = [part.corpus for part in self.datasets]
+    @field_validator("datasets")
+    @classmethod
+    def _each_once(cls, parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
+        names = [part.corpus for part in parts]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"corpus {name!r} stands in it {names.count(name)} times; give it one weight")
-        return self
+        return parts

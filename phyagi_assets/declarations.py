@@ -26,15 +26,20 @@ class Catalog:
         Raises
         ------
         PhyagiAssetsError
-            A name that nothing has.
+            A name that nothing has, or nothing is declared at all.
         """
         wanted = list(names)
+        known = [*self.corpora, *self.mixtures]
+        if not known:
+            raise PhyagiAssetsError(
+                f"{self.data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; "
+                "make a data folder to start from with: phyagi-assets init DIR"
+            )
         if not wanted:
             return self
-        known = [*self.corpora, *self.mixtures]
         for name in wanted:
             if name not in known:
-                raise PhyagiAssetsError(f"{name!r} is declared nowhere in {self.data}; declared are: {', '.join(known) or 'none'}")
+                raise PhyagiAssetsError(f"{name!r} is declared nowhere in {self.data}; declared are: {', '.join(known)}")
         mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
         parts = {part.corpus for mixture in mixtures.values() for part in mixture.config.datasets}
         corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}

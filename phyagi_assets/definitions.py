@@ -4,8 +4,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from phyagi_assets.components.catalog import data_folder_definitions
+from phyagi_assets.settings import Settings
+
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """All that the data folder declares."""
-    return dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    """All that the data folder declares: by way of ``defs/`` in the project, directly where the package is installed without it."""
+    package = Path(__file__).parent
+    if (package.parent / "pyproject.toml").is_file():
+        return dg.load_from_defs_folder(path_within_project=package)
+    return data_folder_definitions(Settings.resolve())

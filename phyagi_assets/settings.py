@@ -29,10 +29,18 @@ class Settings:
             The data folder; by default ``$PHYAGI_ASSETS_DATA``, else ``data`` in the working directory.
         store
             The store; by default ``$PHYAGI_ASSETS_STORE``, else ``store`` in the data folder.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            The store is a file.
         """
         chosen = Path(data or os.environ.get(DATA_VARIABLE) or "data").expanduser().absolute()
         kept = store or os.environ.get(STORE_VARIABLE)
-        return cls(data=chosen, store=Path(kept).expanduser().absolute() if kept else chosen / "store")
+        settled = cls(data=chosen, store=Path(kept).expanduser().absolute() if kept else chosen / "store")
+        if settled.store.is_file():
+            raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
+        return settled
 
     @property
     def dagster_home(self) -> Path:

@@ -20,6 +20,9 @@ from phyagi_assets.errors import DeclarationError
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
+_SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_type", "dict_type"), "a mapping, as in {key: value}")
+"""What pydantic calls by the names of Python's types and ours."""
+
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -68,20 +71,27 @@ class _Reader:
 
     def read(self) -> Any:
         try:
-            root = yaml.compose(self.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            text = self.path.read_bytes().decode()
         except OSError as problem:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
         except UnicodeDecodeError as problem:
-            raise DeclarationError(self.path, f"is not UTF-8: {problem.reason} at byte {problem.start}") from None
+            line = problem.object.count(b"\n", 0, problem.start) + 1
+            raise DeclarationError(self.path, f"is not UTF-8: {problem.reason} at byte {problem.start}", line=line) from None
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if not isinstance(root, yaml.MappingNode):
+                raise DeclarationError(self.path, "holds no keys; a declaration is a mapping such as 'name: my_corpus'", line=1)
+            return self._value(root, ())
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
-            line = mark.line + 1 if mark else None
-            raise DeclarationError(self.path, f"is not YAML: {problem.problem or problem}", line=line) from None
-        except yaml.YAMLError as problem:
-            raise DeclarationError(self.path, f"is not YAML: {problem}") from None
-        if not isinstance(root, yaml.MappingNode):
-            raise DeclarationError(self.path, "holds no keys; a declaration is a mapping such as 'name: my_corpus'", line=1)
-        return self._value(root, ())
+            found = ", ".join(filter(None, (problem.context, problem.problem)))
+            raise DeclarationError(self.path, f"is not YAML: {found}", line=mark.line + 1 if mark else None) from None
+        except yaml.reader.ReaderError as problem:
+            line = text.count("\n", 0, problem.position) + 1
+            found = f"character #x{ord(text[problem.position]):04x}: {problem.reason}"
+            raise DeclarationError(self.path, f"is not YAML: {found}", line=line) from None
+        except RecursionError:
+            raise DeclarationError(self.path, "is nested too deeply, or an alias stands inside what it names") from None
 
     def _value(self, node: yaml.Node, at: KeyPath) -> Any:
         self.lines.setdefault(at, node.start_mark.line + 1)
@@ -92,16 +102,19 @@ class _Reader:
         assert isinstance(node, yaml.ScalarNode)
         try:
             return self._constructor.construct_object(self._expanded(node, at))
-        except (yaml.YAMLError, ValueError) as problem:
-            raise self._error(at, f"cannot be understood: {problem}") from None
+        except yaml.MarkedYAMLError as problem:
+            raise self._error(at, f"cannot be understood: {problem.problem}") from None
+        except (ValueError, LookupError, AttributeError):  # a 13th month, !!bool maybe, !!timestamp soon
+            kind = node.tag.rpartition(":")[2]
+            raise self._error(at, f"{node.value!r} is no {kind}; put it in quotes where text is meant") from None
 
     def _mapping(self, node: yaml.MappingNode, at: KeyPath) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            key = self._constructor.construct_object(key_node) if isinstance(key_node, yaml.ScalarNode) else None
-            if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
                 raise DeclarationError(self.path, "a key is a plain word", line=line, key=_dotted(at))
+            key = key_node.value
             if key in mapping:
                 first = self.lines[*at, key]
                 raise DeclarationError(self.path, f"stands here twice, first in line {first}", line=line, key=_dotted((*at, key)))
@@ -114,7 +127,9 @@ class _Reader:
             return node
 
         def value_of(match: re.Match[str]) -> str:
-            value: str | None = os.environ.get(match["name"]) or match["default"]
+            value, default = os.environ.get(match["name"]), match["default"]
+            if not value and default is not None:
+                return str(default)
             if value is None:
                 name = match["name"]
                 raise self._error(at, f"the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
@@ -139,6 +154,8 @@ class _Reader:
             message = f"is no key of this{meant} The keys are: {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is missing"
+        elif problem["type"] in _SHAPES:
+            message = f"should be {_SHAPES[problem['type']]} (found {problem['input']!r})"
         elif problem["type"] not in ("value_error",):
             message = f"{message} (found {problem['input']!r})"
         return self._error(at, message)

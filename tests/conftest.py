@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from phyagi_assets.pipeline.step import Workspace
@@ -15,6 +16,10 @@ from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 from tests.support import declare_corpus
+
+# No deadline: what takes long on a loaded machine is not wrong.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 
 @pytest.fixture(autouse=True)

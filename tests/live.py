@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,13 @@ query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { asse
 class LiveDagster:
     """The server, as its UI sees it."""
 
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, port: int, log: Path) -> None:
+        self.url, self._log = f"http://127.0.0.1:{port}", log
+
+    @property
+    def log(self) -> str:
+        """What the server has written so far."""
+        return self._log.read_text(encoding="utf-8")
 
     def query(self, query: str, **variables: Any) -> Any:
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -66,26 +71,28 @@ class LiveDagster:
 
 
 @contextmanager
-def live_dagster(settings: Settings) -> Iterator[LiveDagster]:
-    """Start ``dg dev``, wait until it answers, and interrupt it afterwards."""
+def live_dagster(settings: Settings, *command: str | Path, cwd: Path = REPOSITORY) -> Iterator[LiveDagster]:
+    """Start a command that serves the UI, by default ``dg dev``, wait until it answers, and interrupt it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("dg")), "dev", "-p", str(port), "-w", "workspace.yaml"]
-    log = settings.store / "dg-dev.log"
+    words = command or (Path(sys.executable).with_name("dg"), "dev", "-w", "workspace.yaml")
+    log = settings.store.with_name("server.log")
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=dagster_environment(settings), stdout=output, stderr=output, start_new_session=True
+            [*words, "-p", str(port)], cwd=cwd, env=dagster_environment(settings), stdout=output, stderr=output, start_new_session=True
         )
     try:
         _wait(process, port, log)
-        yield LiveDagster(port)
+        yield LiveDagster(port, log)
     finally:
-        os.killpg(process.pid, signal.SIGINT)
+        with suppress(ProcessLookupError):  # it may have died of itself
+            os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,21 @@ def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(
     (planned,) = dagster.materializations("mix", "mixed_dataset")
     epoch = next(entry for entry in planned["metadataEntries"] if entry["label"] == "samples in an epoch")
     assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
+
+
+def test_the_server_gives_no_warning_of_the_project(dagster: LiveDagster) -> None:
+    assert "Serving dagster-webserver" in dagster.log
+    assert not [line for line in dagster.log.splitlines() if "warning" in line.lower()]
+
+
+def test_the_command_opens_the_ui_from_anywhere_on_this_project_alone(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "workspace.yaml").write_text("load_from: [{python_module: another_project}]\n")
+    elsewhere = Settings(data=settings.data, store=tmp_path / "store")
+    command = Path(sys.executable).with_name("phyagi-assets")
+    with live_dagster(elsewhere, command, "ui", cwd=tmp_path) as opened:
+        locations = opened.query("query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }")
+        assert locations["workspaceOrError"]["locationEntries"] == [{"name": "phyagi-assets", "loadStatus": "LOADED"}]
+        assert "WARNING" not in opened.log
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")

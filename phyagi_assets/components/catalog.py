@@ -28,9 +28,13 @@ class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Read the declarations, and nothing of what they declare."""
         del context
-        settings = Settings.resolve(data=self.data, store=self.store)
-        catalog = load_catalog(settings.require_data())
-        return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
+        return data_folder_definitions(Settings.resolve(data=self.data, store=self.store))
+
+
+def data_folder_definitions(settings: Settings) -> dg.Definitions:
+    """The definitions of what a data folder declares, as the UI and its runs use them."""
+    catalog = load_catalog(settings.require_data())
+    return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress) -> dg.Definitions:

@@ -4,6 +4,7 @@ import os
 
 import dagster as dg
 
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
 _DAGSTER_YAML = """\
@@ -20,9 +21,14 @@ python_logs:
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """The environment in which any Dagster command sees these folders and this instance; makes the instance's folder if need be."""
     home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "dagster.yaml").exists():
+            (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+    except OSError as problem:
+        raise PhyagiAssetsError(
+            f"{home}: cannot be made: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
+        ) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
 
 

@@ -45,20 +45,21 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg
     @dg.sensor(name="partitions", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=_SENSOR)
     def partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        problems: list[str] = []
         for corpus in corpora.values():
             try:
                 listed = list_partitions(corpus, workspace.data)
             except PhyagiAssetsError as problem:
                 context.log.error(str(problem))
+                problems.append(str(problem))
                 continue
             change = PartitionChange.between(context.instance.get_dynamic_partitions(corpus.config.name), listed)
             if change.new:
                 requests.append(partitions_def(corpus).build_add_request(list(change.new)))
             if change.gone:
                 requests.append(partitions_def(corpus).build_delete_request(list(change.gone)))
-        return dg.SensorResult(
-            dynamic_partitions_requests=requests, skip_reason=None if requests else "The sources list the partitions known."
-        )
+        idle = "\n".join(problems) or "The sources list the partitions known."
+        return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=None if requests else idle)
 
     return partitions
 

@@ -128,6 +128,8 @@ class Runner:
         )
         if result.success:
             self.outcome.built.append(name)
+        elif _interrupted(result):
+            raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
         else:
             self.outcome.failed[name] = _reason(result)
 
@@ -142,6 +144,11 @@ class Runner:
         event = self._instance.get_latest_materialization_event(dg.AssetKey([name, mixture.STAGE]))
         materialization = event.asset_materialization if event else None
         return (materialization.tags or {}).get(_DATA_VERSION) if materialization else None
+
+
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    ends = [event.job_failure_data.error for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE]
+    return any(error and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt") for error in ends)
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

@@ -147,4 +147,6 @@ def inspect_named(name: str, store: Store) -> Inspection:
     for folder in (path.parent if path.is_file() else path, store.root / name, store.root / name / mixture.STAGE):
         if (folder / MANIFEST).is_file():
             return inspect_artifact(folder)
+    if "/" in name:
+        raise StoreError(f"{store.root} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
     return inspect_corpus(store, name)

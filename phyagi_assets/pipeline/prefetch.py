@@ -6,17 +6,18 @@ a thread for each of them keeps the cores busy. The depth bounds what is in flig
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 
 
-def prefetch(source: Iterator[T], *, depth: int = 2) -> Iterator[T]:
+def prefetch(source: Iterator[T], *, depth: int = 4) -> Generator[T, None, None]:
     """Yield what `source` yields, in its order, while a thread computes up to `depth` items ahead.
 
     An exception in the source surfaces here, after the items before it. When the consumer stops early, the source is closed in its
-    own thread before this returns, so that no file of it stays open.
+    own thread before this returns, so that no file of it stays open; ``contextlib.closing`` makes that sure where an exception may
+    stop the consumer.
     """
     ready: queue.Queue[object] = queue.Queue(maxsize=depth)
     stopped = threading.Event()

@@ -154,9 +154,9 @@ class Store:
         folder = area / uuid.uuid4().hex
         with _locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
             _clear_dead(area)
-            folder.mkdir()
-            lock = _open_lock(folder.with_suffix(".lock"))
+            lock = _open_lock(folder.with_suffix(".lock"))  # first: a folder without one would never be taken for a dead writer's
             fcntl.flock(lock, fcntl.LOCK_EX)
+            folder.mkdir()
         try:
             yield folder
         finally:

@@ -7,6 +7,7 @@ stay in step with the source.
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,12 @@ def _write(
             yield documents, exact.encode_unjudged(documents.texts)
 
     tally = _Tally()
-    with pa.OSFile(str(folder / DATA_FILE), "wb") as file, pa.ipc.new_stream(file, maker.schema) as writer:
-        for documents, ids in prefetch(encoded()):
+    with (
+        pa.OSFile(str(folder / DATA_FILE), "wb") as file,
+        pa.ipc.new_stream(file, maker.schema) as writer,
+        closing(prefetch(encoded())) as batches,
+    ):
+        for documents, ids in batches:
             exact.judge(documents.texts, ids)
             batch = maker.rows(documents, ids)
             writer.write_batch(batch)

@@ -1,5 +1,6 @@
 """One meaning, one fingerprint; another meaning, another."""
 
+import json
 from typing import Any
 
 import pytest
@@ -25,9 +26,28 @@ def test_the_order_of_keys_does_not_matter(inputs: dict[str, Any], settings: dic
     assert key(inputs, settings) == key(dict(reversed(inputs.items())), dict(reversed(settings.items())))
 
 
-@given(one=mappings, other=mappings)
-def test_what_is_written_differently_has_another_fingerprint(one: dict[str, Any], other: dict[str, Any]) -> None:
-    assert (key(one, {}) == key(other, {})) == (canonical_json(one) == canonical_json(other))
+@given(value=plain)
+def test_what_is_hashed_tells_everything(value: Any) -> None:
+    told = json.loads(canonical_json(value))
+    assert told == value
+    assert canonical_json(told) == canonical_json(value)
+
+
+@given(settings=mappings.filter(bool), data=st.data())
+def test_any_change_of_any_part_changes_it(settings: dict[str, Any], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(settings)))
+    changed = data.draw(plain.filter(lambda value: canonical_json(value) != canonical_json(settings[name])))
+    without = {other: settings[other] for other in settings if other != name}
+    variants = [settings, without, settings | {name: changed}, settings | {name: [settings[name]]}]
+    keys = [key({}, variant) for variant in variants] + [key(variant, {}) for variant in variants if variant]
+    assert len(set(keys)) == len({canonical_json(v) for v in variants}) + len({canonical_json(v) for v in variants if v})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, True), (1, "1"), (1, 1.0), (None, "null"), ([], {}), (["a", "b"], ["ab"]), ([1, [2]], [[1], 2])], ids=repr
+)
+def test_what_looks_alike_is_told_apart(one: object, other: object) -> None:
+    assert key({}, {"it": one}) != key({}, {"it": other})
 
 
 def test_every_part_counts() -> None:

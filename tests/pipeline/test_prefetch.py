@@ -39,7 +39,7 @@ def test_a_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
 
     ahead = prefetch(endless())
     assert next(ahead) == 1
-    ahead.close()  # type: ignore[attr-defined]
+    ahead.close()
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 

@@ -1,9 +1,12 @@
 """The store's promises: all or nothing, never edited, never out of its folder."""
 
+import itertools
+import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,10 +170,42 @@ def test_an_address_that_is_none_or_leads_out_of_the_store_is_refused(store: Sto
         store.pointer(address)
 
 
-def test_a_folder_without_a_manifest_or_with_another_kind_of_one_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no finished artifact"):
-        Manifest.read(tmp_path)
-    for content in ("{", "[]", '{"files": {}}', '{"files": {"a": 1}}'):
-        (tmp_path / "manifest.json").write_text(content)
-        with pytest.raises(StoreError, match="no manifest of the store"):
-            Manifest.read(tmp_path)
+def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbish_that_the_next_removes(tmp_path: Path) -> None:
+    moment, ends = 0, set()
+    while 0 not in ends:
+        store = Store(tmp_path / str(moment))
+        versions = [write(store, "old"), replace_root(store, "new")]
+        ends.add(killed_after(moment, lambda store=store: write(store, "new")))
+        assert store.open(ADDRESS) in versions
+        write(store, "later", publish=False)
+        assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
+        assert write(store, "new") == store.open(ADDRESS) == versions[1]
+        moment += 1
+    assert ends == {0, signal.SIGKILL}
+    assert moment > 20
+
+
+def replace_root(store: Store, content: str) -> Artifact:
+    """What writing `content` will give."""
+    elsewhere = Store(store.root.with_suffix(".twin"))
+    written = write(elsewhere, content)
+    return replace(written, path=store.root / written.path.relative_to(elsewhere.root))
+
+
+def killed_after(moment: int, action: Callable[[], object]) -> int:
+    """Do it in a process that dies at its n-th touch of the file system; the signal, or 0 where it had ended by then."""
+    child = os.fork()
+    if not child:
+        touches = itertools.count()
+
+        def die(event: str, _arguments: object) -> None:
+            if event in TOUCHES and next(touches) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(die)
+        action()
+        os._exit(0)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+
+
+TOUCHES = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "shutil.rmtree", "fcntl.flock", "os.scandir"}

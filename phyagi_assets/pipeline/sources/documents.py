@@ -14,8 +14,8 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.listing import Partition, format_of
 from phyagi_assets.pipeline.sources.rows import ReadOptions, Rows, read_rows
 
-BATCH_BYTES = 2 << 20
-"""Text that a batch holds, unless one document is longer: enough for the engine's threads, little enough for the memory."""
+BATCH_BYTES = 1 << 20
+"""Text that a batch holds, unless one document is longer: enough for the engine's threads, little enough for the stages to overlap."""
 
 logger = logging.getLogger(__name__)
 

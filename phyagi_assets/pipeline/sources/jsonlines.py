@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
@@ -44,10 +45,13 @@ def parse_block(path: Path, block: bytes, names: tuple[str, ...], first: int) ->
     Raises
     ------
     SourceError
-        The file is a JSON array, or no line of the block has one of the keys.
+        The file is a JSON array, or no line of its first block has one of the keys.
     """
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
+    lines, are_objects = _look(block)
+    if not are_objects:
+        return _line_by_line(path, block, names, first)
     try:
+        _as_text(block).validate(full=True)  # UTF-8, which the parser takes on trust
         table = pa.json.read_json(
             pa.BufferReader(block),
             read_options=pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False),
@@ -55,14 +59,32 @@ def parse_block(path: Path, block: bytes, names: tuple[str, ...], first: int) ->
                 explicit_schema=pa.schema([(name, pa.string()) for name in names]), unexpected_field_behavior="ignore"
             ),
         )
-        columns = [table.column(name).combine_chunks() for name in names]
-        for column in columns:
-            column.validate(full=True)  # UTF-8, which the parser takes on trust
     except pa.ArrowInvalid:
         return _line_by_line(path, block, names, first)
+    columns = [table.column(name).combine_chunks() for name in names]
     if table.num_rows != lines or any(column.null_count for column in columns):
         return _line_by_line(path, block, names, first)
     return ParsedBlock(columns=columns, lines=lines)
+
+
+def _look(block: bytes) -> tuple[int, bool]:
+    """How many lines there are, and whether each begins as an object does and ends so.
+
+    Elsewhere the parser would take two objects on a line, or one over two lines, and rows would have the numbers of others.
+    """
+    letters = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(letters == ord("\n"))
+    lines = len(ends) + (not block.endswith(b"\n"))
+    if not block.startswith(b"{"):
+        return lines, False
+    between = ends[: lines - 1]
+    last = letters[between - 1]
+    last = np.where(last == ord("\r"), letters[between - 2], last)
+    return lines, bool((last == ord("}")).all() and (letters[between + 1] == ord("{")).all())
+
+
+def _as_text(block: bytes) -> pa.Array:
+    return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
 
 
 def _line_by_line(path: Path, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
@@ -76,21 +98,23 @@ def _line_by_line(path: Path, block: bytes, names: tuple[str, ...], first: int) 
         found = _object(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
         if isinstance(found, str):
             problems[number] = found
-            found = {}
+            for column in texts:
+                column.append(None)
+            continue
         keys.update(found)
         for name, column in zip(names, texts, strict=True):
             text = found.get(name)
             column.append(text if isinstance(text, str) else None)
-            if found and name not in found:
+            if name not in found:
                 problems[number] = f"has no key {name!r}"
-            elif found and not isinstance(text, str):
+            elif not isinstance(text, str):
                 problems[number] = f"{name!r} is {'null' if text is None else f'no string but {json.dumps(text)[:40]}'}"
-            elif isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
                 problems[number] = f"{name!r} has a lone surrogate, which is no Unicode text"
                 column[-1] = None
     for name in names:
-        if keys and name not in keys:
-            raise SourceError(f"{path}: has no column {name!r}; line {first + 1} and those after it have {', '.join(sorted(keys))}")
+        if first == 0 and keys and name not in keys:  # further on, such rows are at fault and not the declaration
+            raise SourceError(f"{path}: has no column {name!r}; its rows have {', '.join(sorted(keys))}")
     return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], lines=len(lines), problems=problems)
 
 
@@ -106,4 +130,4 @@ def _object(line: bytes) -> dict[str, object] | str:
         return f"is no JSON: {problem}"
     except RecursionError:
         return "is nested too deeply"
-    return value if isinstance(value, dict) else f"is no object but {str(value)[:40]!r}"
+    return value if isinstance(value, dict) else f"is no object but {json.dumps(value)[:40]}"

@@ -13,6 +13,8 @@ WHOLE = "all"
 """The one partition of a corpus that is not divided."""
 
 _GLOB = re.compile(r"[*?[]")
+_LONGEST = 200
+"""Bytes of a partition's name: with a fingerprint behind it, it is still a file's name."""
 _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 
 
@@ -86,20 +88,29 @@ def format_of(corpus: Corpus, file: SourceFile) -> Format:
 
 def _list_files(corpus: Corpus, data: Path) -> list[SourceFile]:
     declared = corpus.config.source.path
-    pattern = Path(os.path.normpath(data / Path(declared).expanduser()))
-    if pattern.is_dir():
-        raise corpus.error(f"{pattern} is a folder; name its files, as in {declared.rstrip('/')}/*.txt", "source", "path")
-    start = _fixed_part(pattern)
-    found = sorted(path for path in start.glob(str(pattern.relative_to(start))) if path.is_file())
+    try:
+        parts = Path(os.path.normpath(Path(declared).expanduser())).parts
+    except RuntimeError as problem:
+        raise corpus.error(f"{declared!r}: {problem}", "source", "path") from None
+    if data.joinpath(*parts).is_dir():
+        raise corpus.error(f"{data.joinpath(*parts)} is a folder; name its files, as in {declared.rstrip('/')}/*.txt", "source", "path")
+    # The folder above the first part with a wildcard. The data folder's own name may look like one.
+    wild = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts) - 1)
+    start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
+    try:
+        found = sorted(path for path in start.glob("/".join(parts[wild:])) if path.is_file())
+    except ValueError as problem:
+        raise corpus.error(f"{declared!r} is no glob: {problem}, as in raw/**/*.txt", "source", "path") from None
     if not found:
-        raise corpus.error(f"no file matches {pattern}", "source", "path")
+        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}", "source", "path")
+    for path in found:
+        if not _is_unicode(path):
+            raise SourceError(f"{os.fsencode(path)!r}: the file's name is not UTF-8; rename it")
     return [SourceFile(name=path.relative_to(start).as_posix(), path=path) for path in found]
 
 
-def _fixed_part(pattern: Path) -> Path:
-    """The folder above the first part with a wildcard."""
-    wild = next((i for i, part in enumerate(pattern.parts) if _GLOB.search(part)), len(pattern.parts) - 1)
-    return Path(*pattern.parts[:wild])
+def _is_unicode(path: Path) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
 
 
 def _partition_key(corpus: Corpus, file: SourceFile) -> str:
@@ -119,6 +130,6 @@ def _partition_key(corpus: Corpus, file: SourceFile) -> str:
 def _safe(name: str) -> str:
     """A legible name that is a plain file name and a plain Dagster partition key; what neither takes is percent-encoded."""
     kept = _UNFIT.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), name.replace("/", "--"))
-    if len(kept) > 150:
-        raise SourceError(f"{name!r} is too long for the name of a partition (150 letters at most); divide by a regex with a shorter group")
+    if len(kept.encode()) > _LONGEST:
+        raise SourceError(f"{name!r} is too long for the name of a partition ({_LONGEST} bytes); divide by a regex with a shorter group")
     return kept

@@ -10,7 +10,7 @@ file nor the row that a document came from.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
 
-BLOCK = 2 << 20
+BLOCK = 1 << 20
 """Bytes of a file that are read at once; a row that is longer is read whole."""
 
 
@@ -59,7 +59,7 @@ def read_rows(path: Path, kind: Format, options: ReadOptions) -> Iterator[Rows]:
         yield from _READERS[kind](path, options)
     except OSError as problem:
         raise SourceError(f"{path}: cannot be read: {problem.strerror or problem}") from None
-    except pa.ArrowInvalid as problem:
+    except pa.ArrowException as problem:
         raise SourceError(f"{path}: is no {kind} file, or a damaged one: {problem}") from None
 
 
@@ -87,12 +87,13 @@ def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
         yield Rows(columns=[_strings([last])], first=first, consumed=0)
 
 
-_BLANK_LINES = re.compile(r"(?:\r?\n[ \t]*){2,}")
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+_BLANK_ENDS = re.compile(r"\A(?:[ \t\r]*\n)*[ \t\r]*\Z|\A(?:[ \t\r]*\n)+|\n[ \t\r]*\Z")
 
 
 def _trimmed(paragraph: str) -> str:
     """Without the blank lines that may be left at its ends where a block began or ended between paragraphs."""
-    return re.sub(r"\A(?:[ \t]*\r?\n)+", "", paragraph).rstrip("\r\n")
+    return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
 
 
 def _decoded(path: Path, content: bytes, lines_before: int) -> str:
@@ -117,13 +118,37 @@ def _json(path: Path, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _csv(path: Path, options: ReadOptions) -> Iterator[Rows]:
-    reader = pa.csv.open_csv(
-        path,
-        read_options=pa.csv.ReadOptions(block_size=BLOCK),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa.csv.ConvertOptions(column_types=dict.fromkeys(options.columns, pa.string()), strings_can_be_null=False),
-    )
-    yield from _batches(path, reader.schema, reader, options, path.stat().st_size)
+    block, done = BLOCK, 0
+    while True:
+        try:
+            for rows in _csv_in_blocks(path, options, block):
+                new = max(0, done - rows.first)
+                columns = [column[new:] for column in rows.columns]
+                if len(columns[0]):
+                    yield replace(rows, columns=columns, first=rows.first + new)
+                    done = rows.first + new + len(columns[0])
+            return
+        except pa.ArrowInvalid as problem:
+            if "straddl" not in str(problem) or block > min(path.stat().st_size, 1 << 29):  # pyarrow counts to 2 GB
+                raise
+            block *= 4  # a row is longer than a block
+
+
+def _csv_in_blocks(path: Path, options: ReadOptions, block: int) -> Iterator[Rows]:
+    def opened(include: tuple[str, ...]) -> pa.csv.CSVStreamingReader:
+        return pa.csv.open_csv(
+            path,
+            read_options=pa.csv.ReadOptions(block_size=block),
+            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=dict.fromkeys(options.columns, pa.string()), strings_can_be_null=False, include_columns=include
+            ),
+        )
+
+    with opened(()) as header:
+        _require_columns(path, header.schema, options.columns)
+    with opened(options.columns) as reader:  # these alone: the type of another column is guessed from the first block, and may not hold
+        yield from _batches(path, reader.schema, reader, options, path.stat().st_size)
 
 
 def _parquet(path: Path, options: ReadOptions) -> Iterator[Rows]:
@@ -153,17 +178,38 @@ def _batches(
     _require_columns(path, schema, options.columns)
     first, left = 0, size
     for batch in batches:
-        columns = [batch.column(name).cast(pa.string()) for name in options.columns]
+        problems: dict[int, str] = {}
+        columns = [_valid(batch.column(name).cast(pa.string()), name, first, problems) for name in options.columns]
         consumed = size * batch.num_rows if per_row else min(left, batch.nbytes)
         left -= consumed
-        yield Rows(columns=columns, first=first, consumed=consumed)
+        yield Rows(columns=columns, first=first, consumed=consumed, problems=problems)
         first += batch.num_rows
+
+
+def _valid(column: pa.Array, name: str, first: int, problems: dict[int, str]) -> pa.Array:
+    """The column with null for what is not UTF-8, which its file may call text all the same."""
+    try:
+        column.validate(full=True)
+        return column
+    except pa.ArrowInvalid:
+        values = column.cast(pa.binary())
+        values.validate(full=True)
+    texts: list[str | None] = []
+    for row, value in enumerate(values.to_pylist(), first):
+        try:
+            texts.append(None if value is None else value.decode())
+        except UnicodeDecodeError as problem:
+            texts.append(None)
+            problems[row] = f"{name!r} is not UTF-8 at byte {problem.start}"
+    return pa.array(texts, pa.string())
 
 
 def _require_columns(path: Path, schema: pa.Schema, columns: tuple[str, ...]) -> None:
     for name in columns:
         if name not in schema.names:
             raise SourceError(f"{path}: has no column {name!r}; it has {', '.join(schema.names)}; name the text's column in columns")
+        if schema.names.count(name) > 1:
+            raise SourceError(f"{path}: has {schema.names.count(name)} columns {name!r}; rename all but one")
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):

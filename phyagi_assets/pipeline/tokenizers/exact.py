@@ -19,8 +19,8 @@ from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, Fastokens
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
 SAMPLED = 4_096
-"""Characters of a batch that are encoded both ways: a batch holds some 2 million, and the judge is some 50 times slower."""
-JUDGED = 0.25
+"""Characters of a batch that are encoded both ways: a batch holds some 1 million, and the judge is some 50 times slower."""
+JUDGED = 0.125
 """Share of the batches that the judge takes a sample of, after the first."""
 WINDOW = 2_048
 """Characters of a long document that a sample takes."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
@@ -24,7 +24,7 @@ def flat(batches: list[Documents]) -> list[tuple[str, int, int]]:
     return [found for batch in batches for found in zip(batch.texts.to_pylist(), batch.files.tolist(), batch.rows.tolist(), strict=True)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(files=st.lists(st.lists(st.text(max_size=30), min_size=1, max_size=12), min_size=1, max_size=4), size=st.integers(1, 200))
 def test_every_document_comes_once_in_order_whatever_a_batch_holds(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], size: int
@@ -48,10 +48,10 @@ def test_batches_are_of_the_size_that_memory_is_bounded_by(data: Path, monkeypat
 
 
 def test_many_small_files_make_few_batches(data: Path) -> None:
-    for i in range(1000):
-        write_text(data / "raw" / f"{i:04}.txt", f"document {i}")
+    for i in range(10_000):
+        write_text(data / "raw" / f"{i:05}.txt", f"document {i}")
     (batch,) = read(data)
-    assert flat([batch]) == [(f"document {i}", i, 0) for i in range(1000)]
+    assert flat([batch]) == [(f"document {i}", i, 0) for i in range(10_000)]
     assert batch.consumed == sum(path.stat().st_size for path in (data / "raw").iterdir())
 
 
@@ -62,6 +62,15 @@ def test_a_row_without_text_is_refused_with_its_place_or_left_out_and_counted(da
     found = read(data, on_invalid="skip")
     assert flat(found) == [("zero", 0, 0), ("two", 0, 2), ("five", 0, 5)]
     assert sum(batch.invalid for batch in found) == 3
+
+
+@pytest.mark.parametrize("block", [1, 60, 1 << 20])
+def test_rows_are_left_out_alike_whatever_is_read_at_once(data: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(rows, "BLOCK", block)
+    write_jsonl(data / "raw" / "a.jsonl", ["zero", {"other": 1}, "two", {"other": 2}])
+    found = read(data, on_invalid="skip")
+    assert flat(found) == [("zero", 0, 0), ("two", 0, 2)]
+    assert sum(batch.invalid for batch in found) == 2
 
 
 def test_blank_lines_are_no_rows_but_keep_their_numbers(data: Path) -> None:

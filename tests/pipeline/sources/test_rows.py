@@ -1,5 +1,7 @@
 """Every format gives the same documents, exactly."""
 
+import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
@@ -88,6 +92,7 @@ def test_a_text_file_is_its_bytes(tmp_path: Path, document: str) -> None:
         ("paragraph", "one\nstill one\n\ntwo\n \n\n\nthree\n", ["one\nstill one", "two", "three"]),
         ("paragraph", "one\r\n\r\ntwo", ["one", "two"]),
         ("paragraph", "\n\n", []),
+        ("paragraph", "  \n\n   indented\n\n\tas it stands \n\n  ", ["   indented", "\tas it stands "]),
     ],
 )
 def test_text_is_divided_alike_whatever_is_read_at_once(
@@ -95,6 +100,25 @@ def test_text_is_divided_alike_whatever_is_read_at_once(
 ) -> None:
     monkeypatch.setattr(rows, "BLOCK", block)
     assert texts(write_text(tmp_path / "file", content), "text", sample_by) == expected
+
+
+@settings(deadline=None)
+@given(content=st.text(st.sampled_from("ab \n\r\t\u2028é")), block=st.integers(1, 12))
+def test_paragraphs_are_what_blank_lines_separate(tmp_path_factory: pytest.TempPathFactory, content: str, block: int) -> None:
+    groups = itertools.groupby(content.split("\n"), key=lambda line: bool(line.strip(" \t\r")))
+    path = write_text(tmp_path_factory.mktemp("text") / "file", content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BLOCK", block)
+        assert texts(path, "text", "paragraph") == ["\n".join(lines).rstrip("\r") for filled, lines in groups if filled]
+
+
+@settings(deadline=None)
+@given(lines=st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), block=st.integers(1, 12))
+def test_lines_are_what_newlines_end(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int) -> None:
+    path = write_text(tmp_path_factory.mktemp("text") / "file", "".join(f"{line}\n" for line in lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BLOCK", block)
+        assert texts(path, "text", "line") == [line.removesuffix("\r") for line in lines]
 
 
 @pytest.mark.parametrize(("sample_by", "block"), [("document", 4), ("line", 4), ("paragraph", 1 << 20)])
@@ -119,6 +143,45 @@ def test_a_column_that_is_no_text_is_refused(tmp_path: Path) -> None:
     pa.parquet.write_table(table(), tmp_path / "file")
     with pytest.raises(SourceError, match="column 'id' holds int64, not text"):
         texts(tmp_path / "file", "parquet", columns=("id",))
+
+
+@pytest.mark.parametrize("writer", ["csv", "parquet", "arrow stream", "arrow file"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, writer: str) -> None:
+    kind, write = WRITERS[writer]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "table", lambda: pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]))
+        write(tmp_path / "file")
+    with pytest.raises(SourceError, match="has 2 columns 'text'; rename all but one"):
+        texts(tmp_path / "file", kind)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_what_a_file_calls_text_and_is_none_is_a_row_at_fault(tmp_path: Path, kind: pa.DataType) -> None:
+    binary = pa.large_binary() if kind == pa.large_string() else pa.binary()
+    content = pa.table({"text": pa.array([b"one", b"caf\xe9", None, b"four"], binary).view(kind)})
+    pa.parquet.write_table(content, tmp_path / "file")
+    (batch,) = read_rows(tmp_path / "file", "parquet", ReadOptions(columns=("text",), sample_by="document"))
+    assert batch.columns[0].to_pylist() == ["one", None, None, "four"]
+    assert batch.problems == {1: "'text' is not UTF-8 at byte 3"}
+
+
+@pytest.mark.parametrize("longest", [1, 20, 2000])
+def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    monkeypatch.setattr(rows, "BLOCK", 64)
+    expected = [("line\n" * (i % 7 * longest)) + str(i) for i in range(50)]
+    numbers = [*range(49), "no number"]
+    write_text(tmp_path / "file", "id,text\n" + "".join(f'{n},"{text}"\n' for n, text in zip(numbers, expected, strict=True)))
+    read = list(read_rows(tmp_path / "file", "csv", ReadOptions(columns=("text",), sample_by="document")))
+    assert [text for batch in read for text in batch.columns[0].to_pylist()] == expected
+    assert [batch.first for batch in read] == [sum(len(before.columns[0]) for before in read[:i]) for i in range(len(read))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"text,b\na\n", "Expected 2 columns, got 1"), (b"text\ncaf\xe9\n", "invalid UTF8"), (b"", "Empty CSV file")]
+)
+def test_csv_that_is_none_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(SourceError, match=f"file: is no csv file, or a damaged one: .*{message}"):
+        texts(write_text(tmp_path / "file", content), "csv")
 
 
 @pytest.mark.parametrize("writer", ["parquet", "arrow stream", "arrow file"])

@@ -1,0 +1,95 @@
+"""YAML as it stands in the file: every value as YAML has it, every error at its line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.config import CorpusConfig, MixtureConfig
+from phyagi_assets.errors import DeclarationError
+from phyagi_assets.yamlfile import load_yaml
+from tests.support import write_text
+
+LINES = [
+    "name: one",
+    "source: {path: x}",
+    "tokenizer: gpt2@main",
+    "# a comment",
+    "",
+    "description: |\n  three\n  lines",
+    "owners:\n- a@b.c",
+]
+
+
+@settings(deadline=None)
+@given(lines=st.permutations(LINES), data=st.data())
+def test_an_error_names_the_line_where_its_key_stands(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject
+) -> None:
+    wrong = data.draw(
+        st.sampled_from(["dtype: 3", "surprise: 1", "name: one", "verify: ${UNSET_VARIABLE}", "columns: !odd x", "dtype: !!int x"])
+    )
+    before = data.draw(st.sampled_from([i for i in range(len(lines) + 1) if wrong not in lines[i:]]))
+    path = tmp_path_factory.mktemp("yaml") / "x.yaml"
+    write_text(path, "\n".join([*lines[:before], wrong, *lines[before:], ""]))
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, CorpusConfig)
+    assert caught.value.line == 1 + sum(1 + line.count("\n") for line in lines[:before])
+    assert caught.value.key == wrong.split(":", maxsplit=1)[0]
+
+
+@settings(deadline=None)
+@given(text=st.text().filter(lambda text: "${" not in text))
+def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    declared = yaml.safe_dump({"name": "mix", "description": text, "datasets": [{"corpus": "one"}]})
+    path = write_text(tmp_path_factory.mktemp("data") / "x.yaml", declared)
+    assert load_yaml(path, MixtureConfig).config.description == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: &a [*a]\n", ": is nested too deeply, or an alias stands inside what it names"),
+        ("name: " + "[" * 5000, ": is nested too deeply"),
+        ("name: one\n---\nname: two\n", ":2: is not YAML: expected a single document in the stream, but found another document"),
+        ("name: [a\nsource: b\n", ":2: is not YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"),
+        ("name: one\ndescription: \x00\n", ":2: is not YAML: character #x0000: special characters are not allowed"),
+        ("name: *nothing\n", ":1: is not YAML: found undefined alias 'nothing'"),
+        ("name: one\n2001-13-45: x\n", ":2: a key is a plain word"),
+        ("name: one\n? [a]\n: b\n", ":2: a key is a plain word"),
+        ("name: one\n<<: {seed: 1}\n", ":2: a key is a plain word"),
+        ("name: one\ndescription: 2001-13-45\n", ":2: description: '2001-13-45' is no timestamp; put it in quotes where text is meant"),
+        ("name: !!bool maybe\n", ":1: name: 'maybe' is no bool"),
+        ("name: !!int ''\n", ":1: name: '' is no int"),
+        ("name: !!timestamp soon\n", ":1: name: 'soon' is no timestamp"),
+        ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
+    ],
+)
+def test_what_yaml_allows_and_a_declaration_does_not_is_an_error_and_no_crash(tmp_path: Path, text: str, message: str) -> None:
+    path = write_text(tmp_path / "x.yaml", text)
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, MixtureConfig)
+    assert str(caught.value).removeprefix(str(path)).startswith(message)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"gone.yaml: cannot be read: No such file"):
+        load_yaml(tmp_path / "gone.yaml", MixtureConfig)
+
+
+@pytest.mark.parametrize(("prefix", "newline"), [("\ufeff", "\n"), ("", "\r\n"), ("%YAML 1.1\n---\n", "\n")])
+def test_a_byte_order_mark_and_the_ends_of_lines_do_not_matter(tmp_path: Path, prefix: str, newline: str) -> None:
+    text = prefix + newline.join(["name: mix", "datasets:", "- corpus: one", "- corpus: two", "  weight: 2", ""])
+    read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
+    assert [(part.corpus, part.weight) for part in read.config.datasets] == [("one", 1.0), ("two", 2.0)]
+    assert read.lines["datasets", 1, "weight"] == 5 + prefix.count("\n")
+
+
+def test_a_variable_may_be_empty_by_default_and_stand_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.delenv("NONE", raising=False)
+    text = "name: mix\nseq_len: ${ONE}${NONE:-}2\ndescription: 'a${NONE:-}${ONE} $ONE {ONE}'\ndatasets:\n- corpus: one\n"
+    read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig).config
+    assert (read.seq_len, read.description) == (12, "a1 $ONE {ONE}")
