@@ -97,10 +97,9 @@ def _list_files(corpus: Corpus, data: Path) -> list[SourceFile]:
     # The folder above the first part with a wildcard. The data folder's own name may look like one.
     wild = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts) - 1)
     start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
-    try:
-        found = sorted(path for path in start.glob("/".join(parts[wild:])) if path.is_file())
-    except ValueError as problem:
-        raise corpus.error(f"{declared!r} is no glob: {problem}, as in raw/**/*.txt", "source", "path") from None
+    if any("**" in part and part != "**" for part in parts[wild:]):  # versions of Python differ in what they make of it
+        raise corpus.error(f"{declared!r} is no glob: '**' stands alone between slashes, as in raw/**/*.txt", "source", "path")
+    found = sorted(path for path in start.glob("/".join(parts[wild:])) if path.is_file())
     if not found:
         raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}", "source", "path")
     for path in found:
