@@ -100,7 +100,7 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt
 
 
 def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]) -> dict[str, Any]:
-    columns = [np.concatenate(parts) for parts in zip(*map(_row_columns, _batches(tokenized)), strict=True)]
+    columns = [np.concatenate(parts) for parts in zip(*map(_row_columns, _mapped_batches(tokenized)), strict=True)]
     lengths, hashes, files, rows = columns
     split = split_of(hashes, shares)
     dtype = np.dtype(tokenized.manifest.details["dtype"])
@@ -139,6 +139,12 @@ def _divide(
 def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
     # Read, not mapped: mapped pages would count as the memory of this process, as many as the corpus is large.
     with pa.OSFile(str(tokenized.path / DATA_FILE)) as file:
+        yield from pa.ipc.open_stream(file)
+
+
+def _mapped_batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
+    # Mapped, because of these only the small columns are touched.
+    with pa.memory_map(str(tokenized.path / DATA_FILE)) as file:
         yield from pa.ipc.open_stream(file)
 
 

@@ -18,6 +18,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,9 +123,8 @@ class Store:
             names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
             filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
             (draft / MANIFEST).write_text(filled.to_json(), encoding="utf-8")
-            for path in draft.rglob("*"):
-                _flush(path)
-            _flush(draft)
+            with ThreadPoolExecutor() as pool:  # together, because a disk takes them at one go
+                list(pool.map(_flush, [draft, *draft.rglob("*")]))
             final.parent.mkdir(parents=True, exist_ok=True)
             if finished := self.find(address, manifest.fingerprint):  # by another run, meanwhile
                 return finished

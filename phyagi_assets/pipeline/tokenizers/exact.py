@@ -20,7 +20,7 @@ from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
 SAMPLED = 4_096
 """Characters of a batch that are encoded both ways: a batch holds some 1 million, and the judge is some 50 times slower."""
-JUDGED = 0.125
+JUDGED = 1 / 16
 """Share of the batches that the judge takes a sample of, after the first."""
 WINDOW = 2_048
 """Characters of a long document that a sample takes."""
