@@ -1,7 +1,7 @@
 """Text to measure on: the sample corpora, varied, so that no passage comes twice.
 
 Engines remember words; text that merely repeats measures that memory. Here paragraphs are drawn at random, and a share of their
-words is changed by two letters: 0.03 leaves natural frequencies of words with a tail of new ones, 1 makes nearly every word new.
+words is changed by two letters: 0.02 leaves natural frequencies of words with a tail of new ones, 1 makes nearly every word new.
 """
 
 import json
