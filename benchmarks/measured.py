@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,6 @@ class Measured:
 
 def run_contender(program: Path, arguments: list[str]) -> Measured:
     """Run ``python program arguments…``, whose last line is JSON with seconds, tokens and digest."""
-    import time
-
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(program), *arguments], stdout=subprocess.PIPE, text=True)
     watch = _PeakMemory(process.pid)

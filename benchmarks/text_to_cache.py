@@ -16,8 +16,7 @@ from varied_text import write_jsonl
 
 HERE = Path(__file__).parent
 NATURAL = 0.02
-"""Share of words seen for the first time in natural text of this size: 100 million words of English are of under a million kinds,
-the first 20 million of them (100 MB) of some 400,000."""
+"""Share of words that are new, an estimate of what natural text of this size has; the ratio depends on it (24 × at 0.03)."""
 CONTENDERS = {"phyagi-assets": HERE / "contender_pipeline.py", "datasets.map, 2 processes": HERE / "contender_datasets_map.py"}
 
 
