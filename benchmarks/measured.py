@@ -1,6 +1,7 @@
 """Run a contender in a fresh process, and watch how much memory its whole tree of processes takes."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ class Measured:
 
 def run_contender(program: Path, arguments: list[str]) -> Measured:
     """Run ``python program arguments…``, whose last line is JSON with seconds, tokens and digest."""
+    os.sync()  # or the contender would wait for what was written before it
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(program), *arguments], stdout=subprocess.PIPE, text=True)
     watch = _PeakMemory(process.pid)

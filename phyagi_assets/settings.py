@@ -56,3 +56,11 @@ class Settings:
                 "or make one with: phyagi-assets init DIR"
             )
         return self.data
+
+
+def library_store() -> Path:
+    """Where the library keeps what it knows of tokenizers: ``$PHYAGI_ASSETS_STORE``, else the user's cache folder."""
+    kept = os.environ.get(STORE_VARIABLE)
+    if kept:
+        return Path(kept).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets"

@@ -8,7 +8,45 @@ try:
 except ImportError as problem:
     raise ImportError("phyagi_assets.datasets needs torch, which is not installed: pip install 'phyagi-assets[train]'") from problem
 
+from phyagi_assets.datasets.concat_dataset import (
+    SequentialWeightedConcatDataset,
+    WeightedConcatDataset,
+    WeightedConcatIterableDataset,
+)
+from phyagi_assets.datasets.configuration import load_config
+from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
+from phyagi_assets.datasets.log import tell
 from phyagi_assets.datasets.mixture import LoadedMixture, MixedDataset, load_mixture
+from phyagi_assets.datasets.registry import get_data_collator, get_dataset, get_dataset_provider
+from phyagi_assets.datasets.shared_memory_utils import process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
+from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider, LMProviderConfig
+from phyagi_assets.datasets.train.stream_lm import StreamLMDataset, StreamLMDatasetProvider, StreamLMDatasetProviderConfig
+from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
 
-__all__ = ["LMDataset", "LoadedMixture", "MixedDataset", "load_mixture"]
+__all__ = [
+    "DatasetProvider",
+    "DatasetProviderConfig",
+    "LMDataCollator",
+    "LMDataset",
+    "LMDatasetProvider",
+    "LMProviderConfig",
+    "LoadedMixture",
+    "MixedDataset",
+    "SequentialWeightedConcatDataset",
+    "StreamLMDataset",
+    "StreamLMDatasetProvider",
+    "StreamLMDatasetProviderConfig",
+    "WeightedConcatDataset",
+    "WeightedConcatIterableDataset",
+    "get_data_collator",
+    "get_dataset",
+    "get_dataset_provider",
+    "load_config",
+    "load_mixture",
+    "process_dataset_to_memory",
+    "save_memory_dataset",
+    "save_numpy_dataset",
+]
+
+tell(__name__)

@@ -121,10 +121,13 @@ class Store:
             draft.mkdir()
             filled = fill(draft)
             names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
-            filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
+            with ThreadPoolExecutor() as pool:  # the disk takes them together, and while their checksums are made
+                flushed = pool.map(_flush, list(draft.rglob("*")))
+                filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
+                list(flushed)
             (draft / MANIFEST).write_text(filled.to_json(), encoding="utf-8")
-            with ThreadPoolExecutor() as pool:  # together, because a disk takes them at one go
-                list(pool.map(_flush, [draft, *draft.rglob("*")]))
+            _flush(draft / MANIFEST)
+            _flush(draft)
             final.parent.mkdir(parents=True, exist_ok=True)
             if finished := self.find(address, manifest.fingerprint):  # by another run, meanwhile
                 return finished

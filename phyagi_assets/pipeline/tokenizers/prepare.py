@@ -4,6 +4,7 @@ Loading goes through ``transformers`` because its fast tokenizer is the one whos
 kept here, and a run that tokenizes does not pay for importing it.
 """
 
+import copy
 import json
 import pickle
 import re
@@ -118,19 +119,36 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
         )
 
 
+def prepare_loaded(tokenizer: Any, store: Store) -> PreparedTokenizer:
+    """Prepare a ``transformers`` tokenizer that is loaded already, and is left as it is.
+
+    Raises
+    ------
+    TokenizerError
+        It has no fast form.
+    """
+    name = str(tokenizer.name_or_path or type(tokenizer).__name__)
+    own = _usable(copy.deepcopy(tokenizer), name)
+    own.backend_tokenizer.no_truncation()
+    own.backend_tokenizer.no_padding()
+    identity = text_digest(f"{own.backend_tokenizer.to_str()}\n{own!r}\n{own.chat_template}")
+    return prepare(name, f"loaded:{identity}", lambda: own, store)
+
+
+def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
+    """Write a tokenizer as a cache carries it, as a folder (`SAVED`) and as a pickle (`PICKLED`), and say what of it matters."""
+    tokenizer.save_pretrained(folder / SAVED)
+    _forget_loading(folder / SAVED / "tokenizer_config.json")
+    (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+    return {"eos_token_id": tokenizer.eos_token_id, "max_id": max(tokenizer.get_vocab().values()), "vocab_size": len(tokenizer)}
+
+
 def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     (folder / BACKEND).write_text(backend.to_str(), encoding="utf-8")
-    tokenizer.save_pretrained(folder / SAVED)
-    _forget_loading(folder / SAVED / "tokenizer_config.json")
-    (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
-    details = {
-        "eos_token_id": tokenizer.eos_token_id,
-        "max_id": max(backend.get_vocab(with_added_tokens=True).values()),
-        "vocab_size": len(tokenizer),
-    }
+    details = save_forms(tokenizer, folder)
     return replace(wanted, details=details, produced_with={"transformers": version("transformers")})
 
 
@@ -144,6 +162,11 @@ def _load(source: str, name: str) -> Any:
         reason = " ".join(str(problem).split()) or type(problem).__name__
         needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
+    return _usable(tokenizer, name)
+
+
+def _usable(tokenizer: Any, name: str) -> Any:
+    """The tokenizer, without what tells how it was loaded, if it is one that the steps can work with."""
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(
             f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"

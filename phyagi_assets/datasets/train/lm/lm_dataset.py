@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.datasets.mapped import packed, unpacked
 from phyagi_assets.datasets.order import uniform
 from phyagi_assets.plan import samples_in
 
@@ -98,6 +99,12 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
             if uniform(np.array([window]), self.seed)[0] < self.random_mask_prob:
                 labels[marked] = self.ignore_token_id
         return {"input_ids": torch.from_numpy(inputs), "labels": torch.from_numpy(labels)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "input_ids": packed(self.input_ids), "labels": packed(self.labels)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, input_ids=unpacked(state["input_ids"]), labels=unpacked(state["labels"]))
 
     def _unmarked(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         plain = np.where(ids >= self.random_mask_offset, ids - self.random_mask_offset, ids)

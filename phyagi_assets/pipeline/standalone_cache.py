@@ -1,0 +1,67 @@
+"""A cache folder that stands by itself, outside any store: what the dataset library writes for its user.
+
+The new files are made in a draft beside the old ones and take their places when they are whole. While they do, and if the process dies
+meanwhile, the folder's manifest knows of no file, so that no reader takes half of one cache and half of another for a whole.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
+
+_OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", "_labels.npy")
+
+
+def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:
+    """Put a new cache in the place of whatever cache a folder holds; other files in it are left alone.
+
+    Parameters
+    ----------
+    folder
+        The cache; made if need be.
+    wanted
+        What the cache is made from.
+    fill
+        Given an empty folder, writes the cache's files and returns the manifest completed with what it wrote.
+
+    Returns
+    -------
+    Manifest
+        With the records of the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
+        draft = Path(name)
+        filled = fill(draft)
+        files = {path.relative_to(draft).as_posix(): FileRecord.of(path) for path in sorted(draft.rglob("*")) if path.is_file()}
+        manifest = replace(filled, files=files)
+        stale = _files_of(folder) - set(files)
+        _write_manifest(folder, wanted)
+        for file in stale:
+            (folder / file).unlink(missing_ok=True)
+        for entry in sorted(draft.iterdir()):
+            if entry.is_dir():
+                shutil.rmtree(folder / entry.name, ignore_errors=True)
+            entry.replace(folder / entry.name)
+        _write_manifest(folder, manifest)
+    return manifest
+
+
+def _files_of(folder: Path) -> set[str]:
+    """The files of the cache that is there."""
+    usual = {f"{split}{ending}" for split in SPLITS for ending in _OF_A_SPLIT}
+    try:
+        return usual | set(Manifest.read(folder).files)
+    except StoreError:  # written by the reference library, or by nobody
+        return usual
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    draft = folder / f".{MANIFEST}"
+    draft.write_text(manifest.to_json(), encoding="utf-8")
+    draft.replace(folder / MANIFEST)
