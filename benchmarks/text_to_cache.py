@@ -23,7 +23,7 @@ CONTENDERS = {"phyagi-assets": HERE / "contender_pipeline.py", "datasets.map, 2 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=200, help="of text in a run that is compared")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory too, on 100 and 500 MB")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

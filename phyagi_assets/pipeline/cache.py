@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.array_file import ArrayWriter
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.listing import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
-from phyagi_assets.pipeline.token_array import TokenArrayWriter
 from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 
@@ -100,57 +100,45 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt
 
 
 def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]) -> dict[str, Any]:
-    columns = [np.concatenate(parts) for parts in zip(*map(_row_columns, _mapped_batches(tokenized)), strict=True)]
-    lengths, hashes, files, rows = columns
-    split = split_of(hashes, shares)
     dtype = np.dtype(tokenized.manifest.details["dtype"])
-    counts: dict[str, Any] = {}
-    with ExitStack() as files_open:
-        writers: dict[int, TokenArrayWriter] = {}
-        for code, name in enumerate(SPLITS):
-            kept = (split == code) & (lengths > 0)
-            if kept.any():
-                ends = np.cumsum(lengths[kept])
-                np.save(folder / f"{name}.documents.npy", ends)
-                np.save(folder / f"{name}.origins.npy", np.stack([files[kept].astype(np.int64), rows[kept]], axis=1))
-                counts[name] = {"documents": len(ends), "tokens": int(ends[-1])}
-                writers[code] = files_open.enter_context(TokenArrayWriter(folder / f"{name}.npy", dtype))
-        start = 0
+    writers: dict[int, _SplitWriter] = {}
+    with ExitStack() as open_files:
         for batch in _batches(tokenized):
-            end = start + batch.num_rows
-            _divide(batch.column("input_ids").flatten().to_numpy(), split[start:end], lengths[start:end], writers)
-            start = end
-    return counts
+            ids = batch.column("input_ids").flatten().to_numpy()
+            lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
+            split = split_of(hashes, shares)
+            for code in np.unique(split[lengths > 0]).tolist():
+                if code not in writers:
+                    writers[code] = open_files.enter_context(_SplitWriter(folder, SPLITS[code], dtype))
+                kept = (split == code) & (lengths > 0)
+                of_split = ids if kept.sum() == (lengths > 0).sum() else ids[np.repeat(kept, lengths)]
+                writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1))
+    return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 
-def _divide(
-    ids: npt.NDArray[Any], split: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64], writers: Mapping[int, TokenArrayWriter]
-) -> None:
-    """Give each split the ids of its documents."""
-    present = [code for code in writers if (split == code).any()]
-    if len(present) == 1:
-        writers[present[0]].append(ids)
-    else:
-        token_split = np.repeat(split, lengths)
-        for code in present:
-            writers[code].append(ids[token_split == code])
+class _SplitWriter(ExitStack):
+    """The files of one split: the ids, the end of each document in them, and its origin (file, row)."""
+
+    def __init__(self, folder: Path, split: str, dtype: np.dtype[Any]) -> None:
+        super().__init__()
+        self._ids = self.enter_context(ArrayWriter(folder / f"{split}.npy", dtype))
+        self._ends = self.enter_context(ArrayWriter(folder / f"{split}.documents.npy", np.int64))
+        self._origins = self.enter_context(ArrayWriter(folder / f"{split}.origins.npy", np.int64, row=(2,)))
+
+    def append(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64], origins: npt.NDArray[np.int64]) -> None:
+        self._ends.append(self._ids.length + np.cumsum(lengths))
+        self._ids.append(ids)
+        self._origins.append(origins)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"documents": self._ends.length, "tokens": self._ids.length}
 
 
 def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
     # Read, not mapped: mapped pages would count as the memory of this process, as many as the corpus is large.
     with pa.OSFile(str(tokenized.path / DATA_FILE)) as file:
         yield from pa.ipc.open_stream(file)
-
-
-def _mapped_batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
-    # Mapped, because of these only the small columns are touched.
-    with pa.memory_map(str(tokenized.path / DATA_FILE)) as file:
-        yield from pa.ipc.open_stream(file)
-
-
-def _row_columns(batch: pa.RecordBatch) -> list[npt.NDArray[Any]]:
-    # Copied, because a view would keep the whole batch in memory, ids and all.
-    return [batch.column(name).to_numpy().copy() for name in ("length", "hash", "file", "row")]
 
 
 def _link_tree(source: Path, target: Path) -> None:

@@ -115,7 +115,9 @@ def build_mixture(mixture: Mixture, corpora: Mapping[str, Corpus], partitions: M
         )
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
-        return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]})
+        engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
+        details = {"engine": ", ".join(sorted(engines))}
+        return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
 
     return reuse_or_build(workspace.store, address, wanted, fill)
 

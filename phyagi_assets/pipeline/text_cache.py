@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.pipeline.array_file import ArrayWriter
 from phyagi_assets.pipeline.encoding import with_eos
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.standalone_cache import replace_cache
 from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.token_array import TokenArrayWriter
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, PreparedTokenizer
 
@@ -134,7 +134,7 @@ def _encode_split(
             yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
 
     ends: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    with TokenArrayWriter(draft / f"{split}.npy", cache.dtype) as writer, closing(prefetch(encoded())) as batches:
+    with ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer, closing(prefetch(encoded())) as batches:
         for ids, batch_ends in batches:
             ends.append(batch_ends + writer.length)
             writer.append(ids)
@@ -154,7 +154,7 @@ def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) ->
     cut = document_cut(ends, part)
     for split, first, last in (("validation", cut, len(ends)), ("train", 0, cut)):
         start, end = (int(ends[i - 1]) if i else 0 for i in (first, last))
-        with TokenArrayWriter(draft / f".{split}.npy", cache.dtype) as writer:
+        with ArrayWriter(draft / f".{split}.npy", cache.dtype) as writer:
             writer.append(ids[start:end])
         (draft / f".{split}.npy").replace(draft / f"{split}.npy")
         np.save(draft / f"{split}.documents.npy", ends[first:last] - start)

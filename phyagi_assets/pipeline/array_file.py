@@ -1,4 +1,4 @@
-"""A 1-D ``.npy`` file that grows."""
+"""A ``.npy`` file that grows."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 
-class TokenArrayWriter:
-    """Appends ids to a ``.npy`` file whose length is known only at the end.
+class ArrayWriter:
+    """Appends rows to a ``.npy`` file whose length is known only at the end.
 
     NumPy leaves room in a header for the first axis to grow, so that the header can be written again in place.
 
@@ -19,21 +19,25 @@ class TokenArrayWriter:
         The file.
     dtype
         Of the array.
+    row
+        Shape of a row; () for a 1-D array.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, path: Path, dtype: npt.DTypeLike, row: tuple[int, ...] = ()) -> None:
+        self._dtype = np.dtype(dtype)
+        self._row = row
         self._file = path.open("wb")
         self.length = 0
         self._write_header()
 
-    def append(self, ids: npt.NDArray[Any]) -> None:
-        """Add ids at the end."""
-        self._file.write(np.ascontiguousarray(ids, dtype=self._dtype).data)
-        self.length += len(ids)
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Add rows at the end."""
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
+        self.length += len(rows)
 
     def _write_header(self) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self.length,)}
+        shape = (self.length, *self._row)
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
