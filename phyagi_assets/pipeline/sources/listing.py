@@ -8,6 +8,7 @@ from pathlib import Path
 from phyagi_assets.config import FORMAT_OF_SUFFIX, Format
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.opening import plain_name
 
 WHOLE = "all"
 """The one partition of a corpus that is not divided."""
@@ -77,7 +78,7 @@ def format_of(corpus: Corpus, file: SourceFile) -> Format:
         Nothing is declared and the suffix says nothing.
     """
     declared = corpus.config.source.format
-    guessed = FORMAT_OF_SUFFIX.get(file.path.suffix.lower())
+    guessed = FORMAT_OF_SUFFIX.get(Path(plain_name(file.name)).suffix.lower())
     if declared is None and guessed is None:
         known = ", ".join(FORMAT_OF_SUFFIX)
         raise corpus.error(
@@ -117,7 +118,8 @@ def _partition_key(corpus: Corpus, file: SourceFile) -> str:
     if rule == "none":
         return WHOLE
     if rule == "file":
-        return _safe(file.name.removesuffix(file.path.suffix))
+        plain = plain_name(file.name)
+        return _safe(plain.removesuffix(Path(plain).suffix))
     match = re.search(rule, file.name)
     if match is None or not match[1]:
         raise corpus.error(

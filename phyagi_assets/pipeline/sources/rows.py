@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -20,6 +21,7 @@ import pyarrow.parquet
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
+from phyagi_assets.pipeline.sources.opening import is_compressed, opened
 
 BLOCK = 1 << 20
 """Bytes of a file that are read at once; a row that is longer is read whole."""
@@ -55,6 +57,8 @@ def read_rows(path: Path, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     SourceError
         The file cannot be read, is not of its format, has no such column, or the column is no text.
     """
+    if kind in ("parquet", "arrow") and is_compressed(path):
+        raise SourceError(f"{path}: is a compressed {kind} file; these are compressed inside, and read as they are: decompress it")
     try:
         yield from _READERS[kind](path, options)
     except OSError as problem:
@@ -67,13 +71,14 @@ def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
     if options.columns != ("text",):
         raise SourceError(f"{path}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
     if options.sample_by == "document":
-        content = path.read_bytes()
-        yield Rows(columns=[_strings([_decoded(path, content, 0)])], first=0, consumed=len(content))
+        with opened(path) as file:
+            content = file.content.read()
+        yield Rows(columns=[_strings([_decoded(path, content, 0)])], first=0, consumed=path.stat().st_size)
         return
     first, carried, lines = 0, "", 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            block += file.readline()
+    with opened(path) as file:
+        while block := file.content.read(BLOCK):
+            block += file.content.readline()
             text = carried + _decoded(path, block, lines)
             lines += block.count(b"\n")
             if options.sample_by == "line":
@@ -81,7 +86,7 @@ def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
             else:
                 *texts, carried = _BLANK_LINES.split(text)
                 texts = list(filter(None, map(_trimmed, texts)))
-            yield Rows(columns=[_strings(texts)], first=first, consumed=len(block))
+            yield Rows(columns=[_strings(texts)], first=first, consumed=file.consumed())
             first += len(texts)
     if last := _trimmed(carried):
         yield Rows(columns=[_strings([last])], first=first, consumed=0)
@@ -109,11 +114,11 @@ def _decoded(path: Path, content: bytes, lines_before: int) -> str:
 
 def _json(path: Path, options: ReadOptions) -> Iterator[Rows]:
     first = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            block += file.readline()
+    with opened(path) as file:
+        while block := file.content.read(BLOCK):
+            block += file.content.readline()
             parsed = parse_block(path, block, options.columns, first)
-            yield Rows(columns=parsed.columns, first=first, consumed=len(block), problems=parsed.problems)
+            yield Rows(columns=parsed.columns, first=first, consumed=file.consumed(), problems=parsed.problems)
             first += parsed.lines
 
 
@@ -129,15 +134,15 @@ def _csv(path: Path, options: ReadOptions) -> Iterator[Rows]:
                     done = rows.first + new + len(columns[0])
             return
         except pa.ArrowInvalid as problem:
-            if "straddl" not in str(problem) or block > min(path.stat().st_size, 1 << 29):  # pyarrow counts to 2 GB
+            if "straddl" not in str(problem) or block > 1 << 29:  # pyarrow counts to 2 GB
                 raise
             block *= 4  # a row is longer than a block
 
 
 def _csv_in_blocks(path: Path, options: ReadOptions, block: int) -> Iterator[Rows]:
-    def opened(include: tuple[str, ...]) -> pa.csv.CSVStreamingReader:
+    def reader_of(content: BinaryIO, include: tuple[str, ...]) -> pa.csv.CSVStreamingReader:
         return pa.csv.open_csv(
-            path,
+            content,
             read_options=pa.csv.ReadOptions(block_size=block),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(
@@ -145,9 +150,10 @@ def _csv_in_blocks(path: Path, options: ReadOptions, block: int) -> Iterator[Row
             ),
         )
 
-    with opened(()) as header:
+    with opened(path) as file, reader_of(file.content, ()) as header:
         _require_columns(path, header.schema, options.columns)
-    with opened(options.columns) as reader:  # these alone: the type of another column is guessed from the first block, and may not hold
+    # These columns alone: the type of another one is guessed from the first block, and may not hold.
+    with opened(path) as file, reader_of(file.content, options.columns) as reader:
         yield from _batches(path, reader.schema, reader, options, path.stat().st_size)
 
 
