@@ -4,6 +4,7 @@ import gzip
 import lzma
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ def zstd(content: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd, "xz": lzma.compress}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd, "xz": partial(lzma.compress, preset=0)}
 DOCUMENTS = ["one", "", "café\r\n", "long " * 400_000, "a\nb\n\nc"]
 
 
