@@ -1,6 +1,7 @@
 """The command, as a user types it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,17 @@ def test_materialize_builds_shows_what_there_is_and_then_builds_nothing(data: Pa
     again = command("materialize", "--data", data)
     assert "0 built, 3 up to date, 0 failed" in again.stdout
     assert again.stderr == ""
+
+
+def test_commands_at_once_build_everything_once_and_agree(data: Path) -> None:
+    words = [sys.executable, "-c", PROGRAM, "materialize", "--data", str(data)]
+    running = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(4)]
+    said = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0, 0], said
+    counts = [re.search(r"(\d+) built, (\d+) up to date, 0 failed", text) for text in said]
+    assert all(count and int(count[1]) + int(count[2]) == 3 for count in counts), said
+    assert sum(int(count[1]) for count in counts if count) == 3  # two partitions and the mixture
+    assert "0 problems" in command("check", "--data", data).stdout
 
 
 def test_a_row_that_cannot_be_read_ends_with_1_and_its_place_and_leaves_the_store_as_it_was(data: Path) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import dagster as dg
+from pydantic import Field
 
 from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.components.partitions import partitions_def
@@ -15,6 +16,17 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace
+
+
+class MixtureRun(dg.Config):
+    """How a mixture is materialized."""
+
+    at_position: int | None = Field(
+        default=None,
+        description="Position of training from which on the corpora and weights are read as they are now; what comes before stays as it "
+        "was. Without one, a new plan replaces the old one.",
+    )
+
 
 WORKSPACE = "workspace"
 PROGRESS = "progress"
@@ -89,13 +101,18 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
         code_version=mixture.CODE_VERSION,
         required_resource_keys={WORKSPACE},
     )
-    def mixed_dataset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> dg.MaterializeResult[None]:
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
         with _failures():
-            built = mixture.build_mixture(declared, corpora, keys, context.resources.workspace)
+            built = mixture.build_mixture(declared, corpora, keys, context.resources.workspace, config.at_position)
         return _result(built, mixture_metadata(built))
 
     return mixed_dataset
+
+
+def mixture_run_config(name: str, at: int | None) -> dict[str, Any]:
+    """The run configuration that changes a mixture from a position on."""
+    return {"ops": {f"{name}__{mixture.STAGE}": {"config": {"at_position": at}}}} if at is not None else {}
 
 
 def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:

@@ -5,6 +5,7 @@ import os
 import dagster as dg
 
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
 _DAGSTER_YAML = """\
@@ -34,4 +35,6 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """The instance, to be closed by the caller (it is a context manager)."""
-    return dg.DagsterInstance.from_config(dagster_environment(settings)["DAGSTER_HOME"])
+    home = dagster_environment(settings)["DAGSTER_HOME"]
+    with Store(settings.store).turn("dagster/instance"):  # its databases are made when it is first opened, by one process
+        return dg.DagsterInstance.from_config(home)

@@ -5,8 +5,10 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.components.plots import bar_chart, short
+from phyagi_assets.components.plots import bar_chart
 from phyagi_assets.config import SPLITS
+from phyagi_assets.numbers import short
+from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline.preview import preview
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
 from phyagi_assets.pipeline.step import Built
@@ -55,28 +57,40 @@ def cache_metadata(built: Built) -> Metadata:
 def mixture_metadata(built: Built) -> Metadata:
     """Of a mixture's plan."""
     plan = Plan.read(built.artifact.path / PLAN)
+    components = composition(plan)
     corpora = [
         {
-            "corpus": corpus.name,
-            "weight": corpus.weight,
-            "partitions": len(corpus.partitions),
-            **{f"{split} tokens": corpus.total(split, "tokens") for split in SPLITS if plan.total(split, "tokens")},
-            "training samples": corpus.total("train", "samples"),
-            "in an epoch": corpus.drawn,
+            "corpus": component.corpus,
+            "declared": component.amount,
+            "partitions": component.partitions,
+            **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
+            "training samples": component.samples,
+            "in an epoch": component.drawn,
+            "epochs": round(component.epochs, 3),
         }
-        for corpus in plan.corpora
+        for component, source in zip(components, plan.current.sources, strict=True)
     ]
-    drawn = [(corpus.name, corpus.drawn) for corpus in plan.corpora]
+    drawn = [(component.corpus, component.drawn) for component in components]
     documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
     return {
         **_common(built),
         **_amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
-        "samples in an epoch": plan.drawn,
+        "samples in an epoch": plan.current.drawn,
+        "order": _order(plan),
+        "segments": len(plan.segments),
+        "largest deviation from the weights, samples": round(largest_deviation(plan), 3),
         "sequence length": plan.seq_len,
         "dtype": plan.dtype,
+        "engine": built.artifact.manifest.details.get("engine", ""),
         "corpora": _table(corpora),
         "composition": dg.MetadataValue.md(bar_chart("samples in an epoch of the mixture", drawn)),
     }
+
+
+def _order(plan: Plan) -> str:
+    if len(plan.segments) == 1:
+        return "one order from position 0 on"
+    return f"changed from position {plan.current.start:,} on; before it, as plan {plan.ancestors[0].fingerprint} has it"
 
 
 def _common(built: Built) -> Metadata:

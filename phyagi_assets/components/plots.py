@@ -4,6 +4,8 @@ import base64
 from collections.abc import Sequence
 from html import escape
 
+from phyagi_assets.numbers import short
+
 _BAR, _LETTER, _GAP, _HEIGHT, _MARGIN = 34, 7, 6, 120, 26
 
 
@@ -42,17 +44,3 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]]) -> str:
         '<rect width="100%" height="100%" fill="white"/>'
         f'<text x="{_MARGIN}" y="16" font-size="12">{escape(title)}</text>{"".join(drawn)}</svg>'
     )
-
-
-def short(number: float) -> str:
-    """A number in a few letters.
-
-    Examples
-    --------
-    >>> short(950), short(1200), short(3_400_000)
-    ('950', '1.2k', '3.4M')
-    """
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"

@@ -5,11 +5,13 @@ what is there. The order of the runs is that of the flow: the stale steps of eac
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.components.assets import mixture_run_config
 from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.declarations import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
@@ -20,6 +22,10 @@ from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
 from phyagi_assets.pipeline.step import Workspace
 
 _DATA_VERSION = "dagster/data_version"
+Recorded = Mapping[str, Mapping[str, str]]
+"""By stage and partition, the data version that Dagster has."""
+
+_NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 logger = logging.getLogger(__name__)
@@ -79,12 +85,10 @@ class Runner:
         try:
             partitions = list_partitions(corpus, self._workspace.data)
             sync_partitions(self._instance, corpus, partitions)
-            recorded = {stage: self._recorded(name, stage) for stage in STAGES}
             self._caches[name] = {}
-            for key, partition in partitions.items():
-                links = corpus_links(corpus, partition, self._workspace)
-                self._caches[name][key] = next(link.wanted for link in links if link.stage == CACHE)
-                stages = [link.stage for link in links if not (link.stands and recorded[link.stage].get(key) == link.wanted)]
+            recorded = self._all_recorded(name)
+            for partition in partitions.values():
+                stages = self._stale_stages(corpus, partition, recorded)
                 if stages:
                     yield Work(corpus=name, partition=partition, stages=stages)
                 else:
@@ -92,24 +96,45 @@ class Runner:
         except PhyagiAssetsError as problem:
             self.outcome.failed[name] = str(problem)
 
-    def run(self, work: Sequence[Work], on_start: Callable[[str], None]) -> Outcome:
+    def _stale_stages(self, corpus: Corpus, partition: Partition, recorded: Recorded) -> list[str]:
+        """The stages of a partition that do not stand, or that Dagster does not know of."""
+        links = corpus_links(corpus, partition, self._workspace)
+        self._caches[corpus.config.name][partition.key] = next(link.wanted for link in links if link.stage == CACHE)
+        return [link.stage for link in links if not (link.stands and recorded[link.stage].get(partition.key) == link.wanted)]
+
+    def run(self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None) -> Outcome:
         """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
 
         Parameters
         ----------
         on_start
             Told the name of each thing that is about to be run.
+        at
+            The position from which on mixtures are changed; by default their plans are replaced.
         """
         for item in work:
-            on_start(f"{item.corpus}/{item.partition.key}")
-            self._execute(
-                f"{item.corpus}/{item.partition.key}", [dg.AssetKey([item.corpus, stage]) for stage in item.stages], item.partition.key
-            )
+            name = f"{item.corpus}/{item.partition.key}"
+            on_start(name)
+            with self._workspace.store.turn(f"runs/{name}"):
+                if self._was_built_meanwhile(item):
+                    self.outcome.current += 1
+                else:
+                    self._execute(name, [dg.AssetKey([item.corpus, stage]) for stage in item.stages], item.partition.key)
         for declared in self._catalog.mixtures.values():
-            self._mix(declared, on_start)
+            with self._workspace.store.turn(f"runs/{declared.config.name}"):
+                self._mix(declared, on_start, at)
         return self.outcome
 
-    def _mix(self, declared: Mixture, on_start: Callable[[str], None]) -> None:
+    def _was_built_meanwhile(self, item: Work) -> bool:
+        """Whether another command has brought it up to date while this one was on its way to it."""
+        corpus = self._catalog.corpora[item.corpus]
+        try:
+            stand = all(link.stands for link in corpus_links(corpus, item.partition, self._workspace))
+            return stand and not self._stale_stages(corpus, item.partition, self._all_recorded(item.corpus))
+        except PhyagiAssetsError:  # the run finds it too, and tells
+            return False
+
+    def _mix(self, declared: Mixture, on_start: Callable[[str], None], at: int | None) -> None:
         name = declared.config.name
         parts = {part.corpus for part in declared.config.datasets}
         if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
@@ -120,11 +145,11 @@ class Runner:
             self.outcome.current += 1
             return
         on_start(name)
-        self._execute(name, [dg.AssetKey([name, mixture.STAGE])], None)
+        self._execute(name, [dg.AssetKey([name, mixture.STAGE])], None, mixture_run_config(name, at))
 
-    def _execute(self, name: str, assets: list[dg.AssetKey], partition: str | None) -> None:
+    def _execute(self, name: str, assets: list[dg.AssetKey], partition: str | None, config: Mapping[str, Any] = _NOTHING) -> None:
         result = self._job.execute_in_process(
-            run_config=_QUIET, instance=self._instance, partition_key=partition, asset_selection=assets, raise_on_error=False
+            run_config={**_QUIET, **config}, instance=self._instance, partition_key=partition, asset_selection=assets, raise_on_error=False
         )
         if result.success:
             self.outcome.built.append(name)
@@ -132,6 +157,9 @@ class Runner:
             raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
         else:
             self.outcome.failed[name] = _reason(result)
+
+    def _all_recorded(self, corpus: str) -> Recorded:
+        return {stage: self._recorded(corpus, stage) for stage in STAGES}
 
     def _recorded(self, corpus: str, stage: str) -> dict[str, str]:
         """The data version that Dagster has of each partition."""

@@ -36,12 +36,17 @@ class Built:
 
 def reuse_or_build(store: Store, address: str, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Built:
     """Publish the version that `wanted` describes, writing it with `fill` only where it is not there."""
-    started = time.perf_counter()
     artifact = store.find(address, wanted.fingerprint)
-    reused = artifact is not None
-    if artifact is None:
-        artifact = store.write(address, wanted, fill)
-    store.publish(artifact)
+    if artifact is not None:
+        store.publish(artifact)
+        return Built(artifact=artifact, reused=True, seconds=0.0)
+    with store.turn(address):
+        artifact = store.find(address, wanted.fingerprint)  # another run may have built it, while this one waited
+        reused = artifact is not None
+        started = time.perf_counter()
+        if artifact is None:
+            artifact = store.write(address, wanted, fill)
+        store.publish(artifact)
     return Built(artifact=artifact, reused=reused, seconds=0.0 if reused else time.perf_counter() - started)
 
 

@@ -13,6 +13,7 @@ Four verbs are all that the rest of the project knows of it: write a version, fl
 """
 
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -28,6 +29,9 @@ from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
 VERSIONS = ".versions"
 STAGING = ".staging"
+LOCKS = ".locks"
+
+logger = logging.getLogger(__name__)
 
 _PART = re.compile(r"[\w%][\w.%-]*")
 
@@ -150,6 +154,22 @@ class Store:
             _flush(pointer.parent)
 
     @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Do something of a name while no other process does: whoever comes second waits, and finds it done.
+
+        The kernel holds the lock for the process and lets go of it when the process dies, however it dies.
+
+        Parameters
+        ----------
+        name
+            An address, or another name of that form.
+        """
+        path = self.root / LOCKS / f"{self.pointer(name).relative_to(self.root)}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(f"{path.name}.lock"), waiting=f"{name} is being built by another run; waiting for it"):
+            yield
+
+    @contextmanager
     def _staging(self) -> Iterator[Path]:
         """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
         area = self.root / STAGING
@@ -183,10 +203,15 @@ def _clear_dead(area: Path) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _locked(path: Path, *, waiting: str = "") -> Iterator[None]:
     lock = _open_lock(path)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                logger.info(waiting)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)

@@ -209,3 +209,34 @@ def killed_after(moment: int, action: Callable[[], object]) -> int:
 
 
 TOUCHES = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "shutil.rmtree", "fcntl.flock", "os.scandir"}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from phyagi_assets.pipeline.store import Store
+with Store(Path(sys.argv[1])).turn("corpus/stage/part"):
+    print("holding", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_turn_is_waited_for_and_one_that_was_held_by_a_killed_process_is_free(store: Store) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert holder.stdout
+    assert holder.stdout.readline() == "holding\n"
+    taken = threading.Event()
+
+    def take() -> None:
+        with store.turn("corpus/stage/other"):  # another name is nobody's business
+            pass
+        with store.turn("corpus/stage/part"):
+            taken.set()
+
+    waiting = threading.Thread(target=take)
+    waiting.start()
+    assert not taken.wait(0.3)
+    holder.kill()
+    assert taken.wait(10)
+    waiting.join()
+    holder.wait()
