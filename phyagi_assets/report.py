@@ -1,7 +1,8 @@
 """What the command prints: trees, tables and bars, with rich."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from rich.console import Console
@@ -11,9 +12,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 from rich.tree import Tree
 
-from phyagi_assets.components.plots import short
 from phyagi_assets.declarations import Catalog
+from phyagi_assets.numbers import short
+from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.pipeline.cache import STAGE as CACHE
+from phyagi_assets.pipeline.cleaning import Removable
+from phyagi_assets.pipeline.forecast import Forecast
 from phyagi_assets.pipeline.inspection import Inspection
 from phyagi_assets.pipeline.mixture import STAGE as MIXED
 from phyagi_assets.pipeline.sources.listing import Partition
@@ -21,6 +25,12 @@ from phyagi_assets.pipeline.statistics import Lengths
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.plan import PLAN, Plan
+
+if TYPE_CHECKING:  # it needs torch
+    from phyagi_assets.datasets.explain import ExplainedSample
+
+_SHOWN = 400
+"""Characters of a document in an explanation."""
 
 
 class BarProgress:
@@ -75,17 +85,68 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
         plan = Plan.read(artifact.path / PLAN)
-        tree = Tree(f"[bold]{name}[/] {short(_tokens(artifact))} tokens, {plan.drawn:,} samples of {plan.seq_len} in an epoch")
-        for corpus in plan.corpora:
-            tokens = short(corpus.total("train", "tokens"))
-            tree.add(
-                f"[bold]{corpus.name}[/] ×{corpus.weight:g}  {tokens} training tokens in {_counted(len(corpus.partitions), 'partition')}"
-            )
+        head, *branches = plan_lines(plan)
+        tree = Tree(_first_bold(head))
+        for branch in branches:
+            tree.add(_first_bold(branch))
         yield tree
     for name in catalog.corpora:
         if name not in mixed:
             caches = [artifact for address in store.list() if address.startswith(f"{name}/{CACHE}/") and (artifact := store.open(address))]
             yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {_counted(len(caches), 'partition')}")
+
+
+def show_forecast(console: Console, found: Forecast) -> None:
+    """Print what a run would read."""
+    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {found.epochs:.3g} epochs of the mixture", highlight=False)
+    table = Table("corpus", "declared", "training tokens", "read", "epochs", "")
+    for corpus in found.corpora:
+        about = "" if corpus.is_exact else "≈ "
+        note = f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""
+        epochs = f"{about}{corpus.epochs:.3g}"
+        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", short(corpus.read), epochs, note)
+    console.print(table)
+    if found.bytes_to_write:
+        size, seconds = short(found.bytes_to_write), max(1, round(found.seconds))
+        console.print(f"To build: about {size}B on disk, {_duration(seconds)} on this machine", highlight=False)
+    else:
+        console.print("All of it is built", highlight=False)
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> None:
+    """Print where samples come from, and the beginning of what they say of each document."""
+    for sample in found:
+        head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
+        console.print(head, highlight=False)
+        console.print(f"  {escape(str(sample.array))}, tokens {sample.offset:,} on", highlight=False, soft_wrap=True)
+        for document in sample.documents:
+            until = document.skipped + document.end - document.start
+            where = f"{document.file} row {document.row + 1:,}: tokens {document.skipped:,}–{until:,} of {document.length:,}"
+            title = f"{document.start}–{document.end}  {where}"
+            console.print(Panel(escape(document.text[:_SHOWN]), title=escape(title), title_align="left"))
+
+
+def show_removable(console: Console, found: Sequence[Removable], *, removed: bool) -> None:
+    """Print what can go, or is gone."""
+    for item in found:
+        console.print(f"{item.name}  {short(item.bytes)}B  {item.why}", highlight=False, soft_wrap=True)
+    size = f"{_counted(len(found), 'version')}, {short(sum(item.bytes for item in found))}B"
+    if removed or not found:
+        console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
+    else:
+        console.print(f"{size} would be removed; say --yes to remove them", highlight=False)
+
+
+def _first_bold(line: str) -> str:
+    first, _, rest = line.partition(" ")
+    return f"[bold]{first}[/] {rest}"
 
 
 def _tokens(artifact: Artifact) -> int:

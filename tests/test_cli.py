@@ -173,6 +173,20 @@ def test_check_lists_all_that_is_wrong_in_declarations_and_store(data: Path) -> 
     assert "3 problems" in done.stdout
 
 
+def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None:
+    assert command("materialize", "--data", data).returncode == 0
+    assert "There is nothing to remove" in command("clean", "--data", data).stdout
+    write_text(data / "raw" / "b.txt", "The second corpus has changed. " * 30)
+    assert command("materialize", "--data", data).returncode == 0
+    shown = command("clean", "--data", data).stdout
+    assert re.search(r"second/tokenized_arrow/\.versions/all@\w+  .*B  superseded", shown), shown
+    assert "2 versions" in shown.splitlines()[-1]
+    assert "would be removed; say --yes" in shown
+    assert command("clean", "--data", data, "--yes").stdout.splitlines()[-1].endswith("removed")
+    assert "There is nothing to remove" in command("clean", "--data", data).stdout
+    assert "0 problems" in command("check", "--data", data).stdout
+
+
 def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> None:
     command("materialize", "--data", data)
     for name, shown in {

@@ -1,0 +1,113 @@
+"""The commands that plan and build."""
+
+import os
+import sys
+
+import click
+from rich.console import Console
+
+from phyagi_assets.cli.common import EPILOG, FAILED, errors, folders, log_to, say_error
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@click.command(epilog=EPILOG)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--at", type=click.IntRange(min=1), metavar="POSITION", help="Change a mixture from this position of training on.")
+@folders
+def materialize(names: tuple[str, ...], at: int | None, data: str | None, store: str | None) -> None:
+    """Bring corpora and mixtures up to date, through Dagster.
+
+    Works like make: only what changed is built, whatever else stands is left alone. A mixture's NAME brings its corpora
+    up to date too. Without a NAME, everything that is declared is.
+
+    A mixture whose corpora or weights have changed gets a new plan, with an order of its own. For a training run that is on its way,
+    name the position that it has reached with --at: up to there the order stays as it is.
+    """
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.components.catalog import catalog_definitions
+        from phyagi_assets.components.instance import open_instance
+        from phyagi_assets.components.runs import Runner
+        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.pipeline.step import Workspace
+        from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.report import BarProgress, catalog_trees
+
+        console = Console()
+        catalog = load_catalog(settings.require_data())
+        chosen = catalog.select(names)
+        if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
+            raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
+        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        # A stderr of our own: Dagster captures the other one into the logs of its runs, where a bar has no place.
+        messages = Console(file=os.fdopen(os.dup(2), "w"))
+        progress = BarProgress(messages)
+        log_to(messages)
+        with open_instance(settings) as instance:
+            runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
+            work = runner.stale()
+            with progress.over(sum(item.bytes for item in work)):
+                outcome = runner.run(work, progress.started, at)
+        for tree in catalog_trees(chosen, workspace.store):
+            console.print(tree)
+        console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)
+        for name, reason in outcome.failed.items():
+            say_error(f"{name}: {reason}")
+        sys.exit(FAILED if outcome.failed else 0)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name")
+@click.option("--tokens", metavar="N", help="Tokens that the run reads, such as 300B.  [default: an epoch of the mixture]")
+@folders
+def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> None:
+    """Show what a run over a mixture would read, before anything is built.
+
+    Tokens and epochs of each corpus, what would be read more often than its max_epochs allows, and the disk and time that
+    building takes. What is not built yet is judged by the beginning of its text.
+    """
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.numbers import parsed
+        from phyagi_assets.pipeline.forecast import forecast
+        from phyagi_assets.pipeline.step import Workspace
+        from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.report import show_forecast
+
+        catalog = load_catalog(settings.require_data())
+        if name not in catalog.mixtures:
+            raise PhyagiAssetsError(f"{name!r} is no declared mixture; there are: {', '.join(catalog.mixtures) or 'none'}")
+        console = Console()
+        log_to(Console(stderr=True))
+        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        count = parsed(tokens) if tokens is not None else None
+        show_forecast(console, forecast(catalog.mixtures[name], catalog.corpora, workspace, count))
+
+
+@click.command(epilog=EPILOG)
+@click.option("--old-plans", is_flag=True, help="Also plans that another has taken the place of, and what they alone read.")
+@click.option("--yes", is_flag=True, help="Remove it; by default it is only shown.")
+@folders
+def clean(old_plans: bool, yes: bool, data: str | None, store: str | None) -> None:
+    """Show what nobody needs of the store any more, and remove it if told to.
+
+    That is what has been superseded, what belongs to partitions that are gone from their source, and what is not declared any
+    more. Whatever a plan names stays: a training run reads its plan to the end. With --old-plans, only the published plan of
+    each mixture counts: say so when no run reads an older one.
+    """
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.pipeline.cleaning import removable
+        from phyagi_assets.pipeline.sources.listing import list_partitions
+        from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.report import show_removable
+
+        catalog = load_catalog(settings.require_data())
+        partitions = {name: set(list_partitions(corpus, settings.data)) for name, corpus in catalog.corpora.items()}
+        found = removable(Store(settings.store), partitions, set(catalog.mixtures), old_plans=old_plans)
+        for item in found if yes else ():
+            item.remove()
+        show_removable(Console(), found, removed=yes)

@@ -1,0 +1,109 @@
+"""The commands that look at what there is."""
+
+import sys
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+
+from phyagi_assets.cli.common import EPILOG, FAILED, MISUSED, errors, folders, say_error
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@click.command(epilog=EPILOG)
+@folders
+def check(data: str | None, store: str | None) -> None:
+    """Validate every declaration, and read the store against its checksums.
+
+    Lists all that is wrong, not just the first of it.
+    """
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.pipeline.integrity import declaration_problems, store_problems
+        from phyagi_assets.pipeline.step import Workspace
+        from phyagi_assets.pipeline.store import Store
+
+        workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
+        console, checked = Console(), [0, 0]
+
+        def count(kind: int) -> Callable[[str], None]:
+            def on_checked(_name: str) -> None:
+                checked[kind] += 1
+
+            return on_checked
+
+        declared = list(declaration_problems(workspace, count(0)))
+        stored = list(store_problems(workspace.store, count(1)))
+        for problem in [*declared, *stored]:
+            say_error(problem)
+        console.print(
+            f"{checked[0]} declarations and {checked[1]} artifacts checked, {len(declared) + len(stored)} problems", highlight=False
+        )
+        sys.exit(MISUSED if declared else FAILED if stored else 0)
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name", metavar="PATH|NAME")
+@folders
+def inspect(name: str, data: str | None, store: str | None) -> None:
+    """Show what an artifact is: its facts, its statistics, and the beginnings of some of its documents.
+
+    \b
+    It is named by
+      a mixture or a corpus      demo, shakespeare
+      an address in the store    shakespeare/numpy_cache/hamlet
+      a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
+    """
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.pipeline.inspection import inspect_named
+        from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.report import show_inspection
+
+        show_inspection(Console(), inspect_named(name, Store(settings.store)))
+
+
+@click.command(epilog=EPILOG)
+@click.argument("name")
+@click.argument("position", type=click.IntRange(min=0), required=False)
+@click.option("--count", default=1, show_default=True, type=click.IntRange(min=1), help="Samples to explain, one after the other.")
+@click.option("--step", type=click.IntRange(min=0), help="Explain a global step of training in place of a position; 0 is the first.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="With --step: samples in a batch of one process.")
+@click.option("--world-size", default=1, show_default=True, type=click.IntRange(min=1), help="With --step: processes.")
+@folders
+def explain(
+    name: str,
+    position: int | None,
+    count: int,
+    step: int | None,
+    batch_size: int | None,
+    world_size: int,
+    data: str | None,
+    store: str | None,
+) -> None:
+    """Show which documents a training run reads at a position of a mixture, or at a step.
+
+    \b
+    phyagi-assets explain demo 1200 --count 4
+    phyagi-assets explain demo --step 300 --batch-size 16 --world-size 8
+
+    Corpus, partition, source file and row, the tokens of each document, and their text. NAME is a mixture, or the path of
+    a mixture.json.
+    """
+    with errors():
+        if (position is None) == (step is None) or (step is not None and batch_size is None):
+            raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
+        settings = Settings.resolve(data=data, store=store)
+        try:
+            from phyagi_assets.datasets import load_mixture
+        except ImportError as problem:
+            raise PhyagiAssetsError(str(problem)) from None
+        from phyagi_assets.report import show_explanation
+
+        mixture = load_mixture(name, store=settings.store)
+        if step is not None and batch_size is not None:
+            found = mixture.explain_step(step, batch_size=batch_size, world_size=world_size)
+        else:
+            found = mixture.explain(position or 0, count)
+        show_explanation(Console(), found)

@@ -1,0 +1,49 @@
+"""The commands that begin: a data folder of one's own, the UI."""
+
+import os
+import shutil
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from phyagi_assets.cli.common import EPILOG, errors, folders
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def init(folder: Path) -> None:
+    """Make a data folder to start from: a commented corpus and mixture, and a few documents.
+
+    What it makes can be materialized at once. DIR must not exist, or be empty.
+    """
+    with errors():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise PhyagiAssetsError(f"{folder} is there already and not empty; name a folder that is yet to be")
+        from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
+
+        with as_file(files("phyagi_assets") / "templates") as templates:
+            shutil.copytree(templates, folder, dirs_exist_ok=True)
+        save_byte_tokenizer(folder / "tokenizers" / "bytes")
+        Console().print(f"{folder} is ready. Next: phyagi-assets materialize --data {folder}", highlight=False, soft_wrap=True)
+
+
+@click.command(epilog=EPILOG)
+@click.option("--port", "-p", default=3000, show_default=True, help="Where the UI listens, on this machine only.")
+@folders
+def ui(port: int, data: str | None, store: str | None) -> None:
+    """Open Dagster's UI on the data folder and on what the command has built (dg dev)."""
+    with errors():
+        settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.components.instance import dagster_environment
+
+        settings.require_data()
+        workspace = Path(__file__).parents[2] / "workspace.yaml"  # of this project; one in the working directory may be another's
+        where = ["-w", str(workspace)] if workspace.is_file() else ["-m", "phyagi_assets.definitions"]
+        beside = Path(sys.executable).with_name("dg")
+        dg = str(beside) if beside.exists() else "dg"
+        os.execvpe(dg, [dg, "dev", "-p", str(port), *where], dagster_environment(settings))
