@@ -5,9 +5,10 @@ models find into errors with a line. Nothing here touches the disk.
 """
 
 import re
-from typing import Annotated, Literal
+from fractions import Fraction
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
@@ -133,8 +134,18 @@ class MixturePart(Declared):
     """One corpus in a mixture."""
 
     corpus: str
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture."""
+    weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture. By default 1."""
+    share: float | None = Field(default=None, gt=0, le=1)
+    """Part of the mixture's samples, in place of a weight."""
+    max_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """How often a run may read it; ``phyagi-assets plan`` tells where that is exceeded."""
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> Self:
+        if self.weight is not None and self.share is not None:
+            raise ValueError("has both a weight and a share; a corpus has one of them")
+        return self
 
 
 class MixtureConfig(Declared):
@@ -147,6 +158,10 @@ class MixtureConfig(Declared):
     """Tokens in a sample."""
     seed: int = Field(default=42, ge=0, lt=2**63)
     """Of the shuffle."""
+    concat: Literal["interleaved", "sequential"] = "interleaved"
+    """Whether corpora are mixed at every position, or read one after the other."""
+    shuffle: bool = True
+    """Whether the samples of a corpus come in another order each epoch, or as they stand in its arrays."""
     datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
 
     _name = field_validator("name")(_checked_name)
@@ -159,4 +174,9 @@ class MixtureConfig(Declared):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"corpus {name!r} stands in it {names.count(name)} times; give it one weight")
+        shares = [Fraction(str(part.share)) for part in parts if part.share is not None]
+        if len(shares) == len(parts) and sum(shares) != 1:
+            raise ValueError(f"the shares add up to {float(sum(shares)):g}, and make 1 together; or give a corpus a weight instead")
+        if len(shares) < len(parts) and sum(shares) >= 1:
+            raise ValueError(f"the shares add up to {float(sum(shares)):g}; less than 1 leaves something to the corpora with weights")
         return parts

@@ -13,15 +13,18 @@ from tests.support import REPOSITORY
 PACKAGE = REPOSITORY / "phyagi_assets"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+UPPER = {"dagster", "phyagi_assets.components", "phyagi_assets.defs"}
 FORBIDDEN = {
-    "datasets": {"dagster", "phyagi_assets.pipeline", "phyagi_assets.components", "phyagi_assets.defs"},
-    "pipeline": {"dagster", "torch", "phyagi_assets.components", "phyagi_assets.defs", "phyagi_assets.datasets"},
-    "": {"phyagi_assets.cli"},
+    "datasets": UPPER,
+    "pipeline": UPPER | {"torch", "phyagi_assets.datasets"},
+    "order": UPPER | {"torch", "phyagi_assets.datasets", "phyagi_assets.pipeline"},
 }
 
 
-def imported_by(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_by(path: Path, *, at_once: bool = False) -> Iterator[str]:
+    """What a module imports, or what it imports as soon as it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -30,22 +33,33 @@ def imported_by(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def barred(names: Iterator[str], forbidden: set[str]) -> set[str]:
+    return {name for name in names if any(name == bar or name.startswith(f"{bar}.") for bar in forbidden)}
+
+
 @pytest.mark.parametrize("layer", FORBIDDEN)
 def test_a_layer_imports_nothing_that_it_must_not_know(layer: str) -> None:
+    found = {path.name: barred(imported_by(path), FORBIDDEN[layer]) for path in (PACKAGE / layer).rglob("*.py")}
+    assert not any(found.values()), found
+
+
+def test_the_datasets_import_the_pipeline_only_where_they_write_a_cache() -> None:
     found = {
-        (str(path.relative_to(PACKAGE)), name)
-        for path in (PACKAGE / layer).rglob("*.py")
-        for name in imported_by(path)
-        if any(name == barred or name.startswith(f"{barred}.") for barred in FORBIDDEN[layer])
+        path.name: barred(imported_by(path, at_once=True), {"phyagi_assets.pipeline"}) for path in (PACKAGE / "datasets").rglob("*.py")
     }
-    assert not found
+    assert not any(found.values()), found
+
+
+def test_nothing_imports_the_command() -> None:
+    outside = (path for path in MODULES if "cli" not in path.relative_to(PACKAGE).parts)
+    assert not {path.name for path in outside if barred(imported_by(path), {"phyagi_assets.cli"})}
 
 
 def test_only_the_layers_that_speak_to_dagster_import_it() -> None:
     speaking = {
         path.relative_to(PACKAGE).parts[0] for path in MODULES if any(name.split(".")[0] == "dagster" for name in imported_by(path))
     }
-    assert speaking <= {"components", "defs", "cli.py", "report.py", "definitions.py"}
+    assert speaking <= {"components", "defs", "cli", "report.py", "definitions.py"}
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:

@@ -9,13 +9,15 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.datasets.vocabulary import Vocabulary
 from phyagi_assets.errors import StoreError
 
+MANIFEST = "manifest.json"
 SAVED = "tokenizer"
 PICKLED = "tokenizer.pkl"
 
@@ -30,8 +32,8 @@ class TokenFile:
     """As long, where ``<split>_labels.npy`` is there."""
     ends: npt.NDArray[np.int64] | None
     """Where each document ends, where ``<split>.documents.npy`` tells."""
-    tokenizer: Mapping[str, Any] | None
-    """What the manifest tells of the tokenizer: ``name``, ``vocab_size``, ``max_id``, ``eos_token_id``."""
+    vocabulary: Vocabulary | None
+    """What the manifest tells of the tokenizer."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
         """All but the last `part` of the tokens, and that: a fraction below 1 or a number; cut between documents where they are known.
@@ -39,20 +41,29 @@ class TokenFile:
         Raises
         ------
         ValueError
-            The part leaves nothing.
+            The part leaves nothing on one side.
         """
         total = len(self.ids)
         wanted = part * total if part < 1 else part
+        said = f"validation_split: {part} of {total} tokens"
         if wanted >= total:
-            raise ValueError(f"validation_split: {part} of {total} tokens leave nothing to train on")
+            raise ValueError(f"{said} leave nothing to train on")
         cut = total - round(wanted)
-        if self.ends is not None and len(self.ends) > 1:
-            cut = int(self.ends[:-1][np.abs(self.ends[:-1] - cut).argmin()])
+        if self.ends is not None:
+            if len(self.ends) < 2:
+                raise ValueError(f"{said} cannot be divided: they are one document, and documents are not cut; give a validation_file")
+            cut = _nearest(self.ends[:-1], cut)
+        if cut == total:
+            raise ValueError(f"{said} are none; there would be nothing to validate on")
         return self._part(0, cut), self._part(cut, total)
 
     def _part(self, start: int, end: int) -> "TokenFile":
-        labels = self.labels[start:end] if self.labels is not None else None
-        ends = self.ends[(self.ends > start) & (self.ends <= end)] - start if self.ends is not None else None
+        labels, ends = self.labels, self.ends
+        if labels is not None:
+            labels = labels[start:end]
+        if ends is not None:
+            first, last = np.searchsorted(ends, [start, end], side="right")
+            ends = ends[first:last] - start
         return replace(self, ids=self.ids[start:end], labels=labels, ends=ends)
 
 
@@ -62,83 +73,140 @@ def open_tokens(path: Path) -> TokenFile:
     Raises
     ------
     StoreError
-        It is no array of token ids, or not the one that the folder's manifest describes.
+        It is no array of token ids, or not the one that the folder's manifest describes; or what lies beside it does not fit it.
     """
-    ids = _array(path)
-    labels = path.with_name(f"{path.stem}_labels.npy")
-    ends = path.with_name(f"{path.stem}.documents.npy")
-    manifest = _manifest(path.parent)
-    if manifest:
-        _check(path, ids.dtype, manifest)
-    return TokenFile(
-        ids=ids,
-        labels=_array(labels) if labels.is_file() else None,
-        ends=np.load(ends) if ends.is_file() else None,
-        tokenizer=manifest["details"]["tokenizer"] if manifest else None,
-    )
-
-
-def _check(path: Path, dtype: np.dtype[Any], manifest: Mapping[str, Any]) -> None:
-    described = manifest["files"].get(path.name)
-    if described is None:
-        raise StoreError(f"{path}: the manifest beside it knows of no such file: the cache is unfinished, or the file is foreign to it")
-    size, wanted = path.stat().st_size, manifest["details"]["dtype"]
-    if size != described["bytes"] or dtype != np.dtype(wanted):
+    path = path.parent.resolve() / path.name  # one version of it all, whatever is published meanwhile
+    ids, manifest = _array(path), _Manifest.beside(path)
+    if manifest is not None:
+        manifest.require(path)
+        if ids.dtype != manifest.dtype:
+            raise StoreError(f"{path}: holds {ids.dtype}, and its manifest says {manifest.dtype}: it is of another cache; make it again")
+    labels, ends = (_beside(path, manifest, ending) for ending in ("_labels.npy", ".documents.npy"))
+    if labels is not None and len(labels) != len(ids):
         raise StoreError(
-            f"{path}: has {size} bytes of {dtype}, and its manifest says {described['bytes']} of {wanted}: the file was changed, or is of "
-            "another cache; make the cache again"
+            f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
         )
+    if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
+        raise StoreError(
+            f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy beside it is of another array; make the cache again"
+        )
+    return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=manifest.vocabulary if manifest is not None else None)
 
 
 def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
     """Load the tokenizer that a cache carries.
 
+    Parameters
+    ----------
+    folder
+        The cache; or the folder of ``save_pretrained``, or the pickle.
+    allow_pickle
+        Whether a pickle may be loaded where there is nothing else.
+
     Raises
     ------
     StoreError
-        There is none; or there is only a pickle, which can run anything when it is loaded, and it was not asked for.
+        There is none, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle, which
+        can run anything when it is loaded, and it was not asked for.
     """
     saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder, folder)
     if not saved.is_dir() and (folder / "tokenizer_config.json").is_file():
         saved = folder
-    if saved.is_dir():
-        from transformers import AutoTokenizer
-
-        _check_tokenizer(saved)
-        return AutoTokenizer.from_pretrained(saved, local_files_only=True)
-    if not pickled.is_file():
-        raise StoreError(f"{folder}: has no tokenizer, neither a folder tokenizer/ nor a tokenizer.pkl")
-    if not allow_pickle:
+    found = saved if saved.is_dir() else pickled
+    if not found.exists():
+        raise StoreError(f"{folder}: has no tokenizer, neither a folder {SAVED}/ nor a {PICKLED}")
+    if found is pickled and not allow_pickle:
         raise StoreError(
             f"{pickled}: is a pickle, and loading it runs whatever it holds; if you trust who wrote it, say allow_pickle=True, "
-            "or put a folder tokenizer/ of save_pretrained beside it"
+            f"or put a folder {SAVED}/ of save_pretrained beside it"
         )
-    return pickle.loads(pickled.read_bytes())
+    manifest = _Manifest.beside(found)
+    if manifest is not None:
+        manifest.require(found)
+    try:
+        if found is pickled:
+            return pickle.loads(pickled.read_bytes())
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(saved, local_files_only=True)
+    except Exception as problem:  # whatever a pickle does, and whatever transformers makes of a damaged file
+        raise StoreError(f"{found}: no tokenizer can be loaded from it: {problem!r}") from problem
 
 
-def _check_tokenizer(saved: Path) -> None:
-    for name, described in _manifest(saved.parent).get("files", {}).items():
-        path = saved.parent / name
-        if path.parent == saved and (not path.is_file() or path.stat().st_size != described["bytes"]):
-            raise StoreError(f"{path}: is not the file that the cache's manifest describes; its tokens may be of another tokenizer")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Manifest:
+    """What a cache's ``manifest.json`` says of the files beside it."""
+
+    files: Mapping[str, Mapping[str, Any]]
+    """``bytes`` and ``xxh3_128`` of each, by its path; there are none while the cache is being written."""
+    dtype: np.dtype[Any] | None
+    vocabulary: Vocabulary | None
+
+    @classmethod
+    def beside(cls, file: Path) -> Self | None:
+        path = file.parent / MANIFEST
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            files = {name: {key: of[key] for key in ("bytes", "xxh3_128")} for name, of in record["files"].items()}
+            if not files:
+                return cls(files={}, dtype=None, vocabulary=None)
+            told = record["details"]["tokenizer"]
+            vocabulary = Vocabulary(
+                size=told["vocab_size"],
+                max_id=told["max_id"],
+                eos_token_id=told["eos_token_id"],
+                file=file.parent / SAVED / "tokenizer.json",
+                checksum=files.get(f"{SAVED}/tokenizer.json", {}).get("xxh3_128"),
+            )
+            return cls(files=files, dtype=np.dtype(record["details"]["dtype"]), vocabulary=vocabulary)
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
+            raise StoreError(
+                f"{path}: is no manifest of a cache: {problem!r}; make the cache again, or move what is foreign away"
+            ) from None
+
+    def require(self, path: Path) -> None:
+        """Refuse a file, or a folder of them, that is not what was written; a tokenizer's are read for that, arrays are too large."""
+        names = [name for name in self.files if name == path.name or name.startswith(f"{path.name}/")]
+        if not names:
+            raise StoreError(f"{path}: the manifest beside it knows nothing of it: the cache is unfinished, or this is foreign to it")
+        for name in names:
+            file, written = path.parent / name, self.files[name]
+            if not file.is_file():
+                raise StoreError(f"{file}: is missing, and the manifest beside it names it; make the cache again")
+            if (size := file.stat().st_size) != written["bytes"]:
+                raise StoreError(
+                    f"{file}: has {size} bytes, and its manifest says {written['bytes']}: it was changed; make the cache again"
+                )
+            if file.suffix != ".npy" and _digest(file) != written["xxh3_128"]:
+                raise StoreError(f"{file}: is not what its manifest describes (checksum differs): it was changed; make the cache again")
+
+
+def _beside(path: Path, manifest: _Manifest | None, ending: str) -> npt.NDArray[Any] | None:
+    beside = path.with_name(path.stem + ending)
+    if manifest is not None and beside.name in manifest.files:
+        manifest.require(beside)
+    return _array(beside) if beside.is_file() else None
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as problem:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
         raise StoreError(f"{path}: is no .npy array that can be mapped: {problem}") from None
-    if array.ndim not in (1, 2) or array.dtype.kind not in "iu":
-        raise StoreError(f"{path}: is an array of {array.dtype} with shape {array.shape}; token ids are integers in 1-D, or rows of them")
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
+        found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or rows of them")
     return array.reshape(-1)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return {}
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        return {"files": dict(manifest["files"]), "details": dict(manifest["details"])}
-    except (ValueError, TypeError, KeyError) as problem:
-        raise StoreError(f"{path}: is no manifest: {problem!r}") from None
+def _nearest(ends: npt.NDArray[np.int64], cut: int) -> int:
+    after = int(np.searchsorted(ends, cut))
+    return min((int(end) for end in ends[max(after - 1, 0) : after + 1]), key=lambda end: abs(end - cut))
+
+
+def _digest(file: Path) -> str:
+    import xxhash
+
+    return xxhash.xxh3_128(file.read_bytes()).hexdigest()

@@ -6,22 +6,28 @@ each sample, and nothing depends on what was read before.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import Dataset, IterableDataset
 
-from phyagi_assets.datasets.order import derived_key, interleaved, permuted
-from phyagi_assets.datasets.sharding import Shard, StreamState
+from phyagi_assets.datasets.sharding import Epoch, SharedStream
+from phyagi_assets.order.permutation import Ints, derived_key, permuted
+from phyagi_assets.order.schedule import Interleaved
 
 Weight = float | Fraction
 
 
 class WeightedConcatDataset(Dataset[dict[str, Any]]):
     """Datasets one after the other; the part that a fraction of a weight stands for is drawn at random.
+
+    It is another part in every epoch, and parts follow each other so that every sample gets its turn: of a weight of 0.25, each four
+    epochs together have every sample.
 
     Parameters
     ----------
@@ -40,7 +46,7 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
     Raises
     ------
     ValueError
-        There are no datasets, not as many weights, or a weight is negative.
+        There are no datasets, one is a stream, there are not as many weights, or a weight is negative.
 
     Examples
     --------
@@ -53,13 +59,18 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
         self.datasets = list(datasets)
         self.weights = _checked_weights(self.datasets, weights)
         self.seed = seed
-        self.epoch = 0
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
-        self.cumulative_sizes: list[int] = np.cumsum(self.counts).tolist()
+        self.cumulative_sizes = list(accumulate(self.counts))
+        self._epoch = Epoch()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0."""
+        return self._epoch.number
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, and with it the part of each dataset that a fraction of a weight stands for."""
-        self.epoch = epoch
+        self._epoch.number = epoch
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -68,21 +79,31 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
         """A sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside a dataset of {len(self)} samples")
-        position = index % len(self)
-        dataset_idx = int(np.searchsorted(self.cumulative_sizes, position, side="right"))
-        return self.sample(dataset_idx, self._chosen(dataset_idx, position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]))
+        position = operator.index(index) % len(self)
+        dataset_idx = bisect_right(self.cumulative_sizes, position)
+        turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
+        return self.sample(dataset_idx, self._chosen(dataset_idx, turn))
 
     def sample(self, dataset_idx: int, idx: int) -> dict[str, Any]:
         """Sample `idx` of a dataset, with the two indices beside what it holds."""
         return {**self.datasets[dataset_idx][idx], "idx": idx, "dataset_idx": dataset_idx}
 
-    def _chosen(self, dataset_idx: int, drawn: int) -> int:
-        """The sample that a dataset gives at its turn number `drawn`."""
+    def _chosen(self, dataset_idx: int, turn: int) -> int:
+        """The sample that a dataset gives at a turn."""
         size = len(self.datasets[dataset_idx])
-        passes, place = divmod(drawn, size)
-        if (passes + 1) * size <= self.counts[dataset_idx]:
-            return place
-        return int(permuted(np.array([place]), size, derived_key(self.seed, dataset_idx, self.epoch))[0])
+        if turn < self.counts[dataset_idx] // size * size:
+            return turn % size
+        return int(self.drawn(dataset_idx, np.array([turn % size]), self.epoch)[0])
+
+    def drawn(self, dataset_idx: int, turns: Ints, epoch: int) -> Ints:
+        """The samples of a dataset that the fraction of its weight stands for in an epoch, at some of its turns.
+
+        They are a run of a permutation of the samples; the runs of consecutive epochs go round it, and then another permutation begins.
+        """
+        size = len(self.datasets[dataset_idx])
+        part = self.counts[dataset_idx] % size
+        cycle, run = divmod(epoch, -(-size // part))
+        return permuted((run * part + turns) % size, size, derived_key(self.seed, dataset_idx, cycle))
 
 
 class SequentialWeightedConcatDataset(WeightedConcatDataset):
@@ -98,15 +119,17 @@ class SequentialWeightedConcatDataset(WeightedConcatDataset):
     ([0, 1], None, [2, 3])
     """
 
-    def _chosen(self, dataset_idx: int, drawn: int) -> int:
-        return (self.epoch * self.counts[dataset_idx] + drawn) % len(self.datasets[dataset_idx])
+    def _chosen(self, dataset_idx: int, turn: int) -> int:
+        return (self.epoch * self.counts[dataset_idx] + turn) % len(self.datasets[dataset_idx])
 
 
-class WeightedConcatIterableDataset(IterableDataset[dict[str, Any]]):
+class WeightedConcatIterableDataset(SharedStream):
     """Datasets mixed by weight and shuffled, as a stream that ranks and loader workers share.
 
-    Every rank reads as many samples, so that none waits for another; where they do not divide evenly, the first ones come again. State is
-    taken and restored by ``torchdata``'s ``StatefulDataLoader``, or by hand where there are no loader workers.
+    Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index there. Every rank reads as many, so that none waits
+    for another; where they do not divide evenly, the first ones come again. `state_dict` and `load_state_dict` are called by
+    ``torchdata``'s ``StatefulDataLoader``, or by hand where there are no loader workers. A trainer that divides what it reads by itself,
+    as ``accelerate`` does, is to be given all of it: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
@@ -117,12 +140,13 @@ class WeightedConcatIterableDataset(IterableDataset[dict[str, Any]]):
     seed
         Of the shuffle.
     rank, world_size
-        Which of how many processes this is; by default what ``torch.distributed`` says, or the only one.
+        Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
 
     Raises
     ------
     ValueError
-        There are no datasets, not as many weights, a weight is negative, or the rank is not below the world's size.
+        There are no datasets, one is a stream, there are not as many weights, a weight is negative, or the rank is not below the world's
+        size.
 
     Examples
     --------
@@ -139,61 +163,49 @@ class WeightedConcatIterableDataset(IterableDataset[dict[str, Any]]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
+        super().__init__(rank, world_size)
         self._whole = WeightedConcatDataset(datasets, weights, seed)
-        self._shard = Shard.of_process(rank, world_size)
-        self._state = StreamState([seed, *map(len, self._whole.datasets), *map(str, self._whole.weights)])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch: another order, and another part of each dataset where its weight has a fraction."""
-        self._whole.set_epoch(epoch)
+    def _samples(self) -> int:
+        return len(self._whole)
 
-    def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
-        """Say which of how many processes this is."""
-        self._shard = Shard.of_process(rank, world_size)
-
-    def __len__(self) -> int:
-        """Samples that this process reads."""
-        return self._shard.length(len(self._whole))
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The samples of this process and loader worker, each with ``dataset_idx`` and ``idx``."""
-        for dataset_idx, idx in self._state.stream(self._shard, len(self._whole), self._located):
-            yield self._whole.sample(dataset_idx, idx)
-
-    def _located(self, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """The dataset, and the sample of it, at each position."""
-        chosen, drawn = interleaved(positions, np.array(self._whole.counts))
+    def _read(self, positions: Ints, epoch: int) -> Iterator[dict[str, Any]]:
+        chosen, turns = Interleaved(self._whole.counts).locate(positions)
         indices = np.empty(len(positions), dtype=np.int64)
         for dataset_idx in np.unique(chosen).tolist():
             size = len(self._whole.datasets[dataset_idx])
-            of_dataset = np.flatnonzero(chosen == dataset_idx)
-            passes = drawn[of_dataset] // size
-            for number in np.unique(passes).tolist():
-                of_pass = of_dataset[passes == number]
-                key = derived_key(self._whole.seed, dataset_idx, self._whole.epoch, number)
-                indices[of_pass] = permuted(drawn[of_pass] % size, size, key)
-        return zip(chosen.tolist(), indices.tolist(), strict=True)
+            passes = turns // size
+            for number in np.unique(passes[chosen == dataset_idx]).tolist():
+                of_pass = (chosen == dataset_idx) & (passes == number)
+                indices[of_pass] = self._of_pass(dataset_idx, number, turns[of_pass] % size, epoch)
+        return map(self._whole.sample, chosen.tolist(), indices.tolist())
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far this process's stream is, as numbers and strings."""
-        return {"epoch": self._whole.epoch, **self._state.state_dict()}
+    def _of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
+        """The samples that a dataset gives at some turns of a pass over it, which is whole, or what is left of its weight."""
+        size = len(self._whole.datasets[dataset_idx])
+        if (number + 1) * size > self._whole.counts[dataset_idx]:
+            return self._whole.drawn(dataset_idx, turns, epoch)
+        # From 1, because a key of (…, 0) is that of (…): the one that `drawn` has.
+        return permuted(turns, size, derived_key(self._whole.seed, dataset_idx, epoch, number + 1))
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on from a state.
-
-        Raises
-        ------
-        ValueError
-            The state is of other datasets, weights or seed. When the iteration begins: it is of another rank, or of another number of
-            processes or workers.
-        """
-        self._state.load_state_dict(state)
-        self._whole.set_epoch(state["epoch"])
+    def _identity(self) -> dict[str, Any]:
+        whole = self._whole
+        return {
+            "kind": type(self).__name__,
+            "samples": [len(dataset) for dataset in whole.datasets],
+            "weights": [str(weight) for weight in whole.weights],
+            "seed": int(whole.seed),
+        }
 
 
 def _checked_weights(datasets: Sequence[Any], weights: Sequence[Weight] | None) -> list[Fraction]:
     if not datasets:
         raise ValueError("datasets: is empty; there is nothing to put together")
+    for dataset in datasets:
+        if isinstance(dataset, IterableDataset):
+            raise ValueError(
+                f"datasets: one is a {type(dataset).__name__}, a stream; give what has samples at indices, such as its `windows`"
+            )
     given = [1.0] * len(datasets) if weights is None else list(weights)
     if len(given) != len(datasets):
         raise ValueError(f"weights: there are {len(given)} for {len(datasets)} datasets; there is one for each")

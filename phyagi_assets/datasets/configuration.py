@@ -27,7 +27,7 @@ def load_config(*sources: str | Path | Mapping[str, Any]) -> dict[str, Any]:
     FileNotFoundError
         A file is not there.
     ValueError
-        A file is neither YAML nor JSON, or holds no mapping.
+        A file is neither YAML nor JSON, cannot be parsed, or holds no mapping; the message names it.
 
     Examples
     --------
@@ -53,15 +53,15 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 def _read(path: Path) -> Mapping[str, Any]:
     import yaml
 
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         if path.suffix == ".json":
             found = json.loads(text)
         elif path.suffix in (".yaml", ".yml"):
             found = yaml.safe_load(text)
         else:
             raise ValueError(f"{path}: is neither YAML (.yaml, .yml) nor JSON (.json)")
-    except (json.JSONDecodeError, yaml.YAMLError) as problem:
+    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as problem:
         raise ValueError(f"{path}: cannot be parsed: {problem}") from None
     if found is None:
         return {}

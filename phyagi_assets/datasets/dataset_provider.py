@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from phyagi_assets.datasets.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class DatasetProviderConfig:
     Raises
     ------
     ValueError
-        A value is out of its range, or `cache_dir` is given together with a file; the message names the field.
+        A value is of another type or out of its range, or `cache_dir` is given together with a file; the message names the field.
 
     Examples
     --------
@@ -70,19 +73,20 @@ class DatasetProviderConfig:
     random_mask_prob: float | None = None
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            self._check_kind(field.name, field.type)
         if self.cache_dir is not None:
             self._derive_files(Path(self.cache_dir).absolute())
         for name in ("train_file", "validation_file", "tokenizer_file"):
             self._set(name, _existing(name, getattr(self, name)))
-        _require(self.seq_len >= 1, "seq_len", self.seq_len, "a sample has at least one token")
-        _require(0 <= self.weight < math.inf, "weight", self.weight, "a weight is 0 or more")
-        _require(self.seed >= 0, "seed", self.seed, "a seed is 0 or more")
+        self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
+        self._require("weight", 0 <= self.weight < math.inf, "a weight is 0 or more")
+        self._require("seed", self.seed >= 0, "a seed is 0 or more")
         if self.random_mask_prob is not None:
-            _require(0 <= self.random_mask_prob <= 1, "random_mask_prob", self.random_mask_prob, "a share lies between 0 and 1")
-        if self.validation_split is not None:
-            whole = self.validation_split >= 1 and float(self.validation_split).is_integer()
-            said = "it is a fraction below 1, or a whole number of tokens"
-            _require(0 < self.validation_split < 1 or whole, "validation_split", self.validation_split, said)
+            self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "a share lies between 0 and 1")
+        if (part := self.validation_split) is not None:
+            whole = part >= 1 and float(part).is_integer()
+            self._require("validation_split", 0 < part < 1 or whole, "it is a fraction below 1, or a whole number of tokens")
 
     def _derive_files(self, folder: Path) -> None:
         derived = {"train_file": folder / "train.npy", "validation_file": folder / "validation.npy"}
@@ -94,8 +98,20 @@ class DatasetProviderConfig:
         for name, path in derived.items():
             self._set(name, path)
 
+    def _check_kind(self, name: str, kind: Any) -> None:
+        value = getattr(self, name)
+        if isinstance(value, np.generic):  # such as JSON and YAML do not hold
+            value = value.item()
+            self._set(name, value)
+        wanted = getattr(kind, "__name__", None) or str(kind)
+        self._require(name, any(_is_a(value, one) for one in get_args(kind) or (kind,)), f"what it takes is: {wanted}")
+
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+    def _require(self, name: str, holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> Self:
@@ -118,7 +134,14 @@ class DatasetProviderConfig:
 
 
 class DatasetProvider(ABC):
-    """Gives the datasets of one source."""
+    """Gives the datasets of one source: what a provider of one's own has to have.
+
+    Examples
+    --------
+    >>> from phyagi_assets.datasets import LMDatasetProvider
+    >>> issubclass(LMDatasetProvider, DatasetProvider), sorted(DatasetProvider.__abstractmethods__)
+    (True, ['from_config', 'get_tokenizer', 'get_train_dataset', 'get_val_dataset', 'label', 'weight'])
+    """
 
     @classmethod
     @abstractmethod
@@ -138,8 +161,8 @@ class DatasetProvider(ABC):
         """The tokenizer that the tokens are of."""
 
     @property
-    def vocabulary(self) -> tuple[int, int | None] | None:
-        """Number of tokens and EOS of the tokenizer that the tokens are of; None where that is not known."""
+    def vocabulary(self) -> Vocabulary | None:
+        """What the ids stand for; None where that is not known."""
         return None
 
     @property
@@ -153,9 +176,10 @@ class DatasetProvider(ABC):
         """Name of the evaluation dataset."""
 
 
-def _require(holds: bool, name: str, value: object, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(f"{name}: is {value!r}, but {otherwise}")
+def _is_a(value: object, kind: Any) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, {float: (float, int), Path: (str, Path)}.get(kind, kind))
 
 
 def _existing(name: str, value: str | Path | None) -> Path | None:

@@ -5,8 +5,10 @@
 """
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import combinations
 from typing import Any, TypeVar
 
 from phyagi_assets.datasets.concat_dataset import (
@@ -46,8 +48,8 @@ def get_dataset(
     dataset_provider: str = "lm",
     dataset_global_weight: float = 1.0,
     *,
-    allow_pickle: bool = False,
     seed: int | None = None,
+    random_mask_offset: int = 32768,
 ) -> tuple[Any, dict[str, Any] | None]:
     """Make the training dataset of several configurations, and the evaluation datasets.
 
@@ -57,17 +59,18 @@ def get_dataset(
         A configuration, as an object or a mapping, or several. They are left as they are.
     dataset_concat
         How the training datasets are put together: ``random`` (`WeightedConcatDataset`), ``sequential``
-        (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`).
+        (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`; several processes of a
+        ``transformers.Trainer`` divide it by themselves, so tell it ``set_rank_and_world_size(0, 1)``).
     eval_dataset_concat
         How evaluation datasets of one label are put together, each whole.
     dataset_provider
         ``lm``, or ``stream_lm``, whose datasets go together by ``random_iterable`` alone.
     dataset_global_weight
         Factor on every weight.
-    allow_pickle
-        Whether a tokenizer may be loaded from a pickle (see `LMDatasetProvider`).
     seed
         Of the concatenation; by default the first configuration's.
+    random_mask_offset
+        The mark that tokens carry where a configuration has a `random_mask_prob`; see `LMDataset`.
 
     Returns
     -------
@@ -75,17 +78,19 @@ def get_dataset(
         Its samples carry ``dataset_idx``, the index of their configuration, and ``idx``, their index in its dataset. A single
         ``stream_lm`` of weight 1 is given as it is.
     evaluation
-        The evaluation datasets by label; None where there are none.
+        The evaluation datasets by label; None where there are none. In their samples, ``dataset_idx`` counts the datasets of the label.
 
     Raises
     ------
     ValueError
-        A name is not known, there is no configuration, the datasets have no sample, or two are of different tokenizers.
+        A name is not known, there is no configuration, a factor is negative, the training datasets have no sample, or two are of
+        different tokenizers.
     StoreError
         A file is no token array, or not the one that its manifest describes.
 
     Examples
     --------
+    >>> import numpy as np
     >>> np.save("tokens.npy", np.arange(9, dtype=np.uint16))
     >>> half = {"train_file": "tokens.npy", "seq_len": 2, "weight": 0.5}
     >>> dataset, evaluation = get_dataset([half, half])
@@ -100,16 +105,23 @@ def get_dataset(
     logger.info("Loading datasets...")
     settled = [_config(config, dataset_provider) for config in given]
     logger.info("Datasets: %s", settled)
-    providers = [get_dataset_provider(dataset_provider).from_config(config, allow_pickle=allow_pickle) for config in settled]
+    make = get_dataset_provider(dataset_provider).from_config
+    providers = [make(config, random_mask_offset=random_mask_offset) for config in settled]
     _require_one_tokenizer(providers)
     seed = settled[0].seed if seed is None else seed
+    if not 0 <= dataset_global_weight < math.inf:
+        raise ValueError(f"dataset_global_weight: is {dataset_global_weight}, but a weight is 0 or more")
     weights = [Fraction(str(provider.weight)) * Fraction(str(dataset_global_weight)) for provider in providers]
-    train = _together("dataset_concat", known_concat, [provider.get_train_dataset() for provider in providers], weights, seed)
+    training = [provider.get_train_dataset() for provider in providers]
+    for config, dataset in zip(settled, training, strict=True):
+        _is_filled(dataset, f"training dataset {config.train_file}", config)
+    train = _together("dataset_concat", known_concat, training, weights, seed)
     if not len(train):
         raise ValueError("configs: their training datasets have no sample; lower seq_len, or raise the weights")
     by_label: dict[str, list[Any]] = {}
-    for provider in providers:
-        if (validation := provider.get_val_dataset()) is not None:
+    for config, provider in zip(settled, providers, strict=True):
+        validation = provider.get_val_dataset()
+        if validation is not None and _is_filled(validation, f"evaluation dataset {provider.label!r}", config):
             by_label.setdefault(provider.label, []).append(validation)
     evaluation = {
         label: _together("eval_dataset_concat", known_eval_concat, datasets, [Fraction(1)] * len(datasets), seed)
@@ -179,12 +191,20 @@ def _together(name: str, concat: Any, datasets: list[Any], weights: list[Fractio
     return concat(windows, weights, seed)
 
 
+def _is_filled(dataset: Any, name: str, config: DatasetProviderConfig) -> bool:
+    if not len(dataset):
+        logger.warning("%s has no sample of %d tokens; going on without it", name, config.seq_len)
+    return len(dataset) > 0
+
+
 def _require_one_tokenizer(providers: Sequence[DatasetProvider]) -> None:
     """Caches that say what tokenizer they are of must say the same."""
-    found = {provider.vocabulary for provider in providers if provider.vocabulary is not None}
-    if len(found) > 1:
-        listed = ", ".join(f"{size} tokens and EOS {eos}" for size, eos in sorted(found, key=str))
-        raise ValueError(f"configs: their caches are of different tokenizers, with {listed}; a model reads the ids of one")
+    told = [provider.vocabulary for provider in providers if provider.vocabulary is not None]
+    distinct = {(of.size, of.max_id, of.eos_token_id, of.checksum): of for of in told}
+    for one, other in combinations(distinct.values(), 2):
+        if not one.agrees(other):
+            listed = ", ".join(f"{of.file.parent} ({of.size} tokens, EOS {of.eos_token_id})" for of in (one, other))
+            raise ValueError(f"configs: their caches are of different tokenizers, {listed}; a model reads the ids of one")
 
 
 def _known(what: str, known: Mapping[str, Registered], name: str) -> Registered:

@@ -6,7 +6,7 @@ allows, hold no memory that the system cannot take back, and are gone with the l
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,6 @@ Arrays = dict[str, dict[str, npt.NDArray[Any]]]
 PROCESSING = {True: "Processing dataset with shared memory...", False: "Processing dataset..."}
 """What progress bars say, as those of the reference library do, with shared memory and without."""
 
-_FILES = {"input_ids": "{}.npy", "labels": "{}_labels.npy"}
-
 
 def process_dataset_to_memory(
     dataset: "datasets.DatasetDict | datasets.Dataset",
@@ -37,6 +35,7 @@ def process_dataset_to_memory(
     column_names: Sequence[str] = ("input_ids",),
     num_workers: int = 1,
     use_shared_memory: bool = True,
+    labels_dtype: npt.DTypeLike = np.int32,
 ) -> Arrays:
     """Put the rows of a tokenized dataset one after the other, as one array a split and column.
 
@@ -54,20 +53,23 @@ def process_dataset_to_memory(
         Taken for the reference library's sake: rows are copied as fast as the disk takes them by one.
     use_shared_memory
         Whether the arrays are mapped files, which other processes and the system's cache share, or memory of this process.
+    labels_dtype
+        Of the column ``labels``, which may hold -100.
 
     Returns
     -------
     dict
-        Split → column → 1-D array of `dtype`.
+        Split → column → 1-D array.
 
     Raises
     ------
     SourceError
-        A column is not there, is no list of whole numbers, or holds a number that `dtype` does not.
+        A column is not there, is no list of whole numbers, or holds a number that its dtype does not.
 
     Examples
     --------
-    >>> from datasets import Dataset, disable_progress_bars
+    >>> import numpy as np
+    >>> from datasets import Dataset
     >>> rows = Dataset.from_dict({"input_ids": [[1, 2], [], [3]]})
     >>> process_dataset_to_memory(rows, ".", np.uint16, use_shared_memory=False)["train"]["input_ids"]
     array([1, 2, 3], dtype=uint16)
@@ -77,15 +79,14 @@ def process_dataset_to_memory(
 
     del num_workers
     splits = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
+    dtypes = {column: np.dtype(labels_dtype if column == "labels" else dtype) for column in column_names}
     Path(cache_dir).mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {}
     for name, split in splits.items():
         with tqdm(total=len(split), desc=PROCESSING[use_shared_memory], unit=" examples") as bar:
-            for column in column_names:
-                where = f"split {name!r}, column {column!r}"
-                length = _length(split, column, where)
-                array = _mapped(Path(cache_dir), np.dtype(dtype), length) if use_shared_memory else np.empty(length, dtype)
-                _copy(split, column, array, where, bar if column == column_names[0] else None)
+            for column, wanted in dtypes.items():
+                ids = _ids(split, column, wanted, f"split {name!r}, column {column!r}", bar if column == column_names[0] else None)
+                array = _mapped(Path(cache_dir), wanted, ids) if use_shared_memory else np.concatenate([np.empty(0, wanted), *ids])
                 arrays.setdefault(name, {})[column] = array
     return arrays
 
@@ -117,14 +118,25 @@ def save_memory_dataset(
     Raises
     ------
     SourceError
-        A split has no ``input_ids``, or labels of another length.
+        There is no split, or one has no ``input_ids``, or labels of another length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tokenizers import Tokenizer, models
+    >>> from transformers import PreTrainedTokenizerFast
+    >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"one": 0, "two": 1}, unk_token="one")))
+    >>> save_memory_dataset({"train": {"input_ids": np.array([0, 1, 0], dtype=np.uint16)}}, tokenizer, "cache")
+    {'train_file': PosixPath('cache/train.npy'), 'tokenizer_file': PosixPath('cache/tokenizer.pkl')}
     """
     from phyagi_assets.pipeline.manifest import Manifest
     from phyagi_assets.pipeline.standalone_cache import replace_cache
-    from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, save_forms
+    from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
 
     del use_shared_memory
     folder = Path(cache_dir)
+    if not processed_dataset_dict:
+        raise SourceError("processed_dataset_dict: there is no split in it; process a dataset first")
     counts = {split: {"tokens": _tokens(split, columns)} for split, columns in processed_dataset_dict.items()}
     dtype = np.result_type(*(columns["input_ids"].dtype for columns in processed_dataset_dict.values()))
     wanted = Manifest.wanted("memory_dataset", code_version="1", inputs={}, settings={"dtype": dtype.name})
@@ -132,8 +144,10 @@ def save_memory_dataset(
     def fill(draft: Path) -> "Manifest":
         for split, columns in processed_dataset_dict.items():
             for column, array in columns.items():
-                np.save(draft / _FILES.get(column, f"{{}}_{column}.npy").format(split), array)
-        details = {"dtype": dtype.name, "tokenizer": {"name": str(tokenizer.name_or_path), **save_forms(tokenizer, draft)}}
+                as_wanted = array.astype(dtype, copy=False) if column == "input_ids" else array
+                np.save(draft / (f"{split}.npy" if column == "input_ids" else f"{split}_{column}.npy"), as_wanted)
+        name = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
+        details = {"dtype": dtype.name, "tokenizer": {"name": name, **save_forms(tokenizer, draft)}}
         (draft / "config.json").write_text(json.dumps(details, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
@@ -144,41 +158,37 @@ def save_memory_dataset(
 save_numpy_dataset = save_memory_dataset
 
 
-def _length(split: "datasets.Dataset", column: str, where: str) -> int:
+def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: str, bar: Any) -> Iterator[npt.NDArray[Any]]:
+    """The numbers of a column, a few rows at a time."""
     import pyarrow as pa
 
     if column not in split.column_names:
         raise SourceError(f"{where}: is not there; the columns are {', '.join(split.column_names)}")
     kind = split.features.arrow_schema.field(column).type
-    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(kind.value_type):
+    if not isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) or not pa.types.is_integer(kind.value_type):
         raise SourceError(f"{where}: holds {kind}, not lists of whole numbers; tokenize the dataset first")
-    return sum(len(values) for values in _values(split, column))
-
-
-def _copy(split: "datasets.Dataset", column: str, array: npt.NDArray[Any], where: str, bar: Any) -> None:
-    start, limits = 0, np.iinfo(array.dtype)
-    for values in _values(split, column, bar):
-        if len(values) and not limits.min <= values.min() <= values.max() <= limits.max:
-            raise SourceError(f"{where}: holds ids from {values.min()} to {values.max()}, which {array.dtype} does not; use a larger dtype")
-        array[start : start + len(values)] = values
-        start += len(values)
-
-
-def _values(split: "datasets.Dataset", column: str, bar: Any = None) -> Any:
+    limits = np.iinfo(dtype)
     for batch in split.select_columns([column]).with_format("arrow").iter(batch_size=64):
         for chunk in batch.column(column).chunks:
-            yield chunk.flatten().to_numpy(zero_copy_only=False)
+            values = chunk.flatten()
+            if values.null_count:
+                raise SourceError(f"{where}: holds nulls, which are no ids; leave them out, or put a number in their place")
+            ids = values.to_numpy()
+            if len(ids) and not limits.min <= ids.min() <= ids.max() <= limits.max:
+                raise SourceError(f"{where}: holds numbers from {ids.min()} to {ids.max()}, which {dtype} does not; use a larger dtype")
+            yield ids.astype(dtype, copy=False)
         if bar is not None:
             bar.update(len(batch))
 
 
-def _mapped(folder: Path, dtype: np.dtype[Any], length: int) -> npt.NDArray[Any]:
+def _mapped(folder: Path, dtype: np.dtype[Any], parts: Iterator[npt.NDArray[Any]]) -> npt.NDArray[Any]:
     """An array over a file that has no name."""
-    if not length:
-        return np.empty(0, dtype)  # no file can be mapped that is empty
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(length * dtype.itemsize)
-        return np.memmap(file, dtype, "r+", shape=(length,))
+        for ids in parts:
+            file.write(ids.data)  # and not through the map, for which a full disk is no error but the end
+        length = file.tell() // dtype.itemsize
+        file.flush()
+        return np.memmap(file, dtype, "r+", shape=(length,)) if length else np.empty(0, dtype)  # no empty file can be mapped
 
 
 def _tokens(split: str, columns: Mapping[str, npt.NDArray[Any]]) -> int:

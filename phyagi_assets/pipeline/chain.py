@@ -42,8 +42,14 @@ def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
 
 def mixture_link(declared: Mixture, caches: Mapping[str, Mapping[str, str]], workspace: Workspace) -> Link:
     """The plan of a mixture, given the fingerprints that its caches have to have, by corpus and partition."""
-    wanted = mixture.wanted_mixture(declared, caches)
-    return _link(mixture.STAGE, mixture.mixture_address(declared), wanted.fingerprint, workspace)
+    wanted, address = mixture.wanted_mixture(declared, caches), mixture.mixture_address(declared)
+    standing = mixture.standing_mixture(wanted, address, workspace.store)
+    return Link(
+        stage=mixture.STAGE,
+        address=address,
+        wanted=standing.fingerprint if standing else wanted.fingerprint,
+        stands=standing is not None,
+    )
 
 
 def _link(stage: str, address: str, wanted: str, workspace: Workspace) -> Link:

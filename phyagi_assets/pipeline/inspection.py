@@ -7,6 +7,7 @@ import numpy as np
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline import cache, mixture, tokenized
 from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
 from phyagi_assets.pipeline.preview import decode
@@ -61,7 +62,10 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
     facts = {"path": str(path), "fingerprint": manifest.fingerprint}
     facts |= {name: _flat(value) for name, value in {**manifest.counts, **manifest.details, **manifest.produced_with}.items()}
     if manifest.step == mixture.STAGE:
-        return Inspection(title=manifest.step, facts=facts, parts=_corpora(Plan.read(path / PLAN)))
+        plan = Plan.read(path / PLAN)
+        facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
+        facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
+        return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
     if manifest.step not in (tokenized.STAGE, cache.STAGE):
         return Inspection(title=manifest.step, facts=facts)
     shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
@@ -96,13 +100,15 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
 def _corpora(plan: Plan) -> list[dict[str, str]]:
     return [
         {
-            "corpus": corpus.name,
-            "weight": f"{corpus.weight:g}",
-            "partitions": _flat(len(corpus.partitions)),
-            **{f"{split} tokens": _flat(corpus.total(split, "tokens")) for split in SPLITS if plan.total(split, "tokens")},
-            "samples in an epoch": _flat(corpus.drawn),
+            "corpus": component.corpus,
+            "declared": component.amount,
+            "partitions": _flat(component.partitions),
+            **{f"{split} tokens": _flat(plan.total(split, "tokens", source)) for split in SPLITS if plan.total(split, "tokens")},
+            "samples in an epoch": _flat(component.drawn),
+            "part": f"{component.part:.2%}",
+            "epochs": f"{component.epochs:.3g}",
         }
-        for corpus in plan.corpora
+        for component, source in zip(composition(plan), plan.current.sources, strict=True)
     ]
 
 

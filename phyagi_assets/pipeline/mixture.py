@@ -14,13 +14,16 @@ from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.planning import extended, first_segment
 from phyagi_assets.pipeline.step import Built, Workspace, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.pipeline.tokenizers.prepare import SAVED
 from phyagi_assets.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard, samples_in
 
 STAGE = "mixed_dataset"
-CODE_VERSION = "1"
+APPENDED = "appended"
+"""Setting of a plan that goes on from an earlier one."""
+CODE_VERSION = "2"
 
 Caches = Mapping[str, Sequence[Artifact]]
 
@@ -69,72 +72,132 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
     settings = {
         "seq_len": config.seq_len,
         "seed": config.seed,
-        "datasets": [{"corpus": part.corpus, "weight": part.weight} for part in config.datasets],
+        "concat": config.concat,
+        "shuffle": config.shuffle,
+        "datasets": [
+            {"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight or 1.0}
+            for part in config.datasets
+        ],
     }
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
     return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
-def build_mixture(mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace) -> Built:
+def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
+    """The published plan, if it reads now what is wanted; whatever segments came before."""
+    published = store.open(address)
+    if published is None:
+        return None
+    settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
+    same = (published.manifest.code_version, published.manifest.inputs, settings) == (wanted.code_version, wanted.inputs, wanted.settings)
+    return published if same else None
+
+
+def build_mixture(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None = None
+) -> Built:
     """Plan a mixture over what is published.
+
+    Parameters
+    ----------
+    at
+        The position from which on it is to be read, as a segment more of the published plan; by default a new plan takes that one's place.
 
     Raises
     ------
     MissingArtifactsError
         A partition's cache is not there.
     DeclarationError
-        The corpora have different tokenizers or dtypes, or one has not a single sample of this length.
+        The corpora have different tokenizers or dtypes, one has not a single sample of this length, or what is appended does not fit
+        the published plan.
     """
     caches = published_caches(mixture, corpora, partitions, workspace.store)
     wanted = wanted_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
     _check_alike(mixture, caches)
     address = mixture_address(mixture)
+    if standing := standing_mixture(wanted, address, workspace.store):
+        return Built(artifact=standing, reused=True, seconds=0.0)
+    earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
+    if earlier:
+        appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
+        wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
     def fill(folder: Path) -> Manifest:
         # Relative to where the plan will lie once it is published; every version of it lies equally deep. Resolved, as the caches'
         # paths are: the store may be reached through a link.
         home = workspace.store.pointer(address).parent.resolve() / ".versions" / f"{STAGE}@{wanted.fingerprint}"
-        corpora_planned = tuple(
-            _planned(part.corpus, part.weight, caches[part.corpus], home, mixture.config.seq_len) for part in mixture.config.datasets
-        )
-        for i, corpus in enumerate(corpora_planned):
-            if corpus.total("train", "samples") == 0:
-                longest = max((shard.tokens for shard in corpus.shards("train")), default=0)
-                found = (
-                    f"no training array of {corpus.name!r} holds {mixture.config.seq_len} tokens and one more; the longest has {longest}"
-                )
-                raise mixture.error(f"{found}; lower seq_len, or make its partitions coarser", "datasets", i, "corpus")
-        first = next(iter(caches.values()))[0]
-        plan = Plan(
-            name=mixture.config.name,
-            seq_len=mixture.config.seq_len,
-            seed=mixture.config.seed,
-            dtype=first.manifest.details["dtype"],
-            tokenizer=os.path.relpath(first.path / SAVED, home),
-            corpora=corpora_planned,
-        )
+        found = {name: [_planned(cache, home, mixture.config.seq_len) for cache in of] for name, of in caches.items()}
+        _check_lengths(mixture, found)
+        parts = mixture.config.datasets
+        if earlier and at is not None:
+            plan = extended(earlier, wanted.fingerprint, at, parts, found)
+        else:
+            first = next(iter(caches.values()))[0]
+            planned = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
+            plan = Plan(
+                name=mixture.config.name,
+                fingerprint=wanted.fingerprint,
+                seq_len=mixture.config.seq_len,
+                seed=mixture.config.seed,
+                dtype=first.manifest.details["dtype"],
+                tokenizer=os.path.relpath(first.path / SAVED, home),
+                concat=mixture.config.concat,
+                shuffle=mixture.config.shuffle,
+                corpora=planned,
+                segments=(first_segment(parts, planned, mixture.config.seed),),
+            )
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
         engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
-        details = {"engine": ", ".join(sorted(engines))}
+        tokenizer = next(iter(caches.values()))[0].manifest.details["tokenizer_fingerprint"]
+        details = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
         return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
 
     return reuse_or_build(workspace.store, address, wanted, fill)
+
+
+def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
+    """The published plan, if a segment can begin at a position of it."""
+    published = store.open(mixture_address(mixture))
+    if published is None:
+        raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
+    plan = Plan.read(published.path / PLAN)
+    if at <= plan.current.start:
+        raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
+    tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
+    if (published.manifest.details["tokenizer_fingerprint"], plan.dtype) != (tokenizer, dtype):
+        raise mixture.error(
+            "its corpora have another tokenizer or dtype than before, which a segment cannot change; materialize it without"
+        )
+    config = mixture.config
+    for key in ("seq_len", "seed", "concat", "shuffle"):
+        if getattr(plan, key) != getattr(config, key):
+            message = (
+                f"is {getattr(config, key)!r} and was {getattr(plan, key)!r}, which a segment cannot change; materialize without a position"
+            )
+            raise mixture.error(message, key)
+    return plan
+
+
+def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
+    for i, part in enumerate(mixture.config.datasets):
+        shards = [partition.shards["train"] for partition in found[part.corpus] if "train" in partition.shards]
+        if not any(shard.samples for shard in shards):
+            longest = max((shard.tokens for shard in shards), default=0)
+            message = f"no training array of {part.corpus!r} holds {mixture.config.seq_len} tokens and one more; the longest has {longest}"
+            raise mixture.error(f"{message}; lower seq_len, or make its partitions coarser", "datasets", i, "corpus")
 
 
 def _key(cache: Artifact) -> str:
     return cache.address.rpartition("/")[2]
 
 
-def _planned(name: str, weight: float, caches: Sequence[Artifact], home: Path, seq_len: int) -> PlannedCorpus:
-    partitions = []
-    for cache in caches:
-        shards = {
-            split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), samples=samples_in(of["tokens"], seq_len), **of)
-            for split, of in cache.manifest.counts.items()
-        }
-        partitions.append(PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards))
-    return PlannedCorpus(name=name, weight=weight, partitions=tuple(partitions))
+def _planned(cache: Artifact, home: Path, seq_len: int) -> PlannedPartition:
+    shards = {
+        split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), samples=samples_in(of["tokens"], seq_len), **of)
+        for split, of in cache.manifest.counts.items()
+    }
+    return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards)
 
 
 def _check_alike(mixture: Mixture, caches: Caches) -> None:

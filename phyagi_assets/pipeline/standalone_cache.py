@@ -4,9 +4,12 @@ The new files are made in a draft beside the old ones and take their places when
 meanwhile, the folder's manifest knows of no file, so that no reader takes half of one cache and half of another for a whole.
 """
 
+import fcntl
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
+_DRAFT = ".draft-"
 _OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", "_labels.npy")
 
 
@@ -34,31 +38,63 @@ def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifes
     Manifest
         With the records of the files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder) as name:
-        draft = Path(name)
+    with draft_in(folder) as draft:
         filled = fill(draft)
         files = {path.relative_to(draft).as_posix(): FileRecord.of(path) for path in sorted(draft.rglob("*")) if path.is_file()}
         manifest = replace(filled, files=files)
-        stale = _files_of(folder) - set(files)
-        _write_manifest(folder, wanted)
-        for file in stale:
-            (folder / file).unlink(missing_ok=True)
-        for entry in sorted(draft.iterdir()):
-            if entry.is_dir():
-                shutil.rmtree(folder / entry.name, ignore_errors=True)
-            entry.replace(folder / entry.name)
-        _write_manifest(folder, manifest)
+        with closing(_Lock(folder)):
+            stale = _files_of(folder) - set(files)
+            _write_manifest(folder, wanted)
+            for file in stale:
+                (folder / file).unlink(missing_ok=True)
+            for entry in sorted(draft.iterdir()):
+                if entry.is_dir():
+                    shutil.rmtree(folder / entry.name, ignore_errors=True)
+                entry.replace(folder / entry.name)
+            _write_manifest(folder, manifest)
     return manifest
+
+
+@contextmanager
+def draft_in(folder: Path) -> Iterator[Path]:
+    """An empty folder in another, which is made if need be; gone afterwards, as are those that dead processes left there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(_Lock(folder)):  # a draft that is made and not yet locked would be taken for a dead one
+        for left in folder.glob(f"{_DRAFT}*"):
+            with suppress(BlockingIOError, FileNotFoundError), closing(_Lock(left, wait=False)):
+                shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=folder))
+        lock = _Lock(draft)
+    with closing(lock):
+        try:
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+class _Lock:
+    """A lock on a folder until it is closed, or its process ends."""
+
+    def __init__(self, folder: Path, *, wait: bool = True) -> None:
+        self._descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 def _files_of(folder: Path) -> set[str]:
     """The files of the cache that is there."""
     usual = {f"{split}{ending}" for split in SPLITS for ending in _OF_A_SPLIT}
     try:
-        return usual | set(Manifest.read(folder).files)
+        recorded = Manifest.read(folder).files
     except StoreError:  # written by the reference library, or by nobody
         return usual
+    return usual | {name for name in recorded if (folder / name).resolve().is_relative_to(folder.resolve())}  # a manifest may lie
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -79,7 +79,7 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
     store
         Where the report of the tokenizer's conformance run is kept.
     on_documents
-        Told the split and the number of documents that are done since the last call.
+        Told the split and the number of documents that are done since the last call; 0 when it begins.
 
     Raises
     ------
@@ -133,6 +133,7 @@ def _encode_split(
             nonempty = pc.binary_length(column).to_numpy() > 0
             yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
 
+    on_documents(split, 0)
     ends: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
     with ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer, closing(prefetch(encoded())) as batches:
         for ids, batch_ends in batches:
@@ -164,15 +165,23 @@ def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) ->
 def document_cut(ends: npt.NDArray[np.int64], part: float) -> int:
     """How many documents come before the last `part` of the tokens: a fraction below 1, or a number of them.
 
-    The cut is the end of a document that is nearest to the one asked for, with a document left on either side.
+    The cut is the end of a document that is nearest to the one asked for, with tokens left on either side.
+
+    Parameters
+    ----------
+    ends
+        1-D, where each document ends; documents may be empty.
+    part
+        As above.
 
     Raises
     ------
     SourceError
-        The part is all of the tokens or more, or there are not two documents.
+        The part is all of the tokens or more, or there are not two documents with tokens.
     """
-    total = int(ends[-1])
+    total = int(ends[-1]) if len(ends) else 0
     wanted = part * total if part < 1 else part
-    if wanted >= total or len(ends) < 2:
+    inside = np.flatnonzero((ends > 0) & (ends < total))
+    if wanted >= total or not len(inside):
         raise SourceError(f"validation_split: {part} of {total} tokens in {len(ends)} documents leave nothing to train on")
-    return int(np.abs(ends[:-1] - (total - wanted)).argmin()) + 1
+    return int(inside[np.abs(ends[inside] - (total - wanted)).argmin()]) + 1

@@ -104,7 +104,10 @@ def test_a_materialization_says_what_it_is(project: Project) -> None:
     planned, plan = latest(project, "mix", "mixed_dataset")
     assert planned["tokens"] == sum(of["tokens"] for of in plan.manifest.counts.values())
     assert (planned["documents"], planned["sequence length"]) == (3, 16)
-    assert [(row.data["corpus"], row.data["weight"], row.data["partitions"]) for row in planned["corpora"].records] == [("plays", 1.5, 3)]
+    listed = [(row.data["corpus"], row.data["declared"], row.data["partitions"]) for row in planned["corpora"].records]
+    assert listed == [("plays", "×1.5", 3)]
+    assert planned["largest deviation from the weights, samples"] <= 2
+    assert planned["order"] == "one order from position 0 on"
     assert chart(planned["composition"]).tag.endswith("svg")
 
 

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.components.plots import bar_chart, bar_chart_svg, short
+from phyagi_assets.components.plots import bar_chart, bar_chart_svg
+from phyagi_assets.numbers import short
 
 labels = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="\ufffe\uffff"), max_size=12)
 

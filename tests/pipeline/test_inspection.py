@@ -77,7 +77,7 @@ def test_a_corpus_and_a_mixture_list_their_parts(workspace: Workspace) -> None:
     assert corpus.lengths is not None
     assert corpus.lengths.documents == 1202
     (part,) = mixture.parts
-    assert (part["corpus"], part["weight"], part["partitions"], part["train tokens"]) == ("c", "0.5", "2", f"{sum(tokens):,}")
+    assert (part["corpus"], part["declared"], part["partitions"], part["train tokens"]) == ("c", "×0.5", "2", f"{sum(tokens):,}")
 
 
 @pytest.mark.usefixtures("built")

@@ -26,6 +26,7 @@ class LMDataCollator:
 
     Examples
     --------
+    >>> import torch
     >>> sample = {"input_ids": torch.tensor([5, 6]), "labels": torch.tensor([5, 6])}
     >>> LMDataCollator(ignore_token_ids=[5])([sample])["labels"]
     tensor([[-100,    6]])

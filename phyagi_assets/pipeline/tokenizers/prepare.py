@@ -127,7 +127,7 @@ def prepare_loaded(tokenizer: Any, store: Store) -> PreparedTokenizer:
     TokenizerError
         It has no fast form.
     """
-    name = str(tokenizer.name_or_path or type(tokenizer).__name__)
+    name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
     own = _usable(copy.deepcopy(tokenizer), name)
     own.backend_tokenizer.no_truncation()
     own.backend_tokenizer.no_padding()

@@ -1,5 +1,6 @@
 """Windows of tokens over one array."""
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.mapped import packed, unpacked
-from phyagi_assets.datasets.order import uniform
+from phyagi_assets.order.permutation import uniform
 from phyagi_assets.plan import samples_in
 
 
@@ -38,11 +39,12 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     Raises
     ------
     ValueError
-        An array is not 1-D, the two are not of one length, or a number is out of its range; and when a window is read, its tokens
-        are no whole numbers, or collide with the mark.
+        An array is not 1-D or holds no numbers, the two are not of one length, or a number is out of its range; and when a window is
+        read, its tokens are no whole numbers, or collide with the mark.
 
     Examples
     --------
+    >>> import numpy as np
     >>> dataset = LMDataset(np.arange(7), seq_len=3)
     >>> len(dataset), dataset[1]["input_ids"].tolist()
     (2, [3, 4, 5])
@@ -65,6 +67,9 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
             raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has one")
         if labels is not None and labels.shape != input_ids.shape:
             raise ValueError(f"labels has shape {labels.shape} where input_ids has {input_ids.shape}; there is a label for each token")
+        for name, array in (("input_ids", input_ids), ("labels", labels)):
+            if array is not None and array.dtype.kind not in "iuf":
+                raise ValueError(f"{name} holds {array.dtype}; token ids are whole numbers")
         if seq_len < 1:
             raise ValueError(f"seq_len is {seq_len}; a window has at least one token")
         if random_mask_prob is not None and not 0 <= random_mask_prob <= 1:
@@ -87,7 +92,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         """The window at `index`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is outside a dataset of {len(self)} windows")
-        window = index % len(self)
+        window = operator.index(index) % len(self)
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
         source = self.input_ids if self.labels is None else self.labels
@@ -124,7 +129,8 @@ def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     ValueError
         They are floats with a fraction.
     """
-    copied = np.asarray(ids).astype(np.int64)
+    with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused below
+        copied = np.asarray(ids).astype(np.int64)
     if ids.dtype.kind == "f" and not np.array_equal(copied, ids):
         raise ValueError(f"the array holds {ids.dtype} with fractions; token ids are whole numbers")
     return copied

@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from phyagi_assets.datasets.cache_folder import TokenFile, load_tokenizer, open_tokens
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
-from phyagi_assets.datasets.shared_memory_utils import process_dataset_to_memory, save_memory_dataset
-from phyagi_assets.datasets.train.lm import tokenizing
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
-from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated
+from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
+from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_into
+from phyagi_assets.datasets.vocabulary import Vocabulary
 
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]
 
@@ -39,6 +37,14 @@ class LMDatasetProvider(DatasetProvider):
         A file is no token array, or not the one that its manifest describes.
     ValueError
         Tokens would carry marks (`random_mask_prob`), and the tokenizer has ids that cannot be told from marked ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.save("tokens.npy", np.arange(9, dtype=np.uint16))
+    >>> provider = LMDatasetProvider(DatasetProviderConfig(train_file="tokens.npy", seq_len=4))
+    >>> provider.get_train_dataset()[1]["input_ids"]
+    tensor([4, 5, 6, 7])
     """
 
     def __init__(self, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int = 32768) -> None:
@@ -56,9 +62,9 @@ class LMDatasetProvider(DatasetProvider):
     def _refuse_collision(self) -> None:
         offset = self._random_mask_offset
         for tokens in filter(None, (self._train, self._validation)):
-            if tokens.tokenizer is not None and tokens.tokenizer["max_id"] >= offset:
+            if tokens.vocabulary is not None and tokens.vocabulary.max_id >= offset:
                 raise ValueError(
-                    f"random_mask_offset: is {offset}, and the tokenizer has ids up to {tokens.tokenizer['max_id']}; "
+                    f"random_mask_offset: is {offset}, and the tokenizer has ids up to {tokens.vocabulary.max_id}; "
                     "an id at or above the mark cannot be told from a marked one"
                 )
 
@@ -138,36 +144,41 @@ class LMDatasetProvider(DatasetProvider):
         TokenizerError
             The tokenizer cannot be loaded, is no fast one, or has no EOS where one is wanted.
         """
-        if validation_split is not None:
-            DatasetProviderConfig(validation_split=validation_split)  # checks its range
+        DatasetProviderConfig.from_dict({"validation_split": validation_split, "seed": seed, **config})  # better refused now than then
         logger.info("Loading non-tokenized dataset...")
-        loaded = tokenizing.load_splits(dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
+        loaded = load_splits(dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
         logger.info("Creating validation split (if necessary)...")
         part = validation_split if "validation" not in loaded else None
-        if part is not None and shuffle:
-            loaded["train"] = loaded["train"].shuffle(seed=seed)
+        shuffled = part is not None and shuffle
+        if shuffled:
+            loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # else the order would lie beside the user's data
         columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name)
-        given = tokenizing.load_tokenizer(tokenizer)
+        given = named_tokenizer(tokenizer)
         if mapping_fn is None:
             source = {"dataset": str(dataset_path or disk_file_path), "name": dataset_name, "revision": revision, "columns": columns}
-            tokenizing.tokenize_into(
+            tokenize_into(
                 Path(cache_dir),
                 loaded,
                 given,
                 columns,
                 append_eos=use_eos_token,
                 validation_part=part,
-                source={**source, "shuffle": seed if part is not None and shuffle else None},
+                source={**source, "shuffle": seed if shuffled else None},
                 shared=use_shared_memory,
             )
         else:
-            dtype = np.uint16 if max(given.get_vocab().values()) <= 0xFFFF else np.int32
-            offered = {"tokenizer": given, "mapping_column_name": columns, "use_eos_token": use_eos_token, "dtype": dtype}
-            mapped = tokenizing.map_rows(loaded, mapping_fn, offered, mapping_fn_kwargs or {}, num_workers)
-            divided = tokenizing.divide_rows(mapped, part) if part is not None else mapped
-            names = [name for name in ("input_ids", "labels") if name in divided["train"].column_names]
-            arrays = process_dataset_to_memory(divided, cache_dir, dtype, names, num_workers, use_shared_memory)
-            save_memory_dataset(arrays, given, cache_dir, use_shared_memory)
+            map_into(
+                Path(cache_dir),
+                loaded,
+                given,
+                columns,
+                mapping_fn,
+                mapping_fn_kwargs or {},
+                append_eos=use_eos_token,
+                validation_part=part,
+                num_workers=num_workers,
+                shared=use_shared_memory,
+            )
         logger.info("Saving tokenized dataset: %s", cache_dir)
         return cls.from_cache(cache_dir, seed=seed, **config)
 
@@ -201,10 +212,9 @@ class LMDatasetProvider(DatasetProvider):
         return load_tokenizer(folder, allow_pickle=self._allow_pickle)
 
     @property
-    def vocabulary(self) -> tuple[int, int | None] | None:
-        """Number of tokens and EOS of the cache's tokenizer; None where the cache does not tell."""
-        told = next((tokens.tokenizer for tokens in (self._train, self._validation) if tokens and tokens.tokenizer), None)
-        return (told["vocab_size"], told["eos_token_id"]) if told else None
+    def vocabulary(self) -> Vocabulary | None:
+        """What the ids stand for; None where the cache does not tell."""
+        return next((tokens.vocabulary for tokens in (self._train, self._validation) if tokens and tokens.vocabulary), None)
 
     @property
     def weight(self) -> float:

@@ -1,4 +1,4 @@
-"""From a dataset of the Hub or of a folder to a cache: what `LMDatasetProvider.from_hub` does, step by step.
+"""From a dataset with text to a cache: what `LMDatasetProvider.from_hub` does with the pipeline's tokenizing, or the user's own.
 
 The tokenizing is the pipeline's; nothing of it is imported before it is used.
 """
@@ -6,7 +6,6 @@ The tokenizing is the pipeline's; nothing of it is imported before it is used.
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,84 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.datasets.shared_memory_utils import PROCESSING
+from phyagi_assets.datasets.log import tell
+from phyagi_assets.datasets.shared_memory_utils import PROCESSING, process_dataset_to_memory, save_memory_dataset
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.settings import library_store
 
 if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
-
-
-def load_splits(
-    dataset_path: str | None,
-    dataset_name: str | None,
-    disk_file_path: str | Path | None,
-    data_dir: str | None,
-    data_files: str | Sequence[str] | Mapping[str, Any] | None,
-    revision: str | None,
-    raw_dir: str | Path | None,
-) -> "datasets.DatasetDict":
-    """Load all splits, with ``datasets``.
-
-    Raises
-    ------
-    ValueError
-        Neither a dataset nor a folder is named, or both are.
-    SourceError
-        There is no training split.
-    """
-    from datasets import DatasetDict, load_dataset, load_from_disk
-
-    if (dataset_path is None) == (disk_file_path is None):
-        raise ValueError("dataset_path, disk_file_path: give one, the name of a dataset or the folder that save_to_disk wrote")
-    if dataset_path is None:
-        loaded = load_from_disk(str(disk_file_path))
-        if not isinstance(loaded, DatasetDict):
-            loaded = DatasetDict(train=loaded)
-    else:
-        loaded = load_dataset(
-            _present_name(dataset_path, revision),
-            dataset_name,
-            data_dir=data_dir,
-            data_files=data_files,
-            revision=revision,
-            cache_dir=str(raw_dir) if raw_dir is not None else None,
-        )
-    if "train" not in loaded:
-        raise SourceError(f"{dataset_path or disk_file_path}: has no split 'train'; it has {', '.join(loaded)}")
-    return loaded
-
-
-def _present_name(path: str, revision: str | None) -> str:
-    """The name that a dataset of the Hub has now: ``wikitext`` has become ``Salesforce/wikitext``, and ``datasets`` asks for the latter."""
-    from huggingface_hub import HfApi
-
-    is_format = path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}") is not None  # json, parquet and the like
-    if "/" in path or is_format or Path(path).exists():
-        return path
-    try:
-        return HfApi().dataset_info(path, revision=revision).id
-    except Exception:  # no such name, no network, no permission: load_dataset finds it in its cache, or says what is wrong
-        return path
-
-
-def load_tokenizer(tokenizer: Any) -> Any:
-    """A tokenizer by its name, or as given.
-
-    Raises
-    ------
-    TokenizerError
-        There is none of that name.
-    """
-    if not isinstance(tokenizer, str | Path):
-        return tokenizer
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(tokenizer)
-    except (OSError, ValueError) as problem:
-        raise TokenizerError(f"tokenizer {str(tokenizer)!r} cannot be loaded: {' '.join(str(problem).split())}") from problem
 
 
 def tokenize_into(
@@ -120,6 +49,7 @@ def tokenize_into(
     from phyagi_assets.pipeline.text_cache import TextCache, write_text_cache
     from phyagi_assets.pipeline.tokenizers.prepare import prepare_loaded
 
+    tell("phyagi_assets.pipeline")  # a tokenizer's conformance run takes a while, and says so
     store = Store(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
@@ -163,34 +93,83 @@ def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Cal
     return texts
 
 
-def map_rows(
-    loaded: "datasets.DatasetDict", mapping_fn: Callable[..., Any], offered: Mapping[str, Any], kwargs: Mapping[str, Any], num_workers: int
-) -> "datasets.DatasetDict":
-    """Map every split with the user's own function, which is given of what is `offered` whatever its signature names."""
+def map_into(
+    cache_dir: Path,
+    loaded: "datasets.DatasetDict",
+    tokenizer: Any,
+    columns: Sequence[str],
+    mapping_fn: Callable[..., Any],
+    kwargs: Mapping[str, Any],
+    *,
+    append_eos: bool,
+    validation_part: float | None,
+    num_workers: int,
+    shared: bool,
+) -> None:
+    """Tokenize every split into a cache with the user's own function, which is given whatever its signature names.
+
+    Raises
+    ------
+    SourceError
+        The function gives no ``input_ids``, or ids or labels that are no lists of whole numbers.
+    """
+    from phyagi_assets.pipeline.standalone_cache import draft_in
+
+    dtype = np.uint16 if max(tokenizer.get_vocab().values()) <= 0xFFFF else np.int32
+    offered = {"tokenizer": tokenizer, "mapping_column_name": list(columns), "use_eos_token": append_eos, "dtype": dtype}
     accepted = inspect.signature(mapping_fn).parameters
     fn_kwargs = {name: value for name, value in offered.items() if name in accepted} | dict(kwargs)
-    return loaded.map(
-        mapping_fn, fn_kwargs=fn_kwargs, batched=True, num_proc=num_workers, remove_columns=next(iter(loaded.values())).column_names
+    with draft_in(cache_dir) as draft:
+        mapped = _mapped(loaded, mapping_fn, fn_kwargs, num_workers, draft)
+        given = mapped["train"].column_names
+        if "input_ids" not in given:
+            raise SourceError(f"mapping_fn: gives {', '.join(given) or 'no column'}, and no 'input_ids', which the cache is made of")
+        divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
+        names = ["input_ids", "labels"] if "labels" in given else ["input_ids"]
+        arrays = process_dataset_to_memory(divided, cache_dir, dtype, names, num_workers, shared)
+        save_memory_dataset(arrays, tokenizer, cache_dir, shared)
+
+
+def _mapped(
+    loaded: "datasets.DatasetDict", mapping_fn: Callable[..., Any], fn_kwargs: Mapping[str, Any], num_workers: int, folder: Path
+) -> "datasets.DatasetDict":
+    """Map every split, into files of a folder: those that ``datasets`` would choose lie beside the user's data, and stay."""
+    from datasets import DatasetDict
+
+    processes = num_workers if num_workers > 1 else None
+    return DatasetDict(
+        {
+            name: split.map(
+                mapping_fn,
+                fn_kwargs=fn_kwargs,
+                batched=True,
+                num_proc=processes,
+                remove_columns=split.column_names,
+                cache_file_name=str(folder / f"{name}.arrow"),
+            )
+            for name, split in loaded.items()
+        }
     )
 
 
 def divide_rows(mapped: "datasets.DatasetDict", part: float) -> "datasets.DatasetDict":
     """Let the last rows of the training split, about `part` of its tokens, be the validation split."""
+    import pyarrow.compute as pc
     from datasets import DatasetDict
 
     from phyagi_assets.pipeline.text_cache import document_cut
 
     train = mapped["train"]
     batches = train.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)
-    lengths = np.concatenate([batch.column("input_ids").combine_chunks().value_lengths().to_numpy() for batch in batches])
-    cut = document_cut(np.cumsum(lengths, dtype=np.int64), part)
+    lengths = [np.zeros(0, np.int64), *(pc.list_value_length(batch.column("input_ids")).to_numpy() for batch in batches)]
+    cut = document_cut(np.cumsum(np.concatenate(lengths), dtype=np.int64), part)
     return DatasetDict(mapped, train=train.select(range(cut)), validation=train.select(range(cut, len(train))))
 
 
 def _tokenize_concatenated(
     examples: Mapping[str, Sequence[Any]],
     tokenizer: Any,
-    mapping_column_name: Sequence[str],
+    mapping_column_name: str | Sequence[str],
     use_eos_token: bool,
     dtype: npt.DTypeLike,
 ) -> dict[str, list[Any]]:
@@ -203,7 +182,7 @@ def _tokenize_concatenated(
     tokenizer
         A ``transformers`` tokenizer.
     mapping_column_name
-        The columns that hold text; each is tokenized on its own, row by row.
+        The columns that hold text, or the one; each is tokenized on its own, row by row.
     use_eos_token
         Whether the EOS follows every non-empty text.
     dtype
@@ -213,8 +192,18 @@ def _tokenize_concatenated(
     -------
     dict
         ``input_ids``, one 1-D array, and ``length``, its length.
+
+    Raises
+    ------
+    TokenizerError
+        The tokenizer has no EOS, and one is wanted.
+    OverflowError
+        An id does not fit `dtype`.
     """
-    texts = [text for row in zip(*(examples[name] for name in mapping_column_name), strict=True) for text in row if text]
+    if use_eos_token and tokenizer.eos_token_id is None:
+        raise TokenizerError("the tokenizer has no EOS token to put after each text; set its eos_token, or say use_eos_token=False")
+    columns = [mapping_column_name] if isinstance(mapping_column_name, str) else mapping_column_name
+    texts = [text for row in zip(*(examples[name] for name in columns), strict=True) for text in row if text]
     encoded = tokenizer(texts)["input_ids"] if texts else []
     end = [tokenizer.eos_token_id] if use_eos_token else []
     ids = np.fromiter(chain.from_iterable((*document, *end) for document in encoded), dtype=dtype)

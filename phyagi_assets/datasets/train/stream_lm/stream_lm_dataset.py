@@ -1,23 +1,23 @@
 """Windows of tokens over one array, as a stream."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.utils.data import IterableDataset
 
-from phyagi_assets.datasets.order import derived_key, permuted
-from phyagi_assets.datasets.sharding import Shard, StreamState
+from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
+from phyagi_assets.order.permutation import derived_key, permuted
 
 
-class StreamLMDataset(IterableDataset[dict[str, torch.Tensor]]):
+class StreamLMDataset(SharedStream):
     """The windows of an `LMDataset` in a stream that ranks and loader workers share.
 
-    Every rank reads as many windows, so that none waits for another; where they do not divide evenly, the first ones come again. State is
-    taken and restored by ``torchdata``'s ``StatefulDataLoader``, or by hand where there are no loader workers.
+    A window is ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). Every rank reads as many, so that none waits for another;
+    where they do not divide evenly, the first ones come again. `state_dict` and `load_state_dict` are called by ``torchdata``'s
+    ``StatefulDataLoader``, or by hand where there are no loader workers. A trainer that divides what it reads by itself, as
+    ``accelerate`` does, is to be given all of it: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class StreamLMDataset(IterableDataset[dict[str, torch.Tensor]]):
     shuffle
         Whether windows come in another order each epoch (`set_epoch`), or as they stand in the array.
     rank, world_size
-        Which of how many processes this is; by default what ``torch.distributed`` says, or the only one.
+        Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
 
     Attributes
     ----------
@@ -40,6 +40,7 @@ class StreamLMDataset(IterableDataset[dict[str, torch.Tensor]]):
 
     Examples
     --------
+    >>> import numpy as np
     >>> stream = StreamLMDataset(np.arange(9), seq_len=2, rank=1, world_size=2)
     >>> [window["input_ids"].tolist() for window in stream]
     [[2, 3], [6, 7]]
@@ -59,46 +60,19 @@ class StreamLMDataset(IterableDataset[dict[str, torch.Tensor]]):
         rank: int | None = None,
         world_size: int | None = None,
     ) -> None:
+        super().__init__(rank, world_size)
         self.windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
         self.shuffle = shuffle
-        self._epoch = 0
-        self._shard = Shard.of_process(rank, world_size)
-        self._state = StreamState([seed, seq_len, len(input_ids), shuffle])
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and with it the order, where there is a shuffle."""
-        self._epoch = epoch
+    def _samples(self) -> int:
+        return len(self.windows)
 
-    def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
-        """Say which of how many processes this is."""
-        self._shard = Shard.of_process(rank, world_size)
-
-    def __len__(self) -> int:
-        """Windows that this process reads."""
-        return self._shard.length(len(self.windows))
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        """The windows of this process and loader worker: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
-        for window in self._state.stream(self._shard, len(self.windows), self._located):
-            yield self.windows[window]
-
-    def _located(self, positions: npt.NDArray[np.int64]) -> Iterator[int]:
+    def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
         if self.shuffle:
-            positions = permuted(positions, len(self.windows), derived_key(self.windows.seed, self._epoch))
-        return iter(positions.tolist())
+            positions = permuted(positions, len(self.windows), derived_key(self.windows.seed, epoch))
+        return map(self.windows.__getitem__, positions.tolist())
 
-    def state_dict(self) -> dict[str, Any]:
-        """How far this process's stream is, as numbers."""
-        return {"epoch": self._epoch, **self._state.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next iteration go on from a state.
-
-        Raises
-        ------
-        ValueError
-            The state is of another array, window or seed. When the iteration begins: it is of another rank, or of another number of
-            processes or workers.
-        """
-        self._state.load_state_dict(state)
-        self._epoch = int(state["epoch"])
+    def _identity(self) -> dict[str, Any]:
+        windows = self.windows
+        of_windows = {"tokens": len(windows.input_ids), "seq_len": windows.seq_len, "seed": int(windows.seed)}
+        return {"kind": type(self).__name__, **of_windows, "shuffle": self.shuffle}

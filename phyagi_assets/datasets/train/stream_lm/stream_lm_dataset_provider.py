@@ -8,6 +8,7 @@ from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProv
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
+from phyagi_assets.datasets.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class StreamLMDatasetProvider(DatasetProvider):
 
     Examples
     --------
+    >>> import numpy as np
     >>> np.save("tokens.npy", np.arange(9, dtype=np.uint16))
     >>> provider = StreamLMDatasetProvider(StreamLMDatasetProviderConfig(train_file="tokens.npy", seq_len=4))
     >>> [window["input_ids"].tolist() for window in provider.get_train_dataset()]
@@ -88,7 +90,7 @@ class StreamLMDatasetProvider(DatasetProvider):
         return self._of_windows.get_tokenizer()
 
     @property
-    def vocabulary(self) -> tuple[int, int | None] | None:
+    def vocabulary(self) -> Vocabulary | None:
         """As `LMDatasetProvider.vocabulary`."""
         return self._of_windows.vocabulary
 

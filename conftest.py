@@ -1,0 +1,43 @@
+"""Examples in docstrings run in a folder of their own; those of mixtures find a mixture there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phyagi_assets.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(request: pytest.FixtureRequest) -> None:
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch, folder = request.getfixturevalue("monkeypatch"), request.getfixturevalue("tmp_path")
+        for name in (DATA_VARIABLE, STORE_VARIABLE):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.chdir(folder)
+        if "datasets.mix" in request.node.name:
+            _materialize_demo(folder / "data" / "store" / "demo" / "mixed_dataset")
+
+
+def _materialize_demo(home: Path) -> None:
+    """The mixture ``demo``: one corpus of 8 samples."""
+    home.mkdir(parents=True)
+    np.save(home / "train.npy", np.arange(8 * 512 + 1, dtype=np.uint16))
+    shard = Shard(path="train.npy", tokens=8 * 512 + 1, documents=1, samples=8)
+    corpus = PlannedCorpus(name="numbers", partitions=(PlannedPartition(key="all", fingerprint="1", shards={"train": shard}),))
+    group = Group(partitions=(0,), samples=8, offset=0, key=1)
+    source = Source(corpus=0, weight=1.0, share=None, rate=8, drawn=8, groups=(group,))
+    plan = Plan(
+        name="demo",
+        fingerprint="1",
+        seq_len=512,
+        seed=42,
+        dtype="uint16",
+        tokenizer="",
+        concat="interleaved",
+        shuffle=True,
+        corpora=(corpus,),
+        segments=(Segment(start=0, sources=(source,)),),
+    )
+    (home / PLAN).write_text(plan.to_json(), encoding="utf-8")

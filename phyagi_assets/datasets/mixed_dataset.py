@@ -1,0 +1,174 @@
+"""The samples of a mixture, in the order of training."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from phyagi_assets.datasets.token_shards import TokenShards
+from phyagi_assets.order.mixture_order import Located, MixtureOrder
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.plan import Plan
+
+_BLOCK = 4096
+"""Positions that are located at once where they are read one after the other: arithmetic on a few would be all overhead."""
+
+
+class MixedDataset(Dataset[dict[str, Any]]):
+    """The samples of one split of a mixture, in the order of training.
+
+    In training, corpora are interleaved by weight and each is shuffled, anew in every epoch of it. The other splits are read in
+    order, each corpus once. The sample at a position is a function of the plan and the position alone.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    home
+        The folder that the plan lies in; its paths are relative to it.
+    split
+        ``train``, ``validation`` or ``test``.
+    shift_labels
+        Whether labels are the next token; by default they stand under their inputs, as ``transformers`` models expect.
+    boundaries
+        Whether samples carry ``position_ids`` and ``document_ids``.
+    mask_boundaries
+        Whether labels that ask for the first token of another document are `ignore_index`.
+    ignore_index
+        What the loss passes over.
+
+    Examples
+    --------
+    >>> from phyagi_assets.datasets import load_mixture
+    >>> mixture = load_mixture("demo")
+    >>> shifted = MixedDataset(mixture.plan, mixture.home, shift_labels=True)
+    >>> sample = shifted[3]
+    >>> bool((sample["labels"] == sample["input_ids"] + 1).all()), sample["corpus"]
+    (True, 'numbers')
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        home: Path,
+        split: str = "train",
+        *,
+        shift_labels: bool = False,
+        boundaries: bool = False,
+        mask_boundaries: bool = False,
+        ignore_index: int = -100,
+    ) -> None:
+        self.plan = plan
+        self.split = split
+        self.shift_labels = shift_labels
+        self.boundaries = boundaries
+        self.mask_boundaries = mask_boundaries
+        self.ignore_index = ignore_index
+        self.order = MixtureOrder(plan, split)
+        self.shards = TokenShards([home / placed.shard.path for placed in self.order.shards], plan.seq_len, plan.dtype)
+        self._names = [corpus.name for corpus in plan.corpora]
+        self._first = 0
+        self._block: tuple[int, Located] | None = None
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let index 0 be the first position of an epoch of the mixture; by default that is the first one."""
+        self._first = epoch * len(self)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The sample at an index, with what `batch` gives, one-dimensional."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Several samples, read together, as ``DataLoader`` asks for them."""
+        for index in indices:
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"position {index} is outside a mixture of {len(self)} samples")
+        batch = self.batch(np.array(indices, dtype=np.int64) % len(self) + self._first)
+        return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
+
+    def batch(self, positions: Ints) -> dict[str, Any]:
+        """The samples at an array of positions, stacked.
+
+        Parameters
+        ----------
+        positions
+            1-D, 0 or more. Training has no end: positions beyond ``len`` are those of the next epochs.
+
+        Returns
+        -------
+        dict
+            ``input_ids`` and ``labels``, int64 tensors of shape (samples, seq_len); ``position``; ``dataset_idx``, the index of the
+            corpus in the plan, and ``corpus``, its name; with `boundaries`, ``position_ids``, which begin anew with each document, and
+            ``document_ids``, which count them from 0 in each sample, both of shape (samples, seq_len).
+
+        Raises
+        ------
+        StoreError
+            A file that the plan names is gone.
+        """
+        return next(self.batches(positions, max(1, len(positions))))
+
+    def batches(self, positions: Ints, batch_size: int) -> Iterator[dict[str, Any]]:
+        """The samples at an array of positions in several batches, read together: one gather from each token array for all of them.
+
+        Parameters
+        ----------
+        positions
+            1-D, as `batch` takes them; a multiple of `batch_size`.
+        batch_size
+            Samples in a batch.
+        """
+        found = self._located(positions)
+        ahead = int(self.shift_labels)
+        tokens = self.shards.samples(found.shard, found.row, ahead=ahead)
+        starts = None
+        if self.boundaries or self.mask_boundaries:
+            starts = self.shards.document_starts(found.shard, found.row, ahead=ahead)
+        names = [self._names[corpus] for corpus in found.corpus.tolist()]
+        columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (positions, found.corpus))
+        for number, (position, corpus) in enumerate(zip(*columns, strict=True)):
+            of = slice(number * batch_size, (number + 1) * batch_size)  # one at a time: each takes the memory that the one before left
+            batch = self._tensors(tokens[of], starts[of] if starts is not None else None)
+            yield {**batch, "position": position, "dataset_idx": corpus, "corpus": names[of]}
+
+    def _tensors(self, tokens: Any, starts: Any) -> dict[str, Any]:
+        width, ahead = self.plan.seq_len, int(self.shift_labels)
+        labels = tokens[:, ahead:].astype(np.int64)  # never the inputs' own memory: labels are edited in place
+        tensors = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
+        if self.mask_boundaries:
+            labels[starts[:, ahead:]] = self.ignore_index
+        if self.boundaries:
+            tensors |= {"position_ids": _since(starts[:, :width]), "document_ids": _counted(starts[:, :width])}
+        return tensors
+
+    def _located(self, positions: Ints) -> Located:
+        if not len(positions):
+            return self.order.locate(positions)
+        low, high = int(positions.min()), int(positions.max())
+        if high - low >= _BLOCK:
+            return self.order.locate(positions)
+        if self._block is None or not self._block[0] <= low <= high < self._block[0] + _BLOCK:
+            end = low + _BLOCK if self.split == "train" else min(low + _BLOCK, len(self))
+            self._block = (low, self.order.locate(np.arange(low, end)))
+        start, located = self._block
+        return located[positions - start]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_block": None}
+
+
+def _since(starts: Any) -> torch.Tensor:
+    """Tokens since the document began, or the sample."""
+    place = np.arange(starts.shape[1])
+    return torch.from_numpy(place - np.maximum.accumulate(np.where(starts, place, 0), axis=1))
+
+
+def _counted(starts: Any) -> torch.Tensor:
+    """Documents that began before, in the sample."""
+    return torch.from_numpy(np.cumsum(starts, axis=1, dtype=np.int64))

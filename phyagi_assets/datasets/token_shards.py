@@ -1,0 +1,104 @@
+"""Reading samples out of many token arrays, many at a time."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.order.permutation import Ints
+
+
+class TokenShards:
+    """Token arrays that are mapped when they are first read, in each loader worker anew.
+
+    Parameters
+    ----------
+    paths
+        Of the ``.npy`` files.
+    seq_len
+        Tokens in a sample.
+    dtype
+        Of every array.
+    """
+
+    def __init__(self, paths: Sequence[Path], seq_len: int, dtype: str) -> None:
+        self.paths = list(paths)
+        self._seq_len = seq_len
+        self._dtype = np.dtype(dtype)
+        self._windows: dict[tuple[int, int], npt.NDArray[Any]] = {}
+        self._ends: dict[int, Ints] = {}
+
+    def samples(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[Any]:
+        """The tokens of samples, and some after each.
+
+        Parameters
+        ----------
+        shard, row
+            Which array, and which of its samples; 1-D, parallel.
+        ahead
+            Tokens after each sample that are wanted too, 0 or 1.
+
+        Returns
+        -------
+        array of shape (samples, seq_len + ahead), of the arrays' dtype
+
+        Raises
+        ------
+        StoreError
+            A file is gone.
+        """
+        tokens = np.empty((len(shard), self._seq_len + ahead), self._dtype)
+        for number, chosen in _grouped(shard):
+            tokens[chosen] = self._opened(number, ahead)[row[chosen]]
+        return tokens
+
+    def document_starts(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[np.bool_]:
+        """Where documents begin in samples and the tokens after them, the first token of a sample aside.
+
+        Returns
+        -------
+        bool array of shape (samples, seq_len + ahead)
+        """
+        starts = np.zeros((len(shard), self._seq_len + ahead), dtype=bool)
+        for number, chosen in _grouped(shard):
+            ends = self.document_ends(number)
+            begin = row[chosen] * self._seq_len
+            first, last = (np.searchsorted(ends, at, side="right") for at in (begin, begin + self._seq_len + ahead - 1))
+            for sample, start, low, high in zip(chosen.tolist(), begin.tolist(), first.tolist(), last.tolist(), strict=True):
+                starts[sample, ends[low:high] - start] = True
+        return starts
+
+    def document_ends(self, shard: int) -> Ints:
+        """Where the documents of an array end."""
+        if shard not in self._ends:
+            self._ends[shard] = self._mapped(self.paths[shard].with_suffix(".documents.npy"))
+        return self._ends[shard]
+
+    def _opened(self, shard: int, ahead: int) -> npt.NDArray[Any]:
+        """An array's samples as rows, which overlap by a token where one is wanted ahead."""
+        if (shard, ahead) not in self._windows:
+            array = self._mapped(self.paths[shard])
+            # A fancy index on a strided view copies the rows that it names, and no more; np.take would copy the whole array.
+            shape = ((len(array) - ahead) // self._seq_len, self._seq_len + ahead)
+            strides = (self._seq_len * array.itemsize, array.itemsize)
+            self._windows[shard, ahead] = np.lib.stride_tricks.as_strided(array, shape, strides, writeable=False)
+        return self._windows[shard, ahead]
+
+    def _mapped(self, path: Path) -> npt.NDArray[Any]:
+        if not path.is_file():
+            raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
+        return np.asarray(np.load(path, mmap_mode="r"))  # a plain view: indexing a memmap object costs several times as much
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_windows": {}, "_ends": {}}
+
+
+def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
+    """Each shard that occurs, and where."""
+    order = np.argsort(shard, kind="stable")
+    cuts = np.flatnonzero(np.diff(shard[order])) + 1
+    for chosen in np.split(order, cuts) if len(order) else ():
+        yield int(shard[chosen[0]]), chosen

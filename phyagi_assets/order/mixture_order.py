@@ -1,0 +1,169 @@
+"""What stands at each position of a mixture: the order of training as a plan says it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from phyagi_assets.order.permutation import Ints, epoch_key, permuted
+from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
+from phyagi_assets.plan import Group, Plan, Segment, Shard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """Samples, one for each of an array of positions; the arrays are parallel."""
+
+    corpus: Ints
+    """Index into the plan's corpora."""
+    epoch: Ints
+    """How often the sample's shuffle group was read whole before."""
+    shard: Ints
+    """Index into `MixtureOrder.shards`."""
+    row: Ints
+    """Which of the shard's samples."""
+
+    def __getitem__(self, chosen: Ints | slice) -> "Located":
+        return Located(corpus=self.corpus[chosen], epoch=self.epoch[chosen], shard=self.shard[chosen], row=self.row[chosen])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedShard:
+    """A token array, and whose it is."""
+
+    corpus: int
+    partition: int
+    """Index into the corpus's partitions."""
+    shard: Shard
+
+
+class MixtureOrder:
+    """The order of one split of a plan.
+
+    Training goes on for ever, segment after segment: corpora are mixed by their rates, and each is read in epochs. The other splits are
+    what the plan's last segment reads, each corpus once, in order.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    split
+        ``train``, ``validation`` or ``test``.
+
+    Attributes
+    ----------
+    shards : list of PlacedShard
+        What the located samples are in.
+    """
+
+    def __init__(self, plan: Plan, split: str) -> None:
+        self.shards: list[PlacedShard] = []
+        self._index: dict[tuple[int, int], int] = {}
+        in_training = split == "train"
+        segments = plan.segments if in_training else (_once(plan, split),)
+        self._readers = [self._reader(plan, segment, split) for segment in segments]
+        self._starts = np.array([segment.start for segment in segments], dtype=np.int64)
+        self._epoch_length = segments[-1].drawn
+
+    def _reader(self, plan: Plan, segment: Segment, split: str) -> "_SegmentReader":
+        in_training = split == "train"
+        for source in segment.sources:
+            for index, partition in enumerate(plan.corpora[source.corpus].partitions):
+                if split in partition.shards and (source.corpus, index) not in self._index:
+                    self._index[source.corpus, index] = len(self.shards)
+                    self.shards.append(PlacedShard(corpus=source.corpus, partition=index, shard=partition.shards[split]))
+        return _SegmentReader(
+            self, segment, interleaved=in_training and plan.concat == "interleaved", shuffled=in_training and plan.shuffle
+        )
+
+    def shards_of(self, corpus: int, partitions: Sequence[int]) -> list[int]:
+        """Where the shards of some of a corpus's partitions are in `shards`; one without this split has none."""
+        return [self._index[corpus, partition] for partition in partitions if (corpus, partition) in self._index]
+
+    def __len__(self) -> int:
+        """Positions up to the end of an epoch of the mixture, from where the last segment begins."""
+        return int(self._starts[-1]) + self._epoch_length
+
+    def locate(self, position: Ints) -> Located:
+        """The samples at an array of positions, none of them negative."""
+        segment = np.searchsorted(self._starts, position, side="right") - 1
+        if len(self._readers) == 1:
+            return self._readers[0].locate(position - self._starts[0])
+        columns = np.empty((4, len(position)), dtype=np.int64)
+        for number in np.unique(segment).tolist():
+            inside = segment == number
+            found = self._readers[number].locate(position[inside] - self._starts[number])
+            columns[:, inside] = found.corpus, found.epoch, found.shard, found.row
+        return Located(corpus=columns[0], epoch=columns[1], shard=columns[2], row=columns[3])
+
+    def given(self, position: int) -> dict[int, int]:
+        """The ledger: samples that each corpus has given before a position, by its index in the plan."""
+        counts: dict[int, int] = {}
+        ends = [*self._starts[1:].tolist(), position]
+        for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True):
+            for corpus, count in reader.given(max(0, min(end, position) - start)).items():
+                counts[corpus] = counts.get(corpus, 0) + count
+        return counts
+
+
+class _SegmentReader:
+    """The order inside one segment, by positions that count from its start."""
+
+    def __init__(self, order: MixtureOrder, segment: Segment, *, interleaved: bool, shuffled: bool) -> None:
+        self._shuffled = shuffled
+        kind = Interleaved if interleaved else InTurn
+        self._schedule: Schedule = kind([source.rate for source in segment.sources])
+        self._within = {
+            number: kind([group.samples for group in of.groups]) for number, of in enumerate(segment.sources) if len(of.groups) > 1
+        }
+        self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
+        groups = [(source.corpus, group) for source in segment.sources for group in source.groups]
+        self._first_group = np.cumsum([0, *(len(source.groups) for source in segment.sources)])
+        self._samples = np.array([group.samples for _, group in groups], dtype=np.int64)
+        self._offset = np.array([group.offset for _, group in groups], dtype=np.int64)
+        self._key = np.array([group.key for _, group in groups], dtype=np.uint64)
+        self._group_start = np.cumsum(self._samples) - self._samples
+        shards = [shard for corpus, group in groups for shard in order.shards_of(corpus, group.partitions)]
+        self._shard = np.array(shards, dtype=np.int64)
+        self._shard_end = np.cumsum([order.shards[shard].shard.samples for shard in shards], dtype=np.int64)
+
+    def locate(self, position: Ints) -> Located:
+        source, drawn = self._schedule.locate(position)
+        group = self._first_group[source]
+        for number, within in self._within.items():
+            inside = np.flatnonzero(source == number)
+            chosen, drawn[inside] = within.locate(drawn[inside])
+            group[inside] += chosen
+        samples = self._samples[group]
+        epoch, index = np.divmod(drawn + self._offset[group], samples)
+        if self._shuffled:
+            index = permuted(index, samples, epoch_key(self._key[group], epoch))
+        place = self._group_start[group] + index
+        slot = np.searchsorted(self._shard_end, place, side="right")
+        shard = self._shard[slot]
+        row = place - np.where(slot > 0, self._shard_end[slot - 1], 0)
+        return Located(corpus=self._corpus[source], epoch=epoch, shard=shard, row=row)
+
+    def given(self, position: int) -> dict[int, int]:
+        return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))
+
+
+def group_draws(segment: Segment, concat: str, position: int) -> dict[tuple[int, int], int]:
+    """Draws from each group of a segment among its first `position`, by the indices of the corpus and of the group in its source."""
+    kind = Interleaved if concat == "interleaved" else InTurn
+    draws = {}
+    for source, given in zip(segment.sources, kind([source.rate for source in segment.sources]).given(position).tolist(), strict=True):
+        for number, count in enumerate(kind([group.samples for group in source.groups]).given(given).tolist()):
+            draws[source.corpus, number] = count
+    return draws
+
+
+def _once(plan: Plan, split: str) -> Segment:
+    """Each corpus of the last segment once, by the samples of a split."""
+    sources = []
+    for source in plan.current.sources:
+        samples = plan.total(split, "samples", source)
+        chosen = tuple(sorted(index for group in source.groups for index in group.partitions))
+        whole = Group(partitions=chosen, samples=samples, offset=0, key=0)
+        sources.append(replace(source, rate=samples, drawn=samples, groups=(whole,)))
+    return Segment(start=0, sources=tuple(sources))

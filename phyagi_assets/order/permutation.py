@@ -1,0 +1,85 @@
+"""Shuffling by arithmetic: keyed permutations of index ranges, and numbers drawn by index."""
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+_ROUNDS = 6
+"""Even, for the sides are where they were after two. After four, a range of a few indices can be told from one shuffled at random."""
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
+"""Odd, so that multiplying by one loses nothing of a key."""
+_HALF = np.uint64(32)
+
+
+def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
+    """A keyed permutation of ``range(size)``.
+
+    The generalized Feistel cipher of Black and Rogaway ("Ciphers with Arbitrary Finite Domains", CT-RSA 2002): six rounds over a
+    rectangle of a × b cells that holds `size` and few cells more, walked along its cycles where it lands on one of those.
+
+    Parameters
+    ----------
+    index
+        Indices in ``range(size)``, of any shape.
+    size
+        How many there are, up to 2**62; one for all, or one for each.
+    key
+        Which permutation; one for all, or one (uint64) for each.
+
+    Examples
+    --------
+    >>> sorted(permuted(np.arange(5), 5, key=7).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    value = np.asarray(index).astype(np.uint64).ravel()
+    sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
+    keys = np.broadcast_to(_mix(_word(key)), value.shape)
+    high = np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64)
+    low = (sizes + high - np.uint64(1)) // np.maximum(high, np.uint64(1))
+    left = np.arange(len(value))
+    while len(left):
+        value[left] = _rounds(value[left], high[left], low[left], keys[left])
+        left = left[value[left] >= sizes[left]]
+    return value.astype(np.int64).reshape(np.shape(index))
+
+
+def _rounds(value: Words, high: Words, low: Words, keys: Words) -> Words:
+    one = value // low
+    other = value - one * low
+    this, that = (one, high), (other, low)
+    for number in range(_ROUNDS):
+        (moved, limit), (fixed, _) = this, that
+        word = _mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF
+        moved = moved + ((word * limit) >> _HALF)  # in range(limit), as evenly as 32 bits allow
+        moved = np.where(moved >= limit, moved - limit, moved)
+        this, that = that, (moved, limit)
+    return this[0] * low + that[0]
+
+
+def epoch_key(key: Words, epoch: Ints) -> Words:
+    """The key of an epoch's permutation: another one for each epoch of each key."""
+    return _mix(key + _mix(epoch.astype(np.uint64) * _GOLDEN + np.uint64(1)))
+
+
+def derived_key(*numbers: int) -> int:
+    """A 64-bit key of a seed and whatever else tells one permutation from another (NumPy's `SeedSequence`)."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+def uniform(index: Ints, key: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each index, the same one for the same key."""
+    return _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(_word(key))) / 2.0**64
+
+
+def _word(key: int | Words) -> Words:
+    return np.array([key % 2**64], dtype=np.uint64) if isinstance(key, int) else key
+
+
+def _mix(value: Words) -> Words:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

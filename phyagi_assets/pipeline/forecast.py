@@ -1,0 +1,157 @@
+"""What a run over a mixture would read, and what building it would take, before anything is built."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from phyagi_assets.declarations import Corpus, Mixture
+from phyagi_assets.order.schedule import Interleaved, InTurn
+from phyagi_assets.pipeline.cache import cache_address
+from phyagi_assets.pipeline.chain import corpus_links
+from phyagi_assets.pipeline.encoding import token_dtype
+from phyagi_assets.pipeline.planning import amounts
+from phyagi_assets.pipeline.sources.documents import read_documents
+from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
+from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.plan import samples_in
+
+_PROBED = 4
+"""Batches of a megabyte that are encoded to learn how many tokens the text has, and how fast they come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusForecast:
+    """A corpus in a run."""
+
+    corpus: str
+    amount: str
+    """As declared: ``×1.5`` or ``30 %``."""
+    tokens: int
+    """Training tokens that it has, or will have."""
+    is_exact: bool
+    """Whether all of it is built, so that its tokens are counted and not estimated."""
+    read: int
+    """Tokens of it that the run reads."""
+    epochs: float
+    """How often the run reads it."""
+    max_epochs: float | None
+
+    @property
+    def repeats_too_often(self) -> bool:
+        """Whether it is read more often than declared."""
+        return self.max_epochs is not None and self.epochs > self.max_epochs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """A run over a mixture."""
+
+    mixture: str
+    tokens: int
+    """Tokens that the run reads."""
+    epochs: float
+    """Of the mixture."""
+    corpora: tuple[CorpusForecast, ...]
+    bytes_to_write: int
+    """Disk that building takes."""
+    seconds: float
+    """Time that building takes, about."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Size:
+    """Training samples and tokens of a corpus, and what is not built of it."""
+
+    samples: int
+    tokens: int
+    is_exact: bool
+    bytes_to_write: int = 0
+    seconds: float = 0.0
+
+
+def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace, tokens: int | None = None) -> Forecast:
+    """Forecast a run.
+
+    Parameters
+    ----------
+    tokens
+        That the run reads; by default an epoch of the mixture.
+
+    Raises
+    ------
+    DeclarationError, SourceError, TokenizerError
+        What would keep it from being built.
+    """
+    config = mixture.config
+    sizes = [_size(corpora[part.corpus], workspace, config.seq_len) for part in config.datasets]
+    rates = amounts(config.datasets, [max(1, size.samples) for size in sizes])
+    epoch = sum(drawn for _, drawn in rates)
+    positions = epoch if tokens is None else math.ceil(tokens / config.seq_len)
+    given = (Interleaved if config.concat == "interleaved" else InTurn)([rate for rate, _ in rates]).given(positions).tolist()
+    return Forecast(
+        mixture=config.name,
+        tokens=positions * config.seq_len,
+        epochs=positions / epoch,
+        corpora=tuple(
+            CorpusForecast(
+                corpus=part.corpus,
+                amount=f"{100 * part.share:g} %" if part.share else f"×{part.weight or 1:g}",
+                tokens=size.tokens,
+                is_exact=size.is_exact,
+                read=count * config.seq_len,
+                epochs=count / max(1, size.samples),
+                max_epochs=part.max_epochs,
+            )
+            for part, size, count in zip(config.datasets, sizes, given, strict=True)
+        ),
+        bytes_to_write=sum(size.bytes_to_write for size in sizes),
+        seconds=sum(size.seconds for size in sizes),
+    )
+
+
+def _size(corpus: Corpus, workspace: Workspace, seq_len: int) -> _Size:
+    partitions = list_partitions(corpus, workspace.data)
+    missing = []
+    samples = tokens = 0
+    for key, partition in partitions.items():
+        built = corpus_links(corpus, partition, workspace)[-1].stands and workspace.store.open(cache_address(corpus, key))
+        if built:
+            in_training = built.manifest.counts.get("train", {"tokens": 0})["tokens"]
+            samples, tokens = samples + samples_in(in_training, seq_len), tokens + in_training
+        else:
+            missing.append(partition)
+    if not missing:
+        return _Size(samples=samples, tokens=tokens, is_exact=True)
+    estimated = _estimated(corpus, missing, workspace)
+    in_training = round(estimated.tokens * (1 - sum(corpus.config.splits.values())))
+    return _Size(
+        samples=samples + samples_in(in_training, seq_len),
+        tokens=tokens + in_training,
+        is_exact=False,
+        bytes_to_write=estimated.bytes_to_write,
+        seconds=estimated.seconds,
+    )
+
+
+def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
+    """All of what is missing, judged by the beginning of its largest partition."""
+    sizes = [sum(file.path.stat().st_size for file in partition.files) for partition in partitions]
+    probed = partitions[int(np.argmax(sizes))]
+    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store))
+    consumed = tokens = 0
+    started = time.perf_counter()
+    for documents in islice(read_documents(corpus, probed), _PROBED):
+        consumed += documents.consumed
+        tokens += len(exact.encode(documents.texts).ids) + corpus.config.append_eos * int(documents.nonempty.sum())
+    seconds = time.perf_counter() - started
+    scale = sum(sizes) / max(1, consumed)
+    whole = round(tokens * scale)
+    twice = 2 * token_dtype(corpus, prepared).itemsize  # as rows and as an array
+    return _Size(samples=0, tokens=whole, is_exact=False, bytes_to_write=whole * twice, seconds=seconds * scale)
