@@ -68,8 +68,72 @@ def test_mapped_arrays_of_any_dtype_are_read_and_never_written(tmp_path: Path, d
         ({"input_ids": np.zeros((2, 3))}, "input_ids has 2 dimensions"),
         ({"input_ids": np.zeros(3), "labels": np.zeros(4)}, r"labels has shape \(4,\) where input_ids has \(3,\)"),
         ({"input_ids": np.zeros(3), "seq_len": 0}, "seq_len is 0; a window has at least one token"),
+        ({"input_ids": np.array(["a"])}, "input_ids holds <U1; token ids are whole numbers"),
+        ({"input_ids": np.array([None])}, "input_ids holds object"),
+        ({"input_ids": np.zeros(3), "labels": np.zeros(3, bool)}, "labels holds bool"),
+        ({"input_ids": np.zeros(3), "random_mask_prob": 1.1}, r"random_mask_prob is 1\.1; a share lies between 0 and 1"),
+        ({"input_ids": np.zeros(3), "random_mask_offset": 0}, "random_mask_offset is 0; the mark is positive"),
     ],
 )
 def test_arrays_that_cannot_be_cut_are_refused(arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         LMDataset(**arguments)
+
+
+@pytest.mark.parametrize("tokens", [[0.5, 1.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+def test_numbers_that_are_not_whole_are_refused_where_they_are_read(tokens: list[float]) -> None:
+    dataset = LMDataset(np.array([1.0, 2.0, *tokens, 3.0]), seq_len=2)
+    assert dataset[0]["input_ids"].tolist() == [1, 2]
+    with pytest.raises(ValueError, match="the array holds float64 with fractions; token ids are whole numbers"):
+        dataset[1]
+
+
+def test_indices_of_numpy_are_indices() -> None:
+    dataset = LMDataset(np.arange(9), seq_len=2)
+    assert [dataset[index]["input_ids"].tolist() for index in np.array([0, -1])] == [[0, 1], [6, 7]]
+    with pytest.raises(TypeError):
+        dataset[0.0]  # type: ignore[index]
+
+
+MARK = 100
+
+
+@given(
+    ids=st.lists(st.integers(0, MARK - 1), min_size=3, max_size=40),
+    marked=st.lists(st.booleans(), min_size=40, max_size=40),
+    share=st.floats(0, 1),
+    shift=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_marks_are_taken_off_and_for_a_share_of_the_windows_marked_labels_are_not_learnt(
+    ids: list[int], marked: list[bool], share: float, shift: bool, seed: int
+) -> None:
+    keys: dict[str, Any] = {"seq_len": 2, "shift_labels": shift}
+    array, is_marked = np.array(ids), np.array(marked[: len(ids)])
+    dataset = LMDataset((array + MARK * is_marked).astype(np.uint16), random_mask_prob=share, random_mask_offset=MARK, seed=seed, **keys)
+    plain, hidden = LMDataset(array, **keys), LMDataset(array, np.where(is_marked, -100, array), **keys)
+    possible = {0.0: [plain], 1.0: [hidden]}.get(share, [plain, hidden])
+    for index, window in enumerate(dataset):
+        assert window["input_ids"].tolist() == plain[index]["input_ids"].tolist()
+        assert window["labels"].tolist() in [of[index]["labels"].tolist() for of in possible]
+
+
+def test_which_windows_hide_their_marks_is_a_function_of_seed_and_index() -> None:
+    def hidden(seed: int, share: float = 0.25) -> list[int]:
+        dataset = LMDataset(np.full(8_001, MARK), seq_len=2, random_mask_prob=share, random_mask_offset=MARK, seed=seed, ignore_token_id=-7)
+        order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+        return sorted(index for index in order if dataset[index]["labels"].tolist() == [-7, -7])
+
+    assert hidden(1) == hidden(1) != hidden(2)
+    assert abs(len(hidden(1)) / 4_000 - 0.25) < 0.03
+    assert set(hidden(1)) <= set(hidden(1, 0.5))
+    assert abs(len(set(hidden(1)) & set(hidden(2))) / 4_000 - 0.25**2) < 0.02
+
+
+def test_ids_that_collide_with_the_mark_are_refused_where_they_are_read() -> None:
+    dataset = LMDataset(np.array([0, 199, 200, 3, 0]), seq_len=2, random_mask_prob=0.0, random_mask_offset=MARK)
+    assert dataset[0]["input_ids"].tolist() == [0, 99]
+    with pytest.raises(
+        ValueError, match="random_mask_offset is 100, and token 200 is above twice that: an id and a mark cannot be told apart"
+    ):
+        dataset[1]

@@ -1,0 +1,49 @@
+"""Cache folders of the three kinds that there are."""
+
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.datasets import save_memory_dataset
+from phyagi_assets.pipeline.step import Workspace
+from tests.support import build, declare_corpus, write_jsonl
+
+
+def pipeline_cache(workspace: Workspace, name: str, texts: Sequence[str], **keys: Any) -> Path:
+    """One that the pipeline has built; the link to it in the store."""
+    write_jsonl(workspace.data / name / "all.jsonl", texts)
+    built = build(declare_corpus(workspace.data, name, f"{name}/*.jsonl", **keys), workspace)
+    (partition,) = built
+    return workspace.store.pointer(f"{name}/numpy_cache/{partition}")
+
+
+def library_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) -> Path:
+    """One that the dataset library has written."""
+    save_memory_dataset({split: {"input_ids": ids} for split, ids in splits.items()}, tokenizer, folder)
+    return folder
+
+
+def reference_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) -> Path:
+    """One in the reference library's form: arrays of one row, a pickled tokenizer, and no manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, ids in splits.items():
+        np.save(folder / f"{split}.npy", ids.reshape(1, -1))
+    (folder / "tokenizer.pkl").write_bytes(pickle.dumps(tokenizer))
+    (folder / "config.json").write_text(json.dumps({"dtype": "uint16"}), encoding="utf-8")
+    return folder
+
+
+def word_tokenizer(words: int, letter: str = "w") -> Any:
+    """A tokenizer whose tokens are words of a letter and a number, w0, w1, …, and an EOS after them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {f"{letter}{i}": i for i in range(words)} | {"<eos>": words}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token=f"{letter}0"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")

@@ -1,0 +1,219 @@
+"""Weights, and what they choose."""
+
+import pickle
+import random
+from collections import Counter
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from phyagi_assets.datasets import LMDataset, SequentialWeightedConcatDataset, StreamLMDataset, WeightedConcatDataset
+from phyagi_assets.datasets import WeightedConcatIterableDataset as Stream
+
+MAP_STYLE = [WeightedConcatDataset, SequentialWeightedConcatDataset]
+
+sizes = st.lists(st.integers(0, 12), min_size=1, max_size=4)
+weights = st.lists(st.decimals(0, 3, places=2).map(float), min_size=4, max_size=4)
+kinds = st.sampled_from(MAP_STYLE)
+epochs = st.integers(0, 20)
+
+
+def _items(size: int) -> list[dict[str, Any]]:
+    return [{"x": f"sample {i}"} for i in range(size)]
+
+
+def _concat(kind: type[WeightedConcatDataset], sizes: Sequence[int], weights: Sequence[float], epoch: int = 0, **keys: Any) -> Any:
+    dataset = kind([_items(size) for size in sizes], weights[: len(sizes)], **keys)
+    dataset.set_epoch(epoch)
+    return dataset
+
+
+def _places(dataset: Any) -> list[tuple[int, int]]:
+    return [(sample["dataset_idx"], sample["idx"]) for sample in dataset]
+
+
+@given(kind=kinds, sizes=sizes, weights=weights)
+@example(kind=WeightedConcatDataset, sizes=[10], weights=[1.1])
+@example(kind=WeightedConcatDataset, sizes=[100], weights=[0.07])
+def test_length_is_that_of_each_times_its_weight_as_written_rounded_up(
+    kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float]
+) -> None:
+    dataset = _concat(kind, sizes, weights)
+    due = [
+        int((size * Decimal(str(weight))).to_integral_value(ROUND_CEILING))
+        for size, weight in zip(sizes, weights[: len(sizes)], strict=True)
+    ]
+    assert dataset.cumulative_sizes == np.cumsum(due).tolist()
+    assert len(dataset) == sum(due) == len(list(dataset)) == len(Stream([_items(size) for size in sizes], weights[: len(sizes)]))
+
+
+def test_ten_at_a_weight_of_1_1_are_eleven_and_the_tutorials_14154_come_out() -> None:
+    assert len(_concat(WeightedConcatDataset, [10], [1.1])) == 11
+    assert len(_concat(WeightedConcatDataset, [3], [Fraction(1, 3)])) == 1
+    windows = LMDataset(np.broadcast_to(np.uint16(0), 2_415_651), seq_len=512)
+    assert len(windows) == 4_718
+    assert len(WeightedConcatDataset([windows, windows], [1.5, 1.5])) == 14_154
+
+
+@given(kind=st.sampled_from([*MAP_STYLE, Stream]), sizes=sizes, weights=weights, epoch=epochs)
+def test_every_sample_comes_as_often_as_its_weight_says_or_once_more(kind: Any, sizes: list[int], weights: list[float], epoch: int) -> None:
+    times = Counter(_places(_concat(kind, sizes, weights, epoch)))
+    for dataset_idx, (size, weight) in enumerate(zip(sizes, weights[: len(sizes)], strict=True)):
+        for idx in range(size):
+            assert times[dataset_idx, idx] - int(weight) in ({0, 1} if weight % 1 else {0})
+
+
+@given(kind=st.sampled_from([*MAP_STYLE, Stream]), sizes=sizes, weights=weights, epoch=epochs)
+def test_the_indices_of_a_sample_lead_back_to_it_and_it_is_left_as_it_was(
+    kind: Any, sizes: list[int], weights: list[float], epoch: int
+) -> None:
+    datasets = [_items(size) for size in sizes]
+    concat = kind(datasets, weights[: len(sizes)])
+    concat.set_epoch(epoch)
+    for sample in concat:
+        assert sample == {**datasets[sample["dataset_idx"]][sample["idx"]], "idx": sample["idx"], "dataset_idx": sample["dataset_idx"]}
+    assert datasets == [_items(size) for size in sizes]
+
+
+@given(kind=kinds, sizes=sizes, weights=weights, epoch=epochs)
+def test_datasets_stand_one_after_the_other(kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float], epoch: int) -> None:
+    dataset = _concat(kind, sizes, weights, epoch)
+    starts = [0, *dataset.cumulative_sizes]
+    for dataset_idx, (start, end) in enumerate(pairwise(starts)):
+        assert {dataset[i]["dataset_idx"] for i in range(start, end)} <= {dataset_idx}
+
+
+@given(kind=kinds, sizes=sizes, weights=weights, epoch=epochs, seed=st.integers(0, 5))
+def test_a_sample_depends_on_its_index_alone_not_on_what_was_read_nor_by_whom(
+    kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float], epoch: int, seed: int
+) -> None:
+    in_order = _places(_concat(kind, sizes, weights, epoch))
+    dataset = _concat(kind, sizes, weights, epoch)
+    order = random.Random(seed).choices(range(len(in_order)), k=len(in_order)) if in_order else []
+    for index in order:
+        assert (dataset[index]["dataset_idx"], dataset[index - len(in_order)]["idx"]) == in_order[index]
+    assert _places(pickle.loads(pickle.dumps(dataset))) == in_order
+
+
+@pytest.mark.parametrize("kind", MAP_STYLE)
+def test_loader_workers_that_outlive_an_epoch_see_the_next_one(kind: type[WeightedConcatDataset]) -> None:
+    dataset = _concat(kind, [40, 10], [0.5, 1.3])
+    loader = DataLoader(dataset, num_workers=2, persistent_workers=True, batch_size=None)
+    read = []
+    for epoch in (0, 1, 7):
+        dataset.set_epoch(epoch)
+        read.append(_places(loader))
+        assert read[-1] == _places(_concat(kind, [40, 10], [0.5, 1.3], epoch))
+    assert read[0] != read[1]
+
+
+@given(size=st.integers(2, 40), weight=st.decimals("0.05", "2.95", places=2).map(float), cycle=st.integers(0, 3), seed=st.integers(0, 99))
+def test_the_runs_of_a_fraction_go_round_until_every_sample_had_its_turn(size: int, weight: float, cycle: int, seed: int) -> None:
+    dataset = _concat(WeightedConcatDataset, [size], [weight], seed=seed)
+    part = len(dataset) % size
+    extra = Counter[int]()
+    for epoch in range(cycle * -(-size // part), (cycle + 1) * -(-size // part)) if part else ():
+        dataset.set_epoch(epoch)
+        of_epoch = [dataset[i]["idx"] for i in range(len(dataset) - part, len(dataset))]
+        assert len(set(of_epoch)) == part
+        extra.update(of_epoch)
+    assert set(extra.values()) <= {1, 2}
+    assert set(extra) == (set(range(size)) if part else set())
+
+
+@pytest.mark.parametrize("kind", [WeightedConcatDataset, Stream])
+@pytest.mark.parametrize("weight", [0.5, 1.5])
+def test_another_epoch_and_another_seed_draw_another_part(kind: Any, weight: float) -> None:
+    def part(epoch: int, seed: int = 42) -> frozenset[tuple[int, int]]:
+        times = Counter(_places(_concat(kind, [60], [weight], epoch, seed=seed)))
+        return frozenset(place for place, count in times.items() if count > int(weight))
+
+    assert len({part(epoch) for epoch in range(5)} | {part(0, seed) for seed in range(5)}) == 10
+    assert part(0) | part(1) == {(0, i) for i in range(60)}
+
+
+@given(sizes=sizes, weights=weights)
+def test_sequential_epochs_together_are_each_dataset_round_and_round(sizes: list[int], weights: list[float]) -> None:
+    read: list[list[int]] = [[] for _ in sizes]
+    for epoch in range(4):
+        for dataset_idx, idx in _places(_concat(SequentialWeightedConcatDataset, sizes, weights, epoch)):
+            read[dataset_idx].append(idx)
+    for size, given_by in zip(sizes, read, strict=True):
+        assert given_by == [i % size for i in range(len(given_by))]
+
+
+@given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=4))
+def test_a_stream_mixes_at_every_prefix(sizes: list[int]) -> None:
+    places = _places(Stream([_items(size) for size in sizes]))
+    for taken in range(len(places)):
+        times = Counter(dataset_idx for dataset_idx, _ in places[:taken])
+        for dataset_idx, size in enumerate(sizes):
+            assert abs(times[dataset_idx] - taken * size / len(places)) <= 2
+
+
+def test_a_stream_shuffles_every_pass_over_a_dataset_anew() -> None:
+    stream = Stream([_items(30)], [3])
+    passes = []
+    for epoch in (0, 1):
+        stream.set_epoch(epoch)
+        read = [idx for _, idx in _places(stream)]
+        passes += [read[start : start + 30] for start in (0, 30, 60)]
+    assert all(sorted(of) == list(range(30)) for of in passes)
+    assert len({str(of) for of in passes}) == 6
+
+
+class _Huge:
+    def __len__(self) -> int:
+        return 10**15
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {"x": index}
+
+
+@pytest.mark.parametrize("kind", MAP_STYLE)
+def test_nothing_is_stored_for_a_sample(kind: type[WeightedConcatDataset]) -> None:
+    dataset = kind([_Huge(), _Huge()], [1.5, 0.001])
+    assert dataset.cumulative_sizes == [15 * 10**14, 15 * 10**14 + 10**12]
+    assert len(pickle.dumps(dataset)) < 2_000
+    assert len({dataset[index]["x"] for index in range(10**15, 10**15 + 50)}) == 50
+    assert next(iter(Stream([_Huge()], [2.5])))["dataset_idx"] == 0
+
+
+@pytest.mark.parametrize("kind", MAP_STYLE)
+@pytest.mark.parametrize("index", [5, -6, 10**9])
+def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[WeightedConcatDataset], index: int) -> None:
+    with pytest.raises(IndexError, match=f"index {index} is outside a dataset of 5 samples"):
+        _concat(kind, [2, 3], [1, 1])[index]
+    with pytest.raises(IndexError):
+        _concat(kind, [2], [0])[0]
+
+
+@pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
+@pytest.mark.parametrize(
+    ("datasets", "weights", "refusal"),
+    [
+        ([], None, "datasets: is empty"),
+        ([_items(2)], [1, 1], "weights: there are 2 for 1 datasets"),
+        ([_items(2)], [-0.5], r"weights: one is -0\.5; a weight is 0 or more"),
+        ([_items(2)], [float("nan")], "weights: one is nan"),
+        ([_items(2)], [float("inf")], "weights: one is inf"),
+        ([StreamLMDataset(np.arange(9), seq_len=2)], None, "datasets: one is a StreamLMDataset, a stream; .* its `windows`"),
+    ],
+)
+def test_what_cannot_be_put_together_is_refused(kind: Any, datasets: list[Any], weights: list[float] | None, refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        kind(datasets, weights)
+
+
+@pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
+def test_an_epoch_below_0_is_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match="epoch: is -1; epochs are counted from 0"):
+        kind([_items(2)]).set_epoch(-1)

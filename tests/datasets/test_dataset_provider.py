@@ -1,0 +1,171 @@
+"""Configurations of datasets."""
+
+import dataclasses
+import json
+import logging
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.datasets import (
+    DatasetProvider,
+    DatasetProviderConfig,
+    LMDatasetProvider,
+    LMProviderConfig,
+    StreamLMDatasetProvider,
+    StreamLMDatasetProviderConfig,
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache").mkdir()
+    for split in ("train", "validation"):
+        np.save(tmp_path / "cache" / f"{split}.npy", np.arange(50, dtype=np.uint16))
+    return tmp_path / "cache"
+
+
+def test_a_configuration_prints_as_in_the_tutorial(cache: Path) -> None:
+    config = DatasetProviderConfig.from_dict({"cache_dir": "cache", "seq_len": 512, "weight": 1.5})
+    assert repr(config) == (
+        f"DatasetProviderConfig(cache_dir=PosixPath('{cache}'), train_file=PosixPath('{cache}/train.npy'), "
+        f"validation_file=PosixPath('{cache}/validation.npy'), validation_split=None, tokenizer_file=None, seq_len=512, "
+        "shift_labels=False, weight=1.5, label='', ignore_token_id=-100, seed=42, random_mask_prob=None)"
+    )
+    assert LMProviderConfig is DatasetProviderConfig
+
+
+def test_nothing_has_to_be_said() -> None:
+    assert DatasetProviderConfig().to_dict() == {
+        "cache_dir": None,
+        "train_file": None,
+        "validation_file": None,
+        "validation_split": None,
+        "tokenizer_file": None,
+        "seq_len": 2048,
+        "shift_labels": False,
+        "weight": 1.0,
+        "label": "",
+        "ignore_token_id": -100,
+        "seed": 42,
+        "random_mask_prob": None,
+    }
+
+
+def test_a_file_that_is_not_there_is_told_and_left_out(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (cache / "validation.npy").unlink()
+    with caplog.at_level(logging.WARNING):
+        config = DatasetProviderConfig(cache_dir=cache)
+        other = DatasetProviderConfig(train_file=cache / "train.npy", tokenizer_file="none.pkl")
+    assert (config.train_file, config.validation_file, other.tokenizer_file) == (cache / "train.npy", None, None)
+    assert f"validation_file: {cache}/validation.npy is not there" in caplog.text
+    assert "tokenizer_file: none.pkl is not there" in caplog.text
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("name", ["train_file", "validation_file", "tokenizer_file"])
+def test_a_cache_and_a_file_of_another_place_are_refused_together(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: is given together with cache_dir"):
+        DatasetProviderConfig.from_dict({"cache_dir": "cache", name: "elsewhere.npy"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seq_len", 0),
+        ("seq_len", "512"),
+        ("seq_len", 512.0),
+        ("seq_len", True),
+        ("weight", -0.1),
+        ("weight", float("nan")),
+        ("weight", float("inf")),
+        ("weight", "1e-1"),
+        ("weight", None),
+        ("seed", -1),
+        ("random_mask_prob", 1.1),
+        ("random_mask_prob", "half"),
+        ("validation_split", 0),
+        ("validation_split", 0.0),
+        ("validation_split", 1.5),
+        ("validation_split", -1),
+        ("validation_split", float("nan")),
+        ("validation_split", float("inf")),
+        ("validation_split", True),
+        ("shift_labels", "no"),
+        ("ignore_token_id", None),
+        ("label", 3),
+        ("train_file", ["train.npy"]),
+        ("cache_dir", 5),
+    ],
+)
+def test_a_value_of_another_type_or_out_of_its_range_is_refused_by_the_name_of_its_field(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: is "):
+        DatasetProviderConfig.from_dict({name: value})
+
+
+def test_numbers_of_numpy_are_taken_as_numbers() -> None:
+    config = DatasetProviderConfig(seq_len=np.int64(5), weight=np.float64(0.5), validation_split=np.float32(0.25))  # type: ignore[arg-type]
+    assert config == DatasetProviderConfig(seq_len=5, weight=0.5, validation_split=0.25)
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+
+
+@pytest.mark.parametrize("kind", [DatasetProviderConfig, StreamLMDatasetProviderConfig])
+def test_a_key_that_is_no_field_is_refused_with_the_list_of_fields(kind: type[DatasetProviderConfig]) -> None:
+    with pytest.raises(ValueError, match=rf"'seqlen' is no field of {kind.__name__}; the fields are: cache_dir, .*, seq_len, .*mask_prob"):
+        kind.from_dict({"seqlen": 3})
+
+
+configs = st.fixed_dictionaries(
+    {},
+    optional={
+        "seq_len": st.integers(1, 99),
+        "weight": st.floats(0, 9) | st.integers(0, 9),
+        "label": st.text(),
+        "seed": st.integers(0, 2**40),
+        "random_mask_prob": st.none() | st.floats(0, 1),
+        "validation_split": st.none() | st.floats(0.01, 0.99) | st.integers(1, 10**9),
+        "shift_labels": st.booleans(),
+    },
+)
+
+
+@given(fields=configs)
+def test_a_configuration_comes_back_from_json_and_from_yaml(fields: dict[str, Any]) -> None:
+    config = DatasetProviderConfig.from_dict(fields)
+    assert DatasetProviderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert DatasetProviderConfig.from_dict(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
+
+
+@pytest.mark.usefixtures("cache")
+def test_one_of_a_cache_comes_back_too_and_the_mapping_is_left_as_it_is() -> None:
+    mapping = {"cache_dir": "cache", "weight": 2}
+    config = DatasetProviderConfig.from_dict(mapping)
+    assert mapping == {"cache_dir": "cache", "weight": 2}
+    assert DatasetProviderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert DatasetProviderConfig.from_dict(config.to_dict()) == config
+
+
+def test_replace_makes_another_one_and_none_can_be_changed(cache: Path) -> None:
+    config = DatasetProviderConfig(cache_dir=cache)
+    assert dataclasses.replace(config, seq_len=7) == DatasetProviderConfig(cache_dir=cache, seq_len=7)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seq_len = 8  # type: ignore[misc]
+    with pytest.raises(ValueError, match="seq_len: is 0"):
+        dataclasses.replace(config, seq_len=0)
+    assert len({config, dataclasses.replace(config)}) == 1
+
+
+@pytest.mark.parametrize("provider", [LMDatasetProvider, StreamLMDatasetProvider])
+def test_every_provider_tells_weight_and_label(provider: Any, cache: Path) -> None:
+    made = provider.from_config(DatasetProviderConfig(cache_dir=cache, weight=0.5, label="news"))
+    assert isinstance(made, DatasetProvider)
+    assert (made.weight, made.label, made.vocabulary) == (0.5, "news", None)
+    assert Fraction(str(made.weight)) == Fraction(1, 2)

@@ -1,0 +1,58 @@
+"""What is told, and where."""
+
+import itertools
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+
+from phyagi_assets.datasets.log import tell
+
+LINE = r"\[phyagi_assets\] \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[INFO\] \[[^\]:]+:\d+:%s\] Loading datasets\.\.\.\n"
+
+_numbers = itertools.count()
+
+
+def _program(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler) -> str:
+    """A program that has set up logging with these handlers; the name of a library's loggers in it."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", list(handlers))
+    return f"tests.told{next(_numbers)}"
+
+
+def test_a_script_without_logging_of_its_own_is_told_on_stderr() -> None:
+    code = "import logging, phyagi_assets.datasets; logging.getLogger('phyagi_assets.datasets.registry').info('Loading %s...', 'datasets')"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(LINE % "<module>", told.stderr)
+    assert told.stdout == ""
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_each_message_is_told_once(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    library = _program(monkeypatch)
+    for _ in range(times):
+        tell(library)
+    logger = logging.getLogger(f"{library}.below")
+    logger.info("Loading %s...", "datasets")
+    logger.debug("details")
+    assert re.fullmatch(LINE % "test_each_message_is_told_once", capsys.readouterr().err)
+
+
+def test_a_program_with_logging_of_its_own_gets_each_message_there_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = _program(monkeypatch, logging.StreamHandler(sys.stderr))
+    tell(library)
+    logging.getLogger(library).info("Loading")
+    assert capsys.readouterr().err == "Loading\n"
+
+
+def test_a_level_that_was_set_stays(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    library = _program(monkeypatch)
+    logging.getLogger(library).setLevel(logging.WARNING)
+    tell(library)
+    logging.getLogger(library).info("Loading")
+    assert capsys.readouterr().err == ""
+    logging.getLogger(library).warning("gone")
+    assert "[WARNING]" in capsys.readouterr().err

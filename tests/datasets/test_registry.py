@@ -1,0 +1,222 @@
+"""Datasets by what a configuration says."""
+
+import copy
+import logging
+import math
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.datasets import (
+    DatasetProviderConfig,
+    LMDataCollator,
+    LMDatasetProvider,
+    SequentialWeightedConcatDataset,
+    StreamLMDataset,
+    StreamLMDatasetProvider,
+    StreamLMDatasetProviderConfig,
+    WeightedConcatDataset,
+    WeightedConcatIterableDataset,
+    get_data_collator,
+    get_dataset,
+    get_dataset_provider,
+)
+from phyagi_assets.pipeline.step import Workspace
+from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer
+from tests.support import GPT2
+
+KINDS = {"random": WeightedConcatDataset, "sequential": SequentialWeightedConcatDataset, "random_iterable": WeightedConcatIterableDataset}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arrays of 10, 7 and no windows of two tokens, each with ids of its own."""
+    folder = tmp_path_factory.mktemp("arrays")
+    for number, windows in enumerate((10, 7, 0)):
+        np.save(folder / f"{number}.npy", np.arange(2 * windows + 1, dtype=np.uint16) + 100 * number)
+    return [str(folder / f"{number}.npy") for number in range(3)]
+
+
+def _config(file: str, **keys: Any) -> dict[str, Any]:
+    return {"train_file": file, "seq_len": 2, **keys}
+
+
+def _windows(dataset: Any) -> list[list[int]]:
+    return [sample["input_ids"].tolist() for sample in dataset]
+
+
+@given(
+    concat=st.sampled_from(list(KINDS)),
+    weights=st.lists(st.decimals("0.1", 3, places=1).map(float), min_size=2, max_size=2),
+    whole=st.decimals("0.1", 2, places=1).map(float),
+)
+def test_each_dataset_gives_its_length_times_both_weights_and_samples_say_whose_they_are(
+    files: list[str], concat: str, weights: list[float], whole: float
+) -> None:
+    configs = [_config(file, weight=weight) for file, weight in zip(files, weights, strict=False)]
+    dataset, evaluation = get_dataset(configs, dataset_concat=concat, dataset_global_weight=whole)
+    assert type(dataset) is KINDS[concat]
+    assert evaluation is None
+    samples = list(dataset)
+    times = Counter(sample["dataset_idx"] for sample in samples)
+    due = [math.ceil(size * Decimal(str(weight)) * Decimal(str(whole))) for size, weight in zip((10, 7), weights, strict=True)]
+    assert [times[0], times[1], len(dataset)] == [*due, sum(due)]
+    for sample in samples:
+        start = 100 * sample["dataset_idx"] + 2 * sample["idx"]
+        assert sample["input_ids"].tolist() == sample["labels"].tolist() == [start, start + 1]
+
+
+def test_configurations_are_left_as_they_are(files: list[str]) -> None:
+    mapping = _config(files[0], weight=0.5)
+    given_as = [mapping, DatasetProviderConfig.from_dict(mapping), StreamLMDatasetProviderConfig.from_dict(mapping)]
+    before = copy.deepcopy(given_as)
+    of_all, _ = get_dataset(given_as, dataset_global_weight=2)
+    assert given_as == before
+    assert len(of_all) == 30
+    for one in given_as:
+        assert _windows(get_dataset(one)[0]) == _windows(get_dataset([one])[0])
+
+
+def test_the_order_is_that_of_the_first_configurations_seed_or_of_the_one_that_is_given(files: list[str]) -> None:
+    def order(first: int, second: int, **keys: Any) -> list[list[int]]:
+        return _windows(get_dataset([_config(files[0], seed=first), _config(files[1], seed=second)], "random_iterable", **keys)[0])
+
+    assert order(1, 2) == order(1, 3) == order(2, 2, seed=1)
+    assert order(1, 2) != order(2, 1)
+
+
+def test_evaluation_datasets_go_by_label_and_those_of_one_label_together_whole(files: list[str]) -> None:
+    parts = [("news", 0), ("talk", 1), ("news", 1)]
+    configs = [_config(files[0], validation_file=files[number], label=label, weight=0.3) for label, number in parts]
+    _, evaluation = get_dataset(configs)
+    assert evaluation is not None
+    assert list(evaluation) == ["news", "talk"]
+    assert [len(dataset) for dataset in evaluation.values()] == [17, 7]
+    assert type(evaluation["news"]) is SequentialWeightedConcatDataset
+    assert _windows(evaluation["news"]) == [[i, i + 1] for i in (*range(0, 20, 2), *range(100, 114, 2))]
+    assert {sample["dataset_idx"] for sample in evaluation["news"]} == {0, 1}
+    _, streamed = get_dataset(configs, eval_dataset_concat="random_iterable")
+    assert streamed is not None
+    assert sorted(_windows(streamed["news"])) == _windows(evaluation["news"])
+
+
+def test_what_has_no_sample_is_left_out_and_told(files: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        dataset, evaluation = get_dataset([_config(files[0], validation_file=files[2], label="empty"), _config(files[2])])
+    assert (len(dataset), evaluation) == (10, None)
+    assert f"training dataset {files[2]} has no sample of 2 tokens" in caplog.text
+    assert "evaluation dataset 'empty' has no sample of 2 tokens" in caplog.text
+
+
+@pytest.mark.parametrize("concat", KINDS)
+@pytest.mark.parametrize("keys", [{"number": 2}, {"number": 0, "weight": 0.0}, {"number": 0, "seq_len": 500}])
+def test_training_datasets_without_any_sample_are_refused(files: list[str], concat: str, keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="configs: their training datasets have no sample; lower seq_len, or raise the weights"):
+        get_dataset([_config(files[keys["number"]], **{name: of for name, of in keys.items() if name != "number"})], concat)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (
+            {"dataset_concat": "shuffled"},
+            "dataset_concat: 'shuffled' is not known; the known ones are: random, random_iterable, sequential",
+        ),
+        (
+            {"eval_dataset_concat": "all"},
+            "eval_dataset_concat: 'all' is not known; the known ones are: random, random_iterable, sequential",
+        ),
+        ({"dataset_provider": "vision"}, "dataset_provider: 'vision' is not known; the known ones are: lm, stream_lm"),
+        ({"configs": []}, "configs: is empty"),
+        ({"configs": [{"seqlen": 2}]}, "'seqlen' is no field of DatasetProviderConfig"),
+        ({"configs": [{"seq_len": 2}]}, "train_file: there is no training array"),
+        ({"dataset_global_weight": -1}, "dataset_global_weight: is -1"),
+        ({"dataset_global_weight": float("nan")}, "dataset_global_weight: is nan"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_what_can(files: list[str], arguments: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        get_dataset(**{"configs": [_config(files[0])], **arguments})
+
+
+def test_providers_and_collators_are_known_by_name() -> None:
+    assert (get_dataset_provider("lm"), get_dataset_provider("stream_lm")) == (LMDatasetProvider, StreamLMDatasetProvider)
+    collator = get_data_collator("lm", ignore_token_ids=[5], ignore_token_id_range=(1, 2), ignore_index=-1)
+    assert isinstance(collator, LMDataCollator)
+    assert collator([{"labels": torch.tensor([1, 3, 5])}])["labels"].tolist() == [[-1, 3, -1]]
+    assert get_data_collator()([{"labels": torch.tensor([1])}])["labels"].tolist() == [[1]]
+    with pytest.raises(ValueError, match="data_collator: 'vision' is not known; the known ones are: lm"):
+        get_data_collator("vision")
+    with pytest.raises(ValueError, match="dataset_provider: 'vision' is not known"):
+        get_dataset_provider("vision")
+
+
+def test_one_stream_is_given_as_it_is_and_several_are_mixed(files: list[str]) -> None:
+    config = _config(files[0], validation_file=files[1])
+    dataset, evaluation = get_dataset({**config, "shuffle": True}, dataset_provider="stream_lm")
+    assert evaluation is not None
+    assert isinstance(dataset, StreamLMDataset)
+    assert dataset.shuffle
+    assert isinstance(evaluation[""], StreamLMDataset)
+    assert _windows(evaluation[""]) == [[i, i + 1] for i in range(100, 114, 2)]
+    mixed, both = get_dataset([config, config], "random_iterable", "random_iterable", "stream_lm", 0.5)
+    assert both is not None
+    assert [type(mixed), type(both[""])] == [WeightedConcatIterableDataset] * 2
+    assert (len(mixed), len(both[""])) == (10, 14)
+    for concats in (("random", "random_iterable"), ("random_iterable", "sequential")):
+        with pytest.raises(ValueError, match="dataset_concat: streams are put together by 'random_iterable' alone"):
+            get_dataset([config, config], *concats, dataset_provider="stream_lm")
+
+
+def test_marks_above_every_id_can_be_named(files: list[str], tmp_path: Path) -> None:
+    np.save(tmp_path / "marked.npy", np.array([1, 60_002, 3]))
+    dataset, _ = get_dataset(_config(str(tmp_path / "marked.npy"), random_mask_prob=1.0), random_mask_offset=60_000)
+    assert _windows(dataset) == [[1, 2]]
+    assert dataset[0]["labels"].tolist() == [1, -100]
+    assert _windows(get_dataset(_config(files[0]))[0])[0] == [0, 1]
+
+
+def test_caches_of_all_three_kinds_go_together_and_those_of_different_tokenizers_do_not(workspace: Workspace, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    gpt2 = AutoTokenizer.from_pretrained(GPT2)
+    ids = np.array(gpt2("one two three four five six seven eight")["input_ids"], dtype=np.uint16)
+    folders = [
+        pipeline_cache(workspace, "news", ["one two three four five six seven eight"], append_eos=False),
+        library_cache(tmp_path / "library", gpt2, train=ids, validation=ids),
+        reference_cache(tmp_path / "reference", "no tokenizer", train=ids, validation=ids),
+    ]
+    configs = [{"cache_dir": folder, "seq_len": 3, "label": "all"} for folder in folders]
+    dataset, evaluation = get_dataset(configs, "sequential")
+    assert evaluation is not None
+    windows = [ids[:3].tolist(), ids[3:6].tolist()]
+    assert _windows(dataset) == windows * 3
+    assert _windows(evaluation["all"]) == windows * 2
+    other = library_cache(tmp_path / "other", word_tokenizer(30), train=ids % 30)
+    with pytest.raises(
+        ValueError, match=r"their caches are of different tokenizers, .* \(50257 tokens, EOS 50256\), .*other/tokenizer \(31"
+    ):
+        get_dataset([*configs, {"cache_dir": other, "seq_len": 3}])
+
+
+def test_tokenizers_of_one_size_are_told_apart_by_their_tokens_and_not_by_how_they_were_written(tmp_path: Path) -> None:
+    ids = np.arange(9, dtype=np.uint16)
+    folders = {name: tmp_path / name for name in ("one", "same", "other")}
+    for name, folder in folders.items():
+        tokenizer = word_tokenizer(30, "v" if name == "other" else "w")
+        if name == "same":
+            tokenizer.backend_tokenizer.enable_padding()
+        library_cache(folder, tokenizer, train=ids)
+    written = {name: (folder / "tokenizer" / "tokenizer.json").read_bytes() for name, folder in folders.items()}
+    assert len(set(written.values())) == 3
+    assert len(get_dataset([{"cache_dir": folders[name], "seq_len": 2} for name in ("one", "same")])[0]) == 8
+    for name in ("one", "same"):
+        with pytest.raises(ValueError, match="their caches are of different tokenizers"):
+            get_dataset([{"cache_dir": folders[name], "seq_len": 2}, {"cache_dir": folders["other"], "seq_len": 2}])

@@ -1,0 +1,298 @@
+"""What the streams share: ranks, loader workers, epochs, states."""
+
+import copy
+import json
+import logging
+import os
+import pickle
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch.distributed
+import torch.multiprocessing
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from phyagi_assets.datasets import StreamLMDataset, WeightedConcatIterableDataset
+from phyagi_assets.datasets.sharding import Reader, Shard, SharedStream
+
+Make = Callable[..., SharedStream]
+
+
+def _mixed(sizes: list[int], weights: list[float]) -> Make:
+    return partial(WeightedConcatIterableDataset, [[{"input_ids": np.array([i])} for i in range(size)] for size in sizes], weights)
+
+
+def _windows(samples: int, shuffle: bool) -> Make:
+    return partial(StreamLMDataset, np.arange(2 * samples + 1), seq_len=2, shuffle=shuffle)
+
+
+TWO = [_mixed([10, 7], [1.5, 1.0]), _windows(22, True)]  # 22 samples each
+streams = st.one_of(
+    st.builds(
+        _mixed, st.lists(st.integers(0, 9), min_size=2, max_size=2), st.lists(st.sampled_from([0.5, 1.0, 2.3]), min_size=2, max_size=2)
+    ),
+    st.builds(_windows, st.integers(0, 15), st.booleans()),
+)
+epochs = st.integers(0, 3)
+
+
+def _read(samples: Iterable[dict[str, Any]]) -> list[tuple[int, ...]]:
+    return [(int(sample.get("dataset_idx", 0)), *np.asarray(sample["input_ids"]).ravel().tolist()) for sample in samples]
+
+
+def _through_json(stream: SharedStream) -> Any:
+    return json.loads(json.dumps(stream.state_dict()))
+
+
+@given(make=streams, world_size=st.integers(1, 30), epoch=epochs)
+def test_ranks_take_the_samples_in_turn_as_many_each_and_the_first_ones_again_where_they_do_not_divide(
+    make: Make, world_size: int, epoch: int
+) -> None:
+    ranks = [make(rank=rank, world_size=world_size) for rank in range(world_size)]
+    whole = make()
+    for stream in (whole, *ranks):
+        stream.set_epoch(epoch)
+    order, parts = _read(whole), [_read(stream) for stream in ranks]
+    assert len(order) == len(whole)
+    assert [len(part) for part in parts] == [len(stream) for stream in ranks] == [-(-len(order) // world_size)] * world_size
+    dealt = [parts[turn % world_size][turn // world_size] for turn in range(world_size * len(parts[0]))]
+    assert dealt == (order * world_size)[: len(dealt)]
+
+
+@given(samples=st.integers(0, 60), world_size=st.integers(1, 7), workers=st.integers(0, 6))
+def test_workers_take_each_of_their_ranks_turns_once(samples: int, world_size: int, workers: int) -> None:
+    readers = [Reader(rank=0, world_size=world_size, worker=worker, workers=workers) for worker in range(max(workers, 1))]
+    turns = [turn for reader in readers for turn in reader.rest(samples, 0)]
+    assert sorted(turns) == list(range(readers[0].length(samples)))
+    for reader in readers:
+        for taken in range(4):
+            assert list(reader.rest(samples, taken)) == list(reader.rest(samples, 0))[taken:]
+
+
+@pytest.mark.parametrize("make", TWO)
+@pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (3, 2), (50, 1)])
+def test_loader_workers_of_all_ranks_together_read_what_is_due_and_none_repeats_another(make: Make, world_size: int, workers: int) -> None:
+    due = Counter[Any]()
+    for rank in range(world_size):
+        stream = make(rank=rank, world_size=world_size)
+        read = _read(DataLoader(stream, batch_size=None, num_workers=workers if rank < 3 else 0))
+        assert sorted(read) == sorted(_read(stream))
+        assert len(read) == len(stream)
+        due.update(read)
+    whole = _read(make())
+    assert due == Counter((whole * world_size)[: due.total()])
+    assert due.total() >= len(whole)
+
+
+@given(make=streams, taken=st.integers(0, 30), epoch=epochs, world_size=st.integers(1, 3), data=st.data())
+def test_a_state_taken_anywhere_goes_on_with_exactly_what_was_left_and_then_with_whole_epochs(
+    make: Make, taken: int, epoch: int, world_size: int, data: st.DataObject
+) -> None:
+    rank = data.draw(st.integers(0, world_size - 1))
+    before, after = (make(rank=rank, world_size=world_size) for _ in range(2))
+    before.set_epoch(epoch)
+    whole = _read(before)
+    reading = iter(before)
+    assert _read(islice(reading, taken)) == whole[:taken]
+    state = _through_json(before)
+    after.load_state_dict(state)
+    assert _through_json(after) == state
+    assert _read(after) == whole[taken:] == _read(reading)
+    assert _read(after) == whole
+
+
+@given(make=streams, epoch=epochs)
+def test_a_state_before_the_first_sample_begins_the_epoch_and_one_after_the_last_has_nothing_left(make: Make, epoch: int) -> None:
+    stream, first, last = make(), make(), make()
+    stream.set_epoch(epoch)
+    first.load_state_dict(_through_json(stream))
+    whole = _read(stream)
+    last.load_state_dict(_through_json(stream))
+    assert (_read(first), _read(first)) == (whole, whole)
+    assert (_read(last), _read(last)) == ([], whole)
+    last.load_state_dict(_through_json(stream))
+    last.set_epoch(epoch + 1)
+    stream.set_epoch(epoch + 1)
+    assert _read(last) == _read(stream)
+
+
+@given(make=streams, taken=st.integers(1, 9))
+def test_reading_changes_nothing_for_who_reads_beside_or_after(make: Make, taken: int) -> None:
+    stream = make()
+    whole = _read(stream)
+    one, other = iter(stream), iter(stream)
+    read = _read(islice(one, taken))
+    stream.set_epoch(1)  # of the iterations to come
+    assert _read(other) == whole
+    assert read + _read(one) == whole
+    stream.set_epoch(0)
+    assert _read(stream) == whole
+
+
+def test_a_state_for_another_epoch_than_the_one_that_is_set_begins_anew_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    stream, other = TWO[1](), TWO[1]()
+    next(iter(stream))
+    other.load_state_dict(stream.state_dict())
+    other.set_epoch(1)
+    stream.set_epoch(1)
+    with caplog.at_level(logging.WARNING):
+        assert _read(other) == _read(stream)
+    assert "is of epoch 0 after 1 samples; the rest of that is not read, since the epoch was set to 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("of", "other", "said"),
+    [
+        (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, and this one has StreamLMDataset"),
+        (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], and this one has \[10, 8\]"),
+        (TWO[0], _mixed([10, 7], [1.5, 1.1]), r"weights: .* with \['3/2', '1'\], and this one has \['3/2', '11/10'\]"),
+        (TWO[0], partial(TWO[0], seed=7), "seed: .* with 42, and this one has 7"),
+        (TWO[1], _windows(21, True), "tokens: .* with 45, and this one has 43"),
+        (TWO[1], _windows(22, False), "shuffle: .* with True, and this one has False"),
+        (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, and this one has 7"),
+    ],
+)
+def test_the_state_of_another_stream_is_refused_with_what_differs(of: Make, other: Make, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}; go on with the same"):
+        other().load_state_dict(_through_json(of()))
+
+
+@pytest.mark.parametrize("junk", [{}, {"epoch": 0}, {"epoch": 0, "taken": 1, "reader": {"rang": 0}, "stream": {}}, {"epoch": None}])
+def test_what_is_no_state_is_refused(junk: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="the state is none that a stream gave"):
+        TWO[0]().load_state_dict(junk)
+
+
+@pytest.mark.parametrize(("rank", "world_size", "said"), [(1, 2, "rank: .* with 0 .* with 1"), (0, 3, "world_size: .* with 2 .* with 3")])
+def test_the_state_of_another_rank_or_world_is_refused_when_it_is_to_be_taken_up(rank: int, world_size: int, said: str) -> None:
+    stream = TWO[0](rank=0, world_size=2)
+    next(iter(stream))
+    other = TWO[0]()
+    other.load_state_dict(stream.state_dict())
+    other.set_rank_and_world_size(rank, world_size)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=said):
+            iter(other)
+    other.set_rank_and_world_size(0, 2)
+    assert _read(other) == _read(stream)[1:]
+
+
+def test_the_state_of_a_loader_worker_is_refused_by_a_process_without_workers() -> None:
+    stream = TWO[0]()
+    of_worker = list(DataLoader(stream, num_workers=1, collate_fn=lambda _: stream.state_dict()))[2]
+    assert (of_worker["taken"], of_worker["reader"]) == (3, {"rank": 0, "world_size": 1, "worker": 0, "workers": 1})
+    stream.load_state_dict(of_worker)
+    with pytest.raises(ValueError, match="workers: the state was taken with 1 and is taken up with 0; go on as it was taken"):
+        iter(stream)
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+@pytest.mark.parametrize("make", TWO)
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_a_stateful_loader_goes_on_from_any_batch_and_into_the_next_epoch(make: Make, workers: int, persistent: bool) -> None:
+    def loader() -> Any:
+        return StatefulDataLoader(make(), batch_size=4, num_workers=workers, persistent_workers=persistent, collate_fn=_read)
+
+    whole = list(loader())
+    assert sorted(sample for batch in whole for sample in batch) == sorted(_read(make()))
+    for taken in range(len(whole) + 1):
+        before, after = loader(), loader()
+        assert list(islice(before, taken)) == whole[:taken]
+        after.load_state_dict(copy.deepcopy(before.state_dict()))
+        assert list(after) == whole[taken:]
+        assert list(after) == whole
+    finished, after = loader(), loader()
+    assert list(finished) == whole
+    after.load_state_dict(finished.state_dict())
+    assert list(after) == whole
+
+
+@pytest.mark.parametrize("make", TWO)
+def test_loader_workers_that_outlive_an_epoch_see_the_next_one(make: Make) -> None:
+    stream = make()
+    loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
+    for epoch in (0, 1, 2):
+        stream.set_epoch(epoch)
+        assert _read(loader) == _read(stream)
+    assert _read(loader) != _read(make())
+
+
+def _in_two_processes(folder: Path, do: Callable[[int], Any]) -> list[Any]:
+    """What a function of the rank gives in each of two gloo processes."""
+    torch.multiprocessing.start_processes(_as_one_of_two, (folder, do), nprocs=2, start_method="fork")
+    return [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
+
+
+def _as_one_of_two(rank: int, folder: Path, do: Callable[[int], Any]) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    (folder / f"{rank}.json").write_text(json.dumps(do(rank)), encoding="utf-8")
+
+
+def _read_in_three_ways(stream: SharedStream, _rank: int) -> list[Any]:
+    pickled = pickle.dumps(stream)
+    read = [_read(stream), _read(DataLoader(stream, batch_size=None, num_workers=1))]
+    torch.distributed.destroy_process_group()
+    return [*read, _read(pickle.loads(pickled))]
+
+
+def test_without_being_told_a_stream_asks_torch_distributed_when_it_is_read(tmp_path: Path) -> None:
+    stream = TWO[0]()  # made before there are processes
+    whole = [list(place) for place in _read(stream)]
+    assert _in_two_processes(tmp_path, partial(_read_in_three_ways, stream)) == [[whole[0::2]] * 3, [whole[1::2]] * 3]
+
+
+def _read_by_accelerate(rank: int) -> Any:
+    os.environ |= {
+        "RANK": f"{rank}",
+        "LOCAL_RANK": f"{rank}",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    from accelerate import Accelerator
+
+    accelerator, stream = Accelerator(cpu=True), TWO[0]()
+    with pytest.raises(ValueError, match=r"accelerate divides what it is given .* say set_rank_and_world_size\(0, 1\)"):
+        next(iter(stream))
+    stream.set_rank_and_world_size(0, 1)
+    return [place for batch in accelerator.prepare(DataLoader(stream, batch_size=2)) for place in _read(_samples_of(batch))]
+
+
+def _samples_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["idx"]))]
+
+
+def test_accelerate_is_given_all_of_a_stream_because_it_divides_it_by_itself(tmp_path: Path) -> None:
+    one, other = _in_two_processes(tmp_path, _read_by_accelerate)
+    assert sorted(map(tuple, [*one, *other])) == sorted(_read(TWO[0]()))
+    assert len(one) == len(other)
+
+
+@pytest.mark.parametrize("make", TWO)
+@pytest.mark.parametrize(
+    ("told", "refusal"),
+    [
+        ({"rank": 0}, "one is given without the other"),
+        ({"world_size": 2}, "one is given without the other"),
+        ({"rank": 2, "world_size": 2}, "rank: is 2 in a world of 2"),
+        ({"rank": -1, "world_size": 2}, "rank: is -1 in a world of 2"),
+    ],
+)
+def test_a_rank_that_is_not_in_its_world_is_refused(make: Make, told: dict[str, int], refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        make(**told)
+
+
+def test_a_process_of_its_own_is_the_only_rank() -> None:
+    assert Shard.of_process() == Shard(rank=0, world_size=1)
+    assert Shard.of_process(1, 3) == Shard(rank=1, world_size=3)

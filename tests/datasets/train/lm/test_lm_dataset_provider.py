@@ -1,0 +1,131 @@
+"""Providers over caches and arrays."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phyagi_assets.datasets import DatasetProviderConfig, LMDataset, LMDatasetProvider
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.step import Workspace
+from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer
+
+IDS = np.arange(100, dtype=np.uint16) % 40
+
+
+def _same(one: LMDataset | None, other: LMDataset) -> bool:
+    assert one is not None
+    return str(list(one)) == str(list(other))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return library_cache(tmp_path / "cache", word_tokenizer(40), train=IDS, validation=IDS[50:])
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_cache_gives_its_windows_and_its_tokenizer(cache: Path, as_text: bool) -> None:
+    folder = str(cache) if as_text else cache
+    config = DatasetProviderConfig(cache_dir=cache, seq_len=8, shift_labels=True)
+    for provider in (LMDatasetProvider.from_config(config), LMDatasetProvider.from_cache(folder, seq_len=8, shift_labels=True)):
+        assert _same(provider.get_train_dataset(), LMDataset(IDS, seq_len=8, shift_labels=True))
+        assert _same(provider.get_val_dataset(), LMDataset(IDS[50:], seq_len=8, shift_labels=True))
+        assert provider.get_tokenizer().convert_ids_to_tokens(39) == "w39"
+        assert provider.vocabulary is not None
+        assert (provider.vocabulary.size, provider.vocabulary.eos_token_id) == (41, 40)
+
+
+def test_arrays_without_a_cache_are_read_and_have_no_tokenizer(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", IDS)
+    provider = LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "a.npy", seq_len=8))
+    assert _same(provider.get_train_dataset(), LMDataset(IDS, seq_len=8))
+    assert provider.get_val_dataset() is None
+    assert provider.vocabulary is None
+    with pytest.raises(ValueError, match="tokenizer_file: is not given"):
+        provider.get_tokenizer()
+    with pytest.raises(ValueError, match="train_file: there is no training array"):
+        LMDatasetProvider.from_config(DatasetProviderConfig(validation_file=tmp_path / "a.npy")).get_train_dataset()
+
+
+def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> None:
+    labels = np.where(IDS < 9, -100, IDS.astype(np.int64))
+    np.save(cache / "train_labels.npy", labels)
+    (cache / "validation.npy").unlink()
+    provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=20)
+    assert _same(provider.get_train_dataset(), LMDataset(IDS[:80], labels[:80], seq_len=8))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[80:], labels[80:], seq_len=8))
+    np.save(cache / "train_labels.npy", labels[1:])
+    with pytest.raises(StoreError, match=r"train\.npy: has 100 tokens, and train_labels\.npy beside it has 99"):
+        LMDatasetProvider.from_cache(cache)
+
+
+@pytest.mark.parametrize(("part", "taken"), [(0.25, 25), (30, 30), (30.0, 30), (0.5, 50)])
+def test_a_part_of_the_training_array_validates_where_there_is_nothing_else(tmp_path: Path, part: float, taken: int) -> None:
+    np.save(tmp_path / "train.npy", IDS)
+    provider = LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "train.npy", seq_len=4, validation_split=part))
+    assert _same(provider.get_train_dataset(), LMDataset(IDS[:-taken], seq_len=4))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[-taken:], seq_len=4))
+
+
+def test_a_validation_array_is_taken_before_a_part_of_the_training_array(cache: Path) -> None:
+    provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=0.5)
+    assert _same(provider.get_train_dataset(), LMDataset(IDS, seq_len=8))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[50:], seq_len=8))
+
+
+@pytest.mark.parametrize("part", [100, 101])
+def test_a_part_that_is_all_of_the_training_array_is_refused(tmp_path: Path, part: int) -> None:
+    np.save(tmp_path / "train.npy", IDS)
+    with pytest.raises(ValueError, match=f"validation_split: {part} of 100 tokens leave nothing to train on"):
+        LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "train.npy", validation_split=part))
+
+
+def test_known_documents_are_not_cut_for_validation(workspace: Workspace) -> None:
+    texts = [f"Document {i} {'has many words ' * i}" for i in range(20)]
+    provider = LMDatasetProvider.from_cache(pipeline_cache(workspace, "news", texts), seq_len=1, validation_split=0.3)
+    validation = provider.get_val_dataset()
+    assert validation is not None
+    tokenizer = provider.get_tokenizer()
+    documents = [tokenizer.decode(np.asarray(of.input_ids)).split("<|endoftext|>") for of in (provider.get_train_dataset(), validation)]
+    assert [*documents[0][:-1], *documents[1][:-1]] == texts
+    assert documents[0][-1] == documents[1][-1] == ""
+    assert 0.2 < len(validation) / (len(validation) + len(provider.get_train_dataset())) < 0.4
+
+
+def test_a_lone_pickle_of_a_tokenizer_has_to_be_allowed(tmp_path: Path) -> None:
+    folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
+    with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle.* say allow_pickle=True"):
+        LMDatasetProvider.from_cache(folder).get_tokenizer()
+    by_folder = LMDatasetProvider.from_cache(folder, allow_pickle=True)
+    by_file = DatasetProviderConfig(train_file=folder / "train.npy", tokenizer_file=folder / "tokenizer.pkl")
+    for provider in (by_folder, LMDatasetProvider.from_config(by_file, allow_pickle=True)):
+        assert provider.get_tokenizer().convert_ids_to_tokens(39) == "w39"
+
+
+def test_an_array_that_is_not_the_caches_is_refused(cache: Path) -> None:
+    np.save(cache / "train.npy", IDS[:50])
+    with pytest.raises(StoreError, match=r"train\.npy: has .* bytes, and its manifest says .*: it was changed"):
+        LMDatasetProvider.from_cache(cache)
+
+
+def test_marks_that_the_tokenizers_ids_reach_are_refused(cache: Path) -> None:
+    for offset in (1, 40):
+        with pytest.raises(ValueError, match=f"random_mask_offset: is {offset}, and the tokenizer has ids up to 40"):
+            LMDatasetProvider.from_cache(cache, random_mask_prob=0.5, random_mask_offset=offset)
+    dataset = LMDatasetProvider.from_cache(cache, random_mask_prob=0.5, random_mask_offset=41, seq_len=8).get_train_dataset()
+    assert (dataset.random_mask_prob, dataset.random_mask_offset, dataset.seed) == (0.5, 41, 42)
+
+
+def test_unknown_fields_are_refused(cache: Path) -> None:
+    fields: dict[str, Any] = {"seqlen": 3}
+    with pytest.raises(ValueError, match="'seqlen' is no field of DatasetProviderConfig"):
+        LMDatasetProvider.from_cache(cache, **fields)
+
+
+def test_datasets_of_a_provider_travel_without_their_tokens(cache: Path) -> None:
+    dataset = LMDatasetProvider.from_cache(cache, seq_len=8).get_train_dataset()
+    assert isinstance(dataset.input_ids, np.memmap)
+    assert torch.equal(pickle.loads(pickle.dumps(dataset))[3]["input_ids"], dataset[3]["input_ids"])

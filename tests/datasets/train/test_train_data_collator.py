@@ -1,0 +1,64 @@
+"""Samples to a batch."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from phyagi_assets.datasets import LMDataCollator, LMDataset
+
+ids = st.integers(0, 20)
+
+
+@given(
+    rows=st.integers(1, 4).flatmap(lambda size: st.lists(st.lists(ids, min_size=size, max_size=size), min_size=1, max_size=4)),
+    ignored=st.none() | st.lists(ids),
+    bounds=st.none() | st.tuples(ids, ids).map(sorted),
+    index=st.sampled_from([-100, -1]),
+)
+def test_labels_that_are_not_to_be_learnt_are_replaced_and_nothing_else(
+    rows: list[list[int]], ignored: list[int] | None, bounds: list[int] | None, index: int
+) -> None:
+    samples = [{"input_ids": torch.tensor(row), "labels": torch.tensor(row)} for row in rows]
+    before = copy.deepcopy(samples)
+    batch = LMDataCollator(ignored, bounds, index)(samples)
+    first, last = bounds or (1, 0)
+    assert batch["input_ids"].tolist() == rows
+    assert batch["labels"].tolist() == [[index if i in (ignored or ()) or first <= i <= last else i for i in row] for row in rows]
+    assert str(samples) == str(before)
+
+
+def test_a_batch_is_of_its_own_so_that_changing_it_changes_no_sample() -> None:
+    shared = torch.tensor([1, 2])
+    batch = LMDataCollator()([{"input_ids": shared, "labels": shared}])
+    batch["labels"] += 1
+    batch["input_ids"] -= 1
+    assert shared.tolist() == [1, 2]
+
+
+def test_other_keys_are_collated_too() -> None:
+    label = torch.tensor([1, 2])
+    samples: list[dict[str, Any]] = [{"labels": label, "idx": i, "mask": np.array([True, False]), "corpus": "news"} for i in (3, 4)]
+    batch = LMDataCollator(ignore_token_ids=[1])(samples)
+    assert batch["idx"].tolist() == [3, 4]
+    assert batch["mask"].tolist() == [[True, False], [True, False]]
+    assert batch["corpus"] == ["news", "news"]
+    assert batch["labels"].tolist() == [[-100, 2], [-100, 2]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_collates_with_it(workers: int) -> None:
+    dataset = LMDataset(np.arange(13), seq_len=3, shift_labels=True)
+    batches = list(DataLoader(dataset, batch_size=4, collate_fn=LMDataCollator(ignore_token_id_range=(3, 5)), num_workers=workers))
+    assert [batch["labels"].tolist() for batch in batches] == [[[1, 2, -100], [-100, -100, 6], [7, 8, 9], [10, 11, 12]]]
+
+
+@pytest.mark.parametrize("bounds", [(5, 3), (5,), (1, 2, 3), ()])
+def test_a_range_without_two_ends_in_order_is_refused(bounds: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"ignore_token_id_range: is .*; it is the first and the last id of a range"):
+        LMDataCollator(ignore_token_id_range=bounds)
