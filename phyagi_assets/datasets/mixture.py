@@ -13,7 +13,7 @@ from phyagi_assets.plan import PLAN, Plan
 from phyagi_assets.settings import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LoadedMixture:
     """A mixture's splits, ready to be read; printed, it is a tree of what it is made of.
 
@@ -95,7 +95,7 @@ class LoadedMixture:
         size = batch_size * world_size
         return self.explain(start + step * size, size)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return plan_tree(self.plan)
 
 
