@@ -1,0 +1,27 @@
+"""What a piece of work has left on disk and in shared memory."""
+
+import time
+from pathlib import Path
+
+from phyagi_assets.pipeline.fingerprint import file_digest
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+def contents(folder: str | Path) -> dict[str, str]:
+    """Every file below a folder, by its digest."""
+    return {str(path.relative_to(folder)): file_digest(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def in_shared_memory() -> set[Path]:
+    """What is there now; nothing on systems that do not show it."""
+    return set(SHARED_MEMORY.glob("*"))
+
+
+def left_in_shared_memory(before: set[Path]) -> set[Path]:
+    """What is there that was not, and stays: others on this machine hold some for a moment."""
+    left, deadline = in_shared_memory() - before, time.monotonic() + 10
+    while left and time.monotonic() < deadline:
+        time.sleep(0.1)
+        left = {path for path in left if path.exists()}
+    return left

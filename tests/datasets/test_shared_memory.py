@@ -1,0 +1,156 @@
+"""Tokenized rows → arrays → a cache folder."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.datasets import LMDatasetProvider, process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
+from phyagi_assets.datasets.cache_folder import open_tokens
+from phyagi_assets.errors import SourceError
+from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
+from tests.support import GPT2
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def gpt2() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(GPT2)
+
+
+def dataset(*, kind: Any = None, **columns: Sequence[Any]) -> Any:
+    """A dataset; `kind` is the type of its columns where it is not to be guessed."""
+    from datasets import Dataset, Features
+
+    return Dataset.from_dict(dict(columns), Features(dict.fromkeys(columns, kind)) if kind else None)
+
+
+@settings(max_examples=30)
+@given(rows=st.lists(st.lists(st.integers(0, 65_535), max_size=9), min_size=1, max_size=150), shared=st.booleans())
+def test_rows_come_one_after_the_other_in_shared_memory_and_without(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]], shared: bool
+) -> None:
+    from datasets import List, Value
+
+    folder = tmp_path_factory.mktemp("cache")
+    split = dataset(kind=List(Value("int64")), input_ids=rows)
+    array = process_dataset_to_memory(split, folder, np.uint16, use_shared_memory=shared)["train"]["input_ids"]
+    assert (array.dtype, array.ndim) == (np.uint16, 1)
+    assert array.tolist() == [token for row in rows for token in row]
+    array += 1  # it is the caller's
+    assert not list(folder.iterdir())
+
+
+def test_every_split_has_an_array_a_column_and_labels_may_be_negative() -> None:
+    from datasets import DatasetDict
+
+    split = dataset(input_ids=[[1, 2], [3]], labels=[[-100, 2], [-100]], length=[2, 1])
+    arrays = process_dataset_to_memory(DatasetDict(test=split, train=split.select([1])), "cache", np.uint16, ["input_ids", "labels"])
+    assert {name: {column: of.tolist() for column, of in columns.items()} for name, columns in arrays.items()} == {
+        "test": {"input_ids": [1, 2, 3], "labels": [-100, 2, -100]},
+        "train": {"input_ids": [3], "labels": [-100]},
+    }
+
+
+def test_rows_of_one_length_are_rows_as_any() -> None:
+    from datasets import List, Value
+
+    split = dataset(kind=List(Value("uint16"), length=2), input_ids=[[1, 2], [3, 65_535], [5, 6]])
+    assert process_dataset_to_memory(split, "cache", np.int64)["train"]["input_ids"].tolist() == [1, 2, 3, 65_535, 5, 6]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(
+    ("rows", "dtype", "refusal"),
+    [
+        ([[1], [65_536, 2]], np.uint16, "holds numbers from 1 to 65536, which uint16 does not; use a larger dtype"),
+        ([[1], [2, -1]], np.uint16, "holds numbers from -1 to 7, which uint16 does not"),
+        ([[1], [2**31]], np.int32, f"holds numbers from 1 to {2**31}, which int32 does not"),
+        ([[1], [2, None]], np.uint16, "holds nulls, which are no ids"),
+        ([[1.5]], np.uint16, r"holds list<.*double.*>, not lists of whole numbers; tokenize the dataset first"),
+        ([1, 2], np.uint16, r"holds int\d+, not lists of whole numbers"),
+        (["text"], np.uint16, "holds string, not lists of whole numbers"),
+    ],
+)
+def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
+    rows: list[Any], dtype: type[Any], refusal: str, shared: bool
+) -> None:
+    before = in_shared_memory()
+    split = dataset(input_ids=[[7]] * 100 + rows if isinstance(rows[0], list) and isinstance(rows[0][0], int) else rows)
+    with pytest.raises(SourceError, match=f"split 'train', column 'input_ids': {refusal}"):
+        process_dataset_to_memory(split, "cache", dtype, use_shared_memory=shared)
+    assert not list(Path("cache").iterdir())
+    assert not left_in_shared_memory(before)
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
+    with pytest.raises(SourceError, match="column 'labels': is not there; the columns are input_ids"):
+        process_dataset_to_memory(dataset(input_ids=[[1]]), "cache", np.uint16, ["input_ids", "labels"])
+
+
+def test_a_saved_cache_has_the_files_that_are_told_and_opens(gpt2: Any) -> None:
+    ids, labels = np.arange(100, dtype=np.uint16), -np.arange(100, dtype=np.int32)
+    arrays = {"test": {"input_ids": ids}, "train": {"input_ids": ids[::-1], "labels": labels}}
+    told = save_memory_dataset(arrays, gpt2, Path("cache"))
+    assert list(told.items()) == [
+        ("test_file", Path("cache/test.npy")),
+        ("train_file", Path("cache/train.npy")),
+        ("tokenizer_file", Path("cache/tokenizer.pkl")),
+    ]
+    assert all(path.is_file() for path in told.values())
+    opened = open_tokens(Path("cache/train.npy"))
+    assert opened.labels is not None
+    assert (opened.ids.tolist(), opened.labels.tolist()) == (ids[::-1].tolist(), labels.tolist())
+    provider = LMDatasetProvider.from_cache("cache", seq_len=4)
+    assert provider.get_train_dataset()[0]["labels"].tolist() == [0, -1, -2, -3]
+    assert provider.get_tokenizer()("A text.")["input_ids"] == gpt2("A text.")["input_ids"]
+
+
+def test_arrays_of_a_cache_are_of_the_dtype_that_holds_all_splits(gpt2: Any) -> None:
+    save_numpy_dataset(
+        {"train": {"input_ids": np.arange(9, dtype=np.uint16)}, "test": {"input_ids": np.arange(5, dtype=np.int32)}}, gpt2, "cache"
+    )
+    assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
+
+
+def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: Any) -> None:
+    for first in (0, 1):
+        arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16)
+        save_memory_dataset(arrays, gpt2, "cache")
+        if not first:
+            reader = LMDatasetProvider.from_cache("cache", seq_len=4).get_train_dataset()
+    assert reader[0]["input_ids"].tolist() == [0, 1, 2, 3]
+    assert LMDatasetProvider.from_cache("cache", seq_len=4).get_train_dataset()[0]["input_ids"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "refusal"),
+    [
+        ({"train": {"labels": np.arange(3)}}, "split 'train' has no 'input_ids', only labels"),
+        ({"train": {"input_ids": np.arange(3), "labels": np.arange(2)}}, "split 'train': 'labels' has 2 entries for 3 tokens"),
+        ({}, "there is no split"),
+    ],
+)
+def test_arrays_that_make_no_cache_are_refused_and_the_former_one_stays(gpt2: Any, arrays: dict[str, Any], refusal: str) -> None:
+    save_memory_dataset({"train": {"input_ids": np.arange(3, dtype=np.uint16)}}, gpt2, "cache")
+    before = contents("cache")
+    with pytest.raises(SourceError, match=refusal):
+        save_memory_dataset(arrays, gpt2, "cache")
+    assert contents("cache") == before
+
+
+def test_arrays_outlive_the_folder_that_they_were_mapped_in() -> None:
+    arrays = process_dataset_to_memory(dataset(input_ids=[[1, 2], [3]]), "cache", np.uint16)
+    shutil.rmtree("cache")
+    assert arrays["train"]["input_ids"].sum() == 6

@@ -1,0 +1,31 @@
+"""What caches are made with."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phyagi_assets.settings import STORE_VARIABLE
+from tests.support import GPT2
+
+
+@pytest.fixture(scope="session")
+def library_store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
+    """A store of the library's in which the GPT-2 tokenizer is known."""
+    return Path(shutil.copytree(prepared_store, tmp_path_factory.mktemp("library") / "store", copy_function=os.link))
+
+
+@pytest.fixture
+def in_an_empty_folder(tmp_path: Path, library_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory for a test, with that store."""
+    monkeypatch.setenv(STORE_VARIABLE, str(library_store))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def gpt2() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(GPT2)

@@ -1,0 +1,234 @@
+"""Caches from datasets: of the Hub, of files, and of folders; and what there is beside and after them."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phyagi_assets.datasets import DatasetProviderConfig, LMDatasetProvider, get_dataset
+from phyagi_assets.datasets.train.lm.lm_dataset_provider import _tokenize_concatenated
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
+from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, ids, made, saved, shouted, words
+from tests.hub import JSON_LINES, WIKITEXT, served, worker
+from tests.support import GPT2, write_jsonl
+
+pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_empty_folder")]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, library_store: Path) -> Iterator[dict[str, str]]:
+    """Variables that let the stand-in be taken for the Hub."""
+    with served(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub.environment(library_store)
+
+
+@pytest.fixture(scope="module")
+def clients(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
+    """A process with these variables."""
+    with worker(environment) as process:
+        yield process
+
+
+# What is left
+
+
+def failing(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
+    if DOCUMENTS[-1] in examples["text"]:
+        raise ZeroDivisionError("in the middle")
+    return {"input_ids": [[1, 2] for _ in examples["text"]]}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_nothing_is_left_behind_but_the_cache(gpt2: Any, shared: bool) -> None:
+    folder = saved(train=DOCUMENTS)
+    before, shared_before = contents(folder), in_shared_memory()
+    made(gpt2, validation_split=0.5, use_shared_memory=shared)
+    of_cache = {"config.json", "manifest.json", "tokenizer.pkl", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"}
+    of_splits = {f"{split}{ending}" for split in ("train", "validation") for ending in (".npy", ".documents.npy")}
+    assert set(contents("cache")) == of_cache | of_splits
+    made(gpt2, validation_split=0.5, use_shared_memory=shared, mapping_fn=shouted, mapping_fn_kwargs={"mark": ""})
+    assert set(contents("cache")) == of_cache | {
+        f"{split}{ending}" for split in ("train", "validation") for ending in (".npy", "_labels.npy")
+    }
+    assert contents(folder) == before
+    assert not left_in_shared_memory(shared_before)
+
+
+@pytest.mark.parametrize("arguments", [{"mapping_fn": failing}, {}])
+def test_a_failure_in_the_middle_leaves_the_former_cache_and_nothing_else(gpt2: Any, arguments: dict[str, Any]) -> None:
+    saved(train=PLAIN)
+    made(gpt2)
+    before, shared_before = contents("cache"), in_shared_memory()
+    shutil.rmtree("dataset")
+    folder = saved(train=DOCUMENTS[:-1], test=[DOCUMENTS[-1]] if arguments else ["", ""])
+    dataset = contents(folder)
+    with pytest.raises((ZeroDivisionError, SourceError)):
+        made(gpt2, **arguments)
+    assert (contents("cache"), contents(folder)) == (before, dataset)
+    assert not left_in_shared_memory(shared_before)
+    assert len(LMDatasetProvider.from_cache("cache", seq_len=8).get_train_dataset()) == (len(ids()) - 1) // 8
+
+
+def test_a_cache_that_takes_the_place_of_another_leaves_no_split_of_it(gpt2: Any) -> None:
+    saved(train=DOCUMENTS, validation=PLAIN, test=PLAIN, extra=PLAIN)
+    made(gpt2)
+    assert {"validation.npy", "test.npy", "extra.npy"} < set(contents("cache"))
+    Path("cache/notes.txt").write_text("the user's own")
+    shutil.rmtree("dataset")
+    saved(train=PLAIN)
+    provider = made(gpt2)
+    assert {path.name for path in Path("cache").glob("*.npy")} == {"train.npy", "train.documents.npy"}
+    assert (provider.get_val_dataset(), Path("cache/notes.txt").read_text()) == (None, "the user's own")
+
+
+def test_a_cache_loads_by_its_folder_and_carries_its_tokenizer(gpt2: Any) -> None:
+    saved(train=DOCUMENTS, validation=PLAIN)
+    made(gpt2)
+    assert json.loads(Path("cache/config.json").read_text())["dtype"] == "uint16"
+    provider = LMDatasetProvider.from_config(DatasetProviderConfig(cache_dir="cache", seq_len=16))  # type: ignore[arg-type]
+    assert provider.get_train_dataset()[1]["input_ids"].tolist() == ids()[16:32]
+    train, evaluation = get_dataset({"cache_dir": "cache", "seq_len": 4, "weight": 2, "label": "plain"})
+    assert len(train) == (len(ids()) - 1) // 4 * 2
+    assert evaluation is not None
+    assert evaluation["plain"][0]["input_ids"].tolist() == ids("validation")[:4]
+    assert provider.get_tokenizer()(AWKWARD)["input_ids"] == gpt2(AWKWARD)["input_ids"]
+    shutil.rmtree("cache/tokenizer")
+    Path("cache/manifest.json").unlink()
+    allowed = LMDatasetProvider.from_cache("cache", allow_pickle=True)
+    assert allowed.get_tokenizer()(AWKWARD)["input_ids"] == gpt2(AWKWARD)["input_ids"]
+
+
+def test_a_cache_does_not_tell_where_it_was_made(gpt2: Any) -> None:
+    saved(train=DOCUMENTS)
+    for arguments in ({}, {"mapping_fn": _tokenize_concatenated}):
+        made(gpt2, **arguments)
+        for path in Path("cache").rglob("*.json"):
+            assert str(Path.cwd()) not in path.read_text(encoding="utf-8")
+            assert str(GPT2) not in path.read_text(encoding="utf-8"), path
+
+
+# What is refused
+
+
+def test_a_tokenizer_without_a_fast_form_is_refused() -> None:
+    from transformers import ByT5Tokenizer
+
+    saved(train=PLAIN)
+    with pytest.raises(TokenizerError, match=r"is ByT5Tokenizer, which has no fast form; one with a tokenizer\.json is needed"):
+        made(ByT5Tokenizer())
+    with pytest.raises(TokenizerError, match="tokenizer 'int' is int, which has no fast form"):
+        made(5)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
+def test_a_tokenizer_without_an_eos_is_refused_where_one_is_wanted(arguments: dict[str, Any]) -> None:
+    saved(train=["w1 w2"])
+    with pytest.raises(TokenizerError, match=r"no EOS token to put after each .*use_eos_token=False"):
+        made(words(5), **arguments)
+    made(words(5), use_eos_token=False, **arguments)
+    assert ids() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ({"mapping_column_name": "body"}, "split 'train' has no column 'body'; it has text, stars; see mapping_column_name"),
+        ({"mapping_column_name": ["text", "stars"]}, "split 'train': column 'stars' holds int64, not text; see mapping_column_name"),
+        ({"dataset_path": "wikitext"}, "dataset_path, disk_file_path: give one"),
+        ({"disk_file_path": None}, "dataset_path, disk_file_path: give one"),
+        ({"validation_split": 1.5}, "validation_split: is 1.5"),
+        ({"validation_split": 10_000}, "validation_split: 10000 of 8 tokens in 2 documents leave nothing to train on"),
+        ({"seq_length": 512}, "'seq_length' is no field of DatasetProviderConfig; the fields are: .*seq_len"),
+        ({"tokenizer": "no/such/folder"}, "tokenizer 'no/such/folder' cannot be loaded: "),
+    ],
+)
+def test_arguments_that_cannot_be_right_are_refused_by_their_names(gpt2: Any, arguments: dict[str, Any], refusal: str) -> None:
+    saved(train={"text": ["Some text.", "", "Some more."], "stars": [1, 2, 3]})
+    given = {"disk_file_path": "dataset", "tokenizer": gpt2, **arguments}
+    with pytest.raises((ValueError, PhyagiAssetsError), match=refusal):
+        LMDatasetProvider.from_hub(**given)
+    assert not Path("cache").exists() or not contents("cache")
+
+
+def test_splits_that_there_is_no_training_with_are_refused(gpt2: Any) -> None:
+    saved(test=PLAIN, dev=PLAIN)
+    with pytest.raises(SourceError, match="dataset: has no split 'train'; it has test, dev"):
+        made(gpt2)
+    shutil.rmtree("dataset")
+    saved(train=PLAIN, test=["", None])
+    with pytest.raises(SourceError, match="split 'test' has 2 documents, none with any text"):
+        made(gpt2)
+
+
+# Of the Hub and of files
+
+
+def from_hub(folder: Path, **arguments: Any) -> tuple[list[int], dict[str, int]]:
+    """In the process of the clients: make a cache, and give the first window and the tokens of each split."""
+    os.chdir(folder)
+    first = LMDatasetProvider.from_hub(seq_len=16, **arguments).get_train_dataset()[0]["input_ids"].tolist()
+    return first, {path.stem: len(np.load(path)) for path in sorted(Path("cache").glob("*.npy")) if "." not in path.stem}
+
+
+def texts_of(folder: Path, *names: Any, **arguments: Any) -> dict[str, list[str]]:
+    """In the process of the clients: the text of a dataset of the Hub."""
+    from datasets import load_dataset
+
+    os.chdir(folder)
+    return {name: list(split["text"]) for name, split in load_dataset(*names, **arguments).items()}
+
+
+def test_a_dataset_of_the_hub_is_had_by_its_former_name_and_without_the_hub_by_its_present_one(
+    clients: ProcessPoolExecutor, environment: dict[str, str], tmp_path: Path, gpt2: Any
+) -> None:
+    texts = clients.submit(texts_of, tmp_path, "Salesforce/wikitext", WIKITEXT).result()
+    arguments = {"dataset_name": WIKITEXT, "tokenizer": "gpt2"}
+    first, tokens = clients.submit(from_hub, tmp_path, dataset_path="wikitext", revision="main", **arguments).result()
+    assert tokens == {split: len(expected(gpt2, of)) for split, of in texts.items()}
+    assert first == expected(gpt2, texts["train"][:20])[:16]
+    with worker({**environment, "HF_HUB_OFFLINE": "1"}) as offline:
+        assert offline.submit(from_hub, tmp_path, dataset_path="Salesforce/wikitext", **arguments).result() == (first, tokens)
+        with pytest.raises(SourceError, match=r"wikitext: .*without the Hub, what was loaded before is found by its full name alone"):
+            offline.submit(from_hub, tmp_path, dataset_path="wikitext", **arguments).result()
+
+
+def test_a_dataset_of_the_hub_without_configurations_and_splits_is_a_training_split(clients: ProcessPoolExecutor, tmp_path: Path) -> None:
+    arguments = {"dataset_path": JSON_LINES, "tokenizer": "openai-community/gpt2"}
+    _, tokens = clients.submit(from_hub, tmp_path, **arguments, raw_dir=tmp_path / "raw").result()
+    assert set(tokens) == {"train"}
+    assert list((tmp_path / "raw").rglob("*.arrow"))
+    _, divided = clients.submit(from_hub, tmp_path, **arguments, data_files="countries.jsonl", validation_split=0.1).result()
+    assert sum(divided.values()) == tokens["train"]
+    assert 0 < divided["validation"] < 0.2 * tokens["train"]
+
+
+@pytest.mark.parametrize("named", ["files", "folder"])
+def test_local_files_are_had_by_their_format(clients: ProcessPoolExecutor, tmp_path: Path, gpt2: Any, named: str) -> None:
+    texts = {"train": DOCUMENTS, "test": PLAIN[:3]}
+    files = {split: str(write_jsonl(tmp_path / "raw" / f"{split}.jsonl", of_split)) for split, of_split in texts.items()}
+    where: dict[str, Any] = {"data_files": files} if named == "files" else {"data_dir": str(tmp_path / "raw")}
+    first, tokens = clients.submit(from_hub, tmp_path, dataset_path="json", tokenizer=str(GPT2), **where).result()
+    assert first == expected(gpt2, DOCUMENTS)[:16]
+    assert tokens == {split: len(expected(gpt2, of_split)) for split, of_split in texts.items()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ({"dataset_path": "no-such-dataset"}, "'no-such-dataset' doesn't exist on the Hub"),
+        ({"dataset_path": "nobody/nothing"}, "'nobody/nothing' doesn't exist on the Hub"),
+        ({"dataset_path": "wikitext", "dataset_name": "other"}, f"'other' not found. Available: .'{WIKITEXT}'"),
+        ({"dataset_path": "glue", "dataset_name": "sst2"}, "split 'train' has no column 'text'; it has sentence, label, idx"),
+        ({"dataset_path": JSON_LINES, "tokenizer": "no-such-tokenizer"}, "tokenizer 'no-such-tokenizer' cannot be loaded"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_named(clients: ProcessPoolExecutor, tmp_path: Path, arguments: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(Exception, match=refusal):
+        clients.submit(from_hub, tmp_path, **arguments).result()

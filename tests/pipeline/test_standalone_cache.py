@@ -1,0 +1,146 @@
+"""Cache folders that are replaced as a whole."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.standalone_cache import draft_in, replace_cache
+from tests.support import write_text
+
+
+def wanted(made_of: str = "this") -> Manifest:
+    return Manifest.wanted("test", code_version="1", inputs={"of": made_of}, settings={})
+
+
+def filled(**files: str) -> Callable[[Path], Manifest]:
+    """Writes files; two underscores in a name stand for a slash, and one for a dot."""
+
+    def fill(draft: Path) -> Manifest:
+        for name, content in files.items():
+            write_text(draft / name.replace("__", "/").replace("_", "."), content)
+        return replace(wanted(), counts={"files": len(files)})
+
+    return fill
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Every file but the manifest, hidden ones too, with its content."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(found)}
+
+
+def test_the_manifest_knows_every_file(tmp_path: Path) -> None:
+    cache = tmp_path / "some" / "cache"
+    manifest = replace_cache(cache, wanted(), filled(train_npy="1 2", tokenizer__tokenizer_json="{}"))
+    assert Manifest.read(cache) == manifest
+    assert (set(manifest.files), manifest.counts) == ({"train.npy", "tokenizer/tokenizer.json"}, {"files": 2})
+    assert not manifest.damage(cache, checksums=True)
+
+
+def test_no_file_of_the_former_cache_stays_and_no_other_one_goes(tmp_path: Path) -> None:
+    replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2", odd_npy="3", tokenizer__merges_txt="a b"))
+    write_text(tmp_path / "notes.txt", "mine")
+    write_text(tmp_path / "train" / "data.arrow", "mine too")
+    replace_cache(tmp_path, wanted("that"), filled(train_npy="4", tokenizer__vocab_json="{}"))
+    mine = {"notes.txt": "mine", "train/data.arrow": "mine too"}
+    assert files(tmp_path) == {"train.npy": "4", "tokenizer/vocab.json": "{}", **mine}
+
+
+def test_no_split_of_a_cache_without_a_manifest_stays(tmp_path: Path) -> None:
+    for name in ("train.npy", "validation.npy", "validation_labels.npy", "validation.documents.npy", "notes.npy"):
+        write_text(tmp_path / name, "old")
+    replace_cache(tmp_path, wanted(), filled(train_npy="new"))
+    assert files(tmp_path) == {"train.npy": "new", "notes.npy": "old"}
+
+
+def test_a_manifest_that_names_files_elsewhere_takes_none_away(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    mine = [write_text(tmp_path / "mine.txt", "mine"), write_text(tmp_path / "more.txt", "mine")]
+    replace_cache(cache, wanted(), filled(train_npy="1", odd_npy="2"))
+    record = json.loads((cache / "manifest.json").read_text())
+    record["files"] |= dict.fromkeys(["../mine.txt", str(mine[1])], record["files"]["train.npy"])
+    write_text(cache / "manifest.json", json.dumps(record))
+    replace_cache(cache, wanted(), filled(train_npy="3"))
+    assert files(cache) == {"train.npy": "3"}
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_a_failure_leaves_the_former_cache_and_nothing_else(tmp_path: Path) -> None:
+    replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2"))
+    before = files(tmp_path), Manifest.read(tmp_path)
+
+    def failing(draft: Path) -> Manifest:
+        filled(train_npy="3", tokenizer__vocab_json="{}")(draft)
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        replace_cache(tmp_path, wanted("that"), failing)
+    assert (files(tmp_path), Manifest.read(tmp_path)) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_while_files_take_their_places_the_manifest_knows_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2"))
+    known = []
+    move = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        if target.suffix == ".npy":
+            known.append(dict(Manifest.read(tmp_path).files))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    replace_cache(tmp_path, wanted("that"), filled(train_npy="3", test_npy="4"))
+    assert known == [{}, {}]
+    assert set(Manifest.read(tmp_path).files) == {"train.npy", "test.npy"}
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from phyagi_assets.pipeline.standalone_cache import draft_in
+with draft_in(Path(sys.argv[1])) as draft:
+    (draft / "train.npy").write_text("half")
+    print(draft.name, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_draft_of_a_killed_process_goes_with_the_next_write_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        draft = tmp_path / process.stdout.readline().strip()
+        replace_cache(tmp_path, wanted(), filled(train_npy="1"))
+        assert files(draft) == {"train.npy": "half"}
+        os.kill(process.pid, signal.SIGKILL)
+    assert draft.is_dir()
+    replace_cache(tmp_path, wanted(), filled(train_npy="2"))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["manifest.json", "train.npy"]
+
+
+def test_of_two_who_write_at_once_one_is_there_whole(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        replace_cache(tmp_path, wanted(str(number)), filled(**{f"split{number}_npy": "x" * number, "train_npy": str(number)}))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(40)))
+    manifest = Manifest.read(tmp_path)
+    assert not manifest.damage(tmp_path, checksums=True)
+    number = int((tmp_path / "train.npy").read_text())
+    assert files(tmp_path) == {"train.npy": str(number), f"split{number}.npy": "x" * number}
+
+
+def test_a_draft_is_a_folder_of_its_own(tmp_path: Path) -> None:
+    with draft_in(tmp_path / "cache") as one, draft_in(tmp_path / "cache") as other:
+        assert one != other
+        assert one.is_dir()
+    assert not list((tmp_path / "cache").iterdir())

@@ -1,0 +1,117 @@
+"""The tutorial says what its cells print, and the arithmetic that it teaches.
+
+``REWRITE_TUTORIAL=1 pytest tests/test_tutorial.py`` writes what the cells print into the document.
+"""
+
+import ast
+import io
+import json
+import os
+import pprint
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phyagi_assets.datasets import LMDataset, get_dataset
+from tests.hub import served
+from tests.support import REPOSITORY
+
+pytestmark = pytest.mark.xdist_group("tutorial")
+
+TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
+FOLDER = "/home/user/tutorial"
+"""The folder that the document is read as being run in."""
+CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+
+
+def run_cells(cells: list[str]) -> list[str]:
+    """Run cells in one namespace, as a notebook does: what each prints, and the value of its last expression."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    printed: list[str] = []
+    buffer = io.BytesIO()
+    shown = io.TextIOWrapper(buffer, "utf-8", write_through=True)  # one for all cells: loggers keep what stderr was when they were made
+    with redirect_stdout(shown), redirect_stderr(shown):
+        for code in cells:
+            tree = ast.parse(code)
+            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            exec(compile(tree, "<cell>", "exec"), names)
+            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names) if isinstance(last, ast.Expr) else None
+            if value is not None:
+                shown.write(f"{value!r}\n" if isinstance(value, str) else f"{pprint.pformat(value, sort_dicts=False)}\n")
+            printed.append(buffer.getvalue().decode())
+            buffer.seek(0)
+            buffer.truncate()
+    return printed
+
+
+def as_seen(printed: str) -> str:
+    """As a terminal shows it: of a progress bar, what it says last, and no blanks at the end."""
+    lines = (line.rstrip().rpartition("\r")[2] for line in printed.split("\n"))
+    return "\n".join(lines).replace(str(Path.cwd()), FOLDER)
+
+
+def normalised(output: str) -> str:
+    """Without what is another each time: dates, line numbers, times and speeds."""
+    output = re.sub(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\]", "[date]", output)
+    output = re.sub(r"\[(\w+\.py):\d+:", r"[\1:line:", output)
+    return re.sub(r"\[\d\d:\d\d[^]]*\]", "[time]", output)
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> list[str]:
+    """What each cell prints, run against the stand-in of the Hub in an empty folder, where the GPT-2 tokenizer is known."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    store = shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
+    (folder / "work").mkdir()
+    with served(folder) as hub:
+        environment = {**hub.environment(store), "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+        command = [sys.executable, "-m", "tests.test_tutorial", str(folder / "printed.json")]
+        subprocess.run(command, cwd=folder / "work", env=environment, check=True)
+    outputs: list[str] = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
+    return outputs
+
+
+def test_every_cell_prints_what_the_tutorial_says(printed: list[str]) -> None:
+    document = TUTORIAL.read_text(encoding="utf-8")
+    if os.environ.get("REWRITE_TUTORIAL"):
+        outputs = iter(printed)
+        document = CELL.sub(lambda cell: _with_output(cell, next(outputs)), document)
+        TUTORIAL.write_text(document, encoding="utf-8")
+    cells = list(CELL.finditer(document))
+    assert len(cells) == len(printed)
+    for cell, output in zip(cells, printed, strict=True):
+        assert normalised(output) == normalised(cell["output"] or ""), cell["code"]
+
+
+def _with_output(cell: re.Match[str], output: str) -> str:
+    if normalised(output) == normalised(cell["output"] or ""):
+        return cell[0]
+    return f"```python\n{cell['code']}```\n" + (f"\n```text\n{output}```\n" if output else "")
+
+
+@pytest.fixture
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("_in_an_empty_folder")
+def test_2415651_tokens_are_4718_windows_of_512_and_two_such_corpora_at_weight_one_and_a_half_are_14154_samples() -> None:
+    np.lib.format.open_memmap("train.npy", "w+", np.uint16, (2_415_651,))  # no one has to write zeros
+    assert len(LMDataset(np.load("train.npy", mmap_mode="r"), seq_len=512)) == 4_718
+    config = {"cache_dir": ".", "seq_len": 512, "weight": 1.5}
+    dataset, evaluation = get_dataset([config, config], dataset_concat="random", dataset_provider="lm")
+    assert (len(dataset), evaluation) == (14_154, None)
+    assert dataset.cumulative_sizes == [7_077, 14_154]
+    assert dataset[14_153]["input_ids"].shape == (512,)
+
+
+if __name__ == "__main__":
+    cells = [cell["code"] for cell in CELL.finditer(TUTORIAL.read_text(encoding="utf-8"))]
+    Path(sys.argv[1]).write_text(json.dumps([as_seen(output) for output in run_cells(cells)]), encoding="utf-8")
