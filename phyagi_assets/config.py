@@ -6,7 +6,7 @@ models find into errors with a line. Nothing here touches the disk.
 
 import re
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -140,6 +140,11 @@ class MixturePart(Declared):
     """Part of the mixture's samples, in place of a weight."""
     max_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """How often a run may read it; ``phyagi-assets plan`` tells where that is exceeded."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_by_default(cls, declared: Any) -> Any:
+        return {"weight": 1.0, **declared} if isinstance(declared, dict) and "share" not in declared else declared
 
     @model_validator(mode="after")
     def _one_amount(self) -> Self:

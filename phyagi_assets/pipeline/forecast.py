@@ -101,7 +101,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         corpora=tuple(
             CorpusForecast(
                 corpus=part.corpus,
-                amount=f"{100 * part.share:g} %" if part.share else f"×{part.weight or 1:g}",
+                amount=f"{100 * part.share:g} %" if part.share else f"×{part.weight:g}",
                 tokens=size.tokens,
                 is_exact=size.is_exact,
                 read=count * config.seq_len,

@@ -75,7 +75,7 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
         "concat": config.concat,
         "shuffle": config.shuffle,
         "datasets": [
-            {"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight or 1.0}
+            {"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}
             for part in config.datasets
         ],
     }

@@ -34,7 +34,7 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
     samples
         Of each corpus.
     """
-    weighted = [0 if part.share else math.ceil(own * Fraction(str(part.weight or 1))) for part, own in zip(parts, samples, strict=True)]
+    weighted = [math.ceil(own * Fraction(str(part.weight or 0))) for part, own in zip(parts, samples, strict=True)]
     shares = [Fraction(str(part.share or 0)) for part in parts]
     left = 1 - sum(shares)
     if left == 1:
@@ -130,7 +130,7 @@ def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Seque
     return tuple(
         Source(
             corpus=corpus,
-            weight=None if part.share else part.weight or 1.0,
+            weight=part.weight,
             share=part.share,
             rate=rate,
             drawn=drawn,
