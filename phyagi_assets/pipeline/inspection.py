@@ -107,6 +107,7 @@ def _corpora(plan: Plan) -> list[dict[str, str]]:
             "samples in an epoch": _flat(component.drawn),
             "part": f"{component.part:.2%}",
             "epochs": f"{component.epochs:.3g}",
+            "": "█" * round(24 * component.part),
         }
         for component, source in zip(composition(plan), plan.current.sources, strict=True)
     ]
