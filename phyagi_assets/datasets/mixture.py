@@ -78,7 +78,13 @@ class LoadedMixture:
             raise IndexError(
                 f"there is no split {split!r}; there are: {', '.join(name for name, of in datasets.items() if of is not None)}"
             )
-        return Explainer(dataset).explain(range(position, position + count))
+        explainer = self._explainers.setdefault(split, Explainer(dataset))
+        return explainer.explain(range(position, position + count))
+
+    @cached_property
+    def _explainers(self) -> dict[str, Explainer]:
+        """By split; each keeps the tokenizer that it has loaded."""
+        return {}
 
     def explain_step(self, step: int, *, batch_size: int, world_size: int = 1, start: int = 0) -> Explanation:
         """Where all samples of a global step come from.

@@ -46,10 +46,10 @@ def _windows(mixture: LoadedMixture, split: str) -> list[list[list[int]]]:
     return [
         [
             window["input_ids"].tolist()
-            for shard in corpus.shards(split)
+            for shard in mixture.plan.shards(source, split)
             for window in LMDataset(_array(mixture, shard.path), seq_len=SEQ_LEN)
         ]
-        for corpus in mixture.plan.corpora
+        for source in mixture.plan.current.sources
     ]
 
 
@@ -113,8 +113,8 @@ def test_labels_stand_under_their_inputs_or_one_ahead(folder: Path) -> None:
     plain, shifted = (load_mixture(folder, shift_labels=shift) for shift in (False, True))
     following = {
         tuple(array[start : start + SEQ_LEN].tolist()): array[start + 1 : start + 1 + SEQ_LEN].tolist()
-        for corpus in plain.plan.corpora
-        for shard in corpus.shards("train")
+        for source in plain.plan.current.sources
+        for shard in plain.plan.shards(source, "train")
         for array in [_array(plain, shard.path)]
         for start in range(0, shard.samples * SEQ_LEN, SEQ_LEN)
     }
@@ -138,7 +138,9 @@ def test_samples_come_in_one_order_however_many_workers_load_them(folder: Path) 
     train = load_mixture(folder).train
     by_workers = [list(DataLoader(train, batch_size=5, num_workers=workers)) for workers in (0, 2)]
     for one, other in zip(*by_workers, strict=True):
-        assert {name: of.tolist() for name, of in one.items()} == {name: of.tolist() for name, of in other.items()}
+        assert {name: list(of) if name == "corpus" else of.tolist() for name, of in one.items()} == {
+            name: list(of) if name == "corpus" else of.tolist() for name, of in other.items()
+        }
     positions = [position for batch in by_workers[0] for position in batch["position"].tolist()]
     assert positions == list(range(len(train)))
     assert by_workers[0][0]["input_ids"].shape == by_workers[0][0]["labels"].shape == (5, SEQ_LEN)
@@ -195,7 +197,7 @@ def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(worksp
 
 
 @pytest.mark.parametrize(
-    ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 1")]
+    ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 2")]
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, plan: str, refusal: str) -> None:
     (tmp_path / "mixture.json").write_text(plan, encoding="utf-8")

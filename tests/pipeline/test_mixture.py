@@ -60,8 +60,9 @@ def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Works
     mixed = _plan(_mixture(workspace), corpora, workspace)
     plan = Plan.read(mixed.artifact.path / "mixture.json")
     assert (plan.name, plan.seq_len, plan.seed, plan.dtype) == ("mix", 16, 42, "uint16")
-    assert [(corpus.name, corpus.weight) for corpus in plan.corpora] == [("one", 1.5), ("two", 0.5)]
-    for corpus in plan.corpora:
+    assert [(plan.corpora[source.corpus].name, source.weight) for source in plan.current.sources] == [("one", 1.5), ("two", 0.5)]
+    for source in plan.current.sources:
+        corpus = plan.corpora[source.corpus]
         assert [partition.key for partition in corpus.partitions] == ["a", "b"]
         for partition in corpus.partitions:
             cache = built[corpus.name][partition.key][2].artifact
@@ -69,7 +70,7 @@ def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Works
             found = {split: {"documents": of.documents, "tokens": of.tokens} for split, of in partition.shards.items()}
             assert found == cache.manifest.counts
             assert all(shard.samples == (shard.tokens - 1) // 16 for shard in partition.shards.values())
-        assert corpus.drawn == math.ceil(corpus.weight * corpus.total("train", "samples"))
+        assert source.drawn == source.rate == math.ceil((source.weight or 0) * plan.total("train", "samples", source))
     totals = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
     assert mixed.artifact.manifest.counts == {split: of for split, of in totals.items() if of["tokens"]}
     assert (mixed.artifact.path / plan.tokenizer / "tokenizer.json").is_file()

@@ -1,0 +1,69 @@
+"""Boundaries of documents, in samples and in a batch for attention kernels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phyagi_assets.config import MixtureConfig
+from phyagi_assets.datasets import DocumentCollator, MixtureLoader, load_mixture
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.sources.listing import list_partitions
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.yamlfile import load_yaml
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+EOS = 50_256
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> Path:
+    """Documents of one to twenty tokens and an EOS, in samples of 16."""
+    write_jsonl(workspace.data / "raw.jsonl", [" word" * (1 + i * 7 % 20) for i in range(120)])
+    corpus = declare_corpus(workspace.data, "one", "raw.jsonl")
+    build(corpus, workspace)
+    mixture = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "one"}]), MixtureConfig)
+    return build_mixture(mixture, {"one": corpus}, {"one": list(list_partitions(corpus, workspace.data))}, workspace).artifact.path
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_positions_and_documents_are_what_a_plain_walk_over_the_tokens_finds(folder: Path, shift: bool) -> None:
+    train = load_mixture(folder, boundaries=True, mask_boundaries=True, shift_labels=shift).train
+    plain = load_mixture(folder, shift_labels=shift).train
+    for i in range(len(train)):
+        sample, ids = train[i], train[i]["input_ids"].tolist()
+        document, position, documents, positions = 0, 0, [], []
+        for token in ids:  # the EOS is a document's last token
+            documents.append(document)
+            positions.append(position)
+            document, position = (document + 1, 0) if token == EOS else (document, position + 1)
+        assert sample["document_ids"].tolist() == documents
+        assert sample["position_ids"].tolist() == positions
+        asked = plain[i]["labels"].tolist()
+        before = ids if shift else [None, *ids[:-1]]  # what stands before the token that a label asks for
+        wanted = [-100 if token == EOS else label for token, label in zip(before, asked, strict=True)]
+        assert sample["labels"].tolist() == wanted
+        assert sample["input_ids"].tolist() == plain[i]["input_ids"].tolist()
+
+
+def test_a_collated_batch_says_where_every_document_begins_and_ends(folder: Path) -> None:
+    train = load_mixture(folder, boundaries=True).train
+    samples = [train[i] for i in range(6)]
+    before = [sample["input_ids"].clone() for sample in samples]
+    from_samples = DocumentCollator()(samples)
+    from_batch = DocumentCollator()(next(iter(MixtureLoader(train, batch_size=6))))
+    for name, column in from_samples.items():
+        assert torch.equal(torch.as_tensor(column), torch.as_tensor(from_batch[name]))
+    bounds = from_samples["cu_seqlens"]
+    assert bounds.dtype == torch.int32
+    ids = from_samples["input_ids"].ravel().tolist()
+    expected = [0, *(i + 1 for i, token in enumerate(ids) if token == EOS or (i + 1) % 16 == 0)]
+    assert bounds.tolist() == sorted(set(expected))
+    assert from_samples["max_seqlen"] == int(np.diff(bounds.numpy()).max())
+    assert all(torch.equal(sample["input_ids"], kept) for sample, kept in zip(samples, before, strict=True))
+
+
+def test_samples_without_boundaries_are_refused_with_what_to_say(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"position_ids: the samples have none; load the mixture with boundaries=True"):
+        DocumentCollator()([load_mixture(folder).train[0]])

@@ -1,0 +1,111 @@
+"""From a position back to the documents, and to their text."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+
+from phyagi_assets.config import MixtureConfig
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.sources.listing import list_partitions
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.yamlfile import load_yaml
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+EOS = 50_256
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> Path:
+    """Rows and texts with blanks between them, in several files of several partitions."""
+    words = ["alpha", "beta", "gamma <b>", "delta"]
+    for part in range(3):
+        rows: list[str] = [f"{words[i % 4]} {part} " * (1 + i * 5 % 30) if i % 7 else "" for i in range(80)]
+        write_jsonl(workspace.data / "rows" / f"{part}.jsonl", rows)
+    for part in range(2):
+        write_text(workspace.data / "texts" / f"{part}.txt", f"The text number {part}. " * 300)
+    corpora = {
+        "rows": declare_corpus(workspace.data, "rows", "rows/*.jsonl", partition_by="file", splits={"validation": 0.2}),
+        "texts": declare_corpus(workspace.data, "texts", "texts/*.txt"),
+    }
+    keys = {}
+    for name, corpus in corpora.items():
+        build(corpus, workspace)
+        keys[name] = list(list_partitions(corpus, workspace.data))
+    parts = [{"corpus": "rows", "weight": 2.5}, {"corpus": "texts", "weight": 0.5}]
+    mixture = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=24, datasets=parts), MixtureConfig)
+    return build_mixture(mixture, corpora, keys, workspace).artifact.path
+
+
+def source_text(data: Path, corpus: str, file: str, row: int) -> str:
+    path = data / corpus / file
+    if corpus == "texts":
+        return path.read_text(encoding="utf-8")
+    return str(json.loads(path.read_text(encoding="utf-8").splitlines()[row])["text"])
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_documents_encoded_afresh_from_their_source_are_the_tokens_of_the_sample(folder: Path, workspace: Workspace, split: str) -> None:
+    mixture = load_mixture(folder)
+    dataset = mixture.train if split == "train" else mixture.validation
+    assert dataset is not None
+    fresh = tokenizers.Tokenizer.from_file(str(mixture.tokenizer / "tokenizer.json"))
+    draw = np.random.default_rng(1)
+    checked = 0
+    for position in draw.integers(0, len(dataset), 500).tolist():
+        (sample,) = mixture.explain(position, split=split)
+        ids = dataset[position]["input_ids"].tolist()
+        assert (sample.position, sample.corpus) == (position, dataset[position]["corpus"])
+        assert [document.start for document in sample.documents] == [0, *(document.end for document in sample.documents[:-1])]
+        assert sample.documents[-1].end == len(ids)
+        for document in sample.documents:
+            text = source_text(workspace.data, sample.corpus, document.file, document.row)
+            whole = [*fresh.encode(text).ids, EOS]
+            span = whole[document.skipped : document.skipped + document.end - document.start]
+            assert span == ids[document.start : document.end]
+            assert document.length == len(whole)
+            assert document.text == fresh.decode(span, skip_special_tokens=False)
+            checked += 1
+    assert checked > 500
+
+
+def test_epochs_are_counted_and_positions_have_no_end_in_training(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    samples = mixture.explain(0, 4 * len(mixture.train))
+    rows = [sample.epoch for sample in samples if sample.corpus == "rows"]
+    assert rows == sorted(rows)
+    assert max(rows) >= 9  # four epochs of the mixture are ten of the corpus
+    assert mixture.validation is not None
+    with pytest.raises(IndexError, match="outside the validation split"):
+        mixture.explain(len(mixture.validation), split="validation")
+    with pytest.raises(IndexError, match="no split 'tests'; there are: train, validation"):
+        mixture.explain(0, split="tests")
+
+
+def test_a_step_is_the_positions_that_its_processes_read(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    assert [sample.position for sample in mixture.explain_step(3, batch_size=2, world_size=4)] == list(range(24, 32))
+    assert [sample.position for sample in mixture.explain_step(1, batch_size=2, start=10)] == [12, 13]
+
+
+def test_the_table_is_for_reading_in_a_terminal_and_in_a_notebook(folder: Path) -> None:
+    explanation = load_mixture(folder).explain(0, 40)
+    lines = repr(explanation).splitlines()
+    assert lines[0].split()[:4] == ["position", "corpus", "partition", "epoch"]
+    assert len(lines) - 1 == sum(len(sample.documents) for sample in explanation)
+    page = explanation._repr_html_()
+    assert "gamma &lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_a_cache_that_tells_nothing_of_its_files_is_named(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    for path in mixture.train.shards.paths:
+        manifest = path.resolve().parent / "manifest.json"
+        manifest.write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreError, match=r"manifest\.json: does not tell the source's files"):
+        mixture.explain(0)
