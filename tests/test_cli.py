@@ -187,6 +187,49 @@ def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None
     assert "0 problems" in command("check", "--data", data).stdout
 
 
+def test_plan_shows_what_a_run_would_read_before_and_after_it_is_built(data: Path) -> None:
+    write_text(data / "raw" / "a.jsonl", "".join(f'{{"text": "The first corpus, document {i}."}}\n' for i in range(2000)))
+    parts = [{"corpus": "first", "weight": 1.5}, {"corpus": "second", "share": 0.2, "max_epochs": 3}]
+    declare(data, "mixtures", name="mix", seq_len=32, datasets=parts)
+    before = command("plan", "mix", "--tokens", "100k", "--data", data)
+    assert before.returncode == 0, before.stderr
+    assert "mix 100k tokens" in before.stdout
+    assert "≈" in before.stdout
+    assert re.search(r"second .* more than max_epochs 3", before.stdout), before.stdout
+    assert re.search(r"To build: about .*B on disk, \d+ s on this machine", before.stdout)
+    assert not (data / "store" / "mix").exists()
+    assert command("materialize", "--data", data).returncode == 0
+    after = command("plan", "mix", "--data", data)
+    assert "1 epochs of the mixture" in after.stdout
+    assert "≈" not in after.stdout
+    assert "All of it is built" in after.stdout
+    assert command("plan", "mux", "--data", data).returncode == 2
+    assert command("plan", "mix", "--tokens", "many", "--data", data).returncode == 2
+
+
+def test_a_mixture_is_changed_from_a_position_on_and_explained_on_either_side(data: Path) -> None:
+    assert command("materialize", "--data", data).returncode == 0
+    before = command("explain", "mix", "0", "--count", "5", "--data", data)
+    assert before.returncode == 0, before.stderr
+    assert re.search(r"position 0 +first/all, epoch 0", before.stdout), before.stdout
+    assert "The first corpus" in before.stdout
+    declare(data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "second"}, {"corpus": "first"}])
+    changed = command("materialize", "mix", "--at", "5", "--data", data)
+    assert "from position 5 on" in changed.stdout, changed.stderr
+    assert command("explain", "mix", "0", "--count", "5", "--data", data).stdout == before.stdout
+    assert "from position 0 on, from position 5 on" in command("inspect", "mix", "--data", data).stdout
+    step = command("explain", "mix", "--step", "2", "--batch-size", "2", "--world-size", "2", "--data", data).stdout
+    assert [int(found) for found in re.findall(r"position (\d+) ", step)] == [8, 9, 10, 11]
+    assert "0 built, 3 up to date" in command("materialize", "mix", "--data", data).stdout
+    for words in (
+        ["explain", "mix"],
+        ["explain", "mix", "--step", "1"],
+        ["materialize", "--at", "5"],
+        ["materialize", "first", "--at", "5"],
+    ):
+        assert command(*words, "--data", data).returncode == 2
+
+
 def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> None:
     command("materialize", "--data", data)
     for name, shown in {

@@ -34,9 +34,9 @@ class Project:
     def definitions(self) -> dg.Definitions:
         return catalog_definitions(load_catalog(self.workspace.data), self.workspace, LoggedProgress())
 
-    def bring_up_to_date(self, *names: str) -> Outcome:
+    def bring_up_to_date(self, *names: str, at: int | None = None) -> Outcome:
         runner = Runner(load_catalog(self.workspace.data).select(names), self.definitions, self.workspace, self.instance)
-        return runner.run(runner.stale(), lambda _name: None)
+        return runner.run(runner.stale(), lambda _name: None, at)
 
     def materialized(self, *key: str) -> int:
         """How often an asset has been materialized."""

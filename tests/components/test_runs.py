@@ -138,3 +138,14 @@ def test_only_what_is_named_is_built_and_what_it_is_made_of(project: Project, na
     write_text(project.workspace.data / "other" / "x.txt", PLAY)
     declare_corpus(project.workspace.data, "other", "other/x.txt")
     assert project.bring_up_to_date(name).built == built
+
+
+def test_a_position_is_taken_from_the_configuration_of_a_run(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "four.txt", PLAY * 4)
+    assert project.bring_up_to_date(at=7).built == ["plays/four", "mix"]
+    (latest,) = project.instance.fetch_materializations(dg.AssetKey(["mix", "mixed_dataset"]), limit=1).records
+    shown = latest.asset_materialization.metadata if latest.asset_materialization else {}
+    assert shown["segments"].value == 2
+    assert str(shown["order"].value).startswith("changed from position 7 on; before it, as plan ")
+    assert project.bring_up_to_date().built == []

@@ -173,3 +173,80 @@ def test_what_an_old_plan_names_stays_readable_after_a_refresh(workspace: Worksp
     assert _arrays(old.artifact.path) == before
     assert {key for key in before if before[key] != after[key]} == {("two", "b", "train"), ("two", "b", "validation")}
     assert _plan(mixture, corpora, workspace).reused
+
+
+def _at(mixture: Mixture, corpora: dict[str, Corpus], workspace: Workspace, position: int) -> Built:
+    listed = {name: list(list_partitions(corpus, workspace.data)) for name, corpus in corpora.items()}
+    return build_mixture(mixture, corpora, listed, workspace, position)
+
+
+def _built(workspace: Workspace, corpora: dict[str, Corpus]) -> None:
+    for corpus in corpora.values():
+        build(corpus, workspace)
+
+
+def test_a_position_adds_a_segment_and_nothing_changed_leaves_it_alone(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    _built(workspace, corpora)
+    old = _plan(_mixture(workspace), corpora, workspace)
+    before = Plan.read(old.artifact.path / "mixture.json")
+    write_jsonl(workspace.data / "two" / "c.jsonl", [f"late {i}" for i in range(60)])
+    _built(workspace, corpora)
+    heavier = _mixture(workspace, weights=(1.5, 2.0))
+    new = _at(heavier, corpora, workspace, 30)
+    plan = Plan.read(new.artifact.path / "mixture.json")
+    assert plan.segments[0] == before.segments[0]
+    assert [segment.start for segment in plan.segments] == [0, 30]
+    assert [source.weight for source in plan.current.sources] == [1.5, 2.0]
+    assert plan.fingerprint == new.artifact.fingerprint != before.fingerprint
+    assert plan.agrees(before.fingerprint, 30)
+    assert not plan.agrees(before.fingerprint, 31)
+    assert _plan(heavier, corpora, workspace).artifact.path == new.artifact.path  # the schedule runs it without a position
+    assert _at(heavier, corpora, workspace, 90).artifact.path == new.artifact.path
+    assert (old.artifact.path / "mixture.json").is_file()
+    third = Plan.read(_at(_mixture(workspace), corpora, workspace, 50).artifact.path / "mixture.json")
+    assert [segment.start for segment in third.segments] == [0, 30, 50]
+    assert third.agrees(before.fingerprint, 30)
+    assert third.agrees(plan.fingerprint, 50)
+    replaced = Plan.read(_plan(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace).artifact.path / "mixture.json")
+    assert (len(replaced.segments), replaced.ancestors) == (1, ())
+
+
+def test_positions_and_changes_that_a_segment_cannot_be_are_refused(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    _built(workspace, corpora)
+    with pytest.raises(DeclarationError, match="nothing is published that a segment at position 5 could go on from"):
+        _at(_mixture(workspace), corpora, workspace, 5)
+    _plan(_mixture(workspace), corpora, workspace)
+    _at(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace, 20)
+    before = holdings(workspace.store.root)
+    with pytest.raises(DeclarationError, match="a segment begins at position 20 already; the next one begins after it, not at 20"):
+        _at(_mixture(workspace), corpora, workspace, 20)
+    with pytest.raises(DeclarationError, match=r"seq_len: is 32 and was 16, which a segment cannot change"):
+        _at(_mixture(workspace, seq_len=32), corpora, workspace, 40)
+    other = _corpora(workspace, dtype="int32")
+    other["one"] = declare_corpus(workspace.data, "one", "one/*.jsonl", partition_by="file", splits={"validation": 0.3}, dtype="int32")
+    _built(workspace, other)
+    with pytest.raises(DeclarationError, match="another tokenizer or dtype than before, which a segment cannot change"):
+        _at(_mixture(workspace), other, workspace, 40)
+    assert {name for name in holdings(workspace.store.root) if name.startswith("mix/")} == {n for n in before if n.startswith("mix/")}
+
+
+def test_shares_are_parts_of_the_samples_whatever_a_corpus_holds(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    _built(workspace, corpora)
+
+    def drawn(*parts: dict[str, Any]) -> list[float]:
+        declared = declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=list(parts))
+        plan = Plan.read(_plan(load_yaml(declared, MixtureConfig), corpora, workspace).artifact.path / "mixture.json")
+        return [source.drawn / plan.current.drawn for source in plan.current.sources]
+
+    assert drawn({"corpus": "one", "share": 0.9}, {"corpus": "two", "share": 0.1}) == pytest.approx([0.9, 0.1], abs=0.02)
+    assert drawn({"corpus": "one", "share": 0.25}, {"corpus": "two", "weight": 3}) == pytest.approx([0.25, 0.75], abs=0.02)
+    refused = {"one": "the shares add up to 0.9, and make 1 together", "two": "less than 1 leaves something to the corpora with weights"}
+    with pytest.raises(DeclarationError, match=refused["one"]):
+        drawn({"corpus": "one", "share": 0.5}, {"corpus": "two", "share": 0.4})
+    with pytest.raises(DeclarationError, match=refused["two"]):
+        drawn({"corpus": "one", "share": 1.0}, {"corpus": "two"})
+    with pytest.raises(DeclarationError, match="has both a weight and a share"):
+        drawn({"corpus": "one", "share": 0.5, "weight": 1}, {"corpus": "two"})
