@@ -144,7 +144,8 @@ class MixturePart(Declared):
     @model_validator(mode="before")
     @classmethod
     def _whole_by_default(cls, declared: Any) -> Any:
-        return {"weight": 1.0, **declared} if isinstance(declared, dict) and "share" not in declared else declared
+        unsaid = isinstance(declared, dict) and declared.get("weight") is None and declared.get("share") is None
+        return {**declared, "weight": 1.0} if unsaid else declared
 
     @model_validator(mode="after")
     def _one_amount(self) -> Self:

@@ -15,10 +15,12 @@ from phyagi_assets.datasets.concat_dataset import (
 )
 from phyagi_assets.datasets.configuration import load_config
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
+from phyagi_assets.datasets.document_collator import DocumentCollator
 from phyagi_assets.datasets.log import tell
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture import LoadedMixture, load_mixture
-from phyagi_assets.datasets.mixture_loader import MixtureLoader, MixtureStream
+from phyagi_assets.datasets.mixture_loader import MixtureLoader
+from phyagi_assets.datasets.mixture_stream import MixtureStream
 from phyagi_assets.datasets.registry import get_data_collator, get_dataset, get_dataset_provider
 from phyagi_assets.datasets.shared_memory_utils import process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
@@ -29,6 +31,7 @@ from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
 __all__ = [
     "DatasetProvider",
     "DatasetProviderConfig",
+    "DocumentCollator",
     "LMDataCollator",
     "LMDataset",
     "LMDatasetProvider",

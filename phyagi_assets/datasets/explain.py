@@ -60,7 +60,7 @@ class Explanation(Sequence[ExplainedSample]):
         self._samples = tuple(samples)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._samples[index]
+        return Explanation(self._samples[index]) if isinstance(index, slice) else self._samples[index]
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -146,9 +146,9 @@ class Explainer:
 
     def _documents(self, shard: int, array: Path, offset: int) -> Iterator[DocumentSpan]:
         stop = offset + self._dataset.plan.seq_len
-        tokens = np.load(array, mmap_mode="r")
-        ends = self._dataset.shards.document_ends(shard)
-        origins = np.load(array.with_suffix(".origins.npy"), mmap_mode="r")
+        shards = self._dataset.shards
+        tokens, origins = (shards.mapped(path) for path in (array, array.with_suffix(".origins.npy")))
+        ends = shards.document_ends(shard)
         first = int(np.searchsorted(ends, offset, side="right"))
         for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
             begins, ends_at = int(ends[document - 1]) if document else 0, int(ends[document])

@@ -1,6 +1,7 @@
 """The samples of a mixture, in the order of training."""
 
 from collections.abc import Iterator, Sequence
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
     ignore_index
         What the loss passes over.
 
+    Raises
+    ------
+    ValueError
+        There is no sample of such a split.
+
     Examples
     --------
     >>> from phyagi_assets.datasets import load_mixture
@@ -74,22 +80,26 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self._block: tuple[int, Located] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Let index 0 be the first position of an epoch of the mixture; by default that is the first one."""
+        """Let index 0 be position ``epoch · len``; by default it is position 0."""
+        if epoch < 0:
+            raise ValueError(f"epoch: is {epoch}; epochs are counted from 0")
         self._first = epoch * len(self)
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, number: int) -> dict[str, Any]:
         """The sample at an index, with what `batch` gives, one-dimensional."""
-        return self.__getitems__([index])[0]
+        return self.__getitems__([number])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Several samples, read together, as ``DataLoader`` asks for them."""
-        for index in indices:
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"position {index} is outside a mixture of {len(self)} samples")
-        batch = self.batch(np.array(indices, dtype=np.int64) % len(self) + self._first)
+        length = len(self)
+        wanted = [index(number) for number in indices]
+        for number in wanted:
+            if not -length <= number < length:
+                raise IndexError(f"position {number} is outside a mixture of {length} samples")
+        batch = self.batch(np.array(wanted, dtype=np.int64) % length + self._first)
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 
     def batch(self, positions: Ints) -> dict[str, Any]:
@@ -98,7 +108,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         Parameters
         ----------
         positions
-            1-D, 0 or more. Training has no end: positions beyond ``len`` are those of the next epochs.
+            1-D, 0 or more. Positions beyond ``len`` are those of the next epochs.
 
         Returns
         -------
@@ -154,8 +164,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         if high - low >= _BLOCK:
             return self.order.locate(positions)
         if self._block is None or not self._block[0] <= low <= high < self._block[0] + _BLOCK:
-            end = low + _BLOCK if self.split == "train" else min(low + _BLOCK, len(self))
-            self._block = (low, self.order.locate(np.arange(low, end)))
+            self._block = (low, self.order.locate(np.arange(low, low + _BLOCK)))
         start, located = self._block
         return located[positions - start]
 

@@ -173,7 +173,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
 
     def _reader(self) -> Reader:
         shard, worker = self._shard or Shard.of_process(), get_worker_info()
-        if self._shard is None and shard.world_size > 1 and _accelerate_runs():
+        if self._shard is None and shard.world_size > 1 and accelerate_runs():
             raise ValueError(
                 "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; say "
                 "set_rank_and_world_size(0, 1), to give it all of it, or the rank and world size, where you read the stream yourself"
@@ -208,7 +208,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         self._progress, self._is_loaded = progress, True
 
     def __getstate__(self) -> dict[str, Any]:
-        told = self._shard or (Shard.of_process() if _is_distributed() and not _accelerate_runs() else None)
+        told = self._shard or (Shard.of_process() if _is_distributed() and not accelerate_runs() else None)
         return {**self.__dict__, "_shard": told}  # a spawned worker cannot ask torch.distributed
 
 
@@ -216,7 +216,7 @@ def _is_distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def _accelerate_runs() -> bool:
+def accelerate_runs() -> bool:
     state = sys.modules.get("accelerate.state")
     return state is not None and bool(state.is_initialized())
 

@@ -22,6 +22,13 @@ class TokenShards:
         Tokens in a sample.
     dtype
         Of every array.
+
+    Examples
+    --------
+    >>> np.save("tokens.npy", np.arange(7, dtype=np.uint16))
+    >>> shards = TokenShards([Path("tokens.npy")], seq_len=3, dtype="uint16")
+    >>> shards.samples(np.array([0, 0]), np.array([1, 0]), ahead=1).tolist()
+    [[3, 4, 5, 6], [0, 1, 2, 3]]
     """
 
     def __init__(self, paths: Sequence[Path], seq_len: int, dtype: str) -> None:
@@ -74,23 +81,30 @@ class TokenShards:
     def document_ends(self, shard: int) -> Ints:
         """Where the documents of an array end."""
         if shard not in self._ends:
-            self._ends[shard] = self._mapped(self.paths[shard].with_suffix(".documents.npy"))
+            self._ends[shard] = self.mapped(self.paths[shard].with_suffix(".documents.npy"))
         return self._ends[shard]
+
+    def mapped(self, path: Path) -> npt.NDArray[Any]:
+        """An array that lies beside the tokens, or the tokens.
+
+        Raises
+        ------
+        StoreError
+            The file is gone.
+        """
+        if not path.is_file():
+            raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
+        return np.asarray(np.load(path, mmap_mode="r"))  # a plain view: indexing a memmap object costs several times as much
 
     def _opened(self, shard: int, ahead: int) -> npt.NDArray[Any]:
         """An array's samples as rows, which overlap by a token where one is wanted ahead."""
         if (shard, ahead) not in self._windows:
-            array = self._mapped(self.paths[shard])
+            array = self.mapped(self.paths[shard])
             # A fancy index on a strided view copies the rows that it names, and no more; np.take would copy the whole array.
             shape = ((len(array) - ahead) // self._seq_len, self._seq_len + ahead)
             strides = (self._seq_len * array.itemsize, array.itemsize)
             self._windows[shard, ahead] = np.lib.stride_tricks.as_strided(array, shape, strides, writeable=False)
         return self._windows[shard, ahead]
-
-    def _mapped(self, path: Path) -> npt.NDArray[Any]:
-        if not path.is_file():
-            raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
-        return np.asarray(np.load(path, mmap_mode="r"))  # a plain view: indexing a memmap object costs several times as much
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_windows": {}, "_ends": {}}

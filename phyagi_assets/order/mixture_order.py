@@ -7,7 +7,7 @@ import numpy as np
 
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
-from phyagi_assets.plan import Group, Plan, Segment, Shard
+from phyagi_assets.plan import Concat, Group, Plan, Segment, Shard, Source
 
 _TOGETHER = 1 << 15
 """Positions that are located at once: what it takes on the way fits the processor's cache."""
@@ -53,10 +53,17 @@ class MixtureOrder:
     split
         ``train``, ``validation`` or ``test``.
 
+    Raises
+    ------
+    ValueError
+        There is no sample of such a split.
+
     Attributes
     ----------
     shards : list of PlacedShard
         What the located samples are in.
+    epoch_length : int
+        Positions in an epoch of the mixture, in the last segment.
     """
 
     def __init__(self, plan: Plan, split: str) -> None:
@@ -66,7 +73,7 @@ class MixtureOrder:
         segments = plan.segments if in_training else (_once(plan, split),)
         self._readers = [self._reader(plan, segment, split) for segment in segments]
         self._starts = np.array([segment.start for segment in segments], dtype=np.int64)
-        self._epoch_length = segments[-1].drawn
+        self.epoch_length = segments[-1].drawn
 
     def _reader(self, plan: Plan, segment: Segment, split: str) -> "_SegmentReader":
         in_training = split == "train"
@@ -75,9 +82,7 @@ class MixtureOrder:
                 if split in partition.shards and (source.corpus, index) not in self._index:
                     self._index[source.corpus, index] = len(self.shards)
                     self.shards.append(PlacedShard(corpus=source.corpus, partition=index, shard=partition.shards[split]))
-        return _SegmentReader(
-            self, segment, interleaved=in_training and plan.concat == "interleaved", shuffled=in_training and plan.shuffle
-        )
+        return _SegmentReader(self, segment, plan.concat if in_training else "sequential", shuffled=in_training and plan.shuffle)
 
     def shards_of(self, corpus: int, partitions: Sequence[int]) -> list[int]:
         """Where the shards of some of a corpus's partitions are in `shards`; one without this split has none."""
@@ -85,7 +90,7 @@ class MixtureOrder:
 
     def __len__(self) -> int:
         """Positions up to the end of an epoch of the mixture, from where the last segment begins."""
-        return int(self._starts[-1]) + self._epoch_length
+        return int(self._starts[-1]) + self.epoch_length
 
     def locate(self, position: Ints) -> Located:
         """The samples at an array of positions, none of them negative."""
@@ -114,13 +119,10 @@ class MixtureOrder:
 class _SegmentReader:
     """The order inside one segment, by positions that count from its start."""
 
-    def __init__(self, order: MixtureOrder, segment: Segment, *, interleaved: bool, shuffled: bool) -> None:
+    def __init__(self, order: MixtureOrder, segment: Segment, concat: Concat, *, shuffled: bool) -> None:
         self._shuffled = shuffled
-        kind = Interleaved if interleaved else InTurn
-        self._schedule: Schedule = kind([source.rate for source in segment.sources])
-        self._within = {
-            number: kind([group.samples for group in of.groups]) for number, of in enumerate(segment.sources) if len(of.groups) > 1
-        }
+        self._schedule = _of_corpora(segment, concat)
+        self._within = {number: _of_groups(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
         self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
         groups = [(source.corpus, group) for source in segment.sources for group in source.groups]
         self._first_group = np.cumsum([0, *(len(source.groups) for source in segment.sources)])
@@ -153,18 +155,31 @@ class _SegmentReader:
         return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))
 
 
-def group_draws(segment: Segment, concat: str, position: int) -> dict[tuple[int, int], int]:
+def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:
     """Draws from each group of a segment among its first `position`, by the indices of the corpus and of the group in its source."""
-    kind = Interleaved if concat == "interleaved" else InTurn
-    draws = {}
-    for source, given in zip(segment.sources, kind([source.rate for source in segment.sources]).given(position).tolist(), strict=True):
-        for number, count in enumerate(kind([group.samples for group in source.groups]).given(given).tolist()):
-            draws[source.corpus, number] = count
-    return draws
+    return {
+        (source.corpus, number): count
+        for source, given in zip(segment.sources, _of_corpora(segment, concat).given(position).tolist(), strict=True)
+        for number, count in enumerate(_of_groups(source, concat).given(given).tolist())
+    }
+
+
+def _of_corpora(segment: Segment, concat: Concat) -> Schedule:
+    """Which corpus is drawn from: all at their rates, or one after the other, as much of each as an epoch of the mixture holds."""
+    if concat == "interleaved":
+        return Interleaved([source.rate for source in segment.sources])
+    return InTurn([source.drawn for source in segment.sources])
+
+
+def _of_groups(source: Source, concat: Concat) -> Schedule:
+    """Which of a corpus's shuffle groups is drawn from."""
+    return (Interleaved if concat == "interleaved" else InTurn)([group.samples for group in source.groups])
 
 
 def _once(plan: Plan, split: str) -> Segment:
     """Each corpus of the last segment once, by the samples of a split."""
+    if not plan.total(split, "samples"):
+        raise ValueError(f"split: mixture {plan.name!r} has no sample of a split {split!r}")
     sources = []
     for source in plan.current.sources:
         samples = plan.total(split, "samples", source)

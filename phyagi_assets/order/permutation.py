@@ -7,7 +7,9 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 _ROUNDS = 6
-"""Even, for the sides are where they were after two. After four, a range of a few indices can be told from one shuffled at random."""
+"""Even, for the sides are where they were after two. After four, neighbours among a hundred indices stay neighbours noticeably often."""
+_SIDE = np.uint64(8)
+"""The shortest: in a smaller rectangle, some orders of a few indices come several times as often as others."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
 """Odd, so that multiplying by one loses nothing of a key."""
@@ -18,7 +20,7 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     """A keyed permutation of ``range(size)``.
 
     The generalized Feistel cipher of Black and Rogaway ("Ciphers with Arbitrary Finite Domains", CT-RSA 2002): six rounds over a
-    rectangle of a × b cells that holds `size` and few cells more, walked along its cycles where it lands on one of those.
+    rectangle of a × b cells, 8 × 8 or larger, that holds `size` and few cells more, walked along its cycles where it lands on one of those.
 
     Parameters
     ----------
@@ -37,8 +39,8 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
     keys = np.broadcast_to(_mix(_word(key)), value.shape)
-    high = np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64)
-    low = (sizes + high - np.uint64(1)) // np.maximum(high, np.uint64(1))
+    high = np.maximum(np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64), _SIDE)
+    low = np.maximum((sizes + high - np.uint64(1)) // high, _SIDE)
     left = np.arange(len(value))
     while len(left):
         value[left] = _rounds(value[left], high[left], low[left], keys[left])

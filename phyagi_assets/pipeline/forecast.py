@@ -93,7 +93,8 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     rates = amounts(config.datasets, [max(1, size.samples) for size in sizes])
     epoch = sum(drawn for _, drawn in rates)
     positions = epoch if tokens is None else math.ceil(tokens / config.seq_len)
-    given = (Interleaved if config.concat == "interleaved" else InTurn)([rate for rate, _ in rates]).given(positions).tolist()
+    schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
+    given = schedule.given(positions).tolist()
     return Forecast(
         mixture=config.name,
         tokens=positions * config.seq_len,

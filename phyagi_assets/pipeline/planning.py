@@ -70,17 +70,19 @@ def extended(plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePa
         What it reads.
     """
     corpora = {corpus.name: corpus for corpus in plan.corpora}
+    places: dict[str, dict[tuple[str, str], int]] = {}
     for name, wanted in partitions.items():
         known = corpora.get(name, PlannedCorpus(name=name, partitions=()))
-        new = tuple(partition for partition in wanted if partition not in known.partitions)
-        corpora[name] = PlannedCorpus(name=name, partitions=known.partitions + new)
+        versions = {(partition.key, partition.fingerprint): partition for partition in (*known.partitions, *wanted)}
+        corpora[name] = PlannedCorpus(name=name, partitions=tuple(versions.values()))
+        places[name] = {version: place for place, version in enumerate(versions)}
     index = {name: number for number, name in enumerate(corpora)}
     before = {source.corpus: source for source in plan.current.sources}
     draws = group_draws(plan.current, plan.concat, start - plan.current.start)
     groups = []
     for part in parts:
         corpus, number = corpora[part.corpus], index[part.corpus]
-        read = [corpus.partitions.index(partition) for partition in partitions[part.corpus]]
+        read = [places[part.corpus][partition.key, partition.fingerprint] for partition in partitions[part.corpus]]
         old = before[number].groups if number in before else ()
         given = [draws[number, ordinal] for ordinal in range(len(old))]
         groups.append(tuple(_continued(corpus, read, old, given, plan.seed, len(plan.segments))))

@@ -1,0 +1,213 @@
+"""Law 4: one integer, the position, restores a run, for any number of processes, workers and samples in a batch."""
+
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.config import MixturePart
+from phyagi_assets.datasets import LoadedMixture, MixtureLoader, load_mixture
+from phyagi_assets.pipeline.planning import extended
+from phyagi_assets.plan import Plan
+from tests.datasets.mixtures import SAMPLES, mixture_of, write_mixture
+from tests.datasets.processes import in_processes
+from tests.order.plans import partitions
+
+Read = list[tuple[int, list[int]]]
+"""Positions, and the tokens there."""
+
+
+def read_of(batch: dict[str, Any]) -> Read:
+    return list(zip(batch["position"].tolist(), batch["input_ids"].tolist(), strict=True))
+
+
+def uninterrupted(mixture: LoadedMixture, start: int, stop: int) -> Read:
+    return read_of(mixture.train.batch(np.arange(start, stop)))
+
+
+def epoch_after_epoch(loader: MixtureLoader) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from loader
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
+    return mixture_of(tmp_path_factory.mktemp("mixture"))
+
+
+def _as_rank(home: Path, state: dict[str, Any] | None, workers: int, batch_size: int, steps: int, _rank: int) -> Any:
+    loader = MixtureLoader(load_mixture(home).train, batch_size=batch_size, num_workers=workers)
+    if state:
+        loader.load_state_dict(state)
+    read = [read_of(batch) for batch in islice(epoch_after_epoch(loader), steps)]
+    return [read, loader.state_dict()]
+
+
+RUNS = [
+    # (processes, workers, batch size, steps) from one restart to the next; an epoch has 41 samples
+    [(2, 2, 3, 5), (3, 0, 2, 4), (1, 1, 5, 7), (4, 1, 1, 3)],
+    [(1, 3, 4, 11), (4, 2, 3, 4), (2, 0, 7, 1)],
+    [(3, 1, 1, 1), (2, 3, 16, 3), (1, 0, 1, 9), (3, 2, 2, 8)],
+]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_what_all_processes_read_is_the_uninterrupted_order_through_any_restarts(
+    mixture: LoadedMixture, tmp_path: Path, run: list[tuple[int, int, int, int]]
+) -> None:
+    state, position = None, 0
+    for processes, workers, batch_size, steps in run:
+        do = partial(_as_rank, mixture.home, state, workers, batch_size, steps)
+        reads, states = zip(*in_processes(tmp_path, processes, do), strict=True)
+        assert [len(read) for read in reads] == [steps] * processes
+        together = [tuple(sample) for step in zip(*reads, strict=True) for batch in step for sample in batch]
+        following = position + processes * batch_size * steps
+        assert together == uninterrupted(mixture, position, following)
+        state, position = states[0], following
+        assert all(of == {"position": position, "plan": "first", "mixture": "mix"} for of in states)
+
+
+PHASES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 8), st.integers(0, 12)), min_size=1, max_size=6)
+
+
+@given(phases=PHASES, endless=st.booleans())
+def test_ranks_that_come_and_go_lose_no_sample_and_repeat_none(mixture: LoadedMixture, phases: Any, endless: bool) -> None:
+    state, position = None, 0
+    for world_size, batch_size, steps in phases:
+        loaders = [
+            MixtureLoader(mixture.train, batch_size=batch_size, rank=rank, world_size=world_size, endless=endless)
+            for rank in range(world_size)
+        ]
+        for loader in loaders:
+            loader.load_state_dict(state or loader.state_dict())
+        together = [
+            sample
+            for step in islice(zip(*map(epoch_after_epoch, loaders), strict=True), steps)
+            for batch in step
+            for sample in read_of(batch)
+        ]
+        following = position + world_size * batch_size * steps
+        assert together == uninterrupted(mixture, position, following)
+        position, states = following, [loader.state_dict() for loader in loaders]
+        assert all(of == states[0] for of in states)
+        state = pickle.loads(pickle.dumps(states[0]))
+        assert state["position"] == position
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 41, 60])
+def test_an_iteration_ends_with_the_step_that_reaches_the_end_of_an_epoch_and_the_next_goes_on(
+    mixture: LoadedMixture, batch_size: int
+) -> None:
+    loader, begin = MixtureLoader(mixture.train, batch_size=batch_size), 0
+    for _ in range(4):
+        expected, said = (begin // 41 + 1) * 41, len(loader)
+        read = [sample for batch in loader for sample in read_of(batch)]
+        assert len(read) == said * batch_size
+        assert begin + len(read) - batch_size < expected <= begin + len(read)
+        assert read == uninterrupted(mixture, begin, begin + len(read))
+        begin += len(read)
+
+
+def test_an_iteration_that_was_left_is_taken_up_where_it_was_left(mixture: LoadedMixture) -> None:
+    for workers in (0, 2):
+        loader = MixtureLoader(mixture.train, batch_size=5, num_workers=workers)
+        first = [sample for batch in islice(loader, 4) for sample in read_of(batch)]
+        assert len(loader) == 5
+        rest = [sample for batch in loader for sample in read_of(batch)]
+        assert first + rest == uninterrupted(mixture, 0, 45)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_workers": 1}, {"num_workers": 3}, {"num_workers": 2, "prefetch_factor": 5}, {"pin_memory": False}]
+)
+def test_the_order_is_the_same_with_any_number_of_workers(mixture: LoadedMixture, options: dict[str, Any]) -> None:
+    plain, other = (MixtureLoader(mixture.train, batch_size=4, **of) for of in ({}, options))
+    for batch, same in islice(zip(epoch_after_epoch(plain), epoch_after_epoch(other), strict=True), 25):
+        assert batch.keys() == same.keys()
+        assert batch["corpus"] == same["corpus"]
+        for name in batch.keys() - {"corpus"}:
+            assert torch.equal(batch[name], same[name])
+        assert plain.state_dict() == other.state_dict()
+
+
+def test_workers_that_are_spawned_read_as_those_that_are_forked(mixture: LoadedMixture) -> None:
+    loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context="spawn")
+    assert [batch["position"].tolist() for batch in loader] == [list(range(start + 8, start + 16)) for start in (0, 16, 32)]
+
+
+def test_an_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> None:
+    loader = MixtureLoader(mixture.train, batch_size=10, endless=True)
+    read = [sample for batch in islice(loader, 30) for sample in read_of(batch)]
+    assert read == uninterrupted(mixture, 0, 300)
+    with pytest.raises(TypeError, match="an endless stream has no length"):
+        len(loader)
+
+
+def test_validation_is_read_once_and_what_fills_the_last_step_are_its_first_samples(tmp_path: Path) -> None:
+    mixture = mixture_of(tmp_path, {"one": {"a": 3, "b": 2}, "two": {"a": 4}}, splits=("train", "validation"))
+    assert mixture.validation is not None
+    whole = [sample["input_ids"].tolist() for sample in mixture.validation]
+    for rank in (0, 1):
+        loader = MixtureLoader(mixture.validation, batch_size=2, rank=rank, world_size=2)
+        read = [sample for batch in loader for sample in read_of(batch)]
+        positions = [start + 2 * rank + i for start in (0, 4, 8) for i in (0, 1)]
+        assert read == [(position, whole[position % 9]) for position in positions]
+
+
+def _extended(plan: Plan, start: int, fingerprint: str) -> Plan:
+    return extended(plan, fingerprint, start, [MixturePart(corpus="one", weight=2.0)], partitions({"one": {"a": 14, "b": 9, "c": 5}}))
+
+
+def test_a_later_plan_takes_the_state_of_an_earlier_one_that_it_agrees_with_and_no_other_does(
+    mixture: LoadedMixture, tmp_path: Path
+) -> None:
+    later = load_mixture(write_mixture(tmp_path / "later", _extended(mixture.plan, 20, "later")))
+    last = load_mixture(write_mixture(tmp_path / "last", _extended(later.plan, 50, "last")))
+    loader = MixtureLoader(mixture.train, batch_size=4)
+    for position in (0, 16, 20):
+        for plan in (later, last):
+            resumed = MixtureLoader(plan.train, batch_size=2)
+            resumed.load_state_dict({**loader.state_dict(), "position": position})
+            assert next(iter(resumed))["position"].tolist() == [position, position + 1]
+    MixtureLoader(last.train, batch_size=4).load_state_dict({**MixtureLoader(later.train, batch_size=1).state_dict(), "position": 50})
+    stale, other = {**loader.state_dict(), "position": 21}, mixture_of(tmp_path / "other", seed=1, fingerprint="other")
+    for plan, state in [(later, stale), (last, stale), (mixture, MixtureLoader(later.train, batch_size=1).state_dict())]:
+        with pytest.raises(
+            ValueError, match=rf"of plan {state['plan']} of mixture 'mix' at position {state['position']}, and this is plan"
+        ):
+            MixtureLoader(plan.train, batch_size=4).load_state_dict(state)
+    with pytest.raises(ValueError, match="whose order up to there is another one; open the plan that the state is of"):
+        MixtureLoader(other.train, batch_size=4).load_state_dict(loader.state_dict())
+
+
+@pytest.mark.parametrize("state", [{}, {"position": 3}, {"plan": "first"}, {"plan": "first", "position": "here"}, None])
+def test_what_is_no_state_is_refused(mixture: LoadedMixture, state: Any) -> None:
+    with pytest.raises(ValueError, match="the state is none that a mixture gave"):
+        MixtureLoader(mixture.train, batch_size=4).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ({"batch_size": 0}, "batch_size: is 0; it is 1 or more"),
+        ({"batch_size": 1, "position": -1}, "position: is -1; it is 0 or more"),
+        ({"batch_size": 1, "rank": 0}, "one is given without the other"),
+        ({"batch_size": 1, "rank": 2, "world_size": 2}, "rank: is 2 in a world of 2"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(mixture: LoadedMixture, arguments: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        MixtureLoader(mixture.train, **arguments)
+
+
+def test_the_mixture_of_these_tests_has_41_samples_each_unlike_the_others(mixture: LoadedMixture) -> None:
+    assert len(mixture.train) == sum(sum(of.values()) for of in SAMPLES.values()) == 41
+    assert len({str(tokens) for _, tokens in uninterrupted(mixture, 0, 41)}) == 41

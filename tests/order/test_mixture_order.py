@@ -1,0 +1,244 @@
+"""What stands at each position: laws 1, 3 and 5 for whole plans."""
+
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.config import MixturePart
+from phyagi_assets.order.mixture_order import MixtureOrder, group_draws
+from phyagi_assets.pipeline.planning import extended
+from phyagi_assets.plan import Plan
+from tests.order.plans import partition, partitions, plan_of, read
+
+BOOKS = {"one": {"a": 5, "b": 0, "c": 9}, "two": {"a": 4}, "three": {"a": 1, "b": 2}}
+
+
+def everything(plan: Plan, corpus: str) -> list[tuple[str, int]]:
+    """The samples of a corpus as they stand in its arrays."""
+    (of,) = (planned for planned in plan.corpora if planned.name == corpus)
+    return [(part.shards["train"].path, row) for part in of.partitions for row in range(part.shards["train"].samples)]
+
+
+def by_corpus(found: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
+    of: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for path, row in found:
+        of[path.split("-")[0]].append((path, row))
+    return of
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (2.5, 0.5, 7), (0.1, 3, 1)])
+def test_each_epoch_of_a_corpus_gives_every_sample_of_all_its_partitions_once_in_another_order(weights: tuple[float, ...]) -> None:
+    parts = [MixturePart(corpus=name, weight=float(weight)) for name, weight in zip(BOOKS, weights, strict=True)]
+    plan = plan_of(partitions(BOOKS), parts)
+    order = MixtureOrder(plan, "train")
+    assert len(order) == sum(-(-sum(BOOKS[part.corpus].values()) * 10 * part.weight // 10) for part in parts if part.weight)
+    for corpus, found in by_corpus(read(order, 0, 40 * len(order))).items():
+        samples = everything(plan, corpus)
+        epochs = [found[start : start + len(samples)] for start in range(0, len(found) - len(samples), len(samples))]
+        assert all(sorted(epoch) == sorted(samples) for epoch in epochs)
+        if len(samples) > 10:  # of a few, two orders are alike now and then
+            assert all(one != other for one, other in pairwise(epochs))
+            assert samples not in epochs[:3]
+
+
+def test_positions_are_located_alike_alone_and_together_and_in_any_order() -> None:
+    plan = plan_of(partitions(BOOKS))
+    plan = extended(plan, "second", 50, [MixturePart(corpus="two"), MixturePart(corpus="one", weight=0.3)], partitions(BOOKS))
+    order = MixtureOrder(plan, "train")
+    draw = np.random.default_rng(0)
+    positions = np.concatenate([draw.integers(0, 200, 500), draw.integers(0, 2**50, 100_000)])
+    together = order.locate(positions)
+    for chosen in [*range(300), *draw.integers(500, len(positions), 300).tolist()]:
+        alone = order.locate(positions[chosen : chosen + 1])
+        for name in ("corpus", "epoch", "shard", "row"):
+            assert getattr(together, name)[chosen] == getattr(alone, name)[0]
+    assert len(order.locate(np.zeros(0, dtype=np.int64)).row) == 0
+
+
+def test_without_shuffling_samples_come_as_they_stand_and_sequential_corpora_one_after_the_other() -> None:
+    found = partitions({"one": {"a": 2, "b": 1}, "two": {"a": 2}})
+    parts = [MixturePart(corpus="one", weight=1.5), MixturePart(corpus="two")]
+    a, b, c = "one-a@1/train.npy", "one-b@1/train.npy", "two-a@1/train.npy"
+    first, second = [(a, 0), (a, 1), (b, 0), (a, 0), (a, 1)], [(c, 0), (c, 1)]
+
+    sequential = MixtureOrder(plan_of(found, parts, concat="sequential", shuffle=False), "train")
+    assert read(sequential, 0, 7) == first + second
+    assert read(sequential, 7, 14) == [(b, 0), (a, 0), (a, 1), (b, 0), (a, 0), *second]  # the epochs of a corpus go on
+    interleaved = by_corpus(read(MixtureOrder(plan_of(found, parts, shuffle=False), "train"), 0, 7))
+    assert interleaved == {"one": first, "two": second}
+    shuffled = read(MixtureOrder(plan_of(found, parts, concat="sequential"), "train"), 0, 7)
+    assert sorted(shuffled[:3]) == sorted(first[:3])
+    assert sorted(shuffled[5:]) == second
+
+
+@pytest.mark.parametrize("shares", [(0.3, 0.7), (0.123456789, 0.876543211), (0.5, None)])
+def test_sequential_corpora_with_shares_give_what_an_epoch_holds_of_each(shares: tuple[float, float | None]) -> None:
+    parts = [MixturePart(corpus=name, share=share) for name, share in zip(("one", "two"), shares, strict=True)]
+    plan = plan_of(partitions({"one": {"a": 60}, "two": {"a": 40}}), parts, concat="sequential")
+    order = MixtureOrder(plan, "train")
+    corpora = order.locate(np.arange(2 * len(order))).corpus.tolist()
+    one, two = (source.drawn for source in plan.current.sources)
+    assert corpora == 2 * (one * [0] + two * [1])
+    assert one == pytest.approx((shares[0] or 0) * len(order), abs=1)
+
+
+def test_other_splits_are_read_once_in_order_and_then_again() -> None:
+    found = {"one": [partition("a", train=3, validation=2), partition("b", train=1)], "two": [partition("c", train=5, validation=1)]}
+    plan = plan_of(found, [MixturePart(corpus="one", weight=9.0), MixturePart(corpus="two", share=0.2)])
+    order = MixtureOrder(plan, "validation")
+    once = [("a@1/validation.npy", 0), ("a@1/validation.npy", 1), ("c@1/validation.npy", 0)]
+    assert (len(order), order.epoch_length) == (3, 3)
+    assert read(order, 0, 7) == [*once, *once, once[0]]
+    with pytest.raises(ValueError, match="split: mixture 'mix' has no sample of a split 'test'"):
+        MixtureOrder(plan, "test")
+
+
+AMOUNTS = st.sampled_from([{"weight": weight} for weight in (0.2, 1.0, 1.7, 4.0)] + [{"share": share} for share in (0.05, 0.3)])
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> tuple[list[MixturePart], dict[str, list[Any]]]:
+    """What a mixture is declared to be at some time: some corpora, some of their partitions, in some versions."""
+    names = draw(st.lists(st.sampled_from(["one", "two", "three"]), min_size=1, unique=True))
+    amounts = [draw(AMOUNTS) for _ in names]
+    amounts[0] = {"weight": 1.0}
+    found = {}
+    for name in names:
+        keys = draw(st.lists(st.sampled_from("abcd"), min_size=1, unique=True))
+        versions = [draw(st.sampled_from("112")) for _ in keys]  # the samples of a version are a function of it
+        found[name] = [
+            partition(f"{name}-{key}", version, train=ord(key) - ord("a") + int(version))
+            for key, version in zip(keys, versions, strict=True)
+        ]
+    return [MixturePart(corpus=name, **amount) for name, amount in zip(names, amounts, strict=True)], found
+
+
+CHANGES = st.lists(st.tuples(st.integers(1, 70), contents()), min_size=1, max_size=4)
+
+
+def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[tuple[str, int]]]]:
+    """What each shuffle group gave before a position: its samples' number, and the samples in their order."""
+    order = MixtureOrder(plan, "train")
+    given_of: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
+    starts = [segment.start for segment in plan.segments]
+    for segment, start, end in zip(plan.segments, starts, [*starts[1:], stop], strict=True):
+        found = read(order, start, end)
+        for source in segment.sources:
+            corpus = plan.corpora[source.corpus]
+            for group in source.groups:
+                paths = {corpus.partitions[index].shards["train"].path for index in group.partitions}
+                _, so_far = given_of.setdefault((corpus.name, group.key), (group.samples, []))
+                assert len(so_far) == group.offset
+                so_far += [sample for sample in found if sample[0] in paths]
+    return given_of
+
+
+@settings(max_examples=60)
+@given(first=contents(), changes=CHANGES, concat=st.sampled_from(["interleaved", "sequential"]), shuffle=st.booleans())
+def test_what_changes_at_a_position_leaves_what_came_before_as_it_was(first: Any, changes: Any, concat: str, shuffle: bool) -> None:
+    parts, found = first
+    plans = [plan_of(found, parts, concat=concat, shuffle=shuffle)]
+    for number, (positions, (parts, found)) in enumerate(changes):
+        before = plans[-1]
+        start = before.current.start + positions
+        plan = extended(before, f"plan {number}", start, parts, found)
+        plans.append(plan)
+        assert plan.segments[:-1] == before.segments
+        assert [corpus.name for corpus in plan.corpora[: len(before.corpora)]] == [corpus.name for corpus in before.corpora]
+        for earlier, following in pairwise(plans):  # byte for byte, back to the first plan
+            until = next(ancestor.agrees_until for ancestor in plan.ancestors if ancestor.fingerprint == earlier.fingerprint)
+            assert until == following.current.start
+            assert read(MixtureOrder(plan, "train"), 0, until) == read(MixtureOrder(earlier, "train"), 0, until)
+            assert plan.agrees(earlier.fingerprint, until)
+            assert not plan.agrees(earlier.fingerprint, until + 1)
+        wanted = {part.shards["train"].path for of in found.values() for part in of}
+        after = MixtureOrder(plan, "train")
+        assert {path for path, _ in read(after, start, start + after.epoch_length)} <= wanted
+
+    plan, order = plans[-1], MixtureOrder(plans[-1], "train")
+    stop = plan.current.start + 100
+    corpora = order.locate(np.arange(stop)).corpus.tolist()
+    for position in {0, stop, *(segment.start + offset for segment in plan.segments for offset in (0, 1, 13))}:  # the ledger adds up
+        assert Counter(order.given(position)) == Counter(corpora[:position])
+    for samples, given_by_group in by_group(plan, stop).values():  # a group repeats nothing and skips nothing before its pass is complete
+        for begin in range(0, len(given_by_group), max(1, samples)):
+            once = given_by_group[begin : begin + samples]
+            assert len(set(once)) == len(once)
+
+
+def test_partitions_that_stay_go_on_in_their_shuffle_and_new_ones_come_beside_them() -> None:
+    found = partitions({"one": {"a": 20, "b": 20}})
+    parts = [MixturePart(corpus="one")]
+    plan = plan_of(found, parts)
+    grown = extended(plan, "grown", 25, parts, partitions({"one": {"a": 20, "b": 20, "c": 10}}))
+    (source,) = grown.current.sources
+    assert [(group.partitions, group.offset) for group in source.groups] == [((0, 1), 25), ((2,), 0)]
+    old, new = read(MixtureOrder(plan, "train"), 25, 65), read(MixtureOrder(grown, "train"), 25, 75)
+    assert [sample for sample in new if "one-c" not in sample[0]] == old
+    assert sorted(sample for sample in new if "one-c" in sample[0]) == [("one-c@1/train.npy", row) for row in range(10)]
+    assert group_draws(grown.current, "interleaved", 50) == {(0, 0): 40, (0, 1): 10}
+
+
+def test_what_remains_of_a_group_that_lost_a_partition_is_shuffled_anew_and_nothing_of_the_lost_one_comes_again() -> None:
+    parts = [MixturePart(corpus="one")]
+    plan = plan_of(partitions({"one": {"a": 20, "b": 20, "c": 20}}), parts)
+    shrunk = extended(plan, "shrunk", 30, parts, partitions({"one": {"a": 20, "c": 20}}))
+    (source,) = shrunk.current.sources
+    assert [(group.partitions, group.offset) for group in source.groups] == [((0, 2), 0)]
+    assert source.groups[0].key != plan.current.sources[0].groups[0].key
+    once = read(MixtureOrder(shrunk, "train"), 30, 70)
+    assert sorted(once) == [(f"one-{key}@1/train.npy", row) for key in "ac" for row in range(20)]
+
+
+PROGRAM = """
+import resource, sys, time
+import numpy as np
+import phyagi_assets.datasets
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+bare = peak()
+started = time.process_time()
+train = phyagi_assets.datasets.load_mixture(sys.argv[1]).train
+sample = train[len(train) // 3]["input_ids"]
+opened = time.process_time() - started
+started = time.process_time()
+train.order.locate(np.random.default_rng(0).integers(0, len(train), 10**6))
+print(len(train), opened, time.process_time() - started, peak() - bare)
+"""
+
+
+def trillion(folder: Path, tokens: int) -> int:
+    """A plan over 64 corpora of 10,000 sparse arrays together; its tokens."""
+    counts = [157 if number < 16 else 156 for number in range(64)]
+    found = {}
+    samples = (tokens - 1) // 2048
+    arrays = iter(range(sum(counts)))
+    for number, count in enumerate(counts):
+        found[f"c{number}"] = [partition(str(next(arrays)), seq_len=2048, train=samples) for _ in range(count)]
+    for name in range(sum(counts)):
+        (folder / f"{name}@1").mkdir(exist_ok=True)
+        with (folder / f"{name}@1" / "train.npy").open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (tokens,)})
+            file.truncate(file.tell() + 2 * tokens)
+    parts = [MixturePart(corpus=name, weight=0.5 + number / 32) for number, name in enumerate(found)]
+    (folder / "mixture.json").write_text(plan_of(found, parts, seq_len=2048).to_json(), encoding="utf-8")
+    return sum(counts) * tokens
+
+
+def test_a_trillion_tokens_open_in_a_moment_and_ten_times_as_many_too(tmp_path: Path) -> None:
+    for tokens in (100_000_000, 1_000_000_000):
+        assert trillion(tmp_path, tokens) == 10_000 * tokens
+        done = subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        samples, opened, located, memory = map(float, done.stdout.split())
+        assert samples > 4_000 * tokens / 1000
+        assert opened < 1
+        assert located < 5
+        assert memory < 200
