@@ -11,7 +11,6 @@ import datasets  # noqa: F401  (imported by the step, and not to be timed)
 from phyagi_assets.config import CorpusConfig
 from phyagi_assets.pipeline.cache import build_cache
 from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenized import build_tokenized
@@ -28,7 +27,7 @@ workspace = Workspace(data=work, store=Store(work / "store"))
 workspace.engines.engines(prepare_tokenizer(corpus, work, workspace.store), workspace.store)
 
 started = time.perf_counter()
-(partition,) = list_partitions(corpus, work).values()
+(partition,) = workspace.sources.partitions(corpus).values()
 for step in (build_raw, build_tokenized, build_cache):
     built = step(corpus, partition, workspace)
 seconds = time.perf_counter() - started

@@ -8,7 +8,7 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
@@ -20,6 +20,7 @@ OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+HeldOut = Literal["validation", "test"]
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".txt": "text",
@@ -57,22 +58,50 @@ class Declared(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _checked_place(path: str) -> str:
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme not in ("s3", "hf"):
+        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
+    if scheme == "s3" and separator and "@" in rest.partition("/")[0]:
+        raise ValueError("credentials stand in the environment or in the profile files of S3's users, and not in a declaration")
+    return path
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
+
+
 class SourceConfig(Declared):
     """Where the documents of a corpus are and how to read them."""
 
-    path: str = Field(min_length=1)
-    """A file or a glob (``**`` crosses folders), relative to the data folder or absolute."""
+    path: Annotated[
+        Annotated[Place, Tag("[one]")] | Annotated[dict[Split, Place], Field(min_length=1), Tag("[each]")],
+        Discriminator(lambda path: "[each]" if isinstance(path, dict) else "[one]"),
+    ]
+    """Where the files are, or where those of each split are.
+
+    A file or a glob (``**`` crosses folders), relative to the data folder or absolute; a folder that ``datasets.save_to_disk`` wrote;
+    ``s3://bucket/folder/*.jsonl``; ``hf://org/name`` or, for some of its files, ``hf://org/name/folder/*.jsonl``.
+    """
+    name: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda name: (name,) if isinstance(name, str) else name)] = ()
+    """Of a dataset on the Hub, the configuration, or several."""
+    revision: str | None = None
+    """Of a dataset on the Hub: a branch, tag or commit. By default its main branch."""
     format: Format | None = None
     """How to read the files; guessed from their suffix by default."""
     sample_by: Literal["document", "paragraph", "line"] = "document"
     """For text files: what a document is (the whole file, what blank lines separate, or each line)."""
 
-    @field_validator("path")
-    @classmethod
-    def _local(cls, path: str) -> str:
-        if "://" in path:
-            raise ValueError(f"{path!r} is remote; a source is a local path or glob (fetch the files and name where they are)")
-        return path
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every place that is named."""
+        return (self.path,) if isinstance(self.path, str) else tuple(self.path.values())
+
+    @model_validator(mode="after")
+    def _of_the_hub(self) -> Self:
+        for key in ("name", "revision"):
+            if getattr(self, key) and not any(path.startswith("hf://") for path in self.paths):
+                raise ValueError(f"{key} is of datasets on the Hub, as in path: hf://org/name; {', '.join(self.paths)} is none")
+        return self
 
 
 class CorpusConfig(Declared):
@@ -86,7 +115,8 @@ class CorpusConfig(Declared):
     """Who answers for it: e-mail addresses, or ``team:name``."""
     source: SourceConfig
     partition_by: str = "none"
-    """``none``, ``file``, or a regex with one group over the path, whose match names the partition."""
+    """``none``, ``file``, ``configuration`` (of a dataset on the Hub), or a regex with one group over the path, whose match names the
+    partition."""
     columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("text",)
     """The columns that hold the text; several are joined with `separator`."""
     separator: str = "\n\n"
@@ -96,7 +126,7 @@ class CorpusConfig(Declared):
     """Whether the tokenizer's EOS follows every non-empty document."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
     """Of the token arrays; ``auto`` is uint16 where every id of the tokenizer fits, else int32."""
-    splits: dict[Literal["validation", "test"], float] = Field(default_factory=dict)
+    splits: dict[HeldOut, float] = Field(default_factory=dict)
     """Share of the documents that each split takes, by hash of the text; the rest is ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
     """What a row whose text is null or no string gets: refusal of the partition, or to be left out and counted."""
@@ -109,12 +139,12 @@ class CorpusConfig(Declared):
     @field_validator("partition_by")
     @classmethod
     def _one_group(cls, rule: str) -> str:
-        if rule in ("none", "file"):
+        if rule in ("none", "file", "configuration"):
             return rule
         try:
             groups = re.compile(rule).groups
         except (re.error, OverflowError) as problem:
-            raise ValueError(f"{rule!r} is neither none, file nor a regex: {problem}") from None
+            raise ValueError(f"{rule!r} is neither none, file, configuration nor a regex: {problem}") from None
         if groups != 1:
             raise ValueError(f"the regex {rule!r} has {groups} groups; the partition is named by exactly one, as in 'part-(\\d+)'")
         return rule

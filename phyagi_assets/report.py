@@ -20,7 +20,7 @@ from phyagi_assets.pipeline.cleaning import Removable
 from phyagi_assets.pipeline.forecast import Forecast
 from phyagi_assets.pipeline.inspection import Inspection
 from phyagi_assets.pipeline.mixture import STAGE as MIXED
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.statistics import Lengths
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.pipeline.store import Artifact, Store
@@ -64,7 +64,7 @@ class BarProgress:
         """Advance with a step, by what it says and at its end by what it left unsaid."""
         del context
         before, said = self._bar.tasks[self._task].completed, 0
-        size = sum(file.path.stat().st_size for file in partition.files) if stage == "tokenized_arrow" else 0
+        size = partition.bytes if stage == "tokenized_arrow" else 0
 
         def on_progress(consumed: int) -> None:
             nonlocal said

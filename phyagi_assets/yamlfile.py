@@ -145,7 +145,7 @@ class _Reader:
     def explain(self, problems: ValidationError, model: type[BaseModel]) -> DeclarationError:
         """The first problem, in the user's words."""
         problem = min(problems.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        at: KeyPath = tuple(part for part in problem["loc"] if part != "[key]")
+        at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # pydantic's own marks
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, at[:-1])

@@ -11,7 +11,8 @@ from phyagi_assets.config import CorpusConfig
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.cache import build_cache
 from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.sources.files import LocalFile, Partition
+from phyagi_assets.pipeline.sources.listing import Sources
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.pipeline.tokenized import build_tokenized
 from phyagi_assets.yamlfile import load_yaml
@@ -49,9 +50,19 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | None]) -> P
     return write_text(path, "".join(json.dumps(record) + "\n" for record in records))
 
 
+def list_partitions(corpus: Corpus, data: Path) -> dict[str, Partition]:
+    """List a local source."""
+    return Sources(data, data / "unused").partitions(corpus)
+
+
+def local_file(path: Path) -> LocalFile:
+    """A file to read."""
+    return LocalFile(name=path.name, origin=str(path), path=path)
+
+
 def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:
     """Build the chain of every partition: raw, tokenized, cache."""
-    return {key: build_partition(corpus, partition, workspace) for key, partition in list_partitions(corpus, workspace.data).items()}
+    return {key: build_partition(corpus, partition, workspace) for key, partition in workspace.sources.partitions(corpus).items()}
 
 
 def build_partition(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Built]:

@@ -101,13 +101,14 @@ def clean(old_plans: bool, yes: bool, data: str | None, store: str | None) -> No
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.declarations import load_catalog
         from phyagi_assets.pipeline.cleaning import removable
-        from phyagi_assets.pipeline.sources.listing import list_partitions
+        from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_removable
 
         catalog = load_catalog(settings.require_data())
-        partitions = {name: set(list_partitions(corpus, settings.data)) for name, corpus in catalog.corpora.items()}
-        found = removable(Store(settings.store), partitions, set(catalog.mixtures), old_plans=old_plans)
+        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
+        found = removable(workspace.store, partitions, set(catalog.mixtures), old_plans=old_plans)
         for item in found if yes else ():
             item.remove()
         show_removable(Console(), found, removed=yes)

@@ -12,9 +12,9 @@ from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_
 from phyagi_assets.components.partitions import partitions_def
 from phyagi_assets.components.progress import Progress
 from phyagi_assets.declarations import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
-from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace
 
 
@@ -133,7 +133,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
         with _failures():
-            partition = _partition(corpus, context.partition_key, workspace)
+            partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress)
         return _result(built, step.describe(built))
@@ -141,11 +141,11 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
     return materialize
 
 
-def _partition(corpus: Corpus, key: str, workspace: Workspace) -> Partition:
-    partitions = list_partitions(corpus, workspace.data)
-    if key not in partitions:
-        raise SourceError(f"{corpus.path}: partition {key!r} is no longer in the source; there are: {', '.join(list(partitions)[:20])}")
-    return partitions[key]
+def _partition(corpus: Corpus, key: str, step: ChainStep, workspace: Workspace) -> Partition:
+    """Of the source where the step pins it, and as it was pinned where it builds on that."""
+    if step.upstream is None:
+        return raw.listed_partition(corpus, key, workspace)
+    return raw.pinned_partition(corpus, key, workspace, wanted_by=f"{corpus.config.name}/{step.stage}/{key}")
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import dagster as dg
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 
 
@@ -48,7 +47,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg
         problems: list[str] = []
         for corpus in corpora.values():
             try:
-                listed = list_partitions(corpus, workspace.data)
+                listed = workspace.sources.partitions(corpus)
             except PhyagiAssetsError as problem:
                 context.log.error(str(problem))
                 problems.append(str(problem))

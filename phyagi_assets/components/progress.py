@@ -7,7 +7,7 @@ from typing import Protocol
 
 import dagster as dg
 
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import OnProgress
 
 
@@ -32,7 +32,7 @@ class LoggedProgress:
 
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
-        total = sum(file.path.stat().st_size for file in partition.files if file.path.exists())
+        total = partition.bytes
         done, told = 0, time.monotonic()
 
         def on_progress(consumed: int) -> None:
@@ -40,6 +40,6 @@ class LoggedProgress:
             done += consumed
             if time.monotonic() - told >= self._every:
                 told = time.monotonic()
-                context.log.info(f"{stage} {partition.key}: {min(done / total, 1):.0%} of {total / 1e6:.1f} MB read")
+                context.log.info(f"{stage} {partition.key}: {min(done / max(total, 1), 1):.0%} of {total / 1e6:.1f} MB read")
 
         yield on_progress

@@ -17,8 +17,8 @@ from phyagi_assets.declarations import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import mixture, tokenized
 from phyagi_assets.pipeline.cache import STAGE as CACHE
-from phyagi_assets.pipeline.chain import STAGES, corpus_links, mixture_link
-from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_link
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Workspace
 
 _DATA_VERSION = "dagster/data_version"
@@ -42,7 +42,7 @@ class Work:
     @property
     def bytes(self) -> int:
         """Bytes of source that the slow step has to read."""
-        return sum(file.path.stat().st_size for file in self.partition.files) if tokenized.STAGE in self.stages else 0
+        return self.partition.bytes if tokenized.STAGE in self.stages else 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class Runner:
     def _stale_of(self, corpus: Corpus) -> Iterator[Work]:
         name = corpus.config.name
         try:
-            partitions = list_partitions(corpus, self._workspace.data)
+            partitions = self._workspace.sources.partitions(corpus)
             sync_partitions(self._instance, corpus, partitions)
             self._caches[name] = {}
             recorded = self._all_recorded(name)
@@ -98,9 +98,15 @@ class Runner:
 
     def _stale_stages(self, corpus: Corpus, partition: Partition, recorded: Recorded) -> list[str]:
         """The stages of a partition that do not stand, or that Dagster does not know of."""
-        links = corpus_links(corpus, partition, self._workspace)
-        self._caches[corpus.config.name][partition.key] = next(link.wanted for link in links if link.stage == CACHE)
+        links = self._links(corpus, partition)
+        if links[0].wanted is None and self._workspace.store.open(links[0].address):
+            return [links[0].stage]  # what it holds may turn out to be what it held: whether the others stand is seen then
         return [link.stage for link in links if not (link.stands and recorded[link.stage].get(partition.key) == link.wanted)]
+
+    def _links(self, corpus: Corpus, partition: Partition) -> list[Link]:
+        links = corpus_links(corpus, partition, self._workspace)
+        self._caches[corpus.config.name][partition.key] = next(link.wanted or "" for link in links if link.stage == CACHE)
+        return links
 
     def run(self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None) -> Outcome:
         """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
@@ -119,11 +125,21 @@ class Runner:
                 if self._was_built_meanwhile(item):
                     self.outcome.current += 1
                 else:
-                    self._execute(name, [dg.AssetKey([item.corpus, stage]) for stage in item.stages], item.partition.key)
+                    self._build(name, item)
         for declared in self._catalog.mixtures.values():
             with self._workspace.store.turn(f"runs/{declared.config.name}"):
                 self._mix(declared, on_start, at)
         return self.outcome
+
+    def _build(self, name: str, item: Work) -> None:
+        corpus, stages = self._catalog.corpora[item.corpus], list(item.stages)
+        while stages:
+            self._execute(name, [dg.AssetKey([item.corpus, stage]) for stage in stages], item.partition.key)
+            if name in self.outcome.failed:
+                return
+            # What a stage has to be may be known only now that those before it are there.
+            left = [link.stage for link in self._links(corpus, item.partition) if not link.stands]
+            stages = left if left != stages else []
 
     def _was_built_meanwhile(self, item: Work) -> bool:
         """Whether another command has brought it up to date while this one was on its way to it."""
@@ -152,7 +168,7 @@ class Runner:
             run_config={**_QUIET, **config}, instance=self._instance, partition_key=partition, asset_selection=assets, raise_on_error=False
         )
         if result.success:
-            self.outcome.built.append(name)
+            self.outcome.built += [name] if name not in self.outcome.built[-1:] else []
         elif _interrupted(result):
             raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
         else:

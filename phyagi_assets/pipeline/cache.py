@@ -5,8 +5,6 @@ sides. Beside each array lie the ends of its documents and their origins (file a
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,8 +18,9 @@ import pyarrow as pa
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.array_file import ArrayWriter
+from phyagi_assets.pipeline.linking import link, link_tree
 from phyagi_assets.pipeline.manifest import Manifest
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
@@ -35,9 +34,11 @@ def cache_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_cache(corpus: Corpus, tokenized_fingerprint: str) -> Manifest:
+def wanted_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
     """What a partition's cache has to be, given its tokenized artifact."""
-    settings = {"splits": corpus.config.splits}
+    settings: dict[str, Any] = {"splits": corpus.config.splits}
+    if partition.splits:
+        settings["source_splits"] = partition.splits
     inputs = {"tokenized_arrow": tokenized_fingerprint}
     return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
@@ -53,13 +54,13 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     del on_progress  # as fast as the disk
     address = cache_address(corpus, partition.key)
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
-    wanted = wanted_cache(corpus, tokenized.fingerprint)
+    wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
 
     def fill(folder: Path) -> Manifest:
-        counts = _write_splits(folder, tokenized, corpus.config.splits)
+        counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
         prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-        _link_tree(prepared.artifact.path / SAVED, folder / SAVED)
-        _link(prepared.artifact.path / PICKLED, folder / PICKLED)
+        link_tree(prepared.artifact.path / SAVED, folder / SAVED)
+        link(prepared.artifact.path / PICKLED, folder / PICKLED)
         details = {
             **tokenized.manifest.details,
             "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
@@ -99,7 +100,12 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt
     return split
 
 
-def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]) -> dict[str, Any]:
+def _fixed_splits(partition: Partition) -> npt.NDArray[np.int8]:
+    """By file, the split that the source itself has it in, as an index into `SPLITS`; -1 where it has none."""
+    return np.array([-1 if file.split is None else SPLITS.index(file.split) for file in partition.files], dtype=np.int8)
+
+
+def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float], fixed: npt.NDArray[np.int8]) -> dict[str, Any]:
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     writers: dict[int, _SplitWriter] = {}
     with ExitStack() as open_files:
@@ -107,6 +113,9 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
             split = split_of(hashes, shares)
+            if (fixed >= 0).any():
+                of_file = fixed[origins[0]]
+                split = np.where(of_file >= 0, of_file, split)
             for code in np.unique(split[lengths > 0]).tolist():
                 if code not in writers:
                     writers[code] = open_files.enter_context(_SplitWriter(folder, SPLITS[code], dtype))
@@ -139,18 +148,3 @@ def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
     # Read, not mapped: mapped pages would count as the memory of this process, as many as the corpus is large.
     with pa.OSFile(str(tokenized.path / DATA_FILE)) as file:
         yield from pa.ipc.open_stream(file)
-
-
-def _link_tree(source: Path, target: Path) -> None:
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            _link(path, target / path.relative_to(source))
-
-
-def _link(source: Path, target: Path) -> None:
-    """One tokenizer for a thousand caches: a hard link where the file system has them, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

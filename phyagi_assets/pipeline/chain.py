@@ -4,13 +4,13 @@ Everything follows from the files, the declarations and the store; Dagster's rec
 function of the one before it, so all that a partition wants is known before anything is built.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.manifest import Manifest
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Workspace
 
 STAGES = (raw.STAGE, tokenized.STAGE, cache.STAGE)
@@ -23,21 +23,24 @@ class Link:
 
     stage: str
     address: str
-    wanted: str
+    wanted: str | None
+    """The fingerprint that it has to have; None where remote files have to be fetched to tell."""
     stands: bool
 
 
 def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Link]:
     """The artifacts of one partition, in the order of the flow."""
+    addresses = [address(corpus, partition.key) for address in (raw.raw_address, tokenized.tokenized_address, cache.cache_address)]
     wanted_raw = raw.wanted_raw(corpus, partition, workspace)
+    if wanted_raw is None:
+        return [Link(stage=stage, address=address, wanted=None, stands=False) for stage, address in zip(STAGES, addresses, strict=True)]
     wanted_tokenized = tokenized.wanted_tokenized(corpus, workspace, wanted_raw.fingerprint)
-    wanted_cache = cache.wanted_cache(corpus, wanted_tokenized.fingerprint)
-    addresses: list[tuple[Callable[[Corpus, str], str], Manifest]] = [
-        (raw.raw_address, wanted_raw),
-        (tokenized.tokenized_address, wanted_tokenized),
-        (cache.cache_address, wanted_cache),
+    wanted_cache = cache.wanted_cache(corpus, partition, wanted_tokenized.fingerprint)
+    holding = (raw.snapshot_files(partition), (), ())
+    return [
+        _link(wanted, address, workspace, held)
+        for wanted, address, held in zip((wanted_raw, wanted_tokenized, wanted_cache), addresses, holding, strict=True)
     ]
-    return [_link(wanted.step, address(corpus, partition.key), wanted.fingerprint, workspace) for address, wanted in addresses]
 
 
 def mixture_link(declared: Mixture, caches: Mapping[str, Mapping[str, str]], workspace: Workspace) -> Link:
@@ -52,6 +55,7 @@ def mixture_link(declared: Mixture, caches: Mapping[str, Mapping[str, str]], wor
     )
 
 
-def _link(stage: str, address: str, wanted: str, workspace: Workspace) -> Link:
+def _link(wanted: Manifest, address: str, workspace: Workspace, holding: Collection[str]) -> Link:
     published = workspace.store.open(address)
-    return Link(stage=stage, address=address, wanted=wanted, stands=published is not None and published.fingerprint == wanted)
+    stands = published is not None and published.fingerprint == wanted.fingerprint and published.holds(holding)
+    return Link(stage=wanted.step, address=address, wanted=wanted.fingerprint, stands=stands)

@@ -1,8 +1,8 @@
 """Digests of source files, each file read again only when it may have changed.
 
-What was seen of a file (size, times, inode) is kept in the store beside its digest. While it looks the same, its content is not
-read. A file that changed within moments of being read could look the same afterwards, as git found with its index, so a digest
-is only trusted when the file had been quiet for a while by then.
+What was seen of a file (of a local one size, times, inode; of a remote one its ETag or object id) is kept in the store beside its
+digest. While it looks the same, its content is not read. A local file that changed within moments of being read could look the same
+afterwards, as git found with its index, so a digest is only trusted when the file had been quiet for a while by then.
 """
 
 import json
@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.sources.files import SourceFile, Stamp
+from phyagi_assets.pipeline.sources.local import stamp_of
 
 _QUIET_NS = 2_000_000_000
-
-Look = list[int]
 
 
 class DigestCache:
@@ -24,27 +24,47 @@ class DigestCache:
     Parameters
     ----------
     path
-        The JSON file that remembers them. Losing it costs one reading of the files.
+        The JSON file that remembers them. Losing it costs one reading of the files, and one transfer of remote ones.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, tuple[Look, str]] = {}
+        self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
         with suppress(OSError, ValueError, TypeError, AttributeError):  # none yet, or not readable: start anew
-            self._known = {name: (look, digest) for name, (look, digest) in json.loads(path.read_text(encoding="utf-8")).items()}
+            noted = json.loads(path.read_text(encoding="utf-8"))
+            self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in noted.items()}
 
-    def digest(self, file: Path) -> str:
-        """The XXH3-128 of a file's content."""
-        name, look = str(file), _look(file)
-        if name in self._known and self._known[name][0] == look:
-            return self._known[name][1]
+    def recall(self, file: SourceFile) -> str | None:
+        """The XXH3-128 of a file's content, if it is known of a file that looks like this one."""
+        stamp, digest = self._known.get(file.name, ((), None))
+        return digest if stamp == file.stamp else None
+
+    def read(self, file: SourceFile, path: Path) -> str:
+        """The XXH3-128 of a local file's content, which is read unless it is known.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        stamp = stamp_of(path)
+        known, digest = self._known.get(file.name, ((), ""))
+        if known == stamp:
+            return digest
         started = time.time_ns()
-        digest = file_digest(file)
-        if max(look[1], look[2]) + _QUIET_NS < started and _look(file) == look:
-            self._known[name] = (look, digest)
-            self._changed = True
+        digest = file_digest(path)
+        if max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) + _QUIET_NS < started and stamp_of(path) == stamp:
+            self._learn(file.name, stamp, digest)
         return digest
+
+    def learn(self, file: SourceFile, digest: str) -> None:
+        """Remember the digest of a remote file, whose stamp belongs to its content."""
+        self._learn(file.name, file.stamp, digest)
+
+    def _learn(self, name: str, stamp: Stamp, digest: str) -> None:
+        self._known[name] = (stamp, digest)
+        self._changed = True
 
     def save(self) -> None:
         """Keep what was learnt, if anything was."""
@@ -54,8 +74,3 @@ class DigestCache:
             draft.write_text(json.dumps(self._known), encoding="utf-8")
             draft.replace(self._path)
             self._changed = False
-
-
-def _look(file: Path) -> Look:
-    seen = file.stat()
-    return [seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino]

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.pipeline.cache import cache_address
@@ -15,7 +13,7 @@ from phyagi_assets.pipeline.chain import corpus_links
 from phyagi_assets.pipeline.encoding import token_dtype
 from phyagi_assets.pipeline.planning import amounts
 from phyagi_assets.pipeline.sources.documents import read_documents
-from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.sources.files import Partition, readable
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
@@ -23,6 +21,10 @@ from phyagi_assets.plan import samples_in
 
 _PROBED = 4
 """Batches of a megabyte that are encoded to learn how many tokens the text has, and how fast they come."""
+_BYTES_A_TOKEN = 4.3
+"""Of English text; taken for what lies elsewhere and was never fetched."""
+_BYTES_A_SECOND = 50e6
+"""Of such text, fetched and encoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +119,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
 
 
 def _size(corpus: Corpus, workspace: Workspace, seq_len: int) -> _Size:
-    partitions = list_partitions(corpus, workspace.data)
+    partitions = workspace.sources.partitions(corpus)
     missing = []
     samples = tokens = 0
     for key, partition in partitions.items():
@@ -141,18 +143,22 @@ def _size(corpus: Corpus, workspace: Workspace, seq_len: int) -> _Size:
 
 
 def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
-    """All of what is missing, judged by the beginning of its largest partition."""
-    sizes = [sum(file.path.stat().st_size for file in partition.files) for partition in partitions]
-    probed = partitions[int(np.argmax(sizes))]
+    """All of what is missing, judged by the beginning of its largest partition that is here."""
     prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    twice = 2 * token_dtype(corpus, prepared).itemsize  # as rows and as an array
+    size = sum(partition.bytes for partition in partitions)
+    here = [partition for partition in partitions if partition.is_local]
+    if not here:  # and nothing is fetched to tell
+        whole = round(size / _BYTES_A_TOKEN)
+        return _Size(samples=0, tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
+    probed = max(here, key=lambda partition: partition.bytes)
     exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store))
     consumed = tokens = 0
     started = time.perf_counter()
-    for documents in islice(read_documents(corpus, probed), _PROBED):
+    for documents in islice(read_documents(corpus, readable(probed)), _PROBED):
         consumed += documents.consumed
         tokens += len(exact.encode(documents.texts).ids) + corpus.config.append_eos * int(documents.nonempty.sum())
     seconds = time.perf_counter() - started
-    scale = sum(sizes) / max(1, consumed)
+    scale = size / max(1, consumed)
     whole = round(tokens * scale)
-    twice = 2 * token_dtype(corpus, prepared).itemsize  # as rows and as an array
     return _Size(samples=0, tokens=whole, is_exact=False, bytes_to_write=whole * twice, seconds=seconds * scale)

@@ -6,7 +6,7 @@ from pathlib import Path
 from phyagi_assets.declarations import Corpus, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.pipeline.manifest import Manifest
-from phyagi_assets.pipeline.sources.listing import format_of, list_partitions
+from phyagi_assets.pipeline.sources.files import format_of
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
@@ -33,9 +33,9 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked) -> Iterato
 
 
 def _check_source(corpus: Corpus, workspace: Workspace) -> None:
-    for partition in list_partitions(corpus, workspace.data).values():
+    for partition in workspace.sources.partitions(corpus).values():
         for file in partition.files:
-            format_of(corpus, file)
+            format_of(corpus, file.name)
     prepare_tokenizer(corpus, workspace.data, workspace.store)
 
 

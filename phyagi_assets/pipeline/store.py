@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -48,6 +48,10 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
+
+    def holds(self, files: Collection[str]) -> bool:
+        """Whether files are among its own, by their paths in it."""
+        return self.manifest.files.keys() >= set(files)
 
 
 class Store:
@@ -84,10 +88,10 @@ class Store:
         pointer = self.pointer(address)
         return self._intact(address, pointer.resolve()) if pointer.exists() else None
 
-    def find(self, address: str, fingerprint: str) -> Artifact | None:
-        """The version with a fingerprint if it is there and its files are, whether published or not."""
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+        """The version with a fingerprint if it is there, its files are, and some are among them, whether published or not."""
         artifact = self._intact(address, self._version_path(address, fingerprint))
-        return artifact if artifact and artifact.fingerprint == fingerprint else None
+        return artifact if artifact and artifact.fingerprint == fingerprint and artifact.holds(holding) else None
 
     def _intact(self, address: str, path: Path) -> Artifact | None:
         try:
@@ -106,7 +110,7 @@ class Store:
                     names = sorted(path.name for path in stage.iterdir() if path.is_symlink())
                     yield from (f"{folder.name}/{stage.name}/{name}" for name in names)
 
-    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest]) -> Artifact:
+    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
         """Write a version: all of it, or nothing.
 
         Parameters
@@ -118,6 +122,8 @@ class Store:
         fill
             Given an empty folder, writes the files and returns the manifest completed with what it wrote. The records of the
             files are added here.
+        holding
+            The files that a version which is there already has to hold to be left in place.
         """
         final = self._version_path(address, manifest.fingerprint)
         with self._staging() as staging:
@@ -133,7 +139,7 @@ class Store:
             _flush(draft / MANIFEST)
             _flush(draft)
             final.parent.mkdir(parents=True, exist_ok=True)
-            if finished := self.find(address, manifest.fingerprint):  # by another run, meanwhile
+            if finished := self.find(address, manifest.fingerprint, holding):  # by another run, meanwhile
                 return finished
             if final.exists():
                 final.rename(staging / "damaged")

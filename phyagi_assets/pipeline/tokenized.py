@@ -19,9 +19,9 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.encoding import COLUMNS, RowMaker, token_dtype
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
-from phyagi_assets.pipeline.raw import raw_address, wanted_raw
+from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
 from phyagi_assets.pipeline.sources.documents import Documents, read_documents
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import LocalFile, Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch, ExactTokenizer
@@ -69,6 +69,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     address = tokenized_address(corpus, partition.key)
     raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
     wanted = wanted_tokenized(corpus, workspace, raw.fingerprint)
+    files = local_files(partition, raw)
     if workspace.store.find(address, wanted.fingerprint) is None:
         # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
         workspace.engines.engines(prepare_tokenizer(corpus, workspace.data, workspace.store), workspace.store)
@@ -82,11 +83,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         eos = prepared.eos_token_id if corpus.config.append_eos else None
         maker = RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema)
         try:
-            tally = _write(folder, corpus, partition, exact, maker, on_progress)
+            tally = _write(folder, corpus, files, exact, maker, on_progress)
         except EngineMismatch as mismatch:
             exact = ExactTokenizer(engines.without_fast())
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, exact.engine)
-            tally = _write(folder, corpus, partition, exact, maker, None)
+            tally = _write(folder, corpus, files, exact, maker, None)
         _check(corpus, partition, workspace, raw.fingerprint, tally)
         _describe(folder, features)
         details = {"dtype": dtype.name, "files": [file.name for file in partition.files], "tokenizer": prepared.details()}
@@ -116,10 +117,10 @@ class _Tally:
 
 
 def _write(
-    folder: Path, corpus: Corpus, partition: Partition, exact: ExactTokenizer, maker: RowMaker, on_progress: OnProgress | None
+    folder: Path, corpus: Corpus, files: list[LocalFile], exact: ExactTokenizer, maker: RowMaker, on_progress: OnProgress | None
 ) -> _Tally:
     def encoded() -> Iterator[tuple[Documents, Encoded]]:
-        for documents in prefetch(read_documents(corpus, partition)):
+        for documents in prefetch(read_documents(corpus, files)):
             yield documents, exact.encode_unjudged(documents.texts)
 
     tally = _Tally()
@@ -161,7 +162,8 @@ def _check(corpus: Corpus, partition: Partition, workspace: Workspace, raw_finge
         found = f"{tally.documents} documents, all of them empty" if tally.documents else "no document"
         message = f"partition {partition.key!r} ({names}) has {found}; leave its files out of the source, or name another column"
         raise SourceError(f"{corpus.path}: {message}")
-    if wanted_raw(corpus, partition, workspace).fingerprint != raw_fingerprint:
+    now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
+    if now and now.fingerprint != raw_fingerprint:
         pinned = raw_address(corpus, partition.key)
         raise SourceError(
             f"{corpus.path}: files of partition {partition.key!r} are not what {pinned} pinned any more; materialize that again"

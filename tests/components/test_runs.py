@@ -14,7 +14,7 @@ from phyagi_assets.components.instance import open_instance
 from phyagi_assets.components.runs import Runner
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.pipeline.chain import STAGES
-from phyagi_assets.pipeline.sources.listing import Partition
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.settings import Settings
 from tests.components.conftest import PLAY, Project

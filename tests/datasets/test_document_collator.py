@@ -9,7 +9,6 @@ import torch
 from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import DocumentCollator, MixtureLoader, load_mixture
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.yamlfile import load_yaml
 from tests.support import build, declare, declare_corpus, write_jsonl
@@ -24,7 +23,7 @@ def folder(workspace: Workspace) -> Path:
     corpus = declare_corpus(workspace.data, "one", "raw.jsonl")
     build(corpus, workspace)
     mixture = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "one"}]), MixtureConfig)
-    return build_mixture(mixture, {"one": corpus}, {"one": list(list_partitions(corpus, workspace.data))}, workspace).artifact.path
+    return build_mixture(mixture, {"one": corpus}, {"one": list(workspace.sources.partitions(corpus))}, workspace).artifact.path
 
 
 @pytest.mark.parametrize("shift", [False, True])

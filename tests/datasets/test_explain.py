@@ -11,7 +11,6 @@ from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.yamlfile import load_yaml
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
@@ -35,7 +34,7 @@ def folder(workspace: Workspace) -> Path:
     keys = {}
     for name, corpus in corpora.items():
         build(corpus, workspace)
-        keys[name] = list(list_partitions(corpus, workspace.data))
+        keys[name] = list(workspace.sources.partitions(corpus))
     parts = [{"corpus": "rows", "weight": 2.5}, {"corpus": "texts", "weight": 0.5}]
     mixture = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=24, datasets=parts), MixtureConfig)
     return build_mixture(mixture, corpora, keys, workspace).artifact.path

@@ -17,7 +17,6 @@ from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import LMDataCollator, LMDataset, MixtureStream, get_dataset, load_mixture
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.yamlfile import load_yaml
 from tests.support import DATA, REPOSITORY, build_partition, declare, declare_corpus
@@ -49,7 +48,7 @@ def cached(workspace: Workspace, name: str, key: str) -> tuple[Corpus, Path]:
     """A sample corpus, and the cache of one of its partitions."""
     shares = {"splits": {"validation": 0.3}} if name == "factbook" else {}
     corpus = declare_corpus(workspace.data, name, str(DATA / "raw" / name / "*"), partition_by="file", **shares)
-    return corpus, build_partition(corpus, list_partitions(corpus, workspace.data)[key], workspace)[-1].artifact.path
+    return corpus, build_partition(corpus, workspace.sources.partitions(corpus)[key], workspace)[-1].artifact.path
 
 
 def trainer(train: Any, evaluation: Any, folder: Path, model: Any = None, **arguments: Any) -> Any:

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from phyagi_assets.config import SPLITS
 from phyagi_assets.pipeline.cache import split_of
 from phyagi_assets.pipeline.chain import corpus_links
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Artifact, Store
 from tests.pipeline.doubtful import holdings
@@ -137,7 +136,7 @@ def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Worksp
     cache = _cache(workspace, WORDS, **SPLIT)
     before = holdings(cache.path)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **SPLIT)
-    partition = list_partitions(corpus, workspace.data)["all"]
+    partition = workspace.sources.partitions(corpus)["all"]
     assert all(link.stands for link in corpus_links(corpus, partition, workspace))
     (cache.path / "train.npy").unlink()
     assert [link.stands for link in corpus_links(corpus, partition, workspace)] == [True, True, False]

@@ -10,7 +10,6 @@ import pytest
 from phyagi_assets.config import MixtureConfig
 from phyagi_assets.pipeline.chain import corpus_links, mixture_link
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.yamlfile import load_yaml
 from tests.support import GPT2, build, declare, declare_corpus, write_text
@@ -28,7 +27,7 @@ def _stale(workspace: Workspace, **keys: Any) -> set[str]:
     """The addresses of what does not stand."""
     declared = _declared(workspace, **keys)
     corpus = declared["corpus"]
-    links = {key: corpus_links(corpus, part, workspace) for key, part in list_partitions(corpus, workspace.data).items()}
+    links = {key: corpus_links(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
     plan = mixture_link(declared["mixture"], {"plays": {key: of[-1].wanted for key, of in links.items()}}, workspace)
     return {link.address for link in [*(link for of in links.values() for link in of), plan] if not link.stands}
 

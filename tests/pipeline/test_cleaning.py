@@ -10,7 +10,6 @@ from phyagi_assets.config import MixtureConfig
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.pipeline.cleaning import OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.plan import Plan
 from phyagi_assets.yamlfile import load_yaml
@@ -32,12 +31,12 @@ def mixture(workspace: Workspace) -> Mixture:
 def bring_up_to_date(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> Path:
     """Build everything, and give the plan's folder."""
     build(corpus, workspace)
-    return build_mixture(mixture, {"one": corpus}, {"one": list(list_partitions(corpus, workspace.data))}, workspace).artifact.path
+    return build_mixture(mixture, {"one": corpus}, {"one": list(workspace.sources.partitions(corpus))}, workspace).artifact.path
 
 
 def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str]:
     """Why things can go, by their names without fingerprints."""
-    partitions = {"one": set(list_partitions(corpus, workspace.data))}
+    partitions = {"one": set(workspace.sources.partitions(corpus))}
     return {item.name.partition("@")[0]: item.why for item in removable(workspace.store, partitions, {"mix"}, **options)}
 
 

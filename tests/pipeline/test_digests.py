@@ -9,6 +9,8 @@ import pytest
 from phyagi_assets.pipeline import digests
 from phyagi_assets.pipeline.digests import DigestCache
 from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.sources.files import SourceFile
+from phyagi_assets.pipeline.sources.local import stamp_of
 
 
 @pytest.fixture
@@ -28,7 +30,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def digest(cache: Path, file: Path) -> str:
     """As a run of its own would find it."""
     opened = DigestCache(cache)
-    found = opened.digest(file)
+    seen = file.stat()
+    listed = SourceFile(name=file.name, origin=str(file), size=seen.st_size, stamp=stamp_of(file), path=file)
+    found = opened.read(listed, file)
     opened.save()
     return found
 

@@ -13,7 +13,6 @@ from phyagi_assets.config import SPLITS, MixtureConfig
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.plan import Plan
@@ -40,7 +39,7 @@ def _mixture(workspace: Workspace, *, seq_len: int = 16, weights: tuple[float, f
 
 
 def _plan(mixture: Mixture, corpora: dict[str, Corpus], workspace: Workspace) -> Built:
-    listed = {name: list(list_partitions(corpus, workspace.data)) for name, corpus in corpora.items()}
+    listed = {name: list(workspace.sources.partitions(corpus)) for name, corpus in corpora.items()}
     return build_mixture(mixture, corpora, listed, workspace)
 
 
@@ -117,7 +116,7 @@ def test_a_partition_that_lags_behind_its_corpus_is_refused(workspace: Workspace
     for corpus in corpora.values():
         build(corpus, workspace)
     changed = _corpora(workspace, dtype="int32")["two"]
-    build_partition(changed, list_partitions(changed, workspace.data)["a"], workspace)
+    build_partition(changed, workspace.sources.partitions(changed)["a"], workspace)
     with pytest.raises(DeclarationError, match="partitions of 'two' have not the same dtype; bring them up to date"):
         _plan(mixture, {"two": changed, "one": corpora["one"]}, workspace)
 
@@ -176,7 +175,7 @@ def test_what_an_old_plan_names_stays_readable_after_a_refresh(workspace: Worksp
 
 
 def _at(mixture: Mixture, corpora: dict[str, Corpus], workspace: Workspace, position: int) -> Built:
-    listed = {name: list(list_partitions(corpus, workspace.data)) for name, corpus in corpora.items()}
+    listed = {name: list(workspace.sources.partitions(corpus)) for name, corpus in corpora.items()}
     return build_mixture(mixture, corpora, listed, workspace, position)
 
 

@@ -22,7 +22,7 @@ from tokenizers.processors import TemplateProcessing
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.errors import MissingArtifactsError, SourceError
 from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.sources.listing import Partition, list_partitions
+from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.pipeline.tokenized import build_tokenized
@@ -30,7 +30,7 @@ from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.pipeline.tokenizers.engines import ReferenceEngine
 from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from tests.pipeline.doubtful import REFUSING, doubtful, holdings
-from tests.support import DATA, GPT2, build, build_partition, declare_corpus, write_jsonl, write_text
+from tests.support import DATA, GPT2, build, build_partition, declare_corpus, list_partitions, write_jsonl, write_text
 
 EOS = 50256
 
@@ -181,7 +181,7 @@ def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **keys)
     build(corpus, workspace)
     write_jsonl(workspace.data / "c.jsonl", rows)
-    partition = list_partitions(corpus, workspace.data)["all"]
+    partition = workspace.sources.partitions(corpus)["all"]
     build_raw(corpus, partition, workspace)
     before = holdings(workspace.store.root)
     with pytest.raises(SourceError, match=refusal):
@@ -193,7 +193,7 @@ def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
 def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace) -> None:
     write_text(workspace.data / "c.txt", "one")
     corpus = declare_corpus(workspace.data, "c", "c.txt")
-    partition = list_partitions(corpus, workspace.data)["all"]
+    partition = workspace.sources.partitions(corpus)["all"]
     with pytest.raises(MissingArtifactsError, match="c/raw_dataset/all"):
         build_tokenized(corpus, partition, workspace)
     build_raw(corpus, partition, workspace)

@@ -1,7 +1,7 @@
 """The documents of a partition: batches of even size, each document with the file and row that it came from."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.listing import Partition, format_of
+from phyagi_assets.pipeline.sources.files import LocalFile, format_of
 from phyagi_assets.pipeline.sources.rows import ReadOptions, Rows, read_rows
 
 BATCH_BYTES = 1 << 20
@@ -47,8 +47,8 @@ class Documents:
         return nonempty
 
 
-def read_documents(corpus: Corpus, partition: Partition) -> Iterator[Documents]:
-    """Stream a partition's documents.
+def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Documents]:
+    """Stream the documents of a partition's files.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def read_documents(corpus: Corpus, partition: Partition) -> Iterator[Documents]:
     options = ReadOptions(columns=config.columns, sample_by=config.source.sample_by)
     pending: list[Documents] = []
     size = 0
-    for index, file in enumerate(partition.files):
-        for rows in read_rows(file.path, format_of(corpus, file), options):
-            for piece in _cut(_documents(rows, index, str(file.path), config.separator, config.on_invalid)):
+    for index, file in enumerate(files):
+        for rows in read_rows(file, format_of(corpus, file.name), options):
+            for piece in _cut(_documents(rows, index, str(file), config.separator, config.on_invalid)):
                 pending.append(piece)
                 size += piece.text_bytes
                 if size >= BATCH_BYTES:

@@ -6,7 +6,6 @@ line by line, which tells the lines at fault from the others.
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +23,7 @@ class ParsedBlock:
     problems: dict[int, str] = field(default_factory=dict)
 
 
-def parse_block(path: Path, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
+def parse_block(path: str, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
     """Parse whole lines.
 
     Parameters
@@ -87,7 +86,7 @@ def _as_text(block: bytes) -> pa.Array:
     return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
 
 
-def _line_by_line(path: Path, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
+def _line_by_line(path: str, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
     lines = block.removesuffix(b"\n").split(b"\n")
     if first == 0 and lines[0].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
         raise SourceError(f"{path}: is a JSON array; a corpus is read from JSON Lines, an object a line (jq -c '.[]' makes them)")

@@ -11,7 +11,6 @@ file nor the row that a document came from.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.parquet
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.files import LocalFile
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
 from phyagi_assets.pipeline.sources.opening import is_compressed, opened
 
@@ -49,7 +49,7 @@ class ReadOptions:
     sample_by: str
 
 
-def read_rows(path: Path, kind: Format, options: ReadOptions) -> Iterator[Rows]:
+def read_rows(source: LocalFile, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of a file.
 
     Raises
@@ -57,29 +57,29 @@ def read_rows(path: Path, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     SourceError
         The file cannot be read, is not of its format, has no such column, or the column is no text.
     """
-    if kind in ("parquet", "arrow") and is_compressed(path):
-        raise SourceError(f"{path}: is a compressed {kind} file; these are compressed inside, and read as they are: decompress it")
+    if kind in ("parquet", "arrow") and is_compressed(source.path):
+        raise SourceError(f"{source}: is a compressed {kind} file; these are compressed inside, and read as they are: decompress it")
     try:
-        yield from _READERS[kind](path, options)
+        yield from _READERS[kind](source, options)
     except OSError as problem:
-        raise SourceError(f"{path}: cannot be read: {problem.strerror or problem}") from None
+        raise SourceError(f"{source}: cannot be read: {problem.strerror or problem}") from None
     except pa.ArrowException as problem:
-        raise SourceError(f"{path}: is no {kind} file, or a damaged one: {problem}") from None
+        raise SourceError(f"{source}: is no {kind} file, or a damaged one: {problem}") from None
 
 
-def _text(path: Path, options: ReadOptions) -> Iterator[Rows]:
+def _text(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
     if options.columns != ("text",):
-        raise SourceError(f"{path}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
+        raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
     if options.sample_by == "document":
-        with opened(path) as file:
+        with opened(source.path) as file:
             content = file.content.read()
-        yield Rows(columns=[_strings([_decoded(path, content, 0)])], first=0, consumed=path.stat().st_size)
+        yield Rows(columns=[_strings([_decoded(source, content, 0)])], first=0, consumed=source.size)
         return
     first, carried, lines = 0, "", 0
-    with opened(path) as file:
+    with opened(source.path) as file:
         while block := file.content.read(BLOCK):
             block += file.content.readline()
-            text = carried + _decoded(path, block, lines)
+            text = carried + _decoded(source, block, lines)
             lines += block.count(b"\n")
             if options.sample_by == "line":
                 texts, carried = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")], ""
@@ -101,32 +101,32 @@ def _trimmed(paragraph: str) -> str:
     return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
 
 
-def _decoded(path: Path, content: bytes, lines_before: int) -> str:
+def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as problem:
         line = lines_before + content.count(b"\n", 0, problem.start) + 1
         found = content[problem.start : problem.start + 1].hex()
         raise SourceError(
-            f"{path}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); convert the file, as with iconv -t UTF-8"
+            f"{source}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); convert the file, as with iconv -t UTF-8"
         ) from None
 
 
-def _json(path: Path, options: ReadOptions) -> Iterator[Rows]:
+def _json(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
     first = 0
-    with opened(path) as file:
+    with opened(source.path) as file:
         while block := file.content.read(BLOCK):
             block += file.content.readline()
-            parsed = parse_block(path, block, options.columns, first)
+            parsed = parse_block(str(source), block, options.columns, first)
             yield Rows(columns=parsed.columns, first=first, consumed=file.consumed(), problems=parsed.problems)
             first += parsed.lines
 
 
-def _csv(path: Path, options: ReadOptions) -> Iterator[Rows]:
+def _csv(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
     block, done = BLOCK, 0
     while True:
         try:
-            for rows in _csv_in_blocks(path, options, block):
+            for rows in _csv_in_blocks(source, options, block):
                 new = max(0, done - rows.first)
                 columns = [column[new:] for column in rows.columns]
                 if len(columns[0]):
@@ -139,7 +139,7 @@ def _csv(path: Path, options: ReadOptions) -> Iterator[Rows]:
             block *= 4  # a row is longer than a block
 
 
-def _csv_in_blocks(path: Path, options: ReadOptions, block: int) -> Iterator[Rows]:
+def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int) -> Iterator[Rows]:
     def reader_of(content: BinaryIO, include: tuple[str, ...]) -> pa.csv.CSVStreamingReader:
         return pa.csv.open_csv(
             content,
@@ -150,38 +150,38 @@ def _csv_in_blocks(path: Path, options: ReadOptions, block: int) -> Iterator[Row
             ),
         )
 
-    with opened(path) as file, reader_of(file.content, ()) as header:
-        _require_columns(path, header.schema, options.columns)
+    with opened(source.path) as file, reader_of(file.content, ()) as header:
+        _require_columns(source, header.schema, options.columns)
     # These columns alone: the type of another one is guessed from the first block, and may not hold.
-    with opened(path) as file, reader_of(file.content, options.columns) as reader:
-        yield from _batches(path, reader.schema, reader, options, path.stat().st_size)
+    with opened(source.path) as file, reader_of(file.content, options.columns) as reader:
+        yield from _batches(source, reader.schema, reader, options, source.size)
 
 
-def _parquet(path: Path, options: ReadOptions) -> Iterator[Rows]:
-    with pa.parquet.ParquetFile(path) as file:
-        _require_columns(path, file.schema_arrow, options.columns)
+def _parquet(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+    with pa.parquet.ParquetFile(source.path) as file:
+        _require_columns(source, file.schema_arrow, options.columns)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
         batches = file.iter_batches(batch_size=rows, columns=list(options.columns))
-        yield from _batches(path, file.schema_arrow, batches, options, path.stat().st_size // max(metadata.num_rows, 1), per_row=True)
+        yield from _batches(source, file.schema_arrow, batches, options, source.size // max(metadata.num_rows, 1), per_row=True)
 
 
-def _arrow(path: Path, options: ReadOptions) -> Iterator[Rows]:
-    with pa.memory_map(str(path)) as mapped:
+def _arrow(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+    with pa.memory_map(str(source.path)) as mapped:
         if mapped.read(6) == b"ARROW1":
             file = pa.ipc.open_file(mapped)
-            yield from _batches(path, file.schema, map(file.get_batch, range(file.num_record_batches)), options, path.stat().st_size)
+            yield from _batches(source, file.schema, map(file.get_batch, range(file.num_record_batches)), options, source.size)
         else:
             mapped.seek(0)
             stream = pa.ipc.open_stream(mapped)
-            yield from _batches(path, stream.schema, stream, options, path.stat().st_size)
+            yield from _batches(source, stream.schema, stream, options, source.size)
 
 
 def _batches(
-    path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], options: ReadOptions, size: int, *, per_row: bool = False
+    source: LocalFile, schema: pa.Schema, batches: Iterator[pa.RecordBatch], options: ReadOptions, size: int, *, per_row: bool = False
 ) -> Iterator[Rows]:
-    _require_columns(path, schema, options.columns)
+    _require_columns(source, schema, options.columns)
     first, left = 0, size
     for batch in batches:
         problems: dict[int, str] = {}
@@ -210,23 +210,23 @@ def _valid(column: pa.Array, name: str, first: int, problems: dict[int, str]) ->
     return pa.array(texts, pa.string())
 
 
-def _require_columns(path: Path, schema: pa.Schema, columns: tuple[str, ...]) -> None:
+def _require_columns(source: LocalFile, schema: pa.Schema, columns: tuple[str, ...]) -> None:
     for name in columns:
         if name not in schema.names:
-            raise SourceError(f"{path}: has no column {name!r}; it has {', '.join(schema.names)}; name the text's column in columns")
+            raise SourceError(f"{source}: has no column {name!r}; it has {', '.join(schema.names)}; name the text's column in columns")
         if schema.names.count(name) > 1:
-            raise SourceError(f"{path}: has {schema.names.count(name)} columns {name!r}; rename all but one")
+            raise SourceError(f"{source}: has {schema.names.count(name)} columns {name!r}; rename all but one")
         kind = schema.field(name).type
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise SourceError(f"{path}: column {name!r} holds {kind}, not text; name a column of text in columns")
+            raise SourceError(f"{source}: column {name!r} holds {kind}, not text; name a column of text in columns")
 
 
 def _strings(texts: list[str]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-_READERS: dict[Format, Callable[[Path, ReadOptions], Iterator[Rows]]] = {
+_READERS: dict[Format, Callable[[LocalFile, ReadOptions], Iterator[Rows]]] = {
     "text": _text,
     "json": _json,
     "csv": _csv,

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources import documents, rows
 from phyagi_assets.pipeline.sources.documents import Documents, read_documents
-from phyagi_assets.pipeline.sources.listing import list_partitions
-from tests.support import declare_corpus, write_jsonl, write_text
+from phyagi_assets.pipeline.sources.files import readable
+from tests.support import declare_corpus, list_partitions, write_jsonl, write_text
 
 
 def read(data: Path, path: str = "raw/*", **keys: object) -> list[Documents]:
     corpus = declare_corpus(data, "corpus", path, **keys)
     (partition,) = list_partitions(corpus, data).values()
-    return list(read_documents(corpus, partition))
+    return list(read_documents(corpus, readable(partition)))
 
 
 def flat(batches: list[Documents]) -> list[tuple[str, int, int]]:

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.pipeline.sources.listing import _safe, format_of, list_partitions
+from phyagi_assets.pipeline.sources.files import format_of
+from phyagi_assets.pipeline.sources.partitioning import safe_name
 from phyagi_assets.pipeline.store import Store
-from tests.support import declare_corpus, write_text
+from tests.support import declare_corpus, list_partitions, write_text
 
 
 def listed(data: Path, names: list[str], path: str, **keys: object) -> dict[str, list[str]]:
@@ -78,8 +79,8 @@ def test_a_suffix_that_tells_no_format_asks_for_one(data: Path) -> None:
     write_text(data / "raw" / "a.dat", "x")
     (partition,) = list_partitions(corpus := declare_corpus(data, "corpus", "raw/*.dat"), data).values()
     with pytest.raises(DeclarationError, match=r"source.format: the suffix of 'a.dat' does not tell"):
-        format_of(corpus, partition.files[0])
-    assert format_of(declare_corpus(data, "corpus", "raw/*.dat", source={"format": "csv"}), partition.files[0]) == "csv"
+        format_of(corpus, partition.files[0].name)
+    assert format_of(declare_corpus(data, "corpus", "raw/*.dat", source={"format": "csv"}), partition.files[0].name) == "csv"
 
 
 file_names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, max_size=20)
@@ -88,7 +89,7 @@ file_names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, ma
 @example(name="...\n")
 @given(name=file_names)
 def test_a_partition_has_a_plain_name_that_dagster_and_the_store_take(name: str) -> None:
-    key = _safe(name)
+    key = safe_name(name)
     assert Store(Path("/store")).pointer(f"corpus/stage/{key}") == Path("/store/corpus/stage") / key
     assert StaticPartitionsDefinition([key]).get_partition_keys() == [key]  # which refuses what Dagster's partitions may not be called
 
@@ -96,14 +97,14 @@ def test_a_partition_has_a_plain_name_that_dagster_and_the_store_take(name: str)
 @given(one=file_names, other=file_names)
 def test_two_names_of_one_folder_are_two_partitions(one: str, other: str) -> None:
     if "/" not in one + other and "%" not in one + other:
-        assert (_safe(one) == _safe(other)) == (one == other)
+        assert (safe_name(one) == safe_name(other)) == (one == other)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "漢", "😀"])
 def test_a_name_is_refused_before_it_is_too_long_for_the_store(tmp_path: Path, letter: str) -> None:
     def touch_each_length() -> None:
         for length in range(1, 256):
-            (tmp_path / f"{_safe(letter * length)}@{'0' * 32}").touch()
+            (tmp_path / f"{safe_name(letter * length)}@{'0' * 32}").touch()
 
     with pytest.raises(SourceError, match="too long"):
         touch_each_length()

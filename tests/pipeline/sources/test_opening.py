@@ -14,10 +14,9 @@ import pytest
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.listing import list_partitions
 from phyagi_assets.pipeline.sources.rows import ReadOptions, read_rows
 from phyagi_assets.pipeline.step import Workspace
-from tests.support import build_partition, declare_corpus, write_jsonl, write_text
+from tests.support import build_partition, declare_corpus, local_file, write_jsonl, write_text
 
 
 def zstd(content: bytes) -> bytes:
@@ -33,7 +32,7 @@ DOCUMENTS = ["one", "", "café\r\n", "long " * 400_000, "a\nb\n\nc"]
 
 def texts(path: Path, kind: Format) -> list[str | None]:
     options = ReadOptions(columns=("text",), sample_by="document")
-    return [text for rows in read_rows(path, kind, options) for text in rows.columns[0].to_pylist()]
+    return [text for rows in read_rows(local_file(path), kind, options) for text in rows.columns[0].to_pylist()]
 
 
 def written(path: Path, kind: Format, documents: list[str]) -> bytes:
@@ -61,7 +60,7 @@ def test_what_was_consumed_adds_up_to_the_file_as_it_lies_on_disk(tmp_path: Path
     packed = tmp_path / f"file.jsonl.{suffix}"
     packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(2000)])))
     options = ReadOptions(columns=("text",), sample_by="document")
-    consumed = [rows.consumed for rows in read_rows(packed, "json", options)]
+    consumed = [rows.consumed for rows in read_rows(local_file(packed), "json", options)]
     assert len(consumed) > 4
     assert sum(consumed) == packed.stat().st_size
 
@@ -93,7 +92,7 @@ def test_a_compressed_partition_has_the_name_and_the_ids_of_a_plain_one(workspac
     arrays = []
     for name, path in (("one", "plain/*.jsonl"), ("two", "packed/*.gz")):
         corpus = declare_corpus(workspace.data, name, path, partition_by="file")
-        partitions = list_partitions(corpus, workspace.data)
+        partitions = workspace.sources.partitions(corpus)
         assert list(partitions) == ["part"]
         arrays.append((build_partition(corpus, partitions["part"], workspace)[-1].artifact.path / "train.npy").read_bytes())
     assert arrays[0] == arrays[1]

@@ -1,0 +1,40 @@
+"""Listings of what cannot change, remembered."""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.pipeline.sources.files import SourceFile
+
+
+class ListingNotes:
+    """The listing of one corpus as it was last asked for.
+
+    Parameters
+    ----------
+    path
+        The JSON file that remembers it. Losing it costs a listing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def recall(self, asked: Sequence[Any]) -> list[SourceFile] | None:
+        """The listing, if that is what was asked for the last time."""
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            noted = json.loads(self._path.read_text(encoding="utf-8"))
+            if noted["asked"] == list(asked):
+                return [SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in noted["files"]]
+        return None
+
+    def keep(self, asked: Sequence[Any], files: Sequence[SourceFile]) -> None:
+        """Remember a listing of remote files."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
+        draft.write_text(json.dumps({"asked": list(asked), "files": [asdict(file) for file in files]}), encoding="utf-8")
+        draft.replace(self._path)

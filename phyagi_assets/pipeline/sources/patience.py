@@ -1,0 +1,55 @@
+"""Trying again what a network kept from happening."""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from phyagi_assets.errors import SourceError
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+
+class TransientError(Exception):
+    """What may go away by itself: a server that is down or busy, a connection that broke off."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How often something is tried, and the pauses between: each twice as long as the one before, half of it at random."""
+
+    attempts: int = 6
+    pause: float = 1.0
+    """Seconds, after the first failure."""
+
+    def with_retries(self, what: str, action: Callable[[], Result]) -> Result:
+        """Do something, again and again while it fails of what may go away.
+
+        Parameters
+        ----------
+        what
+            For messages: where it is done.
+
+        Raises
+        ------
+        SourceError
+            It failed as often as it may, or of what does not go away.
+        """
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return action()
+            except SourceError as problem:
+                raise SourceError(f"{what}: {problem}") from None
+            except TransientError as problem:
+                if attempt == self.attempts:
+                    tried = f"tried {attempt} times" if attempt > 1 else "tried once"
+                    message = f"{what}: {problem} ({tried}); what was built of it before stands; look whether the source is up"
+                    raise SourceError(message) from None
+                pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
+                logger.warning("%s: %s; trying again in %.0f s", what, problem, pause)
+                time.sleep(pause)
+        raise AssertionError("attempts are 1 or more")

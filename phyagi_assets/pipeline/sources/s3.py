@@ -1,0 +1,154 @@
+"""Sources in S3, and in whatever else speaks its protocol.
+
+Credentials, endpoint and region are what S3's users already have: the environment (``AWS_PROFILE``, ``AWS_ACCESS_KEY_ID``,
+``AWS_ENDPOINT_URL`` …), the profile files, the machine's role. None of them goes through this package.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.files import SourceFile
+from phyagi_assets.pipeline.sources.globs import fixed_prefix, glob_regex, is_glob
+from phyagi_assets.pipeline.sources.patience import Patience, TransientError
+from phyagi_assets.pipeline.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
+
+SCHEME = "s3://"
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_CHUNK = 1 << 20
+_SECONDS = 60
+_GONE = ("404", "NoSuchKey", "412", "PreconditionFailed")
+_BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "ThrottlingException")
+
+
+class S3:
+    """Objects of a bucket, listed and fetched.
+
+    Parameters
+    ----------
+    patience
+        With servers that are down.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+
+    def files(self, corpus: Corpus, declared: str) -> list[SourceFile]:
+        """The objects that a glob matches.
+
+        Raises
+        ------
+        DeclarationError
+            It names no bucket, is no glob, or matches nothing.
+        SourceError
+            The bucket cannot be listed.
+        """
+        bucket, _, pattern = declared.removeprefix(SCHEME).partition("/")
+        if not bucket or not pattern or pattern.endswith("/"):
+            raise corpus.error(
+                f"{declared!r} names no objects; name them, as in s3://{bucket or 'bucket'}/folder/*.jsonl", "source", "path"
+            )
+        if not is_glob(pattern):
+            raise corpus.error(f"{declared!r} is no glob: '**' stands alone between slashes, as in s3://bucket/**/*.txt", "source", "path")
+        prefix = fixed_prefix(pattern)
+        objects = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._objects(bucket, prefix))
+        folder, regex = prefix.rpartition("/")[0], glob_regex(pattern)
+        start = len(folder) + 1 if folder else 0
+        files = [
+            SourceFile(
+                name=found["Key"][start:],
+                origin=f"{SCHEME}{bucket}/{found['Key']}",
+                size=found["Size"],
+                stamp=(found["ETag"].strip('"'), found["Size"]),
+            )
+            for found in objects
+            if regex.fullmatch(found["Key"]) and not found["Key"].endswith("/")
+        ]
+        if not files:
+            raise corpus.error(f"no object matches {declared}", "source", "path")
+        return files
+
+    def _objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
+        with _translated():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            return [found for page in pages for found in page.get("Contents", ())]
+
+    def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
+        """Fetch an object, or the rest of it where the beginning is there.
+
+        Raises
+        ------
+        SourceError
+            It cannot be had, or is another than was listed.
+        TransientError
+            The transfer broke off.
+        """
+        bucket, _, key = file.origin.removeprefix(SCHEME).partition("/")
+        etag = str(file.stamp[0])
+        checksum = None
+
+        def chunks(start: int) -> Iterator[bytes]:
+            nonlocal checksum
+            with _translated():
+                answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-")
+                checksum = _checksum(etag, answer)
+                yield from answer["Body"].iter_chunks(_CHUNK)
+
+        path = append_chunks(folder / "object", file.size, chunks, on_bytes)
+        return Fetched(path=path, checksum=checksum)
+
+    @cached_property
+    def _client(self) -> Any:
+        try:
+            import botocore.session
+            from botocore import UNSIGNED
+            from botocore.config import Config
+        except ImportError:
+            raise SourceError("sources in S3 need botocore: pip install 'phyagi-assets[s3]'") from None
+        session = botocore.session.get_session()
+        signed = {} if session.get_credentials() else {"signature_version": UNSIGNED}  # what is public needs none
+        retries = {"mode": "standard", "total_max_attempts": 1}  # ours are the ones
+        config = Config(retries=retries, connect_timeout=10, read_timeout=_SECONDS, max_pool_connections=16, **signed)
+        return session.create_client("s3", config=config)
+
+
+def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:
+    """What the ETag says of the content: its MD5, if it was put in one part and not encrypted with a key of the user's."""
+    is_plain = answer.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in answer
+    return Checksum(algorithm="md5", value=etag) if is_plain and _MD5.fullmatch(etag) else None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What botocore raises, as what may go away and what the user can put right. Its messages hold no secrets; headers do, and stay out."""
+    from botocore import exceptions as raised
+    from urllib3.exceptions import HTTPError
+
+    broken = (raised.ConnectionError, raised.HTTPClientError, raised.IncompleteReadError, HTTPError, OSError)
+    try:
+        yield
+    except raised.ClientError as problem:
+        code, status = problem.response["Error"]["Code"], problem.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+        if status >= 500 or status == 429 or code in _BUSY:
+            raise TransientError(f"the server says {code}") from None
+        if code in _GONE:
+            raise SourceError(f"{problem.operation_name}: the object is gone or another than was listed; list the source again") from None
+        raise SourceError(f"{_REASONS.get(code, code)}: {problem.response['Error'].get('Message', '')}".rstrip(": ")) from None
+    except broken as problem:
+        raise TransientError(f"cannot be reached, or broke off: {type(problem).__name__}") from None
+    except raised.BotoCoreError as problem:
+        raise SourceError(f"S3's settings are not right: {problem}") from None
+
+
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "access is denied to these credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws)",
+    "InvalidAccessKeyId": "the access key is not known (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws)",
+    "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
+}
