@@ -12,6 +12,8 @@ from phyagi_assets.order.permutation import Ints
 
 _TOGETHER = 1 << 21
 """Tokens that are gathered at once: as many as it takes for the overhead of an array to vanish among the batches."""
+_SAMPLES = 4096
+"""As many of them at most, however short they are: the first ones are waited for."""
 
 
 class MixtureStream(IterableDataset[dict[str, Any]]):
@@ -150,7 +152,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
 
     def _positions(self, begin: int, stop: int | None, stride: int) -> Iterator[Ints]:
         """The positions of this process and loader worker, some runs at a time."""
-        most = max(1, _TOGETHER // (self.batch_size * self.dataset.plan.seq_len))
+        most = max(1, min(_SAMPLES, _TOGETHER // self.dataset.plan.seq_len) // self.batch_size)
         own = self.shard.rank * self.batch_size + np.arange(self.batch_size)
         while stop is None or begin < stop:
             runs = begin + stride * np.arange(most if stop is None else min(most, _steps(stop - begin, stride)))
