@@ -8,14 +8,9 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
-"""Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
-
-LONGEST_NAME = 100
-
-OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+from phyagi_assets.field_types import Clock, Name, Owners, Place, Span
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
@@ -35,39 +30,10 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
 }
 
 
-def _checked_name(name: str) -> str:
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"a name of {len(name)} letters is too long; it has {LONGEST_NAME} at most")
-    if not NAME.fullmatch(name):
-        fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
-        hint = f", such as {fit!r}" if fit else ""
-        raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
-    return name
-
-
-def _checked_owners(owners: tuple[str, ...]) -> tuple[str, ...]:
-    for owner in owners:
-        if not OWNER.fullmatch(owner):
-            raise ValueError(f"{owner!r} is neither an e-mail address nor team:NAME")
-    return owners
-
-
 class Declared(BaseModel):
     """What every declaration has in common: immutable, strict about types, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def _checked_place(path: str) -> str:
-    scheme, separator, rest = path.partition("://")
-    if separator and scheme not in ("s3", "hf"):
-        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
-    if scheme == "s3" and separator and "@" in rest.partition("/")[0]:
-        raise ValueError("credentials stand in the environment or in the profile files of S3's users, and not in a declaration")
-    return path
-
-
-Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
 
 
 class SourceConfig(Declared):
@@ -104,14 +70,23 @@ class SourceConfig(Declared):
         return self
 
 
+class LimitsConfig(Declared):
+    """What a partition may hold of what should not be there; a check fails beyond it, and the partition is not published."""
+
+    duplicates: float | None = Field(default=None, ge=0, le=1)
+    """Share of its documents whose text stands in it before."""
+    invalid: float | None = Field(default=None, ge=0, le=1)
+    """Share of its rows that were left out with ``on_invalid: skip``."""
+
+
 class CorpusConfig(Declared):
     """One file under ``data/corpora``: a named source of documents and what is made of it."""
 
-    name: str
+    name: Name
     """The corpus: a folder of the store, and the first part of its asset keys."""
     description: str = ""
     """A sentence for the catalog: what it is, where it comes from, under what licence."""
-    owners: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    owners: Owners = ()
     """Who answers for it: e-mail addresses, or ``team:name``."""
     source: SourceConfig
     partition_by: str = "none"
@@ -130,11 +105,13 @@ class CorpusConfig(Declared):
     """Share of the documents that each split takes, by hash of the text; the rest is ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
     """What a row whose text is null or no string gets: refusal of the partition, or to be left out and counted."""
+    refresh: Clock | None = None
+    """How often to look at the source for what is new or changed: a cron expression, or a span such as ``10 minutes``."""
+    fresh_within: Span | None = None
+    """A span such as ``2 days``, within which something new is expected."""
+    limits: LimitsConfig = LimitsConfig()
     verify: Literal["sample", "full"] = "sample"
     """How much of the fast engine's work is done again by the reference tokenizer and compared."""
-
-    _name = field_validator("name")(_checked_name)
-    _owners = field_validator("owners")(_checked_owners)
 
     @field_validator("partition_by")
     @classmethod
@@ -187,9 +164,9 @@ class MixturePart(Declared):
 class MixtureConfig(Declared):
     """One file under ``data/mixtures``: weighted corpora, read as sequences of one length."""
 
-    name: str
+    name: Name
     description: str = ""
-    owners: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    owners: Owners = ()
     seq_len: int = Field(default=2048, ge=1)
     """Tokens in a sample."""
     seed: int = Field(default=42, ge=0, lt=2**63)
@@ -198,10 +175,9 @@ class MixtureConfig(Declared):
     """Whether corpora are mixed at every position, or read one after the other."""
     shuffle: bool = True
     """Whether the samples of a corpus come in another order each epoch, or as they stand in its arrays."""
+    fresh_within: Span | None = None
+    """A span such as ``2 days``, within which a new plan is expected."""
     datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
-
-    _name = field_validator("name")(_checked_name)
-    _owners = field_validator("owners")(_checked_owners)
 
     @field_validator("datasets")
     @classmethod

@@ -11,6 +11,7 @@ from pydantic import Field
 from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.components.partitions import partitions_def
 from phyagi_assets.components.progress import Progress
+from phyagi_assets.components.refresh import follow_condition, freshness_policy
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
@@ -99,6 +100,8 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
         owners=list(declared.config.owners),
         description=_described(declared, "The plan of the mixture: which token arrays, with what weights, in what order."),
         code_version=mixture.CODE_VERSION,
+        automation_condition=follow_condition(),
+        freshness_policy=freshness_policy(declared.config.fresh_within),
         required_resource_keys={WORKSPACE},
     )
     def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> dg.MaterializeResult[None]:
@@ -127,6 +130,8 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         owners=list(corpus.config.owners),
         description=_described(corpus, step.holds),
         code_version=step.code_version,
+        automation_condition=follow_condition() if step.upstream else None,
+        freshness_policy=freshness_policy(corpus.config.fresh_within),
         required_resource_keys={WORKSPACE, PROGRESS},
     )
     def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:

@@ -5,6 +5,7 @@ import dagster as dg
 from phyagi_assets.components.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_asset
 from phyagi_assets.components.partitions import partitions_sensor
 from phyagi_assets.components.progress import LoggedProgress, Progress
+from phyagi_assets.components.refresh import follow_sensor, refresh_schedule, refresh_sensor
 from phyagi_assets.declarations import Catalog, load_catalog
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
@@ -43,7 +44,12 @@ def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progre
     mixtures = [mixture_asset(mixture, catalog.corpora) for mixture in catalog.mixtures.values()]
     return dg.Definitions(
         assets=[*corpora, *mixtures],
-        sensors=[partitions_sensor(catalog.corpora, workspace)],
+        sensors=[
+            partitions_sensor(catalog.corpora, workspace),
+            *(refresh_sensor(corpus, workspace) for corpus in catalog.corpora.values()),
+            follow_sensor(),
+        ],
+        schedules=[made for corpus in catalog.corpora.values() if (made := refresh_schedule(corpus, workspace))],
         resources={WORKSPACE: workspace, PROGRESS: progress},
         executor=dg.in_process_executor,
     )

@@ -46,6 +46,8 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         problems: list[str] = []
         for corpus in corpora.values():
+            if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
+                continue  # not every half minute: its own sensor or schedule does it
             try:
                 listed = workspace.sources.partitions(corpus)
             except PhyagiAssetsError as problem:
@@ -63,4 +65,4 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg
     return partitions
 
 
-_SENSOR = "Lists the sources; adds the partitions that are new in them and retires those that are gone."
+_SENSOR = "Lists the local sources; adds the partitions that are new in them and retires those that are gone."

@@ -1,0 +1,63 @@
+"""What the values of declarations have to be, beyond being text: names, owners, places, spans of time."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from phyagi_assets.intervals import is_cron, parse_span
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+"""Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
+
+LONGEST_NAME = 100
+
+OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def _checked_name(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(name)} letters is too long; it has {LONGEST_NAME} at most")
+    if not NAME.fullmatch(name):
+        fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+        hint = f", such as {fit!r}" if fit else ""
+        raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
+    return name
+
+
+def _checked_owners(owners: tuple[str, ...]) -> tuple[str, ...]:
+    for owner in owners:
+        if not OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} is neither an e-mail address nor team:NAME")
+    return owners
+
+
+def _checked_span(text: str) -> str:
+    parse_span(text)
+    return text
+
+
+def _checked_clock(text: str) -> str:
+    try:
+        return text if is_cron(text) else _checked_span(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a cron expression, as in 0 3 * * *, nor a span of time, as in 10 minutes") from None
+
+
+def _checked_place(path: str) -> str:
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme not in ("s3", "hf"):
+        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
+    if scheme == "s3" and separator and "@" in rest.partition("/")[0]:
+        raise ValueError("credentials stand in the environment or in the profile files of S3's users, and not in a declaration")
+    return path
+
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
+"""Where files are."""
+Span = Annotated[str, AfterValidator(_checked_span)]
+"""Of time."""
+Clock = Annotated[str, AfterValidator(_checked_clock)]
+"""A span of time, or a cron expression."""

@@ -1,0 +1,76 @@
+"""A look at a source: what of a corpus has to be built again, found without reading what has not changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.chain import STAGES, corpus_links
+from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
+from phyagi_assets.pipeline.raw import is_known, raw_address
+from phyagi_assets.pipeline.sources.files import Partition
+from phyagi_assets.pipeline.step import Workspace
+
+READ_AT_MOST = 1 << 28
+"""Bytes of touched local files that a look reads, to tell whether they changed; beyond that, a run is asked for to tell."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Due:
+    """A partition that has to be built again."""
+
+    key: str
+    stages: Sequence[str]
+    content: str
+    """Digest of how its files look: the same as long as they do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What was found."""
+
+    listing: str
+    """Digest of the whole listing and of the declaration: as long as it is the same, so is the rest."""
+    partitions: dict[str, Partition]
+    due: list[Due]
+
+
+def look_at(corpus: Corpus, workspace: Workspace, settled: str = "") -> Look:
+    """List a corpus's source and find what has to be built again.
+
+    Parameters
+    ----------
+    settled
+        The digest of a listing of which nothing was due: where it is still that, nothing more is looked at.
+
+    Raises
+    ------
+    DeclarationError, SourceError
+        The source cannot be listed.
+    """
+    partitions = workspace.sources.partitions(corpus)
+    contents = {key: _content(partition) for key, partition in partitions.items()}
+    listing = text_digest(canonical_json([corpus.text, contents]))
+    due: list[Due] = []
+    if listing != settled:
+        budget = READ_AT_MOST
+        for key, partition in partitions.items():
+            unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
+            stages = _stages_due(corpus, partition, workspace, may_read=unread <= budget)
+            budget -= unread if unread <= budget else 0
+            if stages:
+                due.append(Due(key=key, stages=stages, content=contents[key]))
+    return Look(listing=listing, partitions=partitions, due=due)
+
+
+def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> Sequence[str]:
+    published = workspace.store.open(raw_address(corpus, partition.key))
+    if published is None:
+        return STAGES
+    if not may_read:
+        return STAGES[:1]  # whether what follows has to be built too is known when its content is
+    links = corpus_links(corpus, partition, workspace)
+    return STAGES[:1] if links[0].wanted is None else [link.stage for link in links if not link.stands]
+
+
+def _content(partition: Partition) -> str:
+    return text_digest(canonical_json([[file.name, file.stamp, file.split] for file in partition.files]))

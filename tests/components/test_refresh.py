@@ -1,0 +1,206 @@
+"""Sources are looked at, and what is new or changed is asked for, once each."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+
+from phyagi_assets.components.refresh import CONTENT_TAG
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline import digests, refresh
+from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.fingerprint import file_digest
+from tests.components.conftest import PLAY, Project
+from tests.support import build, declare_corpus, write_text
+
+
+@pytest.fixture(autouse=True)
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The source files whose content has been read, by name."""
+    names: list[str] = []
+
+    def counted(path: Path) -> str:
+        names.append(path.stem)
+        return file_digest(path)
+
+    monkeypatch.setattr(digests, "file_digest", counted)
+    monkeypatch.setattr(digests, "_QUIET_NS", 0)
+    return names
+
+
+def tick(project: Project, cursor: str = "", corpus: str = "plays") -> dg.SensorResult:
+    result = project.definitions.resolve_sensor_def(f"{corpus}_refresh")(dg.build_sensor_context(instance=project.instance, cursor=cursor))
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def asked(result: dg.SensorResult) -> dict[str, list[str]]:
+    """The stages that are asked for, by partition."""
+    return {str(request.partition_key): [key.path[-1] for key in request.asset_selection or []] for request in result.run_requests or []}
+
+
+def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
+    """Do what the daemon would: add the partitions, and run the runs; whether each succeeded."""
+    for change in result.dynamic_partitions_requests or []:
+        if isinstance(change, dg.AddDynamicPartitionsRequest):
+            project.instance.add_dynamic_partitions("plays", list(change.partition_keys))
+        else:
+            for key in change.partition_keys:
+                project.instance.delete_dynamic_partition("plays", key)
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    return [
+        job.execute_in_process(
+            instance=project.instance,
+            partition_key=request.partition_key,
+            asset_selection=list(request.asset_selection or []),
+            tags=dict(request.tags),
+            raise_on_error=False,
+        ).success
+        for request in result.run_requests or []
+    ]
+
+
+def build_unseen(project: Project) -> None:
+    """Build all that there is, and tell Dagster of it, without a run for each."""
+    catalog = load_catalog(project.workspace.data)
+    for partition, built in build(catalog.corpora["plays"], project.workspace).items():
+        project.instance.add_dynamic_partitions("plays", [partition])
+        for stage, of in zip(STAGES, built, strict=True):
+            tags = {"dagster/data_version": of.artifact.fingerprint}
+            project.instance.report_runless_asset_event(dg.AssetMaterialization(["plays", stage], partition=partition, tags=tags))
+    assert project.bring_up_to_date().built == ["mix"]
+
+
+def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> None:
+    first = tick(project)
+    assert asked(first) == {key: list(STAGES) for key in ("one", "three", "two")}
+    assert all(carry_out(project, first))
+    second = tick(project, str(first.cursor))
+    assert not second.run_requests
+    assert second.skip_reason
+    assert project.bring_up_to_date().built == ["mix"]
+
+
+def test_one_more_among_200_is_one_run_and_no_other_is_read(project: Project, read: list[str]) -> None:
+    for i in range(197):
+        write_text(project.raw / f"play{i:03d}.txt", PLAY)
+    build_unseen(project)
+    settled = tick(project).cursor
+    read.clear()
+    write_text(project.raw / "new.txt", PLAY)
+    result = tick(project, str(settled))
+    assert asked(result) == {"new": list(STAGES)}
+    assert read == []
+    assert project.bring_up_to_date().built == ["plays/new", "mix"]
+    assert set(read) == {"new"}
+
+
+def test_a_changed_file_is_asked_for_and_a_touched_one_is_not(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    os.utime(project.raw / "one.txt")
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_touched_file_too_large_to_be_read_on_the_way_is_asked_for_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.bring_up_to_date()
+    monkeypatch.setattr(refresh, "READ_AT_MOST", 10)
+    os.utime(project.raw / "one.txt")
+    result = tick(project)
+    assert asked(result) == {"one": ["raw_dataset"]}
+    assert all(carry_out(project, result))
+    assert not tick(project).run_requests
+
+
+def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    (request,) = tick(project).run_requests or []
+    run = project.instance.create_run_for_job(
+        project.definitions.resolve_implicit_global_asset_job_def(), status=DagsterRunStatus.STARTED, tags=dict(request.tags)
+    )
+    again = tick(project)
+    assert not again.run_requests
+    assert "under way" in str(again.skip_reason)
+    write_text(project.raw / "two.txt", PLAY * 8)  # another content is another run
+    assert asked(tick(project)) == {"two": list(STAGES)}
+    assert run.tags[CONTENT_TAG].startswith("plays/two@")
+
+
+def test_what_failed_is_asked_for_again_by_the_next_look_and_later_at_intervals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", b"\xff\xfe no text")
+    keys = set()
+    for _ in range(3):
+        result = tick(project)
+        (request,) = result.run_requests or []
+        keys.add(request.run_key)
+        assert carry_out(project, result) == [False]
+    assert len(keys) == 3
+    assert not tick(project).run_requests
+    later = time.time() + 61
+    monkeypatch.setattr("time.time", lambda: later)
+    assert asked(tick(project)) == {"two": ["tokenized_arrow", "numpy_cache"]}  # that they are pinned stands
+
+
+def test_vanished_partitions_are_retired_and_their_artifacts_stay(project: Project) -> None:
+    project.bring_up_to_date()
+    (project.raw / "one.txt").unlink()
+    result = tick(project)
+    assert not result.run_requests
+    carry_out(project, result)
+    assert set(project.instance.get_dynamic_partitions("plays")) == {"two", "three"}
+    assert project.workspace.store.open("plays/numpy_cache/one")
+
+
+def test_a_source_that_cannot_be_listed_is_a_failed_look_and_retires_nothing(project: Project) -> None:
+    project.bring_up_to_date()
+    for path in project.raw.iterdir():
+        path.unlink()
+    with pytest.raises(dg.Failure, match=r"plays.yaml:3: source.path: no file matches"):
+        tick(project)
+    assert len(project.instance.get_dynamic_partitions("plays")) == 3
+
+
+def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="0 3 * * *")
+    schedule = project.definitions.resolve_schedule_def("plays_refresh_schedule")
+    assert schedule.cron_schedule == "0 3 * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    data = schedule.evaluate_tick(
+        dg.build_schedule_context(instance=project.instance, repository_def=project.definitions.get_repository_def())
+    )
+    assert sorted(str(request.partition_key) for request in data.run_requests or []) == ["one", "three", "two"]
+    assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
+
+
+def test_a_span_sets_the_sensor_going(project: Project) -> None:
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="10 minutes")
+    sensor = project.definitions.resolve_sensor_def("plays_refresh")
+    assert (sensor.minimum_interval_seconds, sensor.default_status) == (600, dg.DefaultSensorStatus.RUNNING)
+
+
+def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project: Project) -> None:
+    project.bring_up_to_date()
+    defs = project.definitions
+    cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
+
+    def followers_of(*stages: str) -> int:
+        nonlocal cursor
+        job = defs.resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(
+            instance=project.instance, partition_key="two", asset_selection=[dg.AssetKey(["plays", stage]) for stage in stages]
+        ).success
+        found = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
+        cursor = found.cursor
+        return found.total_requested
+
+    os.utime(project.raw / "two.txt")
+    assert followers_of("raw_dataset") == 0
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert followers_of("raw_dataset") == 2  # the tokens and arrays of the partition
+    assert followers_of("tokenized_arrow", "numpy_cache") == 1  # the mixture
