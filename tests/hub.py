@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
@@ -88,12 +88,29 @@ class _Route(NamedTuple):
         return cls(kind, "/".join(rest[:at]), verb, revision or "main", "/".join(path))
 
 
+@dataclass(kw_only=True)
+class Traffic:
+    """What was asked for, and what the next answers are to be instead."""
+
+    contents: list[str] = field(default_factory=list)
+    """The files whose content was asked for."""
+    unavailable: int = 0
+    """As many of the next requests are answered with 503."""
+    cut: list[int] = field(default_factory=list)
+    """After how many bytes the next contents break off."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     root: Path
+    traffic: Traffic
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        if self.traffic.unavailable:
+            self.traffic.unavailable -= 1
+            self._answer(503)
+            return
         route = _Route.of(self.path)
         name = f"{route.kind}/{route.repository}"
         if name in RENAMED:
@@ -139,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers["ETag"] = f'"{entry["oid"]}"'
         if "lfs" in entry:
             headers |= {"ETag": f'"{entry["lfs"]["oid"]}"', "X-Linked-ETag": f'"{entry["lfs"]["oid"]}"', "X-Linked-Size": str(len(content))}
+        if self.command == "GET":
+            self.traffic.contents.append(path.name)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked is None:
             self._answer(200, content, **headers)
@@ -159,7 +178,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(content)
+            is_cut = self.traffic.cut and self.path.partition("?")[0].count("/resolve/")
+            self.close_connection |= bool(is_cut)
+            self.wfile.write(content[: self.traffic.cut.pop(0)] if is_cut else content)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -171,10 +192,13 @@ class Hub:
 
     url: str
     home: Path
+    repositories: Path
+    """The folder of the repositories: ``datasets/<org>/<name>``. A change in one is a commit to its main branch."""
+    traffic: Traffic
 
     def environment(self, store: Path) -> dict[str, str]:
         """Variables that lead the clients here, and the library to a store."""
-        theirs = re.compile(r"(HF|HUGGINGFACE|TRANSFORMERS)_.*|.*_proxy", re.IGNORECASE)
+        theirs = re.compile(r"(HF|HUGGINGFACE|TRANSFORMERS|TOKENIZERS)_.*|.*_proxy", re.IGNORECASE)
         mine = {name: value for name, value in os.environ.items() if not theirs.fullmatch(name)}
         switches = {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
         return {**mine, **switches, "HF_ENDPOINT": self.url, "HF_HOME": str(self.home), "PHYAGI_ASSETS_STORE": str(store)}
@@ -184,10 +208,13 @@ class Hub:
 def served(folder: Path) -> Iterator[Hub]:
     """Make the sample repositories in a folder, and serve them on a free port."""
     _make_repositories(folder / "hub")
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"root": folder / "hub"})) as server:
+    traffic = Traffic()
+    handler = type("Handler", (_Handler,), {"root": folder / "hub", "traffic": traffic})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         try:
-            yield Hub(url=f"http://127.0.0.1:{server.server_port}", home=folder / "home")
+            url = f"http://127.0.0.1:{server.server_port}"
+            yield Hub(url=url, home=folder / "home", repositories=folder / "hub", traffic=traffic)
         finally:
             server.shutdown()
 

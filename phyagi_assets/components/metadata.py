@@ -20,7 +20,8 @@ Metadata = dict[str, Any]
 def raw_metadata(built: Built) -> Metadata:
     """Of a raw_dataset partition."""
     manifest = built.artifact.manifest
-    files = dg.MetadataValue.md("\n".join(f"- `{name}`" for name in list(manifest.inputs["files"])[:20]))
+    origins = manifest.details.get("origins", {})
+    files = dg.MetadataValue.md("\n".join(f"- `{origins.get(name, name)}`" for name in list(manifest.inputs["files"])[:20]))
     return {**_common(built), "files": manifest.counts["files"], "bytes": manifest.counts["bytes"], "source files": files}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from phyagi_assets.pipeline.snapshot import TRANSFERS
 from phyagi_assets.pipeline.store import VERSIONS, Store
 from phyagi_assets.plan import PLAN, Plan
 
@@ -16,6 +17,7 @@ SUPERSEDED = "superseded"
 RETIRED = "its partition is gone from the source"
 UNDECLARED = "not declared any more"
 OLD_PLAN = "a plan that another has taken the place of"
+BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,9 @@ def removable(
         if version not in named and not (is_there and is_published):
             why = UNDECLARED if corpus not in partitions else SUPERSEDED if is_there else RETIRED
             found.append(_removable(store, version, why, is_published=is_published))
+    for transfer in sorted((store.root / TRANSFERS).resolve().glob("*/*")):
+        if transfer.name not in partitions.get(transfer.parent.name, ()):
+            found.append(_removable(store, transfer, BROKEN_OFF, is_published=False))
     return found
 
 

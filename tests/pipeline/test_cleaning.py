@@ -8,12 +8,12 @@ import pytest
 
 from phyagi_assets.config import MixtureConfig
 from phyagi_assets.declarations import Corpus, Mixture
-from phyagi_assets.pipeline.cleaning import OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
+from phyagi_assets.pipeline.cleaning import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
 from phyagi_assets.pipeline.mixture import build_mixture
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.plan import Plan
 from phyagi_assets.yamlfile import load_yaml
-from tests.support import build, declare, declare_corpus, write_jsonl
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 
 @pytest.fixture
@@ -98,3 +98,12 @@ def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixt
     for item in gone:
         item.remove()
     assert list(workspace.store.list()) == []
+
+
+def test_what_a_broken_off_transfer_left_of_a_partition_that_is_gone_can_go(corpus: Corpus, workspace: Workspace) -> None:
+    for partition in ("a", "gone"):
+        write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
+    (item,) = removable(workspace.store, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
+    assert (item.name, item.why, item.bytes) == (".transfers/one/gone", BROKEN_OFF, 4)
+    item.remove()
+    assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()

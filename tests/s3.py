@@ -1,0 +1,216 @@
+"""A real S3 server, and a proxy before it that counts what is asked and fails as it is told to."""
+
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+KEY, SECRET = "AKIDOFTHETESTS", "TheSecretOfTheTests/0123456789"
+BUCKET = "raw"
+
+
+@dataclass(kw_only=True)
+class Faults:
+    """What the proxy does to the requests that come, and what has come."""
+
+    unavailable: int = 0
+    """As many of the next requests are answered with 503."""
+    cut: list[int] = field(default_factory=list)
+    """After how many bytes the next contents break off."""
+    flipped: int = 0
+    """In as many of the next contents, the first byte is another."""
+    is_down: bool = False
+    listings: int = 0
+    contents: list[str] = field(default_factory=list)
+    """The keys whose content was asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Server:
+    """The server, with one bucket."""
+
+    direct: str
+    proxy: str
+    faults: Faults
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What S3's users have in theirs; the endpoint is the proxy's."""
+        return {"AWS_ENDPOINT_URL": self.proxy, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+
+    def wait_for_bucket(self) -> None:
+        """It comes into being a moment after the server."""
+        for _ in range(100):
+            try:
+                self._client.head_bucket(Bucket=BUCKET)
+                return
+            except ClientError:
+                time.sleep(0.1)
+        raise AssertionError("the S3 server has no bucket")
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Put an object, past the proxy."""
+        self._client.put_object(Bucket=BUCKET, Key=key, Body=content if isinstance(content, bytes) else content.read_bytes())
+
+    def put_in_parts(self, key: str, content: bytes, size: int = 5 << 20) -> None:
+        """Put an object as large ones are put, whose ETag is no checksum of its content."""
+        upload = self._client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        of = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
+        parts = [
+            {"PartNumber": n, "ETag": self._client.upload_part(**of, PartNumber=n, Body=content[at : at + size])["ETag"]}
+            for n, at in enumerate(range(0, len(content), size), 1)
+        ]
+        self._client.complete_multipart_upload(**of, MultipartUpload={"Parts": parts})
+
+    def delete(self, prefix: str = "") -> None:
+        """Remove all objects whose keys begin so, and forget all faults and counts."""
+        for found in self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []):
+            self._client.delete_object(Bucket=BUCKET, Key=found["Key"])
+        for name, value in vars(Faults()).items():
+            setattr(self.faults, name, value)
+
+    @cached_property
+    def _client(self) -> Any:
+        session = botocore.session.get_session()
+        options = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
+        return session.create_client("s3", endpoint_url=self.direct, config=Config(retries={"total_max_attempts": 1}), **options)
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3Server]:
+    """Run SeaweedFS in a folder, on free ports, with the proxy before it."""
+    names = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    folder.mkdir(parents=True)
+    options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    command = ["weed", "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    with (folder / "log").open("wb") as log:
+        # Before any thread of the tests' is begun that holds a lock which the child would wait for.
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent)  # noqa: PLW1509
+    try:
+        _wait_for(ports["s3.port"], server)
+        with _proxy(ports["s3.port"]) as (port, faults):
+            direct = f"http://127.0.0.1:{ports['s3.port']}"
+            running = S3Server(direct=direct, proxy=f"http://127.0.0.1:{port}", faults=faults)
+            running.wait_for_bucket()
+            yield running
+    finally:
+        server.terminate()
+        server.wait()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    upstream: int
+    faults: Faults
+
+    def do_GET(self) -> None:
+        faults, key = self.faults, self.path.partition("?")[0].removeprefix(f"/{BUCKET}").lstrip("/")
+        faults.listings += not key
+        if faults.is_down:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if faults.unavailable:
+            faults.unavailable -= 1
+            self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():  # the host among them, which is signed
+            connection.putheader(name, value)
+        connection.endheaders()
+        found = connection.getresponse()
+        content = found.read()
+        if key and self.command == "GET":
+            faults.contents.append(key)
+            if content and faults.flipped:
+                faults.flipped -= 1
+                content = bytes([content[0] ^ 1]) + content[1:]
+        headers = {name: value for name, value in found.getheaders() if name.lower() not in ("connection", "transfer-encoding")}
+        headers.setdefault("Content-Length", str(len(content)))
+        self._answer(found.status, headers, content, cuttable=bool(key))
+        connection.close()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes, *, cuttable: bool = False) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET" and cuttable and self.faults.cut:
+            content = content[: self.faults.cut.pop(0)]
+            self.close_connection = True
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def _proxy(upstream: int) -> Iterator[tuple[int, Faults]]:
+    faults = Faults()
+    handler = type("Handler", (_Handler,), {"upstream": upstream, "faults": faults})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        try:
+            yield server.server_port, faults
+        finally:
+            server.shutdown()
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free, and those of gRPC, which are 10,000 higher, too."""
+    found: list[int] = []
+    port = 20_000 + os.getpid() % 5_000
+    while len(found) < count:
+        port += 1
+        if all(_is_free(one) for one in (port, port + 10_000)):
+            found.append(port)
+    return found
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert server.poll() is None, "the S3 server stopped"
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("the S3 server does not answer")
+
+
+def _die_with_parent() -> None:
+    """Also where the tests are killed, so that no server stays behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
