@@ -1,11 +1,12 @@
 """What stands at each position of a mixture: the order of training as a plan says it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 
-from phyagi_assets.order.permutation import Ints, epoch_key, permuted
+from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
 from phyagi_assets.plan import Concat, Group, Plan, Segment, Shard, Source
 
@@ -106,13 +107,34 @@ class MixtureOrder:
                 into[:, inside] = found.corpus, found.epoch, found.shard, found.row
         return Located(corpus=columns[0], epoch=columns[1], shard=columns[2], row=columns[3])
 
+    def positions_of(self, corpus: int, partition: int, row: int, below: int) -> list[int]:
+        """Every position below another at which a sample stands: the inverse of `locate`.
+
+        Parameters
+        ----------
+        corpus, partition
+            Indices into the plan's corpora, and into the corpus's partitions.
+        row
+            Which of the samples in the partition's array.
+        below
+            The position up to which to look.
+        """
+        shards = self.shards_of(corpus, [partition])
+        ends = [*self._starts[1:].tolist(), below]
+        return [
+            start + position
+            for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True)
+            for shard in shards
+            for position in reader.positions_of(shard, row, min(end, below) - start)
+        ]
+
     def given(self, position: int) -> dict[int, int]:
         """The ledger: samples that each corpus has given before a position, by its index in the plan."""
         counts: dict[int, int] = {}
         ends = [*self._starts[1:].tolist(), position]
         for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True):
-            for corpus, count in reader.given(max(0, min(end, position) - start)).items():
-                counts[corpus] = counts.get(corpus, 0) + count
+            for corpus, given in reader.given(max(0, min(end, position) - start)).items():
+                counts[corpus] = counts.get(corpus, 0) + given
         return counts
 
 
@@ -122,6 +144,7 @@ class _SegmentReader:
     def __init__(self, order: MixtureOrder, segment: Segment, concat: Concat, *, shuffled: bool) -> None:
         self._shuffled = shuffled
         self._schedule = _of_corpora(segment, concat)
+        self._source_of_group = [number for number, source in enumerate(segment.sources) for _ in source.groups]
         self._within = {number: _of_groups(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
         self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
         groups = [(source.corpus, group) for source in segment.sources for group in source.groups]
@@ -150,6 +173,26 @@ class _SegmentReader:
         shard = self._shard[slot]
         row = place - np.where(slot > 0, self._shard_end[slot - 1], 0)
         return Located(corpus=self._corpus[source], epoch=epoch, shard=shard, row=row)
+
+    def positions_of(self, shard: int, row: int, below: int) -> Iterator[int]:
+        for slot in np.flatnonzero(self._shard == shard).tolist():
+            place = row + (int(self._shard_end[slot - 1]) if slot else 0)
+            group = int(np.searchsorted(self._group_start, place, side="right")) - 1
+            samples, offset = int(self._samples[group]), int(self._offset[group])
+            source = self._source_of_group[group]
+            for epoch in count(offset // samples):
+                index = np.array([place - self._group_start[group]])
+                if self._shuffled:
+                    index = unpermuted(index, samples, epoch_key(self._key[group : group + 1], np.array([epoch])))
+                drawn = epoch * samples + int(index[0]) - offset
+                if drawn < 0:  # before the segment began
+                    continue
+                if source in self._within:
+                    drawn = self._within[source].position_of(group - int(self._first_group[source]), drawn)
+                position = self._schedule.position_of(source, drawn)
+                if position >= below:
+                    break
+                yield position
 
     def given(self, position: int) -> dict[int, int]:
         return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))

@@ -1,5 +1,7 @@
 """Shuffling by arithmetic: keyed permutations of index ranges, and numbers drawn by index."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +38,27 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     >>> sorted(permuted(np.arange(5), 5, key=7).tolist())
     [0, 1, 2, 3, 4]
     """
+    return _walked(_rounds, index, size, key)
+
+
+def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
+    """The indices that `permuted` takes to these places.
+
+    Parameters
+    ----------
+    place, size, key
+        As those of `permuted`.
+
+    Examples
+    --------
+    >>> unpermuted(permuted(np.arange(5), 5, key=7), 5, key=7).tolist()
+    [0, 1, 2, 3, 4]
+    """
+    return _walked(_rounds_undone, place, size, key)
+
+
+def _walked(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, size: int | Ints, key: int | Words) -> Ints:
+    """Walk along the cycles of the rectangle's permutation, or back, until inside the range."""
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
     keys = np.broadcast_to(_mix(_word(key)), value.shape)
@@ -43,7 +66,7 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     low = np.maximum((sizes + high - np.uint64(1)) // high, _SIDE)
     left = np.arange(len(value))
     while len(left):
-        value[left] = _rounds(value[left], high[left], low[left], keys[left])
+        value[left] = rounds(value[left], high[left], low[left], keys[left])
         left = left[value[left] >= sizes[left]]
     return value.astype(np.int64).reshape(np.shape(index))
 
@@ -54,11 +77,27 @@ def _rounds(value: Words, high: Words, low: Words, keys: Words) -> Words:
     this, that = (one, high), (other, low)
     for number in range(_ROUNDS):
         (moved, limit), (fixed, _) = this, that
-        word = _mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF
-        moved = moved + ((word * limit) >> _HALF)  # in range(limit), as evenly as 32 bits allow
+        moved = moved + _step(fixed, limit, keys, number)
         moved = np.where(moved >= limit, moved - limit, moved)
         this, that = that, (moved, limit)
     return this[0] * low + that[0]
+
+
+def _rounds_undone(value: Words, high: Words, low: Words, keys: Words) -> Words:
+    one = value // low
+    other = value - one * low
+    this, that = (one, high), (other, low)
+    for number in reversed(range(_ROUNDS)):
+        (fixed, _), (moved, limit) = this, that
+        moved = moved + limit - _step(fixed, limit, keys, number)
+        moved = np.where(moved >= limit, moved - limit, moved)
+        this, that = (moved, limit), this
+    return this[0] * low + that[0]
+
+
+def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
+    """How far a round moves one side, given the other: in range(limit), as evenly as 32 bits allow."""
+    return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
 
 
 def epoch_key(key: Words, epoch: Ints) -> Words:

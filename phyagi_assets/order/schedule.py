@@ -1,7 +1,8 @@
 """Which corpus each position of a mixture draws from.
 
 A schedule answers for any position on its own, by arithmetic, and for arrays of them at once. Two of them share an interface: `locate`
-gives the source of a position and how often that source was drawn from before it; `given` counts what a prefix took of each.
+gives the source of a position and how often that source was drawn from before it, and `position_of` leads back; `given` counts what a
+prefix took of each.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ class Schedule(Protocol):
 
     def given(self, position: int) -> Ints:
         """Draws from each source among the first `position`."""
+
+    def position_of(self, source: int, drawn: int) -> int:
+        """The position of a source's next draw after `drawn` of them."""
 
 
 class Interleaved:
@@ -64,6 +68,8 @@ class Interleaved:
         self._both: list[int] = []
         self._children: list[tuple[int, int]] = []
         """Of each node: the index of a node, or ~source."""
+        self._above: dict[int, tuple[int, bool]] = {}
+        """Of each node or ~source but the root: the node that deals to it, and whether it is on the left."""
         self._root = self._add(ordered, rates)
         self._arrays = tuple(np.array(column, dtype=np.int64) for column in (self._left, self._both))
         self._below = np.array(self._children, dtype=np.int64).reshape(-1, 2)
@@ -82,6 +88,7 @@ class Interleaved:
         self._both.append(sum(sums))
         self._children.append((0, 0))
         self._children[node] = (self._add(sides[0], rates), self._add(sides[1], rates))
+        self._above |= {child: (node, on_left) for child, on_left in zip(self._children[node], (True, False), strict=True)}
         return node
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
@@ -114,6 +121,19 @@ class Interleaved:
             left = rounds * self._left[node] + (rest * self._left[node] + self._both[node] // 2) // self._both[node]
             reached += zip(self._children[node], (left, count - left), strict=True)
         return counts
+
+    def position_of(self, source: int, drawn: int) -> int:
+        """The position of a source's next draw after `drawn` of them."""
+        node, count = ~source, drawn
+        while node in self._above:
+            node, on_left = self._above[node]
+            left, both = self._left[node], self._both[node]
+            part = left if on_left else both - left
+            rounds, rest = divmod(count, part)
+            # The first count of the node's draws that has given this side one more, less one: `locate`'s rounding, solved for it.
+            before = -((both // 2 - (rest + 1) * both) // left) - 1 if on_left else (rest * both + both // 2) // part
+            count = rounds * both + before
+        return count
 
 
 def _rounded(count: Ints, part: Ints, whole: Ints) -> Ints:
@@ -163,3 +183,8 @@ class InTurn:
         begun = np.clip(rest - self._ends + self._rates, 0, self._rates)
         counts: Ints = rounds * self._rates + begun
         return counts
+
+    def position_of(self, source: int, drawn: int) -> int:
+        """The position of a source's next draw after `drawn` of them."""
+        rounds, rest = divmod(drawn, int(self._rates[source]))
+        return rounds * int(self._ends[-1]) + int(self._ends[source] - self._rates[source]) + rest
