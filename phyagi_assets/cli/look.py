@@ -12,15 +12,17 @@ from phyagi_assets.settings import Settings
 
 
 @click.command(epilog=EPILOG)
+@click.option("--discard", is_flag=True, help="Take what is damaged out of the store, for materialize to build it again.")
 @folders
-def check(data: str | None, store: str | None) -> None:
+def check(discard: bool, data: str | None, store: str | None) -> None:
     """Validate every declaration, and read the store against its checksums.
 
-    Lists all that is wrong, not just the first of it.
+    Lists all that is wrong, not just the first of it. What does not hold what was written to it is left where it is, unless
+    --discard is said: then it is removed, and the next materialize builds it again, to the same bytes.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.pipeline.integrity import declaration_problems, store_problems
+        from phyagi_assets.pipeline.integrity import declaration_problems, discard_damaged, store_problems
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
 
@@ -35,11 +37,16 @@ def check(data: str | None, store: str | None) -> None:
 
         declared = list(declaration_problems(workspace, count(0)))
         stored = list(store_problems(workspace.store, count(1)))
-        for problem in [*declared, *stored]:
+        for problem in [*declared, *map(str, stored)]:
             say_error(problem)
         console.print(
             f"{checked[0]} declarations and {checked[1]} artifacts checked, {len(declared) + len(stored)} problems", highlight=False
         )
+        if discard:
+            for address in discard_damaged(workspace.store, stored):
+                console.print(f"{address}: discarded; materialize builds it again", highlight=False, soft_wrap=True)
+        elif any(problem.version for problem in stored):
+            console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
         sys.exit(MISUSED if declared else FAILED if stored else 0)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import dagster as dg
 from pydantic import Field
 
+from phyagi_assets.components.checks import check_specs, outcome
 from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.components.partitions import partitions_def
 from phyagi_assets.components.progress import Progress
@@ -102,13 +103,14 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
         code_version=mixture.CODE_VERSION,
         automation_condition=follow_condition(),
         freshness_policy=freshness_policy(declared.config.fresh_within),
+        check_specs=check_specs(declared.config.name, mixture.STAGE),
         required_resource_keys={WORKSPACE},
     )
-    def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> dg.MaterializeResult[None]:
+    def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
         with _failures():
             built = mixture.build_mixture(declared, corpora, keys, context.resources.workspace, config.at_position)
-        return _result(built, mixture_metadata(built))
+        yield from outcome(built, mixture_metadata)
 
     return mixed_dataset
 
@@ -132,16 +134,17 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         code_version=step.code_version,
         automation_condition=follow_condition() if step.upstream else None,
         freshness_policy=freshness_policy(corpus.config.fresh_within),
+        check_specs=check_specs(name, step.stage, append_eos=corpus.config.append_eos),
         required_resource_keys={WORKSPACE, PROGRESS},
     )
-    def materialize(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
         with _failures():
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress)
-        return _result(built, step.describe(built))
+        yield from outcome(built, step.describe)
 
     return materialize
 
@@ -160,10 +163,6 @@ def _failures() -> Iterator[None]:
         yield
     except PhyagiAssetsError as problem:
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
-
-
-def _result(built: Built, metadata: Metadata) -> dg.MaterializeResult[None]:
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(built.artifact.fingerprint))
 
 
 def _described(declared: Corpus | Mixture, what: str) -> str:

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from phyagi_assets.components.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_asset
+from phyagi_assets.components.checks import stored_check
 from phyagi_assets.components.partitions import partitions_sensor
 from phyagi_assets.components.progress import LoggedProgress, Progress
 from phyagi_assets.components.refresh import follow_sensor, refresh_schedule, refresh_sensor
@@ -44,6 +45,7 @@ def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progre
     mixtures = [mixture_asset(mixture, catalog.corpora) for mixture in catalog.mixtures.values()]
     return dg.Definitions(
         assets=[*corpora, *mixtures],
+        asset_checks=[stored_check(corpus, WORKSPACE) for corpus in catalog.corpora.values()],
         sensors=[
             partitions_sensor(catalog.corpora, workspace),
             *(refresh_sensor(corpus, workspace) for corpus in catalog.corpora.values()),

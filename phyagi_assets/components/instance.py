@@ -1,10 +1,13 @@
 """The project's own Dagster instance: where the UI finds what the command built."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dagster as dg
+from sqlalchemy.exc import DatabaseError
 
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
@@ -13,6 +16,9 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+concurrency:
+  runs:
+    max_concurrent_runs: {runs}
 python_logs:
   managed_python_loggers: [phyagi_assets]
   python_log_level: INFO
@@ -25,7 +31,9 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
-            (home / "dagster.yaml").write_text(_DAGSTER_YAML, encoding="utf-8")
+            draft = home / f"dagster.{os.getpid()}.yaml"
+            draft.write_text(_DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)), encoding="utf-8")
+            draft.replace(home / "dagster.yaml")
     except OSError as problem:
         raise PhyagiAssetsError(
             f"{home}: cannot be made: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
@@ -33,8 +41,20 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
 
 
-def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance, to be closed by the caller (it is a context manager)."""
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """The instance, while inside.
+
+    Raises
+    ------
+    StoreError
+        Its databases cannot be written to, then or later: the disk is full, or they are damaged.
+    """
     home = dagster_environment(settings)["DAGSTER_HOME"]
-    with Store(settings.store).turn("dagster/instance"):  # its databases are made when it is first opened, by one process
-        return dg.DagsterInstance.from_config(home)
+    try:
+        with Store(settings.store).turn("dagster/instance"):  # its databases are made when it is first opened, by one process
+            instance = dg.DagsterInstance.from_config(home)
+        with instance:
+            yield instance
+    except DatabaseError as problem:
+        raise StoreError(f"{home}: Dagster's records cannot be kept: {problem.orig}; what was published stands") from problem

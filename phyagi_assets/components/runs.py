@@ -118,6 +118,7 @@ class Runner:
         at
             The position from which on mixtures are changed; by default their plans are replaced.
         """
+        self._workspace.store.clear_rubbish()
         for item in work:
             name = f"{item.corpus}/{item.partition.key}"
             on_start(name)

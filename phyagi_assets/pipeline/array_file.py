@@ -1,5 +1,8 @@
-"""A ``.npy`` file that grows."""
+"""``.npy`` files that grow, and that are read piece by piece."""
 
+import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,3 +55,39 @@ class ArrayWriter:
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
+    """The pieces of a 1-D array, read and not mapped: mapped pages would count as the memory of this process.
+
+    Each piece lies where the one before it did.
+
+    Parameters
+    ----------
+    size
+        Bytes of a piece; by default, what the processor's cache holds.
+    """
+    with path.open("rb", buffering=0) as file:
+        np.lib.format.read_magic(file)
+        _, _, dtype = np.lib.format.read_array_header_1_0(file)
+        piece = np.empty(size // dtype.itemsize, dtype)
+        while read := file.readinto(piece.data):
+            yield piece[: read // dtype.itemsize]
+
+
+def array_length(path: Path) -> int:
+    """The rows of an array, by its header.
+
+    Raises
+    ------
+    OSError, ValueError
+        There is no such file, or it holds none, or not all of it.
+    """
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        wanted = file.tell() + math.prod(shape) * dtype.itemsize
+        found = file.seek(0, os.SEEK_END)
+    if found != wanted:
+        raise ValueError(f"{path}: has {found} bytes, and its header says {wanted}")
+    return int(shape[0])

@@ -5,7 +5,7 @@ sides. Beside each array lie the ends of its documents and their origins (file a
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.array_file import ArrayWriter
+from phyagi_assets.pipeline.checks.arrays import check_arrays
+from phyagi_assets.pipeline.encoding import record_batches
 from phyagi_assets.pipeline.linking import link, link_tree
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.files import Partition
@@ -75,7 +76,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
         (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
-    return reuse_or_build(workspace.store, address, wanted, fill)
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_arrays(artifact, tokenized.manifest))
 
 
 def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt.NDArray[np.int8]:
@@ -109,7 +110,7 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     writers: dict[int, _SplitWriter] = {}
     with ExitStack() as open_files:
-        for batch in _batches(tokenized):
+        for batch in record_batches(tokenized.path / DATA_FILE):
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
             split = split_of(hashes, shares)
@@ -142,9 +143,3 @@ class _SplitWriter(ExitStack):
     @property
     def counts(self) -> dict[str, int]:
         return {"documents": self._ends.length, "tokens": self._ids.length}
-
-
-def _batches(tokenized: Artifact) -> Iterator[pa.RecordBatch]:
-    # Read, not mapped: mapped pages would count as the memory of this process, as many as the corpus is large.
-    with pa.OSFile(str(tokenized.path / DATA_FILE)) as file:
-        yield from pa.ipc.open_stream(file)

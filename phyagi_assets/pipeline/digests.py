@@ -69,8 +69,11 @@ class DigestCache:
     def save(self) -> None:
         """Keep what was learnt, if anything was."""
         if self._changed:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-            draft.write_text(json.dumps(self._known), encoding="utf-8")
-            draft.replace(self._path)
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                draft.write_text(json.dumps(self._known), encoding="utf-8")
+                draft.replace(self._path)
+            except OSError:  # a full disk costs one more reading, too
+                draft.unlink(missing_ok=True)
             self._changed = False

@@ -1,7 +1,9 @@
 """Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,12 @@ class RowMaker:
             pa.array(documents.rows),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def record_batches(file: Path) -> Iterator[pa.RecordBatch]:
+    """The rows that were written, read and not mapped: mapped pages would count as the memory of this process, as many as there are."""
+    with pa.OSFile(str(file)) as stream:
+        yield from pa.ipc.open_stream(stream)
 
 
 def with_eos(

@@ -17,7 +17,8 @@ from typing import Any
 
 import xxhash
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
+"""Bytes that stay in the processor's cache between being read and being hashed."""
 
 
 def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -78,7 +79,8 @@ def _plain(value: Any, at: str) -> Any:
 def file_digest(path: Path) -> str:
     """XXH3-128 of a file's bytes, as 32 hexadecimal digits: guards against change and damage, not against malice."""
     state = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
+    chunk = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(chunk):
+            state.update(chunk[:size])
     return state.hexdigest()

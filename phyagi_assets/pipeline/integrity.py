@@ -1,10 +1,12 @@
 """Whether what is declared can be built, and what is stored is what was written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.declarations import Corpus, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.pipeline.checks.plans import array_problems
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.files import format_of
 from phyagi_assets.pipeline.step import Workspace
@@ -39,19 +41,51 @@ def _check_source(corpus: Corpus, workspace: Workspace) -> None:
     prepare_tokenizer(corpus, workspace.data, workspace.store)
 
 
-def store_problems(store: Store, on_checked: OnChecked) -> Iterator[str]:
-    """Everything in the store that is not what was written: each published artifact read and compared with its checksums."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreProblem:
+    """Something in the store that is not as it should be."""
+
+    address: str
+    found: str
+    version: Path | None = None
+    """The folder that does not hold what was written to it; None where something else is wrong."""
+
+    def __str__(self) -> str:
+        return self.found
+
+
+def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Iterator[StoreProblem]:
+    """Everything in the store that is not what was written: each published artifact read and compared with its checksums.
+
+    Parameters
+    ----------
+    corpus
+        Whose artifacts to read; by default, everybody's.
+    """
     for address in store.list():
+        if corpus and not address.startswith(f"{corpus}/"):
+            continue
         path = store.pointer(address).resolve()
-        try:
-            manifest = Manifest.read(path)
-        except StoreError as problem:
-            yield str(problem)
-        else:
-            yield from manifest.damage(path, checksums=True)
-            if (path / PLAN).is_file():
-                yield from _plan_problems(path / PLAN)
+        damage = _damage(path)
+        yield from (StoreProblem(address=address, found=found, version=path) for found in damage)
+        if not damage and (path / PLAN).is_file():
+            yield from (StoreProblem(address=address, found=found) for found in _plan_problems(path / PLAN))
         on_checked(address)
+
+
+def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> list[str]:
+    """Take what is damaged out of the store, so that it is built again; the addresses that nothing is published at any more."""
+    damaged = {problem.version: problem.address for problem in problems if problem.version}
+    for version, address in damaged.items():
+        store.discard(address, version)
+    return sorted(set(damaged.values()))
+
+
+def _damage(path: Path) -> list[str]:
+    try:
+        return Manifest.read(path).damage(path, checksums=True)
+    except StoreError as problem:
+        return [str(problem)]
 
 
 def _plan_problems(file: Path) -> Iterator[str]:
@@ -60,8 +94,5 @@ def _plan_problems(file: Path) -> Iterator[str]:
     except StoreError as problem:
         yield str(problem)
         return
-    for corpus in plan.corpora:
-        for partition in corpus.partitions:
-            for shard in partition.shards.values():
-                if not (file.parent / shard.path).is_file():
-                    yield f"{file}: names {shard.path}, which is not there; bring {plan.name} up to date"
+    for found in array_problems(plan, file):
+        yield f"{file}: names {found}; bring {plan.name} up to date"

@@ -13,6 +13,8 @@ from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.pipeline.cache import cache_address
+from phyagi_assets.pipeline.checks.check import check_found
+from phyagi_assets.pipeline.checks.plans import check_plan
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.planning import extended, first_segment
 from phyagi_assets.pipeline.step import Built, Workspace, reuse_or_build
@@ -116,7 +118,10 @@ def build_mixture(
     _check_alike(mixture, caches)
     address = mixture_address(mixture)
     if standing := standing_mixture(wanted, address, workspace.store):
-        return Built(artifact=standing, reused=True, seconds=0.0)
+        checks = check_found(standing, check_plan)
+        if checks[0].passed or APPENDED in standing.manifest.settings:  # what came before a segment cannot be made again from what is here
+            return Built(artifact=standing, reused=True, seconds=0.0, checks=checks)
+        at = None
     earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
     if earlier:
         appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
@@ -153,7 +158,7 @@ def build_mixture(
         details = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
         return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
 
-    return reuse_or_build(workspace.store, address, wanted, fill)
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=check_plan)
 
 
 def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:

@@ -1,16 +1,20 @@
 """What every step has in common: reuse the version that is wanted, or build it; then publish it."""
 
+import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.pipeline.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.listing import Sources
 from phyagi_assets.pipeline.sources.patience import Patience
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+
+logger = logging.getLogger(__name__)
 
 OnProgress = Callable[[int], None]
 """Called by long steps with the bytes of source that are done since the last call."""
@@ -40,24 +44,54 @@ class Built:
     """Whether the version was there already."""
     seconds: float
     """What building it took; 0 where it was reused."""
+    checks: Sequence[Check] = ()
+    """What was found when it was looked at."""
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that failed. Where there are any, what was published before it stays."""
+        return [check for check in self.checks if not check.passed]
 
 
 def reuse_or_build(
-    store: Store, address: str, wanted: Manifest, fill: Callable[[Path], Manifest], *, holding: Collection[str] = ()
+    store: Store,
+    address: str,
+    wanted: Manifest,
+    fill: Callable[[Path], Manifest],
+    *,
+    examine: Examine | None = None,
+    holding: Collection[str] = (),
 ) -> Built:
-    """Publish the version that `wanted` describes, writing it with `fill` only where it is not there, or does not hold some files."""
-    artifact = store.find(address, wanted.fingerprint, holding)
-    if artifact is not None:
-        store.publish(artifact)
-        return Built(artifact=artifact, reused=True, seconds=0.0)
-    with store.turn(address):
-        artifact = store.find(address, wanted.fingerprint, holding)  # another run may have built it, while this one waited
-        reused = artifact is not None
-        started = time.perf_counter()
+    """Publish the version that `wanted` describes, if it is found to be what it should.
+
+    Parameters
+    ----------
+    fill
+        Writes the version, where it is not there, does not hold what it should, or is damaged.
+    examine
+        Looks at it before it is published. Where a check fails, what was published before stays. Without one, not even the files of a
+        version that is there are read.
+    holding
+        Files that it has to have.
+    """
+    with store.turn(address):  # another run may be building it
+        artifact = store.find(address, wanted.fingerprint, holding)
+        checks = check_found(artifact, examine) if artifact and examine else []
+        damage = next((check.found for check in checks if check.name == AS_WRITTEN and not check.passed), "")
+        if artifact and damage:
+            logger.warning("%s is built again, because it is damaged: %s", address, damage)
+            store.discard(address, artifact.path)
+            artifact = None
+        reused, seconds = artifact is not None, 0.0
         if artifact is None:
+            started = time.perf_counter()
             artifact = store.write(address, wanted, fill, holding)
-        store.publish(artifact)
-    return Built(artifact=artifact, reused=reused, seconds=0.0 if reused else time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            checks = check_written(artifact, examine, damage) if examine else []
+        built = Built(artifact=artifact, reused=reused, seconds=seconds, checks=checks)
+        if not built.failures:
+            store.publish(artifact)
+    return built
 
 
 def require(store: Store, address: str, *, wanted_by: str) -> Artifact:

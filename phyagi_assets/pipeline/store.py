@@ -12,6 +12,7 @@ folder, and the kernel lets go of it when the writer dies.
 Four verbs are all that the rest of the project knows of it: write a version, flip a pointer, list, open.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -32,6 +33,9 @@ STAGING = ".staging"
 LOCKS = ".locks"
 
 logger = logging.getLogger(__name__)
+
+_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""What a disk says that is full, too full for its user, or not to be written to."""
 
 _PART = re.compile(r"[\w%][\w.%-]*")
 
@@ -159,6 +163,26 @@ class Store:
             link.replace(pointer)
             _flush(pointer.parent)
 
+    def clear_rubbish(self) -> None:
+        """Remove what dead writers have left, as the next writer would."""
+        with self._staging():
+            pass
+
+    def discard(self, address: str, version: Path) -> None:
+        """Take a version out of the store, its pointer first if it is the one that is published.
+
+        Parameters
+        ----------
+        version
+            Its folder.
+        """
+        pointer = self.pointer(address)
+        if pointer.is_symlink() and pointer.resolve() == version.resolve():
+            pointer.unlink()
+        if version.exists():
+            with self._staging() as staging:
+                version.rename(staging / "discarded")
+
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
         """Do something of a name while no other process does: whoever comes second waits, and finds it done.
@@ -171,7 +195,9 @@ class Store:
             An address, or another name of that form.
         """
         path = self.root / LOCKS / f"{self.pointer(name).relative_to(self.root)}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._writing():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_name(f"{path.name}.lock").touch()
         with _locked(path.with_name(f"{path.name}.lock"), waiting=f"{name} is being built by another run; waiting for it"):
             yield
 
@@ -179,19 +205,31 @@ class Store:
     def _staging(self) -> Iterator[Path]:
         """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
         area = self.root / STAGING
-        area.mkdir(parents=True, exist_ok=True)
         folder = area / uuid.uuid4().hex
-        with _locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
-            _clear_dead(area)
-            lock = _open_lock(folder.with_suffix(".lock"))  # first: a folder without one would never be taken for a dead writer's
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            folder.mkdir()
+        with self._writing():
+            area.mkdir(parents=True, exist_ok=True)
+            with _locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
+                _clear_dead(area)
+                lock = _open_lock(folder.with_suffix(".lock"))  # first: a folder without one would never be taken for a dead writer's
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+                os.close(lock)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What the disk refuses is something that the user can put right."""
         try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.with_suffix(".lock").unlink(missing_ok=True)
-            os.close(lock)
+            yield
+        except OSError as problem:
+            if problem.errno not in _REFUSALS:
+                raise
+            said = os.strerror(problem.errno)
+            raise StoreError(f"{self.root}: cannot be written to: {said}; what was published stands, and can be gone on with") from problem
 
 
 def _clear_dead(area: Path) -> None:

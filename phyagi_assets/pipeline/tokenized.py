@@ -16,6 +16,8 @@ import pyarrow as pa
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.checks.check import Check
+from phyagi_assets.pipeline.checks.tokens import check_tokens
 from phyagi_assets.pipeline.encoding import COLUMNS, RowMaker, token_dtype
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
@@ -23,6 +25,7 @@ from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
 from phyagi_assets.pipeline.sources.documents import Documents, read_documents
 from phyagi_assets.pipeline.sources.files import LocalFile, Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
@@ -94,7 +97,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         made = {"engine": exact.engine, "pyarrow": pa.__version__}
         return replace(wanted, counts=asdict(tally), details=details, produced_with=made)
 
-    return reuse_or_build(workspace.store, address, wanted, fill)
+    def examine(artifact: Artifact) -> list[Check]:
+        decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store))
+        return check_tokens(artifact, DATA_FILE, corpus.config.limits, decoder)
+
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
 
 
 @dataclass(slots=True)

@@ -54,10 +54,10 @@ class ReferenceEngine:
     name = f"tokenizers {tokenizers.__version__}"
 
     def __init__(self, backend: Path) -> None:
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(backend))
+        self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:
-        encodings = self._tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
+        encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)
         start = 0

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.conformance import conformance
+from phyagi_assets.pipeline.tokenizers.decoding import Decoder
 from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine, ReferenceEngine
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
@@ -49,7 +50,7 @@ FASTOKENS = EngineChoice(name=FastokensEngine.name, make=FastokensEngine)
 class Engines:
     """The engines of one tokenizer, and how far the fast one goes."""
 
-    reference: Engine
+    reference: ReferenceEngine
     fast: Engine | None = None
     """None where the fast engine is not to be trusted with this tokenizer at all."""
     unsafe: tuple[int, ...] = ()
@@ -79,6 +80,7 @@ class EnginePool:
     def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
         self._choice = choice
         self._loaded: dict[str, Engines] = {}
+        self._decoders: dict[str, Decoder] = {}
         self._lock = threading.Lock()
 
     def engines(self, prepared: PreparedTokenizer, store: Store) -> Engines:
@@ -88,6 +90,16 @@ class EnginePool:
             if key not in self._loaded:
                 self._loaded[key] = Engines.load(prepared, store, self._choice)
             return self._loaded[key]
+
+    def decoder(self, prepared: PreparedTokenizer) -> Decoder:
+        """What decodes the ids of a tokenizer."""
+        with self._lock:
+            key = prepared.artifact.fingerprint
+            if key not in self._decoders:
+                loaded = self._loaded.get(key)
+                reference = loaded.reference if loaded else ReferenceEngine(prepared.backend)
+                self._decoders[key] = Decoder(reference.tokenizer)
+            return self._decoders[key]
 
 
 class ExactTokenizer:

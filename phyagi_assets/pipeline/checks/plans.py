@@ -1,0 +1,71 @@
+"""The checks of a mixture's plan."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from phyagi_assets.pipeline.array_file import array_length
+from phyagi_assets.pipeline.checks.check import Check
+from phyagi_assets.pipeline.store import Artifact
+from phyagi_assets.plan import PLAN, Plan, Shard, samples_in
+
+ARRAYS = "arrays_are_there"
+SAMPLES = "samples_add_up"
+
+
+def check_plan(artifact: Artifact) -> list[Check]:
+    """Check a plan, and that what it names is there."""
+    file = artifact.path / PLAN
+    plan = Plan.read(file)
+    return [_arrays(plan, file), _samples(plan)]
+
+
+def array_problems(plan: Plan, file: Path) -> Iterator[str]:
+    """The arrays that a plan names and that are not there, or do not hold the tokens that it says."""
+    for shard in _shards(plan):
+        try:
+            length = array_length(file.parent / shard.path)
+        except FileNotFoundError:
+            yield f"{shard.path}, which is not there"
+        except (OSError, ValueError) as problem:
+            yield f"{shard.path}, which is no token array: {problem}"
+        else:
+            if length != shard.tokens:
+                yield f"{shard.path} with {shard.tokens:,} tokens, which has {length:,}"
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    return [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+
+
+def _arrays(plan: Plan, file: Path) -> Check:
+    shards = _shards(plan)
+    problems = list(array_problems(plan, file))
+    tokens = sum(shard.tokens for shard in shards)
+    found = f"the plan's arrays ({len(shards):,}) are there, with its {tokens:,} tokens"
+    if problems:
+        found = f"the plan names {'; '.join(problems[:5])}{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}"
+    return Check(
+        name=ARRAYS, passed=not problems, found=found, numbers={"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)}
+    )
+
+
+def _samples(plan: Plan) -> Check:
+    problems = [
+        f"{shard.path} has {shard.samples:,} samples, where {shard.tokens:,} tokens make {samples_in(shard.tokens, plan.seq_len):,}"
+        for shard in _shards(plan)
+        if shard.samples != samples_in(shard.tokens, plan.seq_len)
+    ]
+    for segment in plan.segments:
+        for source in segment.sources:
+            corpus = plan.corpora[source.corpus]
+            for group in source.groups:
+                shards = (corpus.partitions[index].shards.get("train") for index in group.partitions)
+                own = sum(shard.samples for shard in shards if shard)
+                if own != group.samples:
+                    problems.append(
+                        f"a group of {corpus.name!r} from position {segment.start:,} on has {group.samples:,} samples, "
+                        f"and its partitions {own:,}"
+                    )
+    samples = sum(source.samples for source in plan.current.sources)
+    found = "; ".join(problems[:5]) or f"{samples:,} training samples of {plan.seq_len:,} tokens, as the arrays make them"
+    return Check(name=SAMPLES, passed=not problems, found=found, numbers={"samples": samples, "in an epoch": plan.current.drawn})

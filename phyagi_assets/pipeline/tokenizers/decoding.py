@@ -1,0 +1,83 @@
+"""Ids → text → ids, as the reference does it, and what that can tell."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+
+_PROBES = ("All the world is a stage, and all the men and women merely players.", "They have 7 exits and 12 entrances: see page 30.")
+
+
+class Decoder:
+    """Decodes the ids of documents, and encodes what comes out.
+
+    Ids that the tokenizer puts around every text, such as a BOS, are no part of it: they are left out, and put there again.
+
+    Parameters
+    ----------
+    tokenizer
+        The reference's.
+
+    Attributes
+    ----------
+    keeps_text
+        Whether decoding gives back every text to the byte: the tokens are bytes, and nothing is normalized, stripped or put before the
+        text.
+    finds_back
+        Whether decoding an ordinary text and encoding it again gives its ids, so that it is worth trying.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        around = tokenizer.encode(_PROBES[0]).special_tokens_mask
+        self._before, self._behind = _leading_ones(around), _leading_ones(around[::-1])
+        self.keeps_text = _keeps_text(tokenizer)
+        ids = self.encode_all(_PROBES)
+        self.finds_back = self.encode_all(self.decode_all(ids)) == ids
+
+    def decode(self, ids: npt.NDArray[Any]) -> str:
+        """The text of a document's ids, special tokens included."""
+        return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False))
+
+    def decode_all(self, documents: Sequence[Sequence[int]]) -> list[str]:
+        """The texts that documents' ids were made of, as far as ids tell."""
+        bodies = [ids[self._before : len(ids) - self._behind] for ids in documents]
+        return list(self._tokenizer.decode_batch(bodies, skip_special_tokens=False))
+
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of texts, as a document has them without the EOS that the corpus declares."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)]
+
+
+def _leading_ones(mask: Sequence[int]) -> int:
+    return next((i for i, special in enumerate(mask) if not special), len(mask))
+
+
+def _keeps_text(tokenizer: Tokenizer) -> bool:
+    steps = _flat(tokenizer.pre_tokenizer)
+    added = tokenizer.get_added_tokens_decoder()
+    return (
+        tokenizer.normalizer is None
+        and isinstance(tokenizer.model, BPE)
+        and all(tokenizer.token_to_id(letter) is not None for letter in ByteLevel.alphabet())
+        and any(step["type"] == "ByteLevel" for step in steps)
+        and all(not step.get("add_prefix_space") and step["type"] in ("ByteLevel", "Split", "Digits") for step in steps)
+        and all(step.get("behavior", "Isolated") != "Removed" for step in steps)
+        and [step["type"] for step in _flat(tokenizer.decoder)] == ["ByteLevel"]
+        and not any(token.lstrip or token.rstrip for token in added.values())
+        and all(tokenizer.decode([id_], skip_special_tokens=False) == token.content for id_, token in added.items())
+    )
+
+
+def _flat(step: Any) -> list[dict[str, Any]]:
+    """The settings of the steps of a sequence, or of the one that there is."""
+
+    def inner(of: dict[str, Any]) -> list[dict[str, Any]]:
+        parts = of.get("pretokenizers") or of.get("decoders")
+        return [found for part in parts for found in inner(part)] if parts else [of]
+
+    return inner(json.loads(step.__getstate__())) if step is not None else []
