@@ -1,10 +1,7 @@
 """Folders for tests, and tokenizers whose conformance run is made once for all of them."""
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -15,11 +12,21 @@ from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
-from tests.support import declare_corpus
+from tests.support import declare_corpus, made_once
 
 # No deadline: what takes long on a loaded machine is not wrong.
 hypothesis.settings.register_profile("project", deadline=None)
-hypothesis.settings.load_profile("project")
+hypothesis.settings.register_profile("soak", deadline=None, max_examples=1_000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="Sweep in full where a handful is tried otherwise: every kill, ten times the examples."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("soak" if config.getoption("soak") else "project")
 
 
 @pytest.fixture(autouse=True)
@@ -31,16 +38,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "prepared"
-    with _alone(shared.with_suffix(".lock")):
-        if not shared.exists():
-            draft = shared.with_name("prepared.draft")
-            shutil.rmtree(draft, ignore_errors=True)
-            store = Store(draft / "store")
-            EnginePool().engines(prepare_tokenizer(declare_corpus(draft / "data", "any", "any.txt"), draft / "data", store), store)
-            draft.rename(shared)
-    return shared / "store"
+
+    def make(folder: Path) -> None:
+        store = Store(folder / "store")
+        EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
+
+    return made_once(tmp_path_factory, "prepared", make) / "store"
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +65,3 @@ def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspac
     """A data folder and a store in which the GPT-2 tokenizer is prepared."""
     shutil.copytree(prepared_store, data / "store", copy_function=os.link)
     return Workspace(data=data, store=Store(data / "store"), engines=engines)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

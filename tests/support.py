@@ -1,10 +1,14 @@
 """What several tests need: a data folder made of literals."""
 
+import fcntl
 import json
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from phyagi_assets.config import CorpusConfig
@@ -68,3 +72,17 @@ def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:
 def build_partition(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Built]:
     """Build the chain of one partition."""
     return [step(corpus, partition, workspace) for step in (build_raw, build_tokenized, build_cache)]
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first test process that wants it makes, for all of them."""
+    base = factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            draft = shared.with_suffix(".draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            make(draft)
+            draft.rename(shared)
+    return shared

@@ -21,7 +21,7 @@ from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.yamlfile import load_yaml
 from tests.support import DATA, REPOSITORY, build_partition, declare, declare_corpus
 
-SEQ_LEN = 64
+SEQ_LEN, BATCH, STEPS = 32, 4, 24
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def trainer(train: Any, evaluation: Any, folder: Path, model: Any = None, **argu
 
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=50_257, n_positions=SEQ_LEN, n_embd=32, n_layer=1, n_head=2, bos_token_id=None, eos_token_id=50_256)
-    settings = {"max_steps": 24, "per_device_train_batch_size": 8, "learning_rate": 1e-2, "logging_steps": 4, "save_strategy": "no"}
+    settings = {"max_steps": STEPS, "per_device_train_batch_size": BATCH, "learning_rate": 1e-2, "logging_steps": 4, "save_strategy": "no"}
     settings |= {"report_to": [], "use_cpu": True, "disable_tqdm": True, **arguments}
     return Trainer(
         model=model or GPT2LMHeadModel(config),
@@ -92,17 +92,17 @@ def test_a_model_learns_a_mixture_and_goes_on_from_its_position(mixture: Path, t
                 read.append(int(sample["position"]))
                 yield sample
 
-    stream = Watched(loaded.train, batch_size=8, samples=True, endless=True)
+    stream = Watched(loaded.train, batch_size=BATCH, samples=True, endless=True)
     first = trainer(stream, None, tmp_path)
     first.train()
     assert losses(first)[-1] < losses(first)[0] - 1.5
-    assert read[: 24 * 8] == list(range(24 * 8))
-    resumed = Watched(loaded.train, batch_size=8, samples=True, endless=True)
-    resumed.load_state_dict({**stream.state_dict(), "position": 24 * 8})
+    assert read[: STEPS * BATCH] == list(range(STEPS * BATCH))
+    resumed = Watched(loaded.train, batch_size=BATCH, samples=True, endless=True)
+    resumed.load_state_dict({**stream.state_dict(), "position": STEPS * BATCH})
     read.clear()
     second = trainer(resumed, None, tmp_path, model=first.model, max_steps=4)
     second.train()
-    assert read[:32] == list(range(24 * 8, 24 * 8 + 32))
+    assert read[: 4 * BATCH] == list(range(STEPS * BATCH, (STEPS + 4) * BATCH))
     assert losses(second)[0] < losses(first)[1]
 
 
@@ -122,9 +122,9 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 from phyagi_assets.datasets import get_dataset
-rank, store, *caches = sys.argv[1:]
+rank, store, seq_len, *caches = sys.argv[1:]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2)
-configs = [{"cache_dir": cache, "seq_len": 64} for cache in caches]
+configs = [{"cache_dir": cache, "seq_len": int(seq_len)} for cache in caches]
 mapped, _ = get_dataset(configs)
 sampler = DistributedSampler(mapped, shuffle=True, seed=1)
 stream, _ = get_dataset(configs, dataset_concat="random_iterable")
@@ -135,7 +135,7 @@ dist.barrier()
 
 
 def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> None:
-    words = [str(tmp_path / "store"), *map(str, caches)]
+    words = [str(tmp_path / "store"), str(SEQ_LEN), *map(str, caches)]
     ranks = [
         subprocess.Popen([sys.executable, "-c", DISTRIBUTED, str(rank), *words], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
         for rank in range(2)
@@ -156,7 +156,7 @@ def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> 
 )
 def test_the_examples_run_on_what_make_demo_builds(example: str, said: str, workspace: Workspace, tmp_path: Path) -> None:
     store = workspace.store.root
-    mixed(workspace, "demo", {"shakespeare": "hamlet", "factbook": "europe"}, 32)
+    mixed(workspace, "demo", {"shakespeare": "tempest", "factbook": "central-asia"}, 64)
     arguments = {"train_gpt2.py": ["12"], "from_config.py": [str(store)]}.get(example, [])
     words = [sys.executable, str(REPOSITORY / "examples" / example), *arguments]
     environment = {**os.environ, "PHYAGI_ASSETS_STORE": str(store)}

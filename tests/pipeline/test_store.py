@@ -185,6 +185,14 @@ def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbi
     assert moment > 20
 
 
+def test_what_a_killed_writer_left_can_be_removed_without_writing_anything(store: Store) -> None:
+    killed = killed_after(20, lambda: write(store, "text"))
+    assert killed == signal.SIGKILL
+    assert len(list((store.root / STAGING).iterdir())) == 3  # the entry, the folder, its lock
+    store.clear_rubbish()
+    assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
+
+
 def replace_root(store: Store, content: str) -> Artifact:
     """What writing `content` will give."""
     elsewhere = Store(store.root.with_suffix(".twin"))

@@ -1,0 +1,110 @@
+"""The command in a process of its own that can be killed at any moment.
+
+It is forked from a process that has imported everything and has no thread yet: it begins at once, which makes a hundred kills
+a matter of minutes.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["datasets", "fastokens", "phyagi_assets.components.catalog", "tests.robustness.command", "transformers"])
+
+_CHANGES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.rmdir", "shutil.rmtree"}
+
+
+@dataclass(kw_only=True)
+class Changes:
+    """What the command changes in the store, Dagster's own records aside: how often it does, and which time it dies of."""
+
+    last: int | None = None
+
+    def __post_init__(self) -> None:
+        self.count = _CONTEXT.Value("q", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What came of a command."""
+
+    code: int
+    """As `multiprocessing` has it: negative, the signal that it died of."""
+    said: str
+    seconds: float
+
+
+class Command:
+    """A command that has been started.
+
+    Parameters
+    ----------
+    words
+        What the user types after ``phyagi-assets``.
+    log
+        Where its output goes.
+    changes
+        Counts them, and kills the command at the one that it dies of.
+    file_size
+        Bytes that no file may grow beyond.
+    """
+
+    def __init__(self, *words: str | Path, log: Path, changes: Changes | None = None, file_size: int | None = None) -> None:
+        self._log, self._started = log, time.monotonic()
+        self._changes = changes  # kept until it has arrived there
+        arguments = (log, list(map(str, words)), changes, file_size)
+        self._process: ForkServerProcess = _CONTEXT.Process(target=_command, args=arguments)
+        self._process.start()
+
+    def kill_at(self, moment: float) -> None:
+        """Kill it and all that it may have started, some seconds after it was started, if it has not ended by then."""
+        self._process.join(max(0.0, self._started + moment - time.monotonic()))
+        if self._process.exitcode is None and self._process.pid:
+            self._process.kill()
+            with suppress(ProcessLookupError):  # it may not have come to have a session of its own
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def ended(self) -> Ended:
+        """Wait for its end."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        said = self._log.read_text(encoding="utf-8") if self._log.exists() else ""
+        return Ended(code=self._process.exitcode, said=said, seconds=time.monotonic() - self._started)
+
+
+def _command(log: Path, words: list[str], changes: Changes | None, file_size: int | None) -> None:
+    os.setsid()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ["COLUMNS"] = "200"
+    if changes:
+        sys.addaudithook(_counting(changes, Path(words[words.index("--store") + 1])))
+    if file_size is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    sys.argv = ["phyagi-assets", *words]
+    from phyagi_assets.cli import main
+
+    main()
+
+
+def _counting(changes: Changes, store: Path) -> Any:
+    inside, aside = f"{store}/", f"{store}/.dagster"
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in _CHANGES and not (event == "open" and arguments[2] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR)):
+            return
+        if any(str(path).startswith(inside) and not str(path).startswith(aside) for path in arguments[:2]):
+            if changes.count.value == changes.last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            changes.count.value += 1
+
+    return count

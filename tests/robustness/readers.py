@@ -1,0 +1,92 @@
+"""Somebody who reads a store all the while, and notices what is not whole."""
+
+import threading
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.plan import PLAN
+
+Known = Mapping[str, str]
+"""What may be published: the digest of each file by its path in the store, and of all that a plan reads by the plan's folder."""
+
+
+def what_is_published(root: Path) -> dict[str, str]:
+    """The files of every published version, read through the arrays and loaders that training uses too."""
+    found: dict[str, str] = {}
+    store, top = Store(root), root.resolve()
+    for address in store.list():
+        version = store.pointer(address).resolve()
+        name = version.relative_to(top).as_posix()
+        assert Store(root).find(address, version.name.rpartition("@")[2]) is not None, f"{address}: is published and not whole"
+        for path in version.rglob("*"):
+            if path.is_file():
+                found[f"{name}/{path.relative_to(version).as_posix()}"] = file_digest(path)
+                if path.suffix == ".npy":
+                    np.load(path, mmap_mode="r")
+        if (version / PLAN).exists():
+            found[name] = _order(version)
+    return found
+
+
+def _order(plan: Path) -> str:
+    train = load_mixture(plan).train
+    batch = train.batch(np.arange(len(train)))
+    return sha256(batch["input_ids"].numpy().tobytes()).hexdigest()
+
+
+class Reader(threading.Thread):
+    """Opens whatever is published, over and over, while inside.
+
+    Parameters
+    ----------
+    root
+        The store.
+    known
+        What may be found: all that undisturbed runs have published.
+    """
+
+    def __init__(self, root: Path, known: Known) -> None:
+        super().__init__(daemon=True)
+        self._root, self._known, self._stop_asked = root, known, threading.Event()
+        self.looks = 0
+        self.saw: list[str] = []
+        """What was no version of an undisturbed run, or not all of one."""
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(0.01):
+            self.look()
+
+    def look(self) -> None:
+        """See what is published now."""
+        try:
+            found = what_is_published(self._root)
+            versions = set(map(_version, found))
+            whole = {name: digest for name, digest in self._known.items() if _version(name) in versions}
+            self.saw += [f"{name}: {digest}, not {whole.get(name)}" for name, digest in found.items() if whole.get(name) != digest]
+            self.saw += [f"{name}: is missing" for name in whole.keys() - found.keys()]
+        except Exception as problem:  # whatever a reader meets with is what this is for
+            self.saw.append(repr(problem))
+        self.looks += 1
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stop_asked.set()
+        self.join()
+        self.look()
+
+
+def _version(name: str) -> str:
+    """The folder of a version that a path lies in."""
+    folder, _, rest = name.partition("@")
+    return f"{folder}@{rest.partition('/')[0]}"

@@ -1,0 +1,75 @@
+"""A materialization that is killed at any moment: what is published is whole all the while, and the next run completes the store."""
+
+import itertools
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.command import Changes
+from tests.robustness.readers import Known, Reader
+from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Kills at random moments of one command."""
+
+    what: str
+    by: str
+    kills: int
+    handful: int
+
+    def seeds(self, *, soak: bool) -> range:
+        return range(self.kills if soak else self.handful)
+
+
+SWEEPS = [
+    Sweep(what="everything", by="clock", kills=100, handful=2),
+    Sweep(what="everything", by="change", kills=30, handful=1),
+    Sweep(what="everything", by="first clock", kills=10, handful=0),
+    Sweep(what="everything", by="last changes", kills=10, handful=0),
+    Sweep(what="refresh", by="clock", kills=20, handful=1),
+    Sweep(what="refresh", by="change", kills=20, handful=1),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        soak = metafunc.config.getoption("soak")
+        cases = [(sweep, seed) for sweep in SWEEPS for seed in sweep.seeds(soak=soak)]
+        metafunc.parametrize(("sweep", "seed"), cases, ids=[f"{sweep.what}-{sweep.by}-{seed}" for sweep, seed in cases])
+
+
+def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_none(
+    yard: Yard, known: Known, tmp_path: Path, sweep: Sweep, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    data, before, after = {
+        "everything": (yard.data, yard.prepared, yard.built),
+        "refresh": (yard.refreshed_data, yard.built, yard.refreshed),
+    }[sweep.what]
+    undisturbed, draw = yard.undisturbed(after), random.Random(f"{sweep}{seed}")
+    for attempt in itertools.count():
+        store = copy_store(before, tmp_path / f"store{attempt}")
+        with Reader(store, known) as reader:
+            if sweep.by.endswith("clock"):
+                command = materialize(data, store)
+                between = (undisturbed.begun, undisturbed.ended) if sweep.by == "clock" else (0, undisturbed.begun)
+                command.kill_at(draw.uniform(*between))
+            else:
+                last = draw.randrange(undisturbed.changes) if sweep.by == "change" else undisturbed.changes - 1 - seed
+                command = materialize(data, store, changes=Changes(last=last))
+            killed = command.ended()
+            if killed.code == 0 and sweep.by != "last changes":  # it was quicker this time, and had ended
+                continue
+            assert killed.code == -signal.SIGKILL, killed.said
+            left = rubbish(store)
+            following = materialize(data, store).ended()
+        assert following.code == 0, following.said
+        assert reader.saw == []
+        check_whole(yard, store, like=after)
+        record_property("kill", {"half": bool(left), "looks": reader.looks})
+        break
