@@ -1,11 +1,15 @@
 """The entry point that workspace.yaml and ``dg`` load."""
 
+import warnings
 from pathlib import Path
 
 import dagster as dg
 
 from phyagi_assets.components.catalog import data_folder_definitions
 from phyagi_assets.settings import Settings
+
+# Dagster warns of a parameter that it passes itself where an asset has checks.
+warnings.filterwarnings("ignore", message="Parameter `execution_type`", category=dg.BetaWarning)
 
 
 @dg.definitions

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator
@@ -95,25 +96,44 @@ class S3Server:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
     """Run SeaweedFS in a folder, on free ports, with the proxy before it."""
-    names = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
     folder.mkdir(parents=True)
-    options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
-    command = ["weed", "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-    with (folder / "log").open("wb") as log:
-        # Before any thread of the tests' is begun that holds a lock which the child would wait for.
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent)  # noqa: PLW1509
+    server, port = _started(folder)
     try:
-        _wait_for(ports["s3.port"], server)
-        with _proxy(ports["s3.port"]) as (port, faults):
-            direct = f"http://127.0.0.1:{ports['s3.port']}"
-            running = S3Server(direct=direct, proxy=f"http://127.0.0.1:{port}", faults=faults)
+        with _proxy(port) as (proxy, faults):
+            running = S3Server(direct=f"http://127.0.0.1:{port}", proxy=f"http://127.0.0.1:{proxy}", faults=faults)
             running.wait_for_bucket()
             yield running
     finally:
         server.terminate()
         server.wait()
+
+
+def _started(folder: Path, attempts: int = 5) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers, and its port; on other ports where another process has taken one meanwhile."""
+    for attempt in range(attempts):
+        server, port = _start(folder, attempt)
+        for _ in range(600):
+            if server.poll() is not None:
+                break
+            if _answers(port):
+                return server, port
+            time.sleep(0.1)
+        server.kill()
+        server.wait()
+    raise AssertionError((folder / "log").read_text(errors="replace")[-2000:])
+
+
+def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], int]:
+    names = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+    ports = dict(zip(names, _free_ports(len(names), attempt), strict=True))
+    options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
+    weed = Path(sysconfig.get_path("scripts")) / "weed"  # the environment may not be on the PATH
+    command = [str(weed), "mini", f"-dir={folder}", f"-bucket={BUCKET}", *options, *(f"-{name}={port}" for name, port in ports.items())]
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    with (folder / "log").open("ab") as log:
+        # Before any thread of the tests' is begun that holds a lock which the child would wait for.
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent)  # noqa: PLW1509
+    return server, ports["s3.port"]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -180,10 +200,10 @@ def _proxy(upstream: int) -> Iterator[tuple[int, Faults]]:
             server.shutdown()
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free, and those of gRPC, which are 10,000 higher, too."""
+def _free_ports(count: int, attempt: int) -> list[int]:
+    """Ports that are free, and those of gRPC, which are 10,000 higher, too: below those that the system gives to clients."""
     found: list[int] = []
-    port = 20_000 + os.getpid() % 5_000
+    port = 11_000 + (os.getpid() * 16 + attempt * 1_000) % 9_000
     while len(found) < count:
         port += 1
         if all(_is_free(one) for one in (port, port + 10_000)):
@@ -193,21 +213,20 @@ def _free_ports(count: int) -> list[int]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert server.poll() is None, "the S3 server stopped"
         try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("the S3 server does not answer")
+            return False
+        return True
+
+
+def _answers(port: int) -> bool:
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def _die_with_parent() -> None:

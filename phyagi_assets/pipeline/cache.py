@@ -1,7 +1,8 @@
 """numpy_cache: the token arrays of a partition, a file a split, that training code maps into memory.
 
 A document's split is a function of its text alone, so it never changes as the corpus grows, and equal texts are never on both
-sides. Beside each array lie the ends of its documents and their origins (file and row), which lead from any token to its source.
+sides. Beside each array lie the ends of its documents, their origins (file and row) and the hashes of their texts, which lead from any
+token to its source.
 """
 
 import json
@@ -28,7 +29,7 @@ from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 
 STAGE = "numpy_cache"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
@@ -122,23 +123,31 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
                     writers[code] = open_files.enter_context(_SplitWriter(folder, SPLITS[code], dtype))
                 kept = (split == code) & (lengths > 0)
                 of_split = ids if kept.sum() == (lengths > 0).sum() else ids[np.repeat(kept, lengths)]
-                writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1))
+                writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1), hashes[kept])
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 
 class _SplitWriter(ExitStack):
-    """The files of one split: the ids, the end of each document in them, and its origin (file, row)."""
+    """The files of one split: the ids, the end of each document in them, its origin (file, row) and the hash of its text."""
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype[Any]) -> None:
         super().__init__()
         self._ids = self.enter_context(ArrayWriter(folder / f"{split}.npy", dtype))
         self._ends = self.enter_context(ArrayWriter(folder / f"{split}.documents.npy", np.int64))
         self._origins = self.enter_context(ArrayWriter(folder / f"{split}.origins.npy", np.int64, row=(2,)))
+        self._hashes = self.enter_context(ArrayWriter(folder / f"{split}.hashes.npy", np.uint64))
 
-    def append(self, ids: npt.NDArray[Any], lengths: npt.NDArray[np.int64], origins: npt.NDArray[np.int64]) -> None:
+    def append(
+        self,
+        ids: npt.NDArray[Any],
+        lengths: npt.NDArray[np.int64],
+        origins: npt.NDArray[np.int64],
+        hashes: npt.NDArray[np.uint64],
+    ) -> None:
         self._ends.append(self._ids.length + np.cumsum(lengths))
         self._ids.append(ids)
         self._origins.append(origins)
+        self._hashes.append(hashes)
 
     @property
     def counts(self) -> dict[str, int]:

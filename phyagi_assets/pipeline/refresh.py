@@ -9,6 +9,7 @@ from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
 from phyagi_assets.pipeline.raw import is_known, raw_address
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.removals import read_removals
 
 READ_AT_MOST = 1 << 28
 """Bytes of touched local files that a look reads, to tell whether they changed; beyond that, a run is asked for to tell."""
@@ -21,7 +22,7 @@ class Due:
     key: str
     stages: Sequence[str]
     content: str
-    """Digest of how its files look: the same as long as they do."""
+    """Digest of how its files look, and of what is removed: the same as long as they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,8 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "") -> Look:
         The source cannot be listed.
     """
     partitions = workspace.sources.partitions(corpus)
-    contents = {key: _content(partition) for key, partition in partitions.items()}
+    removed = sorted(read_removals(corpus))
+    contents = {key: _content(partition, removed) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.text, contents]))
     due: list[Due] = []
     if listing != settled:
@@ -72,5 +74,6 @@ def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, m
     return STAGES[:1] if links[0].wanted is None else [link.stage for link in links if not link.stands]
 
 
-def _content(partition: Partition) -> str:
-    return text_digest(canonical_json([[file.name, file.stamp, file.split] for file in partition.files]))
+def _content(partition: Partition, removed: Sequence[str]) -> str:
+    files = [[file.name, file.stamp, file.split] for file in partition.files]
+    return text_digest(canonical_json([files, removed] if removed else files))

@@ -18,7 +18,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
 _DRAFT = ".draft-"
-_OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", "_labels.npy")
+_OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", ".hashes.npy", "_labels.npy")
 
 
 def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:

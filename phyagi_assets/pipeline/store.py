@@ -13,12 +13,8 @@ Four verbs are all that the rest of the project knows of it: write a version, fl
 """
 
 import errno
-import fcntl
-import logging
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,13 +22,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.locking import locked, own_folder
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
 VERSIONS = ".versions"
 STAGING = ".staging"
 LOCKS = ".locks"
-
-logger = logging.getLogger(__name__)
 
 _REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """What a disk says that is full, too full for its user, or not to be written to."""
@@ -198,27 +193,14 @@ class Store:
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{path.name}.lock").touch()
-        with _locked(path.with_name(f"{path.name}.lock"), waiting=f"{name} is being built by another run; waiting for it"):
+        with locked(path.with_name(f"{path.name}.lock"), waiting=f"{name} is being built by another run; waiting for it"):
             yield
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
-        area = self.root / STAGING
-        folder = area / uuid.uuid4().hex
-        with self._writing():
-            area.mkdir(parents=True, exist_ok=True)
-            with _locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
-                _clear_dead(area)
-                lock = _open_lock(folder.with_suffix(".lock"))  # first: a folder without one would never be taken for a dead writer's
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                folder.mkdir()
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.with_suffix(".lock").unlink(missing_ok=True)
-                os.close(lock)
+        with self._writing(), own_folder(self.root / STAGING) as folder:
+            yield folder
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -230,39 +212,6 @@ class Store:
                 raise
             said = os.strerror(problem.errno)
             raise StoreError(f"{self.root}: cannot be written to: {said}; what was published stands, and can be gone on with") from problem
-
-
-def _clear_dead(area: Path) -> None:
-    for path in area.glob("*.lock"):
-        lock = _open_lock(path)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-            path.unlink(missing_ok=True)
-        finally:
-            os.close(lock)
-
-
-@contextmanager
-def _locked(path: Path, *, waiting: str = "") -> Iterator[None]:
-    lock = _open_lock(path)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting:
-                logger.info(waiting)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT)
 
 
 def _flush(path: Path) -> None:

@@ -8,17 +8,21 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import xxhash
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tokens import check_tokens
 from phyagi_assets.pipeline.encoding import COLUMNS, RowMaker, token_dtype
+from phyagi_assets.pipeline.leaving_out import REMOVED, LeavingOut, hashes_of, without
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
@@ -29,6 +33,7 @@ from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
+from phyagi_assets.removals import removals_file
 
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
@@ -41,10 +46,21 @@ def tokenized_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_tokenized(corpus: Corpus, workspace: Workspace, raw_fingerprint: str) -> Manifest:
-    """What a partition's tokenized artifact has to be, given its raw one."""
+def wanted_tokenized(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str) -> Manifest:
+    """What a partition's tokenized artifact has to be, given its raw one.
+
+    Of removed documents, those that the partition has are named. Where nobody knows yet whether it has any, none is.
+    """
+    settings = _settings(corpus)
+    if removed := _leaving_out(corpus, partition, workspace, raw_fingerprint).known():
+        settings[REMOVED] = removed
+    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": tokenizer_identity(corpus, workspace.data)}
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def _settings(corpus: Corpus) -> dict[str, Any]:
     config = corpus.config
-    settings = {
+    return {
         "format": config.source.format,
         "sample_by": config.source.sample_by,
         "columns": config.columns,
@@ -53,8 +69,10 @@ def wanted_tokenized(corpus: Corpus, workspace: Workspace, raw_fingerprint: str)
         "dtype": config.dtype,
         "on_invalid": config.on_invalid,
     }
-    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": tokenizer_identity(corpus, workspace.data)}
-    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str) -> LeavingOut:
+    return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, _settings(corpus), DATA_FILE, workspace.store)
 
 
 def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
@@ -71,8 +89,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     """
     address = tokenized_address(corpus, partition.key)
     raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
-    wanted = wanted_tokenized(corpus, workspace, raw.fingerprint)
     files = local_files(partition, raw)
+    leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint)
+    if leaving_out.known() is None:
+        leaving_out.find(read_documents(corpus, files))
+    wanted = wanted_tokenized(corpus, partition.key, workspace, raw.fingerprint)
     if workspace.store.find(address, wanted.fingerprint) is None:
         # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
         workspace.engines.engines(prepare_tokenizer(corpus, workspace.data, workspace.store), workspace.store)
@@ -85,17 +106,23 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         exact = ExactTokenizer(engines, verify=corpus.config.verify, seed=int(wanted.fingerprint[:12], 16))
         eos = prepared.eos_token_id if corpus.config.append_eos else None
         maker = RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema)
+        removed = hashes_of(wanted.settings.get(REMOVED, ()))
         try:
-            tally = _write(folder, corpus, files, exact, maker, on_progress)
+            tally = _write(folder, _documents(corpus, files, removed), exact, maker, on_progress)
         except EngineMismatch as mismatch:
             exact = ExactTokenizer(engines.without_fast())
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, exact.engine)
-            tally = _write(folder, corpus, files, exact, maker, None)
+            tally = _write(folder, _documents(corpus, files, removed), exact, maker, None)
         _check(corpus, partition, workspace, raw.fingerprint, tally)
         _describe(folder, features)
-        details = {"dtype": dtype.name, "files": [file.name for file in partition.files], "tokenizer": prepared.details()}
+        details = {
+            "content": tally.content,
+            "dtype": dtype.name,
+            "files": [file.name for file in partition.files],
+            "tokenizer": prepared.details(),
+        }
         made = {"engine": exact.engine, "pyarrow": pa.__version__}
-        return replace(wanted, counts=asdict(tally), details=details, produced_with=made)
+        return replace(wanted, counts=tally.counts, details=details, produced_with=made)
 
     def examine(artifact: Artifact) -> list[Check]:
         decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store))
@@ -104,31 +131,34 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     return reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
 
 
-@dataclass(slots=True)
 class _Tally:
     """What has gone by, counted where it is written."""
 
-    documents: int = 0
-    empty: int = 0
-    invalid: int = 0
-    tokens: int = 0
-    text_bytes: int = 0
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(("documents", "empty", "invalid", "removed", "tokens", "text_bytes"), 0)
+        self._content = xxhash.xxh3_128()
 
-    def add(self, documents: Documents, batch: pa.RecordBatch) -> None:
-        lengths = batch.column("length").to_numpy()
-        self.documents += batch.num_rows
-        self.empty += int((lengths == 0).sum())
-        self.invalid += documents.invalid
-        self.tokens += int(lengths.sum())
-        self.text_bytes += documents.text_bytes
+    def add(self, documents: Documents, rows: pa.RecordBatch) -> None:
+        lengths = rows.column("length").to_numpy()
+        seen = (rows.num_rows, int((lengths == 0).sum()), documents.invalid, documents.removed, int(lengths.sum()), documents.text_bytes)
+        for count, more in zip(self.counts, seen, strict=True):
+            self.counts[count] += more
+        self._content.update(rows.column("hash").to_numpy())
+
+    @property
+    def content(self) -> str:
+        """Digest of the texts, in their order: the same wherever they come from."""
+        return self._content.hexdigest()
 
 
-def _write(
-    folder: Path, corpus: Corpus, files: list[LocalFile], exact: ExactTokenizer, maker: RowMaker, on_progress: OnProgress | None
-) -> _Tally:
+def _documents(corpus: Corpus, files: list[LocalFile], removed: npt.NDArray[np.uint64]) -> Iterator[Documents]:
+    return (without(documents, removed) for documents in read_documents(corpus, files))
+
+
+def _write(folder: Path, documents: Iterator[Documents], exact: ExactTokenizer, maker: RowMaker, on_progress: OnProgress | None) -> _Tally:
     def encoded() -> Iterator[tuple[Documents, Encoded]]:
-        for documents in prefetch(read_documents(corpus, files)):
-            yield documents, exact.encode_unjudged(documents.texts)
+        for batch in prefetch(documents):
+            yield batch, exact.encode_unjudged(batch.texts)
 
     tally = _Tally()
     with (
@@ -136,13 +166,13 @@ def _write(
         pa.ipc.new_stream(file, maker.schema) as writer,
         closing(prefetch(encoded())) as batches,
     ):
-        for documents, ids in batches:
-            exact.judge(documents.texts, ids)
-            batch = maker.rows(documents, ids)
-            writer.write_batch(batch)
-            tally.add(documents, batch)
+        for batch, ids in batches:
+            exact.judge(batch.texts, ids)
+            rows = maker.rows(batch, ids)
+            writer.write_batch(rows)
+            tally.add(batch, rows)
             if on_progress:
-                on_progress(documents.consumed)
+                on_progress(batch.consumed)
     return tally
 
 
@@ -164,10 +194,14 @@ def _describe(folder: Path, features: Any) -> None:
 
 
 def _check(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, tally: _Tally) -> None:
-    if tally.tokens == 0:
+    counts = tally.counts
+    if counts["tokens"] == 0:
         names = ", ".join(file.name for file in partition.files[:5])
-        found = f"{tally.documents} documents, all of them empty" if tally.documents else "no document"
-        message = f"partition {partition.key!r} ({names}) has {found}; leave its files out of the source, or name another column"
+        found = f"{counts['documents']} documents, all of them empty" if counts["documents"] else "no document"
+        remedy = "or name another column"
+        if counts["removed"]:
+            found, remedy = f"no document but such as are removed ({counts['removed']})", f"or take a line out of {removals_file(corpus)}"
+        message = f"partition {partition.key!r} ({names}) has {found}; leave its files out of the source, {remedy}"
         raise SourceError(f"{corpus.path}: {message}")
     now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
     if now and now.fingerprint != raw_fingerprint:

@@ -156,7 +156,7 @@ def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> 
 )
 def test_the_examples_run_on_what_make_demo_builds(example: str, said: str, workspace: Workspace, tmp_path: Path) -> None:
     store = workspace.store.root
-    mixed(workspace, "demo", {"shakespeare": "tempest", "factbook": "central-asia"}, 64)
+    mixed(workspace, "demo", {"shakespeare": "hamlet", "factbook": "europe"}, SEQ_LEN)
     arguments = {"train_gpt2.py": ["12"], "from_config.py": [str(store)]}.get(example, [])
     words = [sys.executable, str(REPOSITORY / "examples" / example), *arguments]
     environment = {**os.environ, "PHYAGI_ASSETS_STORE": str(store)}

@@ -13,7 +13,8 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.pipeline.planning import extended
-from tests.order.plans import partitions, plan_of
+from phyagi_assets.plan import PlannedPartition
+from tests.order.plans import partition, partitions, plan_of
 
 RATES = st.lists(st.integers(0, 50) | st.integers(0, 2**44), min_size=1, max_size=12).filter(any)
 
@@ -43,6 +44,11 @@ CORPORA = st.dictionaries(
 )
 
 
+def versions(samples: dict[str, dict[str, int]]) -> dict[str, list[PlannedPartition]]:
+    """Partitions that are another version wherever they have another number of samples."""
+    return {name: [partition(f"{name}-{key}", f"{count}", train=count) for key, count in of.items()] for name, of in samples.items()}
+
+
 def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
     return [MixturePart(corpus=name, weight=weight) for name, weight in zip(found, weights, strict=False)]
 
@@ -54,9 +60,9 @@ def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
 )
 def test_the_positions_of_a_sample_are_those_at_which_it_stands(segments: Any, concat: str, shuffle: bool) -> None:
     samples, weights = segments[0]
-    plan = plan_of(partitions(samples), parts_of(samples, weights), concat=concat, shuffle=shuffle)
+    plan = plan_of(versions(samples), parts_of(samples, weights), concat=concat, shuffle=shuffle)
     for number, (samples, weights) in enumerate(segments[1:], 1):
-        plan = extended(plan, f"plan {number}", 37 * number, parts_of(samples, weights), partitions(samples))
+        plan = extended(plan, f"plan {number}", 37 * number, parts_of(samples, weights), versions(samples))
     order, below = MixtureOrder(plan, "train"), 160
     located = order.locate(np.arange(below))
     standing: dict[tuple[int, int, int], list[int]] = {}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,8 @@ class Documents:
     rows: npt.NDArray[np.int64]
     invalid: int = 0
     """Rows that were left out since the batch before."""
+    removed: int = 0
+    """Documents that were left out of the batch because they are removed."""
     consumed: int = 0
     """Bytes of source that the batch stands for."""
 
@@ -45,6 +47,15 @@ class Documents:
         """Which documents have any text."""
         nonempty: npt.NDArray[np.bool_] = pc.binary_length(self.texts).to_numpy() > 0
         return nonempty
+
+    def without(self, removed: npt.NDArray[np.bool_]) -> "Documents":
+        """The batch without some of its documents."""
+        if not removed.any():
+            return self
+        kept = ~removed
+        return replace(
+            self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], removed=int(removed.sum())
+        )
 
 
 def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Documents]:

@@ -1,0 +1,127 @@
+"""Which of the removed documents a partition has: only those change what it has to be.
+
+That is told from the hashes that stand in its tokenized rows, or by reading it where it was never tokenized, and then remembered.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.encoding import text_hashes
+from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
+from phyagi_assets.pipeline.sources.documents import Documents
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.removals import document_id, read_removals
+
+REMOVED = "removed"
+"""The setting that names them."""
+_MEMORY = ".removals"
+_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid")
+"""The settings on which the text of documents depends."""
+
+
+class LeavingOut:
+    """The removed documents of one partition.
+
+    Parameters
+    ----------
+    corpus
+        Whose removals they are.
+    address
+        Of the partition's tokenized artifact.
+    raw_fingerprint
+        Of what that is made from.
+    settings
+        What it is made with, this apart.
+    data_file
+        The file of such an artifact that has the hashes.
+    store
+        Where it is published.
+    """
+
+    def __init__(
+        self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], data_file: str, store: Store
+    ) -> None:
+        self._removals = read_removals(corpus)
+        self._address, self._data_file, self._store = address, data_file, store
+        self._content = _content(raw_fingerprint, settings)
+
+    def known(self) -> list[str] | None:
+        """Their ids, in order; None where the partition has to be read to tell."""
+        if not self._removals:
+            return []
+        remembered = self._remembered()
+        return self._published() if remembered is None else remembered
+
+    def find(self, documents: Iterable[Documents]) -> list[str]:
+        """Read the partition for their ids."""
+        found: set[str] = set()
+        for batch in documents:
+            found |= self._among(text_hashes(batch.texts))
+        return self._remember(found)
+
+    def _published(self) -> list[str] | None:
+        artifact = self._store.open(self._address)
+        if artifact is None or _content(artifact.manifest.inputs["raw_dataset"], artifact.manifest.settings) != self._content:
+            return None
+        found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
+        try:
+            with pa.memory_map(str(artifact.path / self._data_file)) as rows:  # of which the hashes alone are touched
+                for batch in pa.ipc.open_stream(rows):
+                    found |= self._among(batch.column("hash").to_numpy())
+        except (OSError, pa.ArrowInvalid):
+            return None
+        return self._remember(found)
+
+    def _among(self, hashes: npt.NDArray[np.uint64]) -> set[str]:
+        wanted = hashes_of(self._removals)
+        return set(map(document_id, hashes[np.isin(hashes, wanted)].tolist()))
+
+    @property
+    def _memory(self) -> Path:
+        return self._store.root / _MEMORY / f"{self._address}.json"
+
+    def _remembered(self) -> list[str] | None:
+        try:
+            remembered = json.loads(self._memory.read_text(encoding="utf-8"))
+            same = remembered["content"] == self._content and remembered["looked_for"] == self._looked_for
+            return list(remembered["found"]) if same else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _remember(self, found: set[str]) -> list[str]:
+        in_order = sorted(found)
+        record = {"content": self._content, "looked_for": self._looked_for, "found": in_order}
+        draft = self._memory.with_suffix(f".{os.getpid()}")
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.replace(self._memory)
+        except OSError:  # it costs another look
+            draft.unlink(missing_ok=True)
+        return in_order
+
+    @property
+    def _looked_for(self) -> str:
+        return text_digest(canonical_json(sorted(self._removals)))
+
+
+def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """The hashes of texts that documents are called after."""
+    return np.array([int(one, 16) for one in ids], dtype=np.uint64)
+
+
+def without(documents: Documents, removed: npt.NDArray[np.uint64]) -> Documents:
+    """A batch without some documents, by the hashes of their texts."""
+    return documents.without(np.isin(text_hashes(documents.texts), removed)) if len(removed) else documents
+
+
+def _content(raw_fingerprint: str, settings: Mapping[str, Any]) -> str:
+    return text_digest(canonical_json([raw_fingerprint, {name: settings[name] for name in _TEXT}]))
