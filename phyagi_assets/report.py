@@ -17,6 +17,8 @@ from phyagi_assets.numbers import short
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.cleaning import Removable
+from phyagi_assets.pipeline.exposure import Exposure
+from phyagi_assets.pipeline.finding import FoundDocument
 from phyagi_assets.pipeline.forecast import Forecast
 from phyagi_assets.pipeline.inspection import Inspection
 from phyagi_assets.pipeline.mixture import STAGE as MIXED
@@ -29,6 +31,8 @@ from phyagi_assets.plan import PLAN, Plan
 if TYPE_CHECKING:  # it needs torch
     from phyagi_assets.datasets.explain import ExplainedSample
 
+_LISTED = 20
+"""Documents, or positions of one, that are listed."""
 _SHOWN = 400
 """Characters of a document in an explanation."""
 
@@ -128,7 +132,8 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
         console.print(f"  {escape(str(sample.array))}, tokens {sample.offset:,} on", highlight=False, soft_wrap=True)
         for document in sample.documents:
             until = document.skipped + document.end - document.start
-            where = f"{document.file} row {document.row + 1:,}: tokens {document.skipped:,}–{until:,} of {document.length:,}"
+            tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
+            where = f"{document.file} row {document.row + 1:,}, id {document.id}: {tokens}"
             title = f"{document.start}–{document.end}  {where}"
             console.print(Panel(escape(document.text[:_SHOWN]), title=escape(title), title_align="left"))
 
@@ -142,6 +147,32 @@ def show_removable(console: Console, found: Sequence[Removable], *, removed: boo
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:
         console.print(f"{size} would be removed; say --yes to remove them", highlight=False)
+
+
+def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
+    """Print documents that are to be removed."""
+    for document in found[:_LISTED]:
+        where = f"{document.partition}  {document.file} row {document.row + 1:,}"
+        console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
+    if len(found) > _LISTED:
+        console.print(f"and {len(found) - _LISTED:,} more", highlight=False)
+
+
+def show_exposures(console: Console, found: Iterable[Exposure]) -> None:
+    """Print where mixtures have shown documents."""
+    table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    for one in found:
+        plan = one.plan[:8] if one.is_published else f"{one.plan[:8]} (old)"
+        positions = ", ".join(f"{position:,}" for position in one.positions[:_LISTED])
+        more = f" and {len(one.positions) - _LISTED:,} more" if len(one.positions) > _LISTED else ""
+        until = f"of {one.until:,}"
+        table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", f"{positions}{more}")
+    if table.rows:
+        console.print(table)
+    else:
+        console.print("No mixture in the store shows any of it", highlight=False)
 
 
 def _first_bold(line: str) -> str:

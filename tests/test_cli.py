@@ -187,6 +187,45 @@ def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None
     assert "0 problems" in command("check", "--data", data).stdout
 
 
+def test_a_document_is_removed_recorded_and_shown_where_it_was_read(data: Path) -> None:
+    assert command("materialize", "--data", data).returncode == 0
+    text = "The first corpus, document 7."
+    shown = command("explain", "mix", "0", "--count", "50", "--data", data).stdout
+    (found,) = re.findall(r"a.jsonl row 8, id (\w{16})", shown)[:1]
+    tried = command("remove", "first", "--match", re.escape(text), "--data", data, "--dry-run")
+    assert tried.returncode == 0, tried.stderr
+    assert f"{found}  all  a.jsonl row 8  {text}" in tried.stdout
+    assert not (data / "corpora" / "first.removed.jsonl").exists()
+    done = command("remove", "first", "--id", found, "--reason", "on request", "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"mix +│ \w{{8}} +│ train +│ {found} +│ \d+ of", done.stdout), done.stdout
+    assert found in (data / "corpora" / "first.removed.jsonl").read_text()
+    assert text not in (data / "corpora" / "first.removed.jsonl").read_text()
+    assert "2 built, 1 up to date, 0 failed" in command("materialize", "--data", data).stdout
+    assert found not in command("explain", "mix", "0", "--count", "50", "--data", data).stdout
+    again = command("remove", "first", "--id", found, "--data", data).stdout
+    assert re.search(rf"\(old\) +│ train +│ {found}", again), again
+    assert "0 documents recorded" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nobody", "--match", "x"], "'nobody' is no declared corpus; there are: first, second"),
+        (["first"], "say which documents: by --id, or by --match"),
+        (["first", "--id", "0" * 16, "--match", "x"], "say which documents"),
+        (["first", "--id", "xyz"], "'xyz' is no document's id"),
+        (["first", "--id", "0" * 16], "no document of first of the id 0000000000000000 was built; nothing is recorded"),
+        (["first", "--match", "no such text"], "no document of first matches 'no such text'; nothing is recorded"),
+        (["first", "--match", "("], "is no regular expression"),
+    ],
+)
+def test_a_removal_that_means_nothing_ends_with_2_and_records_nothing(data: Path, words: list[str], message: str) -> None:
+    done = command("remove", *words, "--data", data)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+    assert not list((data / "corpora").glob("*.removed.jsonl"))
+
+
 def test_plan_shows_what_a_run_would_read_before_and_after_it_is_built(data: Path) -> None:
     write_text(data / "raw" / "a.jsonl", "".join(f'{{"text": "The first corpus, document {i}."}}\n' for i in range(2000)))
     parts = [{"corpus": "first", "weight": 1.5}, {"corpus": "second", "share": 0.2, "max_epochs": 3}]
@@ -271,7 +310,7 @@ def test_init_makes_a_folder_that_can_be_built_at_once_and_never_writes_into_one
     assert "not empty" in again.stderr
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in ("materialize", "check", "inspect", "init", "ui"))], ids=" ".join)
+@pytest.mark.parametrize("words", [[], *([name] for name in ("materialize", "check", "inspect", "remove", "init", "ui"))], ids=" ".join)
 def test_every_command_explains_itself_and_its_exit_codes(words: list[str]) -> None:
     done = command(*words, "--help")
     assert done.returncode == 0

@@ -6,6 +6,7 @@ from phyagi_assets import __version__
 from phyagi_assets.cli.build import clean, materialize, plan
 from phyagi_assets.cli.common import EPILOG
 from phyagi_assets.cli.look import check, explain, inspect
+from phyagi_assets.cli.remove import remove
 from phyagi_assets.cli.start import init, ui
 
 
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for command in (materialize, plan, check, inspect, explain, clean, init, ui):
+for command in (materialize, plan, check, inspect, explain, remove, clean, init, ui):
     main.add_command(command)

@@ -34,6 +34,8 @@ def tokenized_metadata(built: Built) -> Metadata:
         **_amounts(manifest.counts["documents"], manifest.counts["tokens"], manifest.counts["text_bytes"], built.seconds),
         "empty documents": manifest.counts["empty"],
         "invalid rows left out": manifest.counts["invalid"],
+        "removed documents left out": manifest.counts["removed"],
+        "content": manifest.details["content"],
         "dtype": manifest.details["dtype"],
         "engine": manifest.produced_with["engine"],
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.errors import StoreError
+from phyagi_assets.removals import document_id
 
 _SHOWN = 60
 """Characters of a text in a table."""
@@ -25,6 +26,8 @@ class DocumentSpan:
     """The source file, as its source lists it."""
     row: int
     """0-based row of the document in the file."""
+    id: str
+    """What `phyagi-assets remove` calls it."""
     start: int
     """Where in the sample it begins."""
     end: int
@@ -76,6 +79,7 @@ class Explanation(Sequence[ExplainedSample]):
                     "epoch": f"{sample.epoch}",
                     "file": document.file,
                     "row": f"{document.row + 1:,}",
+                    "id": document.id,
                     "tokens": f"{document.start}–{document.end}",
                     "of document": f"{document.skipped:,}–{document.skipped + document.end - document.start:,} of {document.length:,}",
                     "text": _short(document.text),
@@ -147,7 +151,7 @@ class Explainer:
     def _documents(self, shard: int, array: Path, offset: int) -> Iterator[DocumentSpan]:
         stop = offset + self._dataset.plan.seq_len
         shards = self._dataset.shards
-        tokens, origins = (shards.mapped(path) for path in (array, array.with_suffix(".origins.npy")))
+        tokens, origins, hashes = (shards.mapped(array.with_suffix(suffix)) for suffix in (".npy", ".origins.npy", ".hashes.npy"))
         ends = shards.document_ends(shard)
         first = int(np.searchsorted(ends, offset, side="right"))
         for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
@@ -157,6 +161,7 @@ class Explainer:
             yield DocumentSpan(
                 file=self._names(array.parent)[file],
                 row=source_row,
+                id=document_id(int(hashes[document])),
                 start=start - offset,
                 end=end - offset,
                 skipped=start - begins,

@@ -63,15 +63,15 @@ def removable(
     """
     found: list[Removable] = []
     named: set[Path] = set()
-    for version in _versions(store.root, "*"):
-        mixture, is_published = version.parents[1].name, _is_published(version)
+    for version in versions_in(store.root, "*"):
+        mixture, is_published = version.parents[1].name, is_current(version)
         why = UNDECLARED if mixture not in mixtures else OLD_PLAN if old_plans and not is_published else None
         if why:
             found.append(_removable(store, version, why, is_published=is_published))
         else:
             named |= _named(version)
-    for version in _versions(store.root, "*/*"):
-        corpus, is_published = version.parents[2].name, _is_published(version)
+    for version in versions_in(store.root, "*/*"):
+        corpus, is_published = version.parents[2].name, is_current(version)
         is_there = version.name.rpartition("@")[0] in partitions.get(corpus, ())
         if version not in named and not (is_there and is_published):
             why = UNDECLARED if corpus not in partitions else SUPERSEDED if is_there else RETIRED
@@ -82,7 +82,7 @@ def removable(
     return found
 
 
-def _versions(root: Path, above: str) -> Iterator[Path]:
+def versions_in(root: Path, above: str) -> Iterator[Path]:
     """The versions below the folders that a pattern names, but not those of the store's own records."""
     for version in sorted(root.resolve().glob(f"{above}/{VERSIONS}/*@*")):
         if not version.relative_to(root.resolve()).parts[0].startswith("."):
@@ -93,7 +93,8 @@ def _pointer(version: Path) -> Path:
     return version.parents[1] / version.name.rpartition("@")[0]
 
 
-def _is_published(version: Path) -> bool:
+def is_current(version: Path) -> bool:
+    """Whether a version is the one that its pointer leads to."""
     pointer = _pointer(version)
     return pointer.exists() and pointer.resolve() == version
 

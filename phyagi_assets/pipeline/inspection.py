@@ -14,6 +14,7 @@ from phyagi_assets.pipeline.preview import decode
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.removals import document_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +22,7 @@ class Sample:
     """The beginning of one document."""
 
     where: str
-    """Split and number, and the file and row that it comes from."""
+    """Split and number, the file and row that it comes from, and its id."""
     tokens: int
     text: str
 
@@ -121,12 +122,13 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     ids = np.load(artifact.path / f"{split}.npy", mmap_mode="r")
     ends = np.load(artifact.path / f"{split}.documents.npy")
     origins = np.load(artifact.path / f"{split}.origins.npy")
+    hashes = np.load(artifact.path / f"{split}.hashes.npy")
     starts = np.concatenate([[0], ends[:-1]])
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
     files = artifact.manifest.details["files"]
     return [
         Sample(
-            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}",
+            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(hashes[i]))}",
             tokens=int(ends[i] - starts[i]),
             text=decode(artifact.path, ids[starts[i] : min(ends[i], starts[i] + tokens)]),
         )

@@ -13,6 +13,7 @@ from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.removals import read_removals
 
 OnChecked = Callable[[str], None]
 """Told the name of each thing that was looked at."""
@@ -38,6 +39,7 @@ def _check_source(corpus: Corpus, workspace: Workspace) -> None:
     for partition in workspace.sources.partitions(corpus).values():
         for file in partition.files:
             format_of(corpus, file.name)
+    read_removals(corpus)
     prepare_tokenizer(corpus, workspace.data, workspace.store)
 
 

@@ -1,0 +1,77 @@
+"""The command that leaves documents out."""
+
+import click
+from rich.console import Console
+
+from phyagi_assets.cli.common import EPILOG, errors, folders
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@click.command(epilog=EPILOG)
+@click.argument("corpus")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="The document of this id, as explain and inspect show it; may be repeated.")
+@click.option("--match", metavar="REGEX", help="Every document whose text this is found in; (?i) before it ignores case.")
+@click.option("--reason", default="", help="Kept in the record.")
+@click.option("--until", type=click.IntRange(min=1), metavar="POSITION", help="How far training has come.  [default: an epoch]")
+@click.option("--dry-run", is_flag=True, help="Record nothing.")
+@folders
+def remove(
+    corpus: str,
+    ids: tuple[str, ...],
+    match: str | None,
+    reason: str,
+    until: int | None,
+    dry_run: bool,
+    data: str | None,
+    store: str | None,
+) -> None:
+    """Leave documents out of a corpus, and show which mixtures have shown them.
+
+    \b
+    phyagi-assets remove shakespeare --id 8c1f6d0a55e2b793 --reason "on request"
+    phyagi-assets remove shakespeare --match "jane@example.com" --dry-run
+
+    What is left out is recorded beside the corpus's declaration, in CORPUS.removed.jsonl: ids, no text. The next refresh or materialize
+    builds the partitions again that have such a document, and leaves it out of new ones. A line that is taken out of the file brings its
+    document back.
+    """
+    with errors():
+        if bool(ids) == bool(match):
+            raise PhyagiAssetsError("say which documents: by --id, or by --match")
+        settings = Settings.resolve(data=data, store=store)
+        from datetime import date
+
+        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.pipeline.exposure import exposures
+        from phyagi_assets.pipeline.finding import matching, with_ids
+        from phyagi_assets.pipeline.step import Workspace
+        from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.removals import Removal, add_removals, read_removals, removals_file
+        from phyagi_assets.report import show_exposures, show_found
+
+        catalog = load_catalog(settings.require_data())
+        if corpus not in catalog.corpora:
+            raise PhyagiAssetsError(f"{corpus!r} is no declared corpus; there are: {', '.join(catalog.corpora) or 'none'}")
+        declared, console = catalog.corpora[corpus], Console()
+        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        try:
+            removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}
+        except ValueError as problem:
+            raise PhyagiAssetsError(str(problem)) from None
+        found = list(matching(declared, match, workspace)) if match else with_ids(declared, removals, workspace.store)
+        missing = removals.keys() - {document.id for document in found} - read_removals(declared).keys()
+        if missing or not (found or removals):
+            sought = f"of the id {', '.join(sorted(missing))} was built" if missing else f"matches {match!r}"
+            raise PhyagiAssetsError(f"no document of {corpus} {sought}; nothing is recorded")
+        removals |= {document.id: Removal(id=document.id, reason=reason, on=date.today().isoformat()) for document in found}
+        show_found(console, found)
+        show_exposures(console, exposures(corpus, removals, workspace.store, until))
+        if dry_run:
+            console.print(f"{len(removals):,} documents would be removed", highlight=False)
+            return
+        new = add_removals(declared, removals.values())
+        console.print(f"{len(new):,} documents recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"phyagi-assets materialize {corpus} leaves them out; clean --old-plans removes what has them still", highlight=False
+        )

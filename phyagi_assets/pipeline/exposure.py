@@ -1,0 +1,76 @@
+"""Which mixtures have shown a document, and at which positions."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.pipeline.cleaning import is_current, versions_in
+from phyagi_assets.pipeline.finding import spans_of
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.plan import PLAN, Plan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exposure:
+    """A document in the order of a mixture."""
+
+    mixture: str
+    plan: str
+    """Fingerprint of the plan whose order it is."""
+    is_published: bool
+    """Whether that is the mixture's plan now, or one that another has taken the place of."""
+    split: str
+    id: str
+    positions: list[int]
+    """In order; the samples there hold tokens of the document, if only as the label of their last one."""
+    until: int
+    """The position before which was looked."""
+
+
+def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None = None) -> Iterator[Exposure]:
+    """Look for documents of a corpus in the order of every plan that is in a store.
+
+    Parameters
+    ----------
+    until
+        The position before which to look; by default, the end of an epoch of the mixture.
+
+    Raises
+    ------
+    StoreError
+        A plan or a cache that it names cannot be read.
+    """
+    for version in versions_in(store.root, "*"):
+        file = version / PLAN
+        if file.is_file():
+            yield from _of_plan(Plan.read(file), file, corpus, ids, until, is_published=is_current(version))
+
+
+def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:
+    numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    for split in SPLITS:
+        if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
+            continue
+        order = MixtureOrder(plan, split)
+        below = until if until is not None and split == "train" else len(order)
+        positions: dict[str, set[int]] = {}
+        for number in numbers:
+            for index, partition in enumerate(plan.corpora[number].partitions):
+                if shard := partition.shards.get(split):
+                    for span in spans_of((file.parent / shard.path).parent, split, ids):
+                        # A sample's last label is the first token of the sample behind it.
+                        first, last = max(span.start - 1, 0) // plan.seq_len, (span.end - 1) // plan.seq_len
+                        for row in range(first, min(last + 1, shard.samples)):
+                            positions.setdefault(span.id, set()).update(order.positions_of(number, index, row, below))
+        for id_, at in sorted(positions.items()):
+            yield Exposure(
+                mixture=plan.name,
+                plan=plan.fingerprint,
+                is_published=is_published,
+                split=split,
+                id=id_,
+                positions=sorted(at),
+                until=below,
+            )
