@@ -23,7 +23,7 @@ class Removal:
     """One document that is left out."""
 
     id: str
-    """Of the document, see `document_id`."""
+    """Of the document, see `phyagi_assets.document_id`."""
     reason: str = ""
     on: str = ""
     """The day, as YYYY-MM-DD."""
@@ -35,11 +35,6 @@ class Removal:
             raise ValueError(f"reason: {self.reason!r} is not text")
         if self.on:
             date.fromisoformat(self.on)
-
-
-def document_id(text_hash: int) -> str:
-    """How a document is called: XXH3-64 of the UTF-8 bytes of its text, as 16 hexadecimal digits. Equal texts are one document."""
-    return f"{text_hash:016x}"
 
 
 def removals_file(corpus: Corpus) -> Path:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.removals import Removal, add_removals, document_id, read_removals, removals_file
+from phyagi_assets.removals import Removal, add_removals, read_removals, removals_file
 from tests.support import declare_corpus, write_text
 
 

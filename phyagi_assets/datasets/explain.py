@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
-from phyagi_assets.removals import document_id
 
 _SHOWN = 60
 """Characters of a text in a table."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.pipeline import cache
 from phyagi_assets.pipeline.encoding import text_hashes
@@ -20,7 +21,6 @@ from phyagi_assets.pipeline.sources.documents import read_documents
 from phyagi_assets.pipeline.sources.files import readable
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import VERSIONS, Store
-from phyagi_assets.removals import document_id
 
 _SHOWN = 32
 """Tokens of a document whose text is shown."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline import cache, mixture, tokenized
@@ -14,7 +15,6 @@ from phyagi_assets.pipeline.preview import decode
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.plan import PLAN, Plan
-from phyagi_assets.removals import document_id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,11 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.document_id import document_id
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
 from phyagi_assets.pipeline.sources.documents import Documents
 from phyagi_assets.pipeline.store import Store
-from phyagi_assets.removals import document_id, read_removals
+from phyagi_assets.removals import read_removals
 
 REMOVED = "removed"
 """The setting that names them."""

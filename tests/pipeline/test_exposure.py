@@ -10,12 +10,12 @@ from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.datasets.explain import ExplainedSample
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline.exposure import Exposure, exposures
 from phyagi_assets.pipeline.finding import matching, with_ids
 from phyagi_assets.pipeline.mixture import build_mixture
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.removals import document_id
 from phyagi_assets.yamlfile import load_yaml
 from tests.pipeline.test_leaving_out import id_of, remove
 from tests.support import build, declare, declare_corpus, write_jsonl

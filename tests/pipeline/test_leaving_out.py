@@ -10,13 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.chain import STAGES, corpus_links
 from phyagi_assets.pipeline.refresh import look_at
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.tokenized import build_tokenized
-from phyagi_assets.removals import Removal, add_removals, document_id, removals_file
+from phyagi_assets.removals import Removal, add_removals, removals_file
 from tests.support import build, declare_corpus, write_jsonl
 
 MONDAY, TUESDAY = ["one", "two words", "three words here", ""], ["four", "two words", "five"]
