@@ -2,6 +2,8 @@
 
 import gzip
 import logging
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,6 +168,26 @@ def test_secrets_stand_nowhere(
     for secret in (SECRET, wrong):
         assert secret not in str(denied.value) + caplog.text
         assert not any(secret.encode() in content for content in written)
+
+
+@pytest.mark.usefixtures("plays")
+def test_nor_in_what_dagster_keeps_of_its_runs(s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.faults.unavailable = 1
+    said = [materialize(workspace)]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "AnotherSecret/0123456789")
+    said += [materialize(workspace)]
+    assert [done.returncode for done in said] == [0, 1]
+    assert "the secret key is not right" in said[-1].stderr
+    kept = [path.read_bytes() for path in workspace.store.root.rglob("*") if path.is_file()]
+    assert any(b"s3://raw/lake/plays" in content for content in kept)
+    for secret in (SECRET, "AnotherSecret/0123456789"):
+        assert not any(secret in done.stdout + done.stderr for done in said)
+        assert not any(secret.encode() in content for content in kept)
+
+
+def materialize(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "materialize", "--data", str(workspace.data)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def test_the_profile_files_of_its_users_are_heeded(
