@@ -63,6 +63,10 @@ class BarProgress:
         """Name what is being worked on."""
         self._bar.update(self._task, description=name)
 
+    def advance(self, consumed: int) -> None:
+        """Go on by some bytes."""
+        self._bar.update(self._task, advance=consumed)
+
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
         """Advance with a step, by what it says and at its end by what it left unsaid."""

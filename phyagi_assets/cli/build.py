@@ -14,8 +14,9 @@ from phyagi_assets.settings import Settings
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--at", type=click.IntRange(min=1), metavar="POSITION", help="Change a mixture from this position of training on.")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Partitions built side by side.  [default: one for every 8 processors]")
 @folders
-def materialize(names: tuple[str, ...], at: int | None, data: str | None, store: str | None) -> None:
+def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
 
     Works like make: only what changed is built, whatever else stands is left alone. A mixture's NAME brings its corpora
@@ -29,6 +30,7 @@ def materialize(names: tuple[str, ...], at: int | None, data: str | None, store:
         from phyagi_assets.components.catalog import catalog_definitions
         from phyagi_assets.components.instance import open_instance
         from phyagi_assets.components.runs import Runner
+        from phyagi_assets.components.workers import SideBySide
         from phyagi_assets.declarations import load_catalog
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
@@ -48,7 +50,9 @@ def materialize(names: tuple[str, ...], at: int | None, data: str | None, store:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
             work = runner.stale()
             with progress.over(sum(item.bytes for item in work)):
-                outcome = runner.run(work, progress.started, at)
+                many = min(jobs or max(1, (os.cpu_count() or 1) // 8), len(work))
+                side_by_side = SideBySide(jobs=many, settings=settings, on_start=progress.started, on_progress=progress.advance)
+                outcome = runner.run(work, progress.started, at, side_by_side if many > 1 else None)
         for tree in catalog_trees(chosen, workspace.store):
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)

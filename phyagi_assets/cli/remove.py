@@ -72,6 +72,4 @@ def remove(
             return
         new = add_removals(declared, removals.values())
         console.print(f"{len(new):,} documents recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)
-        console.print(
-            f"phyagi-assets materialize {corpus} leaves them out; clean --old-plans removes what has them still", highlight=False
-        )
+        console.print(f"phyagi-assets materialize {corpus} leaves them out; clean --old-plans removes what has them still", highlight=False)

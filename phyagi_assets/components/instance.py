@@ -52,7 +52,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     home = dagster_environment(settings)["DAGSTER_HOME"]
     try:
-        with Store(settings.store).turn("dagster/instance"):  # its databases are made when it is first opened, by one process
+        with Store(settings.store).turn("dagster/instance", silent=True):  # its databases are made when it is first opened, by one process
             instance = dg.DagsterInstance.from_config(home)
         with instance:
             yield instance

@@ -6,16 +6,17 @@ what is there. The order of the runs is that of the flow: the stale steps of eac
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from phyagi_assets.components.assets import mixture_run_config
 from phyagi_assets.components.partitions import sync_partitions
+from phyagi_assets.components.work import Outcome, Work
+from phyagi_assets.components.workers import SideBySide
 from phyagi_assets.declarations import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.pipeline import mixture, tokenized
+from phyagi_assets.pipeline import mixture
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_link
 from phyagi_assets.pipeline.sources.files import Partition
@@ -29,32 +30,6 @@ _NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
-    """The steps of one partition that have to be run."""
-
-    corpus: str
-    partition: Partition
-    stages: Sequence[str]
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of source that the slow step has to read."""
-        return self.partition.bytes if tokenized.STAGE in self.stages else 0
-
-
-@dataclass(kw_only=True, slots=True)
-class Outcome:
-    """What came of bringing things up to date."""
-
-    built: list[str] = field(default_factory=list)
-    """Of what was run, ``corpus/partition`` or the mixture."""
-    current: int = 0
-    """How many partitions and mixtures stood already."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """What failed, and why."""
 
 
 class Runner:
@@ -105,10 +80,12 @@ class Runner:
 
     def _links(self, corpus: Corpus, partition: Partition) -> list[Link]:
         links = corpus_links(corpus, partition, self._workspace)
-        self._caches[corpus.config.name][partition.key] = next(link.wanted or "" for link in links if link.stage == CACHE)
+        self._caches.setdefault(corpus.config.name, {})[partition.key] = next(link.wanted or "" for link in links if link.stage == CACHE)
         return links
 
-    def run(self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None) -> Outcome:
+    def run(
+        self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None, side_by_side: SideBySide | None = None
+    ) -> Outcome:
         """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
 
         Parameters
@@ -117,23 +94,34 @@ class Runner:
             Told the name of each thing that is about to be run.
         at
             The position from which on mixtures are changed; by default their plans are replaced.
+        side_by_side
+            Builds the partitions in other processes; by default, this one does, one after the other.
         """
         self._workspace.store.clear_rubbish()
-        for item in work:
-            name = f"{item.corpus}/{item.partition.key}"
-            on_start(name)
-            with self._workspace.store.turn(f"runs/{name}"):
-                if self._was_built_meanwhile(item):
-                    self.outcome.current += 1
-                else:
-                    self._build(name, item)
+        if side_by_side:
+            for item, outcome in side_by_side.build(work):
+                self.outcome.add(outcome)
+                if not outcome.failed:
+                    self._links(self._catalog.corpora[item.corpus], item.partition)
+        else:
+            for item in work:
+                on_start(item.name)
+                self.build(item)
         for declared in self._catalog.mixtures.values():
             with self._workspace.store.turn(f"runs/{declared.config.name}"):
                 self._mix(declared, on_start, at)
         return self.outcome
 
-    def _build(self, name: str, item: Work) -> None:
-        corpus, stages = self._catalog.corpora[item.corpus], list(item.stages)
+    def build(self, item: Work) -> None:
+        """Run the steps of one partition, unless another command does so meanwhile."""
+        with self._workspace.store.turn(f"runs/{item.name}"):
+            if self._was_built_meanwhile(item):
+                self.outcome.current += 1
+            else:
+                self._build(item)
+
+    def _build(self, item: Work) -> None:
+        name, corpus, stages = item.name, self._catalog.corpora[item.corpus], list(item.stages)
         while stages:
             self._execute(name, [dg.AssetKey([item.corpus, stage]) for stage in stages], item.partition.key)
             if name in self.outcome.failed:

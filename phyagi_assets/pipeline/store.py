@@ -179,7 +179,7 @@ class Store:
                 version.rename(staging / "discarded")
 
     @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
+    def turn(self, name: str, *, silent: bool = False) -> Iterator[None]:
         """Do something of a name while no other process does: whoever comes second waits, and finds it done.
 
         The kernel holds the lock for the process and lets go of it when the process dies, however it dies.
@@ -188,12 +188,15 @@ class Store:
         ----------
         name
             An address, or another name of that form.
+        silent
+            Whether to say nothing of waiting.
         """
         path = self.root / LOCKS / f"{self.pointer(name).relative_to(self.root)}"
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{path.name}.lock").touch()
-        with locked(path.with_name(f"{path.name}.lock"), waiting=f"{name} is being built by another run; waiting for it"):
+        waiting = "" if silent else f"{name} is being built by another run; waiting for it"
+        with locked(path.with_name(f"{path.name}.lock"), waiting=waiting):
             yield
 
     @contextmanager

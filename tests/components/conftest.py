@@ -10,7 +10,8 @@ import pytest
 from phyagi_assets.components.catalog import catalog_definitions
 from phyagi_assets.components.instance import open_instance
 from phyagi_assets.components.progress import LoggedProgress
-from phyagi_assets.components.runs import Outcome, Runner
+from phyagi_assets.components.runs import Runner
+from phyagi_assets.components.work import Outcome
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.settings import Settings

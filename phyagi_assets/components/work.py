@@ -1,0 +1,44 @@
+"""What there is to do, and what came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from phyagi_assets.pipeline import tokenized
+from phyagi_assets.pipeline.sources.files import Partition
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """The steps of one partition that have to be run."""
+
+    corpus: str
+    partition: Partition
+    stages: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """``corpus/partition``."""
+        return f"{self.corpus}/{self.partition.key}"
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of source that the slow step has to read."""
+        return self.partition.bytes if tokenized.STAGE in self.stages else 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """What came of bringing things up to date."""
+
+    built: list[str] = field(default_factory=list)
+    """Of what was run, ``corpus/partition`` or the mixture."""
+    current: int = 0
+    """How many partitions and mixtures stood already."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """What failed, and why."""
+
+    def add(self, other: "Outcome") -> None:
+        """Take in what came of another part."""
+        self.built += other.built
+        self.current += other.current
+        self.failed |= other.failed
