@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import dagster as dg
 from pydantic import Field
 
+from phyagi_assets.components.abandoned import at_work
 from phyagi_assets.components.checks import check_specs, outcome
 from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.components.partitions import partitions_def
@@ -107,9 +108,10 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
         required_resource_keys={WORKSPACE},
     )
     def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        workspace: Workspace = context.resources.workspace
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with _failures():
-            built = mixture.build_mixture(declared, corpora, keys, context.resources.workspace, config.at_position)
+        with at_work(context.run.run_id, workspace.store), _failures():
+            built = mixture.build_mixture(declared, corpora, keys, workspace, config.at_position)
         yield from outcome(built, mixture_metadata)
 
     return mixed_dataset
@@ -140,7 +142,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
-        with _failures():
+        with at_work(context.run.run_id, workspace.store), _failures():
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress)

@@ -47,7 +47,7 @@ def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progre
         assets=[*corpora, *mixtures],
         asset_checks=[stored_check(corpus, WORKSPACE) for corpus in catalog.corpora.values()],
         sensors=[
-            partitions_sensor(catalog.corpora, workspace),
+            partitions_sensor(catalog.corpora, workspace, [*catalog.corpora, *catalog.mixtures]),
             *(refresh_sensor(corpus, workspace) for corpus in catalog.corpora.values()),
             follow_sensor(),
         ],

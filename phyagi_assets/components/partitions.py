@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from phyagi_assets.components.abandoned import fail_abandoned
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline.step import Workspace
@@ -38,11 +39,19 @@ def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collec
     return change
 
 
-def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg.SensorDefinition:
-    """A sensor that adds what is new in the sources and retires what is gone from them."""
+def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:
+    """A sensor that adds what is new in the sources and retires what is gone from them, partitions and runs.
+
+    Parameters
+    ----------
+    names
+        Of everything that is declared, whose runs are looked after.
+    """
 
     @dg.sensor(name="partitions", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=_SENSOR)
     def partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        for run_id in fail_abandoned(context.instance, workspace.store, names):
+            context.log.warning(f"run {run_id} is reported as failed: its process is gone")
         requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         problems: list[str] = []
         for corpus in corpora.values():
@@ -65,4 +74,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace) -> dg
     return partitions
 
 
-_SENSOR = "Lists the local sources; adds the partitions that are new in them and retires those that are gone."
+_SENSOR = (
+    "Lists the local sources; adds the partitions that are new in them and retires those that are gone. "
+    "Reports runs as failed whose process was killed."
+)

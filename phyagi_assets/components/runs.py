@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.components.abandoned import fail_abandoned
 from phyagi_assets.components.assets import mixture_run_config
 from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.work import Outcome, Work
@@ -98,6 +99,7 @@ class Runner:
             Builds the partitions in other processes; by default, this one does, one after the other.
         """
         self._workspace.store.clear_rubbish()
+        fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if side_by_side:
             for item, outcome in side_by_side.build(work):
                 self.outcome.add(outcome)

@@ -36,6 +36,21 @@ def locked(path: Path, *, waiting: str = "") -> Iterator[None]:
         os.close(lock)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file."""
+    if not path.exists():
+        return False
+    lock = _open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(lock)
+
+
 @contextmanager
 def own_folder(area: Path) -> Iterator[Path]:
     """A new folder in an area that is the caller's own, gone afterwards; whatever dead owners left there is cleared first."""
