@@ -26,7 +26,7 @@ def published(workspace: Workspace) -> Workspace:
 
 def _problems(workspace: Workspace) -> list[str]:
     looked: list[str] = []
-    found = list(store_problems(workspace.store, looked.append))
+    found = list(map(str, store_problems(workspace.store, looked.append)))
     assert looked == ["c/numpy_cache/all", "c/raw_dataset/all", "c/tokenized_arrow/all", "mix/mixed_dataset"]
     return found
 
