@@ -2,12 +2,21 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Any
+
+_FIGURES = ("seconds", "tokens", "digest")
+
+
+class ContenderFailed(RuntimeError):
+    """A contender could not run, or did not do what it should; the message says why, in a line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,24 +27,55 @@ class Measured:
     """Inside the process, after imports and with the tokenizer loaded."""
     whole_seconds: float
     """Of the process, from start to end."""
-    tokens: int
-    digest: str
+    tokens: int = 0
+    digest: str = ""
     """Of the token array."""
     peak_mb: float
     """Most resident memory that the tree of processes had at once, shared pages counted in each."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the contender said."""
 
 
-def run_contender(program: Path, arguments: list[str]) -> Measured:
-    """Run ``python program arguments…``, whose last line is JSON with seconds, tokens and digest."""
+def run_contender(program: Path, arguments: list[str], *, timeout: float | None = None) -> Measured:
+    """Run ``python program arguments…``, whose last line is JSON with seconds and, where they make sense, tokens and digest.
+
+    Parameters
+    ----------
+    timeout
+        Seconds after which it is ended.
+
+    Raises
+    ------
+    ContenderFailed
+        It ended with an error, or not in time.
+    """
     os.sync()  # or the contender would wait for what was written before it
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, str(program), *arguments], stdout=subprocess.PIPE, text=True)
-    watch = _PeakMemory(process.pid)
-    output, _ = process.communicate()
-    whole = time.perf_counter() - started
-    if process.returncode:
-        raise RuntimeError(f"{program.name} {' '.join(arguments)} ended with {process.returncode}")
-    return Measured(**json.loads(output.strip().splitlines()[-1]), whole_seconds=whole, peak_mb=watch.stop() / 1e6)
+    with tempfile.TemporaryFile("w+") as errors:
+        started = time.perf_counter()
+        command = [sys.executable, str(program), *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        watch = _PeakMemory(process.pid)
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            for pid in _tree(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            process.communicate()
+            raise ContenderFailed(f"{program.name} did not end in {timeout:g} s") from None
+        finally:
+            whole, peak = time.perf_counter() - started, watch.stop()
+        if process.returncode:
+            raise ContenderFailed(_last_line(errors) or f"{program.name} ended with {process.returncode}")
+    told = json.loads(output.strip().splitlines()[-1])
+    figures = {name: told.pop(name) for name in _FIGURES if name in told}
+    return Measured(**figures, whole_seconds=whole, peak_mb=peak / 1e6, details=told)
+
+
+def _last_line(errors: IO[str]) -> str:
+    """What a program said last before it failed, which for Python is the error itself."""
+    errors.seek(0)
+    lines = [line.strip() for line in errors if line.strip()]
+    return lines[-1][:400] if lines else ""
 
 
 class _PeakMemory:

@@ -1,82 +1,85 @@
-"""JSON Lines → published token arrays: this project against ``datasets.Dataset.map``.
+"""Text → token arrays: this project, its peers and the limits, on the same text, in one run.
 
-Run it with ``make bench``. Each run is a process of its own on text that it has not seen, the contenders in turn; the figures are
-medians, the ratios are of runs that stood side by side. Writes ``text_to_cache.json`` and prints a table.
+Run it with ``make bench-text``. Each run is a process of its own on text that it has not seen, the contenders in turn; the figures are
+medians with the lowest and the highest, the ratios are of runs that stood side by side. Writes ``results.json``, ``results.md`` and
+``text_to_cache.svg``.
 """
 
 import argparse
-import json
-import statistics
-import tempfile
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from measured import Measured, run_contender
-from varied_text import write_jsonl
+import results
+from text.inputs import FILES, TOKENIZERS
+from text.plot import plot
+from text.report import tables
+from text.rounds import Ground, disagreeing, growth, rounds
+from text.suite import CONTENDERS, RATIOS
+from text.varied_text import NATURAL, kinds
 
 HERE = Path(__file__).parent
-NATURAL = 0.02
-"""Share of words that are new, an estimate of what natural text of this size has; the ratio depends on it (24 × at 0.03)."""
-CONTENDERS = {"phyagi-assets": HERE / "contender_pipeline.py", "datasets.map, 2 processes": HERE / "contender_datasets_map.py"}
+PACKAGES = ("phyagi-assets", "fastokens", "tokenizers", "transformers", "datasets", "datatrove", "pyarrow", "numpy")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=float, default=200, help="of text in a run that is compared")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="measure memory too, on 100 and 500 MB")
+    parser.add_argument("--megabytes", type=float, help="of text in a run  [default: 100]")
+    parser.add_argument("--rounds", type=int, help="how often each contender runs  [default: 5]")
+    parser.add_argument("--quick", action="store_true", help="1 MB, one round, GPT-2 alone: whether everything runs, and agrees")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders whose name has one of these words")
+    parser.add_argument("--growth", action=argparse.BooleanOptionalAction, help="memory for ten times the text  [default: unless quick]")
+    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR", help="where inputs are made")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="[default: here; the work folder if not everything is run]")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        pipeline = CONTENDERS["phyagi-assets"]
-        _measure(pipeline, work, megabytes=0.1, new_words=NATURAL, seed=0)  # the conformance run, which is made once
-        throughput: dict[str, list[Measured]] = {name: [] for name in CONTENDERS}
-        for seed in range(1, options.runs + 1):
-            for name, program in CONTENDERS.items():
-                throughput[name].append(_measure(program, work, megabytes=options.megabytes, new_words=NATURAL, seed=seed))
-        memory = {
-            f"{megabytes} MB, {kind}": _measure(pipeline, work, megabytes=megabytes, new_words=new_words, seed=9)
-            for kind, new_words in (("natural frequencies", NATURAL), ("every word new", 1.0))
-            for megabytes in (100, 500)
-            if options.memory
-        }
-    _report(options.megabytes, throughput, memory)
 
+    is_partial = bool(options.quick or options.only)
+    megabytes = options.megabytes or (1 if options.quick else 100)
+    count = options.rounds or (1 if options.quick else 5)
+    grows = options.growth if options.growth is not None else not is_partial
+    names = [one.name for one in CONTENDERS if not options.only or any(word in one.name for word in options.only)]
+    tokenizers = list(TOKENIZERS)[: 1 if options.quick else None]
+    folder = options.results or (options.work if is_partial else HERE)
+    folder.mkdir(parents=True, exist_ok=True)
 
-def _measure(program: Path, work: Path, *, megabytes: float, new_words: float, seed: int) -> Measured:
-    source = work / f"{megabytes}-{new_words}-{seed}.jsonl"
-    if not source.exists():
-        write_jsonl(source, megabytes=megabytes, new_words=new_words, seed=seed)
-    return run_contender(program, [str(source), str(work / program.stem)])
+    ground = Ground(work=options.work / "text")
+    runs = rounds(ground, tokenizers, names, megabytes=megabytes, count=count)
+    differing = disagreeing(runs)
+    grown = growth(ground, tokenizers[0], megabytes=megabytes) if grows else {}
 
-
-def _report(megabytes: float, throughput: dict[str, list[Measured]], memory: dict[str, Measured]) -> None:
-    ours, theirs = throughput.values()
-    if any(a.digest != b.digest for a, b in zip(ours, theirs, strict=True)):
-        raise SystemExit("the contenders' token arrays differ")
-    ratios = [b.seconds / a.seconds for a, b in zip(ours, theirs, strict=True)]
-    whole = [b.whole_seconds / a.whole_seconds for a, b in zip(ours, theirs, strict=True)]
-    print(f"\nJSON Lines → token arrays, {megabytes:g} MB, {len(ours)} runs each, medians; equal arrays\n")
-    print("| contender | MB/s | tokens/s | whole process, s | peak memory, MB |\n| --- | --- | --- | --- | --- |")
-    for name, runs in throughput.items():
-        seconds, whole_seconds, peak = (
-            statistics.median(getattr(run, figure) for run in runs) for figure in ("seconds", "whole_seconds", "peak_mb")
-        )
-        tokens = statistics.median(run.tokens / run.seconds for run in runs)
-        print(f"| {name} | {megabytes / seconds:.1f} | {tokens:,.0f} | {whole_seconds:.1f} | {peak:.0f} |")
-    print(f"\nratio {statistics.median(ratios):.1f} × (from {min(ratios):.1f} to {max(ratios):.1f})")
-    print(f"of whole processes {statistics.median(whole):.1f} ×\n")
-    if memory:
-        print("| phyagi-assets on | MB/s | peak memory, MB |\n| --- | --- | --- |")
-    for name, run in memory.items():
-        print(f"| {name} | {float(name.split()[0]) / run.seconds:.1f} | {run.peak_mb:.0f} |")
+    compared = len([run for run in runs if run.digests])
+    notes = [
+        f"{megabytes:g} MB of text in {FILES} files ({', '.join(kinds())}; {NATURAL:.0%} of the words new). Rounds: {count}; "
+        "medians, with the lowest and the highest. Rates are taken inside the process, after imports and with the tokenizer loaded; "
+        "those of the command are of its whole process. Memory is that of the whole tree of processes, what they share counted in each.",
+        "",
+        f"Of {compared} runs that keep ids, {len(differing) or 'none'} came to others than their round.",
+    ]
+    ratios = [
+        {"what": ratio.what, "tokenizer": tokenizer, "at_least": ratio.at_least, "ratios": ratio.between(runs, tokenizer)}
+        for ratio in RATIOS
+        for tokenizer in tokenizers
+    ]
     record = {
+        "machine": results.machine(),
+        "versions": results.versions(PACKAGES),
         "megabytes": megabytes,
-        "throughput": {name: list(map(asdict, runs)) for name, runs in throughput.items()},
+        "rounds": count,
+        "kinds": kinds(),
+        "differing": [asdict(run) for run in differing],
         "ratios": ratios,
-        "memory": {name: asdict(run) for name, run in memory.items()},
+        "runs": [asdict(run) for run in runs],
+        "growth": {text: [asdict(run) for run in its] for text, its in grown.items()},
     }
-    (HERE / "text_to_cache.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    table = tables(runs, differing, grown, notes)
+    results.keep("text", record, table, folder)
+    try:
+        plot(runs, folder / "text_to_cache.svg")
+    except ImportError as problem:
+        print(f"no plot: {problem}", file=sys.stderr)
+    print(table)
+    if differing:
+        sys.exit("The ids differ.")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: P
     assert not result.success
     assert checked(result)["tokenized_arrow.duplicates"] is False
     assert [notes.materialized("notes", stage) for stage in STAGES] == [1, 0, 0]
-    assert notes.workspace.store.list() == ["notes/raw_dataset/all"]
+    assert list(notes.workspace.store.list()) == ["notes/raw_dataset/all"]
     declared(notes, duplicates=0.5)  # what was written is there, and looked at again
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert result.success

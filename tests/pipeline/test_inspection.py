@@ -12,6 +12,7 @@ from phyagi_assets.pipeline.mixture import build_mixture
 from phyagi_assets.pipeline.preview import decode, preview
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.yamlfile import load_yaml
+from tests.pipeline.test_leaving_out import id_of
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 TEXTS = {"a": [f"The {i} of a" for i in range(1200)], "b": ["", "Of <|endoftext|> b", "naïve 👍🏽"]}
@@ -33,9 +34,9 @@ def test_a_cache_is_shown_with_documents_from_its_beginning_middle_and_end(works
     shown = inspect_named("c/numpy_cache/a", workspace.store)
     assert (shown.title, shown.facts["dtype"], shown.facts["fingerprint"]) == ("numpy_cache", "uint16", built["a"][2].artifact.fingerprint)
     assert [(sample.where, sample.text) for sample in shown.samples] == [
-        ("train[0], a.jsonl row 1", "The 0 of a<|endoftext|>"),
-        ("train[599], a.jsonl row 600", "The 599 of a<|endoftext|>"),
-        ("train[1199], a.jsonl row 1200", "The 1199 of a<|endoftext|>"),
+        (f"train[0], a.jsonl row 1, id {id_of('The 0 of a')}", "The 0 of a<|endoftext|>"),
+        (f"train[599], a.jsonl row 600, id {id_of('The 599 of a')}", "The 599 of a<|endoftext|>"),
+        (f"train[1199], a.jsonl row 1200, id {id_of('The 1199 of a')}", "The 1199 of a<|endoftext|>"),
     ]
     assert shown.lengths is not None
     assert shown.lengths.documents == 1200
@@ -44,7 +45,7 @@ def test_a_cache_is_shown_with_documents_from_its_beginning_middle_and_end(works
 
 def test_samples_are_cut_where_asked_and_say_how_long_they_are(built: dict[str, list[Built]]) -> None:
     (sample,) = inspect_artifact(built["b"][2].artifact.path, samples=1, tokens=2).samples
-    assert sample.where == "train[0], b.jsonl row 2"
+    assert sample.where.startswith("train[0], b.jsonl row 2, id ")
     assert (sample.text, sample.tokens) == ("Of ", 5)
 
 

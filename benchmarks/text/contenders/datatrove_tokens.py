@@ -1,0 +1,45 @@
+"""datatrove's tokenization: a reader and ``DocumentTokenizer``, run by ``LocalPipelineExecutor`` with two workers.
+
+A task reads whole files, so each of the two files is a task's. The documents stay in their order, which spares it the shuffle that is
+its default; each task leaves a file of ids with the ends of the documents beside it. Batches are of the size that it takes by itself,
+10,000 documents, which is where its memory goes; those of 1,000 took no less time.
+"""
+
+import sys
+import time
+
+import numpy as np
+from datatrove.executor import LocalPipelineExecutor
+from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from datatrove.pipeline.tokens import DocumentTokenizer
+from datatrove.utils.logging import logger
+from task import EOS, done, task
+
+if __name__ == "__main__":
+    given = task()
+    logger.remove()
+    logger.add(sys.stderr, level="WARNING")
+    reader = {"jsonl": JsonlReader, "parquet": ParquetReader}[given.format]
+    output = given.work / "tokens"
+
+    started = time.perf_counter()
+    LocalPipelineExecutor(
+        pipeline=[
+            reader(str(given.source), glob_pattern=f"*.{given.format}"),
+            DocumentTokenizer(
+                output_folder=str(output),
+                tokenizer_name_or_path=str(given.tokenizer / "tokenizer.json"),
+                eos_token=EOS,
+                shuffle_documents=False,
+            ),
+        ],
+        tasks=len(given.files),
+        workers=2,
+        logging_dir=str(given.work / "logs"),
+    ).run()
+    seconds = time.perf_counter() - started
+
+    arrays = sorted(output.glob("*.ds"))
+    dtype = np.dtype("<u2" if given.tokens <= 0x10000 else "<u4")
+    tokens = sum(file.stat().st_size for file in arrays) // dtype.itemsize
+    done(seconds, tokens=tokens, arrays=arrays, ends=sorted(output.glob("*.ds.index")), dtype=dtype.str)

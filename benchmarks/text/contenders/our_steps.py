@@ -1,0 +1,28 @@
+"""This project's steps, called one after the other: files → raw → tokenized → published cache."""
+
+import time
+
+import datasets  # noqa: F401  (imported by a step, and not to be timed)
+from our_corpus import NAME, data_folder, published
+from task import done, task
+
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.cache import build_cache
+from phyagi_assets.pipeline.raw import build_raw
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenized import build_tokenized
+from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+
+data = data_folder(task())
+corpus = load_catalog(data).corpora[NAME]
+workspace = Workspace(data=data, store=Store(data / "store"))
+workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)  # loads the tokenizer
+
+started = time.perf_counter()
+(partition,) = workspace.sources.partitions(corpus).values()
+for step in (build_raw, build_tokenized, build_cache):
+    step(corpus, partition, workspace)
+seconds = time.perf_counter() - started
+
+done(seconds, **published(data))

@@ -1,0 +1,23 @@
+"""The limit of reading: this project's reader alone, files → batches of decoded text, which are dropped."""
+
+import time
+
+from our_corpus import NAME, data_folder
+from task import done, task
+
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.raw import build_raw, local_files
+from phyagi_assets.pipeline.sources.documents import read_documents
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+
+data = data_folder(task())
+corpus = load_catalog(data).corpora[NAME]
+workspace = Workspace(data=data, store=Store(data / "store"))
+(partition,) = workspace.sources.partitions(corpus).values()
+files = local_files(partition, build_raw(corpus, partition, workspace).artifact)
+
+started = time.perf_counter()
+for _ in read_documents(corpus, files):
+    pass
+done(time.perf_counter() - started)
