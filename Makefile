@@ -1,14 +1,16 @@
 # make demo   build the sample corpora and mixture, and read a batch of them
 # make ui     Dagster's UI on what was built
 # make test   ruff, mypy, and all tests
-# make bench  measure this project against its baselines (bench-text, bench-batches, bench-mixing: one of them)
+# make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
+# make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing: one of them)
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo ui test bench bench-text bench-batches bench-mixing clean
+.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing clean
 
 demo: $(VENV)/installed
 	$(BIN)/phyagi-assets materialize
@@ -23,16 +25,19 @@ test: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
+soak: $(VENV)/installed
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
+
 bench: bench-text bench-batches bench-mixing
 
-bench-text: $(VENV)/installed
-	$(BIN)/python benchmarks/text_to_cache.py
+bench-text: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/text_to_cache.py
 
-bench-batches: $(VENV)/installed
-	$(BIN)/python benchmarks/batches.py
+bench-batches: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/batches.py
 
-bench-mixing: $(VENV)/installed
-	$(BIN)/python benchmarks/mixing.py
+bench-mixing: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/mixing.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "this needs Python 3.11 to 3.13; name one with: make PYTHON=…")'
@@ -40,5 +45,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,test]'
 	touch $@
 
+$(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train]' \
+		--requirement benchmarks/requirements.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) data/store
+	rm -rf $(VENV) $(BENCH) build data/store
