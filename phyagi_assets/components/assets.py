@@ -136,7 +136,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         code_version=step.code_version,
         automation_condition=follow_condition() if step.upstream else None,
         freshness_policy=freshness_policy(corpus.config.fresh_within),
-        check_specs=check_specs(name, step.stage, append_eos=corpus.config.append_eos),
+        check_specs=check_specs(name, step.stage),
         required_resource_keys={WORKSPACE, PROGRESS},
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:

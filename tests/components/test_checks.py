@@ -7,13 +7,16 @@ import dagster as dg
 import pytest
 
 from phyagi_assets.components.assets import WORKSPACE
-from phyagi_assets.components.checks import STORED, stored_check
+from phyagi_assets.components.checks import SOUND, STORED, stored_check
 from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.checks.tokens import DUPLICATES
 from tests.components.conftest import Project
 from tests.pipeline.doubtful import holdings
 from tests.support import declare, declare_corpus, write_jsonl
 
+LOOKED_AT = {
+    "tokenized_arrow": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "decoded_and_encoded_again", "rows_as_counted"],
+    "numpy_cache": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "document_ends", "counts_of_tokenized"],
+}
 STAGES = ("raw_dataset", "tokenized_arrow", "numpy_cache")
 
 
@@ -46,35 +49,22 @@ def notes(project: Project) -> Project:
 def test_every_materialization_records_what_was_checked(notes: Project) -> None:
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert result.success
-    assert checked(result) == {
-        "tokenized_arrow.as_written": True,
-        "tokenized_arrow.ids_in_vocabulary": True,
-        "tokenized_arrow.documents_end_with_eos": True,
-        "tokenized_arrow.decoded_and_encoded_again": True,
-        "tokenized_arrow.rows_as_counted": True,
-        "tokenized_arrow.duplicates": True,
-        "tokenized_arrow.invalid_rows": True,
-        "numpy_cache.as_written": True,
-        "numpy_cache.ids_in_vocabulary": True,
-        "numpy_cache.documents_end_with_eos": True,
-        "numpy_cache.document_ends": True,
-        "numpy_cache.counts_of_tokenized": True,
-    }
-    (duplicates,) = [of for of in result.get_asset_check_evaluations() if of.check_name == DUPLICATES]
-    assert duplicates.metadata["duplicates"].value == 10
-    assert duplicates.metadata["share"].value == pytest.approx(1 / 3, abs=1e-6)
-    assert checked(run(notes, "noted/mixed_dataset", partition=None)) == {
-        "mixed_dataset.as_written": True,
-        "mixed_dataset.arrays_are_there": True,
-        "mixed_dataset.samples_add_up": True,
-    }
+    assert checked(result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
+    evaluations = {f"{of.asset_key.path[-1]}.{of.check_name}": of for of in result.get_asset_check_evaluations()}
+    limits = evaluations["tokenized_arrow.within_limits"].metadata
+    assert limits["duplicates: duplicates"].value == 10
+    assert limits["duplicates: share"].value == pytest.approx(1 / 3, abs=1e-6)
+    for stage, looked_at in LOOKED_AT.items():
+        table = evaluations[f"{stage}.sound"].metadata["looked at"].value
+        assert [line.split(" | ")[:2] for line in table.splitlines()[2:]] == [[f"| {name}", "passed"] for name in looked_at]
+    assert checked(run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
 
 
 def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: Project) -> None:
     declared(notes, duplicates=0.1)
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert not result.success
-    assert checked(result)["tokenized_arrow.duplicates"] is False
+    assert checked(result)["tokenized_arrow.within_limits"] is False
     assert [notes.materialized("notes", stage) for stage in STAGES] == [1, 0, 0]
     assert list(notes.workspace.store.list()) == ["notes/raw_dataset/all"]
     declared(notes, duplicates=0.5)  # what was written is there, and looked at again
@@ -133,5 +123,5 @@ def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_
     assert result.success
     assert holdings(notes.workspace.store.root) == sound
     assert stored(notes).passed
-    (mended,) = [of for of in result.get_asset_check_evaluations() if of.check_name == "as_written"]
+    (mended,) = [of for of in result.get_asset_check_evaluations() if of.check_name == SOUND]
     assert "because of damage" in (mended.description or "")
