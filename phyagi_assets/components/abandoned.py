@@ -26,7 +26,9 @@ _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunSta
 def at_work(run_id: str, store: Store) -> Iterator[None]:
     """Hold the lock of a run while one of its steps runs."""
     path = _lock(run_id, store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with store.writing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     with locked(path):
         yield
         path.unlink(missing_ok=True)

@@ -110,7 +110,7 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
     def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with at_work(context.run.run_id, workspace.store), _failures():
+        with _failures(), at_work(context.run.run_id, workspace.store):
             built = mixture.build_mixture(declared, corpora, keys, workspace, config.at_position)
         yield from outcome(built, mixture_metadata)
 
@@ -142,7 +142,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
-        with at_work(context.run.run_id, workspace.store), _failures():
+        with _failures(), at_work(context.run.run_id, workspace.store):
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress)

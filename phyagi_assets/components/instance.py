@@ -57,4 +57,5 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         with instance:
             yield instance
     except DatabaseError as problem:
-        raise StoreError(f"{home}: Dagster's records cannot be kept: {problem.orig}; what was published stands") from problem
+        said = f"{problem.orig}, as when the disk is full" if "I/O" in str(problem.orig) else str(problem.orig)
+        raise StoreError(f"{home}: Dagster's records cannot be kept: {said}; what was published stands") from problem

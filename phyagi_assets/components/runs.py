@@ -16,7 +16,7 @@ from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.work import Outcome, Work
 from phyagi_assets.components.workers import SideBySide
 from phyagi_assets.declarations import Catalog, Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.pipeline import mixture
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_link
@@ -64,7 +64,11 @@ class Runner:
             self._caches[name] = {}
             recorded = self._all_recorded(name)
             for partition in partitions.values():
-                stages = self._stale_stages(corpus, partition, recorded)
+                try:
+                    stages = self._stale_stages(corpus, partition, recorded)
+                except SourceError as problem:  # of this one; the others are built all the same
+                    self.outcome.failed[f"{name}/{partition.key}"] = str(problem)
+                    continue
                 if stages:
                     yield Work(corpus=name, partition=partition, stages=stages)
                 else:

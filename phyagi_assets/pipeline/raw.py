@@ -78,7 +78,8 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         transfers = Transfers(workspace, corpus.config.name, partition)
         published = workspace.store.open(address)
         digests = _digests(corpus, partition.key, workspace)
-        paths = transfers.fetch(published, digests, on_progress)
+        with workspace.store.writing():
+            paths = transfers.fetch(published, digests, on_progress)
         digests.save()
         wanted = _wanted_now(corpus, partition, workspace)
 

@@ -192,7 +192,7 @@ class Store:
             Whether to say nothing of waiting.
         """
         path = self.root / LOCKS / f"{self.pointer(name).relative_to(self.root)}"
-        with self._writing():
+        with self.writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.with_name(f"{path.name}.lock").touch()
         waiting = "" if silent else f"{name} is being built by another run; waiting for it"
@@ -202,12 +202,18 @@ class Store:
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
-        with self._writing(), own_folder(self.root / STAGING) as folder:
+        with self.writing(), own_folder(self.root / STAGING) as folder:
             yield folder
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """What the disk refuses is something that the user can put right."""
+    def writing(self) -> Iterator[None]:
+        """While the store is written to: what the disk refuses is something that the user can put right.
+
+        Raises
+        ------
+        StoreError
+            The disk is full, too full for its user, or not to be written to.
+        """
         try:
             yield
         except OSError as problem:

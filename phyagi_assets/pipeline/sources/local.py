@@ -23,7 +23,7 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> list[SourceFile]:
     DeclarationError
         It matches nothing, is a folder of files, or is no glob.
     SourceError
-        A file has a name that is not UTF-8, or a saved dataset is damaged.
+        A file has a name that is not UTF-8, is a link to nowhere, or a saved dataset is damaged.
     """
     try:
         parts = Path(os.path.normpath(Path(declared).expanduser())).parts
@@ -57,6 +57,8 @@ def stamp_of(path: Path) -> Stamp:
 
 def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
     """The files of what a glob matches, with the name of the split that a saved dictionary has each in."""
+    if match.is_symlink() and not match.exists() and not match.name.startswith("."):  # editors lock a file with such a link beside it
+        raise SourceError(f"{match}: is a link to {match.readlink()}, which is not there; mend the link, or remove it")
     if match.is_file():
         yield match, ""
     elif (match / _SEVERAL).is_file():

@@ -34,7 +34,11 @@ class ListingNotes:
 
     def keep(self, asked: Sequence[Any], files: Sequence[SourceFile]) -> None:
         """Remember a listing of remote files."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-        draft.write_text(json.dumps({"asked": list(asked), "files": [asdict(file) for file in files]}), encoding="utf-8")
-        draft.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps({"asked": list(asked), "files": [asdict(file) for file in files]}), encoding="utf-8")
+            draft.replace(self._path)
+        except OSError:  # a full disk costs one more listing
+            with suppress(OSError):
+                draft.unlink()
