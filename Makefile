@@ -2,7 +2,8 @@
 # make ui     Dagster's UI on what was built
 # make test   ruff, mypy, and all tests
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
-# make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing: one of them)
+# make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing,
+#             bench-keeping-up: one of them)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +11,7 @@ BENCH := .venv-bench
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing clean
+.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing bench-keeping-up clean
 
 demo: $(VENV)/installed
 	$(BIN)/phyagi-assets materialize
@@ -28,7 +29,7 @@ test: $(VENV)/installed
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
 
-bench: bench-text bench-batches bench-mixing
+bench: bench-text bench-batches bench-mixing bench-keeping-up
 
 bench-text: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/text_to_cache.py
@@ -38,6 +39,9 @@ bench-batches: $(BENCH)/installed
 
 bench-mixing: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/mixing.py
+
+bench-keeping-up: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/keeping_up.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "this needs Python 3.11 to 3.13; name one with: make PYTHON=…")'

@@ -1,0 +1,98 @@
+"""What it costs to keep up: a command where nothing changed, where one partition was added, and what Dagster adds to a partition.
+
+Run it with ``make bench-keeping-up``. Each figure is of a whole process, from start to end, ``phyagi-assets materialize`` as its user
+types it; medians of the runs. Writes ``results.json`` and ``results.md``.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import results
+
+from phyagi_assets.components.instance import open_instance
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.cache import build_cache
+from phyagi_assets.pipeline.raw import build_raw
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenized import build_tokenized
+from phyagi_assets.settings import Settings
+
+HERE = Path(__file__).parent
+TOKENIZER = HERE.parent / "data" / "tokenizers" / "gpt2"
+NAME = "many"
+COMMAND = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "materialize"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--partitions", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR")
+    options = parser.parse_args()
+    found = {str(count): measured(options.work / "keeping_up", count, options.runs) for count in options.partitions}
+    table = ["## Keeping up", "", "Tiny partitions of 20 documents, a file each. Seconds of whole processes.", ""]
+    table += ["| partitions | nothing changed | one added | a partition, its steps alone |", "| --- | --- | --- | --- |"]
+    table += [f"| {count} | {of['nothing']:.1f} | {of['one']:.1f} | {of['bare'] * 1000:.0f} ms |" for count, of in found.items()]
+    results.keep("keeping_up", {"machine": results.machine(), "seconds": found}, "\n".join(table))
+    print("\n".join(table))
+
+
+def measured(work: Path, count: int, runs: int) -> dict[str, float]:
+    """Seconds with as many partitions."""
+    shutil.rmtree(work, ignore_errors=True)
+    data = work / "data"
+    (data / "raw").mkdir(parents=True)
+    (data / "corpora").mkdir()
+    declaration = f"name: {NAME}\nsource: {{path: 'raw/*.jsonl'}}\npartition_by: file\ntokenizer: '{TOKENIZER}'\n"
+    (data / "corpora" / f"{NAME}.yaml").write_text(declaration, encoding="utf-8")
+    for number in range(count):
+        write(data, f"{number:05}")
+    bare = fill(Settings(data=data, store=data / "store"))
+    command(data)
+    nothing = [command(data) for _ in range(runs)]
+    one = []
+    for run in range(runs):
+        write(data, f"new{run}")
+        one.append(command(data))
+    return {"nothing": statistics.median(nothing), "one": statistics.median(one), "bare": bare}
+
+
+def write(data: Path, name: str) -> None:
+    lines = (json.dumps({"text": f"Document {i} of partition {name}, of a few words."}) for i in range(20))
+    (data / "raw" / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def fill(settings: Settings) -> float:
+    """Build everything by the steps alone, and let Dagster know of it, which takes less time than as many runs; seconds a partition."""
+    corpus = load_catalog(settings.data).corpora[NAME]
+    workspace = Workspace(data=settings.data, store=Store(settings.store))
+    partitions = workspace.sources.partitions(corpus)
+    seconds = 0.0
+    with open_instance(settings) as instance:
+        instance.add_dynamic_partitions(NAME, list(partitions))
+        for number, partition in enumerate(partitions.values()):
+            for step in (build_raw, build_tokenized, build_cache):
+                started = time.perf_counter()
+                artifact = step(corpus, partition, workspace).artifact
+                seconds += time.perf_counter() - started if number else 0.0  # the first one loads the tokenizer
+                key, version = dg.AssetKey(artifact.address.split("/")[:2]), {"dagster/data_version": artifact.fingerprint}
+                instance.report_runless_asset_event(dg.AssetMaterialization(key, partition=partition.key, tags=version))
+    return seconds / max(1, len(partitions) - 1)
+
+
+def command(data: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run([*COMMAND, "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
