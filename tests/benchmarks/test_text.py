@@ -30,7 +30,7 @@ def words(texts: list[str]) -> list[str]:
 
 def test_a_seed_gives_its_documents_each_time_and_another_seed_gives_others() -> None:
     assert drawn(1) == drawn(1)
-    assert not set(drawn(1)) & set(drawn(2))
+    assert len(set(drawn(1)) & set(drawn(2))) < len(drawn(1)) / 20  # but for short ones, which chance may give twice
 
 
 def test_documents_are_of_many_lengths_and_of_the_size_that_is_asked_for() -> None:
