@@ -1,6 +1,5 @@
 """Checks come with each materialization, and block what follows when they fail."""
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +10,7 @@ from phyagi_assets.components.checks import SOUND, STORED, stored_check
 from phyagi_assets.declarations import load_catalog
 from tests.components.conftest import Project
 from tests.pipeline.doubtful import holdings
+from tests.robustness.damage import flip_bit
 from tests.support import declare, declare_corpus, write_jsonl
 
 LOOKED_AT = {
@@ -88,14 +88,6 @@ def test_what_was_published_before_stays_published(notes: Project) -> None:
     assert notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve() == before
 
 
-def flip(path: Path) -> None:
-    """Change one bit."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.unlink()
-    path.write_bytes(content)
-
-
 def stored(project: Project, corpus: str = "plays") -> Any:
     """Run the check that reads everything, by itself."""
     definition = stored_check(load_catalog(project.workspace.data).corpora[corpus], WORKSPACE)
@@ -113,7 +105,7 @@ def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_
     sound = holdings(notes.workspace.store.root)
     assert stored(notes).passed
     array = notes.workspace.store.pointer("plays/numpy_cache/two").resolve() / "train.npy"
-    flip(array)
+    flip_bit(array)
     evaluation = stored(notes)
     assert (evaluation.check_name, evaluation.passed) == (STORED, False)
     assert evaluation.metadata["damaged artifacts"].value == 1

@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
@@ -17,7 +18,20 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["datasets", "fastokens", "phyagi_assets.components.catalog", "tests.robustness.command", "transformers"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "alembic.context",
+        "dagster._core.storage.sqlite_storage",
+        "datasets",
+        "fastokens",
+        "phyagi_assets.components.catalog",
+        "phyagi_assets.components.instance",
+        "phyagi_assets.components.runs",
+        "phyagi_assets.report",
+        "tests.robustness.command",
+        "transformers",
+    ]
+)
 
 _CHANGES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.rmdir", "shutil.rmtree"}
 
@@ -29,7 +43,7 @@ class Changes:
     last: int | None = None
 
     def __post_init__(self) -> None:
-        self.count = _CONTEXT.Value("q", 0)
+        self.count = _CONTEXT.RawValue("q", 0)  # changed by that process alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +69,32 @@ class Command:
         Counts them, and kills the command at the one that it dies of.
     file_size
         Bytes that no file may grow beyond.
+    environment
+        Variables of its own.
     """
 
-    def __init__(self, *words: str | Path, log: Path, changes: Changes | None = None, file_size: int | None = None) -> None:
+    def __init__(
+        self,
+        *words: str | Path,
+        log: Path,
+        changes: Changes | None = None,
+        file_size: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._log, self._started = log, time.monotonic()
         self._changes = changes  # kept until it has arrived there
-        arguments = (log, list(map(str, words)), changes, file_size)
+        arguments = (log, list(map(str, words)), changes, file_size, environment or {})
         self._process: ForkServerProcess = _CONTEXT.Process(target=_command, args=arguments)
         self._process.start()
 
-    def kill_at(self, moment: float) -> None:
-        """Kill it and all that it may have started, some seconds after it was started, if it has not ended by then."""
+    def kill_at(self, moment: float, *, alone: bool = False) -> None:
+        """Kill it some seconds after it was started, if it has not ended by then, and all that it has started unless it alone is meant."""
         self._process.join(max(0.0, self._started + moment - time.monotonic()))
         if self._process.exitcode is None and self._process.pid:
             self._process.kill()
             with suppress(ProcessLookupError):  # it may not have come to have a session of its own
-                os.killpg(self._process.pid, signal.SIGKILL)
+                if not alone:
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def ended(self) -> Ended:
         """Wait for its end."""
@@ -80,12 +104,12 @@ class Command:
         return Ended(code=self._process.exitcode, said=said, seconds=time.monotonic() - self._started)
 
 
-def _command(log: Path, words: list[str], changes: Changes | None, file_size: int | None) -> None:
+def _command(log: Path, words: list[str], changes: Changes | None, file_size: int | None, environment: Mapping[str, str]) -> None:
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.environ["COLUMNS"] = "200"
+    os.environ |= {"COLUMNS": "200", **environment}
     if changes:
         sys.addaudithook(_counting(changes, Path(words[words.index("--store") + 1])))
     if file_size is not None:

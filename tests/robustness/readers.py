@@ -61,7 +61,7 @@ class Reader(threading.Thread):
         """What was no version of an undisturbed run, or not all of one."""
 
     def run(self) -> None:
-        while not self._stop_asked.wait(0.01):
+        while not self._stop_asked.wait(0.03):
             self.look()
 
     def look(self) -> None:

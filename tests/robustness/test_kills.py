@@ -22,17 +22,26 @@ class Sweep:
     by: str
     kills: int
     handful: int
+    words: tuple[str, ...] = ()
+    alone: bool = False
+    """Whether the command alone is killed, and not its processes."""
 
     def seeds(self, *, soak: bool) -> range:
         return range(self.kills if soak else self.handful)
 
+    def __str__(self) -> str:
+        return " ".join([self.what, self.by, *self.words, *(["alone"] if self.alone else [])])
 
+
+JOBS = ("--jobs", "2")
 SWEEPS = [
-    Sweep(what="everything", by="clock", kills=100, handful=2),
+    Sweep(what="everything", by="clock", kills=100, handful=1),
     Sweep(what="everything", by="change", kills=30, handful=1),
-    Sweep(what="everything", by="first clock", kills=10, handful=0),
+    Sweep(what="everything", by="first clock", kills=5, handful=0),
     Sweep(what="everything", by="last changes", kills=10, handful=0),
-    Sweep(what="refresh", by="clock", kills=20, handful=1),
+    Sweep(what="everything", by="clock", kills=5, handful=0, words=JOBS),
+    Sweep(what="everything", by="clock", kills=5, handful=0, words=JOBS, alone=True),
+    Sweep(what="refresh", by="clock", kills=10, handful=1),
     Sweep(what="refresh", by="change", kills=20, handful=1),
 ]
 
@@ -41,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
         soak = metafunc.config.getoption("soak")
         cases = [(sweep, seed) for sweep in SWEEPS for seed in sweep.seeds(soak=soak)]
-        metafunc.parametrize(("sweep", "seed"), cases, ids=[f"{sweep.what}-{sweep.by}-{seed}" for sweep, seed in cases])
+        metafunc.parametrize(("sweep", "seed"), cases, ids=[f"{sweep}-{seed}" for sweep, seed in cases])
 
 
 def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_none(
@@ -56,9 +65,10 @@ def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_n
         store = copy_store(before, tmp_path / f"store{attempt}")
         with Reader(store, known) as reader:
             if sweep.by.endswith("clock"):
-                command = materialize(data, store)
-                between = (undisturbed.begun, undisturbed.ended) if sweep.by == "clock" else (0, undisturbed.begun)
-                command.kill_at(draw.uniform(*between))
+                command = materialize(data, store, *sweep.words)
+                until = undisturbed.ended * (2 if sweep.words else 1)  # processes of its own take time to begin
+                between = (undisturbed.begun, until) if sweep.by == "clock" else (0, undisturbed.begun)
+                command.kill_at(draw.uniform(*between), alone=sweep.alone)
             else:
                 last = draw.randrange(undisturbed.changes) if sweep.by == "change" else undisturbed.changes - 1 - seed
                 command = materialize(data, store, changes=Changes(last=last))

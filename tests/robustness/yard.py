@@ -1,7 +1,6 @@
 """A data folder, and the stores that undisturbed commands make of it."""
 
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from phyagi_assets.components.instance import open_instance
+from phyagi_assets.pipeline.linking import link
 from phyagi_assets.pipeline.store import STAGING, Artifact, Store
 from phyagi_assets.settings import Settings
 from tests.pipeline.doubtful import holdings
@@ -94,15 +94,15 @@ def _build(data: Path, before: Path, store: Path) -> None:
     store.with_suffix(".json").write_text(json.dumps(measured), encoding="utf-8")
 
 
-def materialize(data: Path, store: Path, **options: Any) -> Command:
-    """Start the command that brings everything up to date."""
-    return Command("materialize", "--data", data, "--store", store, log=store.with_suffix(".log"), **options)
+def materialize(data: Path, store: Path, *words: str, log: Path | None = None, **options: Any) -> Command:
+    """Start the command that brings everything up to date; its output goes beside the store."""
+    return Command("materialize", "--data", data, "--store", store, *words, log=log or store.with_suffix(".log"), **options)
 
 
 def copy_store(store: Path, to: Path) -> Path:
-    """A store of one's own. Versions are never edited, so their files are shared; Dagster's databases are copied."""
+    """A store of one's own. Versions are never edited, so their files are shared where they can be; Dagster's databases are copied."""
     aside = shutil.ignore_patterns(".dagster")
-    shutil.copytree(store, to, symlinks=True, copy_function=os.link, ignore=aside)
+    shutil.copytree(store, to, symlinks=True, copy_function=lambda source, target: link(Path(source), Path(target)), ignore=aside)
     if (store / ".dagster").exists():
         shutil.copytree(store / ".dagster", to / ".dagster")
     return to

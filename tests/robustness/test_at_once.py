@@ -1,0 +1,75 @@
+"""Ten commands at once on one store: one result, nothing done twice, nobody held up by one that was killed."""
+
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from phyagi_assets.components.instance import open_instance
+from phyagi_assets.settings import Settings
+from tests.robustness.command import Changes, Ended
+from tests.robustness.readers import Known, Reader
+from tests.robustness.yard import THINGS, Yard, check_whole, copy_store, materialize, published
+
+TEN = 10
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(5 if metafunc.config.getoption("soak") else 1))
+
+
+def test_ten_build_everything_once_and_agree(yard: Yard, known: Known, tmp_path: Path) -> None:
+    store = copy_store(yard.prepared, tmp_path / "store")
+    with Reader(store, known) as reader:
+        commands = [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(TEN)]
+        ended = [command.ended() for command in commands]
+    assert [done.code for done in ended] == [0] * TEN, ended
+    built = [counted(done) for done in ended]
+    assert all(done + current == THINGS for done, current in built), built
+    assert sum(done for done, _ in built) == THINGS
+    assert set(materializations(yard, store).values()) == {1}
+    assert reader.saw == []
+    check_whole(yard, store, like=yard.built)
+
+
+def test_of_ten_some_are_killed_and_the_others_complete_it(yard: Yard, known: Known, tmp_path: Path, seed: int) -> None:
+    store, draw = copy_store(yard.prepared, tmp_path / "store"), random.Random(seed)
+    with Reader(store, known) as reader:
+        # The first is ahead of the others, and holds what they wait for when it dies of one of its changes.
+        changes = Changes(last=draw.randrange(20, yard.undisturbed(yard.built).changes // 2))
+        commands = [materialize(yard.data, store, changes=changes, log=tmp_path / "0.log")]
+        while not changes.count.value:
+            time.sleep(0.01)
+        commands += [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(1, TEN)]
+        commands[1].kill_at(draw.uniform(0, yard.undisturbed(yard.built).ended))
+        ended = [command.ended() for command in commands]
+    assert ended[0].code == -signal.SIGKILL, ended
+    assert ended[1].code in (0, -signal.SIGKILL), ended
+    assert [done.code for done in ended[2:]] == [0] * (TEN - 2), ended
+    assert all(sum(counted(done)) == THINGS for done in ended[2:])
+    assert reader.saw == []
+    assert materialize(yard.data, store).ended().code == 0
+    check_whole(yard, store, like=yard.built)
+
+
+def counted(done: Ended) -> tuple[int, int]:
+    """How many things a command says that it has built, and found to be up to date."""
+    found = re.search(r"(\d+) built, (\d+) up to date, 0 failed", done.said)
+    assert found, done.said
+    return int(found[1]), int(found[2])
+
+
+def materializations(yard: Yard, store: Path) -> dict[str, int]:
+    """How often Dagster has each of what is published down as materialized."""
+    found = {}
+    with open_instance(Settings(data=yard.data, store=store)) as instance:
+        for address in published(store):
+            corpus, stage, *partition = address.split("/")
+            filter_ = dg.AssetRecordsFilter(asset_key=dg.AssetKey([corpus, stage]), asset_partitions=partition or None)
+            found[address] = len(instance.fetch_materializations(filter_, limit=100).records)
+    return found

@@ -1,0 +1,159 @@
+"""Sources that cannot be read: named, each by itself; what is published stands, and once they are mended nothing tells that they were bad.
+
+Transfers that break off, end early or arrive with another byte: tests/pipeline/sources/test_s3.py and test_transfer.py.
+"""
+
+import gzip
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from tests.robustness.command import Command
+from tests.robustness.damage import cut_short, flip_bit
+from tests.robustness.readers import what_is_published
+from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """A file, how it is made bad, and what is said of it then."""
+
+    write: Callable[[Path, str], object]
+    spoil: Callable[[Path], object]
+    said: str
+
+
+def write_lines(path: Path, word: str) -> None:
+    write_jsonl(path, [f"{word} note {i}. " * (i % 5) for i in range(400)])
+
+
+def write_gzip(path: Path, word: str) -> None:
+    write_lines(path, word)
+    path.write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+
+
+def write_parquet(path: Path, word: str) -> None:
+    pa.parquet.write_table(pa.table({"text": [f"{word} row {i}. " * (i % 5) for i in range(400)]}), path)
+
+
+def write_verse(path: Path, word: str) -> None:
+    write_text(path, f"A {word} verse,\nand another.\n" * 200)
+
+
+def put_line(line: bytes) -> Callable[[Path], None]:
+    """Write another seventh line."""
+
+    def put(path: Path) -> None:
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*lines[:6], line + b"\n", *lines[7:]]))
+
+    return put
+
+
+def make_unreadable(path: Path) -> None:
+    """For anybody; root reads what nobody may, but not what the disk does not give."""
+    if os.geteuid():
+        path.chmod(0)
+    else:
+        path.unlink()
+        path.symlink_to("/proc/self/mem")
+
+
+BAD = {
+    "flipped.jsonl.gz": Bad(write=write_gzip, spoil=flip_bit, said=" cannot be read: .+"),
+    "short.jsonl.gz": Bad(write=write_gzip, spoil=cut_short, said=" cannot be read: .+"),
+    "cut.parquet": Bad(write=write_parquet, spoil=cut_short, said=" is no parquet file, or a damaged one: .+"),
+    "row.jsonl": Bad(write=write_lines, spoil=put_line(b'{"text": "cut'), said=" row 7: is no JSON: .+; mend the row, .+"),
+    "letters.txt": Bad(write=write_verse, spoil=put_line(b"caf\xe9"), said="7: is not UTF-8: byte 0xe9 .+; convert .+"),
+    "unreadable.txt": Bad(write=write_verse, spoil=make_unreadable, said=" cannot be read: (Input/output error|Permission denied)"),
+}
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A data folder with a corpus whose files are of all kinds, a partition each, and a mixture of it."""
+    data = tmp_path / "data"
+    declare_corpus(data, "shelf", "raw/*", partition_by="file")
+    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "shelf"}])
+    return data
+
+
+def fill(shelf: Path, word: str) -> None:
+    """Write all of its files anew."""
+    shutil.rmtree(shelf / "raw", ignore_errors=True)
+    (shelf / "raw").mkdir()
+    write_verse(shelf / "raw" / "sound.txt", word)
+    for name, bad in BAD.items():
+        bad.write(shelf / "raw" / name, word)
+
+
+def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
+    """Bring everything up to date with the pipeline alone."""
+    catalog, workspace = load_catalog(data), Workspace(data=data, store=Store(store), engines=engines)
+    built = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, built, workspace)
+
+
+def test_each_is_named_the_rest_is_built_and_once_they_are_mended_all_is(
+    yard: Yard, shelf: Path, tmp_path: Path, engines: EnginePool
+) -> None:
+    undisturbed = copy_store(yard.prepared, tmp_path / "undisturbed")
+    fill(shelf, "old")
+    build_undisturbed(shelf, undisturbed, engines)
+    store, before = copy_store(undisturbed, tmp_path / "store"), what_is_published(undisturbed)
+    fill(shelf, "new")
+    build_undisturbed(shelf, undisturbed, engines)
+    for name, bad in BAD.items():
+        bad.spoil(shelf / "raw" / name)
+
+    done = materialize(shelf, store).ended()
+    assert done.code == 1, done.said
+    for name, bad in BAD.items():
+        where = f"error: shelf/{name.partition('.')[0]}: {shelf / 'raw' / name}"
+        assert re.search(f"^{re.escape(where)}:{bad.said}$", done.said, re.MULTILINE), (name, done.said)
+    assert f"1 built, 0 up to date, {len(BAD) + 1} failed" in done.said
+    assert "error: mix: not built, because of shelf/cut, shelf/flipped" in done.said
+    assert "Traceback" not in done.said
+    published = what_is_published(store)
+    assert {f"{name}: {of}" for name, of in before.items() if not re.match(r"shelf/raw_dataset|shelf/\w+/.versions/sound@", name)} <= {
+        f"{name}: {of}" for name, of in published.items()
+    }
+    assert rubbish(store) == []
+
+    fill(shelf, "new")
+    following = materialize(shelf, store).ended()
+    assert following.code == 0, following.said
+    for one in (store, undisturbed):  # the files as they were, bad, had been pinned by their digests
+        assert Command("clean", "--yes", "--data", shelf, "--store", one, log=tmp_path / "log").ended().code == 0
+    check_whole(yard, store, like=undisturbed)
+
+
+def test_a_link_to_nowhere_is_no_file_that_is_gone(yard: Yard, tmp_path: Path) -> None:
+    data, store = shutil.copytree(yard.data, tmp_path / "data"), copy_store(yard.built, tmp_path / "store")
+    hamlet = data / "raw" / "hamlet.txt"
+    hamlet.rename(tmp_path / "elsewhere")
+    hamlet.symlink_to(tmp_path / "nowhere")
+    done = materialize(data, store).ended()
+    assert done.code == 1, done.said
+    assert f"error: plays: {hamlet}: is a link to {tmp_path / 'nowhere'}, which is not there; mend the link, or remove it" in done.said
+    assert "error: mix: not built, because of plays" in done.said
+    check_whole(yard, store, like=yard.built)
+    hamlet.unlink()
+    hamlet.symlink_to(tmp_path / "elsewhere")
+    (data / "raw" / ".#tempest.txt").symlink_to("somebody@somewhere.1:2")  # with which an editor says that it has a file open
+    following = materialize(data, store).ended()
+    assert "0 built, 5 up to date, 0 failed" in following.said
+    check_whole(yard, store, like=yard.built)

@@ -1,0 +1,54 @@
+"""A bit that flips in what is published: found by `check`, named, and mended to the same bytes. (By the asset's check: test_checks.py.)"""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.integrity import store_problems
+from phyagi_assets.pipeline.manifest import MANIFEST
+from phyagi_assets.pipeline.store import Store
+from tests.robustness.command import Command, Ended
+from tests.robustness.damage import flip_bit
+from tests.robustness.yard import Yard, check_whole, copy_store, materialize, published
+
+ARRAY = "plays/numpy_cache/hamlet"
+
+
+def check(yard: Yard, store: Path, *words: str) -> Ended:
+    return Command("check", *words, "--data", yard.data, "--store", store, log=store.with_suffix(".log")).ended()
+
+
+def test_check_names_the_file_and_once_it_is_discarded_the_next_run_makes_the_same_bytes(yard: Yard, tmp_path: Path) -> None:
+    store = copy_store(yard.built, tmp_path / "store")
+    array = Store(store).pointer(ARRAY).resolve() / "train.npy"
+    flip_bit(array)
+    for words, said in (
+        ((), "Damaged artifacts are removed with --discard"),
+        (("--discard",), f"{ARRAY}: discarded; materialize builds it"),
+    ):
+        found = check(yard, store, *words)
+        assert found.code == 1, found.said
+        assert f"error: {array}: its content is not what was written (checksum differs)" in found.said
+        assert ", 1 problems" in found.said
+        assert said in found.said
+    assert published(store).keys() == published(yard.built).keys() - {ARRAY}
+    following = materialize(yard.data, store).ended()
+    assert "1 built, 4 up to date, 0 failed" in following.said
+    check_whole(yard, store, like=yard.built)
+    assert check(yard, store).code == 0
+
+
+def test_any_bit_of_any_file_that_is_published_is_noticed(yard: Yard, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    store, draw = copy_store(yard.built, tmp_path / "store"), random.Random(0)
+    for address, artifact in published(store).items():
+        for name in sorted(artifact.manifest.files.keys() - {MANIFEST}):
+            path = artifact.path / name
+            for _ in range(20 if pytestconfig.getoption("soak") else 1):
+                bit = draw.randrange(8 * path.stat().st_size)
+                flip_bit(path, bit)
+                assert [str(problem) for problem in store_problems(Store(store), lambda _: None, address.split("/")[0])] == [
+                    f"{path}: its content is not what was written (checksum differs)"
+                ]
+                flip_bit(path, bit)
+    assert list(store_problems(Store(store), lambda _: None)) == []

@@ -1,0 +1,104 @@
+"""A disk that fills up: what is published stands, the message says why, and once there is room the next run completes the store."""
+
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.sources.notes import ListingNotes
+from tests.pipeline.doubtful import holdings
+from tests.robustness.command import Ended
+from tests.robustness.readers import Known, Reader, what_is_published
+from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+from tests.s3 import s3_server
+from tests.support import declare_corpus, write_text
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "room" in metafunc.fixturenames:
+        rooms = [random.Random(seed).uniform(0.05, 0.95) for seed in range(20)] if metafunc.config.getoption("soak") else [0.8]
+        metafunc.parametrize("room", rooms, ids=[f"{room:.2f}" for room in rooms])
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "none", folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("nobody here may mount a disk; the tests of a file's largest size run everywhere")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_no_file_may_grow_further(yard: Yard, known: Known, tmp_path: Path, room: float) -> None:
+    largest = max(path.stat().st_size for path in yard.refreshed.rglob("*.npy"))
+    store = copy_store(yard.built, tmp_path / "store")
+    with Reader(store, known) as reader:
+        check_full(materialize(yard.refreshed_data, store, file_size=int(room * largest)).ended(), store)
+        check_goes_on(yard, store, tmp_path / "log")
+    assert reader.saw == []
+
+
+def test_the_disk_is_full(yard: Yard, known: Known, tmp_path: Path, disk: Path, room: float) -> None:
+    needed = bytes_of_tokens(yard.refreshed) - bytes_of_tokens(yard.built)
+    store = copy_store(yard.built, disk / "store")
+    with Reader(store, known) as reader:
+        resize(disk, str(shutil.disk_usage(disk).used + int(room * needed)))
+        check_full(materialize(yard.refreshed_data, store, log=tmp_path / "log").ended(), store)
+        resize(disk, "256m")
+        check_goes_on(yard, store, tmp_path / "log")
+    assert reader.saw == []
+
+
+def check_full(done: Ended, store: Path) -> None:
+    """Hold a command to have said that the disk is full, and to have left nothing behind."""
+    assert done.code == 1, done.said
+    assert f"error: {store}" in done.said or f"error: plays/hamlet: {store}: cannot be written to: " in done.said
+    assert "what was published stands" in done.said
+    assert "Traceback" not in done.said
+    assert rubbish(store) == []
+
+
+def check_goes_on(yard: Yard, store: Path, log: Path) -> None:
+    """Hold the next command to complete the store."""
+    following = materialize(yard.refreshed_data, store, log=log).ended()
+    assert following.code == 0, following.said
+    check_whole(yard, store, like=yard.refreshed)
+
+
+def resize(disk: Path, size: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+def bytes_of_tokens(store: Path) -> int:
+    """Of all versions, those that are not published any more too."""
+    return sum(path.stat().st_size for kind in ("arrow", "npy") for path in store.glob(f"*/*/.versions/*/*.{kind}"))
+
+
+def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_path: Path) -> None:
+    store, data, text = copy_store(yard.prepared, tmp_path / "store"), tmp_path / "data", b"The same again. " * 60_000
+    declare_corpus(data, "far", "s3://raw/*.txt")
+    with s3_server(tmp_path / "s3") as server:
+        server.put("far.txt", text)
+        done = materialize(data, store, file_size=len(text) - 1, environment=server.environment).ended()
+        assert done.code == 1, done.said
+        assert f"error: far/all: {store}: cannot be written to: File too large; what was published stands" in done.said
+        assert what_is_published(store).keys() == what_is_published(yard.prepared).keys()
+        following = materialize(data, store, environment=server.environment).ended()
+    assert following.code == 0, following.said
+    assert (store / "far" / "raw_dataset" / "all" / "files" / "far.txt").read_bytes() == text
+    assert not list((store / ".transfers").rglob("*.*"))
+    assert rubbish(store) == []
+
+
+def test_a_listing_that_cannot_be_remembered_is_only_asked_for_again(tmp_path: Path) -> None:
+    notes = ListingNotes(write_text(tmp_path / "full", "") / "corpus.json")
+    notes.keep(["where"], [])
+    assert notes.recall(["where"]) is None
+    assert holdings(tmp_path).keys() == {"full"}
