@@ -28,12 +28,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="how often each contender runs  [default: 5]")
     parser.add_argument("--quick", action="store_true", help="1 MB, one round, GPT-2 alone: whether everything runs, and agrees")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders whose name has one of these words")
+    parser.add_argument("--kind", choices=kinds(), help="text of one kind alone, such as prose, which is the sample corpora")
     parser.add_argument("--growth", action=argparse.BooleanOptionalAction, help="memory for ten times the text  [default: unless quick]")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR", help="where inputs are made")
     parser.add_argument("--results", type=Path, metavar="DIR", help="[default: here; the work folder if not everything is run]")
     options = parser.parse_args()
 
-    is_partial = bool(options.quick or options.only)
+    is_partial = bool(options.quick or options.only or options.kind)
     megabytes = options.megabytes or (1 if options.quick else 100)
     count = options.rounds or (1 if options.quick else 5)
     grows = options.growth if options.growth is not None else not is_partial
@@ -42,14 +43,15 @@ def main() -> None:
     folder = options.results or (options.work if is_partial else HERE)
     folder.mkdir(parents=True, exist_ok=True)
 
-    ground = Ground(work=options.work / "text")
+    ground = Ground(work=options.work / "text", only=options.kind)
     runs = rounds(ground, tokenizers, names, megabytes=megabytes, count=count)
     differing = disagreeing(runs)
     grown = growth(ground, tokenizers[0], megabytes=megabytes) if grows else {}
 
+    text = f"{options.kind or ', '.join(kinds())}; {NATURAL:.0%} of the words new"
     compared = len([run for run in runs if run.digests])
     notes = [
-        f"{megabytes:g} MB of text in {FILES} files ({', '.join(kinds())}; {NATURAL:.0%} of the words new). Rounds: {count}; "
+        f"{megabytes:g} MB of text in {FILES} files ({text}). Rounds: {count}; "
         "medians, with the lowest and the highest. Rates are taken inside the process, after imports and with the tokenizer loaded; "
         "those of the command are of its whole process. Memory is that of the whole tree of processes, what they share counted in each.",
         "",
@@ -65,7 +67,7 @@ def main() -> None:
         "versions": results.versions(PACKAGES),
         "megabytes": megabytes,
         "rounds": count,
-        "kinds": kinds(),
+        "kinds": [options.kind] if options.kind else kinds(),
         "differing": [asdict(run) for run in differing],
         "ratios": ratios,
         "runs": [asdict(run) for run in runs],

@@ -31,7 +31,7 @@ class Inputs:
     """UTF-8 bytes of the documents' text, which all rates refer to."""
 
 
-def write_inputs(folder: Path, *, megabytes: float, seed: int, new_words: float = NATURAL) -> Inputs:
+def write_inputs(folder: Path, *, megabytes: float, seed: int, new_words: float = NATURAL, only: str | None = None) -> Inputs:
     """Write the documents that belong to a seed, in both formats."""
     folder.mkdir(parents=True, exist_ok=True)
     count = size = 0
@@ -39,7 +39,7 @@ def write_inputs(folder: Path, *, megabytes: float, seed: int, new_words: float 
         name = folder / f"part-{part}"
         schema = pa.schema({"id": pa.string(), "text": pa.string()})
         with name.with_suffix(".jsonl").open("wb") as lines, pq.ParquetWriter(name.with_suffix(".parquet"), schema) as table:
-            for block in documents(megabytes=megabytes / FILES, seed=[seed, part], new_words=new_words):
+            for block in documents(megabytes=megabytes / FILES, seed=[seed, part], new_words=new_words, only=only):
                 ids = [f"{seed}-{part}-{count + i}" for i in range(len(block))]
                 rows = (json.dumps({"id": id_, "text": text}, ensure_ascii=False) for id_, text in zip(ids, block, strict=True))
                 lines.write(("\n".join(rows) + "\n").encode())

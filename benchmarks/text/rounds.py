@@ -28,6 +28,8 @@ class Ground:
     """
 
     work: Path
+    only: str | None = None
+    """The kind of text that is drawn; by default, all kinds."""
 
     def tokenizer(self, name: str) -> Path:
         """The folder of a tokenizer, made if need be."""
@@ -36,7 +38,7 @@ class Ground:
     def inputs(self, *, megabytes: float, seed: int, new_words: float = NATURAL) -> Inputs:
         """Text that takes the place of what was there."""
         shutil.rmtree(self.work / "inputs", ignore_errors=True)
-        return write_inputs(self.work / "inputs", megabytes=megabytes, seed=seed, new_words=new_words)
+        return write_inputs(self.work / "inputs", megabytes=megabytes, seed=seed, new_words=new_words, only=self.only)
 
     def run(self, contender: Contender, format_: str, tokenizer: str, inputs: Inputs, round_: int = 0) -> Run:
         """Run a contender, and see to what came out of it before it is removed."""

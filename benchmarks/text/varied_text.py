@@ -41,8 +41,12 @@ class _Pool:
         self.mean = sizes / (self.last - self.first)
         kinds = np.array([kind for kind, _ in found])
         self.kinds = [kind for kind in KINDS if kind in kinds]
-        shares = sum(KINDS[kind] * np.where(kinds == kind, sizes, 0) / sizes[kinds == kind].sum() for kind in self.kinds)
-        self.shares = shares / np.sum(shares)
+        self._of_kind = {kind: np.where(kinds == kind, sizes, 0) / sizes[kinds == kind].sum() for kind in self.kinds}
+
+    def shares(self, only: str | None) -> npt.NDArray[np.float64]:
+        """How much of the documents each source has: of all kinds, or of one alone."""
+        found: npt.NDArray[np.float64] = sum(KINDS[kind] * self._of_kind[kind] for kind in ([only] if only else self.kinds))
+        return found / found.sum()
 
 
 @cache
@@ -55,13 +59,20 @@ def kinds() -> list[str]:
     return _pool().kinds
 
 
-def documents(*, megabytes: float, seed: list[int], new_words: float = NATURAL) -> Iterator[list[str]]:
-    """Documents with about so many megabytes of UTF-8 together, some MB at a time; the same ones for the same seed."""
+def documents(*, megabytes: float, seed: list[int], new_words: float = NATURAL, only: str | None = None) -> Iterator[list[str]]:
+    """Documents with about so many megabytes of UTF-8 together, some MB at a time; the same ones for the same seed.
+
+    Parameters
+    ----------
+    only
+        The kind that all of them are of; by default, of all kinds.
+    """
     draw = np.random.default_rng(seed)
+    shares = _pool().shares(only)
     left = int(megabytes * 1e6)
     while left > 0:
         block: list[str] = []
-        for text in _drawn(_pool(), draw, min(left, _AT_ONCE), new_words):
+        for text in _drawn(_pool(), draw, min(left, _AT_ONCE), new_words, shares):
             block.append(text)
             left -= len(text.encode())
             if left <= 0:
@@ -69,10 +80,10 @@ def documents(*, megabytes: float, seed: list[int], new_words: float = NATURAL) 
         yield block
 
 
-def _drawn(pool: _Pool, draw: np.random.Generator, characters: int, new_words: float) -> Iterator[str]:
+def _drawn(pool: _Pool, draw: np.random.Generator, characters: int, new_words: float, shares: npt.NDArray[np.float64]) -> Iterator[str]:
     """Documents with about so many characters together, and at least one."""
     expected = MEDIAN * np.exp(SPREAD**2 / 2)
-    source = draw.choice(len(pool.first), size=max(1, round(characters / expected)), p=pool.shares)
+    source = draw.choice(len(pool.first), size=max(1, round(characters / expected)), p=shares)
     wanted = np.clip(draw.lognormal(np.log(MEDIAN), SPREAD, len(source)), SHORTEST, LONGEST)
     counts = np.maximum(1, np.round(wanted / pool.mean[source])).astype(int)
     chosen = draw.integers(np.repeat(pool.first[source], counts), np.repeat(pool.last[source], counts))
