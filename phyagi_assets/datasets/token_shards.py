@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.datasets.readahead import DiskReads, MappedRows
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.permutation import Ints
 
@@ -35,7 +36,8 @@ class TokenShards:
         self.paths = list(paths)
         self._seq_len = seq_len
         self._dtype = np.dtype(dtype)
-        self._windows: dict[tuple[int, int], npt.NDArray[Any]] = {}
+        self._windows: dict[tuple[int, int], MappedRows] = {}
+        self._disk = DiskReads()
         self._ends: dict[int, Ints] = {}
 
     def samples(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[Any]:
@@ -58,8 +60,13 @@ class TokenShards:
             A file is gone.
         """
         tokens = np.empty((len(shard), self._seq_len + ahead), self._dtype)
-        for number, chosen in _grouped(shard):
-            tokens[chosen] = self._opened(number, ahead)[row[chosen]]
+        groups = [(self._opened(number, ahead), chosen, row[chosen]) for number, chosen in _grouped(shard)]
+        if self._disk.expected:
+            for opened, _, rows in groups:
+                opened.announce(rows)
+        for opened, chosen, rows in groups:
+            tokens[chosen] = opened.tokens[rows]
+        self._disk.observe()
         return tokens
 
     def document_starts(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[np.bool_]:
@@ -92,18 +99,11 @@ class TokenShards:
         StoreError
             The file is gone.
         """
-        if not path.is_file():
-            raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
-        return np.asarray(np.load(path, mmap_mode="r"))  # a plain view: indexing a memmap object costs several times as much
+        return np.asarray(np.load(_there(path), mmap_mode="r"))
 
-    def _opened(self, shard: int, ahead: int) -> npt.NDArray[Any]:
-        """An array's samples as rows, which overlap by a token where one is wanted ahead."""
+    def _opened(self, shard: int, ahead: int) -> MappedRows:
         if (shard, ahead) not in self._windows:
-            array = self.mapped(self.paths[shard])
-            # A fancy index on a strided view copies the rows that it names, and no more; np.take would copy the whole array.
-            shape = ((len(array) - ahead) // self._seq_len, self._seq_len + ahead)
-            strides = (self._seq_len * array.itemsize, array.itemsize)
-            self._windows[shard, ahead] = np.lib.stride_tricks.as_strided(array, shape, strides, writeable=False)
+            self._windows[shard, ahead] = MappedRows.of(_there(self.paths[shard]), self._seq_len, ahead)
         return self._windows[shard, ahead]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,3 +116,9 @@ def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
     cuts = np.flatnonzero(np.diff(shard[order])) + 1
     for chosen in np.split(order, cuts) if len(order) else ():
         yield int(shard[chosen[0]]), chosen
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
+    return path

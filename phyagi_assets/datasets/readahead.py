@@ -1,0 +1,73 @@
+"""Reading scattered rows of mapped files from the disk together, where they are not in memory.
+
+A page that is not in memory is read when it is touched: each waits for the one before, and with it comes as much of the file around it as
+the device reads ahead, megabytes for a sample of a few kilobytes. Announced beforehand (``madvise``), the rows are read side by side, and
+nothing else.
+"""
+
+import mmap
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.order.permutation import Ints
+
+_MOST = 128 << 10
+"""Bytes in an announcement: of a longer one, a device that reads ahead no more than this would read no more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MappedRows:
+    """The samples of a token array, as rows of its mapped file."""
+
+    tokens: npt.NDArray[Any]
+    """2-D, a view of the file; rows overlap where they are longer than they are apart."""
+    mapping: mmap.mmap
+    offset: int
+    """Bytes before the first row."""
+
+    @classmethod
+    def of(cls, path: Path, seq_len: int, ahead: int) -> "MappedRows":
+        """Map the rows of a ``.npy`` file, each of `seq_len` tokens and some of those that follow."""
+        array = np.load(path, mmap_mode="r")
+        mapping, offset = array.base, array.offset % mmap.ALLOCATIONGRANULARITY
+        mapping.madvise(mmap.MADV_RANDOM)
+        # A fancy index on a strided view copies the rows that it names, and no more; np.take would copy the whole array. And a plain view:
+        # indexing a memmap object costs several times as much.
+        shape = ((len(array) - ahead) // seq_len, seq_len + ahead)
+        strides = (seq_len * array.itemsize, array.itemsize)
+        return cls(
+            tokens=np.lib.stride_tricks.as_strided(np.asarray(array), shape, strides, writeable=False), mapping=mapping, offset=offset
+        )
+
+    def announce(self, rows: Ints) -> None:
+        """Have rows read from the disk, without waiting for them."""
+        begin = np.sort(rows)[:, None] * self.tokens.strides[0] + self.offset
+        width = self.tokens.shape[1] * self.tokens.itemsize
+        pieces = begin + np.arange(0, width, _MOST)
+        first = pieces // mmap.PAGESIZE * mmap.PAGESIZE
+        sizes = np.minimum(pieces + _MOST, begin + width) - first
+        for at, size in zip(first.ravel().tolist(), sizes.ravel().tolist(), strict=True):
+            self.mapping.madvise(mmap.MADV_WILLNEED, at, size)
+
+
+class DiskReads:
+    """Whether what is read comes from the disk: as long as it does, announcing is worth its system calls."""
+
+    def __init__(self) -> None:
+        self.expected = True
+        self._before = _so_far()
+
+    def observe(self) -> None:
+        """Look whether anything came from the disk since the last time."""
+        now = _so_far()
+        self.expected, self._before = now != self._before, now
+
+
+def _so_far() -> tuple[int, int]:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_inblock, usage.ru_majflt

@@ -1,0 +1,90 @@
+"""Scattered rows are read from the disk together, and nothing but them."""
+
+import ctypes
+import mmap
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phyagi_assets.datasets.readahead import DiskReads, MappedRows
+from phyagi_assets.datasets.token_shards import TokenShards
+
+SEQ_LEN = 2048
+TOKENS = 4_000_000
+SCATTERED = np.arange(7, 1900, 60)
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> Path:
+    """A token array of 8 MB, of which nothing is in memory."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 50_000, TOKENS, dtype=np.uint16))
+    _forget(path)
+    if _in_memory(path):
+        pytest.skip("files here are always in memory")
+    return path
+
+
+def _forget(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _in_memory(path: Path) -> int:
+    """Pages of the file that are in the page cache."""
+    mapped = np.memmap(path, np.uint8, "r")
+    pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mincore(ctypes.c_void_p(mapped.ctypes.data), ctypes.c_size_t(len(mapped)), pages) == 0, os.strerror(ctypes.get_errno())
+    return sum(page & 1 for page in pages)
+
+
+def test_no_more_is_read_than_the_pages_that_rows_lie_in(array: Path) -> None:
+    MappedRows.of(array, SEQ_LEN, ahead=0)
+    opening = _in_memory(array)
+    samples = TokenShards([array], SEQ_LEN, "uint16").samples(np.zeros_like(SCATTERED), SCATTERED, ahead=0)
+    needed = len(SCATTERED) * 2  # 4 KB each, which begin within a page
+    assert _in_memory(array) <= needed + opening
+    assert (samples == np.load(array)[SCATTERED[:, None] * SEQ_LEN + np.arange(SEQ_LEN)]).all()
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_an_announcement_brings_all_of_its_rows_whatever_their_length(array: Path, ahead: int) -> None:
+    for seq_len, rows in ((1, [0, 1, TOKENS - 2]), (SEQ_LEN, SCATTERED), (300_000, [12, 0, 5])):
+        _forget(array)
+        mapped = MappedRows.of(array, seq_len, ahead)
+        opening = _in_memory(array)
+        before = DiskReads()
+        mapped.announce(np.array(rows))
+        expected = {
+            page
+            for row in rows
+            for page in range(
+                (128 + 2 * row * seq_len) // mmap.PAGESIZE, (128 + 2 * ((row + 1) * seq_len + ahead) - 1) // mmap.PAGESIZE + 1
+            )
+        }
+        deadline = time.monotonic() + 10
+        while _in_memory(array) < len(expected) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(expected) <= _in_memory(array) <= len(expected) + opening
+        before.observe()
+        assert before.expected
+
+
+def test_whether_reads_come_from_the_disk_is_seen(array: Path) -> None:
+    disk = DiskReads()
+
+    def read() -> bool:
+        rows = np.arange(TOKENS // SEQ_LEN)
+        TokenShards([array], SEQ_LEN, "uint16").samples(np.zeros_like(rows), rows, ahead=0)
+        disk.observe()
+        return disk.expected
+
+    assert read()
+    assert not all(read() for _ in range(3))
+    _forget(array)
+    assert read()
