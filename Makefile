@@ -8,6 +8,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+STREAMING := .venv-bench-streaming
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 export TOKENIZERS_PARALLELISM := true
 
@@ -34,8 +35,8 @@ bench: bench-text bench-batches bench-mixing bench-keeping-up
 bench-text: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/text_to_cache.py
 
-bench-batches: $(BENCH)/installed
-	$(BENCH)/bin/python benchmarks/batches.py
+bench-batches: $(BENCH)/installed $(STREAMING)/installed
+	$(BENCH)/bin/python benchmarks/cache_to_batches.py --streaming $(STREAMING)/bin/python
 
 bench-mixing: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/mixing.py
@@ -55,5 +56,10 @@ $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 		--requirement benchmarks/requirements.txt
 	touch $@
 
+$(STREAMING)/installed: benchmarks/requirements-streaming.txt
+	$(PYTHON) -m venv $(STREAMING)
+	$(STREAMING)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-streaming.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BENCH) build data/store
+	rm -rf $(VENV) $(BENCH) $(STREAMING) build data/store

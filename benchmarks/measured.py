@@ -36,13 +36,15 @@ class Measured:
     """Whatever else the contender said."""
 
 
-def run_contender(program: Path, arguments: list[str], *, timeout: float | None = None) -> Measured:
+def run_contender(program: Path, arguments: list[str], *, timeout: float | None = None, python: Path = Path(sys.executable)) -> Measured:
     """Run ``python program arguments…``, whose last line is JSON with seconds and, where they make sense, tokens and digest.
 
     Parameters
     ----------
     timeout
         Seconds after which it is ended.
+    python
+        The interpreter that runs it.
 
     Raises
     ------
@@ -52,8 +54,11 @@ def run_contender(program: Path, arguments: list[str], *, timeout: float | None 
     os.sync()  # or the contender would wait for what was written before it
     with tempfile.TemporaryFile("w+") as errors:
         started = time.perf_counter()
-        command = [sys.executable, str(program), *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        command = [str(python), str(program), *arguments]
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
+        except FileNotFoundError:
+            raise ContenderFailed(f"there is no {python}") from None
         watch = _PeakMemory(process.pid)
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -69,6 +74,12 @@ def run_contender(program: Path, arguments: list[str], *, timeout: float | None 
     told = json.loads(output.strip().splitlines()[-1])
     figures = {name: told.pop(name) for name in _FIGURES if name in told}
     return Measured(**figures, whole_seconds=whole, peak_mb=peak / 1e6, details=told)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, in which the modules of the benchmarks are found."""
+    paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _last_line(errors: IO[str]) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,12 @@ def keep(suite: str, record: Mapping[str, Any], table: str, folder: Path = HERE)
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     tables = [known[name]["table"] for name in sorted(known)]
     (folder / "results.md").write_text("\n\n".join(["# What was measured", *tables]) + "\n", encoding="utf-8")
+
+
+def spread(values: Sequence[float], form: str = "{:,.1f}") -> str:
+    """The median, and between what the values lie."""
+    low, middle, high = (form.format(of(values)) for of in (min, statistics.median, max))
+    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
 
 
 def machine() -> dict[str, Any]:

@@ -3,15 +3,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+from results import spread
 from text.suite import CONTENDERS, RATIOS, Contender, Run
 
 READS = {"jsonl": "JSON Lines", "parquet": "Parquet"}
-
-
-def spread(values: Sequence[float], form: str = "{:,.1f}") -> str:
-    """The median, and between what the values lie."""
-    low, middle, high = (form.format(of(values)) for of in (min, statistics.median, max))
-    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
 
 
 def of(runs: Sequence[Run], contender: Contender, format_: str, tokenizer: str) -> list[Run]:

@@ -1,0 +1,42 @@
+"""What the programs share that open so many samples and take one batch."""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+SEQ_LEN, BATCH = 2048, 16
+SHARDS = 32
+"""Of each source, at most: the number of files does not grow with that of the samples."""
+
+
+def arguments() -> tuple[Path, int, int]:
+    """The folder, and how many samples and sources there are to be."""
+    folder, samples, sources = sys.argv[1:]
+    return Path(folder), int(samples), int(sources)
+
+
+def sparse(path: Path, header: int, tokens: int) -> None:
+    """Make a file as large as one with so many tokens of two bytes behind its header, which takes no room."""
+    with path.open("ab") as file:
+        file.truncate(header + 2 * tokens)
+
+
+def run(folder: Path, prepare: Callable[[], object], loader: Callable[[], Iterable[Any]]) -> None:
+    """Make the files, the first time; then open them, take a batch, and tell what it took."""
+    if not (folder / "done").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare()
+        (folder / "done").touch()
+    before = _peak()
+    started = time.perf_counter()
+    next(iter(loader()))
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "memory_mb": (_peak() - before) / 1e3}), flush=True)
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,101 @@
+"""What every contender is told, how its batches are counted, and what it tells when it is done.
+
+The task is always: two corpora that are there as token arrays → an endless run of shuffled batches, three samples of the first corpus for
+one of the second, ids and labels as int64 tensors. Each contender has first made of the arrays what it reads (``prepared``), untimed.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+BATCH = 16
+_WARM_SECONDS = 1.5
+"""For as long batches are counted when all is in the page cache."""
+_COLD_BATCHES = 200
+"""As many are counted when nothing is: with more of them, what was read for one would serve another."""
+_COLD_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One run's work."""
+
+    source: Path
+    """Folder of the token arrays."""
+    prepared: Path
+    """Folder for what the contender makes of them, kept from run to run."""
+    seq_len: int
+    workers: int
+    """Of the loader."""
+    is_cold: bool
+    """Whether the page cache holds nothing of the files when the batches are asked for."""
+
+
+def task() -> Task:
+    """The task that the arguments name."""
+    source, kept, seq_len, workers, cache = sys.argv[1:]
+    prepared = Path(kept) / f"{Path(sys.argv[0]).stem}-{seq_len}"
+    return Task(source=Path(source), prepared=prepared, seq_len=int(seq_len), workers=int(workers), is_cold=cache == "cold")
+
+
+def run(given: Task, prepare: Callable[[Path], object] | None, loader: Callable[[], Iterable[Any]], tensors: Callable[[Any], Any]) -> None:
+    """Prepare, open, and count batches.
+
+    Parameters
+    ----------
+    prepare
+        Makes the files that the loader reads in a folder, once for a contender and seq_len; nothing where it reads the token arrays.
+    loader
+        Opens them.
+    tensors
+        The ids and the labels of a batch.
+    """
+    if prepare and not (given.prepared / "done").exists():
+        given.prepared.mkdir(parents=True, exist_ok=True)
+        prepare(given.prepared)
+        (given.prepared / "done").touch()
+    files = [path for folder in (given.source, given.prepared) for path in folder.rglob("*") if path.is_file()]
+    for path in files:
+        (_drop if given.is_cold else _read)(path)
+    started = time.perf_counter()
+    batches = _endless(loader)
+    ids, labels = tensors(next(batches))
+    first = time.perf_counter() - started
+    for tensor in (ids, labels):
+        if tensor.shape != (BATCH, given.seq_len) or tensor.dtype != torch.int64:
+            raise SystemExit(f"a batch is {tensor.dtype} {tuple(tensor.shape)}")
+    count, limit = 0, (_COLD_SECONDS if given.is_cold else _WARM_SECONDS)
+    started = time.perf_counter()
+    for batch in batches:
+        tensors(batch)
+        count += 1
+        seconds = time.perf_counter() - started
+        if seconds >= limit or (given.is_cold and count == _COLD_BATCHES):
+            break
+    print(json.dumps({"seconds": seconds, "tokens": count * BATCH * given.seq_len, "first_seconds": first}), flush=True)
+    os._exit(0)  # loader workers that are still at it are not waited for
+
+
+def _endless(loader: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    opened = loader()
+    while True:
+        yield from opened
+
+
+def _read(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _drop(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
