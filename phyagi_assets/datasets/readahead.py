@@ -36,8 +36,7 @@ class MappedRows:
         array = np.load(path, mmap_mode="r")
         mapping, offset = array.base, array.offset % mmap.ALLOCATIONGRANULARITY
         mapping.madvise(mmap.MADV_RANDOM)
-        # A fancy index on a strided view copies the rows that it names, and no more; np.take would copy the whole array. And a plain view:
-        # indexing a memmap object costs several times as much.
+        # A plain view: indexing a memmap object costs several times as much.
         shape = ((len(array) - ahead) // seq_len, seq_len + ahead)
         strides = (seq_len * array.itemsize, array.itemsize)
         return cls(
