@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.datasets.token_shards import TokenShards
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
@@ -122,29 +123,29 @@ class MixedDataset(Dataset[dict[str, Any]]):
         StoreError
             A file that the plan names is gone.
         """
-        return next(self.batches(positions, max(1, len(positions))))
+        return next(self.batches(self.read(positions), max(1, len(positions))))
 
-    def batches(self, positions: Ints, batch_size: int) -> Iterator[dict[str, Any]]:
-        """The samples at an array of positions in several batches, read together: one gather from each token array for all of them.
+    def read(self, positions: Ints) -> ReadSamples:
+        """The tokens at an array of positions, read together: one gather from each token array for all of them.
 
         Parameters
         ----------
         positions
-            1-D, as `batch` takes them; a multiple of `batch_size`.
-        batch_size
-            Samples in a batch.
+            1-D, as `batch` takes them.
         """
-        found = self._located(positions)
-        ahead = int(self.shift_labels)
+        found, ahead = self._located(positions), int(self.shift_labels)
         tokens = self.shards.samples(found.shard, found.row, ahead=ahead)
-        starts = None
-        if self.boundaries or self.mask_boundaries:
-            starts = self.shards.document_starts(found.shard, found.row, ahead=ahead)
-        names = [self._names[corpus] for corpus in found.corpus.tolist()]
-        columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (positions, found.corpus))
+        has_starts = self.boundaries or self.mask_boundaries
+        starts = self.shards.document_starts(found.shard, found.row, ahead=ahead) if has_starts else None
+        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts)
+
+    def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
+        """What was read, in batches of so many samples, of which it is a multiple."""
+        names = [self._names[corpus] for corpus in samples.corpora.tolist()]
+        columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
         for number, (position, corpus) in enumerate(zip(*columns, strict=True)):
             of = slice(number * batch_size, (number + 1) * batch_size)  # one at a time: each takes the memory that the one before left
-            batch = self._tensors(tokens[of], starts[of] if starts is not None else None)
+            batch = self._tensors(samples.tokens[of], samples.starts[of] if samples.starts is not None else None)
             yield {**batch, "position": position, "dataset_idx": corpus, "corpus": names[of]}
 
     def _tensors(self, tokens: Any, starts: Any) -> dict[str, Any]:

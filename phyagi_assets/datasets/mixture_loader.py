@@ -3,10 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream
+from phyagi_assets.datasets.read_samples import ReadSamples
+from phyagi_assets.order.permutation import Ints
 
 
 class MixtureLoader:
@@ -49,6 +52,7 @@ class MixtureLoader:
         **loader: Any,
     ) -> None:
         self._stream = MixtureStream(dataset, batch_size=batch_size, position=position, endless=endless, rank=rank, world_size=world_size)
+        self._pins = loader.pop("pin_memory", False) and torch.cuda.is_available()
         self._options = {"num_workers": num_workers, **loader}
         self._is_plain = not num_workers and not loader
         self.position = position
@@ -69,9 +73,15 @@ class MixtureLoader:
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
         stream.position = self.position
-        for batch in stream if self._is_plain else DataLoader(stream, batch_size=None, collate_fn=_as_it_is, **self._options):
+        for batch in stream if self._is_plain else self._sent_by_workers():
             self.position += stream.step
-            yield batch
+            yield _pinned(batch) if self._pins else batch
+
+    def _sent_by_workers(self) -> Iterator[dict[str, Any]]:
+        dataset = self._stream.dataset
+        sent = DataLoader(_Blocks(dataset), batch_size=None, sampler=self._stream.blocks(), collate_fn=_as_it_is, **self._options)
+        for block in sent:
+            yield from dataset.batches(block, self._stream.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         """What has been delivered: one position, the same on every rank, and the plan that it is a position in."""
@@ -90,5 +100,19 @@ class MixtureLoader:
         self.position = self._stream.position
 
 
+class _Blocks(Dataset[ReadSamples]):
+    """What loader workers read. A tensor takes longer to send than to make, so they send the ids of many batches in one piece."""
+
+    def __init__(self, dataset: MixedDataset) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, positions: Ints) -> ReadSamples:
+        return self._dataset.read(positions)
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _pinned(batch: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: column.pin_memory() if isinstance(column, torch.Tensor) else column for name, column in batch.items()}

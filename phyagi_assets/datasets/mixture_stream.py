@@ -12,6 +12,8 @@ from phyagi_assets.order.permutation import Ints
 
 _TOGETHER = 1 << 21
 """Tokens that are gathered at once: as many as it takes for the overhead of an array to vanish among the batches."""
+_SENT = 1 << 19
+"""Tokens that a loader worker sends at once: a message costs the time of several batches, and all under way have room in 64 MB."""
 _SAMPLES = 4096
 """As many of them at most, however short they are: the first ones are waited for."""
 
@@ -132,27 +134,41 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         ValueError
             ``accelerate`` runs several processes, and the stream was not told which part is its own.
         """
+        return self._read(self.position, self._begun())
+
+    def blocks(self) -> Iterator[Ints]:
+        """The positions that this process reads, some batches together, for others to read in their order.
+
+        Raises
+        ------
+        ValueError
+            As iterating does.
+        """
+        return self._positions(self.position, self._begun(), self.step, _SENT)
+
+    def _begun(self) -> int | None:
+        """Begin an iteration: where it ends."""
         if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
             raise ValueError(
                 "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; say "
                 "rank=0, world_size=1, to give it all of it, or the rank and world size, where you read the stream yourself"
             )
         self._end, self._loaded_end = self._stop(), None
-        return self._read(self.position, self._end)
+        return self._end
 
     def _read(self, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         worker, step, following = get_worker_info(), self.step, begin
         turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for positions in self._positions(begin + turn * step, stop, workers * step):
-            for batch in self.dataset.batches(positions, self.batch_size):
+        for positions in self._positions(begin + turn * step, stop, workers * step, _TOGETHER):
+            for batch in self.dataset.batches(self.dataset.read(positions), self.batch_size):
                 following += workers * step
                 yield from self._given(batch, following)
         if stop is not None:  # the same for all workers, whoever of them gave the last run
             self.position, self._end = begin + _steps(stop - begin, step) * step, None
 
-    def _positions(self, begin: int, stop: int | None, stride: int) -> Iterator[Ints]:
-        """The positions of this process and loader worker, some runs at a time."""
-        most = max(1, min(_SAMPLES, _TOGETHER // self.dataset.plan.seq_len) // self.batch_size)
+    def _positions(self, begin: int, stop: int | None, stride: int, tokens: int) -> Iterator[Ints]:
+        """The positions of this process and loader worker, some runs at a time, of not many more tokens than that."""
+        most = max(1, min(_SAMPLES, tokens // self.dataset.plan.seq_len) // self.batch_size)
         own = self.shard.rank * self.batch_size + np.arange(self.batch_size)
         while stop is None or begin < stop:
             runs = begin + stride * np.arange(most if stop is None else min(most, _steps(stop - begin, stride)))
