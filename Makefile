@@ -42,7 +42,7 @@ bench-mixing: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/mixing.py
 
 bench-keeping-up: $(BENCH)/installed
-	$(BENCH)/bin/python benchmarks/keeping_up.py
+	PYTHONPATH=. $(BENCH)/bin/python benchmarks/keeping_up.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "this needs Python 3.11 to 3.13; name one with: make PYTHON=…")'

@@ -15,8 +15,8 @@ from typing import Any
 
 from phyagi_assets.components.instance import dagster_environment
 from phyagi_assets.settings import Settings
-from tests.support import REPOSITORY
 
+REPOSITORY = Path(__file__).parents[1]
 LAUNCH = """
 mutation($assets: [AssetKeyInput!], $tags: [ExecutionTag!]) {
   launchRun(executionParams: {

@@ -20,8 +20,8 @@ from phyagi_assets.pipeline.sources.listing import Sources
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.pipeline.tokenized import build_tokenized
 from phyagi_assets.yamlfile import load_yaml
+from tests.live import REPOSITORY
 
-REPOSITORY = Path(__file__).parent.parent
 DATA = REPOSITORY / "data"
 GPT2 = DATA / "tokenizers" / "gpt2"
 
