@@ -143,15 +143,18 @@ class MixedDataset(Dataset[dict[str, Any]]):
         """What was read, in batches of so many samples, of which it is a multiple."""
         names = [self._names[corpus] for corpus in samples.corpora.tolist()]
         columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
-        for number, (position, corpus) in enumerate(zip(*columns, strict=True)):
-            of = slice(number * batch_size, (number + 1) * batch_size)  # one at a time: each takes the memory that the one before left
-            batch = self._tensors(samples.tokens[of], samples.starts[of] if samples.starts is not None else None)
-            yield {**batch, "position": position, "dataset_idx": corpus, "corpus": names[of]}
+        begin = 0
+        for position, corpus in zip(*columns, strict=True):  # one at a time: each takes the memory that the one before left
+            end = begin + batch_size
+            batch = self._tensors(samples.tokens[begin:end], None if samples.starts is None else samples.starts[begin:end])
+            batch["position"], batch["dataset_idx"], batch["corpus"] = position, corpus, names[begin:end]
+            yield batch
+            begin = end
 
     def _tensors(self, tokens: Any, starts: Any) -> dict[str, Any]:
         width, ahead = self.plan.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # never the inputs' own memory: labels are edited in place
-        tensors = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
+        tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
         if self.mask_boundaries:
             labels[starts[:, ahead:]] = self.ignore_index
         if self.boundaries:

@@ -73,8 +73,9 @@ class MixtureLoader:
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
         stream.position = self.position
+        step = stream.step
         for batch in stream if self._is_plain else self._sent_by_workers():
-            self.position += stream.step
+            self.position += step
             yield _pinned(batch) if self._pins else batch
 
     def _sent_by_workers(self) -> Iterator[dict[str, Any]]:

@@ -162,7 +162,10 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         for positions in self._positions(begin + turn * step, stop, workers * step, _TOGETHER):
             for batch in self.dataset.batches(self.dataset.read(positions), self.batch_size):
                 following += workers * step
-                yield from self._given(batch, following)
+                given = _samples(batch, self.batch_size) if self.samples else [batch]
+                yield from given[:-1]
+                self.position = following  # before the run's end is given: what is asked for next is what comes after it
+                yield given[-1]
         if stop is not None:  # the same for all workers, whoever of them gave the last run
             self.position, self._end = begin + _steps(stop - begin, step) * step, None
 
@@ -174,14 +177,6 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
             runs = begin + stride * np.arange(most if stop is None else min(most, _steps(stop - begin, stride)))
             yield (runs[:, None] + own).ravel()
             begin += stride * len(runs)
-
-    def _given(self, batch: dict[str, Any], following: int) -> Iterator[dict[str, Any]]:
-        if self.samples:
-            for i in range(self.batch_size - 1):
-                yield {name: column[i] for name, column in batch.items()}
-            batch = {name: column[-1] for name, column in batch.items()}
-        self.position = following  # before the run's end is given: what is asked for next is what comes after it
-        yield batch
 
     def state_dict(self) -> dict[str, Any]:
         """The position that is next, and the plan that it is a position in; in the middle of a run, the run's beginning.
@@ -215,6 +210,10 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         settled = self._shard or (None if accelerate_runs() else self.shard)
         return {**self.__dict__, "_shard": settled}  # a spawned worker cannot ask torch.distributed
+
+
+def _samples(batch: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    return [{name: column[i] for name, column in batch.items()} for i in range(count)]
 
 
 def _steps(positions: int, step: int) -> int:

@@ -9,10 +9,8 @@ import mmap
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from phyagi_assets.order.permutation import Ints
 
@@ -24,32 +22,31 @@ _MOST = 128 << 10
 class MappedRows:
     """The samples of a token array, as rows of its mapped file."""
 
-    tokens: npt.NDArray[Any]
-    """2-D, a view of the file; rows overlap where they are longer than they are apart."""
+    octets: memoryview
+    """The bytes of the tokens."""
     mapping: mmap.mmap
     offset: int
-    """Bytes before the first row."""
+    """Where they begin in it."""
+    stride: int
+    """Bytes from one row to the next."""
+    width: int
+    """Bytes of a row; rows overlap where it is more than the stride."""
 
     @classmethod
     def of(cls, path: Path, seq_len: int, ahead: int) -> "MappedRows":
         """Map the rows of a ``.npy`` file, each of `seq_len` tokens and some of those that follow."""
         array = np.load(path, mmap_mode="r")
-        mapping, offset = array.base, array.offset % mmap.ALLOCATIONGRANULARITY
+        mapping, offset, size = array.base, array.offset % mmap.ALLOCATIONGRANULARITY, array.itemsize
         mapping.madvise(mmap.MADV_RANDOM)
-        # A plain view: indexing a memmap object costs several times as much.
-        shape = ((len(array) - ahead) // seq_len, seq_len + ahead)
-        strides = (seq_len * array.itemsize, array.itemsize)
-        return cls(
-            tokens=np.lib.stride_tricks.as_strided(np.asarray(array), shape, strides, writeable=False), mapping=mapping, offset=offset
-        )
+        octets = memoryview(mapping)[offset : offset + array.nbytes]
+        return cls(octets=octets, mapping=mapping, offset=offset, stride=seq_len * size, width=(seq_len + ahead) * size)
 
     def announce(self, rows: Ints) -> None:
         """Have rows read from the disk, without waiting for them."""
-        begin = np.sort(rows)[:, None] * self.tokens.strides[0] + self.offset
-        width = self.tokens.shape[1] * self.tokens.itemsize
-        pieces = begin + np.arange(0, width, _MOST)
+        begin = np.sort(rows)[:, None] * self.stride + self.offset
+        pieces = begin + np.arange(0, self.width, _MOST)
         first = pieces // mmap.PAGESIZE * mmap.PAGESIZE
-        sizes = np.minimum(pieces + _MOST, begin + width) - first
+        sizes = np.minimum(pieces + _MOST, begin + self.width) - first
         for at, size in zip(first.ravel().tolist(), sizes.ravel().tolist(), strict=True):
             self.mapping.madvise(mmap.MADV_WILLNEED, at, size)
 

@@ -1,6 +1,6 @@
 """Reading samples out of many token arrays, many at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,24 @@ class TokenShards:
         StoreError
             A file is gone.
         """
-        tokens = np.empty((len(shard), self._seq_len + ahead), self._dtype)
         numbers = shard.tolist()
         opened = {number: self._opened(number, ahead) for number in set(numbers)}
         if self._disk.expected:
             for number, chosen in _grouped(shard):
                 opened[number].announce(row[chosen])
-        if numbers:  # a row at a time: a fancy index on each array costs twice as much for thousands of them, and no less for two
-            np.concatenate([opened[number].tokens[at] for number, at in zip(numbers, row.tolist(), strict=True)], out=tokens.reshape(-1))
+        tokens = self._joined(opened, numbers, row.tolist(), self._seq_len + ahead)
         self._disk.observe()
         return tokens
+
+    def _joined(self, opened: Mapping[int, MappedRows], numbers: list[int], rows: list[int], tokens: int) -> npt.NDArray[Any]:
+        """The bytes of rows, one after the other: a join copies them in half the time that numpy's concatenation or fancy index takes."""
+        stride, width = self._seq_len * self._dtype.itemsize, tokens * self._dtype.itemsize
+        octets = {number: one.octets for number, one in opened.items()}
+        joined = bytearray().join([octets[number][row * stride : row * stride + width] for number, row in zip(numbers, rows, strict=True)])
+        if len(joined) != len(rows) * width:
+            short = next(number for number, row in zip(numbers, rows, strict=True) if len(octets[number]) < row * stride + width)
+            raise StoreError(f"{self.paths[short]}: is shorter than the mixture's plan has it; build the corpus again")
+        return np.frombuffer(joined, self._dtype).reshape(-1, tokens)
 
     def document_starts(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[np.bool_]:
         """Where documents begin in samples and the tokens after them, the first token of a sample aside.

@@ -64,10 +64,11 @@ def _walked(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, 
     keys = np.broadcast_to(_mix(_word(key)), value.shape)
     high = np.maximum(np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64), _SIDE)
     low = np.maximum((sizes + high - np.uint64(1)) // high, _SIDE)
-    left = np.arange(len(value))
-    while len(left):
-        value[left] = rounds(value[left], high[left], low[left], keys[left])
-        left = left[value[left] >= sizes[left]]
+    value = rounds(value, high, low, keys)
+    outside = np.flatnonzero(value >= sizes)
+    while len(outside):
+        value[outside] = rounds(value[outside], high[outside], low[outside], keys[outside])
+        outside = outside[value[outside] >= sizes[outside]]
     return value.astype(np.int64).reshape(np.shape(index))
 
 
@@ -77,8 +78,7 @@ def _rounds(value: Words, high: Words, low: Words, keys: Words) -> Words:
     this, that = (one, high), (other, low)
     for number in range(_ROUNDS):
         (moved, limit), (fixed, _) = this, that
-        moved = moved + _step(fixed, limit, keys, number)
-        moved = np.where(moved >= limit, moved - limit, moved)
+        moved = _wrapped(moved + _step(fixed, limit, keys, number), limit)
         this, that = that, (moved, limit)
     return this[0] * low + that[0]
 
@@ -89,8 +89,7 @@ def _rounds_undone(value: Words, high: Words, low: Words, keys: Words) -> Words:
     this, that = (one, high), (other, low)
     for number in reversed(range(_ROUNDS)):
         (fixed, _), (moved, limit) = this, that
-        moved = moved + limit - _step(fixed, limit, keys, number)
-        moved = np.where(moved >= limit, moved - limit, moved)
+        moved = _wrapped(moved + limit - _step(fixed, limit, keys, number), limit)
         this, that = (moved, limit), this
     return this[0] * low + that[0]
 
@@ -98,6 +97,12 @@ def _rounds_undone(value: Words, high: Words, low: Words, keys: Words) -> Words:
 def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
     """How far a round moves one side, given the other: in range(limit), as evenly as 32 bits allow."""
     return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
+
+
+def _wrapped(value: Words, limit: Words) -> Words:
+    """What is below twice the limit, below it: a difference below 0 is a large number."""
+    wrapped: Words = np.minimum(value, value - limit)
+    return wrapped
 
 
 def epoch_key(key: Words, epoch: Ints) -> Words:

@@ -196,6 +196,15 @@ def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(worksp
         _read(mixture.train)
 
 
+def test_an_array_that_is_shorter_than_the_plan_has_it_is_named(workspace: Workspace, folder: Path) -> None:
+    mixture = load_mixture(folder)
+    (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
+    array.chmod(0o644)
+    np.save(array, np.load(array)[:-40])
+    with pytest.raises(StoreError, match=r"train\.npy: is shorter than the mixture's plan has it"):
+        _read(mixture.train)
+
+
 @pytest.mark.parametrize(
     ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 2")]
 )
