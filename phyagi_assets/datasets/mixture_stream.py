@@ -15,7 +15,7 @@ _TOGETHER = 1 << 21
 _SENT = 1 << 19
 """Tokens that a loader worker sends at once: a message costs the time of several batches, and all under way have room in 64 MB."""
 _SAMPLES = 4096
-"""As many of them at most, however short they are: the first ones are waited for."""
+"""Samples of them at most, however short they are."""
 
 
 class MixtureStream(IterableDataset[dict[str, Any]]):
@@ -170,13 +170,18 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
             self.position, self._end = begin + _steps(stop - begin, step) * step, None
 
     def _positions(self, begin: int, stop: int | None, stride: int, tokens: int) -> Iterator[Ints]:
-        """The positions of this process and loader worker, some runs at a time, of not many more tokens than that."""
+        """The positions of this process and loader worker, some runs at a time, of not many more tokens than that.
+
+        The first run is alone, for somebody waits for it; then they are twice as many each time.
+        """
         most = max(1, min(_SAMPLES, tokens // self.dataset.plan.seq_len) // self.batch_size)
         own = self.shard.rank * self.batch_size + np.arange(self.batch_size)
+        together = 1
         while stop is None or begin < stop:
-            runs = begin + stride * np.arange(most if stop is None else min(most, _steps(stop - begin, stride)))
+            runs = begin + stride * np.arange(together if stop is None else min(together, _steps(stop - begin, stride)))
             yield (runs[:, None] + own).ravel()
             begin += stride * len(runs)
+            together = min(2 * together, most)
 
     def state_dict(self) -> dict[str, Any]:
         """The position that is next, and the plan that it is a position in; in the middle of a run, the run's beginning.
