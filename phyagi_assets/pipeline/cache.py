@@ -7,7 +7,7 @@ token to its source.
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from phyagi_assets.pipeline.checks.arrays import check_arrays
 from phyagi_assets.pipeline.encoding import record_batches
 from phyagi_assets.pipeline.linking import link, link_tree
 from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
@@ -111,7 +112,8 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     writers: dict[int, _SplitWriter] = {}
     with ExitStack() as open_files:
-        for batch in record_batches(tokenized.path / DATA_FILE):
+        batches = open_files.enter_context(closing(prefetch(record_batches(tokenized.path / DATA_FILE))))
+        for batch in batches:
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
             split = split_of(hashes, shares)

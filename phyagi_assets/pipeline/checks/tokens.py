@@ -1,6 +1,7 @@
 """The checks of a tokenized_arrow: every row is looked at, and a sample of the documents is decoded."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from phyagi_assets.pipeline.checks.round_trip import SampledDocument, check_roun
 from phyagi_assets.pipeline.checks.tally import TokenTally
 from phyagi_assets.pipeline.encoding import record_batches
 from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenizers.decoding import Decoder
 
@@ -47,16 +49,17 @@ def check_tokens(artifact: Artifact, data_file: str, limits: LimitsConfig, decod
     sample = _Sample(manifest, append_eos=append_eos)
     hashes: list[npt.NDArray[np.uint64]] = []
     documents = tokens = mismeasured = 0
-    for batch in record_batches(artifact.path / data_file):
-        ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
-        lengths = np.diff(ends, prepend=0)
-        nonempty = lengths > 0
-        tally.add(ids, ends[nonempty] - 1)
-        of_texts = batch.column("hash").to_numpy()
-        sample.take(documents, ids, ends, of_texts)
-        hashes.append(of_texts[nonempty])
-        mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
-        documents, tokens = documents + len(lengths), tokens + len(ids)
+    with closing(prefetch(record_batches(artifact.path / data_file))) as batches:
+        for batch in batches:
+            ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
+            lengths = np.diff(ends, prepend=0)
+            nonempty = lengths > 0
+            tally.add(ids, ends[nonempty] - 1)
+            of_texts = batch.column("hash").to_numpy()
+            sample.take(documents, ids, ends, of_texts)
+            hashes.append(of_texts[nonempty])
+            mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
+            documents, tokens = documents + len(lengths), tokens + len(ids)
     return [
         *tally.checks(),
         check_round_trip(sample.documents, decoder),
