@@ -139,6 +139,12 @@ class MixedDataset(Dataset[dict[str, Any]]):
         starts = self.shards.document_starts(found.shard, found.row, ahead=ahead) if has_starts else None
         return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts)
 
+    def announce(self, positions: Ints) -> None:
+        """Say which positions are read next, so that the disk begins with those that lie there."""
+        if self.shards.on_disk:
+            found = self._located(positions)
+            self.shards.announce(found.shard, found.row, ahead=int(self.shift_labels))
+
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
         """What was read, in batches of so many samples, of which it is a multiple."""
         names = [self._names[corpus] for corpus in samples.corpora.tolist()]

@@ -159,20 +159,23 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
     def _read(self, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         worker, step, following = get_worker_info(), self.step, begin
         turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        for positions in self._positions(begin + turn * step, stop, workers * step, _TOGETHER):
-            for batch in self.dataset.batches(self.dataset.read(positions), self.batch_size):
+        blocks = self._positions(begin + turn * step, stop, workers * step, _TOGETHER)
+        for positions, then in _with_next(blocks):
+            for number, batch in enumerate(self.dataset.batches(self.dataset.read(positions), self.batch_size)):
                 following += workers * step
                 given = _samples(batch, self.batch_size) if self.samples else [batch]
                 yield from given[:-1]
                 self.position = following  # before the run's end is given: what is asked for next is what comes after it
                 yield given[-1]
+                if not number and then is not None:  # behind the first batch, which may be waited for
+                    self.dataset.announce(then)
         if stop is not None:  # the same for all workers, whoever of them gave the last run
             self.position, self._end = begin + _steps(stop - begin, step) * step, None
 
     def _positions(self, begin: int, stop: int | None, stride: int, tokens: int) -> Iterator[Ints]:
         """The positions of this process and loader worker, some runs at a time, of not many more tokens than that.
 
-        The first run is alone, for somebody waits for it; then they are twice as many each time.
+        The first run is alone, for somebody waits for it; then they are four times as many each time.
         """
         most = max(1, min(_SAMPLES, tokens // self.dataset.plan.seq_len) // self.batch_size)
         own = self.shard.rank * self.batch_size + np.arange(self.batch_size)
@@ -181,7 +184,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
             runs = begin + stride * np.arange(together if stop is None else min(together, _steps(stop - begin, stride)))
             yield (runs[:, None] + own).ravel()
             begin += stride * len(runs)
-            together = min(2 * together, most)
+            together = min(4 * together, most)
 
     def state_dict(self) -> dict[str, Any]:
         """The position that is next, and the plan that it is a position in; in the middle of a run, the run's beginning.
@@ -215,6 +218,15 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         settled = self._shard or (None if accelerate_runs() else self.shard)
         return {**self.__dict__, "_shard": settled}  # a spawned worker cannot ask torch.distributed
+
+
+def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
+    """Each block, and the one after it."""
+    block = next(blocks, None)
+    while block is not None:
+        then = next(blocks, None)
+        yield block, then
+        block = then
 
 
 def _samples(batch: dict[str, Any], count: int) -> list[dict[str, Any]]:

@@ -59,14 +59,23 @@ class TokenShards:
         StoreError
             A file is gone.
         """
+        self.announce(shard, row, ahead=ahead)
         numbers = shard.tolist()
         opened = {number: self._opened(number, ahead) for number in set(numbers)}
-        if self._disk.expected:
-            for number, chosen in _grouped(shard):
-                opened[number].announce(row[chosen])
         tokens = self._joined(opened, numbers, row.tolist(), self._seq_len + ahead)
         self._disk.observe()
         return tokens
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether samples come from the disk, as far as can be seen, and not from memory."""
+        return self._disk.expected
+
+    def announce(self, shard: Ints, row: Ints, *, ahead: int) -> None:
+        """Have samples read from the disk, without waiting for them, if they lie there; the arguments are those of `samples`."""
+        if self.on_disk:
+            for number, chosen in _grouped(shard):
+                self._opened(number, ahead).announce(row[chosen])
 
     def _joined(self, opened: Mapping[int, MappedRows], numbers: list[int], rows: list[int], tokens: int) -> npt.NDArray[Any]:
         """The bytes of rows, one after the other: a join copies them in half the time that numpy's concatenation or fancy index takes."""

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.datasets.readahead import DiskReads, MappedRows
 from phyagi_assets.datasets.token_shards import TokenShards
+from tests.datasets.mixtures import write_mixture
+from tests.order.plans import partitions, plan_of
 
 SEQ_LEN = 2048
 TOKENS = 4_000_000
@@ -88,3 +91,24 @@ def test_whether_reads_come_from_the_disk_is_seen(array: Path) -> None:
     assert not all(read() for _ in range(3))
     _forget(array)
     assert read()
+
+
+def test_what_comes_next_is_on_its_way_while_a_batch_is_in_use(tmp_path: Path) -> None:
+    samples = {"one": {"a": 500}}
+    plan = plan_of(partitions(samples, seq_len=SEQ_LEN), seq_len=SEQ_LEN)
+    train = load_mixture(write_mixture(tmp_path, plan)).train
+    (array,) = train.shards.paths
+    _forget(array)
+    if _in_memory(array):
+        pytest.skip("files here are always in memory")
+    MappedRows.of(array, SEQ_LEN, ahead=0)
+    opening = _in_memory(array)
+    batches = iter(MixtureLoader(train, batch_size=1))
+    for _ in range(3):  # of blocks of 1, 4 and 16 batches, the third of which was announced when the second was begun
+        next(batches)
+    begin = 128 + 2 * SEQ_LEN * train.order.locate(np.arange(1 + 4 + 16)).row
+    expected = {page for first in begin.tolist() for page in (first // mmap.PAGESIZE, (first + 2 * SEQ_LEN - 1) // mmap.PAGESIZE)}
+    deadline = time.monotonic() + 10
+    while _in_memory(array) < len(expected) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(expected) <= _in_memory(array) <= len(expected) + opening
