@@ -121,12 +121,12 @@ class MixedDataset(Dataset[dict[str, Any]]):
         Raises
         ------
         StoreError
-            A file that the plan names is gone.
+            A file that the plan names is gone, or is not what the plan says.
         """
         return next(self.batches(self.read(positions), max(1, len(positions))))
 
     def read(self, positions: Ints) -> ReadSamples:
-        """The tokens at an array of positions, read together: one gather from each token array for all of them.
+        """The tokens at an array of positions, read together.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ _TOGETHER = 1 << 21
 _SENT = 1 << 19
 """Tokens that a loader worker sends at once: a message costs the time of several batches, and all under way have room in 64 MB."""
 _SAMPLES = 4096
-"""Samples of them at most, however short they are."""
+"""Samples that are read at once at most, however short they are."""
 
 
 class MixtureStream(IterableDataset[dict[str, Any]]):

@@ -9,6 +9,7 @@ import mmap
 import resource
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ class MappedRows:
 
     octets: memoryview
     """The bytes of the tokens."""
+    dtype: np.dtype[Any]
     mapping: mmap.mmap
     offset: int
     """Where they begin in it."""
@@ -39,7 +41,7 @@ class MappedRows:
         mapping, offset, size = array.base, array.offset % mmap.ALLOCATIONGRANULARITY, array.itemsize
         mapping.madvise(mmap.MADV_RANDOM)
         octets = memoryview(mapping)[offset : offset + array.nbytes]
-        return cls(octets=octets, mapping=mapping, offset=offset, stride=seq_len * size, width=(seq_len + ahead) * size)
+        return cls(octets=octets, dtype=array.dtype, mapping=mapping, offset=offset, stride=seq_len * size, width=(seq_len + ahead) * size)
 
     def announce(self, rows: Ints) -> None:
         """Have rows read from the disk, without waiting for them."""

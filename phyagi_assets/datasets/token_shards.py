@@ -11,6 +11,8 @@ from phyagi_assets.datasets.readahead import DiskReads, MappedRows
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.permutation import Ints
 
+_REMEDY = "bring the mixture up to date: phyagi-assets materialize"
+
 
 class TokenShards:
     """Token arrays that are mapped when they are first read, in each loader worker anew.
@@ -57,7 +59,7 @@ class TokenShards:
         Raises
         ------
         StoreError
-            A file is gone.
+            A file is gone, is shorter than the samples ask for, or holds ids of another dtype.
         """
         self.announce(shard, row, ahead=ahead)
         numbers = shard.tolist()
@@ -78,13 +80,13 @@ class TokenShards:
                 self._opened(number, ahead).announce(row[chosen])
 
     def _joined(self, opened: Mapping[int, MappedRows], numbers: list[int], rows: list[int], tokens: int) -> npt.NDArray[Any]:
-        """The bytes of rows, one after the other: a join copies them in half the time that numpy's concatenation or fancy index takes."""
+        """The bytes of rows, one after the other: a join copies them in two thirds of the time that numpy's concatenation takes."""
         stride, width = self._seq_len * self._dtype.itemsize, tokens * self._dtype.itemsize
         octets = {number: one.octets for number, one in opened.items()}
         joined = bytearray().join([octets[number][row * stride : row * stride + width] for number, row in zip(numbers, rows, strict=True)])
         if len(joined) != len(rows) * width:
             short = next(number for number, row in zip(numbers, rows, strict=True) if len(octets[number]) < row * stride + width)
-            raise StoreError(f"{self.paths[short]}: is shorter than the mixture's plan has it; build the corpus again")
+            raise StoreError(f"{self.paths[short]}: is shorter than the mixture's plan has it; {_REMEDY}")
         return np.frombuffer(joined, self._dtype).reshape(-1, tokens)
 
     def document_starts(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[np.bool_]:
@@ -121,7 +123,10 @@ class TokenShards:
 
     def _opened(self, shard: int, ahead: int) -> MappedRows:
         if (shard, ahead) not in self._windows:
-            self._windows[shard, ahead] = MappedRows.of(_there(self.paths[shard]), self._seq_len, ahead)
+            rows = MappedRows.of(_there(self.paths[shard]), self._seq_len, ahead)
+            if rows.dtype != self._dtype:
+                raise StoreError(f"{self.paths[shard]}: holds {rows.dtype}, and the mixture's plan says {self._dtype}; {_REMEDY}")
+            self._windows[shard, ahead] = rows
         return self._windows[shard, ahead]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,5 +143,5 @@ def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
 
 def _there(path: Path) -> Path:
     if not path.is_file():
-        raise StoreError(f"{path}: is gone, and the mixture's plan names it; bring the mixture up to date: phyagi-assets materialize")
+        raise StoreError(f"{path}: is gone, and the mixture's plan names it; {_REMEDY}")
     return path

@@ -205,6 +205,15 @@ def test_an_array_that_is_shorter_than_the_plan_has_it_is_named(workspace: Works
         _read(mixture.train)
 
 
+def test_an_array_of_another_dtype_is_refused_and_not_read_as_what_it_is_not(workspace: Workspace, folder: Path) -> None:
+    mixture = load_mixture(folder)
+    (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
+    array.chmod(0o644)
+    np.save(array, np.load(array).astype(np.int32))
+    with pytest.raises(StoreError, match=r"train\.npy: holds int32, and the mixture's plan says uint16"):
+        _read(mixture.train)
+
+
 @pytest.mark.parametrize(
     ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 2")]
 )

@@ -31,14 +31,14 @@ def run(folder: Path, prepare: Callable[[], object], loader: Callable[[], Iterab
         prepare()
         (folder / "done").touch()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from here on
-    before = _memory("VmHWM")
+    before = _peak_mb()
     started = time.perf_counter()
     next(iter(loader()))
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "memory_mb": (_memory("VmHWM") - before) / 1e3}), flush=True)
+    print(json.dumps({"seconds": seconds, "memory_mb": _peak_mb() - before}), flush=True)
 
 
-def _memory(which: str) -> float:
-    """Of this process, in KB. What ``getrusage`` tells may be the peak of the process that started this one."""
+def _peak_mb() -> float:
+    """Of this process's memory. What ``getrusage`` tells may be the peak of the process that started it."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) * 1.024 for line in lines if line.startswith(f"{which}:"))
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))
