@@ -38,12 +38,17 @@ _CHANGES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.r
 
 @dataclass(kw_only=True)
 class Changes:
-    """What the command changes in the store, Dagster's own records aside: how often it does, and which time it dies of."""
+    """What the command changes in the store, Dagster's own records aside: how often it does, and which time it dies of.
+
+    Where it `waits`, it stands still at that one, with all that it holds, until `told` is set.
+    """
 
     last: int | None = None
+    waits: bool = False
 
     def __post_init__(self) -> None:
         self.count = _CONTEXT.RawValue("q", 0)  # changed by that process alone
+        self.told = _CONTEXT.RawValue("b", not self.waits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,8 @@ def _counting(changes: Changes, store: Path) -> Any:
             return
         if any(str(path).startswith(inside) and not str(path).startswith(aside) for path in arguments[:2]):
             if changes.count.value == changes.last:
+                while not changes.told.value:
+                    time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
             changes.count.value += 1
 

@@ -42,12 +42,13 @@ def test_of_ten_some_are_killed_and_the_others_complete_it(yard: Yard, known: Kn
     with Reader(store, known) as reader:
         # The first is ahead of the others, and holds what they wait for when it dies of one of its changes.
         last = draw.randrange(20, yard.undisturbed(yard.built).changes // 2)
-        changes = Changes(last=last)
+        changes = Changes(last=last, waits=True)
         commands = [materialize(yard.data, store, changes=changes, log=tmp_path / "0.log")]
-        while changes.count.value < last - 3:  # or the others might overtake it, and leave it nothing to die of
+        while changes.count.value < last:
             time.sleep(0.01)
         commands += [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(1, TEN)]
         commands[1].kill_at(draw.uniform(0, yard.undisturbed(yard.built).ended))
+        changes.told.value = True
         ended = [command.ended() for command in commands]
     assert ended[0].code == -signal.SIGKILL, ended
     assert ended[1].code in (0, -signal.SIGKILL), ended
