@@ -5,10 +5,21 @@ Dagster assets) catches :class:`PhyagiAssetsError`; anything else that surfaces 
 """
 
 from pathlib import Path
+from typing import Any
 
 
 class PhyagiAssetsError(Exception):
     """Something that the user can put right."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What becomes of it in another process: the same, whatever its class is made of."""
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> PhyagiAssetsError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class DeclarationError(PhyagiAssetsError):

@@ -14,7 +14,7 @@ from phyagi_assets.settings import Settings
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--at", type=click.IntRange(min=1), metavar="POSITION", help="Change a mixture from this position of training on.")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Partitions built side by side.  [default: one for every 8 processors]")
+@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes that build side by side.  [default: one for every 8 processors]")
 @folders
 def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
@@ -30,8 +30,10 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.components.catalog import catalog_definitions
         from phyagi_assets.components.instance import open_instance
         from phyagi_assets.components.runs import Runner
+        from phyagi_assets.components.work import shared_out
         from phyagi_assets.components.workers import SideBySide
         from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.pipeline.piecework import processes_by_default
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import BarProgress, catalog_trees
@@ -48,10 +50,13 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         log_to(messages)
         with open_instance(settings) as instance:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
-            work = runner.stale()
+            jobs = jobs or processes_by_default()
+            work = shared_out(runner.stale(), jobs)
             with progress.over(sum(item.bytes for item in work)):
-                many = min(jobs or max(1, (os.cpu_count() or 1) // 8), len(work))
-                side_by_side = SideBySide(jobs=many, settings=settings, on_start=progress.started, on_progress=progress.advance)
+                many, threads = min(jobs, len(work)), max(1, (os.cpu_count() or 1) // jobs)
+                side_by_side = SideBySide(
+                    jobs=many, threads=threads, settings=settings, on_start=progress.started, on_progress=progress.advance
+                )
                 outcome = runner.run(work, progress.started, at, side_by_side if many > 1 else None)
         for tree in catalog_trees(chosen, workspace.store):
             console.print(tree)

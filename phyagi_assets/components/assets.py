@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -14,11 +14,13 @@ from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_
 from phyagi_assets.components.partitions import partitions_def
 from phyagi_assets.components.progress import Progress
 from phyagi_assets.components.refresh import follow_condition, freshness_policy
+from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
+from phyagi_assets.pipeline.piecework import PROCESSORS
 from phyagi_assets.pipeline.sources.files import Partition
-from phyagi_assets.pipeline.step import Built, OnProgress, Workspace
+from phyagi_assets.pipeline.step import Built, Workspace
 
 
 class MixtureRun(dg.Config):
@@ -31,14 +33,9 @@ class MixtureRun(dg.Config):
     )
 
 
+PROCESSES = "processes"
 WORKSPACE = "workspace"
 PROGRESS = "progress"
-
-
-class Build(Protocol):
-    """Runs a step on one partition."""
-
-    def __call__(self, corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress) -> Built: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +47,11 @@ class ChainStep:
     upstream: str | None
     kinds: frozenset[str]
     holds: str
-    build: Build
+    build: Callable[..., Built]
+    """Runs it, given the corpus, the partition, the workspace and what to tell progress to; and, by name, what is configured."""
     describe: Callable[[Built], Metadata]
+    config: Mapping[str, dg.Field] = field(default_factory=dict)
+    """What of a run of it can be configured."""
 
 
 CHAIN = (
@@ -72,6 +72,13 @@ CHAIN = (
         holds="The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
         build=tokenized.build_tokenized,
         describe=tokenized_metadata,
+        config={
+            PROCESSES: dg.Field(
+                int,
+                is_required=False,
+                description=f"How many processes may encode it, where it is large; by default one for every {PROCESSORS} processors.",
+            )
+        },
     ),
     ChainStep(
         stage=cache.STAGE,
@@ -122,6 +129,11 @@ def mixture_run_config(name: str, at: int | None) -> dict[str, Any]:
     return {"ops": {f"{name}__{mixture.STAGE}": {"config": {"at_position": at}}}} if at is not None else {}
 
 
+def encoding_run_config(item: Work) -> dict[str, Any]:
+    """The run configuration that has a partition encoded by its share of the processes."""
+    return {"ops": {f"{item.corpus}__{tokenized.STAGE}": {"config": {PROCESSES: item.processes}}}}
+
+
 def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
     name = corpus.config.name
 
@@ -138,6 +150,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         freshness_policy=freshness_policy(corpus.config.fresh_within),
         check_specs=check_specs(name, step.stage),
         required_resource_keys={WORKSPACE, PROGRESS},
+        config_schema=dict(step.config),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
@@ -145,7 +158,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         with _failures(), at_work(context.run.run_id, workspace.store):
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
-                built = step.build(corpus, partition, workspace, on_progress)
+                built = step.build(corpus, partition, workspace, on_progress, **(context.op_execution_context.op_config or {}))
         yield from outcome(built, step.describe)
 
     return materialize

@@ -6,18 +6,19 @@ what is there. The order of the runs is that of the flow: the stale steps of eac
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
 
 from phyagi_assets.components.abandoned import fail_abandoned
-from phyagi_assets.components.assets import mixture_run_config
+from phyagi_assets.components.assets import encoding_run_config, mixture_run_config
 from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.work import Outcome, Work
 from phyagi_assets.components.workers import SideBySide
 from phyagi_assets.declarations import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.pipeline import mixture
+from phyagi_assets.pipeline import mixture, tokenized
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_link
 from phyagi_assets.pipeline.sources.files import Partition
@@ -105,10 +106,11 @@ class Runner:
         self._workspace.store.clear_rubbish()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if side_by_side:
-            for item, outcome in side_by_side.build(work):
-                self.outcome.add(outcome)
-                if not outcome.failed:
-                    self._links(self._catalog.corpora[item.corpus], item.partition)
+            with closing(side_by_side.build(work)) as ended:
+                for item, outcome in ended:
+                    self.outcome.add(outcome)
+                    if not outcome.failed:
+                        self._links(self._catalog.corpora[item.corpus], item.partition)
         else:
             for item in work:
                 on_start(item.name)
@@ -129,7 +131,8 @@ class Runner:
     def _build(self, item: Work) -> None:
         name, corpus, stages = item.name, self._catalog.corpora[item.corpus], list(item.stages)
         while stages:
-            self._execute(name, [dg.AssetKey([item.corpus, stage]) for stage in stages], item.partition.key)
+            assets = [dg.AssetKey([item.corpus, stage]) for stage in stages]
+            self._execute(name, assets, item.partition.key, encoding_run_config(item) if tokenized.STAGE in stages else _NOTHING)
             if name in self.outcome.failed:
                 return
             # What a stage has to be may be known only now that those before it are there.

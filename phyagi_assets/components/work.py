@@ -1,7 +1,7 @@
 """What there is to do, and what came of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from phyagi_assets.pipeline import tokenized
 from phyagi_assets.pipeline.sources.files import Partition
@@ -14,6 +14,8 @@ class Work:
     corpus: str
     partition: Partition
     stages: Sequence[str]
+    processes: int = 1
+    """How many may encode it."""
 
     @property
     def name(self) -> str:
@@ -24,6 +26,12 @@ class Work:
     def bytes(self) -> int:
         """Bytes of source that the slow step has to read."""
         return self.partition.bytes if tokenized.STAGE in self.stages else 0
+
+
+def shared_out(work: Sequence[Work], jobs: int) -> list[Work]:
+    """The work, each with its share of the processes: as large as its share of the bytes, and one at least."""
+    total = max(1, sum(item.bytes for item in work))
+    return [replace(item, processes=max(1, round(jobs * item.bytes / total))) for item in work]
 
 
 @dataclass(kw_only=True, slots=True)

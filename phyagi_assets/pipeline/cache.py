@@ -18,15 +18,15 @@ import numpy.typing as npt
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.array_file import ArrayWriter
+from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.arrays import check_arrays
-from phyagi_assets.pipeline.encoding import record_batches
 from phyagi_assets.pipeline.linking import link, link_tree
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
-from phyagi_assets.pipeline.tokenized import DATA_FILE, tokenized_address
+from phyagi_assets.pipeline.tokenized import tokenized_address
 from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 
 STAGE = "numpy_cache"
@@ -112,7 +112,7 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     writers: dict[int, _SplitWriter] = {}
     with ExitStack() as open_files:
-        batches = open_files.enter_context(closing(prefetch(record_batches(tokenized.path / DATA_FILE))))
+        batches = open_files.enter_context(closing(prefetch(row_batches(tokenized))))
         for batch in batches:
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))

@@ -1,9 +1,9 @@
 """Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,11 @@ import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.documents import Documents
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
+from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
-
-COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
-"""What stands beside ``input_ids``: tokens with the EOS, XXH3-64 of the text, index of the file in the partition, row in the file."""
 
 
 def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
@@ -37,7 +36,7 @@ class RowMaker:
     schema: pa.Schema
 
     def rows(self, documents: Documents, encoded: Encoded) -> pa.RecordBatch:
-        """A row a document: ``input_ids``, then `COLUMNS`."""
+        """A row a document: ``input_ids``, then `arrow_folder.COLUMNS`."""
         ids, ends = with_eos(encoded, documents.nonempty, self.eos, self.dtype)
         offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
         columns = [
@@ -50,10 +49,25 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-def record_batches(file: Path) -> Iterator[pa.RecordBatch]:
-    """The rows that were written, read and not mapped: mapped pages would count as the memory of this process, as many as there are."""
-    with pa.OSFile(str(file)) as stream:
-        yield from pa.ipc.open_stream(stream)
+def encode_documents(
+    documents: Iterator[Documents], exact: ExactTokenizer, maker: RowMaker
+) -> Generator[tuple[Documents, pa.RecordBatch], None, None]:
+    """Encode batches of documents. They are read and encoded in threads of their own, a few batches ahead.
+
+    Raises
+    ------
+    EngineMismatch
+        As `ExactTokenizer.encode` raises it.
+    """
+
+    def encoded() -> Iterator[tuple[Documents, Encoded]]:
+        for batch in prefetch(documents):
+            yield batch, exact.encode_unjudged(batch.texts)
+
+    with closing(prefetch(encoded())) as batches:
+        for batch, ids in batches:
+            exact.judge(batch.texts, ids)
+            yield batch, maker.rows(batch, ids)
 
 
 def with_eos(

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.document_id import document_id
+from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
 from phyagi_assets.pipeline.sources.documents import Documents
@@ -41,17 +42,13 @@ class LeavingOut:
         Of what that is made from.
     settings
         What it is made with, this apart.
-    data_file
-        The file of such an artifact that has the hashes.
     store
         Where it is published.
     """
 
-    def __init__(
-        self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], data_file: str, store: Store
-    ) -> None:
+    def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
         self._removals = read_removals(corpus)
-        self._address, self._data_file, self._store = address, data_file, store
+        self._address, self._store = address, store
         self._content = _content(raw_fingerprint, settings)
 
     def known(self) -> list[str] | None:
@@ -74,9 +71,8 @@ class LeavingOut:
             return None
         found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
         try:
-            with pa.memory_map(str(artifact.path / self._data_file)) as rows:  # of which the hashes alone are touched
-                for batch in pa.ipc.open_stream(rows):
-                    found |= self._among(batch.column("hash").to_numpy())
+            for batch in row_batches(artifact, mapped=True):
+                found |= self._among(batch.column("hash").to_numpy())
         except (OSError, pa.ArrowInvalid):
             return None
         return self._remember(found)

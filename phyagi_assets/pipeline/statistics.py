@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.store import Artifact
-from phyagi_assets.pipeline.tokenized import DATA_FILE
 from phyagi_assets.pipeline.tokenized import STAGE as TOKENIZED
 
 
@@ -44,7 +43,6 @@ class Lengths:
 def document_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     """Tokens of each document in a tokenized artifact or a cache, split after split."""
     if artifact.manifest.step == TOKENIZED:
-        with pa.memory_map(str(artifact.path / DATA_FILE)) as file:  # only the pages of this column are touched
-            return np.concatenate([batch.column("length").to_numpy() for batch in pa.ipc.open_stream(file)])
+        return np.concatenate([batch.column("length").to_numpy() for batch in row_batches(artifact, mapped=True)])
     ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
     return np.concatenate([np.diff(np.load(path), prepend=0) for path in ends if path.is_file()])

@@ -1,24 +1,30 @@
 """Bringing things up to date costs what changed."""
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from phyagi_assets.components.catalog import catalog_definitions
 from phyagi_assets.components.instance import open_instance
+from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.runs import Runner
+from phyagi_assets.components.work import shared_out
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.crew import Crew
+from phyagi_assets.pipeline.sources import pieces
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.settings import Settings
 from tests.components.conftest import PLAY, Project
-from tests.support import declare_corpus, write_text
+from tests.support import declare_corpus, write_jsonl, write_text
 
 ALL = ["plays/one", "plays/three", "plays/two", "mix"]
 
@@ -149,3 +155,44 @@ def test_a_position_is_taken_from_the_configuration_of_a_run(project: Project) -
     assert shown["segments"].value == 2
     assert str(shown["order"].value).startswith("changed from position 7 on; before it, as plan ")
     assert project.bring_up_to_date().built == []
+
+
+@pytest.fixture
+def crews(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many processes have encoded a partition, one after the other; there is one that is large, of notes."""
+    monkeypatch.setattr(pieces, "PIECE", 1000)
+    write_jsonl(project.raw / "notes.jsonl", ["a note of twenty words or so"] * 1000)
+    declare_corpus(project.workspace.data, "notes", "raw/*.jsonl")
+    sizes: list[int] = []
+    do = Crew.do
+
+    def watched(crew: Crew[Any, Any], items: Iterator[Any]) -> Any:
+        sizes.append(crew.size)
+        return do(crew, items)
+
+    monkeypatch.setattr(Crew, "do", watched)
+    return sizes
+
+
+def test_a_partition_is_encoded_by_its_share_of_the_processes(project: Project, crews: list[int]) -> None:
+    runner = Runner(load_catalog(project.workspace.data), project.definitions, project.workspace, project.instance)
+    outcome = runner.run(shared_out(runner.stale(), 3), lambda _name: None)
+    assert (sorted(outcome.built), outcome.failed) == (sorted([*ALL, "notes/all"]), {})
+    assert crews == [3]
+
+
+@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, [3]), ({}, [2]), ({"processes": 1}, [])])
+def test_a_run_from_the_ui_has_as_many_as_are_configured_or_one_for_every_eight_processors(
+    project: Project, crews: list[int], monkeypatch: pytest.MonkeyPatch, configured: dict[str, int], processes: list[int]
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 23)
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    sync_partitions(project.instance, load_catalog(project.workspace.data).corpora["notes"], ["all"])
+    result = job.execute_in_process(
+        run_config={"ops": {"notes__tokenized_arrow": {"config": configured}}},
+        instance=project.instance,
+        partition_key="all",
+        asset_selection=[dg.AssetKey(["notes", stage]) for stage in STAGES],
+    )
+    assert result.success
+    assert crews == processes

@@ -19,7 +19,7 @@ from tests.support import write_text
 def bring_up_to_date(project: Project, on_start: Callable[[str], None], on_progress: Callable[[int], None] = id) -> Outcome:
     """With two processes."""
     settings = Settings(data=project.workspace.data, store=project.workspace.store.root)
-    side_by_side = SideBySide(jobs=2, settings=settings, on_start=on_start, on_progress=on_progress)
+    side_by_side = SideBySide(jobs=2, threads=1, settings=settings, on_start=on_start, on_progress=on_progress)
     runner = Runner(load_catalog(project.workspace.data), project.definitions, project.workspace, project.instance)
     return runner.run(runner.stale(), lambda _name: None, None, side_by_side)
 

@@ -44,6 +44,14 @@ def doubtful(wrong: Callable[[str], bool]) -> EngineChoice:
     return EngineChoice(name=DoubtfulEngine.name, make=lambda backend: DoubtfulEngine(FastokensEngine(backend), wrong))
 
 
+def wrong_about_beware(backend: Path) -> DoubtfulEngine:
+    return DoubtfulEngine(FastokensEngine(backend), "beware".__eq__)
+
+
+WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
+"""Another process can load it."""
+
+
 def refusing(backend: Path) -> DoubtfulEngine:
     raise ValueError(f"no engine for {backend.name}")
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.config import LimitsConfig
+from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.round_trip import SampledDocument, check_round_trip
 from phyagi_assets.pipeline.checks.tally import TokenTally
-from phyagi_assets.pipeline.encoding import record_batches
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.store import Artifact
@@ -29,15 +29,13 @@ DECODED_WHOLE = 1 << 17
 """Tokens of the longest document that is decoded."""
 
 
-def check_tokens(artifact: Artifact, data_file: str, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
+def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
     """Check the documents of a partition.
 
     Parameters
     ----------
     artifact
         The version that holds them.
-    data_file
-        Its stream of record batches.
     limits
         As declared; what has no limit is told, and fails nothing.
     decoder
@@ -49,7 +47,7 @@ def check_tokens(artifact: Artifact, data_file: str, limits: LimitsConfig, decod
     sample = _Sample(manifest, append_eos=append_eos)
     hashes: list[npt.NDArray[np.uint64]] = []
     documents = tokens = mismeasured = 0
-    with closing(prefetch(record_batches(artifact.path / data_file))) as batches:
+    with closing(prefetch(row_batches(artifact))) as batches:
         for batch in batches:
             ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
             lengths = np.diff(ends, prepend=0)

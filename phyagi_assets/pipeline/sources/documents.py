@@ -1,7 +1,7 @@
 """The documents of a partition: batches of even size, each document with the file and row that it came from."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import LocalFile, format_of
+from phyagi_assets.pipeline.sources.files import LocalFile, Span, format_of
 from phyagi_assets.pipeline.sources.rows import ReadOptions, Rows, read_rows
 
 BATCH_BYTES = 1 << 20
@@ -66,15 +66,26 @@ def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Docum
     SourceError
         A file cannot be read as what it is declared to be; or a row has no text and the corpus says ``on_invalid: error``.
     """
+    return read_spans(corpus, (Span(file=file, index=index) for index, file in enumerate(files)))
+
+
+def read_spans(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Documents]:
+    """Stream the documents of spans of a partition's files, such as make a piece.
+
+    Raises
+    ------
+    SourceError
+        As for `read_documents`.
+    """
     config = corpus.config
     options = ReadOptions(columns=config.columns, sample_by=config.source.sample_by)
     pending: list[Documents] = []
     size = 0
-    for index, file in enumerate(files):
-        for rows in read_rows(file, format_of(corpus, file.name), options):
-            for piece in _cut(_documents(rows, index, str(file), config.separator, config.on_invalid)):
-                pending.append(piece)
-                size += piece.text_bytes
+    for span in spans:
+        for rows in read_rows(span, format_of(corpus, span.file.name), options):
+            for cut in _cut(_documents(rows, span.index, str(span.file), config.separator, config.on_invalid)):
+                pending.append(cut)
+                size += cut.text_bytes
                 if size >= BATCH_BYTES:
                     yield _merged(pending)
                     pending, size = [], 0

@@ -54,6 +54,20 @@ class LocalFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Consecutive rows of a file to be read; by default, all of it."""
+
+    file: LocalFile
+    index: int = 0
+    """Of the file in its partition."""
+    start: int = 0
+    stop: int | None = None
+    """Where it begins and ends, in bytes of a file of lines and in row groups of a Parquet file; None is the end of the file."""
+    first: int = 0
+    """0-based number of its first row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Partition:
     """The slice of a corpus that is built, refreshed and tracked on its own."""
 

@@ -34,10 +34,10 @@ class Opened:
         What it holds, decompressed.
     """
 
-    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile) -> None:
+    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0) -> None:
         self.content = content
         self._raw = raw
-        self._before = 0
+        self._before = before
 
     def consumed(self) -> int:
         """Bytes of the file, as it lies on disk, that were read since the last call."""
@@ -47,8 +47,8 @@ class Opened:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Opened]:
-    """Open a file for reading, decompressed where its suffix says that it is compressed.
+def opened(path: Path, start: int = 0) -> Iterator[Opened]:
+    """Open a file for reading, decompressed where its suffix says that it is compressed; a plain one may be read from a byte on.
 
     Raises
     ------
@@ -58,7 +58,8 @@ def opened(path: Path) -> Iterator[Opened]:
     kind = COMPRESSIONS.get(path.suffix.lower())
     if kind is None:
         with path.open("rb") as file:
-            yield Opened(file, file)
+            file.seek(start)
+            yield Opened(file, file, start)
     elif kind == "xz":
         with path.open("rb") as raw, lzma.open(raw) as content:
             yield Opened(io.BufferedReader(_Lzma(content), _BUFFER), raw)

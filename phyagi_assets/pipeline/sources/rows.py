@@ -9,6 +9,7 @@ file nor the row that a document came from.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -19,9 +20,9 @@ import pyarrow.parquet
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import LocalFile
+from phyagi_assets.pipeline.sources.files import LocalFile, Span
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
-from phyagi_assets.pipeline.sources.opening import is_compressed, opened
+from phyagi_assets.pipeline.sources.opening import Opened, is_compressed, opened
 
 BLOCK = 1 << 20
 """Bytes of a file that are read at once; a row that is longer is read whole."""
@@ -49,25 +50,37 @@ class ReadOptions:
     sample_by: str
 
 
-def read_rows(source: LocalFile, kind: Format, options: ReadOptions) -> Iterator[Rows]:
-    """Stream the rows of a file.
+def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of a file, or of a span of it.
 
     Raises
     ------
     SourceError
         The file cannot be read, is not of its format, has no such column, or the column is no text.
     """
+    source = span.file
     if kind in ("parquet", "arrow") and is_compressed(source.path):
         raise SourceError(f"{source}: is a compressed {kind} file; these are compressed inside, and read as they are: decompress it")
     try:
-        yield from _READERS[kind](source, options)
+        yield from _READERS[kind](span, options)
     except OSError as problem:
         raise SourceError(f"{source}: cannot be read: {problem.strerror or problem}") from None
     except pa.ArrowException as problem:
         raise SourceError(f"{source}: is no {kind} file, or a damaged one: {problem}") from None
 
 
-def _text(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+def _blocks(file: Opened, span: Span) -> Iterator[bytes]:
+    """The lines of a span, whole ones, some at a time."""
+    left = sys.maxsize if span.stop is None else span.stop - span.start
+    while block := file.content.read(max(0, min(BLOCK, left))):
+        if not block.endswith(b"\n"):
+            block += file.content.readline()
+        left -= len(block)
+        yield block
+
+
+def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source = span.file
     if options.columns != ("text",):
         raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
     if options.sample_by == "document":
@@ -75,10 +88,10 @@ def _text(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
             content = file.content.read()
         yield Rows(columns=[_strings([_decoded(source, content, 0)])], first=0, consumed=source.size)
         return
-    first, carried, lines = 0, "", 0
-    with opened(source.path) as file:
-        while block := file.content.read(BLOCK):
-            block += file.content.readline()
+    first = lines = span.first  # a span is cut of lines alone, where each is a row
+    carried = ""
+    with opened(source.path, span.start) as file:
+        for block in _blocks(file, span):
             text = carried + _decoded(source, block, lines)
             lines += block.count(b"\n")
             if options.sample_by == "line":
@@ -112,21 +125,20 @@ def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
         ) from None
 
 
-def _json(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
-    first = 0
-    with opened(source.path) as file:
-        while block := file.content.read(BLOCK):
-            block += file.content.readline()
-            parsed = parse_block(str(source), block, options.columns, first)
+def _json(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    first = span.first
+    with opened(span.file.path, span.start) as file:
+        for block in _blocks(file, span):
+            parsed = parse_block(str(span.file), block, options.columns, first)
             yield Rows(columns=parsed.columns, first=first, consumed=file.consumed(), problems=parsed.problems)
             first += parsed.lines
 
 
-def _csv(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
     block, done = BLOCK, 0
     while True:
         try:
-            for rows in _csv_in_blocks(source, options, block):
+            for rows in _csv_in_blocks(span.file, options, block):
                 new = max(0, done - rows.first)
                 columns = [column[new:] for column in rows.columns]
                 if len(columns[0]):
@@ -157,17 +169,21 @@ def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int) -> Itera
         yield from _batches(source, reader.schema, reader, options, source.size)
 
 
-def _parquet(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source = span.file
     with pa.parquet.ParquetFile(source.path) as file:
         _require_columns(source, file.schema_arrow, options.columns)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
-        batches = file.iter_batches(batch_size=rows, columns=list(options.columns))
-        yield from _batches(source, file.schema_arrow, batches, options, source.size // max(metadata.num_rows, 1), per_row=True)
+        groups = range(metadata.num_row_groups)[span.start : span.stop]
+        batches = file.iter_batches(batch_size=rows, row_groups=list(groups), columns=list(options.columns))
+        of_a_row = source.size // max(metadata.num_rows, 1)
+        yield from _batches(source, file.schema_arrow, batches, options, of_a_row, per_row=True, first=span.first)
 
 
-def _arrow(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
+def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source = span.file
     with pa.memory_map(str(source.path)) as mapped:
         if mapped.read(6) == b"ARROW1":
             file = pa.ipc.open_file(mapped)
@@ -179,10 +195,17 @@ def _arrow(source: LocalFile, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _batches(
-    source: LocalFile, schema: pa.Schema, batches: Iterator[pa.RecordBatch], options: ReadOptions, size: int, *, per_row: bool = False
+    source: LocalFile,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    options: ReadOptions,
+    size: int,
+    *,
+    per_row: bool = False,
+    first: int = 0,
 ) -> Iterator[Rows]:
     _require_columns(source, schema, options.columns)
-    first, left = 0, size
+    left = size
     for batch in batches:
         problems: dict[int, str] = {}
         columns = [_valid(batch.column(name).cast(pa.string()), name, first, problems) for name in options.columns]
@@ -226,7 +249,7 @@ def _strings(texts: list[str]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-_READERS: dict[Format, Callable[[LocalFile, ReadOptions], Iterator[Rows]]] = {
+_READERS: dict[Format, Callable[[Span, ReadOptions], Iterator[Rows]]] = {
     "text": _text,
     "json": _json,
     "csv": _csv,

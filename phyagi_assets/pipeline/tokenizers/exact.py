@@ -78,7 +78,7 @@ class EnginePool:
     """Engines that are loaded once and used for every partition: loading takes longer than encoding a small one."""
 
     def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
-        self._choice = choice
+        self.choice = choice
         self._loaded: dict[str, Engines] = {}
         self._decoders: dict[str, Decoder] = {}
         self._lock = threading.Lock()
@@ -88,7 +88,7 @@ class EnginePool:
         with self._lock:
             key = prepared.artifact.fingerprint
             if key not in self._loaded:
-                self._loaded[key] = Engines.load(prepared, store, self._choice)
+                self._loaded[key] = Engines.load(prepared, store, self.choice)
             return self._loaded[key]
 
     def decoder(self, prepared: PreparedTokenizer) -> Decoder:

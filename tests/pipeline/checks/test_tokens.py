@@ -13,7 +13,6 @@ from phyagi_assets.pipeline.checks.tally import EOS, VOCABULARY
 from phyagi_assets.pipeline.checks.tokens import DUPLICATES, INVALID, ROWS, check_tokens
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Artifact
-from phyagi_assets.pipeline.tokenized import DATA_FILE
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from tests.support import build, declare_corpus, write_jsonl
 
@@ -33,12 +32,12 @@ def artifact(corpus: Corpus, workspace: Workspace) -> Artifact:
 
 def found(artifact: Artifact, corpus: Corpus, workspace: Workspace, **limits: float) -> dict[str, Check]:
     decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store))
-    return {check.name: check for check in check_tokens(artifact, DATA_FILE, LimitsConfig(**limits), decoder)}
+    return {check.name: check for check in check_tokens(artifact, LimitsConfig(**limits), decoder)}
 
 
 def rewritten(artifact: Artifact, column: str, row: int, value: Any) -> None:
     """Give one row another value."""
-    path = artifact.path / DATA_FILE
+    (path,) = artifact.path.glob("*.arrow")
     with pa.OSFile(str(path)) as file:
         table = pa.ipc.open_stream(file).read_all()
     values = table.column(column).to_pylist()

@@ -14,6 +14,7 @@ import pytest
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.files import Span
 from phyagi_assets.pipeline.sources.rows import ReadOptions, read_rows
 from phyagi_assets.pipeline.step import Workspace
 from tests.support import build_partition, declare_corpus, local_file, write_jsonl, write_text
@@ -32,7 +33,7 @@ DOCUMENTS = ["one", "", "café\r\n", "long " * 400_000, "a\nb\n\nc"]
 
 def texts(path: Path, kind: Format) -> list[str | None]:
     options = ReadOptions(columns=("text",), sample_by="document")
-    return [text for rows in read_rows(local_file(path), kind, options) for text in rows.columns[0].to_pylist()]
+    return [text for rows in read_rows(Span(file=local_file(path)), kind, options) for text in rows.columns[0].to_pylist()]
 
 
 def written(path: Path, kind: Format, documents: list[str]) -> bytes:
@@ -60,7 +61,7 @@ def test_what_was_consumed_adds_up_to_the_file_as_it_lies_on_disk(tmp_path: Path
     packed = tmp_path / f"file.jsonl.{suffix}"
     packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(2000)])))
     options = ReadOptions(columns=("text",), sample_by="document")
-    consumed = [rows.consumed for rows in read_rows(local_file(packed), "json", options)]
+    consumed = [rows.consumed for rows in read_rows(Span(file=local_file(packed)), "json", options)]
     assert len(consumed) > 4
     assert sum(consumed) == packed.stat().st_size
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources import rows
+from phyagi_assets.pipeline.sources.files import Span
 from phyagi_assets.pipeline.sources.rows import ReadOptions, read_rows
 from tests.support import local_file, write_jsonl, write_text
 
@@ -65,7 +66,7 @@ def dictionary() -> pa.Table:
 def texts(path: Path, kind: Format, sample_by: str = "document", columns: tuple[str, ...] = ("text",)) -> list[str | None]:
     return [
         text
-        for batch in read_rows(local_file(path), kind, ReadOptions(columns=columns, sample_by=sample_by))
+        for batch in read_rows(Span(file=local_file(path)), kind, ReadOptions(columns=columns, sample_by=sample_by))
         for text in batch.columns[0].to_pylist()
     ]
 
@@ -74,7 +75,7 @@ def texts(path: Path, kind: Format, sample_by: str = "document", columns: tuple[
 def test_documents_come_back_exactly_and_in_their_places(tmp_path: Path, writer: str) -> None:
     kind, write = WRITERS[writer]
     write(tmp_path / "file")
-    read = list(read_rows(local_file(tmp_path / "file"), kind, ReadOptions(columns=("text",), sample_by="document")))
+    read = list(read_rows(Span(file=local_file(tmp_path / "file")), kind, ReadOptions(columns=("text",), sample_by="document")))
     assert [text for batch in read for text in batch.columns[0].to_pylist()] == AWKWARD
     assert [batch.first for batch in read] == [sum(len(before.columns[0]) for before in read[:i]) for i in range(len(read))]
     assert sum(batch.consumed for batch in read) > 0
@@ -162,7 +163,7 @@ def test_what_a_file_calls_text_and_is_none_is_a_row_at_fault(tmp_path: Path, ki
     binary = pa.large_binary() if kind == pa.large_string() else pa.binary()
     content = pa.table({"text": pa.array([b"one", b"caf\xe9", None, b"four"], binary).view(kind)})
     pa.parquet.write_table(content, tmp_path / "file")
-    (batch,) = read_rows(local_file(tmp_path / "file"), "parquet", ReadOptions(columns=("text",), sample_by="document"))
+    (batch,) = read_rows(Span(file=local_file(tmp_path / "file")), "parquet", ReadOptions(columns=("text",), sample_by="document"))
     assert batch.columns[0].to_pylist() == ["one", None, None, "four"]
     assert batch.problems == {1: "'text' is not UTF-8 at byte 3"}
 
@@ -173,7 +174,7 @@ def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path
     expected = [("line\n" * (i % 7 * longest)) + str(i) for i in range(50)]
     numbers = [*range(49), "no number"]
     write_text(tmp_path / "file", "id,text\n" + "".join(f'{n},"{text}"\n' for n, text in zip(numbers, expected, strict=True)))
-    read = list(read_rows(local_file(tmp_path / "file"), "csv", ReadOptions(columns=("text",), sample_by="document")))
+    read = list(read_rows(Span(file=local_file(tmp_path / "file")), "csv", ReadOptions(columns=("text",), sample_by="document")))
     assert [text for batch in read for text in batch.columns[0].to_pylist()] == expected
     assert [batch.first for batch in read] == [sum(len(before.columns[0]) for before in read[:i]) for i in range(len(read))]
 

@@ -1,0 +1,56 @@
+"""A tokenized artifact on disk: a folder that ``datasets.load_from_disk`` opens, with a file of rows for every piece of the partition."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from phyagi_assets.pipeline.store import Artifact
+
+COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
+"""What stands beside ``input_ids``: tokens with the EOS, XXH3-64 of the text, index of the file in the partition, row in the file."""
+
+_SUFFIX = ".arrow"
+
+
+def row_batches(artifact: Artifact, *, mapped: bool = False) -> Iterator[pa.RecordBatch]:
+    """The rows of an artifact, in their order.
+
+    Parameters
+    ----------
+    mapped
+        Whether they are mapped into memory, for one who looks at a column alone. Mapped pages count as the memory of this process, as
+        many as it touches.
+    """
+    for name in sorted(artifact.manifest.files):
+        if name.endswith(_SUFFIX):
+            path = str(artifact.path / name)
+            with pa.memory_map(path) if mapped else pa.OSFile(path) as stream:
+                yield from pa.ipc.open_stream(stream)
+
+
+def rows_features(dtype: str) -> Any:
+    """The columns as ``datasets`` knows them."""
+    from datasets import Features, List, Value
+
+    return Features({"input_ids": List(Value(dtype)), **{name: Value(kind) for name, kind in COLUMNS.items()}})
+
+
+def rows_file(folder: Path, number: int) -> Path:
+    """Where the rows of a piece are written."""
+    return folder / f"{number:05}{_SUFFIX}"
+
+
+def complete(folder: Path, count: int, features: Any) -> None:
+    """Give the files of rows the names that they keep, and write the two beside them that make ``load_from_disk`` open the folder."""
+    from datasets import DatasetInfo
+
+    names = [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
+    for number, name in enumerate(names):
+        rows_file(folder, number).rename(folder / name)
+    DatasetInfo(features=features).write_to_directory(str(folder))
+    state: dict[str, Any] = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_split": None}
+    state |= {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}
+    (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")

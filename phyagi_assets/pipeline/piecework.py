@@ -1,0 +1,162 @@
+"""The pieces of a partition → files of rows: one after the other in this process, or side by side in several."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.declarations import Corpus
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline.arrow_folder import rows_file
+from phyagi_assets.pipeline.crew import Crew, Died
+from phyagi_assets.pipeline.encoding import RowMaker, encode_documents
+from phyagi_assets.pipeline.leaving_out import without
+from phyagi_assets.pipeline.prefetch import prefetch
+from phyagi_assets.pipeline.sources.documents import read_spans
+from phyagi_assets.pipeline.sources.files import LocalFile
+from phyagi_assets.pipeline.sources.pieces import Piece, pieces
+from phyagi_assets.pipeline.step import OnProgress
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool, ExactTokenizer
+from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
+
+PROCESSORS = 8
+"""Processors that one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
+
+COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
+
+
+def processes_by_default() -> int:
+    """As many as keep the machine busy."""
+    return max(1, (os.cpu_count() or 1) // PROCESSORS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """All that it takes to encode a piece, in whatever process."""
+
+    corpus: Corpus
+    removed: npt.NDArray[np.uint64]
+    """Hashes of the documents that are left out."""
+    prepared: PreparedTokenizer
+    store: Store
+    """Where what is known of the engines is kept."""
+    choice: EngineChoice
+    trusts_fast: bool = True
+    """Whether the fast engine is used."""
+    seed: int
+    """Which documents the judge looks at."""
+    maker: RowMaker
+
+    def tokenizer(self, pool: EnginePool) -> ExactTokenizer:
+        """What encodes, with engines of a pool."""
+        engines = pool.engines(self.prepared, self.store)
+        if not self.trusts_fast:
+            return ExactTokenizer(engines.without_fast())
+        return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=self.seed)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What is known of a piece that was written."""
+
+    counts: dict[str, int]
+    """Of `COUNTS`."""
+    hashes: npt.NDArray[np.uint64]
+    """Of the texts, in their order."""
+
+
+def write_pieces(
+    recipe: Recipe, files: Sequence[LocalFile], folder: Path, pool: EnginePool, processes: int, on_progress: OnProgress
+) -> Iterator[Written]:
+    """Encode a partition's files, each piece into a file of its own, in the order of the pieces.
+
+    Parameters
+    ----------
+    pool
+        The engines of this process.
+    processes
+        How many may be at it, as far as there are pieces; this one alone where that is 1.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read.
+    EngineMismatch
+        The fast engine is not to be trusted with this text.
+    PhyagiAssetsError
+        A process died.
+    """
+    with closing(prefetch(enumerate(pieces(recipe.corpus, files)), depth=processes)) as parts:
+        first = list(islice(parts, processes))
+        if len(first) > 1:
+            yield from _side_by_side(recipe, chain(first, parts), folder, len(first), on_progress)
+        else:
+            yield from map(_Writer(recipe, recipe.tokenizer(pool), folder, on_progress), chain(first, parts))
+
+
+def _side_by_side(
+    recipe: Recipe, parts: Iterator[tuple[int, Piece]], folder: Path, processes: int, on_progress: OnProgress
+) -> Iterator[Written]:
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    prepare = partial(_prepared, recipe, folder)
+    crew = Crew[tuple[int, Piece], Written](prepare=prepare, size=processes, threads=threads, on_progress=on_progress)
+    done: dict[int, Written] = {}
+    given = 0
+    with closing(crew.do(parts)) as ended:
+        for (number, _), result in ended:
+            if isinstance(result, Died):
+                remedy = "build it again, with fewer processes if they took more memory than there is"
+                raise PhyagiAssetsError(f"{recipe.corpus.path}: a process that encoded a part of a partition {result}; {remedy}")
+            if isinstance(result, Exception):
+                raise result
+            done[number] = result
+            while given in done:
+                yield done.pop(given)
+                given += 1
+
+
+@contextmanager
+def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator[Callable[[tuple[int, Piece]], Written]]:
+    """What writes a piece in a process of its own."""
+    logging.disable()  # what there is to say of the engine, the process that hands out the pieces has said
+    tokenizer = recipe.tokenizer(EnginePool(recipe.choice))
+    logging.disable(logging.NOTSET)
+    yield _Writer(recipe, tokenizer, folder, on_progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    recipe: Recipe
+    tokenizer: ExactTokenizer
+    folder: Path
+    on_progress: OnProgress
+
+    def __call__(self, part: tuple[int, Piece]) -> Written:
+        number, piece = part
+        documents = (without(batch, self.recipe.removed) for batch in read_spans(self.recipe.corpus, piece))
+        maker = self.recipe.maker
+        hashes = [np.empty(0, np.uint64)]
+        counts = dict.fromkeys(COUNTS, 0)
+        with (
+            closing(encode_documents(documents, self.tokenizer, maker)) as batches,
+            pa.OSFile(str(rows_file(self.folder, number)), "wb") as file,
+            pa.ipc.new_stream(file, maker.schema) as writer,
+        ):
+            for batch, rows in batches:
+                writer.write_batch(rows)
+                lengths = rows.column("length").to_numpy()
+                counted = (rows.num_rows, (lengths == 0).sum(), batch.invalid, batch.removed, lengths.sum(), batch.text_bytes)
+                for count, more in zip(COUNTS, counted, strict=True):
+                    counts[count] += int(more)
+                hashes.append(rows.column("hash").to_numpy())
+                self.on_progress(batch.consumed)
+        return Written(counts=counts, hashes=np.concatenate(hashes))

@@ -1,0 +1,139 @@
+"""Processes side by side: everything is done once, whatever becomes of one of them."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phyagi_assets.errors import DeclarationError, MissingArtifactsError, PhyagiAssetsError, SourceError
+from phyagi_assets.pipeline.crew import Crew, Died
+from phyagi_assets.pipeline.step import OnProgress
+
+logger = logging.getLogger("phyagi_assets.tests")
+
+
+@contextmanager
+def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], tuple[int, str]]]:
+    """Writes down what it did; says some things on the way."""
+    (folder / f"came {os.getpid()}").touch()
+
+    def do(item: int) -> tuple[int, str]:
+        if item == 13:
+            raise SourceError("thirteen is no item")
+        if item == 66:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == 67:
+            os._exit(3)
+        on_progress(item)
+        logger.info("did %d", item)
+        (folder / f"did {item}").touch(exist_ok=False)
+        return item, os.environ["RAYON_NUM_THREADS"]
+
+    yield do
+    (folder / f"went {os.getpid()}").touch()
+
+
+def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress | None = None) -> dict[int, Any]:
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress)
+    found = dict(crew.do(iter(items)))
+    assert multiprocessing.active_children() == []
+    return found
+
+
+def test_everything_is_done_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    progress: list[int] = []
+    with caplog.at_level(logging.INFO, "phyagi_assets"):
+        found = done(tmp_path, *range(1, 12), on_progress=progress.append)
+    assert found == {item: (item, "3") for item in range(1, 12)}
+    assert sorted(progress) == list(range(1, 12))
+    assert sorted(caplog.messages) == sorted(f"did {item}" for item in range(1, 12))
+    assert len(list(tmp_path.glob("came *"))) == len(list(tmp_path.glob("went *"))) == 2
+
+
+def test_nothing_to_do_is_done(tmp_path: Path) -> None:
+    assert done(tmp_path) == {}
+
+
+def test_an_error_is_what_came_of_a_thing_and_the_others_are_done(tmp_path: Path) -> None:
+    found = done(tmp_path, 1, 13, 2, 3)
+    assert isinstance(found[13], SourceError)
+    assert str(found[13]) == "thirteen is no item"
+    assert {item for item, result in found.items() if isinstance(result, tuple)} == {1, 2, 3}
+
+
+def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    found = done(tmp_path, 66, 1, 67, 2, size=1)
+    assert [type(result) for result in found.values()] == [Died, tuple, Died, tuple]
+    assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
+
+
+def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1)
+    doing = crew.do(iter(range(20, 60)))
+    next(doing)
+    doing.close()
+    assert multiprocessing.active_children() == []
+
+
+@contextmanager
+def slow(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], None]]:
+    (folder / f"{os.getpid()}.came").touch()
+    yield lambda _item: time.sleep(1)
+    (folder / f"{os.getpid()}.went").touch()
+
+
+def work_slowly(folder: Path) -> None:
+    for _ in Crew[int, None](prepare=partial(slow, folder), size=2, threads=1).do(iter(range(1000))):
+        pass
+
+
+def test_processes_end_when_the_one_that_hands_out_is_killed(tmp_path: Path) -> None:
+    script = f"from pathlib import Path; from tests.pipeline.test_crew import work_slowly; work_slowly(Path({str(tmp_path)!r}))"
+    with subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__': {script}"]) as command:
+        wait_for(lambda: len(list(tmp_path.glob("*.came"))) == 2)
+        command.kill()
+    wait_for(lambda: len(list(tmp_path.glob("*.went"))) == 2)
+    for came in tmp_path.glob("*.came"):
+        wait_for(lambda process=int(came.stem): not running(process))
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def refusing(_on_progress: OnProgress) -> Iterator[Callable[[PhyagiAssetsError], None]]:
+    def do(error: PhyagiAssetsError) -> None:
+        raise error
+
+    yield do
+
+
+def test_an_error_comes_as_it_was() -> None:
+    errors = [
+        DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
+        MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
+    ]
+    crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1)
+    for error, found in crew.do(iter(errors)):
+        assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
