@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -18,7 +18,7 @@ from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
-from phyagi_assets.pipeline.piecework import PROCESSORS
+from phyagi_assets.pipeline.piecework import PROCESSORS, processes_by_default
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, Workspace
 
@@ -50,8 +50,14 @@ class ChainStep:
     build: Callable[..., Built]
     """Runs it, given the corpus, the partition, the workspace and what to tell progress to; and, by name, what is configured."""
     describe: Callable[[Built], Metadata]
-    config: Mapping[str, dg.Field] = field(default_factory=dict)
+    config: Callable[[], dict[str, dg.Field]] = dict
     """What of a run of it can be configured."""
+
+
+def encoding_config() -> dict[str, dg.Field]:
+    """How many processes encode a partition."""
+    said = f"Processes that encode it, where it is large enough to be cut in pieces. The default is one for every {PROCESSORS} processors."
+    return {PROCESSES: dg.Field(int, default_value=processes_by_default(), description=said)}
 
 
 CHAIN = (
@@ -72,13 +78,7 @@ CHAIN = (
         holds="The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
         build=tokenized.build_tokenized,
         describe=tokenized_metadata,
-        config={
-            PROCESSES: dg.Field(
-                int,
-                is_required=False,
-                description=f"How many processes may encode it, where it is large; by default one for every {PROCESSORS} processors.",
-            )
-        },
+        config=encoding_config,
     ),
     ChainStep(
         stage=cache.STAGE,
@@ -150,7 +150,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         freshness_policy=freshness_policy(corpus.config.fresh_within),
         check_specs=check_specs(name, step.stage),
         required_resource_keys={WORKSPACE, PROGRESS},
-        config_schema=dict(step.config),
+        config_schema=step.config(),
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace

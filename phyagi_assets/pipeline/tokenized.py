@@ -20,7 +20,7 @@ from phyagi_assets.pipeline.checks.tokens import check_tokens
 from phyagi_assets.pipeline.encoding import RowMaker, token_dtype
 from phyagi_assets.pipeline.leaving_out import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.pipeline.manifest import Manifest
-from phyagi_assets.pipeline.piecework import COUNTS, Recipe, Written, processes_by_default, write_pieces
+from phyagi_assets.pipeline.piecework import COUNTS, Recipe, Written, write_pieces
 from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
 from phyagi_assets.pipeline.sources.documents import read_documents
 from phyagi_assets.pipeline.sources.files import Partition
@@ -71,14 +71,14 @@ def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_finge
 
 
 def build_tokenized(
-    corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None, *, processes: int | None = None
+    corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None, *, processes: int = 1
 ) -> Built:
     """Encode the documents of a partition.
 
     Parameters
     ----------
     processes
-        How many processes may encode it, a piece each at a time; by default one for every eight processors. What is built is the same.
+        How many processes may encode it, a piece each at a time; what is built is the same.
 
     Raises
     ------
@@ -114,13 +114,12 @@ def build_tokenized(
             seed=int(wanted.fingerprint[:12], 16),
             maker=RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema),
         )
-        many = processes or processes_by_default()
         try:
-            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, many, on_progress or _unheard))
+            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, processes, on_progress or _unheard))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, many, _unheard))
+            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, processes, _unheard))
         _check(corpus, partition, workspace, raw.fingerprint, tally)
         complete(folder, tally.pieces, features)
         details = {
