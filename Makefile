@@ -3,7 +3,7 @@
 # make test   ruff, mypy, and all tests
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing,
-#             bench-keeping-up: one of them)
+#             bench-keeping-up, bench-one-large-file: one of them)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ STREAMING := .venv-bench-streaming
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing bench-keeping-up clean
+.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing bench-keeping-up bench-one-large-file clean
 
 demo: $(VENV)/installed
 	$(BIN)/phyagi-assets materialize
@@ -30,10 +30,13 @@ test: $(VENV)/installed
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
 
-bench: bench-text bench-batches bench-mixing bench-keeping-up
+bench: bench-text bench-one-large-file bench-batches bench-mixing bench-keeping-up
 
 bench-text: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/text_to_cache.py
+
+bench-one-large-file: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/one_large_file.py
 
 bench-batches: $(BENCH)/installed $(STREAMING)/installed
 	$(BENCH)/bin/python benchmarks/cache_to_batches.py --streaming $(STREAMING)/bin/python

@@ -30,10 +30,10 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.components.catalog import catalog_definitions
         from phyagi_assets.components.instance import open_instance
         from phyagi_assets.components.runs import Runner
-        from phyagi_assets.components.work import shared_out
+        from phyagi_assets.components.work import jobs_by_default, shared_out
         from phyagi_assets.components.workers import SideBySide
         from phyagi_assets.declarations import load_catalog
-        from phyagi_assets.pipeline.piecework import processes_by_default
+        from phyagi_assets.pipeline.crew import processors
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import BarProgress, catalog_trees
@@ -50,10 +50,10 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         log_to(messages)
         with open_instance(settings) as instance:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
-            jobs = jobs or processes_by_default()
+            jobs = jobs or jobs_by_default()
             work = shared_out(runner.stale(), jobs)
             with progress.over(sum(item.bytes for item in work)):
-                many, threads = min(jobs, len(work)), max(1, (os.cpu_count() or 1) // jobs)
+                many, threads = min(jobs, len(work)), max(1, processors() // jobs)
                 side_by_side = SideBySide(
                     jobs=many, threads=threads, settings=settings, on_start=progress.started, on_progress=progress.advance
                 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -18,7 +18,6 @@ from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
-from phyagi_assets.pipeline.piecework import PROCESSORS, processes_by_default
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, Workspace
 
@@ -50,14 +49,8 @@ class ChainStep:
     build: Callable[..., Built]
     """Runs it, given the corpus, the partition, the workspace and what to tell progress to; and, by name, what is configured."""
     describe: Callable[[Built], Metadata]
-    config: Callable[[], dict[str, dg.Field]] = dict
+    config: dict[str, dg.Field] = field(default_factory=dict)
     """What of a run of it can be configured."""
-
-
-def encoding_config() -> dict[str, dg.Field]:
-    """How many processes encode a partition."""
-    said = f"Processes that encode it, where it is large enough to be cut in pieces. The default is one for every {PROCESSORS} processors."
-    return {PROCESSES: dg.Field(int, default_value=processes_by_default(), description=said)}
 
 
 CHAIN = (
@@ -78,7 +71,13 @@ CHAIN = (
         holds="The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
         build=tokenized.build_tokenized,
         describe=tokenized_metadata,
-        config=encoding_config,
+        config={
+            PROCESSES: dg.Field(
+                int,
+                default_value=1,  # as many runs as there are processors may be at work
+                description="How many processes encode it, where it is so large that it is cut into pieces.",
+            )
+        },
     ),
     ChainStep(
         stage=cache.STAGE,
@@ -150,7 +149,7 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         freshness_policy=freshness_policy(corpus.config.fresh_within),
         check_specs=check_specs(name, step.stage),
         required_resource_keys={WORKSPACE, PROGRESS},
-        config_schema=step.config(),
+        config_schema=step.config,
     )
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from phyagi_assets.pipeline import tokenized
+from phyagi_assets.pipeline.crew import processors
 from phyagi_assets.pipeline.sources.files import Partition
+
+PROCESSORS = 8
+"""That one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +30,11 @@ class Work:
     def bytes(self) -> int:
         """Bytes of source that the slow step has to read."""
         return self.partition.bytes if tokenized.STAGE in self.stages else 0
+
+
+def jobs_by_default() -> int:
+    """As many processes as keep the machine busy."""
+    return max(1, processors() // PROCESSORS)
 
 
 def shared_out(work: Sequence[Work], jobs: int) -> list[Work]:

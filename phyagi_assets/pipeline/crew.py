@@ -24,8 +24,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Item], Result]]]
 
+THREADS = "RAYON_NUM_THREADS"
+"""How many threads the engine has; read when it first encodes."""
 _SPAWN = multiprocessing.get_context("spawn")
 _PACKAGE = "phyagi_assets"
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Died(Exception):
@@ -145,7 +152,7 @@ class _Line:
 
 def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, level: int) -> None:
     """What a process does: what comes through the pipe, until it closes."""
-    os.environ["RAYON_NUM_THREADS"] = str(threads)  # read when the engine first encodes
+    os.environ[THREADS] = str(threads)
     line = _Line(connection)
     logger = logging.getLogger(_PACKAGE)
     logger.setLevel(level)

@@ -16,7 +16,7 @@ import pyarrow as pa
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline.arrow_folder import rows_file
-from phyagi_assets.pipeline.crew import Crew, Died
+from phyagi_assets.pipeline.crew import THREADS, Crew, Died, processors
 from phyagi_assets.pipeline.encoding import RowMaker, encode_documents
 from phyagi_assets.pipeline.leaving_out import without
 from phyagi_assets.pipeline.prefetch import prefetch
@@ -28,15 +28,7 @@ from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
-PROCESSORS = 8
-"""Processors that one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
-
 COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
-
-
-def processes_by_default() -> int:
-    """As many as keep the machine busy."""
-    return max(1, (os.cpu_count() or 1) // PROCESSORS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +98,8 @@ def write_pieces(
 def _side_by_side(
     recipe: Recipe, parts: Iterator[tuple[int, Piece]], folder: Path, processes: int, on_progress: OnProgress
 ) -> Iterator[Written]:
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    # Where this process has been given its share of the processors, so have they.
+    threads = int(os.environ.get(THREADS) or max(1, processors() // processes))
     prepare = partial(_prepared, recipe, folder)
     crew = Crew[tuple[int, Piece], Written](prepare=prepare, size=processes, threads=threads, on_progress=on_progress)
     done: dict[int, Written] = {}

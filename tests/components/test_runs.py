@@ -1,6 +1,5 @@
 """Bringing things up to date costs what changed."""
 
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -181,11 +180,10 @@ def test_a_partition_is_encoded_by_its_share_of_the_processes(project: Project, 
     assert crews == [3]
 
 
-@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, [3]), ({}, [2]), ({"processes": 1}, [])])
-def test_a_run_from_the_ui_has_as_many_as_are_configured_or_one_for_every_eight_processors(
-    project: Project, crews: list[int], monkeypatch: pytest.MonkeyPatch, configured: dict[str, int], processes: list[int]
+@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, [3]), ({}, [])])
+def test_a_run_from_the_ui_has_as_many_as_are_configured(
+    project: Project, crews: list[int], configured: dict[str, int], processes: list[int]
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 23)
     job = project.definitions.resolve_implicit_global_asset_job_def()
     sync_partitions(project.instance, load_catalog(project.workspace.data).corpora["notes"], ["all"])
     result = job.execute_in_process(

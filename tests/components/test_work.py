@@ -1,9 +1,12 @@
 """How the processes of a command are shared out."""
 
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.components.work import Work, shared_out
+from phyagi_assets.components.work import Work, jobs_by_default, shared_out
 from phyagi_assets.pipeline.sources.files import Partition, SourceFile
 
 
@@ -31,3 +34,11 @@ def test_each_has_one_and_together_they_have_not_many_more_than_there_are(jobs: 
     assert min(found) >= 1
     assert sum(found) <= jobs + len(sizes)
     assert all(larger >= smaller for larger, smaller in zip(sorted(found)[1:], sorted(found)[:-1], strict=True))
+
+
+@pytest.mark.parametrize(("processors", "jobs"), [(1, 1), (15, 1), (16, 2), (64, 8)])
+def test_by_default_there_is_a_process_for_every_eight_processors_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, processors: int, jobs: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: range(processors))
+    assert jobs_by_default() == jobs
