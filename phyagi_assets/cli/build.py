@@ -53,7 +53,8 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
             jobs = jobs or jobs_by_default()
             work = shared_out(runner.stale(), jobs)
             with progress.over(sum(item.bytes for item in work)):
-                many, threads = min(jobs, len(work)), max(1, processors() // jobs)
+                many = min(jobs, len(work))
+                threads = max(1, processors() // max(1, min(jobs, sum(item.processes for item in work))))
                 side_by_side = SideBySide(
                     jobs=many, threads=threads, settings=settings, on_start=progress.started, on_progress=progress.advance
                 )

@@ -17,11 +17,12 @@ from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.work import Outcome, Work
 from phyagi_assets.components.workers import SideBySide
 from phyagi_assets.declarations import Catalog, Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError
 from phyagi_assets.pipeline import mixture, tokenized
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_link
 from phyagi_assets.pipeline.sources.files import Partition
+from phyagi_assets.pipeline.sources.pieces import most_pieces
 from phyagi_assets.pipeline.step import Workspace
 
 _DATA_VERSION = "dagster/data_version"
@@ -71,7 +72,7 @@ class Runner:
                     self.outcome.failed[f"{name}/{partition.key}"] = str(problem)
                     continue
                 if stages:
-                    yield Work(corpus=name, partition=partition, stages=stages)
+                    yield Work(corpus=name, partition=partition, stages=stages, pieces=_pieces(corpus, partition))
                 else:
                     self.outcome.current += 1
         except PhyagiAssetsError as problem:
@@ -186,6 +187,13 @@ class Runner:
         event = self._instance.get_latest_materialization_event(dg.AssetKey([name, mixture.STAGE]))
         materialization = event.asset_materialization if event else None
         return (materialization.tags or {}).get(_DATA_VERSION) if materialization else None
+
+
+def _pieces(corpus: Corpus, partition: Partition) -> int:
+    try:
+        return most_pieces(corpus, partition.files)
+    except DeclarationError:  # of which its run will tell
+        return 1
 
 
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:

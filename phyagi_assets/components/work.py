@@ -7,7 +7,7 @@ from phyagi_assets.pipeline import tokenized
 from phyagi_assets.pipeline.crew import processors
 from phyagi_assets.pipeline.sources.files import Partition
 
-PROCESSORS = 8
+PROCESSORS_EACH = 8
 """That one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
 
 
@@ -18,6 +18,8 @@ class Work:
     corpus: str
     partition: Partition
     stages: Sequence[str]
+    pieces: int = 1
+    """How many it can be cut into."""
     processes: int = 1
     """How many may encode it."""
 
@@ -34,13 +36,13 @@ class Work:
 
 def jobs_by_default() -> int:
     """As many processes as keep the machine busy."""
-    return max(1, processors() // PROCESSORS)
+    return max(1, processors() // PROCESSORS_EACH)
 
 
 def shared_out(work: Sequence[Work], jobs: int) -> list[Work]:
-    """The work, each with its share of the processes: as large as its share of the bytes, and one at least."""
+    """The work, each with its share of the processes: that of its bytes, one at least, and no more than it has pieces."""
     total = max(1, sum(item.bytes for item in work))
-    return [replace(item, processes=max(1, round(jobs * item.bytes / total))) for item in work]
+    return [replace(item, processes=max(1, min(item.pieces, jobs * item.bytes // total))) for item in work]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -43,8 +43,8 @@ class SideBySide:
 
     def build(self, work: Sequence[Work]) -> Generator[tuple[Work, Outcome], None, None]:
         """Build all of it; each as it ends, with what came of it."""
-        size = min(self.jobs, len(work))
-        crew = Crew[Work, Outcome](prepare=partial(_builder, self.settings), size=size, threads=self.threads, on_progress=self.on_progress)
+        prepare, size = partial(_builder, self.settings), min(self.jobs, len(work))
+        crew = Crew[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress)
         with closing(crew.do(self._begun(work))) as done:
             for item, result in done:
                 yield item, result if isinstance(result, Outcome) else _failed(item, result)

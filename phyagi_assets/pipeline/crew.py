@@ -9,9 +9,10 @@ import logging.handlers
 import multiprocessing
 import os
 import signal
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Lock
@@ -39,11 +40,17 @@ class Died(Exception):
     """A process came to an end while it was at something; the message says how."""
 
 
+class Fault(Exception):
+    """What was raised in a process and is nothing that the user can put right; the message is its traceback."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ended:
     """What a process says of the thing that it was at."""
 
     result: Any
+    is_last: bool = False
+    """Whether it does no more."""
 
 
 @dataclass(kw_only=True)
@@ -52,8 +59,31 @@ class _Worker(Generic[Item]):
     connection: Connection
     item: Item | None = None
 
+    def give(self, item: Item) -> None:
+        self.item = item
+        with suppress(ConnectionError):  # it is dead, which is heard next
+            self.connection.send(item)
 
-@dataclass(kw_only=True)
+    def hear(self, on_progress: OnProgress) -> _Ended | None:
+        """What it says; how it has ended if it has."""
+        try:
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return _Ended(result=Died(_ending(self.process.exitcode or 0)), is_last=True)
+        if isinstance(said, logging.LogRecord):
+            logging.getLogger(said.name).handle(said)
+        elif isinstance(said, int):
+            on_progress(said)
+        return said if isinstance(said, _Ended) else None
+
+    def stop(self) -> None:
+        self.connection.close()  # the end of its work, where it waits for more
+        if self.item is not None:
+            self.process.terminate()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Crew(Generic[Item, Result]):
     """Processes that do things.
 
@@ -72,26 +102,37 @@ class Crew(Generic[Item, Result]):
     prepare: Prepare[Item, Result]
     size: int
     threads: int
-    on_progress: OnProgress | None = None
-    _workers: list[_Worker[Item]] = field(default_factory=list, init=False)
+    on_progress: OnProgress
 
     def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
-        """Do everything, begun in its order; each as it ends, with what came of it: a result, an error, or `Died`."""
+        """Do everything, begun in its order; each as it ends, with what came of it: a result, an error, `Fault` or `Died`."""
+        workers: list[_Worker[Item]] = []
         try:
-            while len(self._workers) < self.size:
-                self._workers.append(self._started())
-                if not self._give(self._workers[-1], items):
-                    break
-            while busy := {worker.connection: worker for worker in self._workers if worker.item is not None}:
+            for _ in range(self.size):  # all of them, before the first one has what it waits for
+                workers.append(self._started())
+            for worker, item in zip(list(workers), items, strict=False):
+                worker.give(item)
+            while busy := {worker.connection: worker for worker in workers if worker.item is not None}:
                 for connection in wait(list(busy)):
                     worker = busy[connection]  # type: ignore[index]  # what is waited for are connections
-                    ended = self._heard(worker)
-                    if ended is not None and worker.item is not None:
-                        done, worker.item = worker.item, None
-                        self._give(worker if worker.process.is_alive() else self._replaced(worker), items)
-                        yield done, ended.result
+                    ended = worker.hear(self.on_progress)
+                    if ended is None or worker.item is None:
+                        continue
+                    done, worker.item = worker.item, None
+                    following = next(items, None)
+                    if ended.is_last:
+                        workers.remove(worker)
+                        worker.process.join()
+                    if following is not None:
+                        if ended.is_last:
+                            workers.append(worker := self._started())
+                        worker.give(following)
+                    yield done, ended.result
         finally:
-            self._stop()
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.process.join()
 
     def _started(self) -> _Worker[Item]:
         here, there = _SPAWN.Pipe()
@@ -100,39 +141,6 @@ class Crew(Generic[Item, Result]):
         process.start()
         there.close()
         return _Worker(process=process, connection=here)
-
-    def _replaced(self, dead: _Worker[Item]) -> _Worker[Item]:
-        self._workers.remove(dead)
-        self._workers.append(self._started())
-        return self._workers[-1]
-
-    def _give(self, worker: _Worker[Item], items: Iterator[Item]) -> bool:
-        worker.item = next(items, None)
-        if worker.item is not None:
-            with suppress(ConnectionError):  # it is dead, which is heard next
-                worker.connection.send(worker.item)
-        return worker.item is not None
-
-    def _heard(self, worker: _Worker[Item]) -> _Ended | None:
-        """What a process says; how it has ended if it has."""
-        try:
-            said = worker.connection.recv()
-        except (EOFError, ConnectionError):
-            worker.process.join()
-            return _Ended(result=Died(_ending(worker.process.exitcode or 0)))
-        if isinstance(said, logging.LogRecord):
-            logging.getLogger(said.name).handle(said)
-        elif isinstance(said, int) and self.on_progress:
-            self.on_progress(said)
-        return said if isinstance(said, _Ended) else None
-
-    def _stop(self) -> None:
-        for worker in self._workers:
-            worker.connection.close()  # the end of its work, where it waits for more
-            if worker.item is not None:
-                worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join()
 
 
 def _ending(code: int) -> str:
@@ -145,9 +153,15 @@ class _Line:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, Lock()
 
-    def put_nowait(self, said: object) -> None:
-        with self._lock, suppress(ConnectionError):  # nobody listens any more
+    def say(self, said: object) -> None:
+        """Say it; where nobody listens any more, that is an error, so that what is under way ends soon."""
+        with self._lock:
             self._connection.send(said)
+
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        """What a `QueueHandler` wants of a queue."""
+        with suppress(ConnectionError):
+            self.say(record)
 
 
 def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, level: int) -> None:
@@ -156,14 +170,20 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, leve
     line = _Line(connection)
     logger = logging.getLogger(_PACKAGE)
     logger.setLevel(level)
-    logger.addHandler(logging.handlers.QueueHandler(_as_queue(line)))
-    with suppress(KeyboardInterrupt), prepare(line.put_nowait) as do:
-        for item in _received(connection):
-            try:
-                result = do(item)
-            except (PhyagiAssetsError, OSError) as problem:
-                result = problem
-            line.put_nowait(_Ended(result=result))
+    logger.addHandler(logging.handlers.QueueHandler(line))  # type: ignore[arg-type]
+    with suppress(KeyboardInterrupt, ConnectionError):
+        try:
+            with prepare(line.say) as do:
+                for item in _received(connection):
+                    try:
+                        result = do(item)
+                    except (PhyagiAssetsError, OSError) as problem:
+                        result = problem
+                    line.say(_Ended(result=result))
+        except (PhyagiAssetsError, OSError) as problem:
+            line.say(_Ended(result=problem, is_last=True))
+        except Exception:
+            line.say(_Ended(result=Fault(traceback.format_exc()), is_last=True))
 
 
 def _received(connection: Connection) -> Iterator[Any]:
@@ -171,8 +191,3 @@ def _received(connection: Connection) -> Iterator[Any]:
     with suppress(EOFError, ConnectionError):
         while True:
             yield connection.recv()
-
-
-def _as_queue(line: _Line) -> Any:
-    """What a `QueueHandler` takes: of a queue, it wants nothing but to put into it."""
-    return line

@@ -2,11 +2,10 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,12 @@ from phyagi_assets.pipeline.crew import THREADS, Crew, Died, processors
 from phyagi_assets.pipeline.encoding import RowMaker, encode_documents
 from phyagi_assets.pipeline.leaving_out import without
 from phyagi_assets.pipeline.prefetch import prefetch
-from phyagi_assets.pipeline.sources.documents import read_spans
+from phyagi_assets.pipeline.sources.documents import Documents, read_spans
 from phyagi_assets.pipeline.sources.files import LocalFile
 from phyagi_assets.pipeline.sources.pieces import Piece, pieces
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool, ExactTokenizer
+from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import PreparedTokenizer
 
 COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
@@ -45,15 +44,14 @@ class Recipe:
     trusts_fast: bool = True
     """Whether the fast engine is used."""
     seed: int
-    """Which documents the judge looks at."""
+    """With a piece's number, which of its documents the judge looks at."""
     maker: RowMaker
 
-    def tokenizer(self, pool: EnginePool) -> ExactTokenizer:
-        """What encodes, with engines of a pool."""
-        engines = pool.engines(self.prepared, self.store)
+    def tokenizer(self, engines: Engines, piece: int) -> ExactTokenizer:
+        """What encodes a piece, by its number alone: what the judge sees is the same in whatever process."""
         if not self.trusts_fast:
             return ExactTokenizer(engines.without_fast())
-        return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=self.seed)
+        return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=(self.seed, piece))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,14 +65,14 @@ class Written:
 
 
 def write_pieces(
-    recipe: Recipe, files: Sequence[LocalFile], folder: Path, pool: EnginePool, processes: int, on_progress: OnProgress
-) -> Iterator[Written]:
+    recipe: Recipe, files: Sequence[LocalFile], folder: Path, engines: Engines, processes: int, on_progress: OnProgress
+) -> Generator[Written, None, None]:
     """Encode a partition's files, each piece into a file of its own, in the order of the pieces.
 
     Parameters
     ----------
-    pool
-        The engines of this process.
+    engines
+        Of this process.
     processes
         How many may be at it, as far as there are pieces; this one alone where that is 1.
 
@@ -88,68 +86,81 @@ def write_pieces(
         A process died.
     """
     with closing(prefetch(enumerate(pieces(recipe.corpus, files)), depth=processes)) as parts:
-        first = list(islice(parts, processes))
-        if len(first) > 1:
-            yield from _side_by_side(recipe, chain(first, parts), folder, len(first), on_progress)
+        if processes > 1:
+            yield from _side_by_side(recipe, parts, folder, processes, on_progress)
         else:
-            yield from map(_Writer(recipe, recipe.tokenizer(pool), folder, on_progress), chain(first, parts))
+            yield from map(_Writer(recipe, engines, folder, on_progress), parts)
 
 
 def _side_by_side(
     recipe: Recipe, parts: Iterator[tuple[int, Piece]], folder: Path, processes: int, on_progress: OnProgress
 ) -> Iterator[Written]:
-    # Where this process has been given its share of the processors, so have they.
-    threads = int(os.environ.get(THREADS) or max(1, processors() // processes))
     prepare = partial(_prepared, recipe, folder)
-    crew = Crew[tuple[int, Piece], Written](prepare=prepare, size=processes, threads=threads, on_progress=on_progress)
-    done: dict[int, Written] = {}
+    crew = Crew[tuple[int, Piece], Written](prepare=prepare, size=processes, threads=_threads(processes), on_progress=on_progress)
+    done: dict[int, Written | Exception] = {}
     given = 0
     with closing(crew.do(parts)) as ended:
         for (number, _), result in ended:
             if isinstance(result, Died):
                 remedy = "build it again, with fewer processes if they took more memory than there is"
                 raise PhyagiAssetsError(f"{recipe.corpus.path}: a process that encoded a part of a partition {result}; {remedy}")
-            if isinstance(result, Exception):
-                raise result
             done[number] = result
-            while given in done:
-                yield done.pop(given)
+            while given in done:  # the error that comes first in the files is the one that is told
+                following = done.pop(given)
+                if isinstance(following, Exception):
+                    raise following
+                yield following
                 given += 1
 
 
+def _threads(processes: int) -> int:
+    """Of each process: its share of the processors, or what this one has been given, if that is less."""
+    share, given = max(1, processors() // processes), os.environ.get(THREADS, "")
+    return min(share, int(given)) if given.isdecimal() and int(given) else share
+
+
 @contextmanager
-def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator[Callable[[tuple[int, Piece]], Written]]:
+def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator["_Writer"]:
     """What writes a piece in a process of its own."""
     logging.disable()  # what there is to say of the engine, the process that hands out the pieces has said
-    tokenizer = recipe.tokenizer(EnginePool(recipe.choice))
+    engines = EnginePool(recipe.choice).engines(recipe.prepared, recipe.store)
     logging.disable(logging.NOTSET)
-    yield _Writer(recipe, tokenizer, folder, on_progress)
+    yield _Writer(recipe, engines, folder, on_progress)
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
     recipe: Recipe
-    tokenizer: ExactTokenizer
+    engines: Engines
     folder: Path
     on_progress: OnProgress
 
     def __call__(self, part: tuple[int, Piece]) -> Written:
         number, piece = part
         documents = (without(batch, self.recipe.removed) for batch in read_spans(self.recipe.corpus, piece))
-        maker = self.recipe.maker
+        tokenizer, maker = self.recipe.tokenizer(self.engines, number), self.recipe.maker
         hashes = [np.empty(0, np.uint64)]
         counts = dict.fromkeys(COUNTS, 0)
         with (
-            closing(encode_documents(documents, self.tokenizer, maker)) as batches,
+            closing(encode_documents(documents, tokenizer, maker)) as batches,
             pa.OSFile(str(rows_file(self.folder, number)), "wb") as file,
             pa.ipc.new_stream(file, maker.schema) as writer,
         ):
             for batch, rows in batches:
                 writer.write_batch(rows)
-                lengths = rows.column("length").to_numpy()
-                counted = (rows.num_rows, (lengths == 0).sum(), batch.invalid, batch.removed, lengths.sum(), batch.text_bytes)
-                for count, more in zip(COUNTS, counted, strict=True):
-                    counts[count] += int(more)
+                for name, more in _counted(batch, rows.column("length").to_numpy()).items():
+                    counts[name] += more
                 hashes.append(rows.column("hash").to_numpy())
                 self.on_progress(batch.consumed)
         return Written(counts=counts, hashes=np.concatenate(hashes))
+
+
+def _counted(batch: Documents, lengths: npt.NDArray[np.int64]) -> dict[str, int]:
+    return {
+        "documents": len(lengths),
+        "empty": int((lengths == 0).sum()),
+        "invalid": batch.invalid,
+        "removed": batch.removed,
+        "tokens": int(lengths.sum()),
+        "text_bytes": batch.text_bytes,
+    }

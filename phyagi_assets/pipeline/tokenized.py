@@ -4,7 +4,8 @@ An empty document is a row of length 0, so that rows stay in step with the sourc
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declarations import Corpus
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.pipeline.arrow_folder import complete, rows_features
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tokens import check_tokens
@@ -24,6 +25,7 @@ from phyagi_assets.pipeline.piecework import COUNTS, Recipe, Written, write_piec
 from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
 from phyagi_assets.pipeline.sources.documents import read_documents
 from phyagi_assets.pipeline.sources.files import Partition
+from phyagi_assets.pipeline.sources.pieces import most_pieces
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenizers.engines import ReferenceEngine
@@ -82,6 +84,8 @@ def build_tokenized(
 
     Raises
     ------
+    PhyagiAssetsError
+        There is no process to encode it, or one died.
     MissingArtifactsError
         The partition's raw artifact is not there.
     SourceError
@@ -89,6 +93,8 @@ def build_tokenized(
     TokenizerError
         The tokenizer cannot be had or does not do what the corpus asks.
     """
+    if processes < 1:
+        raise PhyagiAssetsError(f"{corpus.path}: a partition is encoded by one process at least, not by {processes}")
     address = tokenized_address(corpus, partition.key)
     raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
     files = local_files(partition, raw)
@@ -114,12 +120,14 @@ def build_tokenized(
             seed=int(wanted.fingerprint[:12], 16),
             maker=RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema),
         )
+        engines = workspace.engines.engines(prepared, workspace.store)
+        many = min(processes, most_pieces(corpus, partition.files))
         try:
-            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, processes, on_progress or _unheard))
+            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, on_progress or _unheard))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_pieces(recipe, files, folder, workspace.engines, processes, _unheard))
+            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, _unheard))
         _check(corpus, partition, workspace, raw.fingerprint, tally)
         complete(folder, tally.pieces, features)
         details = {
@@ -128,7 +136,7 @@ def build_tokenized(
             "files": [file.name for file in partition.files],
             "tokenizer": prepared.details(),
         }
-        made = {"engine": recipe.tokenizer(workspace.engines).engine, "pyarrow": pa.__version__}
+        made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
         return replace(wanted, counts=tally.counts, details=details, produced_with=made)
 
     def examine(artifact: Artifact) -> list[Check]:
@@ -148,12 +156,13 @@ class _Tally:
     pieces: int = 0
 
     @classmethod
-    def of(cls, written: Iterator[Written]) -> "_Tally":
+    def of(cls, written: Generator[Written, None, None]) -> "_Tally":
         tally, content = cls(), xxhash.xxh3_128()
-        for piece in written:
-            tally.pieces += 1
-            tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
-            content.update(piece.hashes.data)
+        with closing(written):
+            for piece in written:
+                tally.pieces += 1
+                tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
+                content.update(piece.hashes.data)
         tally.content = content.hexdigest()
         return tally
 

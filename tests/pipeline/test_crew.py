@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, PhyagiAssetsError, SourceError
-from phyagi_assets.pipeline.crew import Crew, Died
+from phyagi_assets.pipeline.crew import Crew, Died, Fault
 from phyagi_assets.pipeline.step import OnProgress
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -30,6 +31,12 @@ def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], 
     def do(item: int) -> tuple[int, str]:
         if item == 13:
             raise SourceError("thirteen is no item")
+        if item == 14:
+            raise ZeroDivisionError("fourteen is no item")
+        if item == 65:
+            Thread(target=lambda: (time.sleep(2.5), os.kill(os.getpid(), signal.SIGKILL))).start()
+            time.sleep(1)
+            return 65, "x" * 50_000_000
         if item == 66:
             os.kill(os.getpid(), signal.SIGKILL)
         if item == 67:
@@ -43,7 +50,7 @@ def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], 
     (folder / f"went {os.getpid()}").touch()
 
 
-def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress | None = None) -> dict[int, Any]:
+def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id) -> dict[int, Any]:
     crew = Crew[int, tuple[int, str]](prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress)
     found = dict(crew.do(iter(items)))
     assert multiprocessing.active_children() == []
@@ -77,8 +84,39 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
 
 
+def test_a_process_that_dies_while_it_tells_what_came_of_a_thing_is_one_that_died(tmp_path: Path) -> None:
+    def slowly(items: list[int]) -> Iterator[int]:
+        for item in items:
+            yield item
+            time.sleep(4 if item == 2 else 0)  # nobody listens to the other one, which dies meanwhile
+
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id)
+    found = dict(crew.do(slowly([65, 1, 2, 3])))
+    assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
+
+
+def test_a_fault_comes_with_its_traceback_and_the_others_are_done(tmp_path: Path) -> None:
+    found = done(tmp_path, 14, 1, 2, size=1)
+    assert isinstance(found[14], Fault)
+    assert "test_crew.py" in str(found[14])
+    assert "ZeroDivisionError: fourteen is no item" in str(found[14])
+    assert (found[1], found[2]) == ((1, "3"), (2, "3"))
+
+
+@contextmanager
+def unprepared(_on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
+    raise SourceError("there is nothing to begin with")
+    yield abs
+
+
+def test_what_keeps_a_process_from_beginning_is_told() -> None:
+    found = dict(Crew[int, int](prepare=unprepared, size=2, threads=1, on_progress=id).do(iter([1, 2, 3])))
+    assert [str(problem) for problem in found.values()] == ["there is nothing to begin with"] * 3
+    assert multiprocessing.active_children() == []
+
+
 def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
-    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1)
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id)
     doing = crew.do(iter(range(20, 60)))
     next(doing)
     doing.close()
@@ -86,14 +124,22 @@ def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
 
 
 @contextmanager
-def slow(folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], None]]:
+def slow(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], None]]:
     (folder / f"{os.getpid()}.came").touch()
-    yield lambda _item: time.sleep(1)
-    (folder / f"{os.getpid()}.went").touch()
+
+    def do(_item: int) -> None:
+        while True:
+            time.sleep(0.1)
+            on_progress(1)
+
+    try:
+        yield do
+    finally:
+        (folder / f"{os.getpid()}.went").touch()
 
 
 def work_slowly(folder: Path) -> None:
-    for _ in Crew[int, None](prepare=partial(slow, folder), size=2, threads=1).do(iter(range(1000))):
+    for _ in Crew[int, None](prepare=partial(slow, folder), size=2, threads=1, on_progress=id).do(iter(range(1000))):
         pass
 
 
@@ -134,6 +180,6 @@ def test_an_error_comes_as_it_was() -> None:
         DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
         MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
     ]
-    crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1)
+    crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id)
     for error, found in crew.do(iter(errors)):
         assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))

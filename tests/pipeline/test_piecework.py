@@ -68,7 +68,7 @@ def test_json_lines(workspace: Workspace) -> None:
     rows: list[str | None] = [*TEXTS[:200], None, *TEXTS[200:]]
     size = write_jsonl(workspace.data / "c.jsonl", rows).stat().st_size
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip", splits={"validation": 0.2})
-    tokenized = check_alike(corpus, workspace, -(-size // 4096))
+    tokenized = check_alike(corpus, workspace, size // 4096)
     counts = tokenized.artifact.manifest.counts
     assert (counts["documents"], counts["invalid"], counts["empty"]) == (len(TEXTS), 1, TEXTS.count(""))
 
@@ -87,7 +87,7 @@ def test_many_files(workspace: Workspace) -> None:
 
 def test_pieces_without_a_document(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[1:3], *[None] * 1000, *TEXTS[1:3]])
-    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 4)
+    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 3)
     assert tokenized.artifact.manifest.counts["documents"] == 4
 
 
@@ -96,7 +96,7 @@ def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Works
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
     gone = map(document_id, text_hashes(pa.array([TEXTS[1], TEXTS[399]])).tolist())
     add_removals(corpus, [Removal(id=one) for one in gone])
-    tokenized = check_alike(corpus, workspace, 9)
+    tokenized = check_alike(corpus, workspace, 8)
     assert tokenized.artifact.manifest.counts["removed"] == 2
 
 
@@ -110,6 +110,16 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
     rows = {name: digest for name, digest in found.items() if name.endswith((".arrow", ".npy"))}
     assert rows
     assert rows.items() <= wanted.items()
+
+
+def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    doubted = Workspace(data=workspace.data, store=Store(workspace.store.root), engines=EnginePool(WRONG_ABOUT_BEWARE))
+    (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 3)
+    engines = [tokenized.artifact.manifest.produced_with["engine"].split()[0] for tokenized in (alone, together)]
+    assert engines == ["tokenizers", "tokenizers"]
+    assert found == found_together
 
 
 def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Callable[[int], Any] = id) -> None:
@@ -127,6 +137,19 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
 def test_a_row_at_fault_is_named_and_nothing_is_left_behind(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS, None])
     failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; mend the row")
+
+
+def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [{"words": text} for text in TEXTS])
+    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_there_is_a_process_at_least(workspace: Workspace, processes: int) -> None:
+    write_jsonl(workspace.data / "c.jsonl", TEXTS)
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    with pytest.raises(PhyagiAssetsError, match=f"encoded by one process at least, not by {processes}"):
+        build_tokenized(corpus, workspace.sources.partitions(corpus)["all"], workspace, processes=processes)
 
 
 def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspace: Workspace) -> None:

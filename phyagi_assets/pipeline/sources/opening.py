@@ -4,7 +4,7 @@ import io
 import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ def plain_name(name: str) -> str:
     return next((name[: -len(suffix)] for suffix in COMPRESSIONS if name.lower().endswith(suffix)), name)
 
 
-def is_compressed(path: Path) -> bool:
+def is_compressed(path: PurePath) -> bool:
     """Whether a file is named as a compressed one."""
     return path.suffix.lower() in COMPRESSIONS
 

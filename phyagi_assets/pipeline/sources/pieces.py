@@ -1,12 +1,13 @@
 """The pieces of a partition: spans of its files, of some 128 MB together, that are read, encoded and kept on their own.
 
-A large file of lines is cut at the ends of lines, a large Parquet file between row groups. Other formats have no place where reading
-may begin without what comes before, nor have compressed files; each is read in one go. Small files are put together. Where a
-partition is cut depends on nothing but its files, so that it is built to the same bytes by however many processes.
+A large file of lines is cut at the ends of lines, a large Parquet file between row groups. Files of other formats are read in one go,
+and so are compressed ones, which have no place to begin at but the beginning. Small files are put together. Where a partition is cut
+depends on nothing but its files, so that it is built to the same bytes by however many processes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import numpy as np
@@ -15,13 +16,14 @@ import pyarrow.parquet
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import LocalFile, Span, format_of
+from phyagi_assets.pipeline.sources.files import LocalFile, SourceFile, Span, format_of
 from phyagi_assets.pipeline.sources.opening import is_compressed, opened
 
 PIECE = 128 << 20
-"""Bytes of source that a piece has at least, but for the last one: what a process takes as long for as for its start."""
+"""Bytes of source that a piece has, or somewhat more: what a process takes as long for as for its start. It is no part of what an
+artifact is called after: its rows are the same, however they are cut."""
 MOST = 256
-"""Pieces of a partition, at most, or nearly so: each has a file of rows, and who opens the folder with ``datasets`` opens them all."""
+"""Pieces of a partition, or somewhat more: each has a file of rows, and who opens the folder with ``datasets`` opens them all."""
 _BLOCK = 1 << 20
 
 Piece = tuple[Span, ...]
@@ -38,11 +40,11 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
         A file cannot be read while its lines are counted. Whatever else is wrong with one, its reader tells.
     """
     sizes = list(map(_size, files))
-    wanted = max(PIECE, sum(sizes) // MOST)
+    wanted = _wanted(sizes)
     piece: list[Span] = []
     held = 0
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
-        for span in _spans(corpus, file, index, size, wanted):
+        for span in _spans(corpus, Span(file=file, index=index), size, wanted):
             piece.append(span)
             held += size
             if held >= wanted:
@@ -52,6 +54,19 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
         yield tuple(piece)
 
 
+def most_pieces(corpus: Corpus, files: Sequence[SourceFile]) -> int:
+    """How many pieces files can be cut into; they may turn out to be fewer."""
+    wanted = _wanted(file.size for file in files)
+    cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]
+    spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
+    whole = [file.size for file, is_cut in zip(files, cut, strict=True) if not is_cut]
+    return spans + min(len(whole), -(-sum(whole) // wanted))
+
+
+def _wanted(sizes: Iterable[int]) -> int:
+    return max(PIECE, sum(sizes) // MOST)
+
+
 def _size(file: LocalFile) -> int:
     try:
         return file.size
@@ -59,33 +74,42 @@ def _size(file: LocalFile) -> int:
         return 0
 
 
-def _spans(corpus: Corpus, file: LocalFile, index: int, size: int, wanted: int) -> Iterator[Span]:
-    """The file, or spans of it if it is larger than a piece."""
-    kind = format_of(corpus, file.name)
-    whole = Span(file=file, index=index)
-    if size <= wanted or is_compressed(file.path):
-        yield whole
-    elif kind == "json" or (kind == "text" and corpus.config.source.sample_by == "line"):
-        yield from _spans_of_lines(whole, size, wanted)
-    elif kind == "parquet":
-        yield from _spans_of_row_groups(whole, size, wanted)
+def _way_to_cut(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterator[Span]] | None:
+    kind = format_of(corpus, name)
+    if is_compressed(PurePosixPath(name)):
+        return None
+    if kind == "json" or (kind == "text" and corpus.config.source.sample_by == "line"):
+        return _spans_of_lines
+    return _spans_of_row_groups if kind == "parquet" else None
+
+
+def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span]:
+    """The file, or spans of it, as even as its rows allow, if it is large enough for more than one."""
+    count = size // wanted
+    cut = _way_to_cut(corpus, whole.file.name) if count > 1 else None
+    if cut:
+        yield from cut(whole, size, count)
     else:
         yield whole
 
 
-def _spans_of_lines(whole: Span, size: int, wanted: int) -> Iterator[Span]:
-    """Spans that begin with the first line at or after each multiple of a piece's size."""
+def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
+    """Spans that begin with the first line at or after each multiple of their size."""
+    step = -(-size // count)
     try:
         with opened(whole.file.path) as file:
-            span = whole
-            for earliest in range(wanted, size, wanted):
+            span, stop = whole, 0
+            for earliest in range(step, size, step):
+                if earliest <= stop:  # inside of a long line, whose end is known
+                    continue
                 file.content.seek(earliest - 1)
                 file.content.readline()
                 stop = file.content.tell()
-                if span.start < stop < size:
-                    yield replace(span, stop=stop)
-                    file.content.seek(span.start)
-                    span = replace(span, start=stop, first=span.first + _count_lines(file.content, stop - span.start))
+                if stop >= size:
+                    break
+                yield replace(span, stop=stop)
+                file.content.seek(span.start)
+                span = replace(span, start=stop, first=span.first + _count_lines(file.content, stop - span.start))
             yield span
     except OSError as problem:
         raise SourceError(f"{whole.file}: cannot be read: {problem.strerror or problem}") from None
@@ -99,8 +123,8 @@ def _count_lines(content: BinaryIO, size: int) -> int:
     return lines
 
 
-def _spans_of_row_groups(whole: Span, size: int, wanted: int) -> Iterator[Span]:
-    """Spans of as few row groups as have a piece's share of the rows."""
+def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
+    """Spans of as few row groups as have their share of the rows."""
     try:
         with pa.parquet.ParquetFile(whole.file.path) as file:
             rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -108,9 +132,9 @@ def _spans_of_row_groups(whole: Span, size: int, wanted: int) -> Iterator[Span]:
         yield whole
         return
     span, held = whole, 0
-    for group, count in enumerate(rows):
-        if held * size >= wanted * sum(rows) and held:
+    for group, of_group in enumerate(rows):
+        if held and held * count >= sum(rows):
             yield replace(span, stop=group)
             span, held = replace(span, start=group, first=span.first + held), 0
-        held += count
+        held += of_group
     yield span

@@ -20,6 +20,7 @@ import pyarrow.parquet
 
 from phyagi_assets.config import Format
 from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.columns import require_text, valid_text
 from phyagi_assets.pipeline.sources.files import LocalFile, Span
 from phyagi_assets.pipeline.sources.jsonlines import parse_block
 from phyagi_assets.pipeline.sources.opening import Opened, is_compressed, opened
@@ -163,7 +164,7 @@ def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int) -> Itera
         )
 
     with opened(source.path) as file, reader_of(file.content, ()) as header:
-        _require_columns(source, header.schema, options.columns)
+        require_text(source, header.schema, options.columns)
     # These columns alone: the type of another one is guessed from the first block, and may not hold.
     with opened(source.path) as file, reader_of(file.content, options.columns) as reader:
         yield from _batches(source, reader.schema, reader, options, source.size)
@@ -172,7 +173,7 @@ def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int) -> Itera
 def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     with pa.parquet.ParquetFile(source.path) as file:
-        _require_columns(source, file.schema_arrow, options.columns)
+        require_text(source, file.schema_arrow, options.columns)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
@@ -204,45 +205,15 @@ def _batches(
     per_row: bool = False,
     first: int = 0,
 ) -> Iterator[Rows]:
-    _require_columns(source, schema, options.columns)
+    require_text(source, schema, options.columns)
     left = size
     for batch in batches:
         problems: dict[int, str] = {}
-        columns = [_valid(batch.column(name).cast(pa.string()), name, first, problems) for name in options.columns]
+        columns = [valid_text(batch.column(name).cast(pa.string()), name, first, problems) for name in options.columns]
         consumed = size * batch.num_rows if per_row else min(left, batch.nbytes)
         left -= consumed
         yield Rows(columns=columns, first=first, consumed=consumed, problems=problems)
         first += batch.num_rows
-
-
-def _valid(column: pa.Array, name: str, first: int, problems: dict[int, str]) -> pa.Array:
-    """The column with null for what is not UTF-8, which its file may call text all the same."""
-    try:
-        column.validate(full=True)
-        return column
-    except pa.ArrowInvalid:
-        values = column.cast(pa.binary())
-        values.validate(full=True)
-    texts: list[str | None] = []
-    for row, value in enumerate(values.to_pylist(), first):
-        try:
-            texts.append(None if value is None else value.decode())
-        except UnicodeDecodeError as problem:
-            texts.append(None)
-            problems[row] = f"{name!r} is not UTF-8 at byte {problem.start}"
-    return pa.array(texts, pa.string())
-
-
-def _require_columns(source: LocalFile, schema: pa.Schema, columns: tuple[str, ...]) -> None:
-    for name in columns:
-        if name not in schema.names:
-            raise SourceError(f"{source}: has no column {name!r}; it has {', '.join(schema.names)}; name the text's column in columns")
-        if schema.names.count(name) > 1:
-            raise SourceError(f"{source}: has {schema.names.count(name)} columns {name!r}; rename all but one")
-        kind = schema.field(name).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            raise SourceError(f"{source}: column {name!r} holds {kind}, not text; name a column of text in columns")
 
 
 def _strings(texts: list[str]) -> pa.Array:

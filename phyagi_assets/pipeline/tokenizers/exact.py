@@ -115,7 +115,7 @@ class ExactTokenizer:
         Which documents are sampled.
     """
 
-    def __init__(self, engines: Engines, *, verify: str = "sample", seed: int = 0) -> None:
+    def __init__(self, engines: Engines, *, verify: str = "sample", seed: int | tuple[int, ...] = 0) -> None:
         self._reference, self._fast = engines.reference, engines.fast
         self._unsafe = _any_of(sorted(engines.unsafe))
         self._verify = verify

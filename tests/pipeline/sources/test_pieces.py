@@ -1,6 +1,7 @@
 """A partition in pieces: what they hold together, where they are cut, and that each can be read on its own."""
 
 import gzip
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,9 +102,8 @@ def test_a_parquet_file_is_cut_between_row_groups(
 
 @pytest.mark.usefixtures("small")
 def test_pieces_are_of_the_size_that_is_asked_for(data: Path) -> None:
-    write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * 100)  # 23 bytes a line
-    corpus, files = opened(data)
-    spans = [span for piece in cut(corpus, files) for span in piece]
+    write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * 100)  # 23 bytes a line, 2,300 in all
+    spans = [span for piece in cut(*opened(data)) for span in piece]
     assert [span.start for span in spans[:4]] == [0, 115, 207, 322]  # the first end of a line at or after each hundred
     assert [span.first for span in spans[:4]] == [0, 5, 9, 14]
     assert len(spans) == 23
@@ -111,10 +111,49 @@ def test_pieces_are_of_the_size_that_is_asked_for(data: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("lines", "count"), [(8, 1), (9, 2), (13, 2), (14, 3)])
+def test_pieces_are_even(data: Path, lines: int, count: int) -> None:
+    write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * lines)
+    sizes = [(span.stop or 23 * lines) - span.start for piece in cut(*opened(data)) for span in piece]
+    assert len(sizes) == count
+    assert max(sizes) - min(sizes) <= 2 * 23
+
+
+@pytest.mark.usefixtures("small")
+def test_how_many_there_are_at_most_is_known_by_names_and_sizes(data: Path) -> None:
+    for name, size in (("large.jsonl", 1000), ("large.csv", 1000), ("large.jsonl.gz", 1000), ("small1.jsonl", 50), ("small2.jsonl", 60)):
+        write_text(data / "raw" / name, "x" * size)
+    corpus = declare_corpus(data, "corpus", "raw/*")
+    (partition,) = list_partitions(corpus, data).values()
+    assert pieces.most_pieces(corpus, partition.files) == 10 + 2 + 2
+    corpus = declare_corpus(data, "corpus", "raw/large.jsonl.gz")
+    (partition,) = list_partitions(corpus, data).values()
+    assert pieces.most_pieces(corpus, partition.files) == 1
+
+
+@pytest.mark.usefixtures("small")
 def test_a_line_that_is_longer_than_a_piece_is_in_one(data: Path) -> None:
     texts = ["short", "long" * 200, "short", "short"]
     write_jsonl(data / "raw" / "a.jsonl", texts)
     assert check(*opened(data), [(text, 0, row) for row, text in enumerate(texts)]) == 2
+
+
+@pytest.mark.usefixtures("small")
+def test_a_long_line_is_read_over_once_to_find_its_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(data / "raw" / "a.jsonl", '{"text": "' + "x" * 100_000 + '"}\n{"text": "short"}\n')
+    read: list[int] = []
+
+    class Watched(io.BufferedReader):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            read.append(len(line := super().readline(size)))
+            return line
+
+    path_open = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **keys: Watched(io.FileIO(path)) if mode == "rb" else path_open(path, mode, **keys)
+    )
+    assert len(cut(*opened(data))) == 2
+    assert sum(read) < 100_100
 
 
 def test_row_groups_that_are_large_are_pieces_and_small_ones_are_put_together(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +209,7 @@ def test_a_row_at_fault_is_named_by_its_place_in_the_file(data: Path, name: str,
 @pytest.mark.usefixtures("small")
 def test_blank_lines_keep_their_numbers(data: Path) -> None:
     write_text(data / "raw" / "a.jsonl", '{"text": "one"}\n\n' * 50)
-    assert check(*opened(data), [("one", 0, 2 * row) for row in range(50)]) == 9
+    assert check(*opened(data), [("one", 0, 2 * row) for row in range(50)]) == 8
 
 
 @pytest.mark.usefixtures("small")
