@@ -1,7 +1,8 @@
 """What several processes make of one large file: the steps of a corpus whose only partition it is, cut into pieces.
 
-Run it with ``make bench-one-large-file``. Each run is a fresh process, held to as many processors as the work has processes: what
-another process and another processor bring together. Writes ``results.json`` and ``results.md``.
+Run it with ``make bench-one-large-file``. Each run is a fresh process. It is held to as many processors as the work has processes,
+which shows what another process and another processor bring together; beside that, one process has all processors, as it does by
+default. Writes ``results.json`` and ``results.md``.
 """
 
 import argparse
@@ -19,6 +20,9 @@ from text.inputs import gpt2, write_inputs
 HERE = Path(__file__).parent
 STEPS = HERE / "text" / "contenders" / "our_steps_in_pieces.py"
 
+Runs = dict[str, dict[tuple[int, int], list[Measured]]]
+"""By format, and by how many processes on how many processors."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -27,24 +31,27 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks" / "one_large_file", metavar="DIR")
     options = parser.parse_args()
     processors = sorted(os.sched_getaffinity(0))
-    counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count <= len(processors)]
-    runs: dict[str, dict[int, list[Measured]]] = {kind: {count: [] for count in counts} for kind in ("jsonl", "parquet")}
+    settings = [(count, count) for count in (1, 2, 4, 8, 16, 32, 64) if count <= len(processors)] + [(1, len(processors))]
+    runs: Runs = {kind: {setting: [] for setting in settings} for kind in ("jsonl", "parquet")}
     for round_ in range(options.rounds):
         source, size = one_file_each(options.work / "source", options.megabytes, seed=1000 + round_)
         for kind, of_kind in runs.items():
-            for count, its in of_kind.items():
-                os.sched_setaffinity(0, processors[:count])
-                its.append(run_contender(STEPS, arguments(source, kind, options.work, count), python=Path(sys.executable)))
+            for (processes, used), its in of_kind.items():
+                os.sched_setaffinity(0, processors[:used])
+                its.append(run_contender(STEPS, arguments(source, kind, options.work, processes), python=Path(sys.executable)))
                 os.sched_setaffinity(0, processors)
             if len({(run.tokens, str(run.details["content"])) for run in (its[-1] for its in of_kind.values())}) > 1:
                 raise RuntimeError(f"{kind}: not the same bytes from as many processes")
     table = tables(runs, size)
-    record = {kind: {count: [vars_of(run) for run in its] for count, its in of_kind.items()} for kind, of_kind in runs.items()}
+    record = {
+        kind: {f"{processes} on {used}": [figures(run) for run in its] for (processes, used), its in of_kind.items()}
+        for kind, of_kind in runs.items()
+    }
     results.keep("one_large_file", {"machine": results.machine(), "megabytes": options.megabytes, "runs": record}, table)
     print(table)
 
 
-def vars_of(run: Measured) -> dict[str, float]:
+def figures(run: Measured) -> dict[str, float]:
     return {"seconds": run.seconds, "tokenizing": run.details["tokenizing"], "whole_seconds": run.whole_seconds, "peak_mb": run.peak_mb}
 
 
@@ -70,18 +77,21 @@ def arguments(source: Path, kind: str, work: Path, processes: int) -> list[str]:
     return [*map(str, (source, kind, gpt2(work / "gpt2"), work / "run", work / "kept")), str(processes)]
 
 
-def tables(runs: dict[str, dict[int, list[Measured]]], size: int) -> str:
-    lines = ["## One large file", "", f"{size / 1e6:,.0f} MB of text in one file, one partition; as many processors as processes.", ""]
-    lines += [
-        "| | processes | MB/s | times one process | tokenizing alone, MB/s | times one process | peak memory, MB |",
-        f"|{' --- |' * 7}",
+def tables(runs: Runs, size: int) -> str:
+    lines = [
+        "## One large file",
+        "",
+        f"{size / 1e6:,.0f} MB of text in one file, one partition. Ratios are to one process on one processor.",
+        "",
     ]
+    lines += ["| | processes | processors | MB/s | ratio | tokenizing alone, MB/s | ratio | peak memory, MB |", f"|{' --- |' * 8}"]
     for kind, of_kind in runs.items():
-        for count, its in of_kind.items():
-            of_chain = compared([run.seconds for run in its], [run.seconds for run in of_kind[1]], size)
-            of_step = compared([run.details["tokenizing"] for run in its], [run.details["tokenizing"] for run in of_kind[1]], size)
+        alone = of_kind[1, 1]
+        for (processes, used), its in of_kind.items():
+            of_chain = compared([run.seconds for run in its], [run.seconds for run in alone], size)
+            of_step = compared([run.details["tokenizing"] for run in its], [run.details["tokenizing"] for run in alone], size)
             memory = statistics.median(run.peak_mb for run in its)
-            lines.append(f"| {kind} | {count} | {of_chain} | {of_step} | {memory:,.0f} |")
+            lines.append(f"| {kind} | {processes} | {used} | {of_chain} | {of_step} | {memory:,.0f} |")
     return "\n".join(lines)
 
 

@@ -53,10 +53,10 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
 
 
 def check_alike(corpus: Corpus, workspace: Workspace, pieces: int) -> Built:
-    """Three processes build what one does, byte for byte, and tell the same progress."""
+    """Two processes build what one does, byte for byte, and tell the same progress."""
     told: tuple[list[int], list[int]] = ([], [])
     _, alone = built(corpus, workspace, 1, told[0].append)
-    tokenized, together = built(corpus, workspace, 3, told[1].append)
+    tokenized, together = built(corpus, workspace, 2, told[1].append)
     assert together == alone
     assert sum(told[0]) == sum(told[1]) > 0
     assert len([name for name in tokenized.artifact.manifest.files if name.endswith(".arrow")]) == pieces
@@ -105,7 +105,7 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", verify="full")
     _, wanted = built(corpus, workspace, 1)
     doubted = Workspace(data=workspace.data, store=Store(workspace.store.root), engines=EnginePool(WRONG_ABOUT_BEWARE))
-    tokenized, found = built(corpus, doubted, 3)
+    tokenized, found = built(corpus, doubted, 2)
     assert tokenized.artifact.manifest.produced_with["engine"].startswith("tokenizers ")
     rows = {name: digest for name, digest in found.items() if name.endswith((".arrow", ".npy"))}
     assert rows
@@ -116,7 +116,7 @@ def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Wo
     write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
     doubted = Workspace(data=workspace.data, store=Store(workspace.store.root), engines=EnginePool(WRONG_ABOUT_BEWARE))
-    (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 3)
+    (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 2)
     engines = [tokenized.artifact.manifest.produced_with["engine"].split()[0] for tokenized in (alone, together)]
     assert engines == ["tokenizers", "tokenizers"]
     assert found == found_together
@@ -127,7 +127,7 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
     build_raw(corpus, partition, workspace)
     before = holdings(workspace.store.root)
     with pytest.raises(PhyagiAssetsError, match=refusal) as refused:
-        build_tokenized(corpus, partition, workspace, on_progress, processes=3)
+        build_tokenized(corpus, partition, workspace, on_progress, processes=2)
     assert isinstance(refused.value, SourceError) or "process" in refusal
     assert holdings(workspace.store.root) == before
     assert list((workspace.store.root / "c" / "tokenized_arrow" / ".staging").glob("*")) == []
@@ -159,10 +159,10 @@ def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspac
     write_jsonl(workspace.data / "c.jsonl", TEXTS * 20)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
     failing(corpus, workspace, r"c\.yaml: a process that encoded a part of a partition was killed by SIGKILL; build it again", kill_one)
-    assert built(corpus, workspace, 3)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
+    assert built(corpus, workspace, 2)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
 
 
 def test_one_piece_is_encoded_by_this_process(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(piecework, "Crew", None)
     write_jsonl(workspace.data / "c.jsonl", TEXTS[:20])
-    assert built(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, 3)[0].artifact.manifest.counts["documents"] == 20
+    assert built(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, 2)[0].artifact.manifest.counts["documents"] == 20
