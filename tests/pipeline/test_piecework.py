@@ -18,6 +18,7 @@ from phyagi_assets.pipeline.cache import build_cache
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.raw import build_raw
 from phyagi_assets.pipeline.sources import pieces
+from phyagi_assets.pipeline.statistics import document_lengths
 from phyagi_assets.pipeline.step import Built, Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenized import build_tokenized
@@ -45,7 +46,9 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
         tokenized = build_tokenized(corpus, partition, workspace, on_progress, processes=processes)
         build_cache(corpus, partition, workspace)
         found = holdings(workspace.store.root)
-        assert len(load_from_disk(str(tokenized.artifact.path))) == tokenized.artifact.manifest.counts["documents"]
+        rows = load_from_disk(str(tokenized.artifact.path))
+        assert len(rows) == tokenized.artifact.manifest.counts["documents"]
+        assert document_lengths(tokenized.artifact).tolist() == rows["length"][:]
         return tokenized, found
     finally:
         shutil.rmtree(workspace.store.root)

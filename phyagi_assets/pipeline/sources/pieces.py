@@ -55,12 +55,12 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
 
 
 def most_pieces(corpus: Corpus, files: Sequence[SourceFile]) -> int:
-    """How many pieces files can be cut into; they may turn out to be fewer."""
+    """How many pieces files can be cut into, one at least; they may turn out to be fewer."""
     wanted = _wanted(file.size for file in files)
     cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]
     spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
     whole = [file.size for file, is_cut in zip(files, cut, strict=True) if not is_cut]
-    return spans + min(len(whole), -(-sum(whole) // wanted))
+    return max(1, spans + min(len(whole), -(-sum(whole) // wanted)))
 
 
 def _wanted(sizes: Iterable[int]) -> int:

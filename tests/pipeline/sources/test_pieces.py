@@ -126,9 +126,11 @@ def test_how_many_there_are_at_most_is_known_by_names_and_sizes(data: Path) -> N
     corpus = declare_corpus(data, "corpus", "raw/*")
     (partition,) = list_partitions(corpus, data).values()
     assert pieces.most_pieces(corpus, partition.files) == 10 + 2 + 2
-    corpus = declare_corpus(data, "corpus", "raw/large.jsonl.gz")
-    (partition,) = list_partitions(corpus, data).values()
-    assert pieces.most_pieces(corpus, partition.files) == 1
+    write_text(data / "raw" / "empty.jsonl", "")
+    for name in ("large.jsonl.gz", "empty.jsonl"):
+        corpus = declare_corpus(data, "corpus", f"raw/{name}")
+        (partition,) = list_partitions(corpus, data).values()
+        assert pieces.most_pieces(corpus, partition.files) == 1
 
 
 @pytest.mark.usefixtures("small")
