@@ -1,7 +1,11 @@
 """Folders for tests, and tokenizers whose conformance run is made once for all of them."""
 
+import hashlib
 import os
 import shutil
+import tempfile
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 import hypothesis
@@ -12,7 +16,7 @@ from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
-from tests.support import declare_corpus, made_once
+from tests.support import GPT2, REPOSITORY, declare_corpus, made_once
 
 # No deadline: what takes long on a loaded machine is not wrong.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -36,14 +40,35 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes."""
+def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes.
+
+    pytest's cache keeps it for the next session, as long as nothing that makes it changes.
+    """
+    cache: pytest.Cache | None = getattr(request.config, "cache", None)
+    kept = cache.mkdir(f"prepared-{_digest_of_preparation()}") / "store" if cache else None
 
     def make(folder: Path) -> None:
+        if kept and kept.exists():
+            shutil.copytree(kept, folder / "store", symlinks=True)
+            return
         store = Store(folder / "store")
         EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
+        if kept:
+            with tempfile.TemporaryDirectory(dir=kept.parent) as draft, suppress(OSError):  # another session may have been faster
+                shutil.copytree(folder / "store", Path(draft) / "store", symlinks=True).rename(kept)
 
     return made_once(tmp_path_factory, "prepared", make) / "store"
+
+
+def _digest_of_preparation() -> str:
+    """Hash everything that the prepared store depends on: the code that makes it, the tokenizer and the engines' versions."""
+    package = REPOSITORY / "phyagi_assets" / "pipeline"
+    code = [*(package / "tokenizers").glob("*.py"), *(package / f"{name}.py" for name in ("store", "manifest", "fingerprint", "encoding"))]
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in ("tokenizers", "transformers", "fastokens")).encode())
+    for file in sorted([*code, *GPT2.iterdir()]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,6 @@ from phyagi_assets.pipeline.fingerprint import file_digest
 from phyagi_assets.pipeline.sources.files import SourceFile, Stamp
 from phyagi_assets.pipeline.sources.local import stamp_of
 
-_QUIET_NS = 2_000_000_000
-
 
 class DigestCache:
     """Digests of the files of one partition.
@@ -25,10 +23,13 @@ class DigestCache:
     ----------
     path
         The JSON file that remembers them. Losing it costs one reading of the files, and one transfer of remote ones.
+    quiet
+        Seconds for which a local file must not have changed before its digest is remembered.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, quiet: float = 2.0) -> None:
         self._path = path
+        self._quiet_ns = int(quiet * 1e9)
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
         with suppress(OSError, ValueError, TypeError, AttributeError):  # none yet, or not readable: start anew
@@ -54,7 +55,7 @@ class DigestCache:
             return digest
         started = time.time_ns()
         digest = file_digest(path)
-        if max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) + _QUIET_NS < started and stamp_of(path) == stamp:
+        if max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) + self._quiet_ns < started and stamp_of(path) == stamp:
             self._learn(file.name, stamp, digest)
         return digest
 

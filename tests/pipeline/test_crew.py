@@ -34,8 +34,9 @@ def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], 
         if item == 14:
             raise ZeroDivisionError("fourteen is no item")
         if item == 65:
-            Thread(target=lambda: (time.sleep(2.5), os.kill(os.getpid(), signal.SIGKILL))).start()
-            time.sleep(1)
+            wait_for((folder / "nobody reads").exists)
+            Thread(target=die_while_sending).start()
+            (folder / "sending").write_text(str(os.getpid()))
             return 65, "x" * 50_000_000
         if item == 66:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -48,6 +49,12 @@ def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], 
 
     yield do
     (folder / f"went {os.getpid()}").touch()
+
+
+def die_while_sending() -> None:
+    """Kill this process while it waits for a reader of its result, which the pipe cannot hold."""
+    time.sleep(0.5)  # killed before it sends anything, it has died all the same
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id) -> dict[int, Any]:
@@ -84,14 +91,16 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
     assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
 
 
-def test_a_process_that_dies_while_it_tells_what_came_of_a_thing_is_one_that_died(tmp_path: Path) -> None:
-    def slowly(items: list[int]) -> Iterator[int]:
-        for item in items:
-            yield item
-            time.sleep(4 if item == 2 else 0)  # nobody listens to the other one, which dies meanwhile
+def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None:
+    def items() -> Iterator[int]:
+        yield from (65, 1, 2)
+        (tmp_path / "nobody reads").touch()
+        wait_for((tmp_path / "sending").exists)
+        wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
+        yield 3
 
     crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id)
-    found = dict(crew.do(slowly([65, 1, 2, 3])))
+    found = dict(crew.do(items()))
     assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
 
 
@@ -115,7 +124,7 @@ def test_what_keeps_a_process_from_beginning_is_told() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
+def test_closing_early_terminates_workers(tmp_path: Path) -> None:
     crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id)
     doing = crew.do(iter(range(20, 60)))
     next(doing)
@@ -175,11 +184,11 @@ def refusing(_on_progress: OnProgress) -> Iterator[Callable[[PhyagiAssetsError],
     yield do
 
 
-def test_an_error_comes_as_it_was() -> None:
+def test_errors_arrive_with_their_type_message_and_attributes() -> None:
     errors = [
         DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
         MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
     ]
     crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id)
-    for error, found in crew.do(iter(errors)):
-        assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
+    found = [result for _, result in crew.do(iter(errors))]
+    assert [(type(error), str(error), vars(error)) for error in found] == [(type(error), str(error), vars(error)) for error in errors]

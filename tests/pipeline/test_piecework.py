@@ -13,7 +13,6 @@ from datasets import load_from_disk
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.pipeline import piecework
 from phyagi_assets.pipeline.cache import build_cache
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.raw import build_raw
@@ -165,7 +164,11 @@ def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspac
     assert built(corpus, workspace, 2)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
 
 
-def test_one_piece_is_encoded_by_this_process(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(piecework, "Crew", None)
-    write_jsonl(workspace.data / "c.jsonl", TEXTS[:20])
-    assert built(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, 2)[0].artifact.manifest.counts["documents"] == 20
+@pytest.mark.parametrize(("documents", "has_others"), [(20, False), (400, True)])
+def test_single_chunk_is_encoded_by_the_calling_process(workspace: Workspace, documents: int, has_others: bool) -> None:
+    others: list[int] = []
+    write_jsonl(workspace.data / "c.jsonl", TEXTS[:documents])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    found = built(corpus, workspace, 2, lambda _bytes: others.append(len(multiprocessing.active_children())))
+    assert found[0].artifact.manifest.counts["documents"] == documents
+    assert any(others) is has_others

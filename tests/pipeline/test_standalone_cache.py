@@ -88,20 +88,41 @@ def test_a_failure_leaves_the_former_cache_and_nothing_else(tmp_path: Path) -> N
     assert not list(tmp_path.glob(".*"))
 
 
-def test_while_files_take_their_places_the_manifest_knows_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2"))
-    known = []
-    move = Path.replace
+OLD = {"train.npy": "1", "validation.npy": "2"}
+NEW = {"train.npy": "3", "test.npy": "4"}
 
-    def watched(self: Path, target: Path) -> Path:
-        if target.suffix == ".npy":
-            known.append(dict(Manifest.read(tmp_path).files))
-        return move(self, target)
 
-    monkeypatch.setattr(Path, "replace", watched)
-    replace_cache(tmp_path, wanted("that"), filled(train_npy="3", test_npy="4"))
-    assert known == [{}, {}]
-    assert set(Manifest.read(tmp_path).files) == {"train.npy", "test.npy"}
+def replace_and_die(cache: Path, change: int) -> bool:
+    """Replace a cache in a process that kills itself before one of its changes; return whether it died."""
+    process = os.fork()
+    if process == 0:
+        left = iter(range(change, -1, -1))
+
+        def die(event: str, _arguments: object) -> None:
+            if event in {"os.rename", "os.remove", "os.mkdir", "os.rmdir"} and next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(die)
+        replace_cache(cache, wanted("that"), filled(train_npy="3", test_npy="4"))
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+
+
+def test_cache_killed_at_any_change_is_the_old_one_the_new_one_or_not_trusted(tmp_path: Path) -> None:
+    seen = []
+    for change in range(100):
+        cache = tmp_path / str(change)
+        replace_cache(cache, wanted(), filled(train_npy="1", validation_npy="2"))
+        died = replace_and_die(cache, change)
+        known = Manifest.read(cache).files
+        assert {name: (cache / name).read_text() for name in known} in (OLD, NEW, {})
+        seen.append(set(known))
+        if not died:
+            break
+    assert (seen[0], seen[-1]) == (set(OLD), set(NEW))
+    assert set() in seen
+    replace_cache(tmp_path / "1", wanted(), filled(train_npy="1"))
+    assert files(tmp_path / "1") == {"train.npy": "1"}
 
 
 KILLED = """

@@ -1,6 +1,5 @@
 """A materialization that is killed at any moment: what is published is whole all the while, and the next run completes the store."""
 
-import itertools
 import random
 import signal
 from collections.abc import Callable
@@ -34,6 +33,8 @@ class Sweep:
 
 
 JOBS = ("--jobs", "2")
+ATTEMPTS = 20
+"""Commands that may end before the moment that was drawn, which is within the time that an undisturbed command took."""
 SWEEPS = [
     Sweep(what="everything", by="clock", kills=100, handful=1),
     Sweep(what="everything", by="change", kills=30, handful=1),
@@ -61,7 +62,7 @@ def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_n
         "refresh": (yard.refreshed_data, yard.built, yard.refreshed),
     }[sweep.what]
     undisturbed, draw = yard.undisturbed(after), random.Random(f"{sweep}{seed}")
-    for attempt in itertools.count():
+    for attempt in range(ATTEMPTS):
         store = copy_store(before, tmp_path / f"store{attempt}")
         with Reader(store, known) as reader:
             if sweep.by.endswith("clock"):
@@ -82,4 +83,5 @@ def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_n
         assert reader.saw == []
         check_whole(yard, store, like=after)
         record_property("kill", {"half": bool(left), "looks": reader.looks})
-        break
+        return
+    pytest.fail(f"the command ended before it was killed, {ATTEMPTS} times")
