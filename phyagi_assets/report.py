@@ -16,7 +16,7 @@ from phyagi_assets.declarations import Catalog
 from phyagi_assets.numbers import short
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.pipeline.cache import STAGE as CACHE
-from phyagi_assets.pipeline.cleaning import Removable
+from phyagi_assets.pipeline.cleaning import Cleaning, Removable
 from phyagi_assets.pipeline.exposure import Exposure
 from phyagi_assets.pipeline.finding import FoundDocument
 from phyagi_assets.pipeline.forecast import Forecast
@@ -142,12 +142,27 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
             console.print(Panel(escape(document.text[:_SHOWN]), title=escape(title), title_align="left"))
 
 
-def show_removable(console: Console, found: Sequence[Removable], *, removed: bool) -> None:
-    """Print what can go, or is gone."""
+def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:
+    """Print what can go, or is gone, and what is left alone.
+
+    Parameters
+    ----------
+    removed
+        What was removed; None where nothing was to be.
+    """
+    gone = {item.path for item in removed or ()}
     for item in found:
-        console.print(f"{item.name}  {short(item.bytes)}B  {item.why}", highlight=False, soft_wrap=True)
-    size = f"{_counted(len(found), 'version')}, {short(sum(item.bytes for item in found))}B"
-    if removed or not found:
+        note = "" if removed is None or item.path in gone else "  left: it is needed by now, or another command works on it"
+        console.print(f"{item.name}  {short(item.bytes)}B  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
+    for foreign in cleaning.foreign:
+        console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
+    if cleaning.young:
+        hours = cleaning.grace.total_seconds() / 3600
+        kept = f"{_counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
+        console.print(f"{kept} would go too with --grace 0", highlight=False)
+    counted = found if removed is None else removed
+    size = f"{_counted(len(counted), 'version')}, {short(sum(item.bytes for item in counted))}B"
+    if removed is not None or not found:
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:
         console.print(f"{size} would be removed; say --yes to remove them", highlight=False)

@@ -178,11 +178,12 @@ def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None
     assert "There is nothing to remove" in command("clean", "--data", data).stdout
     write_text(data / "raw" / "b.txt", "The second corpus has changed. " * 30)
     assert command("materialize", "--data", data).returncode == 0
-    shown = command("clean", "--data", data).stdout
+    assert "would go too with --grace 0" in command("clean", "--data", data, "--yes").stdout
+    shown = command("clean", "--data", data, "--grace", "0").stdout
     assert re.search(r"second/tokenized_arrow/\.versions/all@\w+  .*B  superseded", shown), shown
     assert "2 versions" in shown.splitlines()[-1]
     assert "would be removed; say --yes" in shown
-    assert command("clean", "--data", data, "--yes").stdout.splitlines()[-1].endswith("removed")
+    assert command("clean", "--data", data, "--yes", "--grace", "0").stdout.splitlines()[-1].endswith("removed")
     assert "There is nothing to remove" in command("clean", "--data", data).stdout
     assert "0 problems" in command("check", "--data", data).stdout
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 
 import click
 from rich.console import Console
@@ -99,18 +100,28 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
 @click.command(epilog=EPILOG)
 @click.option("--old-plans", is_flag=True, help="Also plans that another has taken the place of, and what they alone read.")
 @click.option("--yes", is_flag=True, help="Remove it; by default it is only shown.")
+@click.option(
+    "--grace",
+    metavar="HOURS",
+    type=click.FloatRange(min=0, max=1e6),
+    default=24,
+    show_default=True,
+    help="Keep versions that were written or published in the last hours: a run may be reading them.",
+)
 @folders
-def clean(old_plans: bool, yes: bool, data: str | None, store: str | None) -> None:
+def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
     """Show what nobody needs of the store any more, and remove it if told to.
 
     That is what has been superseded, what belongs to partitions that are gone from their source, and what is not declared any
     more. Whatever a plan names stays: a training run reads its plan to the end. With --old-plans, only the published plan of
     each mixture counts: say so when no run reads an older one.
+
+    What the store did not make, such as links and files that you put there, is listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.declarations import load_catalog
-        from phyagi_assets.pipeline.cleaning import removable
+        from phyagi_assets.pipeline.cleaning import Cleaning
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_removable
@@ -118,7 +129,13 @@ def clean(old_plans: bool, yes: bool, data: str | None, store: str | None) -> No
         catalog = load_catalog(settings.require_data())
         workspace = Workspace(data=settings.data, store=Store(settings.store))
         partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
-        found = removable(workspace.store, partitions, set(catalog.mixtures), old_plans=old_plans)
-        for item in found if yes else ():
-            item.remove()
-        show_removable(Console(), found, removed=yes)
+        cleaning = Cleaning(
+            store=workspace.store,
+            partitions=partitions,
+            mixtures=set(catalog.mixtures),
+            old_plans=old_plans,
+            grace=timedelta(hours=grace),
+        )
+        found = cleaning.find()
+        removed = cleaning.remove(found) if yes and found else []
+        show_removable(Console(), found, cleaning, removed=removed if yes else None)

@@ -18,13 +18,15 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
     """Validate every declaration, and read the store against its checksums.
 
     Lists all that is wrong, not just the first of it. What does not hold what was written to it is left where it is, unless
-    --discard is said: then it is removed, and the next materialize builds it again, to the same bytes.
+    --discard is said: then it is removed, and the next materialize builds it again, to the same bytes. What the store did not make
+    is listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.pipeline.integrity import declaration_problems, discard_damaged, store_problems
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
+        from phyagi_assets.pipeline.survey import survey
 
         workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
         console, checked = Console(), [0, 0]
@@ -42,9 +44,14 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         console.print(
             f"{checked[0]} declarations and {checked[1]} artifacts checked, {len(declared) + len(stored)} problems", highlight=False
         )
+        for foreign in survey(workspace.store).foreign:
+            console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
         if discard:
-            for address in discard_damaged(workspace.store, stored):
+            discarded, left = discard_damaged(workspace.store, stored)
+            for address in discarded:
                 console.print(f"{address}: discarded; materialize builds it again", highlight=False, soft_wrap=True)
+            for reason in left:
+                console.print(f"left alone: {reason}", highlight=False, markup=False, soft_wrap=True)
         elif any(problem.version for problem in stored):
             console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
         sys.exit(MISUSED if declared else FAILED if stored else 0)

@@ -1,16 +1,25 @@
-"""What in a store nobody needs any more.
+"""Find versions in the store that nothing references, and remove them.
 
 Kept is what is published of partitions that are still there, and whatever a kept plan names: a training run reads its plan to the end.
-A plan that another has taken the place of is kept too, unless it is said that no run reads such plans any more.
+A plan that another has replaced is kept too, unless no run reads such plans any more. What the store did not make is never removed.
+
+Between looking and removing, another command may have published a version again or made a plan that names it. So nothing is removed
+without a second look, for which no plan can be made and nobody else may work on the artifact.
 """
 
-import shutil
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
-from phyagi_assets.pipeline.snapshot import TRANSFERS
-from phyagi_assets.pipeline.store import VERSIONS, Store
+from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.snapshot import TRANSFERS, clear_transfers
+from phyagi_assets.pipeline.store import Store, version_named
+from phyagi_assets.pipeline.survey import Foreign, Survey, Version, survey
 from phyagi_assets.plan import PLAN, Plan
 
 SUPERSEDED = "superseded"
@@ -18,6 +27,12 @@ RETIRED = "its partition is gone from the source"
 UNDECLARED = "not declared any more"
 OLD_PLAN = "a plan that another has taken the place of"
 BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
+
+_NAMED = re.compile(r"([^/]+/[^/]+)/\.versions/([^/]+)")
+"""The version that the path of an array leads into."""
+
+Named = set[tuple[str, str]]
+"""Addresses and fingerprints."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,87 +45,176 @@ class Removable:
     why: str
     bytes: int
     """On disk; files that other versions share are counted too."""
-    pointer: Path | None
-    """What publishes it, and goes with it."""
+    address: str
+    is_published: bool
+    cleaning: "Cleaning" = field(repr=False, compare=False)
 
-    def remove(self) -> None:
-        """Remove it, its pointer first: a reader sees it whole, or not at all."""
-        if self.pointer is not None:
-            self.pointer.unlink(missing_ok=True)
-        shutil.rmtree(self.path)
+    def remove(self) -> bool:
+        """Remove it, unless it is needed by now; whether it was removed."""
+        return bool(self.cleaning.remove([self]))
 
 
-def removable(
-    store: Store, partitions: Mapping[str, Collection[str]], mixtures: Collection[str], *, old_plans: bool = False
-) -> list[Removable]:
-    """Find what can go.
+@dataclass(kw_only=True, slots=True)
+class Cleaning:
+    """What of a store nobody needs.
 
     Parameters
     ----------
     store
         The store.
     partitions
-        The keys of the partitions that there are, by declared corpus.
+        Keys of the partitions in the source, by declared corpus.
     mixtures
         The declared mixtures.
     old_plans
-        Whether plans that another has taken the place of can go, and with them what they alone name.
-
-    Raises
-    ------
-    StoreError
-        A plan cannot be read, so that nobody knows what it names.
+        Whether plans that another has replaced can go, and with them what they alone name.
+    grace
+        How long a version stays after it was written, or was published for the last time.
+    others
+        Names that are not this data folder's business, and why.
     """
-    found: list[Removable] = []
-    named: set[Path] = set()
-    for version in versions_in(store.root, "*"):
-        mixture, is_published = version.parents[1].name, is_current(version)
-        why = UNDECLARED if mixture not in mixtures else OLD_PLAN if old_plans and not is_published else None
-        if why:
-            found.append(_removable(store, version, why, is_published=is_published))
-        else:
-            named |= _named(version)
-    for version in versions_in(store.root, "*/*"):
-        corpus, is_published = version.parents[2].name, is_current(version)
-        is_there = version.name.rpartition("@")[0] in partitions.get(corpus, ())
-        if version not in named and not (is_there and is_published):
-            why = UNDECLARED if corpus not in partitions else SUPERSEDED if is_there else RETIRED
-            found.append(_removable(store, version, why, is_published=is_published))
-    for transfer in sorted((store.root / TRANSFERS).resolve().glob("*/*")):
-        if transfer.name not in partitions.get(transfer.parent.name, ()):
-            found.append(_removable(store, transfer, BROKEN_OFF, is_published=False))
-    return found
+
+    store: Store
+    partitions: Mapping[str, Collection[str]]
+    mixtures: Collection[str]
+    old_plans: bool = False
+    grace: timedelta = timedelta(0)
+    others: Mapping[str, str] = field(default_factory=dict)
+    foreign: list[Foreign] = field(default_factory=list)
+    """What is left alone, because the store did not make it or cannot account for it."""
+    young: int = 0
+    """Versions that stay because of the grace period alone."""
+
+    def find(self) -> list[Removable]:
+        """Find what can go.
+
+        Raises
+        ------
+        StoreError
+            Nobody knows what a plan names, because neither the plan nor its manifest can be read.
+        """
+        surveyed = survey(self.store)
+        self.foreign, self.young = list(surveyed.foreign), 0
+        candidates = [(version, why) for version, why in self._unneeded(surveyed) if not version.protected]
+        found = []
+        for version, why in candidates:
+            if version.name in self.others:
+                continue
+            if self._is_young(version.path):
+                self.young += 1
+            else:
+                found.append(self._removable(version.path, why, version.address, is_published=version.is_published))
+        self.foreign += [Foreign(path=self.store.root / name, why=why) for name, why in self.others.items()]
+        return found + [item for item in self._transfers() if item.name.split("/")[1] not in self.others]
+
+    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[Version, str]]:
+        named: Named = set()
+        for version in surveyed.versions:
+            if version.is_plan:
+                undeclared = version.name not in self.mixtures and version.name not in self.others
+                why = UNDECLARED if undeclared else OLD_PLAN if self.old_plans and not version.is_published else ""
+                if why and not version.protected:
+                    yield version, why
+                    if not self._is_young(version.path):
+                        continue
+                named |= self._named(version)
+        for version in surveyed.versions:
+            if not version.is_plan and (version.address, version.fingerprint) not in named:
+                is_there = version.partition in self.partitions.get(version.name, ())
+                if not (is_there and version.is_published):
+                    yield version, UNDECLARED if version.name not in self.partitions else SUPERSEDED if is_there else RETIRED
+
+    def _named(self, version: Version) -> Named:
+        """The versions of caches that a plan reads, its tokenizer's among them: by their addresses, wherever their folders are."""
+        try:
+            plan = Plan.read(version.path / PLAN)
+        except StoreError as problem:
+            self.foreign.append(Foreign(path=version.path, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
+            return _named_by_manifest(version.manifest)
+        paths = [shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+        named: Named = {
+            (f"{corpus.name}/numpy_cache/{partition.key}", partition.fingerprint)
+            for corpus in plan.corpora
+            for partition in corpus.partitions
+        }
+        for path in (*paths, plan.tokenizer):
+            if (found := _NAMED.search(path)) and (of := version_named(found[2])):
+                named.add((f"{found[1]}/{of[0]}", of[1]))
+        return named
+
+    def _is_young(self, folder: Path) -> bool:
+        return self.grace > timedelta(0) and time.time() - folder.stat().st_mtime < self.grace.total_seconds()
+
+    def _transfers(self) -> Iterable[Removable]:
+        for corpus in _folders(self.store.root / TRANSFERS):
+            for folder in _folders(corpus):
+                if folder.name not in self.partitions.get(corpus.name, ()) and not self._is_young(folder):
+                    yield self._removable(folder, BROKEN_OFF, f"{corpus.name}/transfers/{folder.name}", is_published=False)
+
+    def _removable(self, path: Path, why: str, address: str, *, is_published: bool) -> Removable:
+        return Removable(
+            name=path.relative_to(self.store.root).as_posix(),
+            path=path,
+            why=why,
+            bytes=sum(file.lstat().st_size for file in path.rglob("*") if file.is_file()),
+            address=address,
+            is_published=is_published,
+            cleaning=self,
+        )
+
+    def remove(self, items: Iterable[Removable]) -> list[Removable]:
+        """Remove what was found, unless it is needed by now or another command works on it.
+
+        A version's pointer goes first, then its folder in one rename: a reader sees the version whole, or not at all.
+
+        Returns
+        -------
+        list of Removable
+            What was removed.
+        """
+        removed = []
+        with self.store.aside() as take, self.store.removing():
+            still = {item.path: item for item in self.find()}
+            for item in items:
+                if item.path not in still:
+                    continue
+                with self.store.turn_if_free(item.address) as free:
+                    if not free:
+                        continue
+                    if item.why == BROKEN_OFF:
+                        clear_transfers(item.path)
+                        removed.append(item)
+                    elif self._take(still[item.path], take):
+                        removed.append(item)
+        return removed
+
+    def _take(self, item: Removable, take: Callable[[Path], None]) -> bool:
+        _, fingerprint = version_named(item.path.name) or ("", "")
+        is_published = self.store.leads_to(item.address) == fingerprint
+        if is_published != item.is_published:  # by a command that had its turn since the look
+            return False
+        with suppress(StoreError):  # somebody has put a file of theirs into it meanwhile
+            self.store.withdraw(item.address, item.path, take)
+            return True
+        return False
 
 
-def versions_in(root: Path, above: str) -> Iterator[Path]:
-    """The versions below the folders that a pattern names, but not those of the store's own records."""
-    for version in sorted(root.resolve().glob(f"{above}/{VERSIONS}/*@*")):
-        if not version.relative_to(root.resolve()).parts[0].startswith("."):
-            yield version
+def removable(
+    store: Store, partitions: Mapping[str, Collection[str]], mixtures: Collection[str], *, old_plans: bool = False
+) -> list[Removable]:
+    """Find what can go, whatever its age; the arguments are those of `Cleaning`."""
+    return Cleaning(store=store, partitions=partitions, mixtures=mixtures, old_plans=old_plans).find()
 
 
-def _pointer(version: Path) -> Path:
-    return version.parents[1] / version.name.rpartition("@")[0]
+def _named_by_manifest(manifest: Manifest) -> Named:
+    try:
+        return {(f"{corpus}/numpy_cache/{key}", of) for corpus, caches in manifest.inputs.items() for key, of in caches.items()}
+    except (AttributeError, TypeError):
+        raise StoreError(f"neither the plan nor the manifest of {manifest.fingerprint} tells what it names") from None
 
 
-def is_current(version: Path) -> bool:
-    """Whether a version is the one that its pointer leads to."""
-    pointer = _pointer(version)
-    return pointer.exists() and pointer.resolve() == version
-
-
-def _named(version: Path) -> set[Path]:
-    """The versions of caches that a plan reads, its tokenizer's among them."""
-    plan = Plan.read(version / PLAN)
-    arrays = (shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
-    return {(version / path).resolve().parent for path in (*arrays, plan.tokenizer)}
-
-
-def _removable(store: Store, version: Path, why: str, *, is_published: bool) -> Removable:
-    return Removable(
-        name=version.relative_to(store.root.resolve()).as_posix(),
-        path=version,
-        why=why,
-        bytes=sum(file.lstat().st_size for file in version.rglob("*") if file.is_file()),
-        pointer=_pointer(version) if is_published else None,
-    )
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, links aside."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())

@@ -1,15 +1,19 @@
 """Which mixtures have shown a document, and at which positions."""
 
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.errors import StoreError
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.pipeline.cleaning import is_current, versions_in
 from phyagi_assets.pipeline.finding import spans_of
 from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.survey import plans_in
 from phyagi_assets.plan import PLAN, Plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,15 +41,14 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     until
         The position before which to look; by default, the end of an epoch of the mixture.
 
-    Raises
-    ------
-    StoreError
-        A plan or a cache that it names cannot be read.
+    A plan that cannot be read, or whose caches cannot, is told of in the log, and has no part in the answer.
     """
-    for version in versions_in(store.root, "*"):
-        file = version / PLAN
-        if file.is_file():
-            yield from _of_plan(Plan.read(file), file, corpus, ids, until, is_published=is_current(version))
+    for version in plans_in(store):
+        file = version.path.resolve() / PLAN
+        try:
+            yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
+        except (StoreError, OSError, ValueError, OverflowError) as problem:
+            logger.warning("%s: nobody can tell whether its order has shown them: %s", file, problem)
 
 
 def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:

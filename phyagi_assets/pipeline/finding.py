@@ -14,13 +14,13 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.pipeline import cache
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.leaving_out import hashes_of
-from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.preview import decode
 from phyagi_assets.pipeline.raw import local_files, raw_address
 from phyagi_assets.pipeline.sources.documents import read_documents
 from phyagi_assets.pipeline.sources.files import readable
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import VERSIONS, Store
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.survey import survey
 
 _SHOWN = 32
 """Tokens of a document whose text is shown."""
@@ -75,15 +75,17 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
 def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:
     """Documents by their ids, in whatever versions of the corpus's caches there are."""
     found: dict[tuple[str, str, str, int], FoundDocument] = {}
-    for folder in sorted((store.root / corpus.config.name / cache.STAGE / VERSIONS).glob("*@*")):
-        manifest = Manifest.read(folder)
+    for version in survey(store).versions:
+        if not version.address.startswith(f"{corpus.config.name}/{cache.STAGE}/"):
+            continue
+        folder, manifest = version.path, version.manifest
         for split in manifest.counts:
             tokens, origins = (np.load(folder / f"{split}{suffix}", mmap_mode="r") for suffix in (".npy", ".origins.npy"))
             for span in spans_of(folder, split, ids):
                 file, row = origins[span.document].tolist()
                 document = FoundDocument(
                     id=span.id,
-                    partition=folder.name.rpartition("@")[0],
+                    partition=version.partition,
                     file=manifest.details["files"][file],
                     row=row,
                     text=decode(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),

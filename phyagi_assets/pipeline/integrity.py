@@ -10,7 +10,7 @@ from phyagi_assets.pipeline.checks.plans import array_problems
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.files import format_of
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.store import Store, is_copy
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.plan import PLAN, Plan
 from phyagi_assets.removals import read_removals
@@ -67,20 +67,42 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
     for address in store.list():
         if corpus and not address.startswith(f"{corpus}/"):
             continue
-        path = store.pointer(address).resolve()
+        pointer = store.pointer(address)
+        path = pointer.resolve()
+        if is_copy(pointer):
+            found = f"{pointer}: is a folder where the store keeps a link: it was copied without its links; materialize puts them back"
+            yield StoreProblem(address=address, found=found)
         damage = _damage(path)
-        yield from (StoreProblem(address=address, found=found, version=path) for found in damage)
+        own = None if is_copy(pointer) else path
+        yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and (path / PLAN).is_file():
             yield from (StoreProblem(address=address, found=found) for found in _plan_problems(path / PLAN))
         on_checked(address)
 
 
-def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> list[str]:
-    """Take what is damaged out of the store, so that it is built again; the addresses that nothing is published at any more."""
+def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[list[str], list[str]]:
+    """Take what is damaged out of the store, so that it is built again.
+
+    Returns
+    -------
+    tuple of list of str
+        The addresses at which nothing is published any more, and why others were left as they are: because the store did not make
+        everything in them, or because they were mended meanwhile.
+    """
     damaged = {problem.version: problem.address for problem in problems if problem.version}
+    discarded, left = set(), []
     for version, address in damaged.items():
-        store.discard(address, version)
-    return sorted(set(damaged.values()))
+        with store.turn(address):  # a run may be building it again at this moment
+            if not _damage(version):
+                left.append(f"{address}: has been built again meanwhile")
+                continue
+            try:
+                store.discard(address, version)
+            except StoreError as problem:
+                left.append(str(problem))
+            else:
+                discarded.add(address)
+    return sorted(discarded), left
 
 
 def _damage(path: Path) -> list[str]:

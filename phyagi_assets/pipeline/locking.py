@@ -1,87 +1,123 @@
-"""Locks that the kernel holds for a process, and lets go of when it dies, however it dies."""
+"""Locks that the kernel holds for a process, and releases when the process dies, however it dies."""
 
 import fcntl
 import logging
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from phyagi_assets.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
+_OWN_LOCK = re.compile(r"[0-9a-f]{32}\.lock")
+
 
 @contextmanager
-def locked(path: Path, *, waiting: str = "") -> Iterator[None]:
+def locked(path: Path, *, waiting: str = "", shared: bool = False) -> Iterator[None]:
     """Hold a lock file.
 
     Parameters
     ----------
     path
-        The file, made where it is not there.
+        The file; created if it does not exist.
     waiting
-        What to say if another process holds it.
+        Message to log if another process holds it.
+    shared
+        Whether others may hold it too, as long as they also share it.
+
+    Raises
+    ------
+    StoreError
+        The file system has no locks.
     """
-    lock = _open_lock(path)
+    lock, kind = _open_lock(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _lock(lock, kind | fcntl.LOCK_NB, path):
             if waiting:
                 logger.info(waiting)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock, kind, path)
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold a lock file unless another process holds it; whether it is held now."""
+    lock = _open_lock(path)
+    try:
+        yield _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
+    finally:
+        os.close(lock)
+
+
+def create_lock(path: Path) -> None:
+    """Create a lock file, and the folder that it lies in, unless it exists."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(_open_lock(path))
 
 
 def is_held(path: Path) -> bool:
     """Whether a process holds a lock file."""
     if not path.exists():
         return False
-    lock = _open_lock(path)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(lock)
+    with locked_if_free(path) as free:
+        return not free
 
 
 @contextmanager
 def own_folder(area: Path) -> Iterator[Path]:
-    """A new folder in an area that is the caller's own, gone afterwards; whatever dead owners left there is cleared first."""
+    """Create a folder in an area for the caller alone, and delete it afterwards; folders of dead owners are deleted first."""
     folder = area / uuid.uuid4().hex
     area.mkdir(parents=True, exist_ok=True)
     with locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
         _clear_dead(area)
-        lock = _open_lock(folder.with_suffix(".lock"))  # first: a folder without one would never be taken for a dead owner's
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file = folder.with_suffix(".lock")
+        lock = _open_lock(lock_file)  # first: a folder without one would never be taken for a dead owner's
+        _lock(lock, fcntl.LOCK_EX, lock_file)
     try:
         folder.mkdir()
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.with_suffix(".lock").unlink(missing_ok=True)
+        _delete(folder)
         os.close(lock)
 
 
 def _clear_dead(area: Path) -> None:
     for path in area.glob("*.lock"):
-        lock = _open_lock(path)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-            path.unlink(missing_ok=True)
-        finally:
-            os.close(lock)
+        if _OWN_LOCK.fullmatch(path.name):  # anything else was put there by somebody
+            with suppress(PermissionError), locked_if_free(path) as free:
+                if free:
+                    _delete(path.with_suffix(""))
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder, then its lock file. What cannot be deleted, because another user made it, keeps its lock file and is tried again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.lexists(folder):
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _lock(descriptor: int, operation: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:
+        return False
+    except OSError as problem:
+        raise StoreError(
+            f"{path}: cannot be locked: {problem.strerror}; the store needs a file system with working flock: a local disk, or a network "
+            "file system that is mounted with locks"
+        ) from problem
+    return True
 
 
 def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:  # of another user: one that can be read can be locked
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

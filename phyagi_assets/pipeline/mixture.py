@@ -55,11 +55,13 @@ def published_caches(
         found = []
         for key in sorted(partitions[part.corpus]):
             address = cache_address(corpora[part.corpus], key)
+            store.restore(address)
             artifact = store.open(address)
             if artifact is None:
                 missing.append(address)
-            else:
-                found.append(artifact)
+            else:  # by its place in the store, which stays when the corpus's folder is moved to another disk and linked
+                place = store.version_path(address, artifact.fingerprint)
+                found.append(replace(artifact, path=place) if place.is_dir() else artifact)
         if not partitions[part.corpus]:
             missing.append(f"{part.corpus} (it has no partitions yet)")
         caches[part.corpus] = found
@@ -113,6 +115,13 @@ def build_mixture(
         The corpora have different tokenizers or dtypes, one has not a single sample of this length, or what is appended does not fit
         the published plan.
     """
+    with workspace.store.planning():  # what it names stays in place until it is published
+        return _build(mixture, corpora, partitions, workspace, at)
+
+
+def _build(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None
+) -> Built:
     caches = published_caches(mixture, corpora, partitions, workspace.store)
     wanted = wanted_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
     _check_alike(mixture, caches)
@@ -128,9 +137,10 @@ def build_mixture(
         wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
     def fill(folder: Path) -> Manifest:
-        # Relative to where the plan will lie once it is published; every version of it lies equally deep. Resolved, as the caches'
-        # paths are: the store may be reached through a link.
-        home = workspace.store.pointer(address).parent.resolve() / ".versions" / f"{STAGE}@{wanted.fingerprint}"
+        # Relative to where the plan will lie once it is published; every version of it lies equally deep.
+        home = workspace.store.version_path(address, wanted.fingerprint)
+        if home.parents[1].is_symlink():  # the way from there to the caches is not the one through the store
+            home = home.parents[1].resolve() / home.relative_to(home.parents[1])
         found = {name: [_planned(cache, home, mixture.config.seq_len) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
         parts = mixture.config.datasets

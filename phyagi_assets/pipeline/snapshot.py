@@ -4,8 +4,10 @@ What was fetched lies in ``.transfers`` until the artifact is written, so that a
 inside a file. What the published snapshot has already is taken from there.
 """
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +22,8 @@ FILES = "files"
 """Folder of a raw artifact in which its snapshot lies."""
 
 TRANSFERS = ".transfers"
+_TRANSFER = re.compile(r"[0-9a-f]{32}(\.verified)?")
+"""Name of what a transfer keeps: the digest of the file's name and stamp."""
 
 _AT_ONCE = 8
 """Files that are fetched side by side: a transfer waits for the network most of its time."""
@@ -88,7 +92,21 @@ class Transfers:
 
     def clear(self) -> None:
         """Remove what the artifact holds now."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        clear_transfers(self._folder)
+
+
+def clear_transfers(folder: Path) -> None:
+    """Remove the transfers of one partition, and their folder if nothing else is in it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if _TRANSFER.fullmatch(path.name):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _held(published: Artifact | None, file: SourceFile, digest: str | None) -> Path | None:

@@ -137,7 +137,7 @@ def test_each_is_named_the_rest_is_built_and_once_they_are_mended_all_is(
     following = materialize(shelf, store).ended()
     assert following.code == 0, following.said
     for one in (store, undisturbed):  # the files as they were, bad, had been pinned by their digests
-        assert Command("clean", "--yes", "--data", shelf, "--store", one, log=tmp_path / "log").ended().code == 0
+        assert Command("clean", "--yes", "--grace", "0", "--data", shelf, "--store", one, log=tmp_path / "log").ended().code == 0
     check_whole(yard, store, like=undisturbed)
 
 
