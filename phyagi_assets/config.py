@@ -25,6 +25,7 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".ndjson": "json",
     ".json": "json",
     ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
@@ -56,6 +57,15 @@ class SourceConfig(Declared):
     """How to read the files; guessed from their suffix by default."""
     sample_by: Literal["document", "paragraph", "line"] = "document"
     """For text files: what a document is (the whole file, what blank lines separate, or each line)."""
+    delimiter: str | None = None
+    """For CSV files: the character between columns; by default a tab in files that are named ``.tsv``, and a comma in others."""
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, delimiter: str | None) -> str | None:
+        if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+            raise ValueError(f"{delimiter!r} is not a delimiter; use one ASCII character, as in ';', or \"\\t\" for a tab")
+        return delimiter
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline.preview import preview
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
 from phyagi_assets.pipeline.step import Built
+from phyagi_assets.pipeline.tokenized import SKIPPED
 from phyagi_assets.plan import PLAN, Plan
 
 Metadata = dict[str, Any]
@@ -34,6 +35,7 @@ def tokenized_metadata(built: Built) -> Metadata:
         **_amounts(manifest.counts["documents"], manifest.counts["tokens"], manifest.counts["text_bytes"], built.seconds),
         "empty documents": manifest.counts["empty"],
         "invalid rows left out": manifest.counts["invalid"],
+        **_skipped(built),
         "removed documents left out": manifest.counts["removed"],
         "content": manifest.details["content"],
         "dtype": manifest.details["dtype"],
@@ -41,15 +43,24 @@ def tokenized_metadata(built: Built) -> Metadata:
     }
 
 
+def _skipped(built: Built) -> Metadata:
+    """The files with rows that were left out."""
+    skipped = built.artifact.manifest.details.get(SKIPPED, {})
+    rows = [{"file": file, "rows left out": of["rows"], "of rows": of["of"], "first": of["first"]} for file, of in skipped.items()]
+    return {"files with rows left out": _table(rows[:100])} if rows else {}
+
+
 def cache_metadata(built: Built) -> Metadata:
     """Of a numpy_cache partition."""
     manifest = built.artifact.manifest
     arrays = {f"{split}.npy": manifest.files[f"{split}.npy"].bytes for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
+    common = {**_common(built), **_amounts(documents, tokens, sum(arrays.values()), built.seconds)}
+    if not arrays:  # the partition is empty
+        return common
     return {
-        **_common(built),
+        **common,
         **_lengths(built),
-        **_amounts(documents, tokens, sum(arrays.values()), built.seconds),
         "splits": _table([{"split": split, **of, "bytes": arrays[f"{split}.npy"]} for split, of in manifest.counts.items()]),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],

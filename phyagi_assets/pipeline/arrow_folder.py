@@ -1,12 +1,13 @@
 """A tokenized artifact on disk: a folder that ``datasets.load_from_disk`` opens, with a file of rows for every piece of the partition."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.store import Artifact
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
@@ -15,20 +16,44 @@ COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
 _SUFFIX = ".arrow"
 
 
-def row_batches(artifact: Artifact, *, mapped: bool = False) -> Iterator[pa.RecordBatch]:
+def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
     """The rows of an artifact, in their order.
 
     Parameters
     ----------
-    mapped
-        Whether they are mapped into memory, for one who looks at a column alone. Mapped pages count as the memory of this process, as
-        many as it touches.
+    columns
+        Those that are wanted, of `COLUMNS`; by default all. Files are mapped into memory to look at some columns alone. Mapped pages
+        count as the memory of this process, as many as it touches.
+
+    Raises
+    ------
+    StoreError
+        A file is damaged.
     """
     for name in sorted(artifact.manifest.files):
         if name.endswith(_SUFFIX):
-            path = str(artifact.path / name)
-            with pa.memory_map(path) if mapped else pa.OSFile(path) as stream:
-                yield from pa.ipc.open_stream(stream)
+            yield from rows_in(artifact.path / name, columns)
+
+
+def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
+    """The rows of one file, as `row_batches` gives those of all.
+
+    Raises
+    ------
+    StoreError
+        The file is damaged.
+    """
+    wanted = columns or ["input_ids", *COLUMNS]
+    try:
+        with pa.memory_map(str(path)) if columns else pa.OSFile(str(path)) as file:
+            for batch in pa.ipc.open_stream(file):
+                rows = batch.select(list(wanted))
+                rows.validate(full=True)  # damaged offsets lead out of the buffers
+                yield rows
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
+        raise StoreError(
+            f"{path}: is damaged: {problem}; phyagi-assets check --discard removes it, and materialize builds it again"
+        ) from None
 
 
 def rows_features(dtype: str) -> Any:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.array_file import ArrayWriter
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.arrays import check_arrays
@@ -53,6 +54,8 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     ------
     MissingArtifactsError
         The partition's tokenized artifact is not there.
+    StoreError
+        It is damaged.
     """
     del on_progress  # as fast as the disk
     address = cache_address(corpus, partition.key)
@@ -60,6 +63,9 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
 
     def fill(folder: Path) -> Manifest:
+        if damage := tokenized.manifest.damage(tokenized.path, checksums=True):
+            remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
+            raise StoreError(f"{'; '.join(damage)}; {remedy}")
         counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
         prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
         link_tree(prepared.artifact.path / SAVED, folder / SAVED)

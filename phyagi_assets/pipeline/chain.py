@@ -34,7 +34,7 @@ def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     wanted_raw = raw.wanted_raw(corpus, partition, workspace)
     if wanted_raw is None:
         return [Link(stage=stage, address=address, wanted=None, stands=False) for stage, address in zip(STAGES, addresses, strict=True)]
-    wanted_tokenized = tokenized.wanted_tokenized(corpus, partition.key, workspace, wanted_raw.fingerprint)
+    wanted_tokenized = tokenized.wanted_tokenized(corpus, partition, workspace, wanted_raw.fingerprint)
     wanted_cache = cache.wanted_cache(corpus, partition, wanted_tokenized.fingerprint)
     holding = (raw.snapshot_files(partition), (), ())
     return [

@@ -1,5 +1,6 @@
 """What an artifact is, as facts and samples for a person to read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
         raise StoreError("\n".join(damage))
     artifact = Artifact(address=str(folder), path=path, manifest=manifest)
     facts = {"path": str(path), "fingerprint": manifest.fingerprint}
-    facts |= {name: _flat(value) for name, value in {**manifest.counts, **manifest.details, **manifest.produced_with}.items()}
+    recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
+    facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenized.SKIPPED}
     if manifest.step == mixture.STAGE:
         plan = Plan.read(path / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
@@ -69,8 +71,11 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
         return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
     if manifest.step not in (tokenized.STAGE, cache.STAGE):
         return Inspection(title=manifest.step, facts=facts)
+    if manifest.counts == {} or manifest.counts.get("tokens") == 0:
+        facts["tokens"] = "0: the partition is empty"
     shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
-    return Inspection(title=manifest.step, facts=facts, lengths=Lengths.of(document_lengths(artifact)), samples=shown)
+    lengths = Lengths.of(document_lengths(artifact))
+    return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown)
 
 
 def inspect_corpus(store: Store, name: str) -> Inspection:
@@ -87,6 +92,12 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     totals = {count: sum(of[count] for artifact in caches for of in artifact.manifest.counts.values()) for count in ("documents", "tokens")}
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     facts |= {key: _flat(caches[0].manifest.details[key]) for key in ("dtype", "tokenizer", "engine")}
+    skipped = _skipped(caches)
+    if skipped:
+        files = _flat([f"{of['file']} ({of['rows left out']})" for of in skipped])
+        facts["rows left out"] = f"{sum(int(of['rows left out'].replace(',', '')) for of in skipped):,}: {files}"
+    if empty := [artifact.address.rpartition("/")[2] for artifact in caches if not artifact.manifest.counts]:
+        facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
     parts = [
         {
             "partition": artifact.address.rpartition("/")[2],
@@ -95,7 +106,17 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
         for artifact in caches
     ]
     lengths = np.concatenate([document_lengths(artifact) for artifact in caches])
-    return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=_samples(caches[0], 1, 48))
+    shown = next((samples for artifact in caches if (samples := _samples(artifact, 1, 48))), [])
+    return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
+
+
+def _skipped(artifacts: Sequence[Artifact]) -> list[dict[str, str]]:
+    """A row for each file with rows that were left out."""
+    return [
+        {"file": file, "rows left out": _flat(of["rows"]), "of rows": _flat(of["of"]), "the first": of["first"]}
+        for artifact in artifacts
+        for file, of in artifact.manifest.details.get(tokenized.SKIPPED, {}).items()
+    ]
 
 
 def _corpora(plan: Plan) -> list[dict[str, str]]:
@@ -115,10 +136,11 @@ def _corpora(plan: Plan) -> list[dict[str, str]]:
 
 
 def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
-    """Documents spread evenly over the largest split."""
-    split = max(
-        (split for split in SPLITS if split in artifact.manifest.counts), key=lambda split: artifact.manifest.counts[split]["tokens"]
-    )
+    """Documents spread evenly over the largest split; none of an empty partition."""
+    splits = [split for split in SPLITS if split in artifact.manifest.counts]
+    if not splits:
+        return []
+    split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
     ids = np.load(artifact.path / f"{split}.npy", mmap_mode="r")
     ends = np.load(artifact.path / f"{split}.documents.npy")
     origins = np.load(artifact.path / f"{split}.origins.npy")

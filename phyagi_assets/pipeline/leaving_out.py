@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.document_id import document_id
+from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
@@ -25,8 +25,8 @@ from phyagi_assets.removals import read_removals
 REMOVED = "removed"
 """The setting that names them."""
 _MEMORY = ".removals"
-_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid")
-"""The settings on which the text of documents depends."""
+_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular")
+"""The settings on which the text of documents depends; some are there only where they are not the default."""
 
 
 class LeavingOut:
@@ -71,9 +71,9 @@ class LeavingOut:
             return None
         found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
         try:
-            for batch in row_batches(artifact, mapped=True):
+            for batch in row_batches(artifact, ["hash"]):
                 found |= self._among(batch.column("hash").to_numpy())
-        except (OSError, pa.ArrowInvalid):
+        except StoreError:
             return None
         return self._remember(found)
 
@@ -121,4 +121,4 @@ def without(documents: Documents, removed: npt.NDArray[np.uint64]) -> Documents:
 
 
 def _content(raw_fingerprint: str, settings: Mapping[str, Any]) -> str:
-    return text_digest(canonical_json([raw_fingerprint, {name: settings[name] for name in _TEXT}]))
+    return text_digest(canonical_json([raw_fingerprint, {name: settings[name] for name in _TEXT if name in settings}]))

@@ -19,7 +19,7 @@ from phyagi_assets.pipeline.crew import THREADS, Crew, Died, processors
 from phyagi_assets.pipeline.encoding import RowMaker, encode_documents
 from phyagi_assets.pipeline.leaving_out import without
 from phyagi_assets.pipeline.prefetch import prefetch
-from phyagi_assets.pipeline.sources.documents import Documents, read_spans
+from phyagi_assets.pipeline.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.pipeline.sources.files import LocalFile
 from phyagi_assets.pipeline.sources.pieces import Piece, pieces
 from phyagi_assets.pipeline.step import OnProgress
@@ -58,10 +58,12 @@ class Recipe:
 class Written:
     """What is known of a piece that was written."""
 
+    path: Path
+    """The file of its rows."""
     counts: dict[str, int]
     """Of `COUNTS`."""
-    hashes: npt.NDArray[np.uint64]
-    """Of the texts, in their order."""
+    tallies: list[tuple[int, RowTally]]
+    """Of files that have rows without text, or of which other pieces hold a part: the file's index, and what its rows in this piece are."""
 
 
 def write_pieces(
@@ -139,20 +141,21 @@ class _Writer:
         number, piece = part
         documents = (without(batch, self.recipe.removed) for batch in read_spans(self.recipe.corpus, piece))
         tokenizer, maker = self.recipe.tokenizer(self.engines, number), self.recipe.maker
-        hashes = [np.empty(0, np.uint64)]
+        path = rows_file(self.folder, number)
+        tallies: list[tuple[int, RowTally]] = []
         counts = dict.fromkeys(COUNTS, 0)
         with (
             closing(encode_documents(documents, tokenizer, maker)) as batches,
-            pa.OSFile(str(rows_file(self.folder, number)), "wb") as file,
+            pa.OSFile(str(path), "wb") as file,
             pa.ipc.new_stream(file, maker.schema) as writer,
         ):
             for batch, rows in batches:
                 writer.write_batch(rows)
                 for name, more in _counted(batch, rows.column("length").to_numpy()).items():
                     counts[name] += more
-                hashes.append(rows.column("hash").to_numpy())
+                tallies += batch.tallies
                 self.on_progress(batch.consumed)
-        return Written(counts=counts, hashes=np.concatenate(hashes))
+        return Written(path=path, counts=counts, tallies=tallies)
 
 
 def _counted(batch: Documents, lengths: npt.NDArray[np.int64]) -> dict[str, int]:

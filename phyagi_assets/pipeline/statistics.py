@@ -41,8 +41,9 @@ class Lengths:
 
 
 def document_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
-    """Tokens of each document in a tokenized artifact or a cache, split after split."""
+    """Tokens of each document in a tokenized artifact or a cache, split after split; an empty partition has none."""
+    none = np.zeros(0, np.int64)
     if artifact.manifest.step == TOKENIZED:
-        return np.concatenate([batch.column("length").to_numpy() for batch in row_batches(artifact, mapped=True)])
+        return np.concatenate([none, *(batch.column("length").to_numpy() for batch in row_batches(artifact, ["length"]))])
     ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
-    return np.concatenate([np.diff(np.load(path), prepend=0) for path in ends if path.is_file()])
+    return np.concatenate([none, *(np.diff(np.load(path), prepend=0) for path in ends if path.is_file())])

@@ -4,7 +4,7 @@ An empty document is a row of length 0, so that rows stay in step with the sourc
 """
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,26 +15,30 @@ import xxhash
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.pipeline.arrow_folder import complete, rows_features
+from phyagi_assets.pipeline.arrow_folder import complete, rows_features, rows_in
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tokens import check_tokens
 from phyagi_assets.pipeline.encoding import RowMaker, token_dtype
+from phyagi_assets.pipeline.irregular import IrregularFiles
 from phyagi_assets.pipeline.leaving_out import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.piecework import COUNTS, Recipe, Written, write_pieces
-from phyagi_assets.pipeline.raw import local_files, raw_address, wanted_raw
-from phyagi_assets.pipeline.sources.documents import read_documents
-from phyagi_assets.pipeline.sources.files import Partition
+from phyagi_assets.pipeline.raw import local_files, raw_address, snapshot_files, wanted_raw
+from phyagi_assets.pipeline.sources.documents import RowTally, read_documents
+from phyagi_assets.pipeline.sources.files import LocalFile, Partition, readable
 from phyagi_assets.pipeline.sources.pieces import most_pieces
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenizers.engines import ReferenceEngine
 from phyagi_assets.pipeline.tokenizers.exact import EngineMismatch
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
-from phyagi_assets.removals import removals_file
 
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
+SKIPPED = "skipped"
+"""Detail of the manifest that names the files with rows that were left out."""
+_REPORTED = 20
+"""Files whose rows that were left out are logged."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,21 +47,22 @@ def tokenized_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_tokenized(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str) -> Manifest:
+def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
     """What a partition's tokenized artifact has to be, given its raw one.
 
-    Of removed documents, those that the partition has are named. Where nobody knows yet whether it has any, none is.
+    Of removed documents, those that the partition has are named, and so are irregular files. Where nobody knows yet whether it has
+    any, none is.
     """
-    settings = _settings(corpus)
-    if removed := _leaving_out(corpus, partition, workspace, raw_fingerprint).known():
+    settings = _settings(corpus, partition, workspace, raw_fingerprint)
+    if removed := _leaving_out(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
     inputs = {"raw_dataset": raw_fingerprint, "tokenizer": tokenizer_identity(corpus, workspace.data)}
     return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
-def _settings(corpus: Corpus) -> dict[str, Any]:
+def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> dict[str, Any]:
     config = corpus.config
-    return {
+    settings: dict[str, Any] = {
         "format": config.source.format,
         "sample_by": config.source.sample_by,
         "columns": config.columns,
@@ -66,10 +71,25 @@ def _settings(corpus: Corpus) -> dict[str, Any]:
         "dtype": config.dtype,
         "on_invalid": config.on_invalid,
     }
+    if config.source.delimiter is not None:
+        settings["delimiter"] = config.source.delimiter
+    if irregular := IrregularFiles(workspace.store, tokenized_address(corpus, partition.key)).find(
+        corpus, partition, raw_fingerprint, lambda: _files_at_hand(corpus, partition, workspace, raw_fingerprint)
+    ):
+        settings["irregular"] = irregular
+    return settings
 
 
-def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str) -> LeavingOut:
-    return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, _settings(corpus), workspace.store)
+def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> list[LocalFile] | None:
+    """The files of a partition where they can be read; None while they have to be fetched."""
+    if partition.is_local:
+        return readable(partition)
+    raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, snapshot_files(partition))
+    return local_files(partition, raw) if raw else None
+
+
+def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]) -> LeavingOut:
+    return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
 
 
 def build_tokenized(
@@ -89,7 +109,7 @@ def build_tokenized(
     MissingArtifactsError
         The partition's raw artifact is not there.
     SourceError
-        A file or row is not what is declared, every document is empty, or a file changed since it was pinned.
+        A file or row is not what is declared, or a file changed since it was pinned.
     TokenizerError
         The tokenizer cannot be had or does not do what the corpus asks.
     """
@@ -98,10 +118,11 @@ def build_tokenized(
     address = tokenized_address(corpus, partition.key)
     raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
     files = local_files(partition, raw)
-    leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint)
+    settings = _settings(corpus, partition, workspace, raw.fingerprint)
+    leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
     if leaving_out.known() is None:
         leaving_out.find(read_documents(corpus, files))
-    wanted = wanted_tokenized(corpus, partition.key, workspace, raw.fingerprint)
+    wanted = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
     if workspace.store.find(address, wanted.fingerprint) is None:
         # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
         workspace.engines.engines(prepare_tokenizer(corpus, workspace.data, workspace.store), workspace.store)
@@ -128,7 +149,8 @@ def build_tokenized(
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
             tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, _unheard))
-        _check(corpus, partition, workspace, raw.fingerprint, tally)
+        _check(corpus, partition, files, workspace, raw.fingerprint, tally)
+        _report(address, files, tally)
         complete(folder, tally.pieces, features)
         details = {
             "content": tally.content,
@@ -136,6 +158,8 @@ def build_tokenized(
             "files": [file.name for file in partition.files],
             "tokenizer": prepared.details(),
         }
+        if skipped := tally.skipped(files):
+            details[SKIPPED] = skipped
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
         return replace(wanted, counts=tally.counts, details=details, produced_with=made)
 
@@ -148,12 +172,14 @@ def build_tokenized(
 
 @dataclass(kw_only=True, slots=True)
 class _Tally:
-    """What has gone by."""
+    """What was written, and what was left out."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     content: str = ""
     """Digest of the texts, in their order: the same wherever they come from."""
     pieces: int = 0
+    rows: dict[int, RowTally] = field(default_factory=dict)
+    """Of files that have rows without text or were read in several pieces, by their index."""
 
     @classmethod
     def of(cls, written: Generator[Written, None, None]) -> "_Tally":
@@ -162,28 +188,50 @@ class _Tally:
             for piece in written:
                 tally.pieces += 1
                 tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
-                content.update(piece.hashes.data)
+                for index, rows in piece.tallies:
+                    tally.rows[index] = tally.rows.get(index, RowTally()) + rows
+                for batch in rows_in(piece.path, ["hash"]):  # not handed over: a piece may have a hundred million documents
+                    content.update(batch.column("hash").to_numpy().data)
         tally.content = content.hexdigest()
         return tally
+
+    def skipped(self, files: Sequence[LocalFile]) -> dict[str, dict[str, Any]]:
+        """The files with rows that were left out: how many, of how many, and the first of them."""
+        return {
+            files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_in(files[index])}
+            for index, rows in sorted(self.rows.items())
+            if rows.invalid
+        }
 
 
 def _unheard(_consumed: int) -> None:
     """Where nobody asks for progress."""
 
 
-def _check(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, tally: _Tally) -> None:
-    counts = tally.counts
-    if counts["tokens"] == 0:
-        names = ", ".join(file.name for file in partition.files[:5])
-        found = f"{counts['documents']} documents, all of them empty" if counts["documents"] else "no document"
-        remedy = "or name another column"
-        if counts["removed"]:
-            found, remedy = f"no document but such as are removed ({counts['removed']})", f"or take a line out of {removals_file(corpus)}"
-        message = f"partition {partition.key!r} ({names}) has {found}; leave its files out of the source, {remedy}"
-        raise SourceError(f"{corpus.path}: {message}")
+def _check(
+    corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw_fingerprint: str, tally: _Tally
+) -> None:
+    for index, rows in sorted(tally.rows.items()):
+        if rows.is_without_text:
+            raise rows.error(files[index])
     now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
     if now and now.fingerprint != raw_fingerprint:
         pinned = raw_address(corpus, partition.key)
         raise SourceError(
             f"{corpus.path}: files of partition {partition.key!r} are not what {pinned} pinned any more; materialize that again"
         )
+
+
+def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
+    """Log what the partition does not hold: rows that were left out, or anything at all."""
+    skipped = tally.skipped(files)
+    for name, of in list(skipped.items())[:_REPORTED]:
+        logger.warning("%s: %s: %s of %s rows were left out; %s", address, name, f"{of['rows']:,}", f"{of['of']:,}", of["first"])
+    if len(skipped) > _REPORTED:
+        rows = sum(of["rows"] for of in list(skipped.values())[_REPORTED:])
+        logger.warning("%s: %s rows of %s more files were left out", address, f"{rows:,}", f"{len(skipped) - _REPORTED:,}")
+    if tally.counts["tokens"] == 0:
+        documents, removed = (tally.counts[name] for name in ("documents", "removed"))
+        why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"
+        names = ", ".join(file.name for file in files[:5]) + (f" and {len(files) - 5:,} more" if len(files) > 5 else "")
+        logger.warning("%s is published as empty: its %s (%s)", address, why, names)

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.document_id import document_id
-from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.chain import STAGES, corpus_links
 from phyagi_assets.pipeline.refresh import look_at
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.tokenized import build_tokenized
 from phyagi_assets.removals import Removal, add_removals, removals_file
 from tests.support import build, declare_corpus, write_jsonl
 
@@ -93,12 +91,14 @@ def test_a_line_that_is_taken_out_brings_back_what_was_there_before(corpus: Corp
     assert {key: workspace.store.pointer(cache_address(corpus, key)).resolve() for key in before} == before
 
 
-def test_a_partition_of_nothing_but_removed_documents_is_an_error_that_says_so(corpus: Corpus, workspace: Workspace) -> None:
+def test_a_partition_of_nothing_but_removed_documents_is_published_as_empty(
+    corpus: Corpus, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
     remove(corpus, *TUESDAY)
-    partition = workspace.sources.partitions(corpus)["tuesday"]
-    with pytest.raises(SourceError, match=r"partition 'tuesday' .* has no document but such as are removed \(3\)"):
-        build_tokenized(corpus, partition, workspace)
-    assert workspace.store.open(cache_address(corpus, "tuesday"))
+    _, tokenized, cache = build(corpus, workspace)["tuesday"]
+    assert (tokenized.artifact.manifest.counts["removed"], cache.artifact.manifest.counts) == (3, {})
+    assert "c/tokenized_arrow/tuesday is published as empty: its documents were removed (tuesday.jsonl)" in caplog.messages
+    assert arrays(corpus, workspace, "tuesday") == {}
 
 
 def test_a_look_at_the_source_finds_what_has_to_be_built_without_it(corpus: Corpus, workspace: Workspace) -> None:

@@ -138,7 +138,7 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
 
 def test_a_row_at_fault_is_named_and_nothing_is_left_behind(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS, None])
-    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; mend the row")
+    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; correct the row")
 
 
 def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) -> None:

@@ -168,8 +168,8 @@ def test_an_empty_document_is_a_row_of_length_0_whatever_the_tokenizer_puts_befo
 @pytest.mark.parametrize(
     ("rows", "keys", "refusal"),
     [
-        (["", "", ""], {}, r"c\.yaml: partition 'all' \(c\.jsonl\) has 3 documents, all of them empty; leave its files out"),
-        ([None], {"on_invalid": "skip"}, "has no document"),
+        ([None], {"on_invalid": "skip"}, r"c\.jsonl: none of its rows \(1\) has text; row 1: 'text' is null; give the file"),
+        ([None, None], {}, r"c\.jsonl: none of its rows \(2\) has text; row 1: 'text' is null; give the file"),
         (["good", None], {}, r"c\.jsonl: row 2: .* on_invalid: skip"),
         ([{"body": "text"}], {}, r"c\.jsonl: has no column 'text'"),
     ],

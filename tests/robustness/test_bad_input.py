@@ -75,8 +75,8 @@ def make_unreadable(path: Path) -> None:
 BAD = {
     "flipped.jsonl.gz": Bad(write=write_gzip, spoil=flip_bit, said=" cannot be read: .+"),
     "short.jsonl.gz": Bad(write=write_gzip, spoil=cut_short, said=" cannot be read: .+"),
-    "cut.parquet": Bad(write=write_parquet, spoil=cut_short, said=" is no parquet file, or a damaged one: .+"),
-    "row.jsonl": Bad(write=write_lines, spoil=put_line(b'{"text": "cut'), said=" row 7: is no JSON: .+; mend the row, .+"),
+    "cut.parquet": Bad(write=write_parquet, spoil=cut_short, said=" is not a Parquet file, or a damaged one: .+"),
+    "row.jsonl": Bad(write=write_lines, spoil=put_line(b'{"text": "cut'), said=" row 7: is not JSON: .+; correct the row, .+"),
     "letters.txt": Bad(write=write_verse, spoil=put_line(b"caf\xe9"), said="7: is not UTF-8: byte 0xe9 .+; convert .+"),
     "unreadable.txt": Bad(write=write_verse, spoil=make_unreadable, said=" cannot be read: (Input/output error|Permission denied)"),
 }

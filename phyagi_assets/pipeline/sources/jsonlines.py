@@ -5,26 +5,34 @@ line by line, which tells the lines at fault from the others.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from phyagi_assets.errors import SourceError
 
+_MANY = 1 << 16
+"""Lines that are parsed at once where they are very short; each takes memory beside its text."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedBlock:
-    """The lines of a block, blank ones included."""
+    """The rows of a block: its lines, without blank ones."""
 
     columns: list[pa.Array]
-    lines: int
+    numbers: npt.NDArray[np.int64]
+    """0-based number of each row's line in the file."""
     problems: dict[int, str] = field(default_factory=dict)
 
 
-def parse_block(path: str, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
-    """Parse whole lines.
+def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> Iterator[ParsedBlock]:
+    """Parse whole lines, some at a time.
 
     Parameters
     ----------
@@ -33,100 +41,197 @@ def parse_block(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
     block
         Lines, ending at the end of one.
     names
-        The keys that hold text.
+        The keys that hold text. ``meta.text`` is the key of that name, else the key ``text`` of the object under ``meta``.
 
-    Returns
-    -------
+    Yields
+    ------
     ParsedBlock
-        An entry a line: null where the text is null, missing or no string, or the line is no object. The problems say which. Blank
-        lines are problems of no consequence: null, with the reason ``""``.
+        A row for each line that is not blank: null where the text is null, missing or not a string, or the line is not an object. The
+        problems say which.
 
     Raises
     ------
     SourceError
-        The file is a JSON array, or no line of its first block has one of the keys.
+        The file is a JSON array or an object over several lines, or no line of its first block has one of the keys.
     """
-    lines, are_objects = _look(block)
-    if not are_objects:
-        return _line_by_line(path, block, names, first)
-    try:
-        _as_text(block).validate(full=True)  # UTF-8, which the parser takes on trust
-        table = pa.json.read_json(
-            pa.BufferReader(block),
-            read_options=pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False),
-            parse_options=pa.json.ParseOptions(
-                explicit_schema=pa.schema([(name, pa.string()) for name in names]), unexpected_field_behavior="ignore"
-            ),
-        )
-    except pa.ArrowInvalid:
-        return _line_by_line(path, block, names, first)
-    columns = [table.column(name).combine_chunks() for name in names]
-    if table.num_rows != lines or any(column.null_count for column in columns):
-        return _line_by_line(path, block, names, first)
-    return ParsedBlock(columns=columns, lines=lines)
+    ends, are_objects = _look(block)
+    if are_objects and (columns := _parsed(block, names, len(ends))):
+        yield ParsedBlock(columns=columns, numbers=np.arange(first, first + len(ends), dtype=np.int64))
+        return
+    for begin in range(0, len(ends), _MANY):
+        some = ends[begin : begin + _MANY]
+        start = int(ends[begin - 1]) + 1 if begin else 0
+        yield _parse_filled(path, block[start : int(some[-1]) + 1], some - start, names, first + begin)
 
 
-def _look(block: bytes) -> tuple[int, bool]:
-    """How many lines there are, and whether each begins as an object does and ends so.
+def _parse_filled(path: str, block: bytes, ends: npt.NDArray[np.int64], names: tuple[str, ...], first: int) -> ParsedBlock:
+    """Parse the lines that are not blank."""
+    filled = np.logical_or.reduceat(_FILLS[np.frombuffer(block, np.uint8)], np.concatenate([[0], ends[:-1] + 1]))
+    numbers = first + np.flatnonzero(filled)
+    if not filled.all():
+        block = np.frombuffer(block, np.uint8)[np.repeat(filled, np.diff(ends, prepend=-1))[: len(block)]].tobytes()
+    if len(numbers):
+        kept, are_objects = _look(block)
+        if are_objects and (columns := _parsed(block, names, len(kept))):
+            return ParsedBlock(columns=columns, numbers=numbers)
+    return _line_by_line(path, block, names, numbers, is_start=first == 0)
+
+
+_FILLS = np.ones(256, bool)
+"""Whether a byte fills a line: all but the white space that `bytes.strip` removes."""
+_FILLS[list(b" \t\n\r\x0b\x0c")] = False
+
+
+def _look(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
+    """Where the lines end, and whether each begins as an object does and ends so.
 
     Elsewhere the parser would take two objects on a line, or one over two lines, and rows would have the numbers of others.
     """
     letters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
-    lines = len(ends) + (not block.endswith(b"\n"))
+    if not block.endswith(b"\n"):
+        ends = np.append(ends, len(block))
     if not block.startswith(b"{"):
-        return lines, False
-    between = ends[: lines - 1]
+        return ends, False
+    between = ends[:-1]
     last = letters[between - 1]
     last = np.where(last == ord("\r"), letters[between - 2], last)
-    return lines, bool((last == ord("}")).all() and (letters[between + 1] == ord("{")).all())
+    return ends, bool((last == ord("}")).all() and (letters[between + 1] == ord("{")).all())
+
+
+def _parsed(block: bytes, names: tuple[str, ...], lines: int) -> list[pa.Array] | None:
+    """The columns of a block whose every line has text in all of them; None where one has not."""
+    schema = _schema(names)
+    if schema is None:
+        return None
+    try:
+        _as_text(block).validate(full=True)  # UTF-8, which the parser takes on trust
+        table = pa.json.read_json(
+            pa.BufferReader(block),
+            read_options=pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False),
+            parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowInvalid:
+        return None
+    columns = [_column(table, name) for name in names]
+    return columns if table.num_rows == lines and not any(column.null_count for column in columns) else None
+
+
+def _schema(names: tuple[str, ...]) -> pa.Schema | None:
+    """The names as columns and, where they have dots, as fields of columns too; None where a column would be both text and an object."""
+    tree: dict[str, Any] = {}
+    for name in names:
+        for path in {(name,), tuple(name.split("."))}:
+            level = tree
+            for part in path[:-1]:
+                level = level.setdefault(part, {})
+                if level is _TEXT:
+                    return None
+            if level.setdefault(path[-1], _TEXT) is not _TEXT:
+                return None
+    return pa.schema(_fields(tree))
+
+
+_TEXT: dict[str, Any] = {}
+"""Stands for text in a tree of columns."""
+
+
+def _fields(tree: dict[str, Any]) -> list[pa.Field]:
+    return [pa.field(name, pa.string() if below is _TEXT else pa.struct(_fields(below))) for name, below in tree.items()]
+
+
+def _column(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name).combine_chunks()
+    if "." not in name or not column.null_count:
+        return column
+    top, *path = name.split(".")
+    return pc.coalesce(column, pc.struct_field(table.column(top).combine_chunks(), path))
 
 
 def _as_text(block: bytes) -> pa.Array:
     return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
 
 
-def _line_by_line(path: str, block: bytes, names: tuple[str, ...], first: int) -> ParsedBlock:
-    lines = block.removesuffix(b"\n").split(b"\n")
-    if first == 0 and lines[0].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-        raise SourceError(f"{path}: is a JSON array; a corpus is read from JSON Lines, an object a line (jq -c '.[]' makes them)")
+def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.NDArray[np.int64], *, is_start: bool) -> ParsedBlock:
+    lines = block.removesuffix(b"\n").split(b"\n") if len(numbers) else []
+    if is_start:
+        _refuse_other_json(path, lines)
     texts: list[list[str | None]] = [[] for _ in names]
     problems: dict[int, str] = {}
     keys: set[str] = set()
-    for number, line in enumerate(lines, first):
-        found = _object(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line)
+    for number, line in zip(numbers.tolist(), lines, strict=True):
+        found = _object(line)
         if isinstance(found, str):
             problems[number] = found
             for column in texts:
                 column.append(None)
             continue
-        keys.update(found)
+        keys.update(_keys(found))
         for name, column in zip(names, texts, strict=True):
-            text = found.get(name)
+            text = _value(found, name)
             column.append(text if isinstance(text, str) else None)
-            if name not in found:
+            if text is _MISSING:
                 problems[number] = f"has no key {name!r}"
             elif not isinstance(text, str):
-                problems[number] = f"{name!r} is {'null' if text is None else f'no string but {json.dumps(text)[:40]}'}"
+                problems[number] = f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}"
             elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                problems[number] = f"{name!r} has a lone surrogate, which is no Unicode text"
+                problems[number] = f"{name!r} has a lone surrogate, which is not Unicode text"
                 column[-1] = None
     for name in names:
-        if first == 0 and keys and name not in keys:  # further on, such rows are at fault and not the declaration
-            raise SourceError(f"{path}: has no column {name!r}; its rows have {', '.join(sorted(keys))}")
-    return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], lines=len(lines), problems=problems)
+        # Further on, such rows are at fault and not the declaration.
+        if is_start and keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
+            known = ", ".join(sorted(keys)[:20])
+            raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of the text in columns")
+    return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], numbers=numbers, problems=problems)
 
 
-def _object(line: bytes) -> dict[str, object] | str:
+def _refuse_other_json(path: str, lines: list[bytes]) -> None:
+    """Refuse a file that is JSON, but not an object on each line.
+
+    Raises
+    ------
+    SourceError
+        The file is an array, or an object over several lines.
+    """
+    start = lines[0].strip() if lines else b""
+    if start.startswith(b"["):
+        raise SourceError(f"{path}: is a JSON array; a corpus is read from JSON Lines, an object on each line (jq -c '.[]' makes them)")
+    if start == b"{":
+        message = "is pretty-printed JSON, an object over several lines; a corpus is read from JSON Lines, an object on each line"
+        raise SourceError(f"{path}: {message} (jq -c . makes them)")
+
+
+_MISSING = object()
+
+
+def _value(row: dict[str, Any], name: str) -> Any:
+    """What a row has under a name, or under its parts where the name itself is missing or null."""
+    value = row.get(name, _MISSING)
+    if "." in name and value in (None, _MISSING):
+        nested: Any = row
+        for part in name.split("."):
+            nested = nested.get(part, _MISSING) if isinstance(nested, dict) else _MISSING
+        return value if nested is _MISSING else nested
+    return value
+
+
+def _keys(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """The names that lead to a row's values."""
+    for key, value in row.items():
+        if isinstance(value, dict) and value and prefix.count(".") < 8:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
     """The object of a line, or what is wrong with it."""
-    if not line.strip():
-        return ""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as problem:
         return f"is not UTF-8 at byte {problem.start} of the line"
     except ValueError as problem:
-        return f"is no JSON: {problem}"
+        return f"is not JSON: {problem}"
     except RecursionError:
         return "is nested too deeply"
-    return value if isinstance(value, dict) else f"is no object but {json.dumps(value)[:40]}"
+    return value if isinstance(value, dict) else f"is not an object but {json.dumps(value)[:40]}"

@@ -67,7 +67,11 @@ def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
                 yield path, str(split)
     elif (match / _ONE).is_file():
         for entry in _record(match / _ONE, "_data_files"):
-            path = match / str(entry["filename"])
+            if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+                raise SourceError(
+                    f"{match / _ONE}: is not what datasets.save_to_disk writes: {entry!r} names no file; save the dataset again"
+                )
+            path = match / entry["filename"]
             if not path.is_file():
                 raise SourceError(f"{match / _ONE}: names {path.name}, which is not there; save the dataset again")
             yield path, ""

@@ -17,7 +17,8 @@ import pyarrow.parquet
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.files import LocalFile, SourceFile, Span, format_of
-from phyagi_assets.pipeline.sources.opening import is_compressed, opened
+from phyagi_assets.pipeline.sources.opening import head_of, is_compressed
+from phyagi_assets.pipeline.sources.signatures import compression_of, why_not_text
 
 PIECE = 128 << 20
 """Bytes of source that a piece has, or somewhat more: what a process takes as long for as for its start. It is no part of what an
@@ -87,29 +88,38 @@ def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span
     """The file, or spans of it, as even as its rows allow, if it is large enough for more than one."""
     count = size // wanted
     cut = _way_to_cut(corpus, whole.file.name) if count > 1 else None
-    if cut:
+    if cut and _is_as_named(whole.file):
         yield from cut(whole, size, count)
     else:
         yield whole
+
+
+def _is_as_named(file: LocalFile) -> bool:
+    """Whether the content of a file is not something else than its name says, such as compressed; its reader deals with that."""
+    try:
+        head = head_of(file.path)
+    except OSError:
+        return True
+    return head.startswith(b"PAR1") or (compression_of(head) is None and why_not_text(head) is None)
 
 
 def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
     """Spans that begin with the first line at or after each multiple of their size."""
     step = -(-size // count)
     try:
-        with opened(whole.file.path) as file:
+        with whole.file.path.open("rb") as file:
             span, stop = whole, 0
             for earliest in range(step, size, step):
                 if earliest <= stop:  # inside of a long line, whose end is known
                     continue
-                file.content.seek(earliest - 1)
-                file.content.readline()
-                stop = file.content.tell()
+                file.seek(earliest - 1)
+                file.readline()
+                stop = file.tell()
                 if stop >= size:
                     break
                 yield replace(span, stop=stop)
-                file.content.seek(span.start)
-                span = replace(span, start=stop, first=span.first + _count_lines(file.content, stop - span.start))
+                file.seek(span.start)
+                span = replace(span, start=stop, first=span.first + _count_lines(file, stop - span.start))
             yield span
     except OSError as problem:
         raise SourceError(f"{whole.file}: cannot be read: {problem.strerror or problem}") from None

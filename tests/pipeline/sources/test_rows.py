@@ -1,6 +1,8 @@
 """Every format gives the same documents, exactly."""
 
+import gzip
 import itertools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +28,7 @@ AWKWARD = [
     " ",
     "a\r\nb\rc\n",
     "nul\x00inside",
-    "\ufeffbom",
+    "in\ufeffside",
     "line\u2028and\u2029paragraph\x85",
     "e\u0301 👩‍👩‍👧 🇩🇪 \U0010ffff",
     'quotes " and , and \\ and \t',
@@ -77,7 +79,7 @@ def test_documents_come_back_exactly_and_in_their_places(tmp_path: Path, writer:
     write(tmp_path / "file")
     read = list(read_rows(Span(file=local_file(tmp_path / "file")), kind, ReadOptions(columns=("text",), sample_by="document")))
     assert [text for batch in read for text in batch.columns[0].to_pylist()] == AWKWARD
-    assert [batch.first for batch in read] == [sum(len(before.columns[0]) for before in read[:i]) for i in range(len(read))]
+    assert [number for batch in read for number in batch.numbers.tolist()] == list(range(len(AWKWARD)))
     assert sum(batch.consumed for batch in read) > 0
 
 
@@ -176,15 +178,99 @@ def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path
     write_text(tmp_path / "file", "id,text\n" + "".join(f'{n},"{text}"\n' for n, text in zip(numbers, expected, strict=True)))
     read = list(read_rows(Span(file=local_file(tmp_path / "file")), "csv", ReadOptions(columns=("text",), sample_by="document")))
     assert [text for batch in read for text in batch.columns[0].to_pylist()] == expected
-    assert [batch.first for batch in read] == [sum(len(before.columns[0]) for before in read[:i]) for i in range(len(read))]
+    assert [number for batch in read for number in batch.numbers.tolist()] == list(range(len(expected)))
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"text,b\na\n", "Expected 2 columns, got 1"), (b"text\ncaf\xe9\n", "invalid UTF8"), (b"", "Empty CSV file")]
+    ("content", "expected", "problems"),
+    [
+        (b"id,text\n1,a\n2\n3,c\n4,d,e\n", {0: "a", 2: "c"}, {1: "has 1 columns, where the header has 2", 3: "has 3 columns, .*"}),
+        (b"text\na\ncaf\xe9\nc\n", {0: "a", 1: None, 2: "c"}, {1: "'text' is not UTF-8 at byte 3"}),
+        (b"id,text\n", {}, {}),
+        (b"", {}, {}),
+        (b"\n", {}, {}),
+        (b"\xef\xbb\xbftext\na\n", {0: "a"}, {}),
+    ],
 )
-def test_csv_that_is_none_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(SourceError, match=f"file: is no csv file, or a damaged one: .*{message}"):
-        texts(write_text(tmp_path / "file", content), "csv")
+def test_a_csv_row_at_fault_is_told_by_its_number(
+    tmp_path: Path, content: bytes, expected: dict[int, str | None], problems: dict[int, str]
+) -> None:
+    read = list(
+        read_rows(
+            Span(file=local_file(write_text(tmp_path / "file", content))), "csv", ReadOptions(columns=("text",), sample_by="document")
+        )
+    )
+    assert {
+        number: text for batch in read for number, text in zip(batch.numbers.tolist(), batch.columns[0].to_pylist(), strict=True)
+    } == expected
+    found = {row: problem for batch in read for row, problem in batch.problems.items()}
+    assert found.keys() == problems.keys()
+    assert all(re.fullmatch(problems[row], found[row]) for row in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "content", "expected"),
+    [
+        ("a.tsv", None, "id\ttext\n1\ta, b\n", ["a, b"]),
+        ("a.tsv.gz", None, "id\ttext\n1\ta, b\n", ["a, b"]),
+        ("a.csv", ";", 'id;text\n1;"a;b"\n', ["a;b"]),
+        ("a.tsv", ",", "id,text\n1,a\tb\n", ["a\tb"]),
+    ],
+)
+def test_columns_are_separated_by_what_is_declared_or_the_name_says(
+    tmp_path: Path, name: str, delimiter: str | None, content: str, expected: list[str]
+) -> None:
+    path = write_text(tmp_path / name, gzip.compress(content.encode()) if name.endswith(".gz") else content)
+    options = ReadOptions(columns=("text",), sample_by="document", delimiter=delimiter)
+    assert [text for batch in read_rows(Span(file=local_file(path)), "csv", options) for text in batch.columns[0].to_pylist()] == expected
+
+
+def test_a_table_that_is_separated_by_another_character_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"has no column 'text'; .*if ';' separates the columns, declare it as source\.delimiter"):
+        texts(write_text(tmp_path / "file", "id;text\n1;a\n"), "csv")
+
+
+def write_nested(path: Path, kind: Format, values: pa.Array, literal: pa.Array | None = None) -> None:
+    columns = {"id": pa.array(range(len(values))), "meta": values} | ({} if literal is None else {"meta.text": literal})
+    content = pa.table(columns)
+    if kind == "parquet":
+        pa.parquet.write_table(content, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, content.schema) as writer:
+            writer.write_table(content, max_chunksize=2)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_dotted_name_leads_into_structs_and_the_column_of_that_name_wins(tmp_path: Path, kind: Format) -> None:
+    values = pa.array([{"n": 1, "text": "a"}, None, {"n": 3, "text": None}, {"n": 4, "text": "d"}, {"n": 5, "text": "e"}])
+    write_nested(tmp_path / "file", kind, values)
+    assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["a", None, None, "d", "e"]
+    with pytest.raises(SourceError, match=r"has no column 'meta\.body'; it has id, meta\.n, meta\.text"):
+        texts(tmp_path / "file", kind, columns=("meta.body",))
+    with pytest.raises(SourceError, match=r"column 'meta' holds struct<.*>, not text; .* as in meta\.n"):
+        texts(tmp_path / "file", kind, columns=("meta",))
+    write_nested(tmp_path / "both", kind, values, pa.array(["A", "B", "C", "D", "E"]))
+    assert texts(tmp_path / "both", kind, columns=("meta.text",)) == ["A", "B", "C", "D", "E"]
+
+
+KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()]
+KINDS += [pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.large_binary())]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("column", KINDS, ids=str)
+def test_text_is_read_from_columns_of_every_kind_that_may_hold_it(tmp_path: Path, kind: Format, column: pa.DataType) -> None:
+    values = pa.array([b"one", None, "zw\u00f6lf and more".encode(), b""])
+    if pa.types.is_dictionary(column):
+        indices = pa.array([0, None, 1, 2], column.index_type)
+        values = pa.DictionaryArray.from_arrays(indices, values.drop_null().cast(column.value_type))
+    else:
+        values = values.cast(column)
+    nested = pa.StructArray.from_arrays([values], names=["text"])
+    write_nested(tmp_path / "file", kind, nested, nested.field(0))
+    assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
+    write_nested(tmp_path / "nested", kind, nested)
+    assert texts(tmp_path / "nested", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
 
 
 @pytest.mark.parametrize("writer", ["parquet", "arrow stream", "arrow file"])

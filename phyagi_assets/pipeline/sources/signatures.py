@@ -1,0 +1,76 @@
+"""What a file is by its first bytes, whatever its name says."""
+
+import re
+
+HEAD = 4096
+"""Bytes of a file that are looked at."""
+
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8, which editors put at the start of text and which is not part of it."""
+
+_COMPRESSIONS = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bz2": re.compile(rb"BZh[1-9](?:\x31\x41\x59\x26\x53\x59|\x17\x72\x45\x38\x50\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "zip": re.compile(rb"PK(?:\x03\x04|\x05\x06)"),
+}
+
+_UNPACK = "unpack it"
+_DECLARE = "declare source.format: {0}, or give the file its suffix, .{0}"
+_OTHERS = {
+    "a Parquet file": (re.compile(rb"PAR[1E]"), _DECLARE.format("parquet")),
+    "an Arrow file": (re.compile(rb"ARROW1\x00\x00"), _DECLARE.format("arrow")),
+    "an Arrow stream": (re.compile(rb"\xff\xff\xff\xff[\x00-\xff]{2}\x00\x00"), _DECLARE.format("arrow")),
+    "an lz4 archive": (re.compile(rb"\x04\x22\x4d\x18"), f"{_UNPACK}, or compress it with gzip or zstd"),
+    "a 7z archive": (re.compile(rb"7z\xbc\xaf\x27\x1c"), _UNPACK),
+    "a RAR archive": (re.compile(rb"Rar!\x1a\x07"), _UNPACK),
+    "a tar archive": (re.compile(rb"[\x00-\xff]{257}ustar[\x00 ]"), _UNPACK),
+    "a PDF document": (re.compile(rb"%PDF-\d"), "extract its text"),
+    "an SQLite database": (re.compile(rb"SQLite format 3\x00"), "export its text as JSON Lines or Parquet"),
+    "an HDF5 file": (re.compile(rb"\x89HDF\r\n\x1a\n"), "export its text as JSON Lines or Parquet"),
+    "a NumPy array": (re.compile(rb"\x93NUMPY"), "export its text as JSON Lines or Parquet"),
+}
+_ENCODINGS = {"UTF-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
+
+
+def compression_of(head: bytes) -> str | None:
+    """Return the compression of a file by its first bytes, as pyarrow calls it, or ``zip``; None for a plain file."""
+    return next((name for name, start in _COMPRESSIONS.items() if start.match(head)), None)
+
+
+def why_not_text(head: bytes) -> str | None:
+    """Return why content that begins like this cannot be UTF-8 text, and what would be right; None where it may be.
+
+    Parameters
+    ----------
+    head
+        The first bytes, decompressed; `HEAD` of them, if there are so many.
+    """
+    encoding = next((name for name, marks in _ENCODINGS.items() if head.startswith(marks)), None) or _unmarked_encoding(head)
+    if encoding:
+        return f"is {encoding} text, not UTF-8; convert the file, as with iconv -f {encoding} -t UTF-8"
+    if compression := compression_of(head):
+        return f"holds {compression} data inside of its compression; {_UNPACK}"
+    return next((f"is {kind}, not text; {remedy}" for kind, (start, remedy) in _OTHERS.items() if start.match(head)), None)
+
+
+def described(head: bytes) -> str:
+    """Name what content that begins like this is, for messages about files that should be something else."""
+    if not head:
+        return "is empty"
+    compression = compression_of(head)
+    known = f"{compression} data" if compression else next((kind for kind, (start, _) in _OTHERS.items() if start.match(head)), None)
+    return f"is {known}" if known else f"begins with {head[:8]!r}"
+
+
+def _unmarked_encoding(head: bytes) -> str | None:
+    """Recognize mostly Latin text in UTF-16 without a byte order mark: every other byte of it is NUL."""
+    pairs = len(head) // 2
+    if pairs < 2:
+        return None
+    for even, odd in ((0, 1), (1, 0)):
+        nul, letters = head[even : 2 * pairs : 2].count(0), head[odd : 2 * pairs : 2].count(0)
+        if nul >= 0.9 * pairs and letters <= 0.1 * pairs:
+            return "UTF-16LE" if even else "UTF-16BE"
+    return None

@@ -1,0 +1,25 @@
+"""Damaged files: each is read right, or is an error that names it; none takes a process down, hangs it or fills its memory."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.robustness.judged import Verdict, go_over
+
+SOURCES = 8_000
+"""Variants of sources that are tried with ``--soak``."""
+GROWTH = 256 << 20
+"""Bytes of memory that a worker may take over all its variants, beyond what it has imported."""
+
+
+def check(verdict: Verdict, variants: int) -> None:
+    """Hold every variant to be right or an error that names its file."""
+    assert verdict.amiss == []
+    assert verdict.outcomes.total() == variants
+    assert min(verdict.outcomes["right"], verdict.outcomes["error"]) > variants // 20
+    assert verdict.grown < GROWTH
+
+
+def test_damaged_sources_are_read_right_or_are_named(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    count = SOURCES if pytestconfig.getoption("soak") else 400
+    check(go_over("tests.robustness.damaged_sources", tmp_path, 0, count), count)
