@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.plan_digest import verify_plan
 
 PLAN = "mixture.json"
 FORMAT = 2
@@ -163,8 +164,9 @@ class Plan:
         Raises
         ------
         StoreError
-            The file is not there, is no plan, or is one of another format than this package knows.
+            The file is not there, is no plan, is one of another format than this package knows, or was changed since it was written.
         """
+        verify_plan(path)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             found = record.get("format")

@@ -3,10 +3,13 @@
 A line a document: its id, why, and since when; never its text. A line that is taken out again brings the document back.
 """
 
+import fcntl
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from functools import lru_cache
@@ -59,27 +62,70 @@ def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
 
 
 def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
-    """Record documents that are to be left out; those of them that were not recorded before."""
-    known = read_removals(corpus)
-    new = list({removal.id: removal for removal in removals if removal.id not in known}.values())
-    if new:
-        path = removals_file(corpus)
-        before = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = [json.dumps({name: value for name, value in asdict(removal).items() if value}, ensure_ascii=False) for removal in new]
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text("\n".join([*before.splitlines(), *lines]) + "\n", encoding="utf-8")
-        draft.replace(path)
+    """Record documents that are to be left out, and return those that were not recorded before.
+
+    The record is locked from reading to writing, so that two commands at once both have their say, and it is on disk before this returns.
+
+    Raises
+    ------
+    DeclarationError
+        The record cannot be read or written.
+    """
+    path = removals_file(corpus).resolve()  # where it is a link, what it leads to is written
+    try:
+        with _locked(path.parent):
+            known = read_removals(corpus)
+            new = list({removal.id: removal for removal in removals if removal.id not in known}.values())
+            if new:
+                before = path.read_text(encoding="utf-8") if path.exists() else ""
+                end = "" if not before or before.endswith("\n") else "\n"
+                lines = [json.dumps({name: value for name, value in asdict(removal).items() if value}) for removal in new]
+                _replace(path, before + end + "\n".join(lines) + "\n")
+    except OSError as problem:
+        raise DeclarationError(path, f"cannot be written: {problem.strerror}; nothing is recorded") from None
     return new
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file in one step, flushed; who may read it stays. What a killed command has left is overwritten."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with draft.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        shutil.copymode(path, draft)
+    draft.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @lru_cache(maxsize=256)  # asked for once a partition; another file is another key
 def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str, Removal]:
     removals: dict[str, Removal] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DeclarationError(path, f"cannot be read: {problem}") from None
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 removal = _removal(json.loads(line))
-            except ValueError as problem:
+            except (ValueError, TypeError, RecursionError) as problem:
                 raise DeclarationError(path, str(problem), line=number) from None
             removals.setdefault(removal.id, removal)
     return removals

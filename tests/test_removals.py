@@ -1,6 +1,7 @@
 """The record of what a corpus leaves out."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,29 @@ def test_a_line_that_is_no_removal_is_named(data: Path, line: str, message: str)
         read_removals(corpus)
     assert str(problem.value).startswith(f"{removals_file(corpus)}:2:")
     assert message in str(problem.value)
+
+
+def test_documents_that_several_commands_remove_at_once_are_all_recorded(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    removals = [Removal(id=f"{number:016x}", reason="odd\u2028reason\x85") for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda removal: add_removals(corpus, [removal]), removals))
+    assert dict(read_removals(corpus)) == {removal.id: removal for removal in removals}
+
+
+def test_a_record_that_is_a_link_stays_one_and_what_a_killed_command_left_is_no_hindrance(data: Path, tmp_path: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    kept = write_text(tmp_path / "kept" / "c.jsonl", "")
+    write_text(tmp_path / "kept" / ".c.jsonl.draft", "half")
+    removals_file(corpus).symlink_to(kept)
+    add_removals(corpus, [Removal(id="0" * 16)])
+    assert removals_file(corpus).is_symlink()
+    assert json.loads(kept.read_text()) == {"id": "0" * 16}
+    assert [path.name for path in kept.parent.iterdir()] == ["c.jsonl"]
+
+
+def test_a_record_that_is_no_text_is_named(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    write_text(removals_file(corpus), b"\xff\xfe")
+    with pytest.raises(DeclarationError, match="cannot be read"):
+        read_removals(corpus)

@@ -49,6 +49,8 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         messages = Console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
         log_to(messages)
+        if restored := workspace.store.restore_all():
+            messages.print(f"{restored} artifacts had lost their links, as in a copy of a store, and have them again", highlight=False)
         with open_instance(settings) as instance:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
             jobs = jobs or jobs_by_default()

@@ -3,7 +3,7 @@
 import click
 from rich.console import Console
 
-from phyagi_assets.cli.common import EPILOG, errors, folders
+from phyagi_assets.cli.common import EPILOG, errors, folders, log_to
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
@@ -54,6 +54,7 @@ def remove(
         if corpus not in catalog.corpora:
             raise PhyagiAssetsError(f"{corpus!r} is no declared corpus; there are: {', '.join(catalog.corpora) or 'none'}")
         declared, console = catalog.corpora[corpus], Console()
+        log_to(Console(stderr=True))
         workspace = Workspace(data=settings.data, store=Store(settings.store))
         try:
             removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}

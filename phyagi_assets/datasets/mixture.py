@@ -138,5 +138,19 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
                 f"{mixture!r} is neither a path nor a mixture materialized in {root} (there: {found}); "
                 f"materialize it with: phyagi-assets materialize {mixture}"
             )
-    file = (path / PLAN if path.is_dir() else path).resolve()
+    file = _in_its_place((path / PLAN if path.is_dir() else path).resolve())
     return LoadedMixture(plan=Plan.read(file), home=file.parent, options=options)
+
+
+def _in_its_place(file: Path) -> Path:
+    """The plan among the versions, from where its paths lead, if this is the folder that a copy without links has made of its pointer."""
+    folder = file.parent
+    if folder.name != "mixed_dataset":
+        return file
+    version = folder.parent / ".versions" / f"{folder.name}@{Plan.read(file).fingerprint}" / PLAN
+    if not version.is_file():
+        raise StoreError(
+            f"{file}: is in a folder where the store keeps a link: the store was copied without its links, and materialize puts them back: "
+            f"phyagi-assets materialize {folder.parent.name}"
+        )
+    return version

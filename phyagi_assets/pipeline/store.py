@@ -174,6 +174,15 @@ class Store:
             self._point(address, manifest.fingerprint)
         return True
 
+    def restore_all(self) -> int:
+        """Put back every pointer that a copy without links has lost; how many. What is damaged is left for `check` to name."""
+        restored = 0
+        for address in sorted(self.list()):
+            if is_copy(self.pointer(address)):
+                with self.turn(address), suppress(StoreError):
+                    restored += self.restore(address)
+        return restored
+
     def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
         """Write a version: all of it, or nothing.
 

@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from phyagi_assets.config import SPLITS
+from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.pipeline.array_file import array_length
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.store import Artifact
@@ -10,13 +14,14 @@ from phyagi_assets.plan import PLAN, Plan, Shard, samples_in
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"
+ORDER = "order_can_be_read"
 
 
 def check_plan(artifact: Artifact) -> list[Check]:
     """Check a plan, and that what it names is there."""
     file = artifact.path / PLAN
     plan = Plan.read(file)
-    return [_arrays(plan, file), _samples(plan)]
+    return [_arrays(plan, file), _samples(plan), _order(plan, file)]
 
 
 def array_problems(plan: Plan, file: Path) -> Iterator[str]:
@@ -69,3 +74,21 @@ def _samples(plan: Plan) -> Check:
     samples = sum(source.samples for source in plan.current.sources)
     found = "; ".join(problems[:5]) or f"{samples:,} training samples of {plan.seq_len:,} tokens, as the arrays make them"
     return Check(name=SAMPLES, passed=not problems, found=found, numbers={"samples": samples, "in an epoch": plan.current.drawn})
+
+
+def _order(plan: Plan, file: Path) -> Check:
+    """Open the order of every split and locate its first and last sample, as training will."""
+    looked, problem = 0, ""
+    for split in SPLITS:
+        try:
+            if not plan.total(split, "samples"):
+                continue
+            order = MixtureOrder(plan, split)
+            order.locate(np.array([0, len(order) - 1], dtype=np.int64))
+            first = next(shard for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
+            np.asarray(np.load(file.parent / first.path, mmap_mode="r")[: plan.seq_len]).sum()
+        except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
+            problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
+            break
+        looked += 1
+    return Check(name=ORDER, passed=not problem, found=problem or "the order of each split can be read", numbers={"splits": looked})
