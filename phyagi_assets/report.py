@@ -107,12 +107,13 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
 def show_forecast(console: Console, found: Forecast) -> None:
     """Print what a run would read."""
     console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {found.epochs:.3g} epochs of the mixture", highlight=False)
-    table = Table("corpus", "declared", "training tokens", "read", "epochs", "")
+    table = Table("corpus", "declared", "training tokens", "in no sample", "read", "epochs", "")
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
         note = f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""
         epochs = f"{about}{corpus.epochs:.3g}"
-        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", short(corpus.read), epochs, note)
+        uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
+        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, short(corpus.read), epochs, note)
     console.print(table)
     if found.bytes_to_write:
         size, seconds = short(found.bytes_to_write), max(1, round(found.seconds))
@@ -133,7 +134,9 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
         console.print(head, highlight=False)
-        console.print(f"  {escape(str(sample.array))}, tokens {sample.offset:,} on", highlight=False, soft_wrap=True)
+        for run in sample.runs:
+            tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
+            console.print(f"  {escape(str(run.array))}, {tokens}", highlight=False, soft_wrap=True)
         for document in sample.documents:
             until = document.skipped + document.end - document.start
             tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"

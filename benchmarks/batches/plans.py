@@ -19,7 +19,7 @@ class PlannedArrays:
 
 def write_plan(folder: Path, corpora: Sequence[PlannedArrays], seq_len: int) -> None:
     """Write the plan of a mixture of them, shuffled and interleaved, into a folder."""
-    planned = [_planned(corpus, number, seq_len) for number, corpus in enumerate(corpora)]
+    planned = [_planned(corpus, number) for number, corpus in enumerate(corpora)]
     sources = [_source(corpus, number, seq_len) for number, corpus in enumerate(corpora)]
     plan = Plan(
         name="bench",
@@ -36,15 +36,14 @@ def write_plan(folder: Path, corpora: Sequence[PlannedArrays], seq_len: int) -> 
     (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
 
 
-def _planned(corpus: PlannedArrays, number: int, seq_len: int) -> PlannedCorpus:
-    samples = samples_in(corpus.tokens, seq_len)
-    shards = [Shard(path=path, tokens=corpus.tokens, documents=1, samples=samples) for path in corpus.paths]
+def _planned(corpus: PlannedArrays, number: int) -> PlannedCorpus:
+    shards = [Shard(path=path, tokens=corpus.tokens, documents=1) for path in corpus.paths]
     partitions = [PlannedPartition(key=str(key), fingerprint="bench", shards={"train": shard}) for key, shard in enumerate(shards)]
     return PlannedCorpus(name=f"corpus{number}", partitions=tuple(partitions))
 
 
 def _source(corpus: PlannedArrays, number: int, seq_len: int) -> Source:
-    samples = len(corpus.paths) * samples_in(corpus.tokens, seq_len)
+    samples = samples_in(len(corpus.paths) * corpus.tokens, seq_len)
     group = Group(partitions=tuple(range(len(corpus.paths))), samples=samples, offset=0, key=number)
     drawn = int(samples * corpus.weight)
     return Source(corpus=number, weight=corpus.weight, share=None, rate=drawn, drawn=drawn, groups=(group,))

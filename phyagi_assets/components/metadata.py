@@ -79,6 +79,7 @@ def mixture_metadata(built: Built) -> Metadata:
             "partitions": component.partitions,
             **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
             "training samples": component.samples,
+            "training tokens in no sample": component.uncovered,
             "in an epoch": component.drawn,
             "epochs": round(component.epochs, 3),
         }
@@ -90,6 +91,7 @@ def mixture_metadata(built: Built) -> Metadata:
         **_common(built),
         **_amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
         "samples in an epoch": plan.current.drawn,
+        "training tokens in no sample": plan.uncovered(),
         "order": _order(plan),
         "segments": len(plan.segments),
         "largest deviation from the weights, samples": round(largest_deviation(plan), 3),

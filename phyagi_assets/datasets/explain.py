@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from phyagi_assets.datasets.array_maps import REMEDY
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
+from phyagi_assets.order.packing import PADDING
 
 _SHOWN = 60
 """Characters of a text in a table."""
@@ -20,24 +22,40 @@ _SHOWN = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentSpan:
-    """What a sample holds of one document."""
+    """The part of a document that a sample holds."""
 
+    partition: str
     file: str
-    """The source file, as its source lists it."""
+    """Source file, as its source lists it."""
     row: int
     """0-based row of the document in the file."""
     id: str
-    """What `phyagi-assets remove` calls it."""
+    """Id for `phyagi-assets remove`."""
     start: int
-    """Where in the sample it begins."""
+    """First token of the sample that belongs to the document."""
     end: int
-    """Where in the sample it ends."""
+    """Token of the sample after the last one that belongs to it."""
     skipped: int
-    """Tokens of the document that come before."""
+    """Tokens of the document before those that the sample holds."""
     length: int
-    """Tokens of the document, the EOS included."""
+    """Tokens of the document, including the EOS."""
     text: str
-    """What the sample's tokens say, special tokens included."""
+    """Text of the tokens that the sample holds, including special tokens."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExplainedRun:
+    """Consecutive tokens of a sample from one token array."""
+
+    partition: str
+    array: Path
+    """The token array."""
+    offset: int
+    """Index in the array of the first token."""
+    start: int
+    """Index in the sample of the first token."""
+    end: int
+    """Index in the sample of the token after the last one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,14 +64,26 @@ class ExplainedSample:
 
     position: int
     corpus: str
-    partition: str
     epoch: int
-    """How often the samples that it is shuffled with were read whole before."""
-    array: Path
-    """The token array."""
-    offset: int
-    """Where in the array the sample begins."""
+    """Number of times that the samples that it is shuffled with were read whole before."""
+    runs: tuple[ExplainedRun, ...]
+    """Its tokens, in order: one run, or several where it crosses partitions. What follows the last run is padding."""
     documents: tuple[DocumentSpan, ...]
+
+    @property
+    def partition(self) -> str:
+        """Partition of the first token."""
+        return self.runs[0].partition
+
+    @property
+    def array(self) -> Path:
+        """Token array of the first token."""
+        return self.runs[0].array
+
+    @property
+    def offset(self) -> int:
+        """Index of the first token in its array."""
+        return self.runs[0].offset
 
 
 class Explanation(Sequence[ExplainedSample]):
@@ -75,7 +105,7 @@ class Explanation(Sequence[ExplainedSample]):
                 yield {
                     "position": f"{sample.position:,}",
                     "corpus": sample.corpus,
-                    "partition": sample.partition,
+                    "partition": document.partition,
                     "epoch": f"{sample.epoch}",
                     "file": document.file,
                     "row": f"{document.row + 1:,}",
@@ -130,44 +160,64 @@ class Explainer:
                     f"position {position} is outside the {dataset.split} split, which begins at 0 and has {len(dataset)} samples"
                 )
         found = dataset.order.locate(np.array(positions, dtype=np.int64))
-        columns = (positions, found.corpus.tolist(), found.epoch.tolist(), found.shard.tolist(), found.row.tolist())
+        runs = dataset.order.runs(found)
+        samples: list[list[tuple[int, ...]]] = [[] for _ in positions]
+        for sample, *run in zip(*(column.tolist() for column in (runs.sample, runs.shard, runs.at, runs.start, runs.tokens)), strict=True):
+            samples[sample].append(tuple(run))
+        columns = (positions, found.corpus.tolist(), found.epoch.tolist(), samples)
         return Explanation([self._sample(*values) for values in zip(*columns, strict=True)])
 
-    def _sample(self, position: int, corpus: int, epoch: int, shard: int, row: int) -> ExplainedSample:
+    def _sample(self, position: int, corpus: int, epoch: int, runs: Sequence[tuple[int, ...]]) -> ExplainedSample:
         dataset = self._dataset
         planned = dataset.plan.corpora[corpus]
-        array = dataset.shards.paths[shard]
-        offset = row * dataset.plan.seq_len
-        return ExplainedSample(
-            position=position,
-            corpus=planned.name,
-            partition=planned.partitions[dataset.order.shards[shard].partition].key,
-            epoch=epoch,
-            array=array.resolve(),
-            offset=offset,
-            documents=tuple(self._documents(shard, array, offset)),
-        )
+        explained: list[ExplainedRun] = []
+        documents: list[DocumentSpan] = []
+        for shard, at, offset, tokens in runs:
+            if shard != PADDING:
+                run = ExplainedRun(
+                    partition=planned.partitions[dataset.order.shards[shard].partition].key,
+                    array=dataset.shards.arrays[shard].path.resolve(),
+                    offset=offset,
+                    start=at,
+                    end=at + tokens,
+                )
+                explained.append(run)
+                documents += self._documents(shard, run)
+        return ExplainedSample(position=position, corpus=planned.name, epoch=epoch, runs=tuple(explained), documents=tuple(documents))
 
-    def _documents(self, shard: int, array: Path, offset: int) -> Iterator[DocumentSpan]:
-        stop = offset + self._dataset.plan.seq_len
+    def _documents(self, shard: int, run: ExplainedRun) -> Iterator[DocumentSpan]:
+        offset, stop = run.offset, run.offset + run.end - run.start
         shards = self._dataset.shards
-        tokens, origins, hashes = (shards.mapped(array.with_suffix(suffix)) for suffix in (".npy", ".origins.npy", ".hashes.npy"))
-        ends = shards.document_ends(shard)
+        tokens, ends = shards.tokens(shard), shards.document_ends(shard)
+        origins, hashes = (shards.beside(shard, suffix) for suffix in (".origins.npy", ".hashes.npy"))
+        for name, array, shape in (("origins", origins, (len(ends), 2)), ("hashes", hashes, (len(ends),))):
+            if array.shape != shape:
+                file = shards.arrays[shard].path.with_suffix(f".{name}.npy")
+                raise StoreError(f"{file}: has shape {array.shape}, and {len(ends):,} documents make it {shape}; {REMEDY}")
         first = int(np.searchsorted(ends, offset, side="right"))
         for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
             begins, ends_at = int(ends[document - 1]) if document else 0, int(ends[document])
             start, end = max(begins, offset), min(ends_at, stop)
-            file, source_row = origins[document].tolist()
+            file_number, source_row = origins[document].tolist()
             yield DocumentSpan(
-                file=self._names(array.parent)[file],
+                partition=run.partition,
+                file=self._file(shards.arrays[shard].path.parent, file_number),
                 row=source_row,
                 id=document_id(int(hashes[document])),
-                start=start - offset,
-                end=end - offset,
+                start=run.start + start - offset,
+                end=run.start + end - offset,
                 skipped=start - begins,
                 length=ends_at - begins,
                 text=self._tokenizer.decode(tokens[start:end].tolist(), skip_special_tokens=False),
             )
+
+    def _file(self, cache: Path, number: int) -> str:
+        names = self._names(cache)
+        if not 0 <= number < len(names):
+            raise StoreError(
+                f"{cache / 'manifest.json'}: names {len(names):,} source files, and a document is from file {number}; {REMEDY}"
+            )
+        return names[number]
 
     def _names(self, cache: Path) -> list[str]:
         if cache not in self._files:
@@ -181,7 +231,7 @@ class Explainer:
     def _tokenizer(self) -> Any:
         import tokenizers
 
-        folder = next(path.parent for path in self._dataset.shards.paths) / "tokenizer"
+        folder = self._dataset.shards.arrays[0].path.parent / "tokenizer"
         return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.read_samples import ReadSamples
-from phyagi_assets.datasets.token_shards import TokenShards
+from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.plan import Plan
@@ -23,7 +23,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
     """The samples of one split of a mixture, in the order of training.
 
     In training, corpora are interleaved by weight and each is shuffled, anew in every epoch of it. The other splits are read in
-    order, each corpus once. The sample at a position is a function of the plan and the position alone.
+    order, each corpus once; the last sample of a corpus is padded, and the labels of its padding are `ignore_index`. The sample at a
+    position is a function of the plan and the position alone.
 
     Parameters
     ----------
@@ -75,7 +76,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self.mask_boundaries = mask_boundaries
         self.ignore_index = ignore_index
         self.order = MixtureOrder(plan, split)
-        self.shards = TokenShards([home / placed.shard.path for placed in self.order.shards], plan.seq_len, plan.dtype)
+        arrays = [TokenArray(path=home / placed.shard.path, tokens=placed.shard.tokens) for placed in self.order.shards]
+        self.shards = TokenShards(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
         self._names = [corpus.name for corpus in plan.corpora]
         self._first = 0
         self._block: tuple[int, Located] | None = None
@@ -134,16 +136,17 @@ class MixedDataset(Dataset[dict[str, Any]]):
             1-D, as `batch` takes them.
         """
         found, ahead = self._located(positions), int(self.shift_labels)
-        tokens = self.shards.samples(found.shard, found.row, ahead=ahead)
+        runs, width = self.order.runs(found, ahead), self.plan.seq_len + ahead
+        tokens = self.shards.samples(runs, width=width)
         has_starts = self.boundaries or self.mask_boundaries
-        starts = self.shards.document_starts(found.shard, found.row, ahead=ahead) if has_starts else None
-        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts)
+        starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
+        filled = runs.filled(len(positions), width)
+        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled)
 
     def announce(self, positions: Ints) -> None:
         """Say which positions are read next, so that the disk begins with those that lie there."""
         if self.shards.on_disk:
-            found = self._located(positions)
-            self.shards.announce(found.shard, found.row, ahead=int(self.shift_labels))
+            self.shards.announce(self.order.runs(self._located(positions), int(self.shift_labels)))
 
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
         """What was read, in batches of so many samples, of which it is a multiple."""
@@ -152,17 +155,20 @@ class MixedDataset(Dataset[dict[str, Any]]):
         begin = 0
         for position, corpus in zip(*columns, strict=True):  # one at a time: each takes the memory that the one before left
             end = begin + batch_size
-            batch = self._tensors(samples.tokens[begin:end], None if samples.starts is None else samples.starts[begin:end])
+            starts, filled = (None if column is None else column[begin:end] for column in (samples.starts, samples.filled))
+            batch = self._tensors(samples.tokens[begin:end], starts, filled)
             batch["position"], batch["dataset_idx"], batch["corpus"] = position, corpus, names[begin:end]
             yield batch
             begin = end
 
-    def _tensors(self, tokens: Any, starts: Any) -> dict[str, Any]:
+    def _tensors(self, tokens: Any, starts: Any, filled: Any) -> dict[str, Any]:
         width, ahead = self.plan.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # never the inputs' own memory: labels are edited in place
         tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
         if self.mask_boundaries:
             labels[starts[:, ahead:]] = self.ignore_index
+        if filled is not None:
+            labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
         if self.boundaries:
             tensors |= {"position_ids": _since(starts[:, :width]), "document_ids": _counted(starts[:, :width])}
         return tensors

@@ -1,56 +1,39 @@
-"""Reading scattered rows of mapped files from the disk together, where they are not in memory.
+"""Reading scattered stretches of mapped files from the disk together, where they are not in memory.
 
 A page that is not in memory is read when it is touched: each waits for the one before, and with it comes as much of the file around it as
-the device reads ahead, megabytes for a sample of a few kilobytes. Announced beforehand (``madvise``), the rows are read side by side, and
-nothing else.
+the device reads ahead, megabytes for a sample of a few kilobytes. Announced beforehand (``madvise``), the stretches are read side by side,
+and nothing else.
 """
 
 import mmap
 import resource
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phyagi_assets.order.permutation import Ints
 
 _MOST = 128 << 10
-"""Bytes in an announcement: of a longer one, a device that reads ahead no more than this would read no more."""
+"""Bytes per announcement: a device that reads ahead this much reads no more of a longer one."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MappedRows:
-    """The samples of a token array, as rows of its mapped file."""
+def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
+    """Have stretches of a mapped file read from the disk, without waiting for them.
 
-    octets: memoryview
-    """The bytes of the tokens."""
-    dtype: np.dtype[Any]
-    mapping: mmap.mmap
-    offset: int
-    """Where they begin in it."""
-    stride: int
-    """Bytes from one row to the next."""
-    width: int
-    """Bytes of a row; rows overlap where it is more than the stride."""
-
-    @classmethod
-    def of(cls, path: Path, seq_len: int, ahead: int) -> "MappedRows":
-        """Map the rows of a ``.npy`` file, each of `seq_len` tokens and some of those that follow."""
-        array = np.load(path, mmap_mode="r")
-        mapping, offset, size = array.base, array.offset % mmap.ALLOCATIONGRANULARITY, array.itemsize
-        mapping.madvise(mmap.MADV_RANDOM)
-        octets = memoryview(mapping)[offset : offset + array.nbytes]
-        return cls(octets=octets, dtype=array.dtype, mapping=mapping, offset=offset, stride=seq_len * size, width=(seq_len + ahead) * size)
-
-    def announce(self, rows: Ints) -> None:
-        """Have rows read from the disk, without waiting for them."""
-        begin = np.sort(rows)[:, None] * self.stride + self.offset
-        pieces = begin + np.arange(0, self.width, _MOST)
-        first = pieces // mmap.PAGESIZE * mmap.PAGESIZE
-        sizes = np.minimum(pieces + _MOST, begin + self.width) - first
-        for at, size in zip(first.ravel().tolist(), sizes.ravel().tolist(), strict=True):
-            self.mapping.madvise(mmap.MADV_WILLNEED, at, size)
+    Parameters
+    ----------
+    mapping
+        The file.
+    begin, size
+        First byte and number of bytes of each stretch; 1-D, parallel.
+    """
+    order = np.argsort(begin, kind="stable")
+    begin, end = begin[order], (begin + size)[order]
+    pieces = -(-(end - begin) // _MOST)
+    of = np.repeat(np.arange(len(begin)), pieces)
+    first = begin[of] + (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MOST
+    page = first // mmap.PAGESIZE * mmap.PAGESIZE
+    for at, bytes_ in zip(page.tolist(), (np.minimum(first + _MOST, end[of]) - page).tolist(), strict=True):
+        mapping.madvise(mmap.MADV_WILLNEED, at, bytes_)
 
 
 class DiskReads:

@@ -1,147 +1,198 @@
 """Reading samples out of many token arrays, many at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.datasets.readahead import DiskReads, MappedRows
+from phyagi_assets.datasets.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
+from phyagi_assets.datasets.readahead import DiskReads, announce
 from phyagi_assets.errors import StoreError
+from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 
-_REMEDY = "bring the mixture up to date: phyagi-assets materialize"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenArray:
+    """One token array, as a plan describes it."""
+
+    path: Path
+    """Path of the ``.npy`` file; those of the documents, origins and hashes are beside it."""
+    tokens: int
 
 
 class TokenShards:
-    """Token arrays that are mapped when they are first read, in each loader worker anew.
+    """Token arrays, and the arrays beside them, mapped while they are read, in each loader worker anew.
 
     Parameters
     ----------
-    paths
-        Of the ``.npy`` files.
-    seq_len
-        Tokens in a sample.
+    arrays
+        The token arrays, in the order in which `Runs` count them.
     dtype
-        Of every array.
+        dtype of every token array.
+    pad_id
+        Token id of padding.
+
+    Raises
+    ------
+    StoreError
+        The process may not open enough files.
 
     Examples
     --------
+    >>> from phyagi_assets.order.packing import Piece, Pieces
     >>> np.save("tokens.npy", np.arange(7, dtype=np.uint16))
-    >>> shards = TokenShards([Path("tokens.npy")], seq_len=3, dtype="uint16")
-    >>> shards.samples(np.array([0, 0]), np.array([1, 0]), ahead=1).tolist()
+    >>> shards = TokenShards([TokenArray(path=Path("tokens.npy"), tokens=7)], dtype="uint16")
+    >>> pieces = Pieces([Piece(shard=0, start=0, stop=7, is_last=True)])
+    >>> shards.samples(pieces.runs(np.array([0, 0]), np.array([3, 0]), 4), width=4).tolist()
     [[3, 4, 5, 6], [0, 1, 2, 3]]
     """
 
-    def __init__(self, paths: Sequence[Path], seq_len: int, dtype: str) -> None:
-        self.paths = list(paths)
-        self._seq_len = seq_len
+    def __init__(self, arrays: Sequence[TokenArray], *, dtype: str, pad_id: int = 0) -> None:
+        self.arrays = list(arrays)
         self._dtype = np.dtype(dtype)
-        self._windows: dict[tuple[int, int], MappedRows] = {}
+        self._pad_id = pad_id
+        self._maps = ArrayMaps(maps_allowed(2 * len(self.arrays)))
         self._disk = DiskReads()
-        self._ends: dict[int, Ints] = {}
 
-    def samples(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[Any]:
-        """The tokens of samples, and some after each.
+    def samples(self, runs: Runs, *, width: int) -> npt.NDArray[Any]:
+        """Return the tokens of samples.
 
         Parameters
         ----------
-        shard, row
-            Which array, and which of its samples; 1-D, parallel.
-        ahead
-            Tokens after each sample that are wanted too, 0 or 1.
+        runs
+            Where the tokens are; the runs of each sample have `width` tokens together.
+        width
+            Tokens per sample.
 
         Returns
         -------
-        array of shape (samples, seq_len + ahead), of the arrays' dtype
+        array of shape (samples, width), of the arrays' dtype
 
         Raises
         ------
         StoreError
-            A file is gone, is shorter than the samples ask for, or holds ids of another dtype.
+            A file is gone, is shorter than the plan says, or holds ids of another dtype.
         """
-        self.announce(shard, row, ahead=ahead)
-        numbers = shard.tolist()
-        opened = {number: self._opened(number, ahead) for number in set(numbers)}
-        tokens = self._joined(opened, numbers, row.tolist(), self._seq_len + ahead)
+        self.announce(runs)
+        numbers = runs.shard.tolist()
+        size = self._dtype.itemsize
+        begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
+        different = set(numbers)
+        octets: dict[int, Any] = {}
+        if PADDING in different:
+            different.discard(PADDING)
+            octets[PADDING] = np.full(width, self._pad_id, self._dtype).tobytes()
+        if len(different) <= self._maps.most:
+            octets |= {number: self._token_map(number).octets for number in different}
+            # A join copies the bytes in two thirds of the time that numpy's concatenation takes.
+            joined = bytearray().join([octets[number][begin:end] for number, begin, end in zip(numbers, begins, ends, strict=True)])
+        else:
+            joined = self._copied(runs, octets)
         self._disk.observe()
-        return tokens
+        return np.frombuffer(joined, self._dtype).reshape(-1, width)
+
+    def _copied(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
+        """Return the bytes of runs out of more arrays than may be mapped at once, one array after the other."""
+        sizes = runs.tokens * self._dtype.itemsize
+        places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
+        joined = bytearray(int(sizes.sum()))
+        for number, chosen in _grouped(runs.shard):
+            source = octets[number] if number in octets else self._token_map(number).octets
+            for place, begin, many in zip(places[chosen].tolist(), begins[chosen].tolist(), sizes[chosen].tolist(), strict=True):
+                joined[place : place + many] = source[begin : begin + many]
+        return joined
 
     @property
     def on_disk(self) -> bool:
-        """Whether samples come from the disk, as far as can be seen, and not from memory."""
+        """Whether samples seem to come from the disk, and not from memory."""
         return self._disk.expected
 
-    def announce(self, shard: Ints, row: Ints, *, ahead: int) -> None:
-        """Have samples read from the disk, without waiting for them, if they lie there; the arguments are those of `samples`."""
+    def announce(self, runs: Runs) -> None:
+        """Have runs read from the disk, without waiting for them, if they lie there."""
         if self.on_disk:
-            for number, chosen in _grouped(shard):
-                self._opened(number, ahead).announce(row[chosen])
+            size = self._dtype.itemsize
+            for number, chosen in _grouped(runs.shard):
+                if number != PADDING:
+                    opened = self._token_map(number)
+                    announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
 
-    def _joined(self, opened: Mapping[int, MappedRows], numbers: list[int], rows: list[int], tokens: int) -> npt.NDArray[Any]:
-        """The bytes of rows, one after the other: a join copies them in two thirds of the time that numpy's concatenation takes."""
-        stride, width = self._seq_len * self._dtype.itemsize, tokens * self._dtype.itemsize
-        octets = {number: one.octets for number, one in opened.items()}
-        joined = bytearray().join([octets[number][row * stride : row * stride + width] for number, row in zip(numbers, rows, strict=True)])
-        if len(joined) != len(rows) * width:
-            short = next(number for number, row in zip(numbers, rows, strict=True) if len(octets[number]) < row * stride + width)
-            raise StoreError(f"{self.paths[short]}: is shorter than the mixture's plan has it; {_REMEDY}")
-        return np.frombuffer(joined, self._dtype).reshape(-1, tokens)
+    def document_starts(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
+        """Return where documents begin in samples, the first token of a sample aside.
 
-    def document_starts(self, shard: Ints, row: Ints, *, ahead: int) -> npt.NDArray[np.bool_]:
-        """Where documents begin in samples and the tokens after them, the first token of a sample aside.
+        A partition begins with a document, and so does padding.
 
         Returns
         -------
-        bool array of shape (samples, seq_len + ahead)
+        bool array of shape (samples, width)
         """
-        starts = np.zeros((len(shard), self._seq_len + ahead), dtype=bool)
-        for number, chosen in _grouped(shard):
+        starts = np.zeros((samples, width), dtype=bool)
+        starts[runs.sample, runs.at] = runs.at > 0
+        for number, chosen in _grouped(runs.shard):
+            if number == PADDING:
+                continue
             ends = self.document_ends(number)
-            begin = row[chosen] * self._seq_len
-            first, last = (np.searchsorted(ends, at, side="right") for at in (begin, begin + self._seq_len + ahead - 1))
-            for sample, start, low, high in zip(chosen.tolist(), begin.tolist(), first.tolist(), last.tolist(), strict=True):
-                starts[sample, ends[low:high] - start] = True
+            begin = runs.start[chosen]
+            first, last = (np.searchsorted(ends, at, side="right") for at in (begin, begin + runs.tokens[chosen] - 1))
+            to_sample = runs.at[chosen] - begin
+            columns = (runs.sample[chosen].tolist(), to_sample.tolist(), first.tolist(), last.tolist())
+            for sample, shift, low, high in zip(*columns, strict=True):
+                starts[sample, ends[low:high] + shift] = True
         return starts
 
-    def document_ends(self, shard: int) -> Ints:
-        """Where the documents of an array end."""
-        if shard not in self._ends:
-            self._ends[shard] = self.mapped(self.paths[shard].with_suffix(".documents.npy"))
-        return self._ends[shard]
-
-    def mapped(self, path: Path) -> npt.NDArray[Any]:
-        """An array that lies beside the tokens, or the tokens.
+    def document_ends(self, shard: int) -> npt.NDArray[Any]:
+        """Return where the documents of a token array end.
 
         Raises
         ------
         StoreError
-            The file is gone.
+            The file is gone, or does not belong to the token array.
         """
-        return np.asarray(np.load(_there(path), mmap_mode="r"))
+        array = self.arrays[shard]
+        ends = self.beside(shard, ".documents.npy")
+        if ends.ndim != 1 or ends.dtype.kind not in "iu" or (int(ends[-1]) if len(ends) else 0) != array.tokens:
+            path = array.path.with_suffix(".documents.npy")
+            raise StoreError(f"{path}: its last document does not end with the {array.tokens:,} tokens of {array.path.name}; {REMEDY}")
+        return ends
 
-    def _opened(self, shard: int, ahead: int) -> MappedRows:
-        if (shard, ahead) not in self._windows:
-            rows = MappedRows.of(_there(self.paths[shard]), self._seq_len, ahead)
-            if rows.dtype != self._dtype:
-                raise StoreError(f"{self.paths[shard]}: holds {rows.dtype}, and the mixture's plan says {self._dtype}; {_REMEDY}")
-            self._windows[shard, ahead] = rows
-        return self._windows[shard, ahead]
+    def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
+        """Return an array beside a token array, such as ``.origins.npy``.
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_windows": {}, "_ends": {}}
+        Raises
+        ------
+        StoreError
+            The file is gone or damaged.
+        """
+        return self._maps[self.arrays[shard].path.with_suffix(suffix)].array
+
+    def tokens(self, shard: int) -> npt.NDArray[Any]:
+        """Return a token array.
+
+        Raises
+        ------
+        StoreError
+            As reading samples does.
+        """
+        return self._token_map(shard).array
+
+    def _token_map(self, shard: int) -> ArrayMap:
+        wanted = self.arrays[shard]
+        found = self._maps[wanted.path]
+        array = found.array
+        if array.dtype != self._dtype:
+            raise StoreError(f"{wanted.path}: holds {array.dtype}, and the mixture's plan says {self._dtype}; {REMEDY}")
+        if array.shape != (wanted.tokens,):
+            what = "is shorter than the mixture's plan has it" if array.size < wanted.tokens else "is not what the mixture's plan says"
+            raise StoreError(f"{wanted.path}: {what}: shape {array.shape} instead of ({wanted.tokens},); {REMEDY}")
+        return found
 
 
 def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
-    """Each shard that occurs, and where."""
+    """Yield each shard that occurs, and where."""
     order = np.argsort(shard, kind="stable")
     cuts = np.flatnonzero(np.diff(shard[order])) + 1
     for chosen in np.split(order, cuts) if len(order) else ():
         yield int(shard[chosen[0]]), chosen
-
-
-def _there(path: Path) -> Path:
-    if not path.is_file():
-        raise StoreError(f"{path}: is gone, and the mixture's plan names it; {_REMEDY}")
-    return path

@@ -24,6 +24,8 @@ class Component:
     """Training tokens in it."""
     samples: int
     """Training samples in it."""
+    uncovered: int
+    """Training tokens of it that are in no sample."""
     drawn: int
     """Samples of it in an epoch of the mixture."""
     part: float
@@ -44,6 +46,7 @@ def composition(plan: Plan) -> list[Component]:
             partitions=len(plan.partitions(source)),
             tokens=plan.total("train", "tokens", source),
             samples=source.samples,
+            uncovered=plan.uncovered(source),
             drawn=source.drawn,
             part=source.drawn / plan.current.drawn,
         )
@@ -72,7 +75,10 @@ def plan_lines(plan: Plan) -> list[str]:
         lines[0] += f", from position {plan.current.start:,} on"
     for component in composition(plan):
         partitions = f"{component.partitions:,} partition{'' if component.partitions == 1 else 's'}"
-        lines.append(f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}")
+        lines.append(
+            f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}, "
+            f"{component.uncovered:,} of them in no sample"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What stands at each position of a mixture: the order of training as a plan says it."""
+"""The order of training of a plan: which sample is at a position, and at which positions a sample is."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,38 +6,39 @@ from itertools import count
 
 import numpy as np
 
+from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
-from phyagi_assets.plan import Concat, Group, Plan, Segment, Shard, Source
+from phyagi_assets.plan import Concat, Group, Plan, PlannedCorpus, Segment, Shard, Source, partition_indices, samples_in
 
 _TOGETHER = 1 << 15
-"""Positions that are located at once: what it takes on the way fits the processor's cache."""
+"""Positions that are located at once, so that intermediate arrays fit the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Located:
-    """Samples, one for each of an array of positions; the arrays are parallel."""
+    """Samples, as parallel arrays with one entry per position."""
 
     corpus: Ints
-    """Index into the plan's corpora."""
+    """Index into the corpora of the plan."""
     epoch: Ints
-    """How often the sample's shuffle group was read whole before."""
-    shard: Ints
-    """Index into `MixtureOrder.shards`."""
-    row: Ints
-    """Which of the shard's samples."""
+    """Number of times that the shuffle group of the sample was read whole before."""
+    piece: Ints
+    """Piece of a token array in which the sample begins, see `MixtureOrder.runs`."""
+    start: Ints
+    """Index in that token array of the first token of the sample."""
 
     def __getitem__(self, chosen: Ints | slice) -> "Located":
-        return Located(corpus=self.corpus[chosen], epoch=self.epoch[chosen], shard=self.shard[chosen], row=self.row[chosen])
+        return Located(corpus=self.corpus[chosen], epoch=self.epoch[chosen], piece=self.piece[chosen], start=self.start[chosen])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlacedShard:
-    """A token array, and whose it is."""
+    """A token array, with the corpus and the partition that it belongs to."""
 
     corpus: int
     partition: int
-    """Index into the corpus's partitions."""
+    """Index into the partitions of the corpus."""
     shard: Shard
 
 
@@ -45,7 +46,7 @@ class MixtureOrder:
     """The order of one split of a plan.
 
     Training goes on for ever, segment after segment: corpora are mixed by their rates, and each is read in epochs. The other splits are
-    what the plan's last segment reads, each corpus once, in order.
+    what the last segment reads, each corpus once, in order.
 
     Parameters
     ----------
@@ -57,44 +58,60 @@ class MixtureOrder:
     Raises
     ------
     ValueError
-        There is no sample of such a split.
+        The split has no sample, or the plan draws more than can be counted.
 
     Attributes
     ----------
     shards : list of PlacedShard
-        What the located samples are in.
+        The token arrays that samples are in.
     epoch_length : int
-        Positions in an epoch of the mixture, in the last segment.
+        Positions per epoch of the mixture, in the last segment.
     """
 
     def __init__(self, plan: Plan, split: str) -> None:
+        self.seq_len = plan.seq_len
         self.shards: list[PlacedShard] = []
         self._index: dict[tuple[int, int], int] = {}
         in_training = split == "train"
         segments = plan.segments if in_training else (_once(plan, split),)
-        self._readers = [self._reader(plan, segment, split) for segment in segments]
+        concat: Concat = plan.concat if in_training else "sequential"
+        pieces: list[Piece] = []
+        self._readers = []
+        for segment in segments:
+            groups = [self._placed(plan, source, group, split) for source in segment.sources for group in source.groups]
+            reader = _SegmentReader(segment, groups, concat, seq_len=plan.seq_len, base=len(pieces), shuffled=in_training and plan.shuffle)
+            self._readers.append(reader)
+            pieces += [piece for of in groups for piece in of]
+        self._pieces = Pieces(pieces)
         self._starts = np.array([segment.start for segment in segments], dtype=np.int64)
         self.epoch_length = segments[-1].drawn
 
-    def _reader(self, plan: Plan, segment: Segment, split: str) -> "_SegmentReader":
-        in_training = split == "train"
-        for source in segment.sources:
-            for index, partition in enumerate(plan.corpora[source.corpus].partitions):
-                if split in partition.shards and (source.corpus, index) not in self._index:
-                    self._index[source.corpus, index] = len(self.shards)
-                    self.shards.append(PlacedShard(corpus=source.corpus, partition=index, shard=partition.shards[split]))
-        return _SegmentReader(self, segment, plan.concat if in_training else "sequential", shuffled=in_training and plan.shuffle)
+    def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
+        """Return the pieces that the samples of a group are cut from."""
+        corpus = plan.corpora[source.corpus]
+        stretches = list(group.stretches(corpus, split))
+        return [
+            Piece(
+                shard=self._shard(corpus, source.corpus, of.partition, split),
+                start=of.start,
+                stop=of.stop,
+                is_last=not group.crosses or number == len(stretches),
+            )
+            for number, of in enumerate(stretches, start=1)
+        ]
 
-    def shards_of(self, corpus: int, partitions: Sequence[int]) -> list[int]:
-        """Where the shards of some of a corpus's partitions are in `shards`; one without this split has none."""
-        return [self._index[corpus, partition] for partition in partitions if (corpus, partition) in self._index]
+    def _shard(self, corpus: PlannedCorpus, number: int, partition: int, split: str) -> int:
+        index = self._index.setdefault((number, partition), len(self.shards))
+        if index == len(self.shards):
+            self.shards.append(PlacedShard(corpus=number, partition=partition, shard=corpus.partitions[partition].shards[split]))
+        return index
 
     def __len__(self) -> int:
-        """Positions up to the end of an epoch of the mixture, from where the last segment begins."""
+        """Return the number of positions up to the end of an epoch of the mixture that begins with the last segment."""
         return int(self._starts[-1]) + self.epoch_length
 
     def locate(self, position: Ints) -> Located:
-        """The samples at an array of positions, none of them negative."""
+        """Return the samples at an array of positions, none of them negative."""
         if len(self._readers) == 1 and len(position) <= _TOGETHER:
             return self._readers[0].locate(position - self._starts[0])
         columns = np.empty((4, len(position)), dtype=np.int64)
@@ -104,32 +121,43 @@ class MixtureOrder:
             for number in np.unique(segment).tolist():
                 inside = segment == number
                 found = self._readers[number].locate(some[inside] - self._starts[number])
-                into[:, inside] = found.corpus, found.epoch, found.shard, found.row
-        return Located(corpus=columns[0], epoch=columns[1], shard=columns[2], row=columns[3])
+                into[:, inside] = found.corpus, found.epoch, found.piece, found.start
+        return Located(corpus=columns[0], epoch=columns[1], piece=columns[2], start=columns[3])
 
-    def positions_of(self, corpus: int, partition: int, row: int, below: int) -> list[int]:
-        """Every position below another at which a sample stands: the inverse of `locate`.
+    def runs(self, located: Located, ahead: int = 0) -> Runs:
+        """Return where the tokens of samples are, and of some tokens that follow each sample.
+
+        Parameters
+        ----------
+        located
+            The samples.
+        ahead
+            Tokens after each sample, 0 or 1.
+        """
+        return self._pieces.runs(located.piece, located.start, self.seq_len + ahead)
+
+    def positions_of(self, corpus: int, partition: int, start: int, stop: int, below: int) -> list[int]:
+        """Return every position below another at which a sample holds tokens of a partition, if only as the label of its last token.
 
         Parameters
         ----------
         corpus, partition
-            Indices into the plan's corpora, and into the corpus's partitions.
-        row
-            Which of the samples in the partition's array.
+            Indices into the corpora of the plan, and into the partitions of the corpus.
+        start, stop
+            The first of the tokens, and the token after the last one.
         below
-            The position up to which to look.
+            Position up to which to look.
         """
-        shards = self.shards_of(corpus, [partition])
+        shard = self._index.get((corpus, partition))
         ends = [*self._starts[1:].tolist(), below]
-        return [
-            start + position
-            for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True)
-            for shard in shards
-            for position in reader.positions_of(shard, row, min(end, below) - start)
-        ]
+        return sorted(
+            begin + position
+            for reader, begin, end in zip(self._readers, self._starts.tolist(), ends, strict=True)
+            for position in (reader.positions_of(shard, start, stop, min(end, below) - begin) if shard is not None else ())
+        )
 
     def given(self, position: int) -> dict[int, int]:
-        """The ledger: samples that each corpus has given before a position, by its index in the plan."""
+        """Return the number of samples that each corpus gives before a position, by its index in the plan."""
         counts: dict[int, int] = {}
         ends = [*self._starts[1:].tolist(), position]
         for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True):
@@ -139,23 +167,44 @@ class MixtureOrder:
 
 
 class _SegmentReader:
-    """The order inside one segment, by positions that count from its start."""
+    """The order inside one segment, by positions that count from its start.
 
-    def __init__(self, order: MixtureOrder, segment: Segment, concat: Concat, *, shuffled: bool) -> None:
+    The tokens that samples are cut from lie one after the other on a line, group after group and piece after piece. In a group that
+    crosses partitions, the line is its stream of tokens; in any other group, each piece has only the tokens of its samples on the line.
+    """
+
+    def __init__(
+        self, segment: Segment, pieces: Sequence[Sequence[Piece]], concat: Concat, *, seq_len: int, base: int, shuffled: bool
+    ) -> None:
+        self._seq_len = seq_len
         self._shuffled = shuffled
         self._schedule = _of_corpora(segment, concat)
         self._source_of_group = [number for number, source in enumerate(segment.sources) for _ in source.groups]
         self._within = {number: _of_groups(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
         self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
-        groups = [(source.corpus, group) for source in segment.sources for group in source.groups]
+        groups = [group for source in segment.sources for group in source.groups]
         self._first_group = np.cumsum([0, *(len(source.groups) for source in segment.sources)])
-        self._samples = np.array([group.samples for _, group in groups], dtype=np.int64)
-        self._offset = np.array([group.offset for _, group in groups], dtype=np.int64)
-        self._key = np.array([group.key for _, group in groups], dtype=np.uint64)
-        self._group_start = np.cumsum(self._samples) - self._samples
-        shards = [shard for corpus, group in groups for shard in order.shards_of(corpus, group.partitions)]
-        self._shard = np.array(shards, dtype=np.int64)
-        self._shard_end = np.cumsum([order.shards[shard].shard.samples for shard in shards], dtype=np.int64)
+        self._samples = np.array([group.samples for group in groups], dtype=np.int64)
+        self._offset = np.array([group.offset for group in groups], dtype=np.int64)
+        self._key = np.array([group.key for group in groups], dtype=np.uint64)
+        self._crosses = [group.crosses for group in groups]
+        self._group_of_piece = [number for number, of in enumerate(pieces) for _ in of]
+        placed = [(piece, self._crosses[number]) for number, of in enumerate(pieces) for piece in of]
+        self._base = base
+        self._shard = np.array([piece.shard for piece, _ in placed], dtype=np.int64)
+        self._start = np.array([piece.start for piece, _ in placed], dtype=np.int64)
+        self._stop = np.array([piece.stop for piece, _ in placed], dtype=np.int64)
+        lengths = [piece.stop - piece.start for piece, _ in placed]
+        counted = [
+            tokens if crosses else samples_in(tokens, seq_len) * seq_len for tokens, (_, crosses) in zip(lengths, placed, strict=True)
+        ]
+        self._end = np.cumsum(counted, dtype=np.int64)
+        """Where on the line each piece ends."""
+        self._to_array = self._start - (self._end - np.array(counted, dtype=np.int64))
+        """What leads from the line to the token array of each piece."""
+        first_piece = np.cumsum([0, *map(len, pieces)])[:-1]
+        self._begin = np.concatenate([[0], self._end])[first_piece]
+        """Where on the line each group begins."""
 
     def locate(self, position: Ints) -> Located:
         source, drawn = self._schedule.locate(position)
@@ -168,20 +217,17 @@ class _SegmentReader:
         epoch, index = np.divmod(drawn + self._offset[group], samples)
         if self._shuffled:
             index = permuted(index, samples, epoch_key(self._key[group], epoch))
-        place = self._group_start[group] + index
-        slot = np.searchsorted(self._shard_end, place, side="right")
-        shard = self._shard[slot]
-        row = place - np.where(slot > 0, self._shard_end[slot - 1], 0)
-        return Located(corpus=self._corpus[source], epoch=epoch, shard=shard, row=row)
+        place = self._begin[group] + index * self._seq_len
+        piece = np.searchsorted(self._end, place, side="right")
+        return Located(corpus=self._corpus[source], epoch=epoch, piece=piece + self._base, start=place + self._to_array[piece])
 
-    def positions_of(self, shard: int, row: int, below: int) -> Iterator[int]:
-        for slot in np.flatnonzero(self._shard == shard).tolist():
-            place = row + (int(self._shard_end[slot - 1]) if slot else 0)
-            group = int(np.searchsorted(self._group_start, place, side="right")) - 1
+    def positions_of(self, shard: int, start: int, stop: int, below: int) -> Iterator[int]:
+        rows = {row for piece in np.flatnonzero(self._shard == shard).tolist() for row in self._rows(piece, start, stop)}
+        for group, row in sorted(rows):
             samples, offset = int(self._samples[group]), int(self._offset[group])
             source = self._source_of_group[group]
             for epoch in count(offset // samples):
-                index = np.array([place - self._group_start[group]])
+                index = np.array([row])
                 if self._shuffled:
                     index = unpermuted(index, samples, epoch_key(self._key[group : group + 1], np.array([epoch])))
                 drawn = epoch * samples + int(index[0]) - offset
@@ -194,12 +240,28 @@ class _SegmentReader:
                     break
                 yield position
 
+    def _rows(self, piece: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Yield the samples that hold tokens of a piece, as the group and the index in it."""
+        start, stop = max(start, int(self._start[piece])), min(stop, int(self._stop[piece]))
+        if start >= stop:
+            return
+        group = self._group_of_piece[piece]
+        to_line = -int(self._to_array[piece]) - int(self._begin[group])
+        first, last = start + to_line, stop - 1 + to_line
+        if self._crosses[group]:
+            low, high = 0, int(self._samples[group]) - 1
+        else:  # the last label of the piece's last sample is in the piece too
+            low = (int(self._start[piece]) + to_line) // self._seq_len
+            high = (int(self._end[piece]) - int(self._begin[group])) // self._seq_len - 1
+        for row in range(max((first - 1) // self._seq_len, low), min(last // self._seq_len, high) + 1):
+            yield group, row
+
     def given(self, position: int) -> dict[int, int]:
         return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))
 
 
 def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:
-    """Draws from each group of a segment among its first `position`, by the indices of the corpus and of the group in its source."""
+    """Return the draws from each group among the first positions of a segment, by the indices of corpus and group."""
     return {
         (source.corpus, number): count
         for source, given in zip(segment.sources, _of_corpora(segment, concat).given(position).tolist(), strict=True)
@@ -220,13 +282,12 @@ def _of_groups(source: Source, concat: Concat) -> Schedule:
 
 
 def _once(plan: Plan, split: str) -> Segment:
-    """Each corpus of the last segment once, by the samples of a split."""
+    """Return a segment that reads each corpus of the last segment once, by the samples of a split."""
     if not plan.total(split, "samples"):
         raise ValueError(f"split: mixture {plan.name!r} has no sample of a split {split!r}")
     sources = []
     for source in plan.current.sources:
         samples = plan.total(split, "samples", source)
-        chosen = tuple(sorted(index for group in source.groups for index in group.partitions))
-        whole = Group(partitions=chosen, samples=samples, offset=0, key=0)
+        whole = Group(partitions=tuple(partition_indices(source)), samples=samples, offset=0, key=0, crosses=plan.current.crosses)
         sources.append(replace(source, rate=samples, drawn=samples, groups=(whole,)))
-    return Segment(start=0, sources=tuple(sources))
+    return Segment(start=0, sources=tuple(sources), crosses=plan.current.crosses)

@@ -156,7 +156,7 @@ class InTurn:
     Raises
     ------
     ValueError
-        No rate is positive.
+        No rate is positive, or they sum up to more than 2**52.
 
     Examples
     --------
@@ -168,6 +168,8 @@ class InTurn:
     def __init__(self, rates: Sequence[int]) -> None:
         if not any(rates):
             raise ValueError("rates: are all 0; there is nothing to draw from")
+        if sum(rates) > _LARGEST:
+            raise ValueError(f"rates: sum up to {sum(rates)}; they sum up to 2**52 at most")
         self._rates: npt.NDArray[np.int64] = np.array(rates, dtype=np.int64)
         self._ends = np.cumsum(self._rates)
 

@@ -63,10 +63,7 @@ def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: i
             for index, partition in enumerate(plan.corpora[number].partitions):
                 if shard := partition.shards.get(split):
                     for span in spans_of((file.parent / shard.path).parent, split, ids):
-                        # A sample's last label is the first token of the sample behind it.
-                        first, last = max(span.start - 1, 0) // plan.seq_len, (span.end - 1) // plan.seq_len
-                        for row in range(first, min(last + 1, shard.samples)):
-                            positions.setdefault(span.id, set()).update(order.positions_of(number, index, row, below))
+                        positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):
             yield Exposure(
                 mixture=plan.name,

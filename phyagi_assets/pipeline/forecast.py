@@ -11,13 +11,14 @@ from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.chain import corpus_links
 from phyagi_assets.pipeline.encoding import token_dtype
+from phyagi_assets.pipeline.mixture import mixture_address, standing_mixture, wanted_mixture
 from phyagi_assets.pipeline.planning import amounts
 from phyagi_assets.pipeline.sources.documents import read_documents
 from phyagi_assets.pipeline.sources.files import Partition, readable
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.tokenizers.exact import ExactTokenizer
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
-from phyagi_assets.plan import samples_in
+from phyagi_assets.plan import PLAN, Plan, samples_in
 
 _PROBED = 4
 """Batches of a megabyte that are encoded to learn how many tokens the text has, and how fast they come."""
@@ -38,6 +39,8 @@ class CorpusForecast:
     """Training tokens that it has, or will have."""
     is_exact: bool
     """Whether all of it is built, so that its tokens are counted and not estimated."""
+    uncovered: int
+    """Training tokens of it that are in no sample."""
     read: int
     """Tokens of it that the run reads."""
     epochs: float
@@ -68,9 +71,8 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Size:
-    """Training samples and tokens of a corpus, and what is not built of it."""
+    """Training tokens of a corpus, and what is not built of it."""
 
-    samples: int
     tokens: int
     is_exact: bool
     bytes_to_write: int = 0
@@ -91,8 +93,14 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         What would keep it from being built.
     """
     config = mixture.config
-    sizes = [_size(corpora[part.corpus], workspace, config.seq_len) for part in config.datasets]
-    rates = amounts(config.datasets, [max(1, size.samples) for size in sizes])
+    sizes = [_size(corpora[part.corpus], workspace) for part in config.datasets]
+    standing = _standing(mixture, corpora, workspace) if all(size.is_exact for size in sizes) else None
+    if standing:
+        samples = [source.samples for source in standing.current.sources]
+        rates = [(source.rate, source.drawn) for source in standing.current.sources]
+    else:
+        samples = [max(1, samples_in(size.tokens, config.seq_len)) for size in sizes]
+        rates = amounts(config.datasets, samples)
     epoch = sum(drawn for _, drawn in rates)
     positions = epoch if tokens is None else math.ceil(tokens / config.seq_len)
     schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
@@ -107,35 +115,46 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
                 amount=f"{100 * part.share:g} %" if part.share else f"×{part.weight:g}",
                 tokens=size.tokens,
                 is_exact=size.is_exact,
+                uncovered=max(0, size.tokens - own * config.seq_len),
                 read=count * config.seq_len,
-                epochs=count / max(1, size.samples),
+                epochs=count / own,
                 max_epochs=part.max_epochs,
             )
-            for part, size, count in zip(config.datasets, sizes, given, strict=True)
+            for part, size, own, count in zip(config.datasets, sizes, samples, given, strict=True)
         ),
         bytes_to_write=sum(size.bytes_to_write for size in sizes),
         seconds=sum(size.seconds for size in sizes),
     )
 
 
-def _size(corpus: Corpus, workspace: Workspace, seq_len: int) -> _Size:
+def _standing(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
+    """Return the published plan, if it is what the mixture has to be: its samples are counted, whatever release cut them."""
+    caches = {
+        part.corpus: {
+            key: corpus_links(corpora[part.corpus], partition, workspace)[-1].wanted or ""
+            for key, partition in workspace.sources.partitions(corpora[part.corpus]).items()
+        }
+        for part in mixture.config.datasets
+    }
+    published = standing_mixture(wanted_mixture(mixture, caches), mixture_address(mixture), workspace.store)
+    return Plan.read(published.path / PLAN) if published else None
+
+
+def _size(corpus: Corpus, workspace: Workspace) -> _Size:
     partitions = workspace.sources.partitions(corpus)
     missing = []
-    samples = tokens = 0
+    tokens = 0
     for key, partition in partitions.items():
         built = corpus_links(corpus, partition, workspace)[-1].stands and workspace.store.open(cache_address(corpus, key))
         if built:
-            in_training = built.manifest.counts.get("train", {"tokens": 0})["tokens"]
-            samples, tokens = samples + samples_in(in_training, seq_len), tokens + in_training
+            tokens += built.manifest.counts.get("train", {"tokens": 0})["tokens"]
         else:
             missing.append(partition)
     if not missing:
-        return _Size(samples=samples, tokens=tokens, is_exact=True)
+        return _Size(tokens=tokens, is_exact=True)
     estimated = _estimated(corpus, missing, workspace)
-    in_training = round(estimated.tokens * (1 - sum(corpus.config.splits.values())))
     return _Size(
-        samples=samples + samples_in(in_training, seq_len),
-        tokens=tokens + in_training,
+        tokens=tokens + round(estimated.tokens * (1 - sum(corpus.config.splits.values()))),
         is_exact=False,
         bytes_to_write=estimated.bytes_to_write,
         seconds=estimated.seconds,
@@ -150,7 +169,7 @@ def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Works
     here = [partition for partition in partitions if partition.is_local]
     if not here:  # and nothing is fetched to tell
         whole = round(size / _BYTES_A_TOKEN)
-        return _Size(samples=0, tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
+        return _Size(tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
     probed = max(here, key=lambda partition: partition.bytes)
     exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store))
     consumed = tokens = 0
@@ -161,4 +180,4 @@ def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Works
     seconds = time.perf_counter() - started
     scale = size / max(1, consumed)
     whole = round(tokens * scale)
-    return _Size(samples=0, tokens=whole, is_exact=False, bytes_to_write=whole * twice, seconds=seconds * scale)
+    return _Size(tokens=whole, is_exact=False, bytes_to_write=whole * twice, seconds=seconds * scale)

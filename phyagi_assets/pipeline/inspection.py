@@ -67,6 +67,7 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
     if manifest.step == mixture.STAGE:
         plan = Plan.read(path / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
+        facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
         return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
     if manifest.step not in (tokenized.STAGE, cache.STAGE):
@@ -126,6 +127,7 @@ def _corpora(plan: Plan) -> list[dict[str, str]]:
             "declared": component.amount,
             "partitions": _flat(component.partitions),
             **{f"{split} tokens": _flat(plan.total(split, "tokens", source)) for split in SPLITS if plan.total(split, "tokens")},
+            "in no sample": _flat(component.uncovered),
             "samples in an epoch": _flat(component.drawn),
             "part": f"{component.part:.2%}",
             "epochs": f"{component.epochs:.3g}",

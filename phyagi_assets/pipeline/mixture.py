@@ -19,13 +19,18 @@ from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.planning import extended, first_segment
 from phyagi_assets.pipeline.step import Built, Workspace, reuse_or_build
 from phyagi_assets.pipeline.store import Artifact, Store
+from phyagi_assets.pipeline.tokenizers.padding import padding_id
 from phyagi_assets.pipeline.tokenizers.prepare import SAVED
-from phyagi_assets.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard, samples_in
+from phyagi_assets.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
 
 STAGE = "mixed_dataset"
 APPENDED = "appended"
 """Setting of a plan that goes on from an earlier one."""
-CODE_VERSION = "2"
+CODE_VERSION = "3"
+_STANDING = (CODE_VERSION, "2")
+"""Code versions of published plans that stay while their inputs and settings do."""
+_MOST_DRAWN = 1 << 52
+"""Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
 Caches = Mapping[str, Sequence[Artifact]]
 
@@ -93,8 +98,8 @@ def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact |
     if published is None:
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
-    same = (published.manifest.code_version, published.manifest.inputs, settings) == (wanted.code_version, wanted.inputs, wanted.settings)
-    return published if same else None
+    same = (published.manifest.inputs, settings) == (wanted.inputs, wanted.settings)
+    return published if same and published.manifest.code_version in _STANDING else None
 
 
 def build_mixture(
@@ -112,8 +117,8 @@ def build_mixture(
     MissingArtifactsError
         A partition's cache is not there.
     DeclarationError
-        The corpora have different tokenizers or dtypes, one has not a single sample of this length, or what is appended does not fit
-        the published plan.
+        The corpora have different tokenizers or dtypes, one has fewer tokens than a sample, the weights draw more samples than can be
+        counted, or what is appended does not fit the published plan.
     """
     with workspace.store.planning():  # what it names stays in place until it is published
         return _build(mixture, corpora, partitions, workspace, at)
@@ -141,13 +146,14 @@ def _build(
         home = workspace.store.version_path(address, wanted.fingerprint)
         if home.parents[1].is_symlink():  # the way from there to the caches is not the one through the store
             home = home.parents[1].resolve() / home.relative_to(home.parents[1])
-        found = {name: [_planned(cache, home, mixture.config.seq_len) for cache in of] for name, of in caches.items()}
+        found = {name: [_planned(cache, home) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
         parts = mixture.config.datasets
+        first = next(iter(caches.values()))[0]
+        pad_id = padding_id(first.path / SAVED, first.manifest.details["dtype"])
         if earlier and at is not None:
-            plan = extended(earlier, wanted.fingerprint, at, parts, found)
+            plan = extended(earlier, wanted.fingerprint, at, parts, found, pad_id=pad_id)
         else:
-            first = next(iter(caches.values()))[0]
             planned = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
             plan = Plan(
                 name=mixture.config.name,
@@ -159,8 +165,10 @@ def _build(
                 concat=mixture.config.concat,
                 shuffle=mixture.config.shuffle,
                 corpora=planned,
-                segments=(first_segment(parts, planned, mixture.config.seed),),
+                segments=(first_segment(parts, planned, mixture.config.seed, mixture.config.seq_len),),
+                pad_id=pad_id,
             )
+        _check_draws(mixture, plan)
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
         engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
@@ -195,23 +203,31 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
 
 
 def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
+    seq_len = mixture.config.seq_len
     for i, part in enumerate(mixture.config.datasets):
-        shards = [partition.shards["train"] for partition in found[part.corpus] if "train" in partition.shards]
-        if not any(shard.samples for shard in shards):
-            longest = max((shard.tokens for shard in shards), default=0)
-            message = f"no training array of {part.corpus!r} holds {mixture.config.seq_len} tokens and one more; the longest has {longest}"
-            raise mixture.error(f"{message}; lower seq_len, or make its partitions coarser", "datasets", i, "corpus")
+        tokens = sum(partition.shards["train"].tokens for partition in found[part.corpus] if "train" in partition.shards)
+        if tokens <= seq_len:
+            message = f"{part.corpus!r} has {tokens:,} training tokens, and one sample takes seq_len + 1 = {seq_len + 1:,}"
+            raise mixture.error(f"{message}; lower seq_len, or add documents", "datasets", i, "corpus")
+
+
+def _check_draws(mixture: Mixture, plan: Plan) -> None:
+    """Refuse weights with which positions could not be counted in 64 bits."""
+    sources = plan.current.sources
+    if max(sum(source.rate for source in sources), plan.current.drawn) > _MOST_DRAWN:
+        heaviest = max(range(len(sources)), key=lambda i: sources[i].drawn)
+        message = (
+            f"{sources[heaviest].amount} makes an epoch of the mixture {plan.current.drawn:,} samples long; the most is {_MOST_DRAWN:,}"
+        )
+        raise mixture.error(message, "datasets", heaviest, "share" if sources[heaviest].weight is None else "weight")
 
 
 def _key(cache: Artifact) -> str:
     return cache.address.rpartition("/")[2]
 
 
-def _planned(cache: Artifact, home: Path, seq_len: int) -> PlannedPartition:
-    shards = {
-        split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), samples=samples_in(of["tokens"], seq_len), **of)
-        for split, of in cache.manifest.counts.items()
-    }
+def _planned(cache: Artifact, home: Path) -> PlannedPartition:
+    shards = {split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), **of) for split, of in cache.manifest.counts.items()}
     return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards)
 
 

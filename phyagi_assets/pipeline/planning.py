@@ -1,18 +1,34 @@
 """Caches and weights → a plan.
 
-A plan is made anew, or goes on from an earlier one: then what the earlier one says of the positions before stays as it is, and a
-segment is added that begins where it is told to.
+A plan is either new, or it continues an earlier one: then the order before a position stays as it was, and a segment is added that begins
+there.
+
+Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all but fewer than one sample of it. What a later
+segment adds begins with the tokens that the groups before left over.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 from phyagi_assets.config import MixturePart
 from phyagi_assets.order.mixture_order import group_draws
 from phyagi_assets.order.schedule import Interleaved
 from phyagi_assets.pipeline.fingerprint import text_digest
-from phyagi_assets.plan import Ancestor, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Source
+from phyagi_assets.plan import (
+    Ancestor,
+    Cut,
+    Group,
+    Plan,
+    PlannedCorpus,
+    PlannedPartition,
+    Segment,
+    Source,
+    Stretch,
+    group_samples,
+    samples_in,
+)
 
 _FINEST = 1 << 51
 """Rates are whole numbers that sum up to this at most."""
@@ -46,28 +62,32 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
     return list(zip(rates, Interleaved(rates).given(length).tolist(), strict=True))
 
 
-def first_segment(parts: Sequence[MixturePart], corpora: Sequence[PlannedCorpus], seed: int) -> Segment:
-    """Everything from position 0 on: each corpus shuffled as one."""
-    groups = [(_group(corpus, range(len(corpus.partitions)), seed, 0, 0),) for corpus in corpora]
+def first_segment(parts: Sequence[MixturePart], corpora: Sequence[PlannedCorpus], seed: int, seq_len: int) -> Segment:
+    """Return the segment of a new plan, in which each corpus is one shuffle group."""
+    groups = [_groups(corpus, range(len(corpus.partitions)), [], [], f"{seed}/{corpus.name}/0/0", seq_len) for corpus in corpora]
     return Segment(start=0, sources=_sources(parts, range(len(corpora)), groups))
 
 
-def extended(plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePart], partitions: Partitions) -> Plan:
-    """The plan with a segment more.
+def extended(
+    plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePart], partitions: Partitions, *, pad_id: int | None = None
+) -> Plan:
+    """Return a plan with one more segment.
 
-    What is left of a corpus's partitions goes on being shuffled where it was, so that no sample comes twice before each has come once;
-    what has been added since is a group of its own beside it, and so is what remains of a group that has lost a partition.
+    A shuffle group whose partitions are all still read continues where it was, so that no sample comes twice before each has come once.
+    All other tokens, the ones that these groups left over first, are one new group.
 
     Parameters
     ----------
     plan
         The earlier plan.
     fingerprint
-        Of the new one.
+        Fingerprint of the new plan.
     start
-        Where the segment begins, after the beginning of the earlier plan's last one.
+        First position of the segment, after the first position of the earlier plan's last segment.
     parts, partitions
-        What it reads.
+        Corpora and partitions that the segment reads.
+    pad_id
+        Token id that fills the last sample of other splits than training; by default that of the earlier plan.
     """
     corpora = {corpus.name: corpus for corpus in plan.corpora}
     places: dict[str, dict[tuple[str, str], int]] = {}
@@ -85,7 +105,7 @@ def extended(plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePa
         read = [places[part.corpus][partition.key, partition.fingerprint] for partition in partitions[part.corpus]]
         old = before[number].groups if number in before else ()
         given = [draws[number, ordinal] for ordinal in range(len(old))]
-        groups.append(tuple(_continued(corpus, read, old, given, plan.seed, len(plan.segments))))
+        groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
     segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
     ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
@@ -101,30 +121,73 @@ def extended(plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePa
         corpora=tuple(corpora.values()),
         segments=(*plan.segments, segment),
         ancestors=tuple(ancestors),
+        pad_id=plan.pad_id if pad_id is None else pad_id,
     )
 
 
-def _continued(
-    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], given: Sequence[int], seed: int, segment: int
-) -> Iterator[Group]:
-    left = set(wanted)
-    ordinal = 0
-    for group, draws in zip(old, given, strict=True):
-        kept = [index for index in group.partitions if index in left]
-        left -= set(kept)
-        if len(kept) == len(group.partitions):
-            yield Group(partitions=group.partitions, samples=group.samples, offset=group.offset + draws, key=group.key)
-        elif kept:
-            yield _group(corpus, kept, seed, segment, ordinal)
-            ordinal += 1
-    if left:
-        yield _group(corpus, sorted(left), seed, segment, ordinal)
+def _groups(
+    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], given: Sequence[int], seed: str, seq_len: int
+) -> tuple[Group, ...]:
+    """Return the shuffle groups of a corpus: those that continue, and one of all tokens that are in none of their samples.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    wanted
+        Indices of the partitions to read.
+    old, given
+        Groups of the segment before, and the draws from each in that segment.
+    seed
+        Text that the key of the new group's shuffle is derived from.
+    seq_len
+        Tokens per sample.
+    """
+    continued = [
+        replace(group, offset=group.offset + draws)
+        for group, draws in zip(old, given, strict=True)
+        if group.samples and set(group.partitions) <= set(wanted)
+    ]
+    left = _left_over(corpus, wanted, continued, seq_len)
+    listed = {index for group in continued for index in group.partitions} | {stretch.partition for stretch in left}
+    empty = [Stretch(partition=index, start=0, stop=0) for index in wanted if index not in listed]
+    known = {index for group in old for index in group.partitions}
+    stretches = sorted([*left, *empty], key=lambda of: (of.partition not in known, of.partition, of.start))
+    if not stretches:
+        return tuple(continued)
+    cuts = [
+        Cut(place=place, start=of.start, stop=of.stop)
+        for place, of in enumerate(stretches)
+        if of.tokens and of.tokens != corpus.partitions[of.partition].shards["train"].tokens
+    ]
+    new = Group(
+        partitions=tuple(of.partition for of in stretches),
+        samples=group_samples(iter(stretches), seq_len, crosses=True),
+        offset=0,
+        key=int(text_digest(seed)[:16], 16),
+        cuts=tuple(cuts),
+    )
+    return (*continued, new)
 
 
-def _group(corpus: PlannedCorpus, partitions: Sequence[int], seed: int, segment: int, ordinal: int) -> Group:
-    shards = (corpus.partitions[index].shards.get("train") for index in partitions)
-    key = int(text_digest(f"{seed}/{corpus.name}/{segment}/{ordinal}")[:16], 16)
-    return Group(partitions=tuple(partitions), samples=sum(shard.samples for shard in shards if shard), offset=0, key=key)
+def _left_over(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
+    """Return the training tokens of partitions that are in no sample of some groups."""
+    covered: dict[int, list[tuple[int, int]]] = {}
+    for group in groups:
+        rest = group.samples * seq_len
+        for of in group.stretches(corpus):
+            tokens = min(of.tokens, rest) if group.crosses else samples_in(of.tokens, seq_len) * seq_len
+            rest -= tokens
+            covered.setdefault(of.partition, []).append((of.start, of.start + tokens))
+    left = []
+    for index in wanted:
+        shard = corpus.partitions[index].shards.get("train")
+        tokens, at = shard.tokens if shard else 0, 0
+        for start, stop in [*sorted(covered.get(index, ())), (tokens, tokens)]:
+            if at < start:
+                left.append(Stretch(partition=index, start=at, stop=start))
+            at = max(at, stop)
+    return left
 
 
 def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Sequence[tuple[Group, ...]]) -> tuple[Source, ...]:

@@ -60,7 +60,8 @@ def test_documents_encoded_afresh_from_their_source_are_the_tokens_of_the_sample
         ids = dataset[position]["input_ids"].tolist()
         assert (sample.position, sample.corpus) == (position, dataset[position]["corpus"])
         assert [document.start for document in sample.documents] == [0, *(document.end for document in sample.documents[:-1])]
-        assert sample.documents[-1].end == len(ids)
+        labels = dataset[position]["labels"].tolist()
+        assert sample.documents[-1].end == len(ids) - labels.count(-100)
         for document in sample.documents:
             text = source_text(workspace.data, sample.corpus, document.file, document.row)
             whole = [*fresh.encode(text).ids, EOS]
@@ -103,8 +104,8 @@ def test_the_table_is_for_reading_in_a_terminal_and_in_a_notebook(folder: Path) 
 
 def test_a_cache_that_tells_nothing_of_its_files_is_named(folder: Path) -> None:
     mixture = load_mixture(folder)
-    for path in mixture.train.shards.paths:
-        manifest = path.resolve().parent / "manifest.json"
+    for array in mixture.train.shards.arrays:
+        manifest = array.path.resolve().parent / "manifest.json"
         manifest.write_text("{}", encoding="utf-8")
     with pytest.raises(StoreError, match=r"manifest\.json: does not tell the source's files"):
         mixture.explain(0)

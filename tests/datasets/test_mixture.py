@@ -41,20 +41,17 @@ def _declare_and_build(workspace: Workspace, *, name: str = "mix", weights: tupl
     return workspace.store.root / name / "mixed_dataset"
 
 
-def _windows(mixture: LoadedMixture, split: str) -> list[list[list[int]]]:
-    """Every window of every corpus: what the caches hold, cut by `LMDataset`."""
+def _streams(mixture: LoadedMixture, split: str) -> list[np.ndarray[Any, Any]]:
+    """The tokens of every corpus, its partitions one after the other."""
     return [
-        [
-            window["input_ids"].tolist()
-            for shard in mixture.plan.shards(source, split)
-            for window in LMDataset(_array(mixture, shard.path), seq_len=SEQ_LEN)
-        ]
+        np.concatenate([np.load(mixture.home / shard.path) for shard in mixture.plan.shards(source, split)])
         for source in mixture.plan.current.sources
     ]
 
 
-def _array(mixture: LoadedMixture, path: str) -> Any:
-    return np.load(mixture.home / path)
+def _windows(mixture: LoadedMixture, split: str) -> list[list[list[int]]]:
+    """Every window of every corpus: its stream, cut by `LMDataset`."""
+    return [[window["input_ids"].tolist() for window in LMDataset(tokens, seq_len=SEQ_LEN)] for tokens in _streams(mixture, split)]
 
 
 def _read(dataset: MixedDataset | None) -> list[tuple[int, int, list[int], list[int]]]:
@@ -94,12 +91,38 @@ def test_weights_multiply_epochs_each_of_them_complete_and_none_like_another(wor
         assert len({str(epoch) for epoch in epochs}) == len(epochs)
 
 
-def test_validation_is_read_in_order_corpus_after_corpus(folder: Path) -> None:
-    mixture = load_mixture(folder)
-    windows = _windows(mixture, "validation")
-    read = _read(mixture.validation)
-    assert all(windows)
-    assert [(idx, ids) for _, idx, ids, _ in read] == [(corpus, ids) for corpus, of in enumerate(windows) for ids in of]
+@pytest.mark.parametrize("shift", [False, True])
+def test_validation_holds_every_token_in_order_and_pads_the_last_sample_of_each_corpus(folder: Path, shift: bool) -> None:
+    mixture = load_mixture(folder, shift_labels=shift, boundaries=True)
+    validation = mixture.validation
+    assert validation is not None
+    batch = validation.batch(np.arange(len(validation)))
+    padded = 0
+    for corpus, stream in enumerate(_streams(mixture, "validation")):
+        own = batch["dataset_idx"] == corpus
+        ids, labels, places, numbers = (batch[name][own].flatten() for name in ("input_ids", "labels", "position_ids", "document_ids"))
+        count = len(stream)
+        assert len(ids) == -(-count // SEQ_LEN) * SEQ_LEN
+        assert ids[:count].tolist() == stream.tolist()
+        assert (ids[count:] == mixture.plan.pad_id).all()
+        assert labels.tolist() == [*stream[shift:].tolist(), *[-100] * (len(ids) - count + shift)]
+        if count < len(ids):
+            assert places[count:].tolist() == list(range(len(ids) - count))  # padding is a document of its own
+            assert (numbers[count:] == numbers[count - 1] + 1).all()
+        padded += len(ids) - count
+    assert padded
+
+
+def test_many_small_partitions_have_a_validation_split(workspace: Workspace) -> None:
+    for part in range(20):
+        write_jsonl(workspace.data / "small" / f"{part:02}.jsonl", [f"part {part}, row {i}, of some length" for i in range(20)])
+    corpus = declare_corpus(workspace.data, "small", "small/*.jsonl", partition_by="file", splits={"validation": 0.05})
+    declared = declare(workspace.data, "mixtures", name="mix", seq_len=128, datasets=[{"corpus": "small"}])
+    build_mixture(load_yaml(declared, MixtureConfig), {"small": corpus}, {"small": list(build(corpus, workspace))}, workspace)
+    mixture = load_mixture("mix", store=workspace.store.root)
+    assert mixture.plan.uncovered() <= 128
+    assert mixture.validation is not None
+    assert len(mixture.validation) == -(-mixture.plan.total("validation", "tokens") // 128)
 
 
 def test_a_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) -> None:
@@ -112,11 +135,9 @@ def test_a_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) 
 def test_labels_stand_under_their_inputs_or_one_ahead(folder: Path) -> None:
     plain, shifted = (load_mixture(folder, shift_labels=shift) for shift in (False, True))
     following = {
-        tuple(array[start : start + SEQ_LEN].tolist()): array[start + 1 : start + 1 + SEQ_LEN].tolist()
-        for source in plain.plan.current.sources
-        for shard in plain.plan.shards(source, "train")
-        for array in [_array(plain, shard.path)]
-        for start in range(0, shard.samples * SEQ_LEN, SEQ_LEN)
+        tuple(stream[start : start + SEQ_LEN].tolist()): stream[start + 1 : start + 1 + SEQ_LEN].tolist()
+        for stream in _streams(plain, "train")
+        for start in range(0, len(stream) - SEQ_LEN, SEQ_LEN)
     }
     for (*where, ids, labels), (*same, same_ids, ahead) in zip(_read(plain.train), _read(shifted.train), strict=True):
         assert (where, ids) == (same, same_ids)
@@ -215,9 +236,16 @@ def test_an_array_of_another_dtype_is_refused_and_not_read_as_what_it_is_not(wor
 
 
 @pytest.mark.parametrize(
-    ("plan", "refusal"), [("{", "is no plan"), ("[]", "is no plan"), ('{"format": 99}', "format 99, .* reads format 2")]
+    ("plan", "refusal"),
+    [
+        ("{", "is not a plan"),
+        ("[]", "has format None"),
+        ('{"format": 1}', "has format 1; this release reads formats 2 to 3"),
+        ('{"format": 99}', "format 99, .* reads formats 2 to 3; install the release that wrote it"),
+        ("[" * 100_000, "is not a plan"),
+    ],
 )
-def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, plan: str, refusal: str) -> None:
+def test_a_file_that_is_not_a_plan_of_this_release_or_an_earlier_one_is_refused(tmp_path: Path, plan: str, refusal: str) -> None:
     (tmp_path / "mixture.json").write_text(plan, encoding="utf-8")
     with pytest.raises(StoreError, match=rf"mixture\.json: .*{refusal}"):
         load_mixture(tmp_path / "mixture.json")

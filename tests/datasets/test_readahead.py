@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
-from phyagi_assets.datasets.readahead import DiskReads, MappedRows
-from phyagi_assets.datasets.token_shards import TokenShards
+from phyagi_assets.datasets.array_maps import ArrayMap
+from phyagi_assets.datasets.readahead import DiskReads, announce
+from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
+from phyagi_assets.order.packing import Piece, Pieces
+from phyagi_assets.order.permutation import Ints
 from tests.datasets.mixtures import write_mixture
 from tests.order.plans import partitions, plan_of
 
@@ -46,10 +49,17 @@ def _in_memory(path: Path) -> int:
     return sum(page & 1 for page in pages)
 
 
+def _read(array: Path, rows: Ints) -> Ints:
+    """Samples of an array, by their numbers."""
+    runs = Pieces([Piece(shard=0, start=0, stop=TOKENS, is_last=True)]).runs(np.zeros_like(rows), rows * SEQ_LEN, SEQ_LEN)
+    found: Ints = TokenShards([TokenArray(path=array, tokens=TOKENS)], dtype="uint16").samples(runs, width=SEQ_LEN)
+    return found
+
+
 def test_no_more_is_read_than_the_pages_that_rows_lie_in(array: Path) -> None:
-    MappedRows.of(array, SEQ_LEN, ahead=0)
+    ArrayMap.open(array)
     opening = _in_memory(array)
-    samples = TokenShards([array], SEQ_LEN, "uint16").samples(np.zeros_like(SCATTERED), SCATTERED, ahead=0)
+    samples = _read(array, SCATTERED)
     needed = len(SCATTERED) * 2  # 4 KB each, which begin within a page
     assert _in_memory(array) <= needed + opening
     assert (samples == np.load(array)[SCATTERED[:, None] * SEQ_LEN + np.arange(SEQ_LEN)]).all()
@@ -59,10 +69,11 @@ def test_no_more_is_read_than_the_pages_that_rows_lie_in(array: Path) -> None:
 def test_an_announcement_brings_all_of_its_rows_whatever_their_length(array: Path, ahead: int) -> None:
     for seq_len, rows in ((1, [0, 1, TOKENS - 2]), (SEQ_LEN, SCATTERED), (300_000, [12, 0, 5])):
         _forget(array)
-        mapped = MappedRows.of(array, seq_len, ahead)
+        opened = ArrayMap.open(array)
         opening = _in_memory(array)
         before = DiskReads()
-        mapped.announce(np.array(rows))
+        begin = opened.offset + 2 * seq_len * np.array(rows)
+        announce(opened.mapping, begin, np.full(len(rows), 2 * (seq_len + ahead)))
         expected = {
             page
             for row in rows
@@ -83,7 +94,7 @@ def test_whether_reads_come_from_the_disk_is_seen(array: Path) -> None:
 
     def read() -> bool:
         rows = np.arange(TOKENS // SEQ_LEN)
-        TokenShards([array], SEQ_LEN, "uint16").samples(np.zeros_like(rows), rows, ahead=0)
+        _read(array, rows)
         disk.observe()
         return disk.expected
 
@@ -97,16 +108,16 @@ def test_what_comes_next_is_on_its_way_while_a_batch_is_in_use(tmp_path: Path) -
     samples = {"one": {"a": 500}}
     plan = plan_of(partitions(samples, seq_len=SEQ_LEN), seq_len=SEQ_LEN)
     train = load_mixture(write_mixture(tmp_path, plan)).train
-    (array,) = train.shards.paths
+    array = train.shards.arrays[0].path
     _forget(array)
     if _in_memory(array):
         pytest.skip("files here are always in memory")
-    MappedRows.of(array, SEQ_LEN, ahead=0)
+    ArrayMap.open(array)
     opening = _in_memory(array)
     batches = iter(MixtureLoader(train, batch_size=1))
     for _ in range(3):  # of blocks of 1, 4 and 16 batches, the third of which was announced when the second was begun
         next(batches)
-    begin = 128 + 2 * SEQ_LEN * train.order.locate(np.arange(1 + 4 + 16)).row
+    begin = 128 + 2 * train.order.locate(np.arange(1 + 4 + 16)).start
     expected = {page for first in begin.tolist() for page in (first // mmap.PAGESIZE, (first + 2 * SEQ_LEN - 1) // mmap.PAGESIZE)}
     deadline = time.monotonic() + 10
     while _in_memory(array) < len(expected) and time.monotonic() < deadline:

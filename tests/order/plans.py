@@ -6,18 +6,22 @@ from typing import Any
 from phyagi_assets.config import MixturePart
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.pipeline.planning import first_segment
-from phyagi_assets.plan import Plan, PlannedCorpus, PlannedPartition, Shard
+from phyagi_assets.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
 
+Sample = tuple[tuple[str, int], ...]
+"""The tokens of a sample, each as the path of its array and its index there."""
 Samples = Mapping[str, Mapping[str, int]]
 """By corpus and partition."""
 
 
 def partition(key: str, version: str = "1", *, seq_len: int = 4, **samples: int) -> PlannedPartition:
     """A partition with samples in some splits."""
-    shards = {
-        split: Shard(path=f"{key}@{version}/{split}.npy", tokens=count * seq_len + 1, documents=1, samples=count)
-        for split, count in samples.items()
-    }
+    return sized(key, version, **{split: count * seq_len + (split == "train") for split, count in samples.items()})
+
+
+def sized(key: str, version: str = "1", **tokens: int) -> PlannedPartition:
+    """A partition with tokens in some splits."""
+    shards = {split: Shard(path=f"{key}@{version}/{split}.npy", tokens=count, documents=1) for split, count in tokens.items()}
     return PlannedPartition(key=key, fingerprint=f"{key}@{version}", shards=shards)
 
 
@@ -29,18 +33,63 @@ def partitions(samples: Samples, *, seq_len: int = 4, splits: Sequence[str] = ("
     }
 
 
-def plan_of(found: Mapping[str, Sequence[PlannedPartition]], parts: Sequence[MixturePart] | None = None, **keys: Any) -> Plan:
-    """A plan over partitions; by default, every corpus has weight 1."""
+def plan_of(
+    found: Mapping[str, Sequence[PlannedPartition]], parts: Sequence[MixturePart] | None = None, *, crosses: bool = True, **keys: Any
+) -> Plan:
+    """A plan over partitions; by default, every corpus has weight 1. Samples of earlier releases do not cross partitions."""
     corpora = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
     parts = parts or [MixturePart(corpus=name) for name in found]
     said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, **keys}
-    segments = (first_segment(parts, corpora, said["seed"]),)
-    return Plan(name="mix", dtype="uint16", tokenizer="", corpora=corpora, segments=segments, **said)
+    segment = first_segment(parts, corpora, said["seed"], said["seq_len"])
+    if not crosses:
+        segment = _uncrossed(segment, corpora, said["seq_len"])
+    return Plan(name="mix", dtype="uint16", tokenizer="", corpora=corpora, segments=(segment,), pad_id=0 if crosses else None, **said)
 
 
-def read(order: MixtureOrder, start: int, stop: int) -> list[tuple[str, int]]:
-    """The samples at positions: the array's path, and which of its samples."""
+def _uncrossed(segment: Segment, corpora: Sequence[PlannedCorpus], seq_len: int) -> Segment:
+    """The first segment as earlier releases had it, every corpus with weight 1."""
+    sources = []
+    for source in segment.sources:
+        shards = [partition.shards["train"] for partition in corpora[source.corpus].partitions if "train" in partition.shards]
+        samples = sum(samples_in(shard.tokens, seq_len) for shard in shards)
+        group = Group(partitions=source.groups[0].partitions, samples=samples, offset=0, key=source.groups[0].key, crosses=False)
+        sources.append(Source(corpus=source.corpus, weight=1.0, share=None, rate=samples, drawn=samples, groups=(group,)))
+    return Segment(start=0, sources=tuple(sources), crosses=False)
+
+
+def read(order: MixtureOrder, start: int, stop: int) -> list[Sample]:
+    """The samples at positions; padding has no path."""
     import numpy as np
 
-    found = order.locate(np.arange(start, stop))
-    return [(order.shards[shard].shard.path, row) for shard, row in zip(found.shard.tolist(), found.row.tolist(), strict=True)]
+    runs = order.runs(order.locate(np.arange(start, stop)))
+    samples: list[list[tuple[str, int]]] = [[] for _ in range(stop - start)]
+    columns = (column.tolist() for column in (runs.sample, runs.at, runs.shard, runs.start, runs.tokens))
+    for sample, at, shard, begin, tokens in zip(*columns, strict=True):
+        assert len(samples[sample]) == at
+        path = order.shards[shard].shard.path if shard >= 0 else ""
+        samples[sample] += [(path, begin + i) for i in range(tokens)]
+    return [tuple(sample) for sample in samples]
+
+
+def cut(tokens: Sequence[tuple[str, int]], seq_len: int = 4) -> list[Sample]:
+    """A stream of tokens as samples, one after the other."""
+    return [tuple(tokens[start : start + seq_len]) for start in range(0, samples_in(len(tokens), seq_len) * seq_len, seq_len)]
+
+
+def stream(plan: Plan, corpus: str, split: str = "train") -> list[tuple[str, int]]:
+    """The tokens of a corpus across its partitions."""
+    (of,) = (planned for planned in plan.corpora if planned.name == corpus)
+    shards = [part.shards[split] for part in of.partitions if split in part.shards]
+    return [(shard.path, token) for shard in shards for token in range(shard.tokens)]
+
+
+def group_samples(plan: Plan, source: Source, group: Group) -> list[Sample]:
+    """The samples of a group, cut token by token."""
+    corpus, cuts = plan.corpora[source.corpus], {cut.place: (cut.start, cut.stop) for cut in group.cuts}
+    streams: list[list[tuple[str, int]]] = []
+    for place, index in enumerate(group.partitions):
+        if shard := corpus.partitions[index].shards.get("train"):
+            streams.append([(shard.path, token) for token in range(*cuts.get(place, (0, shard.tokens)))])
+    if group.crosses:
+        streams = [[token for of in streams for token in of]]
+    return [sample for of in streams for sample in cut(of, plan.seq_len)]

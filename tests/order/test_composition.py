@@ -60,7 +60,7 @@ def test_the_largest_deviation_is_that_of_the_worst_prefix_and_at_most_2() -> No
 def test_the_tree_has_a_branch_a_corpus() -> None:
     assert plan_tree(plan_of(FOUND, PARTS)).splitlines() == [
         "mix 5.84k tokens, 2,134 samples of 4 in an epoch",
-        "├── prose ×1.5  1.6k training tokens in 2 partitions",
-        "├── verse 25 %  201 training tokens in 1 partition",
-        "└── code ×1  4k training tokens in 1 partition",
+        "├── prose ×1.5  1.6k training tokens in 2 partitions, 2 of them in no sample",
+        "├── verse 25 %  201 training tokens in 1 partition, 1 of them in no sample",
+        "└── code ×1  4k training tokens in 1 partition, 1 of them in no sample",
     ]

@@ -16,21 +16,15 @@ from phyagi_assets.config import MixturePart
 from phyagi_assets.order.mixture_order import MixtureOrder, group_draws
 from phyagi_assets.pipeline.planning import extended
 from phyagi_assets.plan import Plan
-from tests.order.plans import partition, partitions, plan_of, read
+from tests.order.plans import Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 
 BOOKS = {"one": {"a": 5, "b": 0, "c": 9}, "two": {"a": 4}, "three": {"a": 1, "b": 2}}
 
 
-def everything(plan: Plan, corpus: str) -> list[tuple[str, int]]:
-    """The samples of a corpus as they stand in its arrays."""
-    (of,) = (planned for planned in plan.corpora if planned.name == corpus)
-    return [(part.shards["train"].path, row) for part in of.partitions for row in range(part.shards["train"].samples)]
-
-
-def by_corpus(found: list[tuple[str, int]]) -> dict[str, list[tuple[str, int]]]:
-    of: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for path, row in found:
-        of[path.split("-")[0]].append((path, row))
+def by_corpus(found: list[Sample]) -> dict[str, list[Sample]]:
+    of: dict[str, list[Sample]] = defaultdict(list)
+    for sample in found:
+        of[sample[0][0].split("-")[0]].append(sample)
     return of
 
 
@@ -39,9 +33,10 @@ def test_each_epoch_of_a_corpus_gives_every_sample_of_all_its_partitions_once_in
     parts = [MixturePart(corpus=name, weight=float(weight)) for name, weight in zip(BOOKS, weights, strict=True)]
     plan = plan_of(partitions(BOOKS), parts)
     order = MixtureOrder(plan, "train")
-    assert len(order) == sum(-(-sum(BOOKS[part.corpus].values()) * 10 * part.weight // 10) for part in parts if part.weight)
+    own = {name: len(cut(stream(plan, name))) for name in BOOKS}
+    assert len(order) == sum(-(-own[part.corpus] * 10 * part.weight // 10) for part in parts if part.weight)
     for corpus, found in by_corpus(read(order, 0, 40 * len(order))).items():
-        samples = everything(plan, corpus)
+        samples = cut(stream(plan, corpus))
         epochs = [found[start : start + len(samples)] for start in range(0, len(found) - len(samples), len(samples))]
         assert all(sorted(epoch) == sorted(samples) for epoch in epochs)
         if len(samples) > 10:  # of a few, two orders are alike now and then
@@ -58,20 +53,26 @@ def test_positions_are_located_alike_alone_and_together_and_in_any_order() -> No
     together = order.locate(positions)
     for chosen in [*range(300), *draw.integers(500, len(positions), 300).tolist()]:
         alone = order.locate(positions[chosen : chosen + 1])
-        for name in ("corpus", "epoch", "shard", "row"):
+        for name in ("corpus", "epoch", "piece", "start"):
             assert getattr(together, name)[chosen] == getattr(alone, name)[0]
-    assert len(order.locate(np.zeros(0, dtype=np.int64)).row) == 0
+    assert len(order.locate(np.zeros(0, dtype=np.int64)).start) == 0
 
 
 def test_without_shuffling_samples_come_as_they_stand_and_sequential_corpora_one_after_the_other() -> None:
     found = partitions({"one": {"a": 2, "b": 1}, "two": {"a": 2}})
     parts = [MixturePart(corpus="one", weight=1.5), MixturePart(corpus="two")]
-    a, b, c = "one-a@1/train.npy", "one-b@1/train.npy", "two-a@1/train.npy"
-    first, second = [(a, 0), (a, 1), (b, 0), (a, 0), (a, 1)], [(c, 0), (c, 1)]
+    plan = plan_of(found, parts, concat="sequential", shuffle=False)
+    own, second = cut(stream(plan, "one")), cut(stream(plan, "two"))
+    assert [{path for path, _ in sample} for sample in own] == [
+        {"one-a@1/train.npy"},
+        {"one-a@1/train.npy"},
+        {"one-a@1/train.npy", "one-b@1/train.npy"},
+    ]
+    first = [*own, *own[:2]]
 
-    sequential = MixtureOrder(plan_of(found, parts, concat="sequential", shuffle=False), "train")
+    sequential = MixtureOrder(plan, "train")
     assert read(sequential, 0, 7) == first + second
-    assert read(sequential, 7, 14) == [(b, 0), (a, 0), (a, 1), (b, 0), (a, 0), *second]  # the epochs of a corpus go on
+    assert read(sequential, 7, 14) == [own[2], *own, own[0], *second]  # the epochs of a corpus go on
     interleaved = by_corpus(read(MixtureOrder(plan_of(found, parts, shuffle=False), "train"), 0, 7))
     assert interleaved == {"one": first, "two": second}
     shuffled = read(MixtureOrder(plan_of(found, parts, concat="sequential"), "train"), 0, 7)
@@ -90,17 +91,38 @@ def test_sequential_corpora_with_shares_give_what_an_epoch_holds_of_each(shares:
     assert one == pytest.approx((shares[0] or 0) * len(order), abs=1)
 
 
-def test_other_splits_are_read_once_in_order_and_then_again() -> None:
-    found = {"one": [partition("a", train=3, validation=2), partition("b", train=1)], "two": [partition("c", train=5, validation=1)]}
+def test_other_splits_are_read_once_in_order_to_their_last_token_and_then_again() -> None:
+    found = {
+        "one": [sized("a", train=13, validation=6), sized("b", train=5), sized("c", train=5, validation=5)],
+        "two": [sized("d", train=21, validation=1)],
+    }
     plan = plan_of(found, [MixturePart(corpus="one", weight=9.0), MixturePart(corpus="two", share=0.2)])
     order = MixtureOrder(plan, "validation")
-    once = [("a@1/validation.npy", 0), ("a@1/validation.npy", 1), ("c@1/validation.npy", 0)]
-    assert (len(order), order.epoch_length) == (3, 3)
-    assert read(order, 0, 7) == [*once, *once, once[0]]
+    a, c, d = (f"{key}@1/validation.npy" for key in "acd")
+    once = [
+        ((a, 0), (a, 1), (a, 2), (a, 3)),
+        ((a, 4), (a, 5), (c, 0), (c, 1)),
+        ((c, 2), (c, 3), (c, 4), ("", 0)),
+        ((d, 0), ("", 0), ("", 1), ("", 2)),
+    ]
+    assert (len(order), order.epoch_length) == (4, 4)
+    assert read(order, 0, 9) == [*once, *once, once[0]]
     with pytest.raises(ValueError, match="split: mixture 'mix' has no sample of a split 'test'"):
         MixtureOrder(plan, "test")
 
 
+def test_plans_of_earlier_releases_cut_each_partition_on_its_own() -> None:
+    found = {"one": [sized("a", train=13, validation=6), sized("b", train=7), sized("c", train=4, validation=5)]}
+    plan = plan_of(found, crosses=False, shuffle=False)
+    tokens = [[(f"{key}@1/train.npy", token) for token in range(count)] for key, count in (("a", 13), ("b", 7))]
+    assert read(MixtureOrder(plan, "train"), 0, 4) == [*cut(tokens[0]), *cut(tokens[1])]
+    validation = [tuple((f"{key}@1/validation.npy", token) for token in range(4)) for key in "ac"]
+    assert read(MixtureOrder(plan, "validation"), 0, 2) == validation
+    assert plan.uncovered() == 24 - 16
+
+
+TOKENS = {"a": 0, "b": 1, "c": 3, "d": 5, "e": 14, "f": 33}
+"""By partition: of no token, of fewer than a sample takes, and of more."""
 AMOUNTS = st.sampled_from([{"weight": weight} for weight in (0.2, 1.0, 1.7, 4.0)] + [{"share": share} for share in (0.05, 0.3)])
 
 
@@ -112,11 +134,10 @@ def contents(draw: st.DrawFn) -> tuple[list[MixturePart], dict[str, list[Any]]]:
     amounts[0] = {"weight": 1.0}
     found = {}
     for name in names:
-        keys = draw(st.lists(st.sampled_from("abcd"), min_size=1, unique=True))
+        keys = draw(st.lists(st.sampled_from("abcdef"), min_size=1, unique=True).filter(lambda keys: bool(set(keys) & set("def"))))
         versions = [draw(st.sampled_from("112")) for _ in keys]  # the samples of a version are a function of it
         found[name] = [
-            partition(f"{name}-{key}", version, train=ord(key) - ord("a") + int(version))
-            for key, version in zip(keys, versions, strict=True)
+            sized(f"{name}-{key}", version, train=TOKENS[key] * int(version)) for key, version in zip(keys, versions, strict=True)
         ]
     return [MixturePart(corpus=name, **amount) for name, amount in zip(names, amounts, strict=True)], found
 
@@ -124,33 +145,53 @@ def contents(draw: st.DrawFn) -> tuple[list[MixturePart], dict[str, list[Any]]]:
 CHANGES = st.lists(st.tuples(st.integers(1, 70), contents()), min_size=1, max_size=4)
 
 
-def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[tuple[str, int]]]]:
+def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[Sample]]]:
     """What each shuffle group gave before a position: its samples' number, and the samples in their order."""
     order = MixtureOrder(plan, "train")
-    given_of: dict[tuple[str, int], tuple[int, list[tuple[str, int]]]] = {}
+    given_of: dict[tuple[str, int], tuple[int, list[Sample]]] = {}
     starts = [segment.start for segment in plan.segments]
     for segment, start, end in zip(plan.segments, starts, [*starts[1:], stop], strict=True):
         found = read(order, start, end)
         for source in segment.sources:
             corpus = plan.corpora[source.corpus]
             for group in source.groups:
-                paths = {corpus.partitions[index].shards["train"].path for index in group.partitions}
+                samples = set(group_samples(plan, source, group))
+                assert len(samples) == group.samples
                 _, so_far = given_of.setdefault((corpus.name, group.key), (group.samples, []))
                 assert len(so_far) == group.offset
-                so_far += [sample for sample in found if sample[0] in paths]
+                so_far += [sample for sample in found if sample in samples]
     return given_of
 
 
+def check_nothing_is_lost(plan: Plan) -> None:
+    """Law 7 for the last segment: a token is in one sample, and fewer than a sample's are in none."""
+    for source in plan.current.sources:
+        samples = [sample for group in source.groups for sample in group_samples(plan, source, group)]
+        tokens = [token for sample in samples for token in sample]
+        assert len(set(tokens)) == len(tokens)
+        every = {(shard.path, token) for shard in plan.shards(source, "train") for token in range(shard.tokens)}
+        assert set(tokens) <= every
+        assert plan.uncovered(source) == len(every) - len(tokens)
+        assert len(every) - len(tokens) <= plan.seq_len or not plan.current.crosses
+
+
 @settings(max_examples=60)
-@given(first=contents(), changes=CHANGES, concat=st.sampled_from(["interleaved", "sequential"]), shuffle=st.booleans())
-def test_what_changes_at_a_position_leaves_what_came_before_as_it_was(first: Any, changes: Any, concat: str, shuffle: bool) -> None:
+@given(
+    first=contents(), changes=CHANGES, concat=st.sampled_from(["interleaved", "sequential"]), shuffle=st.booleans(), crosses=st.booleans()
+)
+def test_what_changes_at_a_position_leaves_what_came_before_as_it_was_and_loses_nothing(
+    first: Any, changes: Any, concat: str, shuffle: bool, crosses: bool
+) -> None:
     parts, found = first
-    plans = [plan_of(found, parts, concat=concat, shuffle=shuffle)]
+    plans = [plan_of(found, parts, concat=concat, shuffle=shuffle, crosses=crosses)]
+    check_nothing_is_lost(plans[0])
     for number, (positions, (parts, found)) in enumerate(changes):
         before = plans[-1]
         start = before.current.start + positions
         plan = extended(before, f"plan {number}", start, parts, found)
         plans.append(plan)
+        check_nothing_is_lost(plan)
+        assert [segment.crosses for segment in plan.segments[1:]] == [True] * (len(plan.segments) - 1)
         assert plan.segments[:-1] == before.segments
         assert [corpus.name for corpus in plan.corpora[: len(before.corpora)]] == [corpus.name for corpus in before.corpora]
         for earlier, following in pairwise(plans):  # byte for byte, back to the first plan
@@ -161,7 +202,7 @@ def test_what_changes_at_a_position_leaves_what_came_before_as_it_was(first: Any
             assert not plan.agrees(earlier.fingerprint, until + 1)
         wanted = {part.shards["train"].path for of in found.values() for part in of}
         after = MixtureOrder(plan, "train")
-        assert {path for path, _ in read(after, start, start + after.epoch_length)} <= wanted
+        assert {path for sample in read(after, start, start + after.epoch_length) for path, _ in sample} <= wanted
 
     plan, order = plans[-1], MixtureOrder(plans[-1], "train")
     stop = plan.current.start + 100
@@ -174,16 +215,22 @@ def test_what_changes_at_a_position_leaves_what_came_before_as_it_was(first: Any
             assert len(set(once)) == len(once)
 
 
-def test_partitions_that_stay_go_on_in_their_shuffle_and_new_ones_come_beside_them() -> None:
+@pytest.mark.parametrize("crosses", [True, False])
+def test_partitions_that_stay_go_on_in_their_shuffle_and_new_ones_come_beside_them_with_what_was_left_over(crosses: bool) -> None:
     found = partitions({"one": {"a": 20, "b": 20}})
     parts = [MixturePart(corpus="one")]
-    plan = plan_of(found, parts)
+    plan = plan_of(found, parts, crosses=crosses)
     grown = extended(plan, "grown", 25, parts, partitions({"one": {"a": 20, "b": 20, "c": 10}}))
     (source,) = grown.current.sources
-    assert [(group.partitions, group.offset) for group in source.groups] == [((0, 1), 25), ((2,), 0)]
-    old, new = read(MixtureOrder(plan, "train"), 25, 65), read(MixtureOrder(grown, "train"), 25, 75)
-    assert [sample for sample in new if "one-c" not in sample[0]] == old
-    assert sorted(sample for sample in new if "one-c" in sample[0]) == [("one-c@1/train.npy", row) for row in range(10)]
+    new = (1, 2) if crosses else (0, 1, 2)
+    assert [(group.partitions, group.offset, group.crosses) for group in source.groups] == [((0, 1), 25, crosses), (new, 0, True)]
+    whole, after = read(MixtureOrder(plan, "train"), 0, 65), read(MixtureOrder(grown, "train"), 25, 75)
+    assert [sample for sample in after if sample in set(whole)] == whole[25:]
+    tokens = {path: range(count) for path, count in ((f"one-{key}@1/train.npy", of) for key, of in (("a", 81), ("b", 81), ("c", 41)))}
+    covered = {token for sample in whole for token in sample}
+    left = [(path, token) for path, of in tokens.items() for token in of if (path, token) not in covered]
+    assert [path for path, _ in left[:2]] == (["one-b@1/train.npy"] * 2 if crosses else ["one-a@1/train.npy", "one-b@1/train.npy"])
+    assert sorted(sample for sample in after if sample not in set(whole)) == sorted(cut(left))
     assert group_draws(grown.current, "interleaved", 50) == {(0, 0): 40, (0, 1): 10}
 
 
@@ -194,8 +241,19 @@ def test_what_remains_of_a_group_that_lost_a_partition_is_shuffled_anew_and_noth
     (source,) = shrunk.current.sources
     assert [(group.partitions, group.offset) for group in source.groups] == [((0, 2), 0)]
     assert source.groups[0].key != plan.current.sources[0].groups[0].key
-    once = read(MixtureOrder(shrunk, "train"), 30, 70)
-    assert sorted(once) == [(f"one-{key}@1/train.npy", row) for key in "ac" for row in range(20)]
+    kept = [token for token in stream(plan, "one") if "one-b" not in token[0]]
+    assert sorted(read(MixtureOrder(shrunk, "train"), 30, 70)) == sorted(cut(kept))
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_sixty_small_partitions_leave_fewer_tokens_than_a_sample_at_once_and_one_by_one(appended: bool) -> None:
+    found = [sized(f"one-{key:02}", train=700) for key in range(60)]
+    plan = plan_of({"one": found[:1] if appended else found}, seq_len=512)
+    for number in range(1, 60 if appended else 0):
+        plan = extended(plan, f"{number}", number, [MixturePart(corpus="one")], {"one": found[: number + 1]})
+    assert plan.uncovered() < 513
+    assert plan.total("train", "tokens") == 60 * 700
+    check_nothing_is_lost(plan)
 
 
 PROGRAM = """
@@ -218,10 +276,9 @@ def trillion(folder: Path, tokens: int) -> int:
     """A plan over 64 corpora of 10,000 arrays together, all of them one sparse file; its tokens."""
     counts = [157 if number < 16 else 156 for number in range(64)]
     found = {}
-    samples = (tokens - 1) // 2048
     arrays = iter(range(sum(counts)))
     for number, count in enumerate(counts):
-        found[f"c{number}"] = [partition(str(next(arrays)), seq_len=2048, train=samples) for _ in range(count)]
+        found[f"c{number}"] = [sized(str(next(arrays)), train=tokens) for _ in range(count)]
     folder.mkdir()
     with (folder / "empty.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<u2", "fortran_order": False, "shape": (tokens,)})

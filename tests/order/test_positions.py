@@ -14,7 +14,7 @@ from phyagi_assets.order.permutation import permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.pipeline.planning import extended
 from phyagi_assets.plan import PlannedPartition
-from tests.order.plans import partition, partitions, plan_of
+from tests.order.plans import partitions, plan_of, sized
 
 RATES = st.lists(st.integers(0, 50) | st.integers(0, 2**44), min_size=1, max_size=12).filter(any)
 
@@ -39,14 +39,14 @@ def test_a_draw_leads_back_to_its_position(kind: type[Interleaved | InTurn], rat
 
 CORPORA = st.dictionaries(
     st.sampled_from(["one", "two", "three"]),
-    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 9), min_size=1),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 30), min_size=1).filter(lambda of: max(of.values()) > 4),
     min_size=1,
 )
 
 
-def versions(samples: dict[str, dict[str, int]]) -> dict[str, list[PlannedPartition]]:
-    """Partitions that are another version wherever they have another number of samples."""
-    return {name: [partition(f"{name}-{key}", f"{count}", train=count) for key, count in of.items()] for name, of in samples.items()}
+def versions(tokens: dict[str, dict[str, int]]) -> dict[str, list[PlannedPartition]]:
+    """Partitions that are another version wherever they have another number of tokens."""
+    return {name: [sized(f"{name}-{key}", f"{count}", train=count) for key, count in of.items()] for name, of in tokens.items()}
 
 
 def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
@@ -57,32 +57,37 @@ def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
     segments=st.lists(st.tuples(CORPORA, st.lists(st.sampled_from([0.5, 1.0, 2.5]), min_size=3, max_size=3)), min_size=1, max_size=3),
     concat=st.sampled_from(["interleaved", "sequential"]),
     shuffle=st.booleans(),
+    crosses=st.booleans(),
+    wanted=st.lists(st.tuples(st.integers(0, 29), st.integers(1, 9)), min_size=1, max_size=4),
 )
-def test_the_positions_of_a_sample_are_those_at_which_it_stands(segments: Any, concat: str, shuffle: bool) -> None:
-    samples, weights = segments[0]
-    plan = plan_of(versions(samples), parts_of(samples, weights), concat=concat, shuffle=shuffle)
-    for number, (samples, weights) in enumerate(segments[1:], 1):
-        plan = extended(plan, f"plan {number}", 37 * number, parts_of(samples, weights), versions(samples))
+def test_the_positions_of_tokens_are_those_whose_samples_or_last_labels_hold_one(
+    segments: Any, concat: str, shuffle: bool, crosses: bool, wanted: list[tuple[int, int]]
+) -> None:
+    tokens, weights = segments[0]
+    plan = plan_of(versions(tokens), parts_of(tokens, weights), concat=concat, shuffle=shuffle, crosses=crosses)
+    for number, (tokens, weights) in enumerate(segments[1:], 1):
+        plan = extended(plan, f"plan {number}", 37 * number, parts_of(tokens, weights), versions(tokens))
     order, below = MixtureOrder(plan, "train"), 160
-    located = order.locate(np.arange(below))
-    standing: dict[tuple[int, int, int], list[int]] = {}
-    for position, (shard, row) in enumerate(zip(located.shard.tolist(), located.row.tolist(), strict=True)):
-        of = order.shards[shard]
-        standing.setdefault((of.corpus, of.partition, row), []).append(position)
-    for shard in order.shards:
-        for row in range(shard.shard.samples):
-            expected = standing.get((shard.corpus, shard.partition, row), [])
-            assert order.positions_of(shard.corpus, shard.partition, row, below) == expected
+    runs = order.runs(order.locate(np.arange(below)), ahead=1)
+    standing: dict[tuple[int, int], set[int]] = {}
+    for position, shard, start, count in zip(*(of.tolist() for of in (runs.sample, runs.shard, runs.start, runs.tokens)), strict=True):
+        for token in range(start, start + count):
+            standing.setdefault((shard, token), set()).add(position)
+    for index, shard in enumerate(order.shards):
+        for start, count in wanted:
+            expected = set().union(*(standing.get((index, token), set()) for token in range(start, start + count)))
+            assert order.positions_of(shard.corpus, shard.partition, start, start + count, below) == sorted(expected)
 
 
 def test_other_splits_lead_back_too() -> None:
-    order = MixtureOrder(plan_of(partitions({"one": {"a": 3, "b": 2}}, splits=("train", "validation"))), "validation")
-    assert order.positions_of(0, 1, 0, 12) == [3, 8]
+    order = MixtureOrder(plan_of({"one": [sized("a", train=9, validation=7), sized("b", validation=3)]}), "validation")
+    assert order.positions_of(0, 0, 6, 7, 9) == [1, 4, 7]
+    assert order.positions_of(0, 1, 1, 3, 9) == [1, 2, 4, 5, 7, 8]
 
 
 def test_a_sample_among_billions_is_found_without_a_walk() -> None:
     order = MixtureOrder(plan_of(partitions({"one": {"a": 10**9}, "two": {"a": 3 * 10**9}})), "train")
     started = time.process_time()
-    (position,) = order.positions_of(0, 0, 123_456_789, 4 * 10**9)
-    assert order.locate(np.array([position])).row.tolist() == [123_456_789]
+    (position,) = order.positions_of(0, 0, 4 * 123_456_789 + 1, 4 * 123_456_789 + 4, 4 * 10**9)
+    assert order.locate(np.array([position])).start.tolist() == [4 * 123_456_789]
     assert time.process_time() - started < 5  # a walk would take an hour

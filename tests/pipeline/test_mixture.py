@@ -1,7 +1,6 @@
 """Plans: what they refuse, and what they survive."""
 
 import math
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Works
             assert partition.fingerprint == cache.fingerprint
             found = {split: {"documents": of.documents, "tokens": of.tokens} for split, of in partition.shards.items()}
             assert found == cache.manifest.counts
-            assert all(shard.samples == (shard.tokens - 1) // 16 for shard in partition.shards.values())
+        assert source.samples == (plan.total("train", "tokens", source) - 1) // 16
         assert source.drawn == source.rate == math.ceil((source.weight or 0) * plan.total("train", "samples", source))
     totals = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
     assert mixed.artifact.manifest.counts == {split: of for split, of in totals.items() if of["tokens"]}
@@ -121,15 +120,30 @@ def test_a_partition_that_lags_behind_its_corpus_is_refused(workspace: Workspace
         _plan(mixture, {"two": changed, "one": corpora["one"]}, workspace)
 
 
-def test_sequences_longer_than_any_array_are_refused_with_the_line_and_the_length_there_is(workspace: Workspace) -> None:
+def test_sequences_longer_than_a_corpus_are_refused_with_the_line_and_its_tokens(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     built = [build(corpus, workspace) for corpus in corpora.values()]
-    longest = max(steps[2].artifact.manifest.counts["train"]["tokens"] for steps in built[0].values())
-    refusal = f"mix.yaml:4: datasets.0.corpus: no training array of 'one' holds {longest} tokens and one more; the longest has {longest}"
-    with pytest.raises(DeclarationError, match=re.escape(refusal)):
-        _plan(_mixture(workspace, seq_len=longest), corpora, workspace)
+    least = min(sum(steps[2].artifact.manifest.counts["train"]["tokens"] for steps in of.values()) for of in built)
+    refusal = (
+        rf"mix\.yaml:\d+: datasets\.\d\.corpus: '\w+' has {least:,} training tokens, and one sample takes seq_len \+ 1 = {least + 1:,}"
+    )
+    with pytest.raises(DeclarationError, match=refusal):
+        _plan(_mixture(workspace, seq_len=least), corpora, workspace)
     assert workspace.store.open("mix/mixed_dataset") is None
-    assert _plan(_mixture(workspace, seq_len=longest - 1), corpora, workspace).artifact.manifest.counts["train"]["samples"] >= 1
+    assert _plan(_mixture(workspace, seq_len=least - 1), corpora, workspace).artifact.manifest.counts["train"]["samples"] >= 1
+
+
+def test_a_weight_that_draws_more_than_can_be_counted_is_refused_at_its_line(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    _built(workspace, corpora)
+    before = _plan(_mixture(workspace), corpora, workspace)
+    with pytest.raises(
+        DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: ×1e\+15 makes an epoch of the mixture [\d,]+ samples long"
+    ):
+        _plan(_mixture(workspace, weights=(1.0, 1e15)), corpora, workspace)
+    published = workspace.store.open("mix/mixed_dataset")
+    assert published is not None
+    assert published.path == before.artifact.path
 
 
 def test_a_plan_is_read_wherever_the_store_is_moved(workspace: Workspace, tmp_path: Path) -> None:
@@ -240,8 +254,8 @@ def test_shares_are_parts_of_the_samples_whatever_a_corpus_holds(workspace: Work
         plan = Plan.read(_plan(load_yaml(declared, MixtureConfig), corpora, workspace).artifact.path / "mixture.json")
         return [source.drawn / plan.current.drawn for source in plan.current.sources]
 
-    assert drawn({"corpus": "one", "share": 0.9}, {"corpus": "two", "share": 0.1}) == pytest.approx([0.9, 0.1], abs=0.02)
-    assert drawn({"corpus": "one", "share": 0.25}, {"corpus": "two", "weight": 3}) == pytest.approx([0.25, 0.75], abs=0.02)
+    assert drawn({"corpus": "one", "share": 0.9}, {"corpus": "two", "share": 0.1}) == pytest.approx([0.9, 0.1], abs=0.025)
+    assert drawn({"corpus": "one", "share": 0.25}, {"corpus": "two", "weight": 3}) == pytest.approx([0.25, 0.75], abs=0.025)
     refused = {"one": "the shares add up to 0.9, and make 1 together", "two": "less than 1 leaves something to the corpora with weights"}
     with pytest.raises(DeclarationError, match=refused["one"]):
         drawn({"corpus": "one", "share": 0.5}, {"corpus": "two", "share": 0.4})

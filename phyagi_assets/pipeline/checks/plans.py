@@ -10,7 +10,7 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.pipeline.array_file import array_length
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.store import Artifact
-from phyagi_assets.plan import PLAN, Plan, Shard, samples_in
+from phyagi_assets.plan import PLAN, Plan, Shard, group_samples
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"
@@ -55,25 +55,23 @@ def _arrays(plan: Plan, file: Path) -> Check:
 
 
 def _samples(plan: Plan) -> Check:
-    problems = [
-        f"{shard.path} has {shard.samples:,} samples, where {shard.tokens:,} tokens make {samples_in(shard.tokens, plan.seq_len):,}"
-        for shard in _shards(plan)
-        if shard.samples != samples_in(shard.tokens, plan.seq_len)
-    ]
+    problems = []
     for segment in plan.segments:
         for source in segment.sources:
             corpus = plan.corpora[source.corpus]
             for group in source.groups:
-                shards = (corpus.partitions[index].shards.get("train") for index in group.partitions)
-                own = sum(shard.samples for shard in shards if shard)
+                own = group_samples(group.stretches(corpus), plan.seq_len, crosses=group.crosses)
                 if own != group.samples:
                     problems.append(
                         f"a group of {corpus.name!r} from position {segment.start:,} on has {group.samples:,} samples, "
-                        f"and its partitions {own:,}"
+                        f"and its tokens make {own:,}"
                     )
-    samples = sum(source.samples for source in plan.current.sources)
-    found = "; ".join(problems[:5]) or f"{samples:,} training samples of {plan.seq_len:,} tokens, as the arrays make them"
-    return Check(name=SAMPLES, passed=not problems, found=found, numbers={"samples": samples, "in an epoch": plan.current.drawn})
+    samples = plan.total("train", "samples")
+    found = "; ".join(problems[:5]) or (
+        f"{samples:,} training samples of {plan.seq_len:,} tokens, as the arrays make them; {plan.uncovered():,} tokens are in no sample"
+    )
+    numbers = {"samples": samples, "in an epoch": plan.current.drawn, "tokens in no sample": plan.uncovered()}
+    return Check(name=SAMPLES, passed=not problems, found=found, numbers=numbers)
 
 
 def _order(plan: Plan, file: Path) -> Check:

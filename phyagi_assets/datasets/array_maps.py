@@ -1,0 +1,195 @@
+"""``.npy`` files, mapped while they are in use, a bounded number of them at a time.
+
+Python keeps a file descriptor for each mapping, so a mixture of thousands of partitions would use up the descriptors of the process. Files
+that were not used for the longest time are unmapped when the bound is reached.
+"""
+
+import errno
+import math
+import mmap
+import resource
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.errors import StoreError
+
+REMEDY = "bring the mixture up to date: phyagi-assets materialize"
+_SPARE = 256
+"""Descriptors that are left to the rest of the process, where the limit allows it."""
+_PART = 4
+"""What the maps of one dataset may take of the free descriptors is one in so many, where not all files can be mapped at once."""
+_FEWEST = 4
+"""Maps without which nothing can be read: tokens and documents of two partitions."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArrayMap:
+    """One mapped ``.npy`` file."""
+
+    path: Path
+    mapping: mmap.mmap
+    offset: int
+    """Bytes before the first entry."""
+    array: npt.NDArray[Any]
+    octets: memoryview
+    """The bytes of the array."""
+
+    @classmethod
+    def open(cls, path: Path) -> "ArrayMap":
+        """Map a file.
+
+        Raises
+        ------
+        StoreError
+            The file does not exist, is not an array, or is shorter than its header says.
+        OSError
+            It cannot be opened or mapped.
+        """
+        try:
+            with path.open("rb") as file:
+                shape, dtype = _header(file)
+                offset = file.tell()
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise StoreError(f"{path}: is gone, and the mixture's plan names it; {REMEDY}") from None
+        except OSError:
+            raise
+        except Exception as problem:  # what numpy raises at a damaged header is not settled
+            raise StoreError(f"{path}: is not a token array or an array beside one: {problem}; {REMEDY}") from None
+        wanted = offset + math.prod(shape) * dtype.itemsize
+        if len(mapping) < wanted:
+            raise StoreError(f"{path}: has {len(mapping):,} bytes, and its header says {wanted:,}; {REMEDY}")
+        mapping.madvise(mmap.MADV_RANDOM)
+        octets = memoryview(mapping)[offset:wanted]
+        return cls(path=path, mapping=mapping, offset=offset, array=np.frombuffer(octets, dtype).reshape(shape), octets=octets)
+
+    def require_whole(self) -> None:
+        """Check that the file did not shrink since it was mapped: touching what is gone would kill the process.
+
+        Raises
+        ------
+        StoreError
+            It did.
+        """
+        if self.mapping.size() < len(self.mapping):
+            raise StoreError(
+                f"{self.path}: was cut from {len(self.mapping):,} to {self.mapping.size():,} bytes while it was in use; {REMEDY}"
+            )
+
+
+class ArrayMaps:
+    """Maps of files, a bounded number at a time.
+
+    Parameters
+    ----------
+    most
+        Largest number of maps.
+
+    Examples
+    --------
+    >>> np.save("tokens.npy", np.arange(7, dtype=np.uint16))
+    >>> ArrayMaps(most=16)[Path("tokens.npy")].array.tolist()
+    [0, 1, 2, 3, 4, 5, 6]
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._maps: OrderedDict[Path, ArrayMap] = OrderedDict()
+
+    def __getitem__(self, path: Path) -> ArrayMap:
+        """Return the map of a file, which is opened if need be.
+
+        Raises
+        ------
+        StoreError
+            The file does not exist, is not an array, is shorter than its header says, was cut while it was in use, or cannot be opened.
+        """
+        found = self._maps.get(path)
+        if found is None:
+            while len(self._maps) >= self.most:
+                self._maps.popitem(last=False)
+            found = self._maps[path] = self._opened(path)
+        else:
+            self._maps.move_to_end(path)
+        found.require_whole()
+        return found
+
+    def _opened(self, path: Path) -> ArrayMap:
+        while True:
+            try:
+                return ArrayMap.open(path)
+            except OSError as problem:
+                if problem.errno == errno.EMFILE and self._maps:  # the rest of the process needs more than it did
+                    self.most = max(_FEWEST, len(self._maps) // 2)
+                    while len(self._maps) >= self.most:
+                        self._maps.popitem(last=False)
+                    if len(self._maps) < _FEWEST:
+                        self._maps.clear()
+                    continue
+                raise StoreError(f"{path}: cannot be mapped: {problem.strerror}{_limit_of(problem)}") from None
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"most": self.most, "_maps": OrderedDict()}
+
+
+def maps_allowed(files: int) -> int:
+    """Return how many of a number of files may be mapped at once, after raising the process's limit on open files if that is needed.
+
+    Raises
+    ------
+    StoreError
+        The limit leaves no room for the few that reading takes.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return files
+    used = _descriptors()
+    needed = used + files + _SPARE
+    if soft < needed:
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
+    if soft >= needed:
+        return files
+    allowed = min(files, (soft - used) // _PART)
+    if allowed < min(files, _FEWEST):
+        raise StoreError(
+            f"open files: this process has {used:,} open and may have {soft:,}, which leaves too few to read a mixture; "
+            f"raise the limit: ulimit -n {used + _SPARE:,}"
+        )
+    return allowed
+
+
+def _descriptors() -> int:
+    """Return the number of open descriptors, or a guess where the system does not tell."""
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return sum(1 for _ in Path(folder).iterdir())
+    return 64
+
+
+def _limit_of(problem: OSError) -> str:
+    if problem.errno not in (errno.EMFILE, errno.ENFILE):
+        return ""
+    return f"; the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}, and ulimit -n raises it"
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the npy format is not known")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(file)
+    if dtype.kind not in "iu" or (is_fortran and len(shape) > 1) or any(length < 0 for length in shape):
+        raise ValueError(f"its header says dtype {dtype}, shape {shape}, which is never written")
+    return shape, dtype

@@ -1,0 +1,106 @@
+"""Samples as stretches of token arrays: a sample may begin in one partition and end in a later one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from phyagi_assets.order.permutation import Ints
+
+PADDING = -1
+"""Shard of a run that no token array holds."""
+_ENDLESS = 1 << 62
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """Consecutive tokens of a token array that samples are cut from."""
+
+    shard: int
+    """Index of the token array."""
+    start: int
+    """First token."""
+    stop: int
+    """Token after the last one."""
+    is_last: bool
+    """Whether samples end here, so that what goes beyond is padding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runs:
+    """The tokens of samples, as parallel arrays with one entry per run; the runs of a sample follow each other, sample after sample."""
+
+    sample: Ints
+    """Index of the sample."""
+    at: Ints
+    """Index in the sample of the first token of the run."""
+    shard: Ints
+    """Index of the token array, or `PADDING`."""
+    start: Ints
+    """Index in the token array of the first token of the run."""
+    tokens: Ints
+    """Number of tokens."""
+
+    def filled(self, samples: int, width: int) -> Ints | None:
+        """Return the number of tokens of each sample that come from token arrays, or None if no sample is padded."""
+        padded = self.shard == PADDING
+        if not padded.any():
+            return None
+        filled = np.full(samples, width, dtype=np.int64)
+        filled[self.sample[padded]] = self.at[padded]
+        return filled
+
+
+class Pieces:
+    """The pieces that the samples of an order are cut from.
+
+    Parameters
+    ----------
+    pieces
+        Non-empty pieces; a sample that does not fit one goes on in the next, unless it is the last of its stream.
+
+    Examples
+    --------
+    >>> pieces = Pieces([Piece(shard=4, start=0, stop=3, is_last=False), Piece(shard=5, start=0, stop=9, is_last=True)])
+    >>> runs = pieces.runs(np.array([0]), np.array([1]), 4)
+    >>> runs.shard.tolist(), runs.start.tolist(), runs.tokens.tolist()
+    ([4, 5], [1, 0], [2, 2])
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        padding = len(pieces)
+        self._shard = np.array([*(piece.shard for piece in pieces), PADDING], dtype=np.int64)
+        self._start = np.array([*(piece.start for piece in pieces), 0], dtype=np.int64)
+        self._stop = np.array([*(piece.stop for piece in pieces), _ENDLESS], dtype=np.int64)
+        self._following = np.array([*(padding if piece.is_last else i + 1 for i, piece in enumerate(pieces)), padding], dtype=np.int64)
+
+    def shard(self, piece: Ints) -> Ints:
+        """Return the token array of each of an array of pieces."""
+        return self._shard[piece]
+
+    def runs(self, piece: Ints, start: Ints, width: int) -> Runs:
+        """Return the runs of samples.
+
+        Parameters
+        ----------
+        piece
+            Piece in which each sample begins, 1-D.
+        start
+            Index in the token array of the first token of each sample, 1-D.
+        width
+            Tokens per sample.
+        """
+        sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
+        if bool((self._stop[piece] - start >= width).all()):  # in partitions much longer than a sample, nearly always
+            return Runs(sample=sample, at=at, shard=self._shard[piece], start=start, tokens=np.full(len(piece), width))
+        columns = []
+        while len(sample):
+            tokens = np.minimum(self._stop[piece] - start, width - at)
+            columns.append(np.stack([sample, at, self._shard[piece], start, tokens]))
+            at = at + tokens
+            unfinished = at < width
+            sample, at, piece = sample[unfinished], at[unfinished], self._following[piece[unfinished]]
+            start = self._start[piece]
+        joined = np.concatenate(columns, axis=1)
+        sample, at, shard, start, tokens = joined[:, np.argsort(joined[0], kind="stable")]
+        return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens)
