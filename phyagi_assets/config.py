@@ -4,13 +4,14 @@ The models are frozen and refuse unknown keys and wrong types; :mod:`phyagi_asse
 models find into errors with a line. Nothing here touches the disk.
 """
 
-import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+import regex
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from phyagi_assets.field_types import Clock, Name, Owners, Place, Span
+from phyagi_assets.cron import looks_like_cron
+from phyagi_assets.field_types import Clock, Name, Owners, Place, Span, Zone
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
@@ -29,6 +30,14 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
+
+
+SMALLEST_AMOUNT, LARGEST_WEIGHT = 1e-6, 1e6
+"""Bounds of weights and shares. Beyond them, an epoch has less than a sample of a corpus, or more samples than positions can count."""
+LONGEST_REGEX = 1_000
+"""Characters in a regex, at most."""
+LONGEST_SAMPLE = 1 << 30
+"""Tokens in a sample, at most."""
 
 
 class Declared(BaseModel):
@@ -117,6 +126,8 @@ class CorpusConfig(Declared):
     """What a row whose text is null or no string gets: refusal of the partition, or to be left out and counted."""
     refresh: Clock | None = None
     """How often to look at the source for what is new or changed: a cron expression, or a span such as ``10 minutes``."""
+    timezone: Zone = "UTC"
+    """Time zone of a cron expression in `refresh`."""
     fresh_within: Span | None = None
     """A span such as ``2 days``, within which something new is expected."""
     limits: LimitsConfig = LimitsConfig()
@@ -128,13 +139,22 @@ class CorpusConfig(Declared):
     def _one_group(cls, rule: str) -> str:
         if rule in ("none", "file", "configuration"):
             return rule
+        if len(rule) > LONGEST_REGEX:
+            raise ValueError(f"the regex has {len(rule):,} characters; use at most {LONGEST_REGEX:,}")
         try:
-            groups = re.compile(rule).groups
-        except (re.error, OverflowError) as problem:
-            raise ValueError(f"{rule!r} is neither none, file, configuration nor a regex: {problem}") from None
+            groups = regex.compile(rule).groups
+        except (regex.error, OverflowError, RecursionError, MemoryError) as problem:
+            raise ValueError(f"{rule!r} is not none, file, configuration or a valid regex: {problem}") from None
         if groups != 1:
-            raise ValueError(f"the regex {rule!r} has {groups} groups; the partition is named by exactly one, as in 'part-(\\d+)'")
+            raise ValueError(f"the regex {rule!r} has {groups} groups; exactly one names the partition, as in 'part-(\\d+)'")
         return rule
+
+    @field_validator("timezone")
+    @classmethod
+    def _of_a_cron_expression(cls, zone: str, info: ValidationInfo) -> str:
+        if not looks_like_cron(info.data.get("refresh") or ""):
+            raise ValueError("a time zone applies to a cron expression, as in refresh: 0 3 * * *; add one, or remove timezone")
+        return zone
 
     @field_validator("splits")
     @classmethod
@@ -151,9 +171,9 @@ class MixturePart(Declared):
     """One corpus in a mixture."""
 
     corpus: str
-    weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    weight: float | None = Field(default=None, ge=SMALLEST_AMOUNT, le=LARGEST_WEIGHT, allow_inf_nan=False)
     """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture. By default 1."""
-    share: float | None = Field(default=None, gt=0, le=1)
+    share: float | None = Field(default=None, ge=SMALLEST_AMOUNT, le=1)
     """Part of the mixture's samples, in place of a weight."""
     max_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """How often a run may read it; ``phyagi-assets plan`` tells where that is exceeded."""
@@ -177,7 +197,7 @@ class MixtureConfig(Declared):
     name: Name
     description: str = ""
     owners: Owners = ()
-    seq_len: int = Field(default=2048, ge=1)
+    seq_len: int = Field(default=2048, ge=1, le=LONGEST_SAMPLE)
     """Tokens in a sample."""
     seed: int = Field(default=42, ge=0, lt=2**63)
     """Of the shuffle."""

@@ -1,11 +1,14 @@
 """What the values of declarations have to be, beyond being text: names, owners, places, spans of time."""
 
 import re
+from difflib import get_close_matches
 from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, Field
 
-from phyagi_assets.intervals import is_cron, parse_span
+from phyagi_assets.cron import check_cron, looks_like_cron
+from phyagi_assets.intervals import parse_span
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
@@ -38,10 +41,25 @@ def _checked_span(text: str) -> str:
 
 
 def _checked_clock(text: str) -> str:
+    if looks_like_cron(text):
+        check_cron(text)
+        return text
     try:
-        return text if is_cron(text) else _checked_span(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a cron expression, as in 0 3 * * *, nor a span of time, as in 10 minutes") from None
+        return _checked_span(text)
+    except ValueError as problem:
+        raise ValueError(f"{problem}, or a cron expression, as in 0 3 * * *") from None
+
+
+def _checked_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a name such as ../x is a ValueError, a folder an OSError
+        raise ValueError(f"{name!r} is not a time zone; use a name of the IANA database, such as Europe/Berlin or UTC") from None
+    except KeyError:
+        close = get_close_matches(name, available_timezones(), n=1, cutoff=0.8)
+        hint = f"; did you mean {close[0]!r}?" if close else "; use a name of the IANA database, such as Europe/Berlin or UTC"
+        raise ValueError(f"{name!r} is not a time zone{hint}") from None
+    return name
 
 
 def _checked_place(path: str) -> str:
@@ -59,5 +77,7 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
 """Where files are."""
 Span = Annotated[str, AfterValidator(_checked_span)]
 """Of time."""
+Zone = Annotated[str, AfterValidator(_checked_zone)]
+"""The name of a time zone."""
 Clock = Annotated[str, AfterValidator(_checked_clock)]
 """A span of time, or a cron expression."""

@@ -1,10 +1,10 @@
-"""Spans of time as people write them, and clocks as cron has them."""
+"""Spans of time as people write them."""
 
 import re
 from datetime import timedelta
 
 _SPAN = re.compile(r"(\d+) ?(minute|hour|day|week)s?")
-_CRON = re.compile(r"@(hourly|daily|weekly|monthly)|[\d*][\d*/,-]*( [\d*?L][\dA-Za-z*/,#?-]*| \*){4}")
+_LONGEST = timedelta(days=3650)
 
 
 def parse_span(text: str) -> timedelta:
@@ -13,7 +13,7 @@ def parse_span(text: str) -> timedelta:
     Raises
     ------
     ValueError
-        It is none.
+        It is not a span, or longer than ten years.
 
     Examples
     --------
@@ -22,10 +22,11 @@ def parse_span(text: str) -> timedelta:
     """
     found = _SPAN.fullmatch(text)
     if found is None or not int(found[1]):
-        raise ValueError(f"{text!r} is no span of time; one is a number and minutes, hours, days or weeks, as in 2 days")
-    return timedelta(**{f"{found[2]}s": int(found[1])})
-
-
-def is_cron(text: str) -> bool:
-    """Whether a text has the form of a cron expression: five fields, or a name such as ``@daily``."""
-    return _CRON.fullmatch(text) is not None
+        raise ValueError(f"{text!r} is not a span of time; write a number and minutes, hours, days or weeks, as in 2 days")
+    try:
+        span = timedelta(**{f"{found[2]}s": int(found[1])})
+    except (OverflowError, ValueError):  # beyond what a timedelta, or an int that is read from text, can be
+        span = timedelta.max
+    if span > _LONGEST:
+        raise ValueError(f"{text[:40]!r} is longer than ten years; write a shorter span of time")
+    return span

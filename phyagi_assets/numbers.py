@@ -4,6 +4,8 @@ import re
 
 from phyagi_assets.errors import PhyagiAssetsError
 
+LARGEST = 10**18
+"""Positions, and tokens of a run, go up to this: they are 64-bit integers with room for arithmetic."""
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _WRITTEN = re.compile(r"(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?)(?P<unit>[kmgbt]?)", re.IGNORECASE)
 
@@ -28,7 +30,7 @@ def parsed(written: str) -> int:
     Raises
     ------
     PhyagiAssetsError
-        It is none.
+        It is not a number, or larger than any position.
 
     Examples
     --------
@@ -37,6 +39,9 @@ def parsed(written: str) -> int:
     """
     found = _WRITTEN.fullmatch(written.strip())
     if not found:
-        raise PhyagiAssetsError(f"{written!r} is no number; write it as in 2000000, 2M, 300B or 1.5T")
+        raise PhyagiAssetsError(f"{written!r} is not a number; write it as in 2000000, 2M, 300B or 1.5T")
     sizes = {unit.lower(): size for size, unit in _UNITS} | {"b": 1e9, "": 1}
-    return round(float(re.sub("[_,]", "", found["number"])) * sizes[found["unit"].lower()])
+    number = float(re.sub("[_,]", "", found["number"])) * sizes[found["unit"].lower()]
+    if number > LARGEST:
+        raise PhyagiAssetsError(f"{written[:40]!r} is too large; the largest number is {LARGEST:,}")
+    return round(number)

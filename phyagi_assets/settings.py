@@ -1,6 +1,7 @@
 """Where the declarations are and where artifacts go: an argument, else the environment, else the working directory."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from phyagi_assets.errors import PhyagiAssetsError
 
 DATA_VARIABLE = "PHYAGI_ASSETS_DATA"
 STORE_VARIABLE = "PHYAGI_ASSETS_STORE"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+"""The beginning of a URI. ``pathlib`` makes ``s3:/bucket`` of ``s3://bucket``, and a drive has one letter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +36,11 @@ class Settings:
         Raises
         ------
         PhyagiAssetsError
-            The store is a file.
+            The store is a file, or one of the two is a URI.
         """
-        chosen = Path(data or os.environ.get(DATA_VARIABLE) or "data").expanduser().absolute()
+        chosen = _local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
-        settled = cls(data=chosen, store=Path(kept).expanduser().absolute() if kept else chosen / "store")
+        settled = cls(data=chosen, store=_local_folder(kept, "store") if kept else chosen / "store")
         if settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         return settled
@@ -58,9 +61,19 @@ class Settings:
         return self.data
 
 
+def _local_folder(named: str | Path, what: str) -> Path:
+    """Return the absolute path of a folder on this machine."""
+    if scheme := _SCHEME.match(str(named)):
+        raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
+    try:
+        return Path(named).expanduser().absolute()
+    except RuntimeError as problem:  # ~nobody
+        raise PhyagiAssetsError(f"the {what} {str(named)!r} cannot be found: {problem}") from None
+
+
 def library_store() -> Path:
     """Where the library keeps what it knows of tokenizers: ``$PHYAGI_ASSETS_STORE``, else the user's cache folder."""
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
-        return Path(kept).expanduser().absolute()
+        return _local_folder(kept, "store")
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets"

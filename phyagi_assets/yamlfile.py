@@ -23,6 +23,13 @@ Model = TypeVar("Model", bound=BaseModel)
 _SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_type", "dict_type"), "a mapping, as in {key: value}")
 """What pydantic calls by the names of Python's types and ours."""
 
+_MOST_VALUES = 100_000
+"""Values in one file, aliases expanded: a declaration has tens of them, and a few lines of nested aliases stand for billions."""
+_LARGEST = 10_000_000
+"""Bytes in one file."""
+_SHOWN = 100
+"""Characters of a wrong value in an error message."""
+
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -66,11 +73,16 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[KeyPath, int] = {(): 1}
+        self._values = 0
         self._constructor = yaml.constructor.SafeConstructor()
         self._resolver = yaml.resolver.Resolver()
 
     def read(self) -> Any:
         try:
+            if not self.path.is_file() and self.path.exists():  # a named pipe would be waited for
+                raise DeclarationError(self.path, "is not a regular file; a declaration is a YAML file")
+            if (size := self.path.stat().st_size) > _LARGEST:
+                raise DeclarationError(self.path, f"has {size:,} bytes; a declaration has at most {_LARGEST:,}")
             text = self.path.read_bytes().decode()
         except OSError as problem:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
@@ -95,6 +107,9 @@ class _Reader:
 
     def _value(self, node: yaml.Node, at: KeyPath) -> Any:
         self.lines.setdefault(at, node.start_mark.line + 1)
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise self._error(at[:1], f"has more than {_MOST_VALUES:,} values, each use of an alias counted; write it without aliases")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -106,7 +121,7 @@ class _Reader:
             raise self._error(at, f"cannot be understood: {problem.problem}") from None
         except (ValueError, LookupError, AttributeError):  # a 13th month, !!bool maybe, !!timestamp soon
             kind = node.tag.rpartition(":")[2]
-            raise self._error(at, f"{node.value!r} is no {kind}; put it in quotes where text is meant") from None
+            raise self._error(at, f"{_shown(node.value)} is not a valid {kind}; quote it if you mean text") from None
 
     def _mapping(self, node: yaml.MappingNode, at: KeyPath) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
@@ -151,13 +166,13 @@ class _Reader:
             known = _fields_at(model, at[:-1])
             close = difflib.get_close_matches(str(at[-1]), known, n=1)
             meant = f"; did you mean {close[0]!r}?" if close else "."
-            message = f"is no key of this{meant} The keys are: {', '.join(known)}"
+            message = f"is an unknown key{meant} The keys are: {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] in _SHAPES:
-            message = f"should be {_SHAPES[problem['type']]} (found {problem['input']!r})"
+            message = f"should be {_SHAPES[problem['type']]} (found {_shown(problem['input'])})"
         elif problem["type"] not in ("value_error",):
-            message = f"{message} (found {problem['input']!r})"
+            message = f"{message} (found {_shown(problem['input'])})"
         return self._error(at, message)
 
 
@@ -166,6 +181,12 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
     while known not in lines:
         known = known[:-1]
     return DeclarationError(path, message, line=lines[known], key=_dotted(at))
+
+
+def _shown(value: object) -> str:
+    """Show a wrong value, cut to a readable length."""
+    text = repr(value) if not isinstance(value, int) or value.bit_length() < 1_000 else f"a number of {value.bit_length():,} bits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _dotted(at: KeyPath) -> str:

@@ -81,7 +81,7 @@ MISSPELT = "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer:
     ("words", "declaration", "message"),
     [
         *(
-            (words, MISSPELT, "4: source.fromat: is no key of this; did you mean 'format'?")
+            (words, MISSPELT, "4: source.fromat: is an unknown key; did you mean 'format'?")
             for words in ("materialize", "check", "materialize mix")
         ),
         ("materialize", "name: second\nsource: {path: [\n", "3: is not YAML"),

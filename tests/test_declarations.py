@@ -1,10 +1,13 @@
 """Declarations: what is right is read, and what is wrong is an error at its line that says what would be right."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import BaseModel
 
-from phyagi_assets.config import CorpusConfig, MixtureConfig
+from phyagi_assets.config import CorpusConfig, LimitsConfig, MixtureConfig, MixturePart, SourceConfig
 from phyagi_assets.declarations import load_catalog, read_catalog
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
 from phyagi_assets.yamlfile import load_yaml
@@ -32,9 +35,9 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         ("- a\n", ":1: holds no keys"),
         (b"a: b\nname: \xff\n", ":2: is not UTF-8: invalid start byte at byte 11"),
         (CORPUS + "name: two\n", ":5: name: stands here twice, first in line 1"),
-        (CORPUS + "tokeniser: x\n", ":5: tokeniser: is no key of this; did you mean 'tokenizer'? The keys are: name, description"),
-        (CORPUS + "zzz: x\n", ":5: zzz: is no key of this. The keys are: "),
-        (CORPUS.replace("path", "paht"), ":3: source.paht: is no key of this; did you mean 'path'? The keys are: path, name"),
+        (CORPUS + "tokeniser: x\n", ":5: tokeniser: is an unknown key; did you mean 'tokenizer'? The keys are: name, description"),
+        (CORPUS + "zzz: x\n", ":5: zzz: is an unknown key. The keys are: "),
+        (CORPUS.replace("path", "paht"), ":3: source.paht: is an unknown key; did you mean 'path'? The keys are: path, name"),
         ("source:\n  path: x\ntokenizer: t@1\n", ":1: name: is missing"),
         ("name: one\ntokenizer: t@1\n", ":1: source: is missing"),
         (CORPUS.replace("name: one", "name: 7"), ":1: name: Input should be a valid string (found 7)"),
@@ -48,13 +51,26 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS + "splits: {validation: 1.5}\n", ":5: splits: validation takes 1.5 of the documents; a share lies between 0 and 1"),
         (CORPUS + "splits: {validation: 0.5, test: 0.5}\n", ":5: splits: the shares add up to 1; less than 1 leaves something to train on"),
         (CORPUS + "splits: {valid: 0.5}\n", ":5: splits.valid: "),
-        (CORPUS + "partition_by: '(a)(b)'\n", ":5: partition_by: the regex '(a)(b)' has 2 groups; the partition is named by exactly one"),
+        (CORPUS + "partition_by: '(a)(b)'\n", ":5: partition_by: the regex '(a)(b)' has 2 groups; exactly one names the partition"),
         (CORPUS + "partition_by: by_file\n", ":5: partition_by: the regex 'by_file' has 0 groups"),
-        (CORPUS + "partition_by: '('\n", ":5: partition_by: '(' is neither none, file, configuration nor a regex"),
+        (CORPUS + "partition_by: '('\n", ":5: partition_by: '(' is not none, file, configuration or a valid regex"),
         (
             CORPUS + "partition_by: '(a){99999999999}'\n",
-            ":5: partition_by: '(a){99999999999}' is neither none, file, configuration nor a regex",
+            ":5: partition_by: '(a){99999999999}' is not none, file, configuration or a valid regex",
         ),
+        (CORPUS + f"partition_by: '({'a' * 1000})'\n", ":5: partition_by: the regex has 1,002 characters; use at most 1,000"),
+        (CORPUS + "refresh: 0 3 30 2 *\n", ":5: refresh: no month of '0 3 30 2 *' has a day 30; it would never fire"),
+        (CORPUS + "refresh: 0 24 * * *\n", ":5: refresh: hour '24' is not between 0 and 23"),
+        (CORPUS + "refresh: 0 3 * * MON-FRY\n", ":5: refresh: day of the week 'FRY' is not between 0 and 7, or sun-sat"),
+        (CORPUS + "refresh: soon\n", ":5: refresh: 'soon' is not a span of time"),
+        (CORPUS + "refresh: 99999999999999999999 days\n", ":5: refresh: '99999999999999999999 days' is longer than ten years"),
+        (CORPUS + f"refresh: {'9' * 5000} days\n", ":5: refresh: "),
+        (
+            CORPUS + "refresh: 0 3 * * *\ntimezone: Europe/Berln\n",
+            ":6: timezone: 'Europe/Berln' is not a time zone; did you mean 'Europe/Berlin'?",
+        ),
+        (CORPUS + "refresh: 0 3 * * *\ntimezone: ../../etc/passwd\n", ":6: timezone: '../../etc/passwd' is not a time zone"),
+        (CORPUS + "refresh: 2 days\ntimezone: Europe/Berlin\n", ":6: timezone: a time zone applies to a cron expression"),
         (CORPUS.replace("one", "o" * 101), ":1: name: a name of 101 letters is too long; it has 100 at most"),
         (CORPUS + "owners: [me]\n", ":5: owners: 'me' is neither an e-mail address nor team:NAME"),
         (CORPUS.replace("raw/*.txt", "ftp://host/x"), ":3: source.path: 'ftp://host/x' cannot be read; a source is a local path or glob"),
@@ -86,9 +102,17 @@ def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: P
         (MIXTURE.replace("one", "two"), ":3: datasets.0.corpus: 'two' is not declared under"),
         (MIXTURE + "  - {corpus: one, weight: 2}\n", ":2: datasets: corpus 'one' stands in it 2 times; give it one weight"),
         (MIXTURE.replace("mix", "ONE"), ":1: name: 'ONE' is taken already, by "),
-        (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: Input should be greater than 0 (found 0)"),
+        (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: Input should be greater than or equal to 0.000001 (found 0)"),
         (MIXTURE + "    weight: -.inf\n", ":4: datasets.0.weight: "),
-        (MIXTURE + "    wieght: 1\n", ":4: datasets.0.wieght: is no key of this; did you mean 'weight'? The keys are: corpus, weight"),
+        (
+            MIXTURE + "    weight: 1.0e+15\n",
+            ":4: datasets.0.weight: Input should be less than or equal to 1000000 (found 100",
+        ),
+        (MIXTURE + "    weight: .nan\n", ":4: datasets.0.weight: "),
+        (MIXTURE + "    share: 1.0e-300\n", ":4: datasets.0.share: "),
+        (MIXTURE + "seq_len: 1000000000000\n", ":4: seq_len: Input should be less than or equal to 1073741824"),
+        (MIXTURE + f"seed: {'9' * 4000}\n", ":4: seed: Input should be less than 9223372036854775808 (found a number of 13,288 bits)"),
+        (MIXTURE + "    wieght: 1\n", ":4: datasets.0.wieght: is an unknown key; did you mean 'weight'? The keys are: corpus, weight"),
         (MIXTURE + "seq_len: 0\n", ":4: seq_len: "),
         ("name: mix\ndatasets: []\n", ":2: datasets: "),
     ],
@@ -148,9 +172,37 @@ def test_a_mixture_brings_its_corpora_and_a_name_that_nothing_has_lists_those_th
         catalog.select(["four"])
 
 
-def test_the_template_names_every_key_that_there_is() -> None:
-    for kind, name, model in (("corpora", "example", CorpusConfig), ("mixtures", "example_mix", MixtureConfig)):
-        path = REPOSITORY / "phyagi_assets" / "templates" / kind / f"{name}.yaml"
-        assert load_yaml(path, model).config.name == name
-        for key in model.model_fields:
-            assert f"{key}:" in path.read_text()
+def template_keys(text: str) -> set[tuple[str, ...]]:
+    """Return the key paths that a template names, in its values and behind its comment signs."""
+    named: set[tuple[str, ...]] = set()
+    above = ""
+    for line in text.splitlines():
+        item = re.fullmatch(r"(#?)( *)(?:- )?(?:(\w+): *)?([^#]*)(?:#.*)?", re.sub("^  # ", "#   ", line))
+        if item is None or not (item[3] or item[4].startswith("{")):
+            continue
+        is_nested = len(item[2]) > 1
+        above = above if is_nested or not item[3] else item[3]
+        at = (above, item[3]) if is_nested and item[3] else (above,)
+        value = yaml.safe_load(item[4]) if item[4].strip().startswith("{") else None
+        named |= {at, *((*at, key) for key in value or ())}
+    return named
+
+
+def declared_keys(model: type[BaseModel]) -> set[tuple[str, ...]]:
+    """Return the key paths of a schema, two levels deep."""
+    inner = {"source": SourceConfig, "limits": LimitsConfig, "datasets": MixturePart}
+    return {(key,) for key in model.model_fields} | {
+        (key, *nested) for key in model.model_fields if key in inner for nested in declared_keys(inner[key])
+    }
+
+
+@pytest.mark.parametrize(("kind", "name", "model"), [("corpora", "example", CorpusConfig), ("mixtures", "example_mix", MixtureConfig)])
+def test_template_names_every_key(kind: str, name: str, model: type[BaseModel]) -> None:
+    path = REPOSITORY / "phyagi_assets" / "templates" / kind / f"{name}.yaml"
+    assert load_yaml(path, model).config.name == name
+    assert declared_keys(model) - template_keys(path.read_text()) == set()
+
+
+def test_template_keys_are_told_from_text_that_looks_alike() -> None:
+    keys = template_keys("source:\n  # name: x    # of a: b\n# limits: {invalid: 0.1}\nseed: 3\n")
+    assert keys == {("source",), ("source", "name"), ("limits",), ("limits", "invalid"), ("seed",)}

@@ -23,3 +23,24 @@ def test_an_argument_goes_before_the_environment_and_that_before_the_working_dir
 def test_a_data_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(PhyagiAssetsError, match="phyagi-assets init DIR"):
         Settings.resolve(data=tmp_path / "none").require_data()
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://bucket/x", "s3:/bucket/x", "gs://b", "az://c/x", "file:///tmp/x", "hf://org/name", "HTTPS://host/x"]
+)
+@pytest.mark.parametrize("variable", [DATA_VARIABLE, STORE_VARIABLE])
+def test_address_of_another_scheme_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    what = {DATA_VARIABLE: "data folder", STORE_VARIABLE: "store"}[variable]
+    message = rf"the {what} is a folder on this machine; {address.partition(':')[0]}: addresses are not supported"
+    with pytest.raises(PhyagiAssetsError, match=message):
+        Settings.resolve(**{what.partition(" ")[0]: address})
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(PhyagiAssetsError, match=message):
+        Settings.resolve()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_home_of_an_unknown_user_is_an_error() -> None:
+    with pytest.raises(PhyagiAssetsError, match="the store '~nobody-of-this-name/x' cannot be found"):
+        Settings.resolve(store="~nobody-of-this-name/x")

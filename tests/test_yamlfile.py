@@ -1,5 +1,6 @@
 """YAML as it stands in the file: every value as YAML has it, every error at its line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,10 @@ def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
         ("name: one\n2001-13-45: x\n", ":2: a key is a plain word"),
         ("name: one\n? [a]\n: b\n", ":2: a key is a plain word"),
         ("name: one\n<<: {seed: 1}\n", ":2: a key is a plain word"),
-        ("name: one\ndescription: 2001-13-45\n", ":2: description: '2001-13-45' is no timestamp; put it in quotes where text is meant"),
-        ("name: !!bool maybe\n", ":1: name: 'maybe' is no bool"),
-        ("name: !!int ''\n", ":1: name: '' is no int"),
-        ("name: !!timestamp soon\n", ":1: name: 'soon' is no timestamp"),
+        ("name: one\ndescription: 2001-13-45\n", ":2: description: '2001-13-45' is not a valid timestamp; quote it if you mean text"),
+        ("name: !!bool maybe\n", ":1: name: 'maybe' is not a valid bool"),
+        ("name: !!int ''\n", ":1: name: '' is not a valid int"),
+        ("name: !!timestamp soon\n", ":1: name: 'soon' is not a valid timestamp"),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )
@@ -72,6 +73,27 @@ def test_what_yaml_allows_and_a_declaration_does_not_is_an_error_and_no_crash(tm
     with pytest.raises(DeclarationError) as caught:
         load_yaml(path, MixtureConfig)
     assert str(caught.value).removeprefix(str(path)).startswith(message)
+
+
+def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    path = write_text(tmp_path / "x.yaml", "\n".join(lines))
+    with pytest.raises(DeclarationError, match=r"x\.yaml:\d: a\d: has more than 100,000 values, each use of an alias counted"):
+        load_yaml(path, MixtureConfig)
+
+
+def test_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "x.yaml", f"name: mix\nseq_len: {'x' * 10_000}\ndatasets: [{{corpus: one}}]\n")
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, MixtureConfig)
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(DeclarationError, match=r"x\.yaml: is not a regular file"):
+        load_yaml(tmp_path / "x.yaml", MixtureConfig)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

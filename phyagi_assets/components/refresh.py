@@ -13,9 +13,10 @@ import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from phyagi_assets.components.partitions import PartitionChange, partitions_def, sync_partitions
+from phyagi_assets.cron import looks_like_cron
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.intervals import is_cron, parse_span
+from phyagi_assets.intervals import parse_span
 from phyagi_assets.pipeline.refresh import Due, Look, look_at
 from phyagi_assets.pipeline.step import Workspace
 
@@ -41,7 +42,7 @@ _UNDER_WAY = (
 def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
     """Looks at a corpus's source again and again; running where ``refresh`` is a span of time, else to be turned on in the UI."""
     name, refresh = corpus.config.name, corpus.config.refresh
-    by_span = refresh is not None and not is_cron(refresh)
+    by_span = refresh is not None and not looks_like_cron(refresh)
 
     @dg.sensor(
         name=f"{name}_refresh",
@@ -72,7 +73,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
 def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinition | None:
     """Looks at a corpus's source when its ``refresh`` says so, where that is a cron expression."""
     name, refresh = corpus.config.name, corpus.config.refresh
-    if refresh is None or not is_cron(refresh):
+    if refresh is None or not looks_like_cron(refresh):
         return None
 
     def refresh_corpus(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -87,6 +88,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinit
         return dg.ScheduleDefinition(
             name=f"{name}_refresh_schedule",
             cron_schedule=refresh,
+            execution_timezone=corpus.config.timezone,
             target=dg.AssetSelection.groups(name),
             execution_fn=refresh_corpus,
             default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -128,7 +128,7 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
             return pickle.loads(pickled.read_bytes())
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(saved, local_files_only=True)
+        return AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # whatever a pickle does, and whatever transformers makes of a damaged file
         raise StoreError(f"{found}: no tokenizer can be loaded from it: {problem!r}") from problem
 

@@ -93,7 +93,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
         "corpora/no_match.yaml:5": "partition_by: 'sub/y.txt' has nothing that the group",
         "corpora/no_tokenizer.yaml": "tokenizer 'empty' cannot be loaded",
         "corpora/no_folder.yaml:4": "tokenizer: there is no folder",
-        "corpora/no_key.yaml:5": "shards: is no key of this",
+        "corpora/no_key.yaml:5": "shards: is an unknown key",
         "corpora/no_yaml.yaml:1": "",
         "mixtures/no_corpus.yaml:3": "datasets.0.corpus: 'unheard_of' is not declared",
         "mixtures/C.yaml:1": "name: 'C' is taken already",

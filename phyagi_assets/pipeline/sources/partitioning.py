@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+import regex
+
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.sources.files import Partition, SourceFile
@@ -14,6 +16,8 @@ WHOLE = "all"
 
 _LONGEST = 200
 """Bytes of a partition's name: with a fingerprint behind it, it is still a file's name."""
+_LONGEST_SEARCH = 1.0
+"""Seconds that a regex may take for one path: one that backtracks takes years."""
 _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 
 
@@ -46,7 +50,11 @@ def _key(corpus: Corpus, file: SourceFile) -> str:
     if rule == "file":
         plain = plain_name(file.name)
         return safe_name(plain.removesuffix(PurePosixPath(plain).suffix))
-    match = re.search(rule, file.name)
+    try:
+        match = regex.search(rule, file.name, timeout=_LONGEST_SEARCH)
+    except TimeoutError:
+        message = f"the regex {rule!r} takes more than {_LONGEST_SEARCH:g} s for {file.name!r}; write it without repeats inside repeats"
+        raise corpus.error(message, "partition_by") from None
     if match is None or not match[1]:
         raise corpus.error(
             f"{file.name!r} has nothing that the group of {rule!r} matches; narrow source.path, or widen the regex", "partition_by"

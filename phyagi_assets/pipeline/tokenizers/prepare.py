@@ -157,7 +157,9 @@ def _load(source: str, name: str) -> Any:
 
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, revision=revision or "main", local_files_only=not revision)
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
+        )
     except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
         reason = " ".join(str(problem).split()) or type(problem).__name__
         needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"

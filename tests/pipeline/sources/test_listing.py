@@ -75,6 +75,13 @@ def test_a_source_that_cannot_be_divided_is_an_error_at_its_key(data: Path, path
         listed(data, names, path, partition_by=rule)
 
 
+def test_regex_that_backtracks_is_stopped(data: Path) -> None:
+    with pytest.raises(
+        DeclarationError, match=r"partition_by: the regex .* takes more than 1 s for 'a{60}\.txt'; write it without repeats"
+    ):
+        listed(data, ["a" * 60 + ".txt"], "raw/*.txt", partition_by=r"^((?:a|a|aa)+)$")
+
+
 def test_a_suffix_that_tells_no_format_asks_for_one(data: Path) -> None:
     write_text(data / "raw" / "a.dat", "x")
     (partition,) = list_partitions(corpus := declare_corpus(data, "corpus", "raw/*.dat"), data).values()

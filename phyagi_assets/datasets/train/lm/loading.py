@@ -83,6 +83,6 @@ def named_tokenizer(tokenizer: Any) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(tokenizer)
+        return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
         raise TokenizerError(f"tokenizer {str(tokenizer)!r} cannot be loaded: {' '.join(str(problem).split())}") from problem
