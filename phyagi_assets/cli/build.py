@@ -5,17 +5,17 @@ import sys
 from datetime import timedelta
 
 import click
-from rich.console import Console
 
-from phyagi_assets.cli.common import EPILOG, FAILED, errors, folders, log_to, say_error
+from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, errors, folders, log_to, say_error
+from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
 
 @click.command(epilog=EPILOG)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--at", type=click.IntRange(min=1), metavar="POSITION", help="Change a mixture from this position of training on.")
-@click.option("--jobs", "-j", type=click.IntRange(min=1), help="Processes that build side by side.  [default: one for every 8 processors]")
+@click.option("--at", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Change a mixture from this position on.")
+@click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
 @folders
 def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
@@ -39,14 +39,14 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import BarProgress, catalog_trees
 
-        console = Console()
+        console = new_console()
         catalog = load_catalog(settings.require_data())
         chosen = catalog.select(names)
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
         workspace = Workspace(data=settings.data, store=Store(settings.store))
         # A stderr of our own: Dagster captures the other one into the logs of its runs, where a bar has no place.
-        messages = Console(file=os.fdopen(os.dup(2), "w"))
+        messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
         log_to(messages)
         if restored := workspace.store.restore_all():
@@ -92,8 +92,8 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
         catalog = load_catalog(settings.require_data())
         if name not in catalog.mixtures:
             raise PhyagiAssetsError(f"{name!r} is no declared mixture; there are: {', '.join(catalog.mixtures) or 'none'}")
-        console = Console()
-        log_to(Console(stderr=True))
+        console = new_console()
+        log_to(new_console(stderr=True))
         workspace = Workspace(data=settings.data, store=Store(settings.store))
         count = parsed(tokens) if tokens is not None else None
         show_forecast(console, forecast(catalog.mixtures[name], catalog.corpora, workspace, count))
@@ -140,4 +140,4 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
         )
         found = cleaning.find()
         removed = cleaning.remove(found) if yes and found else []
-        show_removable(Console(), found, cleaning, removed=removed if yes else None)
+        show_removable(new_console(), found, cleaning, removed=removed if yes else None)

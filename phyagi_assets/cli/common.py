@@ -12,9 +12,12 @@ from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.markup import escape
 
+from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 
 FAILED, MISUSED = 1, 2
+LAST_POSITION = 10**18
+"""Positions that options take go up to this; larger ones are outside every order."""
 
 EPILOG = """\b
 Exit codes:
@@ -52,4 +55,4 @@ def log_to(console: Console) -> None:
 
 
 def say_error(message: str) -> None:
-    Console(stderr=True, highlight=False).print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
+    new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)

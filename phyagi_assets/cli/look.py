@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable
 
 import click
-from rich.console import Console
 
-from phyagi_assets.cli.common import EPILOG, FAILED, MISUSED, errors, folders, say_error
+from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, errors, folders, say_error
+from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
@@ -29,7 +29,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         from phyagi_assets.pipeline.survey import survey
 
         workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
-        console, checked = Console(), [0, 0]
+        console, checked = new_console(), [0, 0]
 
         def count(kind: int) -> Callable[[str], None]:
             def on_checked(_name: str) -> None:
@@ -75,16 +75,16 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_inspection
 
-        show_inspection(Console(), inspect_named(name, Store(settings.store)))
+        show_inspection(new_console(), inspect_named(name, Store(settings.store)))
 
 
 @click.command(epilog=EPILOG)
 @click.argument("name")
-@click.argument("position", type=click.IntRange(min=0), required=False)
-@click.option("--count", default=1, show_default=True, type=click.IntRange(min=1), help="Samples to explain, one after the other.")
-@click.option("--step", type=click.IntRange(min=0), help="Explain a global step of training in place of a position; 0 is the first.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="With --step: samples in a batch of one process.")
-@click.option("--world-size", default=1, show_default=True, type=click.IntRange(min=1), help="With --step: processes.")
+@click.argument("position", type=click.IntRange(0, LAST_POSITION), required=False)
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
+@click.option("--step", type=click.IntRange(0, LAST_POSITION), help="Explain a global step of training instead of a position, from 0.")
+@click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
+@click.option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
 @folders
 def explain(
     name: str,
@@ -117,7 +117,9 @@ def explain(
 
         mixture = load_mixture(name, store=settings.store)
         if step is not None and batch_size is not None:
+            if step * batch_size * world_size > LAST_POSITION:
+                raise PhyagiAssetsError(f"step {step:,} is beyond position {LAST_POSITION:,}, the last one that an order has")
             found = mixture.explain_step(step, batch_size=batch_size, world_size=world_size)
         else:
             found = mixture.explain(position or 0, count)
-        show_explanation(Console(), found)
+        show_explanation(new_console(), found)

@@ -1,9 +1,9 @@
 """The command that leaves documents out."""
 
 import click
-from rich.console import Console
 
-from phyagi_assets.cli.common import EPILOG, errors, folders, log_to
+from phyagi_assets.cli.common import EPILOG, LAST_POSITION, errors, folders, log_to
+from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
@@ -13,7 +13,7 @@ from phyagi_assets.settings import Settings
 @click.option("--id", "ids", multiple=True, metavar="ID", help="The document of this id, as explain and inspect show it; may be repeated.")
 @click.option("--match", metavar="REGEX", help="Every document whose text this is found in; (?i) before it ignores case.")
 @click.option("--reason", default="", help="Kept in the record.")
-@click.option("--until", type=click.IntRange(min=1), metavar="POSITION", help="How far training has come.  [default: an epoch]")
+@click.option("--until", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="How far training has come.  [default: an epoch]")
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @folders
 def remove(
@@ -53,8 +53,8 @@ def remove(
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:
             raise PhyagiAssetsError(f"{corpus!r} is no declared corpus; there are: {', '.join(catalog.corpora) or 'none'}")
-        declared, console = catalog.corpora[corpus], Console()
-        log_to(Console(stderr=True))
+        declared, console = catalog.corpora[corpus], new_console()
+        log_to(new_console(stderr=True))
         workspace = Workspace(data=settings.data, store=Store(settings.store))
         try:
             removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}

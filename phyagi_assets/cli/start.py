@@ -1,15 +1,16 @@
 """The commands that begin: a data folder of one's own, the UI."""
 
 import os
+import shlex
 import shutil
 import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from phyagi_assets.cli.common import EPILOG, errors, folders
+from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
@@ -29,11 +30,12 @@ def init(folder: Path) -> None:
         with as_file(files("phyagi_assets") / "templates") as templates:
             shutil.copytree(templates, folder, dirs_exist_ok=True)
         save_byte_tokenizer(folder / "tokenizers" / "bytes")
-        Console().print(f"{folder} is ready. Next: phyagi-assets materialize --data {folder}", highlight=False, soft_wrap=True)
+        following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
+        new_console().print(f"{folder} is ready. Next: {following}", highlight=False, markup=False, soft_wrap=True)
 
 
 @click.command(epilog=EPILOG)
-@click.option("--port", "-p", default=3000, show_default=True, help="Where the UI listens, on this machine only.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI, on this machine only.")
 @folders
 def ui(port: int, data: str | None, store: str | None) -> None:
     """Open Dagster's UI on the data folder and on what the command has built (dg dev)."""

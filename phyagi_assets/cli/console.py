@@ -1,0 +1,64 @@
+"""Consoles that print text from outside without obeying it.
+
+A document, a file name or an error message may hold escape sequences, which a terminal would carry out, or marks that reverse the direction
+of text. Everything that is printed through a console made here shows such characters instead of sending them.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
+
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but for tabs and line feeds
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of text
+    "\ud800-\udfff]"  # bytes of a file name that are not UTF-8
+)
+_PICTURES = 0x2400
+"""Where Unicode has pictures of the control characters."""
+
+
+def visible(text: str) -> str:
+    r"""Show control characters, marks of direction and surrogates instead of sending them to a terminal.
+
+    Examples
+    --------
+    >>> visible("a\x1b[31mb\u202ec")
+    'a␛[31mb\\u202ec'
+    """
+    return _UNSAFE.sub(_shown, text)
+
+
+def _shown(found: re.Match[str]) -> str:
+    point = ord(found[0])
+    if point < 0x20:
+        return chr(_PICTURES + point)
+    return "␡" if point == 0x7F else f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
+
+
+def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
+    """Return a console on standard output, standard error or a file that shows what it would otherwise send to the terminal."""
+    console = Console(stderr=stderr, file=file)
+    console.push_render_hook(_Visible())
+    return console
+
+
+class _Visible(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_VisibleRenderable(renderable) for renderable in renderables]
+
+
+@dataclass(frozen=True, slots=True)
+class _VisibleRenderable:
+    renderable: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from _made_visible(console.render(self.renderable, options))
+
+
+def _made_visible(segments: Iterable[Segment]) -> Iterable[Segment]:
+    for segment in segments:
+        yield segment if segment.control else segment._replace(text=visible(segment.text))

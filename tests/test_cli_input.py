@@ -1,0 +1,67 @@
+"""Options and text from outside: what the commands refuse, and what they never send to a terminal."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from phyagi_assets.cli import main
+from phyagi_assets.declarations import Catalog, load_catalog
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.step import Workspace
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2Jcleared \u202etxet \x9b31m"
+
+
+def run(words: str, data: Path) -> Result:
+    return CliRunner().invoke(main, [*shlex.split(words), "--data", str(data)])
+
+
+@pytest.fixture
+def built(workspace: Workspace) -> Path:
+    """A data folder whose corpus and mixture are built, of documents with escape sequences."""
+    write_jsonl(workspace.data / "raw" / "a.jsonl", [f"{HOSTILE} {i}" for i in range(20)])
+    corpus = declare_corpus(workspace.data, "first", "raw/*.jsonl", description=HOSTILE)
+    build(corpus, workspace)
+    declare(workspace.data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "first"}])
+    catalog: Catalog = load_catalog(workspace.data)
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"first": ["all"]}, workspace)
+    return workspace.data
+
+
+def test_option_outside_its_range_ends_with_2(built: Path) -> None:
+    for words, message in {
+        "explain mix 1000000000000000000000000000000": "is not in the range",
+        "explain mix --step 1000000000000000000 --batch-size 16": "is beyond position 1,000,000,000,000,000,000",
+        "explain mix --step 1 --batch-size 0": "is not in the range",
+        "plan mix --tokens 1e400": "'1e400' is too large",
+        "plan mix --tokens=-5": "'-5' is not a number",
+        "ui --port 99999": "is not in the range 1<=x<=65535",
+        "materialize --jobs 1000000000": "is not in the range 1<=x<=1024",
+        "materialize mix --at 0": "is not in the range",
+        "remove first --match x --until 1000000000000000000000": "is not in the range",
+        "inspect first --store s3://bucket/x": "s3: addresses are not supported",
+    }.items():
+        done = run(words, built)
+        said = " ".join(done.output.replace("│", " ").split())
+        assert (done.exit_code, message in said) == (2, True), (words, said, done.exception)
+
+
+def test_text_from_outside_is_shown_and_not_sent_to_the_terminal(built: Path) -> None:
+    write_text(built / "corpora" / "bad.yaml", 'name: bad\n"k\\e[2Jcleared": x\n')
+    shown = ("inspect first/numpy_cache/all", "explain mix 0", "remove first --match cleared --dry-run", "check")
+    for words in ("inspect first", "inspect mix", *shown):
+        if words.startswith("remove"):
+            (built / "corpora" / "bad.yaml").rename(built / "bad.yaml")
+        done = run(words, built)
+        assert not set(done.output) & {"\x1b", "\x07", "\x9b", "\u202e"}, words
+        assert "␛" in done.output or words not in shown, (words, done.output)
+        if words.startswith("remove"):
+            (built / "bad.yaml").rename(built / "corpora" / "bad.yaml")
+
+
+def test_init_quotes_the_folder_in_the_next_command(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "my data")])
+    assert f"phyagi-assets materialize --data '{tmp_path / 'my data'}'" in done.output

@@ -1,0 +1,37 @@
+"""Consoles: characters that a terminal would obey are shown."""
+
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from phyagi_assets.cli.console import new_console, visible
+
+EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+UNSAFE = {chr(point) for point in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
+
+
+@given(st.text() | st.text(st.sampled_from("\x1b[]m31;\x07\x9b\u202e\u2066\ud800ab\n")))
+def test_visible_text_has_no_control_characters_and_can_be_printed(text: str) -> None:
+    shown = visible(text)
+    assert not UNSAFE & set(shown)
+    assert not {unicodedata.bidirectional(letter) for letter in shown} & EMBEDDINGS
+    shown.encode()
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"])))
+def test_visible_leaves_other_text_as_it_is(text: str) -> None:
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize("wrapped", [escape, lambda text: Panel(escape(text), title=escape(text)), lambda text: Table(escape(text))])
+def test_console_shows_escape_sequences_in_everything_that_it_draws(wrapped) -> None:
+    out = io.StringIO()
+    new_console(file=out).print(wrapped("\x1b[31mred\x9b0m \u202eback"))
+    assert not {"\x1b", "\x9b", "\u202e"} & set(out.getvalue())
+    assert "␛[31mred" in out.getvalue()
