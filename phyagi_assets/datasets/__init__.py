@@ -13,7 +13,6 @@ from phyagi_assets.datasets.concat_dataset import (
     WeightedConcatDataset,
     WeightedConcatIterableDataset,
 )
-from phyagi_assets.datasets.configuration import load_config
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.document_collator import DocumentCollator
 from phyagi_assets.datasets.log import tell
@@ -27,6 +26,7 @@ from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider, LMProviderConfig
 from phyagi_assets.datasets.train.stream_lm import StreamLMDataset, StreamLMDatasetProvider, StreamLMDatasetProviderConfig
 from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
+from phyagi_assets.utils.config import load_config
 
 __all__ = [
     "DatasetProvider",

@@ -1,7 +1,7 @@
 """Opening a cache folder: the arrays of its splits, checked against what the folder says of itself.
 
-Read are caches that the pipeline wrote, those of `LMDatasetProvider.from_hub`, and those of the reference library, whose arrays may be
-one row of a 2-D array and which have no manifest.
+Reads caches written by the pipeline, by `LMDatasetProvider.from_hub`, and by the reference library, whose arrays are the rows of a 2-D
+array (the ids, then their labels if there are any) and which have no manifest.
 """
 
 import json
@@ -36,7 +36,9 @@ class TokenFile:
     """What the manifest tells of the tokenizer."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
-        """All but the last `part` of the tokens, and that: a fraction below 1 or a number; cut between documents where they are known.
+        """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
+
+        The cut is between documents where they are known.
 
         Raises
         ------
@@ -48,14 +50,14 @@ class TokenFile:
         said = f"validation_split: {part} of {total} tokens"
         if wanted >= total:
             raise ValueError(f"{said} leave nothing to train on")
-        cut = total - round(wanted)
+        cut = round(wanted)
         if self.ends is not None:
             if len(self.ends) < 2:
                 raise ValueError(f"{said} cannot be divided: they are one document, and documents are not cut; give a validation_file")
             cut = _nearest(self.ends[:-1], cut)
-        if cut == total:
+        if cut == 0:
             raise ValueError(f"{said} are none; there would be nothing to validate on")
-        return self._part(0, cut), self._part(cut, total)
+        return self._part(cut, total), self._part(0, cut)
 
     def _part(self, start: int, end: int) -> "TokenFile":
         labels, ends = self.labels, self.ends
@@ -76,12 +78,17 @@ def open_tokens(path: Path) -> TokenFile:
         It is no array of token ids, or not the one that the folder's manifest describes; or what lies beside it does not fit it.
     """
     path = path.parent.resolve() / path.name  # one version of it all, whatever is published meanwhile
-    ids, manifest = _array(path), _Manifest.beside(path)
+    rows, manifest = _rows(path), _Manifest.beside(path)
+    ids = rows[0]
     if manifest is not None:
         manifest.require(path)
         if ids.dtype != manifest.dtype:
             raise StoreError(f"{path}: holds {ids.dtype}, and its manifest says {manifest.dtype}: it is of another cache; make it again")
     labels, ends = (_beside(path, manifest, ending) for ending in ("_labels.npy", ".documents.npy"))
+    if len(rows) > 1:
+        if labels is not None:
+            raise StoreError(f"{path}: its second row is its labels, and {path.stem}_labels.npy beside it holds others; remove one")
+        labels = rows[1]
     if labels is not None and len(labels) != len(ids):
         raise StoreError(
             f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
@@ -91,6 +98,11 @@ def open_tokens(path: Path) -> TokenFile:
             f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy beside it is of another array; make the cache again"
         )
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=manifest.vocabulary if manifest is not None else None)
+
+
+def carries_tokenizer(folder: Path) -> bool:
+    """Return whether a cache has a tokenizer, of either form."""
+    return (folder / SAVED).is_dir() or (folder / PICKLED).is_file() or (folder / "tokenizer_config.json").is_file()
 
 
 def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
@@ -109,7 +121,7 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
         There is none, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle, which
         can run anything when it is loaded, and it was not asked for.
     """
-    saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder, folder)
+    saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder.with_name(SAVED), folder)
     if not saved.is_dir() and (folder / "tokenizer_config.json").is_file():
         saved = folder
     found = saved if saved.is_dir() else pickled
@@ -191,14 +203,26 @@ def _beside(path: Path, manifest: _Manifest | None, ending: str) -> npt.NDArray[
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
+    rows = _rows(path)
+    if len(rows) > 1:
+        raise StoreError(f"{path}: has {len(rows)} rows; it holds one")
+    return rows[0]
+
+
+def _rows(path: Path) -> list[npt.NDArray[Any]]:
+    """Open the token ids of a file, and the labels of the same tokens if they are its second row."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
         raise StoreError(f"{path}: is no .npy array that can be mapped: {problem}") from None
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or rows of them")
-    return array.reshape(-1)
+        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or the first of two rows of which the second is their labels")
+    if array.ndim == 1:
+        return [array]
+    if len(array) not in (1, 2):
+        raise StoreError(f"{path}: has shape {array.shape}; a cache has one row of token ids, and a second one of labels if there are any")
+    return list(array)
 
 
 def _nearest(ends: npt.NDArray[np.int64], cut: int) -> int:

@@ -5,16 +5,18 @@ one in every epoch (`set_epoch`). What stands at an index is a function of the i
 each sample, and nothing depends on what was read before.
 """
 
+import json
 import math
 import operator
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import ConcatDataset, IterableDataset
 
 from phyagi_assets.datasets.sharding import Epoch, SharedStream
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
@@ -22,8 +24,11 @@ from phyagi_assets.order.schedule import Interleaved
 
 Weight = float | Fraction
 
+_STATES = "stream_states"
+"""Folder that `WeightedConcatIterableDataset.save_state` creates."""
 
-class WeightedConcatDataset(Dataset[dict[str, Any]]):
+
+class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     """Datasets one after the other; the part that a fraction of a weight stands for is drawn at random.
 
     It is another part in every epoch, and parts follow each other so that every sample gets its turn: of a weight of 0.25, each four
@@ -34,9 +39,11 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
     datasets
         Map-style datasets whose samples are dicts.
     weights
-        A factor for each; by default 1. It is taken as the decimal that it is written as: 10 samples at 1.1 are 11.
+        A factor for each; None for 1 each. It is taken as the decimal that it is written as: 10 samples at 1.1 are 11.
     seed
-        Of the draw.
+        Seed of the draw.
+    **kwargs
+        Further columns by name, each with one value per dataset, which every sample of that dataset carries.
 
     Attributes
     ----------
@@ -46,7 +53,8 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
     Raises
     ------
     ValueError
-        There are no datasets, one is a stream, there are not as many weights, or a weight is negative.
+        There are no datasets, one is a stream, there are not as many weights or values of a column, or a weight is negative. When a
+        sample is read: it has a column of that name already.
 
     Examples
     --------
@@ -55,13 +63,36 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
     ([3, 5], {'x': 2, 'idx': 0, 'dataset_idx': 1})
     """
 
-    def __init__(self, datasets: Sequence[Any], weights: Sequence[Weight] | None = None, seed: int = 42) -> None:
-        self.datasets = list(datasets)
-        self.weights = _checked_weights(self.datasets, weights)
+    datasets: list[Any]
+
+    def __init__(self, datasets: Iterable[Any], weights: Iterable[Weight] | None, *, seed: int = 42, **kwargs: Iterable[Any]) -> None:
+        given = list(datasets)
+        self.weights = _checked_weights(given, weights)
+        super().__init__(given)
+        self.columns = {name: list(values) for name, values in kwargs.items()}
+        for name, values in self.columns.items():
+            if len(values) != len(given):
+                raise ValueError(f"{name}: has {len(values)} values for {len(given)} datasets; a column has one for each")
         self.seed = seed
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
         self.cumulative_sizes = list(accumulate(self.counts))
         self._epoch = Epoch()
+
+    @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens, as the datasets have it.
+
+        Raises
+        ------
+        AttributeError
+            A dataset has no `seq_len`.
+        ValueError
+            The datasets differ in it.
+        """
+        lengths = {int(dataset.seq_len) for dataset in self.datasets}
+        if len(lengths) > 1:
+            raise ValueError(f"seq_len: the datasets have samples of {', '.join(map(str, sorted(lengths)))} tokens, not of one length")
+        return lengths.pop()
 
     @property
     def epoch(self) -> int:
@@ -75,18 +106,22 @@ class WeightedConcatDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, idx: int) -> dict[str, Any]:
         """A sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is outside a dataset of {len(self)} samples")
-        position = operator.index(index) % len(self)
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"index {idx} is outside a dataset of {len(self)} samples")
+        position = operator.index(idx) % len(self)
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
         return self.sample(dataset_idx, self._chosen(dataset_idx, turn))
 
     def sample(self, dataset_idx: int, idx: int) -> dict[str, Any]:
-        """Sample `idx` of a dataset, with the two indices beside what it holds."""
-        return {**self.datasets[dataset_idx][idx], "idx": idx, "dataset_idx": dataset_idx}
+        """Return sample `idx` of a dataset with both indices and the further columns."""
+        sample = self.datasets[dataset_idx][idx]
+        for name in self.columns:
+            if name in sample:
+                raise ValueError(f"{name}: the samples of dataset {dataset_idx} have a column of that name; choose another")
+        return {**sample, **{name: values[dataset_idx] for name, values in self.columns.items()}, "idx": idx, "dataset_idx": dataset_idx}
 
     def _chosen(self, dataset_idx: int, turn: int) -> int:
         """The sample that a dataset gives at a turn."""
@@ -134,11 +169,14 @@ class WeightedConcatIterableDataset(SharedStream):
     Parameters
     ----------
     datasets
-        Datasets that have a length and give the sample at an index.
+        Streams of this package, or datasets that have a length and a sample at each index. The samples of streams are shuffled and
+        mixed as those of other datasets are.
     weights
-        A factor for each; by default 1.
+        A factor for each; None for 1 each.
     seed
-        Of the shuffle.
+        Seed of the shuffle.
+    **kwargs
+        Further columns by name, each with one value per dataset, which every sample of that dataset carries.
     rank, world_size
         Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
 
@@ -157,14 +195,65 @@ class WeightedConcatIterableDataset(SharedStream):
 
     def __init__(
         self,
-        datasets: Sequence[Any],
-        weights: Sequence[Weight] | None = None,
+        datasets: Iterable[Any],
+        weights: Iterable[Weight] | None,
+        *,
         seed: int = 42,
         rank: int | None = None,
         world_size: int | None = None,
+        **kwargs: Iterable[Any],
     ) -> None:
         super().__init__(rank, world_size)
-        self._whole = WeightedConcatDataset(datasets, weights, seed)
+        given = [dataset.windows if isinstance(dataset, SharedStream) else dataset for dataset in datasets]
+        self._whole = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
+
+    @property
+    def windows(self) -> WeightedConcatDataset:
+        """The samples of the stream by index."""
+        return self._whole
+
+    @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens; errors are those of `WeightedConcatDataset.seq_len`."""
+        return self._whole.seq_len
+
+    def save_state(self, output_dir: str | Path, step: str | int) -> None:
+        """Write the state of this process's rank under a step; what was saved under it before is replaced."""
+        folder = Path(output_dir).expanduser() / _STATES / str(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"rank-{self._reader().rank}.json"
+        draft = file.with_suffix(".draft")
+        draft.write_text(json.dumps(self.state_dict()) + "\n", encoding="utf-8")
+        draft.replace(file)
+
+    def load_state(self, load_dir: str | Path, step: str | int | None = None) -> None:
+        """Load the state that `save_state` wrote for this process's rank.
+
+        Parameters
+        ----------
+        load_dir
+            The `output_dir` of `save_state`.
+        step
+            The step; None for the last one.
+
+        Raises
+        ------
+        FileNotFoundError
+            No state of that step, or of this rank, was saved there.
+        ValueError
+            The state cannot be read, or is of another stream.
+        """
+        states = Path(load_dir).expanduser() / _STATES
+        saved = sorted((path.name for path in states.glob("*") if path.is_dir()), key=_step_order)
+        chosen = str(step) if step is not None else (saved[-1] if saved else "")
+        file = states / chosen / f"rank-{self._reader().rank}.json"
+        if chosen not in saved or not file.is_file():
+            raise FileNotFoundError(f"{file}: does not exist; the steps that were saved are: {', '.join(saved) or 'none'}")
+        try:
+            state = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as problem:
+            raise ValueError(f"{file}: is not a state: {problem}") from None
+        self.load_state_dict(state)
 
     def _samples(self) -> int:
         return len(self._whole)
@@ -198,7 +287,12 @@ class WeightedConcatIterableDataset(SharedStream):
         }
 
 
-def _checked_weights(datasets: Sequence[Any], weights: Sequence[Weight] | None) -> list[Fraction]:
+def _step_order(step: str) -> tuple[bool, int, str]:
+    """Sort key of steps: numbers by their value, after names."""
+    return (step.isdecimal(), int(step) if step.isdecimal() else 0, step)
+
+
+def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) -> list[Fraction]:
     if not datasets:
         raise ValueError("datasets: is empty; there is nothing to put together")
     for dataset in datasets:

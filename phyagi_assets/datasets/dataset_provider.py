@@ -1,5 +1,6 @@
-"""What a dataset is made from, and the interface of whatever makes it."""
+"""Configurations of datasets, and the interface of providers."""
 
+import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -12,46 +13,48 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.vocabulary import Vocabulary
-
 logger = logging.getLogger(__name__)
 
 Sample = dict[str, torch.Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class DatasetProviderConfig:
     """Where the token arrays are and how to read them.
 
     Parameters
     ----------
     cache_dir
-        A cache folder; it stands for the files in it, so it is given without them.
+        A cache folder, which stands for ``train.npy`` and ``validation.npy`` in it; or one ``.npy`` file, which is trained on.
+        Here and in the other paths, ``~`` is the home folder.
     train_file, validation_file
-        1-D ``.npy`` arrays of token ids.
+        ``.npy`` arrays of token ids.
     validation_split
-        A part of the training array to validate on where there is no validation file: a fraction below 1, or a number of tokens.
+        Number of tokens from the beginning of the training array to validate on, or their share if it is below 1; None or 0 for none.
+        It takes precedence over a validation file, with a warning.
     tokenizer_file
         A tokenizer's folder, or a ``tokenizer.pkl``.
     seq_len
-        Tokens in a sample.
+        Length of a sample, in tokens.
     shift_labels
         Whether labels are the next token.
     weight
-        Factor on the number of samples where several datasets are put together.
+        Factor on the number of samples where several datasets are concatenated; above 0.
     label
-        Name of the evaluation dataset.
+        Name of the evaluation dataset; None is saved as an empty string.
     ignore_token_id
-        What labels hold where nothing is to be learnt.
+        Label of positions that are excluded from the loss.
     seed
-        Of whatever is random.
+        Seed of everything random.
     random_mask_prob
-        Share of the samples whose marked tokens are not to be learnt (see `LMDataset`); None where tokens carry no marks.
+        Share of the samples whose marked tokens are excluded from the loss (see `LMDataset`); None if tokens carry no marks.
 
     Raises
     ------
+    FileNotFoundError
+        `cache_dir` does not exist.
     ValueError
-        A value is of another type or out of its range, or `cache_dir` is given together with a file; the message names the field.
+        A value has another type or is out of its range, or `cache_dir` is given together with another array; the message names the field.
 
     Examples
     --------
@@ -67,7 +70,7 @@ class DatasetProviderConfig:
     seq_len: int = 2048
     shift_labels: bool = False
     weight: float = 1.0
-    label: str = ""
+    label: str | None = None
     ignore_token_id: int = -100
     seed: int = 42
     random_mask_prob: float | None = None
@@ -76,11 +79,13 @@ class DatasetProviderConfig:
         for field in fields(self):
             self._check_kind(field.name, field.type)
         if self.cache_dir is not None:
-            self._derive_files(Path(self.cache_dir).absolute())
+            self._derive_files(Path(self.cache_dir).expanduser().absolute())
         for name in ("train_file", "validation_file", "tokenizer_file"):
             self._set(name, _existing(name, getattr(self, name)))
+        self._set("label", self.label or "")
+        self._set("validation_split", self.validation_split or None)
         self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
-        self._require("weight", 0 <= self.weight < math.inf, "a weight is 0 or more")
+        self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; leave out a dataset that is not to be read")
         self._require("seed", self.seed >= 0, "a seed is 0 or more")
         if self.random_mask_prob is not None:
             self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "a share lies between 0 and 1")
@@ -88,13 +93,20 @@ class DatasetProviderConfig:
             whole = part >= 1 and float(part).is_integer()
             self._require("validation_split", 0 < part < 1 or whole, "it is a fraction below 1, or a whole number of tokens")
 
-    def _derive_files(self, folder: Path) -> None:
-        derived = {"train_file": folder / "train.npy", "validation_file": folder / "validation.npy"}
-        for name in (*derived, "tokenizer_file"):
+    def _derive_files(self, cache: Path) -> None:
+        if not cache.exists():
+            raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
+        if cache.is_dir():
+            derived = {"train_file": cache / "train.npy", "validation_file": cache / "validation.npy"}
+        elif cache.suffix == ".npy":
+            derived = {"train_file": cache}
+        else:
+            raise ValueError(f"cache_dir: {cache} is neither a folder nor a .npy file")
+        for name, path in derived.items():
             given = getattr(self, name)
-            if given is not None and Path(given).absolute() != derived.get(name):
-                raise ValueError(f"{name}: is given together with cache_dir, which stands for the files in it; give one or the other")
-        self._set("cache_dir", folder)
+            if given is not None and Path(given).expanduser().absolute() != path:
+                raise ValueError(f"{name}: is given together with cache_dir, which stands for {path}; give one or the other")
+        self._set("cache_dir", cache)
         for name, path in derived.items():
             self._set(name, path)
 
@@ -114,66 +126,60 @@ class DatasetProviderConfig:
             raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> Self:
-        """Make one of a mapping, which is left as it is.
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
+        """Create a configuration from a mapping, which is left as it is.
 
         Raises
         ------
         ValueError
-            A key is none of the fields.
+            A key is not a field.
         """
         known = [field.name for field in fields(cls)]
-        for name in config:
+        for name in config_dict:
             if name not in known:
-                raise ValueError(f"{name!r} is no field of {cls.__name__}; the fields are: {', '.join(known)}")
-        return cls(**config)
+                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(known)}")
+        return cls(**config_dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, with paths as strings: what `from_dict` takes and YAML and JSON can hold."""
+        """Return the fields, with paths as strings, as YAML and JSON can hold them and `from_dict` takes them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 class DatasetProvider(ABC):
-    """Gives the datasets of one source: what a provider of one's own has to have.
+    """Provides the datasets of one source; a subclass needs no more than the three methods that are abstract here.
+
+    `get_dataset` also reads the attributes `weight` (a factor, by default 1), `label` (a name, by default none) and `vocabulary` (a
+    `Vocabulary`, by default unknown) where a subclass has them.
 
     Examples
     --------
     >>> from phyagi_assets.datasets import LMDatasetProvider
     >>> issubclass(LMDatasetProvider, DatasetProvider), sorted(DatasetProvider.__abstractmethods__)
-    (True, ['from_config', 'get_tokenizer', 'get_train_dataset', 'get_val_dataset', 'label', 'weight'])
+    (True, ['get_tokenizer', 'get_train_dataset', 'get_val_dataset'])
     """
 
+    def __init__(self) -> None:  # noqa: B027 - a subclass need not define it
+        """Do nothing: a base class without attributes."""
+
     @classmethod
-    @abstractmethod
     def from_config(cls, config: DatasetProviderConfig) -> Self:
-        """Make a provider of a configuration."""
+        """Create a provider with the fields of a configuration that its ``__init__`` takes."""
+        parameters = inspect.signature(cls).parameters.values()
+        takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+        names = {parameter.name for parameter in parameters}
+        return cls(**{name: value for name, value in config.to_dict().items() if takes_all or name in names})
 
     @abstractmethod
-    def get_train_dataset(self) -> Dataset[Sample]:
-        """The dataset to train on."""
+    def get_train_dataset(self) -> Dataset[Sample] | None:
+        """Return the dataset to train on; None if there is none."""
 
     @abstractmethod
     def get_val_dataset(self) -> Dataset[Sample] | None:
-        """The dataset to validate on; None where there is none."""
+        """Return the dataset to validate on; None if there is none."""
 
     @abstractmethod
     def get_tokenizer(self) -> Any:
-        """The tokenizer that the tokens are of."""
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """What the ids stand for; None where that is not known."""
-        return None
-
-    @property
-    @abstractmethod
-    def weight(self) -> float:
-        """Factor on the number of samples where several datasets are put together."""
-
-    @property
-    @abstractmethod
-    def label(self) -> str:
-        """Name of the evaluation dataset."""
+        """Return the tokenizer of the ids; None if it is unknown."""
 
 
 def _is_a(value: object, kind: Any) -> bool:
@@ -185,8 +191,8 @@ def _is_a(value: object, kind: Any) -> bool:
 def _existing(name: str, value: str | Path | None) -> Path | None:
     if value is None:
         return None
-    path = Path(value)
+    path = Path(value).expanduser()
     if not path.exists():
-        logger.warning("%s: %s is not there; going on without it", name, path)
+        logger.warning("%s: %s does not exist; continuing without it", name, path)
         return None
     return path

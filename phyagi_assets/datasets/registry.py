@@ -1,4 +1,4 @@
-"""Datasets, providers and collators by name: what a training script's configuration says.
+"""Datasets, providers and collators by name, as the configuration of a training script has them.
 
 >>> get_data_collator("lm", ignore_token_ids=[5]).ignore_token_ids
 [5]
@@ -6,7 +6,8 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
 from typing import Any, TypeVar
@@ -16,18 +17,19 @@ from phyagi_assets.datasets.concat_dataset import (
     WeightedConcatDataset,
     WeightedConcatIterableDataset,
 )
-from phyagi_assets.datasets.configuration import load_config
-from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
+from phyagi_assets.datasets.dataset_provider import DatasetProviderConfig
+from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
-from phyagi_assets.datasets.train.stream_lm import StreamLMDataset, StreamLMDatasetProvider, StreamLMDatasetProviderConfig
+from phyagi_assets.datasets.train.stream_lm import StreamLMDatasetProvider, StreamLMDatasetProviderConfig
 from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
 
-__all__ = ["get_data_collator", "get_dataset", "get_dataset_provider", "load_config"]
+__all__ = ["get_data_collator", "get_dataset", "get_dataset_provider"]
 
-Config = DatasetProviderConfig | Mapping[str, Any]
+ProviderConfig = DatasetProviderConfig | StreamLMDatasetProviderConfig
+Config = ProviderConfig | Mapping[str, Any]
 Registered = TypeVar("Registered")
 
-_PROVIDERS: dict[str, tuple[type[LMDatasetProvider | StreamLMDatasetProvider], type[DatasetProviderConfig]]] = {
+_PROVIDERS: dict[str, tuple[type[LMDatasetProvider | StreamLMDatasetProvider], type[ProviderConfig]]] = {
     "lm": (LMDatasetProvider, DatasetProviderConfig),
     "stream_lm": (StreamLMDatasetProvider, StreamLMDatasetProviderConfig),
 }
@@ -41,52 +43,69 @@ _COLLATORS = {"lm": LMDataCollator}
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """One configuration and what provides its datasets."""
+
+    config: ProviderConfig
+    provider: Any
+
+    @property
+    def weight(self) -> Fraction:
+        return Fraction(str(getattr(self.provider, "weight", 1.0)))
+
+
 def get_dataset(
-    configs: Config | Sequence[Config],
+    dataset_configs: Config | Iterable[Config],
     dataset_concat: str = "random",
-    eval_dataset_concat: str = "sequential",
+    eval_dataset_concat: str | None = None,
     dataset_provider: str = "lm",
     dataset_global_weight: float = 1.0,
     *,
     seed: int | None = None,
-    random_mask_offset: int = 32768,
+    random_mask_offset: int | None = None,
 ) -> tuple[Any, dict[str, Any] | None]:
-    """Make the training dataset of several configurations, and the evaluation datasets.
+    """Create the training dataset of several configurations, and the evaluation datasets.
 
     Parameters
     ----------
-    configs
-        A configuration, as an object or a mapping, or several. They are left as they are.
+    dataset_configs
+        A configuration, as an object or a mapping, or several. They are left as they are. A mapping may name a ``dataset_provider`` of
+        its own.
     dataset_concat
-        How the training datasets are put together: ``random`` (`WeightedConcatDataset`), ``sequential``
+        How training datasets are concatenated: ``random`` (`WeightedConcatDataset`), ``sequential``
         (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`; several processes of a
         ``transformers.Trainer`` divide it by themselves, so tell it ``set_rank_and_world_size(0, 1)``).
     eval_dataset_concat
-        How evaluation datasets of one label are put together, each whole.
+        How evaluation datasets of one label are concatenated, each whole. With None, the only dataset of a label is returned as it is,
+        and several of one label are concatenated one after the other.
     dataset_provider
-        ``lm``, or ``stream_lm``, whose datasets go together by ``random_iterable`` alone.
+        ``lm``, or ``stream_lm``, whose datasets are concatenated by ``random_iterable`` alone.
     dataset_global_weight
         Factor on every weight.
     seed
-        Of the concatenation; by default the first configuration's.
+        Seed of the concatenation; None for that of the first configuration.
     random_mask_offset
-        The mark that tokens carry where a configuration has a `random_mask_prob`; see `LMDataset`.
+        The mark of tokens where a configuration has a `random_mask_prob`; see `LMDatasetProvider`.
 
     Returns
     -------
     dataset
-        Its samples carry ``dataset_idx``, the index of their configuration, and ``idx``, their index in its dataset. A single
-        ``stream_lm`` of weight 1 is given as it is.
+        Its samples carry ``dataset_idx``, the index of their configuration among those with a training dataset, and ``idx``, their
+        index in its dataset. A single ``stream_lm`` of weight 1 is returned as it is. None if no configuration has a training dataset.
     evaluation
-        The evaluation datasets by label; None where there are none. In their samples, ``dataset_idx`` counts the datasets of the label.
+        The evaluation datasets by label, or by the index of their configuration (``"0"``, ``"1"``) where it has no label; None if there
+        are none.
 
     Raises
     ------
+    FileNotFoundError
+        A cache does not exist.
     ValueError
-        A name is not known, there is no configuration, a factor is negative, the training datasets have no sample, or two are of
-        different tokenizers.
+        A name is unknown, there is no configuration or no dataset, a factor is negative, the training datasets have no sample, or two
+        caches are of different tokenizers.
     StoreError
-        A file is no token array, or not the one that its manifest describes.
+        A file is not a token array, or not the one that its manifest describes.
 
     Examples
     --------
@@ -97,41 +116,62 @@ def get_dataset(
     >>> len(dataset), evaluation
     (4, None)
     """
-    known_concat = _known("dataset_concat", _CONCATS, dataset_concat)
-    known_eval_concat = _known("eval_dataset_concat", _CONCATS, eval_dataset_concat)
-    given = [configs] if isinstance(configs, DatasetProviderConfig | Mapping) else list(configs)
+    concat = _known("dataset_concat", _CONCATS, dataset_concat)
+    eval_concat = _known("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
+    given = [dataset_configs] if isinstance(dataset_configs, ProviderConfig | Mapping) else list(dataset_configs)
     if not given:
-        raise ValueError("configs: is empty; name at least one dataset")
-    logger.info("Loading datasets...")
-    settled = [_config(config, dataset_provider) for config in given]
-    logger.info("Datasets: %s", settled)
-    make = get_dataset_provider(dataset_provider).from_config
-    providers = [make(config, random_mask_offset=random_mask_offset) for config in settled]
-    _require_one_tokenizer(providers)
-    seed = settled[0].seed if seed is None else seed
+        raise ValueError("dataset_configs: is empty; name at least one dataset")
     if not 0 <= dataset_global_weight < math.inf:
         raise ValueError(f"dataset_global_weight: is {dataset_global_weight}, but a weight is 0 or more")
-    weights = [Fraction(str(provider.weight)) * Fraction(str(dataset_global_weight)) for provider in providers]
-    training = [provider.get_train_dataset() for provider in providers]
-    for config, dataset in zip(settled, training, strict=True):
-        _is_filled(dataset, f"training dataset {config.train_file}", config)
-    train = _together("dataset_concat", known_concat, training, weights, seed)
-    if not len(train):
-        raise ValueError("configs: their training datasets have no sample; lower seq_len, or raise the weights")
-    by_label: dict[str, list[Any]] = {}
-    for config, provider in zip(settled, providers, strict=True):
-        validation = provider.get_val_dataset()
-        if validation is not None and _is_filled(validation, f"evaluation dataset {provider.label!r}", config):
-            by_label.setdefault(provider.label, []).append(validation)
-    evaluation = {
-        label: _together("eval_dataset_concat", known_eval_concat, datasets, [Fraction(1)] * len(datasets), seed)
-        for label, datasets in by_label.items()
-    }
+    logger.info("Loading datasets...")
+    settled = [_config(config, dataset_provider) for config in given]
+    logger.info("Datasets: %s", [config for _, config in settled])
+    sources = [_Source(config=config, provider=_provider(name, config, random_mask_offset)) for name, config in settled]
+    _require_one_tokenizer(sources)
+    seed = sources[0].config.seed if seed is None else seed
+    train = _train(sources, concat, Fraction(str(dataset_global_weight)), seed)
+    evaluation = _evaluation(sources, eval_concat, seed)
+    if train is None and not evaluation:
+        raise ValueError("dataset_configs: name no array that exists; give a train_file, a validation_file or a cache_dir")
     return train, evaluation or None
 
 
+def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int) -> Any:
+    training = [(source, source.provider.get_train_dataset()) for source in sources]
+    present = [(source, dataset) for source, dataset in training if dataset is not None]
+    if not present:
+        return None
+    for number, (source, dataset) in enumerate(present):
+        _is_filled(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
+    train = _together(
+        "dataset_concat", concat, [dataset for _, dataset in present], [source.weight * factor for source, _ in present], seed
+    )
+    if not len(train):
+        raise ValueError("dataset_configs: their training datasets have no sample; lower seq_len, or raise the weights")
+    return train
+
+
+def _evaluation(sources: Sequence[_Source], concat: Any, seed: int) -> dict[str, Any]:
+    by_label: dict[str, list[Any]] = {}
+    for number, source in enumerate(sources):
+        label = getattr(source.provider, "label", None) or str(number)
+        validation = source.provider.get_val_dataset()
+        if validation is not None and _is_filled(validation, f"evaluation dataset {label!r}", source.config):
+            by_label.setdefault(label, []).append(validation)
+    return {label: _evaluated(concat, datasets, seed) for label, datasets in by_label.items()}
+
+
+def _evaluated(concat: Any, datasets: list[Any], seed: int) -> Any:
+    if concat is None:
+        if len(datasets) == 1:
+            return datasets[0]
+        has_streams = any(isinstance(dataset, SharedStream) for dataset in datasets)
+        concat = WeightedConcatIterableDataset if has_streams else SequentialWeightedConcatDataset
+    return _together("eval_dataset_concat", concat, datasets, [Fraction(1)] * len(datasets), seed)
+
+
 def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetProvider]:
-    """The class of a provider.
+    """Return the class of a provider.
 
     Parameters
     ----------
@@ -141,7 +181,7 @@ def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetP
     Raises
     ------
     ValueError
-        There is none of that name.
+        The name is unknown.
 
     Examples
     --------
@@ -151,60 +191,70 @@ def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetP
     return _known("dataset_provider", _PROVIDERS, name)[0]
 
 
-def get_data_collator(name: str = "lm", **arguments: Any) -> LMDataCollator:
-    """Make a data collator.
+def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCollator:
+    """Create a data collator.
 
     Parameters
     ----------
-    name
+    data_collator_type
         ``lm``.
-    **arguments
-        What the collator takes.
+    **kwargs
+        Arguments of the collator.
 
     Raises
     ------
     ValueError
-        There is none of that name.
+        The name is unknown.
 
     Examples
     --------
     >>> get_data_collator("lm", ignore_index=-1).ignore_index
     -1
     """
-    return _known("data_collator", _COLLATORS, name)(**arguments)
+    return _known("data_collator_type", _COLLATORS, data_collator_type)(**kwargs)
 
 
-def _config(config: Config, provider: str) -> DatasetProviderConfig:
-    wanted = _known("dataset_provider", _PROVIDERS, provider)[1]
+def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
+    """Return the name of a configuration's provider, and the configuration as its type."""
+    fields = dict(config) if isinstance(config, Mapping) else config.to_dict()
+    name = fields.pop("dataset_provider", None) or default
+    wanted = _known("dataset_provider", _PROVIDERS, name)[1]
     if isinstance(config, wanted):
-        return config
-    return wanted.from_dict(config.to_dict() if isinstance(config, DatasetProviderConfig) else config)
+        return name, config
+    if isinstance(config, StreamLMDatasetProviderConfig):
+        fields = {name: value for name, value in config.of_windows().to_dict().items() if name != "cache_dir"}
+    return name, wanted.from_dict(fields)
+
+
+def _provider(name: str, config: ProviderConfig, random_mask_offset: int | None) -> Any:
+    make: Any = get_dataset_provider(name).from_config
+    return make(config, random_mask_offset=random_mask_offset)
 
 
 def _together(name: str, concat: Any, datasets: list[Any], weights: list[Fraction], seed: int) -> Any:
-    streams = [dataset for dataset in datasets if isinstance(dataset, StreamLMDataset)]
+    streams = [dataset for dataset in datasets if isinstance(dataset, SharedStream)]
     if len(streams) == 1 and weights == [1]:
         return streams[0]
     if streams and concat is not WeightedConcatIterableDataset:
-        raise ValueError(f"{name}: streams are put together by 'random_iterable' alone")
-    windows = [dataset.windows if isinstance(dataset, StreamLMDataset) else dataset for dataset in datasets]
-    return concat(windows, weights, seed)
+        raise ValueError(f"{name}: streams are concatenated by 'random_iterable' alone")
+    return concat(datasets, weights, seed=seed)
 
 
-def _is_filled(dataset: Any, name: str, config: DatasetProviderConfig) -> bool:
+def _is_filled(dataset: Any, name: str, config: ProviderConfig) -> bool:
     if not len(dataset):
-        logger.warning("%s has no sample of %d tokens; going on without it", name, config.seq_len)
+        logger.warning("%s has no sample of %d tokens; continuing without it", name, config.seq_len)
     return len(dataset) > 0
 
 
-def _require_one_tokenizer(providers: Sequence[DatasetProvider]) -> None:
-    """Caches that say what tokenizer they are of must say the same."""
-    told = [provider.vocabulary for provider in providers if provider.vocabulary is not None]
+def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
+    """Refuse caches that record different tokenizers."""
+    vocabularies = [getattr(source.provider, "vocabulary", None) for source in sources]
+    told = [vocabulary for vocabulary in vocabularies if vocabulary is not None]
     distinct = {(of.size, of.max_id, of.eos_token_id, of.checksum): of for of in told}
     for one, other in combinations(distinct.values(), 2):
         if not one.agrees(other):
             listed = ", ".join(f"{of.file.parent} ({of.size} tokens, EOS {of.eos_token_id})" for of in (one, other))
-            raise ValueError(f"configs: their caches are of different tokenizers, {listed}; a model reads the ids of one")
+            raise ValueError(f"dataset_configs: their caches are of different tokenizers, {listed}; a model reads the ids of one")
 
 
 def _known(what: str, known: Mapping[str, Registered], name: str) -> Registered:

@@ -116,6 +116,11 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         self._progress = _Progress()
         self._is_loaded = False
 
+    @property
+    @abstractmethod
+    def windows(self) -> Any:
+        """The samples of the stream by index: a map-style dataset."""
+
     @abstractmethod
     def _samples(self) -> int:
         """How many samples there are for all processes."""
@@ -132,9 +137,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         """Choose the epoch that the next iteration reads."""
         self._epoch.number = epoch
 
-    def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
-        """Say which of how many processes this is."""
-        self._shard = Shard(rank=rank, world_size=world_size)
+    def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
+        """Say which of how many processes this is; None and None for what ``torch.distributed`` says when the stream is read."""
+        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
 
     def __len__(self) -> int:
         """Samples that this process reads."""
@@ -187,7 +192,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         progress = self._progress if self._progress.epoch == epoch else _Progress(epoch=epoch)
         return {"stream": self._identity(), **asdict(progress)}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Let the next iteration go on where the state was taken.
 
         Raises
@@ -197,8 +202,8 @@ class SharedStream(IterableDataset[dict[str, Any]]):
             or workers.
         """
         try:
-            progress = _Progress(epoch=int(state["epoch"]), taken=int(state["taken"]), reader=Reader(**state["reader"]))
-            stream = dict(state["stream"])
+            progress = _Progress(epoch=int(state_dict["epoch"]), taken=int(state_dict["taken"]), reader=Reader(**state_dict["reader"]))
+            stream = dict(state_dict["stream"])
         except (KeyError, TypeError) as problem:
             raise ValueError(f"the state is none that a stream gave: {problem!r}") from None
         for name, own in self._identity().items():

@@ -5,11 +5,12 @@ allows, hold no memory that the system cannot take back, and are gone with the l
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from phyagi_assets.pipeline.manifest import Manifest
 
-Arrays = dict[str, dict[str, npt.NDArray[Any]]]
+Columns = dict[str, dict[str, npt.NDArray[Any]]]
 """Split → column → 1-D array."""
 
 PROCESSING = {True: "Processing dataset with shared memory...", False: "Processing dataset..."}
@@ -29,86 +30,79 @@ PROCESSING = {True: "Processing dataset with shared memory...", False: "Processi
 
 
 def process_dataset_to_memory(
-    dataset: "datasets.DatasetDict | datasets.Dataset",
+    dataset_dict: "datasets.DatasetDict | datasets.Dataset",
     cache_dir: str | Path,
     dtype: npt.DTypeLike,
-    column_names: Sequence[str] = ("input_ids",),
+    processing_column_name: Sequence[str],
     num_workers: int = 1,
     use_shared_memory: bool = True,
-    labels_dtype: npt.DTypeLike = np.int32,
-) -> Arrays:
-    """Put the rows of a tokenized dataset one after the other, as one array a split and column.
+) -> dict[str, npt.NDArray[Any]]:
+    """Concatenate the rows of a tokenized dataset, as one array per split.
 
     Parameters
     ----------
-    dataset
-        Splits whose rows hold lists of ids; a dataset without splits is taken as ``train``.
+    dataset_dict
+        Splits whose rows hold lists of numbers; a dataset without splits is taken as ``train``.
     cache_dir
-        Where the mapped files are; made if need be.
+        Folder of the mapped files; created if need be.
     dtype
-        Of the arrays.
-    column_names
-        The columns.
+        dtype of the arrays.
+    processing_column_name
+        The columns, such as ``["input_ids"]`` or ``["input_ids", "labels"]``.
     num_workers
-        Taken for the reference library's sake: rows are copied as fast as the disk takes them by one.
+        Accepted for scripts of the reference library and not used: one process copies rows as fast as the disk takes them.
     use_shared_memory
         Whether the arrays are mapped files, which other processes and the system's cache share, or memory of this process.
-    labels_dtype
-        Of the column ``labels``, which may hold -100.
 
     Returns
     -------
     dict
-        Split → column → 1-D array.
+        Split → array of shape (columns, tokens), with the columns in the order of `processing_column_name`.
 
     Raises
     ------
     SourceError
-        A column is not there, is no list of whole numbers, or holds a number that its dtype does not.
+        A column does not exist, is not a list of whole numbers, or holds a number that `dtype` does not; or the columns of a split
+        differ in their number of tokens.
+    ValueError
+        `processing_column_name` is empty.
 
     Examples
     --------
     >>> import numpy as np
     >>> from datasets import Dataset
     >>> rows = Dataset.from_dict({"input_ids": [[1, 2], [], [3]]})
-    >>> process_dataset_to_memory(rows, ".", np.uint16, use_shared_memory=False)["train"]["input_ids"]
-    array([1, 2, 3], dtype=uint16)
+    >>> process_dataset_to_memory(rows, ".", np.uint16, ["input_ids"], use_shared_memory=False)["train"]
+    array([[1, 2, 3]], dtype=uint16)
     """
-    from datasets import DatasetDict
-    from tqdm.auto import tqdm
-
     del num_workers
-    splits = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
-    dtypes = {column: np.dtype(labels_dtype if column == "labels" else dtype) for column in column_names}
-    Path(cache_dir).mkdir(parents=True, exist_ok=True)
-    arrays: Arrays = {}
-    for name, split in splits.items():
-        with tqdm(total=len(split), desc=PROCESSING[use_shared_memory], unit=" examples") as bar:
-            for column, wanted in dtypes.items():
-                ids = _ids(split, column, wanted, f"split {name!r}, column {column!r}", bar if column == column_names[0] else None)
-                array = _mapped(Path(cache_dir), wanted, ids) if use_shared_memory else np.concatenate([np.empty(0, wanted), *ids])
-                arrays.setdefault(name, {})[column] = array
-    return arrays
+    names = [processing_column_name] if isinstance(processing_column_name, str) else list(processing_column_name)
+    if not names:
+        raise ValueError("processing_column_name: is empty; name at least one column")
+    wanted = dict.fromkeys(names, np.dtype(dtype))
+    parts = _split_parts(dataset_dict, Path(cache_dir), wanted, shared=use_shared_memory)
+    return {split: _rows(split, Path(cache_dir), wanted, of_columns, use_shared_memory) for split, of_columns in parts}
 
 
 def save_memory_dataset(
-    processed_dataset_dict: Mapping[str, Mapping[str, npt.NDArray[Any]]],
+    dataset_dict: Mapping[str, npt.NDArray[Any]],
     tokenizer: Any,
     cache_dir: str | Path,
     use_shared_memory: bool = True,
 ) -> dict[str, Path]:
-    """Save arrays and their tokenizer as a cache folder; the cache that was there is replaced when the new one is whole.
+    """Save arrays and their tokenizer as a cache folder; an existing cache is replaced once the new one is complete.
 
     Parameters
     ----------
-    processed_dataset_dict
-        What `process_dataset_to_memory` gave.
+    dataset_dict
+        Split → array, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), of which the first row is the ids
+        and the second their labels. An array of one row is saved as 1-D.
     tokenizer
-        A ``transformers`` tokenizer, for whoever decodes the cache.
+        A ``transformers`` tokenizer, for readers that decode the cache.
     cache_dir
         The cache.
     use_shared_memory
-        Taken for the reference library's sake: mapped files need not be released.
+        Accepted for scripts of the reference library and not used: mapped files need not be released.
 
     Returns
     -------
@@ -118,7 +112,7 @@ def save_memory_dataset(
     Raises
     ------
     SourceError
-        There is no split, or one has no ``input_ids``, or labels of another length.
+        There is no split, or an array of one is neither 1-D nor rows of whole numbers.
 
     Examples
     --------
@@ -126,33 +120,73 @@ def save_memory_dataset(
     >>> from tokenizers import Tokenizer, models
     >>> from transformers import PreTrainedTokenizerFast
     >>> tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"one": 0, "two": 1}, unk_token="one")))
-    >>> save_memory_dataset({"train": {"input_ids": np.array([0, 1, 0], dtype=np.uint16)}}, tokenizer, "cache")
+    >>> save_memory_dataset({"train": np.array([[0, 1, 0]], dtype=np.uint16)}, tokenizer, "cache")
     {'train_file': PosixPath('cache/train.npy'), 'tokenizer_file': PosixPath('cache/tokenizer.pkl')}
     """
+    del use_shared_memory
+    arrays = {split: _savable(split, array) for split, array in dataset_dict.items()}
+    dtype = np.result_type(*(array.dtype for array in arrays.values())) if arrays else np.dtype(np.uint16)
+    files = {split: {f"{split}.npy": array.astype(dtype, copy=False)} for split, array in arrays.items()}
+    return _save(files, {split: array.shape[-1] for split, array in arrays.items()}, dtype, tokenizer, Path(cache_dir))
+
+
+def columns_to_memory(dataset: "datasets.DatasetDict", cache_dir: Path, dtypes: Mapping[str, npt.DTypeLike], *, shared: bool) -> Columns:
+    """As `process_dataset_to_memory`, as one 1-D array per column, each of a dtype of its own."""
+    wanted = {column: np.dtype(dtype) for column, dtype in dtypes.items()}
+    return {
+        split: {column: _array(cache_dir, wanted[column], ids, shared) for column, ids in of_columns.items()}
+        for split, of_columns in _split_parts(dataset, cache_dir, wanted, shared=shared)
+    }
+
+
+def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str, Path]:
+    """As `save_memory_dataset`, with ``input_ids`` as ``<split>.npy`` and each other column as ``<split>_<column>.npy``."""
+    tokens = {split: _tokens(split, of_split) for split, of_split in columns.items()}
+    dtype = np.result_type(*(of_split["input_ids"].dtype for of_split in columns.values()))
+    files = {
+        split: {
+            f"{split}.npy" if column == "input_ids" else f"{split}_{column}.npy": (
+                array.astype(dtype, copy=False) if column == "input_ids" else array
+            )
+            for column, array in of_split.items()
+        }
+        for split, of_split in columns.items()
+    }
+    return _save(files, tokens, dtype, tokenizer, cache_dir)
+
+
+def _save(
+    files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
+) -> dict[str, Path]:
+    """Replace a cache by the named arrays of each split."""
     from phyagi_assets.pipeline.manifest import Manifest
     from phyagi_assets.pipeline.standalone_cache import replace_cache
     from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
 
-    del use_shared_memory
-    folder = Path(cache_dir)
-    if not processed_dataset_dict:
-        raise SourceError("processed_dataset_dict: there is no split in it; process a dataset first")
-    counts = {split: {"tokens": _tokens(split, columns)} for split, columns in processed_dataset_dict.items()}
-    dtype = np.result_type(*(columns["input_ids"].dtype for columns in processed_dataset_dict.values()))
+    if not files:
+        raise SourceError("dataset_dict: has no split; process a dataset first")
     wanted = Manifest.wanted("memory_dataset", code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> "Manifest":
-        for split, columns in processed_dataset_dict.items():
-            for column, array in columns.items():
-                as_wanted = array.astype(dtype, copy=False) if column == "input_ids" else array
-                np.save(draft / (f"{split}.npy" if column == "input_ids" else f"{split}_{column}.npy"), as_wanted)
-        name = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
-        details = {"dtype": dtype.name, "tokenizer": {"name": name, **save_forms(tokenizer, draft)}}
+        for arrays in files.values():
+            for name, array in arrays.items():
+                np.save(draft / name, array)
+        label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
+        details = {"dtype": dtype.name, "tokenizer": {"name": label, **save_forms(tokenizer, draft)}}
         (draft / "config.json").write_text(json.dumps(details, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        counts = {split: {"tokens": number} for split, number in tokens.items()}
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
+    folder = folder.expanduser()
     replace_cache(folder, wanted, fill)
-    return {f"{split}_file": folder / f"{split}.npy" for split in processed_dataset_dict} | {"tokenizer_file": folder / PICKLED}
+    return {f"{split}_file": folder / f"{split}.npy" for split in files} | {"tokenizer_file": folder / PICKLED}
+
+
+def _savable(split: str, array: Any) -> npt.NDArray[Any]:
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu" or not array.shape[0] * array.ndim:
+        found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+        raise SourceError(f"split {split!r} is {found}; give whole numbers in 1-D, or of shape (columns, tokens)")
+    return array[0] if array.ndim == 2 and len(array) == 1 else array
 
 
 save_numpy_dataset = save_memory_dataset
@@ -181,14 +215,67 @@ def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: st
             bar.update(len(batch))
 
 
-def _mapped(folder: Path, dtype: np.dtype[Any], parts: Iterator[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """An array over a file that has no name."""
+def _split_parts(
+    dataset: "datasets.DatasetDict | datasets.Dataset", cache_dir: Path, dtypes: Mapping[str, np.dtype[Any]], *, shared: bool
+) -> Iterator[tuple[str, dict[str, Iterator[npt.NDArray[Any]]]]]:
+    """Yield each split with the parts of its columns, under a progress bar that the first column advances."""
+    from datasets import DatasetDict
+    from tqdm.auto import tqdm
+
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    splits = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
+    first = next(iter(dtypes))
+    for name, split in splits.items():
+        with tqdm(total=len(split), desc=PROCESSING[shared], unit=" examples") as bar:
+            yield (
+                name,
+                {
+                    column: _ids(split, column, dtype, f"split {name!r}, column {column!r}", bar if column == first else None)
+                    for column, dtype in dtypes.items()
+                },
+            )
+
+
+def _array(folder: Path, dtype: np.dtype[Any], parts: Iterator[npt.NDArray[Any]], shared: bool) -> npt.NDArray[Any]:
+    if not shared:
+        return np.concatenate([np.empty(0, dtype), *parts])
     with tempfile.TemporaryFile(dir=folder) as file:
-        for ids in parts:
-            file.write(ids.data)  # and not through the map, for which a full disk is no error but the end
-        length = file.tell() // dtype.itemsize
-        file.flush()
-        return np.memmap(file, dtype, "r+", shape=(length,)) if length else np.empty(0, dtype)  # no empty file can be mapped
+        length = _append(file, parts) // dtype.itemsize
+        return _map(file, dtype, (length,))
+
+
+def _rows(
+    split: str, folder: Path, dtypes: Mapping[str, np.dtype[Any]], parts: Mapping[str, Iterator[npt.NDArray[Any]]], shared: bool
+) -> npt.NDArray[Any]:
+    """The columns of a split as the rows of one array."""
+    lengths, arrays = {}, []
+    dtype = next(iter(dtypes.values()))
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for column, ids in parts.items():
+            if shared:
+                lengths[column] = _append(file, ids) // dtype.itemsize
+            else:
+                arrays.append(_array(folder, dtype, ids, shared=False))
+                lengths[column] = len(arrays[-1])
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{column} {length}" for column, length in lengths.items())
+            raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; they are the rows of one array")
+        shape = (len(lengths), next(iter(lengths.values())))
+        return _map(file, dtype, shape) if shared else np.stack(arrays)
+
+
+def _append(file: IO[bytes], parts: Iterator[npt.NDArray[Any]]) -> int:
+    """Write arrays at the end of a file and return their size in bytes."""
+    start = file.tell()
+    for ids in parts:
+        file.write(ids.data)  # and not through the map, for which a full disk is no error but the end
+    file.flush()
+    return file.tell() - start
+
+
+def _map(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An array over a file that has no name."""
+    return np.memmap(file, dtype, "r+", shape=shape) if math.prod(shape) else np.empty(shape, dtype)  # an empty file cannot be mapped
 
 
 def _tokens(split: str, columns: Mapping[str, npt.NDArray[Any]]) -> int:

@@ -24,7 +24,7 @@ def pipeline_cache(workspace: Workspace, name: str, texts: Sequence[str], **keys
 
 def library_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) -> Path:
     """One that the dataset library has written."""
-    save_memory_dataset({split: {"input_ids": ids} for split, ids in splits.items()}, tokenizer, folder)
+    save_memory_dataset(splits, tokenizer, folder)
     return folder
 
 

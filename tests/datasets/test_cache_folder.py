@@ -255,19 +255,19 @@ def test_known_documents_are_divided_at_the_end_of_one_as_near_as_can_be(lengths
             whole.divided(part)
         return
     train, validation = whole.divided(part)
-    assert [*train.ids, *validation.ids] == whole.ids.tolist()
+    assert [*validation.ids, *train.ids] == whole.ids.tolist()
     for part_of in (train, validation):
         assert part_of.labels is not None
         assert np.array_equal(part_of.labels, -part_of.ids)
     assert train.ends is not None
     assert validation.ends is not None
-    assert [*np.diff(train.ends, prepend=0), *np.diff(validation.ends, prepend=0)] == lengths
+    assert [*np.diff(validation.ends, prepend=0), *np.diff(train.ends, prepend=0)] == lengths
     cuts = np.cumsum(lengths)[:-1]
-    assert abs(len(train.ids) - (len(whole.ids) - round(wanted))) == np.abs(cuts - (len(whole.ids) - round(wanted))).min()
+    assert abs(len(validation.ids) - round(wanted)) == np.abs(cuts - round(wanted)).min()
 
 
 @given(total=st.integers(0, 100), part=parts)
-def test_where_no_documents_are_known_the_last_tokens_are_taken(total: int, part: float) -> None:
+def test_where_no_documents_are_known_the_first_tokens_are_taken(total: int, part: float) -> None:
     whole = _tokens(None, total)
     taken = round(part * total if part < 1 else part)
     if (part * total if part < 1 else part) >= total or not taken:
@@ -275,10 +275,24 @@ def test_where_no_documents_are_known_the_last_tokens_are_taken(total: int, part
             whole.divided(part)
     else:
         train, validation = whole.divided(part)
-        assert [*train.ids, *validation.ids] == whole.ids.tolist()
+        assert [*validation.ids, *train.ids] == whole.ids.tolist()
         assert len(validation.ids) == taken
 
 
 def test_one_document_is_not_divided() -> None:
     with pytest.raises(ValueError, match=r"validation_split: .* they are one document, and documents are not cut; give a validation_file"):
         _tokens([9], 9).divided(0.5)
+
+
+def test_a_second_row_is_the_labels_of_the_first(tmp_path: Path) -> None:
+    ids = np.arange(9, dtype=np.int32)
+    np.save(tmp_path / "train.npy", np.stack([ids, -ids]))
+    tokens = open_tokens(tmp_path / "train.npy")
+    assert tokens.labels is not None
+    assert (tokens.ids.tolist(), tokens.labels.tolist()) == (ids.tolist(), (-ids).tolist())
+    np.save(tmp_path / "train_labels.npy", ids)
+    with pytest.raises(StoreError, match=r"its second row is its labels, and train_labels\.npy beside it holds others"):
+        open_tokens(tmp_path / "train.npy")
+    np.save(tmp_path / "rows.npy", np.stack([ids, ids, ids]))
+    with pytest.raises(StoreError, match=r"rows\.npy: has shape \(3, 9\); a cache has one row"):
+        open_tokens(tmp_path / "rows.npy")

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 
 from phyagi_assets.datasets import LMDataset, SequentialWeightedConcatDataset, StreamLMDataset, WeightedConcatDataset
 from phyagi_assets.datasets import WeightedConcatIterableDataset as Stream
@@ -152,7 +153,7 @@ def test_sequential_epochs_together_are_each_dataset_round_and_round(sizes: list
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=4))
 def test_a_stream_mixes_at_every_prefix(sizes: list[int]) -> None:
-    places = _places(Stream([_items(size) for size in sizes]))
+    places = _places(Stream([_items(size) for size in sizes], None))
     for taken in range(len(places)):
         times = Counter(dataset_idx for dataset_idx, _ in places[:taken])
         for dataset_idx, size in enumerate(sizes):
@@ -187,6 +188,11 @@ def test_nothing_is_stored_for_a_sample(kind: type[WeightedConcatDataset]) -> No
     assert next(iter(Stream([_Huge()], [2.5])))["dataset_idx"] == 0
 
 
+class _Foreign(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(())
+
+
 @pytest.mark.parametrize("kind", MAP_STYLE)
 @pytest.mark.parametrize("index", [5, -6, 10**9])
 def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[WeightedConcatDataset], index: int) -> None:
@@ -205,7 +211,7 @@ def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[Weigh
         ([_items(2)], [-0.5], r"weights: one is -0\.5; a weight is 0 or more"),
         ([_items(2)], [float("nan")], "weights: one is nan"),
         ([_items(2)], [float("inf")], "weights: one is inf"),
-        ([StreamLMDataset(np.arange(9), seq_len=2)], None, "datasets: one is a StreamLMDataset, a stream; .* its `windows`"),
+        ([_Foreign()], None, "datasets: one is a _Foreign, a stream"),
     ],
 )
 def test_what_cannot_be_put_together_is_refused(kind: Any, datasets: list[Any], weights: list[float] | None, refusal: str) -> None:
@@ -216,4 +222,60 @@ def test_what_cannot_be_put_together_is_refused(kind: Any, datasets: list[Any], 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
 def test_an_epoch_below_0_is_refused(kind: Any) -> None:
     with pytest.raises(ValueError, match="epoch: is -1; epochs are counted from 0"):
-        kind([_items(2)]).set_epoch(-1)
+        kind([_items(2)], None).set_epoch(-1)
+
+
+@pytest.mark.parametrize("kind", MAP_STYLE)
+def test_a_map_style_concatenation_is_torchs_and_takes_no_stream(kind: type[WeightedConcatDataset]) -> None:
+    assert issubclass(kind, ConcatDataset)
+    with pytest.raises(ValueError, match=r"datasets: one is a StreamLMDataset, a stream; .* its `windows`"):
+        kind([StreamLMDataset("tokens", np.arange(9), seq_len=2)], [1])
+
+
+@pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
+def test_further_columns_tell_the_dataset_of_each_sample(kind: Any) -> None:
+    concat = kind(iter([_items(2), _items(3)]), iter([1, 2]), corpus=["news", "talk"], level=(1, 2))
+    assert [(sample["corpus"], sample["level"]) for sample in concat].count(("talk", 2)) == 6
+    assert {(sample["dataset_idx"], sample["corpus"]) for sample in concat} == {(0, "news"), (1, "talk")}
+    with pytest.raises(ValueError, match="corpus: has 1 values for 2 datasets"):
+        kind([_items(2), _items(2)], [1, 1], corpus=["news"])
+    with pytest.raises(ValueError, match="x: the samples of dataset 0 have a column of that name"):
+        next(iter(kind([_items(1)], [1], x=["news"])))
+
+
+@pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
+def test_the_length_of_a_sample_is_that_of_the_datasets(kind: Any) -> None:
+    windows = [LMDataset(np.arange(20), seq_len=seq_len) for seq_len in (4, 4, 5)]
+    assert kind(windows[:2], [1, 1]).seq_len == 4
+    with pytest.raises(ValueError, match="samples of 4, 5 tokens"):
+        kind(windows, [1, 1, 1]).seq_len  # noqa: B018
+    assert getattr(kind([_items(1)], [1]), "seq_len", None) is None
+
+
+def test_streams_of_streams_mix_their_samples() -> None:
+    streams = [StreamLMDataset("tokens", np.arange(start, start + 9), seq_len=2) for start in (0, 100)]
+    nested = Stream([Stream(streams[:1], [1]), streams[1]], [1.0, 2.0])
+    starts = Counter(int(sample["input_ids"][0]) for sample in nested)
+    assert starts == {**dict.fromkeys(range(0, 8, 2), 1), **dict.fromkeys(range(100, 108, 2), 2)}
+    assert (len(nested), nested.seq_len) == (12, 2)
+
+
+def test_a_state_is_saved_by_step_and_rank_and_the_last_one_is_loaded(tmp_path: Path) -> None:
+    def stream(rank: int = 0) -> Stream:
+        return Stream([_items(9)], [1], rank=rank, world_size=2)
+
+    for rank in (0, 1):
+        reader = iter(of_rank := stream(rank))
+        for step in (9, 10):
+            next(reader)
+            of_rank.save_state(tmp_path / "run", step)
+    for step, left in ((9, 4), ("10", 3), (None, 3)):
+        resumed = stream(1)
+        resumed.load_state(str(tmp_path / "run"), step)
+        assert list(resumed) == list(stream(1))[5 - left :]
+    with pytest.raises(FileNotFoundError, match="the steps that were saved are: 9, 10"):
+        stream().load_state(tmp_path / "run", "11")
+    with pytest.raises(FileNotFoundError, match="the steps that were saved are: none"):
+        stream().load_state(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"rank-2\.json: does not exist"):
+        Stream([_items(9)], [1], rank=2, world_size=3).load_state(tmp_path / "run")

@@ -116,9 +116,9 @@ def test_what_has_no_sample_is_left_out_and_told(files: list[str], caplog: pytes
 
 
 @pytest.mark.parametrize("concat", KINDS)
-@pytest.mark.parametrize("keys", [{"number": 2}, {"number": 0, "weight": 0.0}, {"number": 0, "seq_len": 500}])
+@pytest.mark.parametrize("keys", [{"number": 2}, {"number": 0, "seq_len": 500}])
 def test_training_datasets_without_any_sample_are_refused(files: list[str], concat: str, keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="configs: their training datasets have no sample; lower seq_len, or raise the weights"):
+    with pytest.raises(ValueError, match="dataset_configs: their training datasets have no sample; lower seq_len, or raise the weights"):
         get_dataset([_config(files[keys["number"]], **{name: of for name, of in keys.items() if name != "number"})], concat)
 
 
@@ -134,16 +134,16 @@ def test_training_datasets_without_any_sample_are_refused(files: list[str], conc
             "eval_dataset_concat: 'all' is not known; the known ones are: random, random_iterable, sequential",
         ),
         ({"dataset_provider": "vision"}, "dataset_provider: 'vision' is not known; the known ones are: lm, stream_lm"),
-        ({"configs": []}, "configs: is empty"),
-        ({"configs": [{"seqlen": 2}]}, "'seqlen' is no field of DatasetProviderConfig"),
-        ({"configs": [{"seq_len": 2}]}, "train_file: there is no training array"),
+        ({"dataset_configs": []}, "dataset_configs: is empty"),
+        ({"dataset_configs": [{"seqlen": 2}]}, "'seqlen' is not a field of DatasetProviderConfig"),
+        ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: name no array that exists"),
         ({"dataset_global_weight": -1}, "dataset_global_weight: is -1"),
         ({"dataset_global_weight": float("nan")}, "dataset_global_weight: is nan"),
     ],
 )
 def test_what_cannot_be_made_is_refused_with_what_can(files: list[str], arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
-        get_dataset(**{"configs": [_config(files[0])], **arguments})
+        get_dataset(**{"dataset_configs": [_config(files[0])], **arguments})
 
 
 def test_providers_and_collators_are_known_by_name() -> None:
@@ -152,7 +152,7 @@ def test_providers_and_collators_are_known_by_name() -> None:
     assert isinstance(collator, LMDataCollator)
     assert collator([{"labels": torch.tensor([1, 3, 5])}])["labels"].tolist() == [[-1, 3, -1]]
     assert get_data_collator()([{"labels": torch.tensor([1])}])["labels"].tolist() == [[1]]
-    with pytest.raises(ValueError, match="data_collator: 'vision' is not known; the known ones are: lm"):
+    with pytest.raises(ValueError, match="data_collator_type: 'vision' is not known; the known ones are: lm"):
         get_data_collator("vision")
     with pytest.raises(ValueError, match="dataset_provider: 'vision' is not known"):
         get_dataset_provider("vision")
@@ -164,14 +164,15 @@ def test_one_stream_is_given_as_it_is_and_several_are_mixed(files: list[str]) ->
     assert evaluation is not None
     assert isinstance(dataset, StreamLMDataset)
     assert dataset.shuffle
-    assert isinstance(evaluation[""], StreamLMDataset)
-    assert _windows(evaluation[""]) == [[i, i + 1] for i in range(100, 114, 2)]
+    assert isinstance(evaluation["0"], StreamLMDataset)
+    assert _windows(evaluation["0"]) == [[i, i + 1] for i in range(100, 114, 2)]
+    config = {**config, "label": "0"}
     mixed, both = get_dataset([config, config], "random_iterable", "random_iterable", "stream_lm", 0.5)
     assert both is not None
-    assert [type(mixed), type(both[""])] == [WeightedConcatIterableDataset] * 2
-    assert (len(mixed), len(both[""])) == (10, 14)
+    assert [type(mixed), type(both["0"])] == [WeightedConcatIterableDataset] * 2
+    assert (len(mixed), len(both["0"])) == (10, 14)
     for concats in (("random", "random_iterable"), ("random_iterable", "sequential")):
-        with pytest.raises(ValueError, match="dataset_concat: streams are put together by 'random_iterable' alone"):
+        with pytest.raises(ValueError, match="dataset_concat: streams are concatenated by 'random_iterable' alone"):
             get_dataset([config, config], *concats, dataset_provider="stream_lm")
 
 
@@ -220,3 +221,29 @@ def test_tokenizers_of_one_size_are_told_apart_by_their_tokens_and_not_by_how_th
     for name in ("one", "same"):
         with pytest.raises(ValueError, match="their caches are of different tokenizers"):
             get_dataset([{"cache_dir": folders[name], "seq_len": 2}, {"cache_dir": folders["other"], "seq_len": 2}])
+
+
+def test_evaluation_datasets_without_a_label_are_numbered_and_without_a_concatenation_given_as_they_are(files: list[str]) -> None:
+    configs = [_config(files[0], validation_file=files[1]), _config(files[0]), _config(files[1], validation_file=files[0])]
+    dataset, evaluation = get_dataset(dataset_configs=configs, eval_dataset_concat=None)
+    assert evaluation is not None
+    assert {label: (type(of).__name__, len(of)) for label, of in evaluation.items()} == {"0": ("LMDataset", 7), "2": ("LMDataset", 10)}
+    assert (dataset.seq_len, evaluation["0"].seq_len) == (2, 2)
+    only, both = get_dataset([{"validation_file": file, "seq_len": 2, "label": "all"} for file in files[:2]])
+    assert both is not None
+    assert (only, len(both["all"])) == (None, 17)
+
+
+def test_a_configuration_may_name_its_provider(files: list[str]) -> None:
+    streamed = {"dataset_provider": "stream_lm", "dataset_path": files[1], "seq_len": 2, "weight": 2.0}
+    mixed, _ = get_dataset([_config(files[0]), streamed], "random_iterable")
+    assert len(mixed) == 24
+    with pytest.raises(ValueError, match="dataset_provider: 'vision' is not known"):
+        get_dataset({**streamed, "dataset_provider": "vision"})
+
+
+def test_the_mark_follows_from_the_dtype_of_the_array(tmp_path: Path) -> None:
+    for dtype, mark in ((np.uint16, 1 << 15), (np.int32, 1 << 30)):
+        np.save(tmp_path / "marked.npy", np.array([1, 40 + mark, 3], dtype=dtype))
+        dataset, _ = get_dataset({"train_file": tmp_path / "marked.npy", "seq_len": 2, "random_mask_prob": 1.0})
+        assert (dataset[0]["input_ids"].tolist(), dataset[0]["labels"].tolist()) == ([1, 40], [1, -100])

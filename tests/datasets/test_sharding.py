@@ -32,7 +32,7 @@ def _mixed(sizes: list[int], weights: list[float]) -> Make:
 
 
 def _windows(samples: int, shuffle: bool) -> Make:
-    return partial(StreamLMDataset, np.arange(2 * samples + 1), seq_len=2, shuffle=shuffle)
+    return partial(StreamLMDataset, "tokens", np.arange(2 * samples + 1), seq_len=2, shuffle=shuffle)
 
 
 TWO = [_mixed([10, 7], [1.5, 1.0]), _windows(22, True)]  # 22 samples each

@@ -45,29 +45,35 @@ def test_rows_come_one_after_the_other_in_shared_memory_and_without(
 
     folder = tmp_path_factory.mktemp("cache")
     split = dataset(kind=List(Value("int64")), input_ids=rows)
-    array = process_dataset_to_memory(split, folder, np.uint16, use_shared_memory=shared)["train"]["input_ids"]
-    assert (array.dtype, array.ndim) == (np.uint16, 1)
-    assert array.tolist() == [token for row in rows for token in row]
+    array = process_dataset_to_memory(split, folder, np.uint16, ["input_ids"], use_shared_memory=shared)["train"]
+    assert array.dtype == np.uint16
+    assert array.tolist() == [[token for row in rows for token in row]]
     array += 1  # it is the caller's
     assert not list(folder.iterdir())
 
 
-def test_every_split_has_an_array_a_column_and_labels_may_be_negative() -> None:
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_split_has_an_array_whose_rows_are_the_columns(shared: bool) -> None:
     from datasets import DatasetDict
 
-    split = dataset(input_ids=[[1, 2], [3]], labels=[[-100, 2], [-100]], length=[2, 1])
-    arrays = process_dataset_to_memory(DatasetDict(test=split, train=split.select([1])), "cache", np.uint16, ["input_ids", "labels"])
-    assert {name: {column: of.tolist() for column, of in columns.items()} for name, columns in arrays.items()} == {
-        "test": {"input_ids": [1, 2, 3], "labels": [-100, 2, -100]},
-        "train": {"input_ids": [3], "labels": [-100]},
+    split = dataset(input_ids=[[1, 2], [3]], labels=[[-100, 2], [-100]], other=[[7], [8, 9]])
+    columns = ["labels", "input_ids", "other"]
+    splits = DatasetDict(test=split, train=split.select([1]))
+    arrays = process_dataset_to_memory(splits, "cache", np.int32, columns[:2], use_shared_memory=shared)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "test": [[-100, 2, -100], [1, 2, 3]],
+        "train": [[-100], [3]],
     }
+    assert process_dataset_to_memory(split, "cache", np.int32, columns, 1, shared)["train"].shape == (3, 3)
+    with pytest.raises(SourceError, match="split 'train': its columns differ in their number of tokens: input_ids 1, other 2"):
+        process_dataset_to_memory(splits, "cache", np.int32, columns[1:], use_shared_memory=shared)
 
 
 def test_rows_of_one_length_are_rows_as_any() -> None:
     from datasets import List, Value
 
     split = dataset(kind=List(Value("uint16"), length=2), input_ids=[[1, 2], [3, 65_535], [5, 6]])
-    assert process_dataset_to_memory(split, "cache", np.int64)["train"]["input_ids"].tolist() == [1, 2, 3, 65_535, 5, 6]
+    assert process_dataset_to_memory(split, "cache", np.int64, ["input_ids"])["train"].tolist() == [[1, 2, 3, 65_535, 5, 6]]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -89,7 +95,7 @@ def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
     before = in_shared_memory()
     split = dataset(input_ids=[[7]] * 100 + rows if isinstance(rows[0], list) and isinstance(rows[0][0], int) else rows)
     with pytest.raises(SourceError, match=f"split 'train', column 'input_ids': {refusal}"):
-        process_dataset_to_memory(split, "cache", dtype, use_shared_memory=shared)
+        process_dataset_to_memory(split, "cache", dtype, ["input_ids"], use_shared_memory=shared)
     assert not list(Path("cache").iterdir())
     assert not left_in_shared_memory(before)
 
@@ -100,8 +106,8 @@ def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
 
 
 def test_a_saved_cache_has_the_files_that_are_told_and_opens(gpt2: Any) -> None:
-    ids, labels = np.arange(100, dtype=np.uint16), -np.arange(100, dtype=np.int32)
-    arrays = {"test": {"input_ids": ids}, "train": {"input_ids": ids[::-1], "labels": labels}}
+    ids, labels = np.arange(100, dtype=np.int32), -np.arange(100, dtype=np.int32)
+    arrays = {"test": ids, "train": np.stack([ids[::-1], labels])}
     told = save_memory_dataset(arrays, gpt2, Path("cache"))
     assert list(told.items()) == [
         ("test_file", Path("cache/test.npy")),
@@ -118,15 +124,13 @@ def test_a_saved_cache_has_the_files_that_are_told_and_opens(gpt2: Any) -> None:
 
 
 def test_arrays_of_a_cache_are_of_the_dtype_that_holds_all_splits(gpt2: Any) -> None:
-    save_numpy_dataset(
-        {"train": {"input_ids": np.arange(9, dtype=np.uint16)}, "test": {"input_ids": np.arange(5, dtype=np.int32)}}, gpt2, "cache"
-    )
+    save_numpy_dataset({"train": np.arange(9, dtype=np.uint16), "test": np.arange(5, dtype=np.int32)[None]}, gpt2, "cache")
     assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
 
 
 def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: Any) -> None:
     for first in (0, 1):
-        arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16)
+        arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16, ["input_ids"])
         save_memory_dataset(arrays, gpt2, "cache")
         if not first:
             reader = LMDatasetProvider.from_cache("cache", seq_len=4).get_train_dataset()
@@ -137,13 +141,13 @@ def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: An
 @pytest.mark.parametrize(
     ("arrays", "refusal"),
     [
-        ({"train": {"labels": np.arange(3)}}, "split 'train' has no 'input_ids', only labels"),
-        ({"train": {"input_ids": np.arange(3), "labels": np.arange(2)}}, "split 'train': 'labels' has 2 entries for 3 tokens"),
-        ({}, "there is no split"),
+        ({"train": {"input_ids": np.arange(3)}}, "split 'train' is a dict; give whole numbers"),
+        ({"train": np.arange(3.0)}, r"split 'train' is an array of float64 with shape \(3,\)"),
+        ({}, "dataset_dict: has no split"),
     ],
 )
 def test_arrays_that_make_no_cache_are_refused_and_the_former_one_stays(gpt2: Any, arrays: dict[str, Any], refusal: str) -> None:
-    save_memory_dataset({"train": {"input_ids": np.arange(3, dtype=np.uint16)}}, gpt2, "cache")
+    save_memory_dataset({"train": np.arange(3, dtype=np.uint16)}, gpt2, "cache")
     before = contents("cache")
     with pytest.raises(SourceError, match=refusal):
         save_memory_dataset(arrays, gpt2, "cache")
@@ -151,6 +155,6 @@ def test_arrays_that_make_no_cache_are_refused_and_the_former_one_stays(gpt2: An
 
 
 def test_arrays_outlive_the_folder_that_they_were_mapped_in() -> None:
-    arrays = process_dataset_to_memory(dataset(input_ids=[[1, 2], [3]]), "cache", np.uint16)
+    arrays = process_dataset_to_memory(dataset(input_ids=[[1, 2], [3]]), "cache", np.uint16, ["input_ids"])
     shutil.rmtree("cache")
-    assert arrays["train"]["input_ids"].sum() == 6
+    assert arrays["train"].sum() == 6

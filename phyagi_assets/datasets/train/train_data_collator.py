@@ -1,28 +1,30 @@
-"""Samples → a batch."""
+"""Collation of samples into a batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.data import default_collate
 
 
+@dataclass
 class LMDataCollator:
-    """Stacks samples, and takes chosen tokens out of the labels.
+    """Stacks samples, and excludes chosen tokens from the loss.
 
     Parameters
     ----------
     ignore_token_ids
-        Ids that are not to be learnt.
+        Ids to exclude.
     ignore_token_id_range
-        First and last id of a range that is not to be learnt.
+        First and last id of a range to exclude; None for an end that is open.
     ignore_index
-        What takes their place in the labels; the loss passes it over.
+        Label of excluded positions.
 
     Raises
     ------
     ValueError
-        The range has not two ends in order.
+        The range does not have two ends in order.
 
     Examples
     --------
@@ -34,33 +36,41 @@ class LMDataCollator:
     tensor([5, 6])
     """
 
-    def __init__(
-        self,
-        ignore_token_ids: Sequence[int] | None = None,
-        ignore_token_id_range: Sequence[int] | None = None,
-        ignore_index: int = -100,
-    ) -> None:
-        if ignore_token_id_range is not None and (len(ignore_token_id_range) != 2 or ignore_token_id_range[0] > ignore_token_id_range[1]):
-            raise ValueError(f"ignore_token_id_range: is {list(ignore_token_id_range)}; it is the first and the last id of a range")
-        self.ignore_token_ids = list(ignore_token_ids or ())
-        self.ignore_token_id_range = tuple(ignore_token_id_range) if ignore_token_id_range is not None else None
-        self.ignore_index = ignore_index
+    ignore_token_ids: Sequence[int] | None = None
+    ignore_token_id_range: Sequence[int | None] | None = None
+    ignore_index: int = -100
 
-    def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        bounds = self.ignore_token_id_range
+        if bounds is None:
+            return
+        ends = [end for end in bounds if end is not None]
+        if len(bounds) != 2 or ends != sorted(ends):
+            raise ValueError(
+                f"ignore_token_id_range: is {list(bounds)}; it is the first and the last id of a range, or None for an open end"
+            )
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Collate samples, which are left as they are.
 
         Returns
         -------
         dict
-            Every key of the samples; tensors are stacked to shape (samples, …).
+            Every key of the samples; tensors are stacked to shape (samples, …). A batch of samples without labels has none.
         """
-        batch: dict[str, Any] = default_collate(list(samples))
-        batch["labels"] = self._without_ignored(batch["labels"])
+        batch: dict[str, Any] = default_collate(list(examples))
+        if "labels" in batch:
+            batch["labels"] = self._without_ignored(batch["labels"])
         return batch
 
     def _without_ignored(self, labels: torch.Tensor) -> torch.Tensor:
-        ignored = torch.isin(labels, torch.tensor(self.ignore_token_ids, dtype=labels.dtype))
+        ignored = torch.isin(labels, torch.tensor(list(self.ignore_token_ids or ()), dtype=labels.dtype))
         if self.ignore_token_id_range is not None:
             first, last = self.ignore_token_id_range
-            ignored |= (labels >= first) & (labels <= last)
+            inside = torch.ones_like(ignored)
+            if first is not None:
+                inside &= labels >= first
+            if last is not None:
+                inside &= labels <= last
+            ignored |= inside
         return labels.masked_fill(ignored, self.ignore_index)

@@ -58,7 +58,19 @@ def test_a_loader_collates_with_it(workers: int) -> None:
     assert [batch["labels"].tolist() for batch in batches] == [[[1, 2, -100], [-100, -100, 6], [7, 8, 9], [10, 11, 12]]]
 
 
-@pytest.mark.parametrize("bounds", [(5, 3), (5,), (1, 2, 3), ()])
+@pytest.mark.parametrize("bounds", [(5, 3), (5,), (1, 2, 3), (), (None,)])
 def test_a_range_without_two_ends_in_order_is_refused(bounds: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"ignore_token_id_range: is .*; it is the first and the last id of a range"):
         LMDataCollator(ignore_token_id_range=bounds)
+
+
+@pytest.mark.parametrize(("bounds", "kept"), [((3, None), [1, 2]), ((None, 3), [4]), ((None, None), [])])
+def test_an_end_of_the_range_may_be_open(bounds: tuple[int | None, int | None], kept: list[int]) -> None:
+    labels = torch.tensor([1, 2, 3, 4])
+    collated = LMDataCollator(ignore_token_id_range=bounds)([{"labels": labels}])["labels"][0].tolist()
+    assert [label for label in collated if label != -100] == kept
+
+
+def test_samples_without_labels_make_a_batch_without_labels() -> None:
+    batch = LMDataCollator(ignore_token_ids=[1])([{"input_ids": torch.tensor([1, 2])}])
+    assert {name: of.tolist() for name, of in batch.items()} == {"input_ids": [[1, 2]]}

@@ -88,11 +88,11 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return samples_in(len(self.input_ids), self.seq_len)
 
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """The window at `index`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is outside a dataset of {len(self)} windows")
-        window = operator.index(index) % len(self)
+    def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
+        """The window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
+        if not -len(self) <= idx < len(self):
+            raise IndexError(f"index {idx} is outside a dataset of {len(self)} windows")
+        window = operator.index(idx) % len(self)
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
         source = self.input_ids if self.labels is None else self.labels

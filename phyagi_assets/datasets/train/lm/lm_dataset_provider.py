@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from phyagi_assets.datasets.cache_folder import TokenFile, load_tokenizer, open_tokens
+from phyagi_assets.datasets.cache_folder import TokenFile, carries_tokenizer, load_tokenizer, open_tokens
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
@@ -20,64 +20,122 @@ logger = logging.getLogger(__name__)
 
 
 class LMDatasetProvider(DatasetProvider):
-    """Gives `LMDataset`\\ s over the token arrays that a configuration names.
+    """Provides `LMDataset`\\ s over token arrays.
 
     Parameters
     ----------
-    config
-        Where the arrays are, and how to read them.
+    train_file, validation_file, validation_split, tokenizer_file, seq_len, shift_labels, weight, label, ignore_token_id, random_mask_prob
+        As the fields of `DatasetProviderConfig`.
+    seed
+        Seed of everything random; None for 42.
     allow_pickle
-        Whether `get_tokenizer` may load a ``tokenizer.pkl`` where there is no folder ``tokenizer/``: a pickle runs whatever it holds.
+        Whether `get_tokenizer` may load a ``tokenizer.pkl`` if there is no folder ``tokenizer/`` beside it: loading a pickle runs
+        whatever it holds.
     random_mask_offset
-        The mark that tokens carry where the configuration has a `random_mask_prob`; see `LMDataset`.
+        The mark of tokens where there is a `random_mask_prob` (see `LMDataset`); None for 32,768 in arrays of 16 bits and 2\\ :sup:`30`
+        in larger ones.
+    **kwargs
+        ``cache_dir``, as in `DatasetProviderConfig`. Other arguments are ignored with a warning.
 
     Raises
     ------
+    FileNotFoundError
+        `cache_dir` does not exist.
     StoreError
-        A file is no token array, or not the one that its manifest describes.
+        A file is not a token array, or not the one that its manifest describes.
     ValueError
-        Tokens would carry marks (`random_mask_prob`), and the tokenizer has ids that cannot be told from marked ones.
+        A value has another type or is out of its range; or tokens carry marks (`random_mask_prob`), and the tokenizer has ids that
+        cannot be told from marked ones.
 
     Examples
     --------
     >>> import numpy as np
     >>> np.save("tokens.npy", np.arange(9, dtype=np.uint16))
-    >>> provider = LMDatasetProvider(DatasetProviderConfig(train_file="tokens.npy", seq_len=4))
+    >>> provider = LMDatasetProvider(train_file="tokens.npy", seq_len=4)
     >>> provider.get_train_dataset()[1]["input_ids"]
     tensor([4, 5, 6, 7])
     """
 
-    def __init__(self, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int = 32768) -> None:
-        self._config = config
+    def __init__(
+        self,
+        train_file: str | Path | None = None,
+        validation_file: str | Path | None = None,
+        validation_split: float | int | None = None,
+        tokenizer_file: str | Path | None = None,
+        seq_len: int = 2048,
+        shift_labels: bool = False,
+        weight: float = 1.0,
+        label: str | None = None,
+        ignore_token_id: int = -100,
+        random_mask_prob: float | None = None,
+        seed: int | None = None,
+        *,
+        allow_pickle: bool = False,
+        random_mask_offset: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(train_file, DatasetProviderConfig):
+            raise TypeError(f"train_file: is a configuration; use {type(self).__name__}.from_config(config)")
+        cache_dir = kwargs.pop("cache_dir", None)
+        if kwargs:
+            logger.warning("%s: ignored, since %s does not take them", ", ".join(kwargs), type(self).__name__)
+        self._config = config = DatasetProviderConfig(
+            cache_dir=cache_dir,
+            train_file=train_file,  # type: ignore[arg-type]  # the configuration turns text into paths
+            validation_file=validation_file,  # type: ignore[arg-type]
+            validation_split=validation_split,
+            tokenizer_file=tokenizer_file,  # type: ignore[arg-type]
+            seq_len=seq_len,
+            shift_labels=shift_labels,
+            weight=weight,
+            label=label,
+            ignore_token_id=ignore_token_id,
+            seed=42 if seed is None else seed,
+            random_mask_prob=random_mask_prob,
+        )
         self._allow_pickle = allow_pickle
         self._random_mask_offset = random_mask_offset
         train = open_tokens(config.train_file) if config.train_file else None
-        validation = open_tokens(config.validation_file) if config.validation_file else None
-        if validation is None and train is not None and config.validation_split is not None:
+        validation: TokenFile | None = None
+        if train is not None and config.validation_split is not None:
+            if config.validation_file:
+                logger.warning(
+                    "validation_split: %s of the training tokens are validated on, and %s is ignored",
+                    *(config.validation_split, config.validation_file),
+                )
             train, validation = train.divided(config.validation_split)
+        elif config.validation_file:
+            validation = open_tokens(config.validation_file)
         self._train, self._validation = train, validation
         if config.random_mask_prob is not None:
             self._refuse_collision()
 
     def _refuse_collision(self) -> None:
-        offset = self._random_mask_offset
         for tokens in filter(None, (self._train, self._validation)):
+            offset = self._offset(tokens)
             if tokens.vocabulary is not None and tokens.vocabulary.max_id >= offset:
                 raise ValueError(
                     f"random_mask_offset: is {offset}, and the tokenizer has ids up to {tokens.vocabulary.max_id}; "
                     "an id at or above the mark cannot be told from a marked one"
                 )
 
-    @classmethod
-    def from_config(cls, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int = 32768) -> Self:
-        """Make a provider of a configuration, which is left as it is."""
-        return cls(config, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+    def _offset(self, tokens: TokenFile) -> int:
+        if self._random_mask_offset is not None:
+            return self._random_mask_offset
+        return 1 << 15 if tokens.ids.dtype.itemsize <= 2 else 1 << 30
 
     @classmethod
-    def from_cache(cls, cache_dir: str | Path, *, allow_pickle: bool = False, random_mask_offset: int = 32768, **config: Any) -> Self:
-        """Make a provider of a cache folder; `config` are the other fields of the configuration."""
-        fields = DatasetProviderConfig.from_dict({"cache_dir": Path(cache_dir), **config})
-        return cls(fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+    def from_config(cls, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int | None = None) -> Self:
+        """Create a provider from a configuration, which is left as it is."""
+        fields = config.to_dict()
+        if fields["cache_dir"] is not None:  # it stands for these
+            del fields["train_file"], fields["validation_file"]
+        return cls(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+
+    @classmethod
+    def from_cache(cls, cache_dir: str | Path, **kwargs: Any) -> Self:
+        """Create a provider from a cache folder or a ``.npy`` file; `kwargs` are other arguments of the class."""
+        return cls(cache_dir=cache_dir, **kwargs)
 
     @classmethod
     def from_hub(
@@ -88,19 +146,19 @@ class LMDatasetProvider(DatasetProvider):
         data_dir: str | None = None,
         data_files: str | Sequence[str] | Mapping[str, Any] | None = None,
         revision: str | None = None,
-        tokenizer: Any = "gpt2",
+        tokenizer: Any = None,
         mapping_fn: Callable[..., Any] | None = None,
         mapping_fn_kwargs: Mapping[str, Any] | None = None,
-        mapping_column_name: str | Sequence[str] = "text",
-        validation_split: float | int | None = None,
+        mapping_column_name: str | Sequence[str] | None = None,
+        validation_split: float | int = 0.0,
         shuffle: bool = True,
         seed: int = 42,
         num_workers: int = 1,
         use_eos_token: bool = True,
         use_shared_memory: bool = True,
-        cache_dir: str | Path = "cache",
+        cache_dir: str | Path | None = "cache",
         raw_dir: str | Path | None = None,
-        **config: Any,
+        **kwargs: Any,
     ) -> Self:
         """Load a dataset, tokenize it into a cache, and make a provider of that.
 
@@ -111,15 +169,15 @@ class LMDatasetProvider(DatasetProvider):
         disk_file_path
             A folder of ``save_to_disk``, in place of a dataset of the Hub.
         tokenizer
-            A fast tokenizer, or the name of one.
+            A fast tokenizer, or the name of one; None for ``gpt2``.
         mapping_fn, mapping_fn_kwargs
             A function for ``dataset.map``, in batches, in place of the pipeline's tokenizing; it gives ``input_ids`` and, if it likes,
             ``labels``. What its signature names of `tokenizer`, `mapping_column_name`, `use_eos_token` and `dtype` is given to it.
         mapping_column_name
-            The columns that hold the text.
+            The columns that hold the text; None for ``text``.
         validation_split
             Part of the training tokens to validate on where the dataset has no validation split, in whole documents: a fraction below 1,
-            or a number of tokens.
+            or a number of tokens; 0 for none.
         shuffle, seed
             Whether and how documents are shuffled before that part is taken.
         num_workers
@@ -129,11 +187,11 @@ class LMDatasetProvider(DatasetProvider):
         use_shared_memory
             Taken for the reference library's sake; arrays are written to disk as they come, and none is held in memory.
         cache_dir
-            The cache; what was in it is replaced.
+            The cache; what was in it is replaced. None for ``cache``.
         raw_dir
             Where ``datasets`` keeps what it downloads.
-        **config
-            Other fields of the configuration, such as `seq_len`.
+        **kwargs
+            Other arguments of the class, such as `seq_len`.
 
         Raises
         ------
@@ -144,20 +202,22 @@ class LMDatasetProvider(DatasetProvider):
         TokenizerError
             The tokenizer cannot be loaded, is no fast one, or has no EOS where one is wanted.
         """
-        DatasetProviderConfig.from_dict({"validation_split": validation_split, "seed": seed, **config})  # better refused now than then
+        cache_dir = Path("cache" if cache_dir is None else cache_dir).expanduser()
+        cls(seed=seed, **kwargs)  # a value that is wrong is refused before the work, not after it
+        DatasetProviderConfig(validation_split=validation_split)
         logger.info("Loading non-tokenized dataset...")
         loaded = load_splits(dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
         logger.info("Creating validation split (if necessary)...")
-        part = validation_split if "validation" not in loaded else None
+        part = validation_split or None if "validation" not in loaded else None
         shuffled = part is not None and shuffle
         if shuffled:
             loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # else the order would lie beside the user's data
-        columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name)
-        given = named_tokenizer(tokenizer)
+        columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name or ("text",))
+        given = named_tokenizer("gpt2" if tokenizer is None else tokenizer)
         if mapping_fn is None:
             source = {"dataset": str(dataset_path or disk_file_path), "name": dataset_name, "revision": revision, "columns": columns}
             tokenize_into(
-                Path(cache_dir),
+                cache_dir,
                 loaded,
                 given,
                 columns,
@@ -168,7 +228,7 @@ class LMDatasetProvider(DatasetProvider):
             )
         else:
             map_into(
-                Path(cache_dir),
+                cache_dir,
                 loaded,
                 given,
                 columns,
@@ -180,49 +240,42 @@ class LMDatasetProvider(DatasetProvider):
                 shared=use_shared_memory,
             )
         logger.info("Saving tokenized dataset: %s", cache_dir)
-        return cls.from_cache(cache_dir, seed=seed, **config)
+        return cls.from_cache(cache_dir, seed=seed, **kwargs)
 
-    def get_train_dataset(self) -> LMDataset:
-        """The windows of the training array.
-
-        Raises
-        ------
-        ValueError
-            The configuration names none that is there.
-        """
-        if self._train is None:
-            raise ValueError("train_file: there is no training array; name one, or the cache_dir that holds train.npy")
-        return self._dataset(self._train)
+    def get_train_dataset(self) -> LMDataset | None:
+        """Return the windows of the training array; None if there is none."""
+        return self._dataset(self._train) if self._train is not None else None
 
     def get_val_dataset(self) -> LMDataset | None:
-        """The windows of the validation array; None where there is none."""
+        """Return the windows of the validation array; None if there is none."""
         return self._dataset(self._validation) if self._validation is not None else None
 
     def get_tokenizer(self) -> Any:
-        """The tokenizer that the cache carries.
+        """Return the tokenizer of the ids; None if neither `tokenizer_file` nor a cache names one.
 
         Raises
         ------
         StoreError
-            There is none, or only a pickle, which was not allowed.
+            There is only a pickle, which was not allowed; or the tokenizer cannot be loaded.
         """
-        folder = self._config.tokenizer_file or self._config.cache_dir
-        if folder is None:
-            raise ValueError("tokenizer_file: is not given, and neither is a cache_dir that carries a tokenizer")
-        return load_tokenizer(folder, allow_pickle=self._allow_pickle)
+        if self._config.tokenizer_file is not None:
+            return load_tokenizer(self._config.tokenizer_file, allow_pickle=self._allow_pickle)
+        cache = self._config.cache_dir
+        folder = cache if cache is None or cache.is_dir() else cache.parent
+        return load_tokenizer(folder, allow_pickle=self._allow_pickle) if folder is not None and carries_tokenizer(folder) else None
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """What the ids stand for; None where the cache does not tell."""
+        """Vocabulary of the ids; None if the cache does not record it."""
         return next((tokens.vocabulary for tokens in (self._train, self._validation) if tokens and tokens.vocabulary), None)
 
     @property
     def weight(self) -> float:
-        """Factor on the number of samples where several datasets are put together."""
+        """Factor on the number of samples where several datasets are concatenated."""
         return self._config.weight
 
     @property
-    def label(self) -> str:
+    def label(self) -> str | None:
         """Name of the evaluation dataset."""
         return self._config.label
 
@@ -235,6 +288,6 @@ class LMDatasetProvider(DatasetProvider):
             shift_labels=config.shift_labels,
             ignore_token_id=config.ignore_token_id,
             random_mask_prob=config.random_mask_prob,
-            random_mask_offset=self._random_mask_offset,
+            random_mask_offset=self._offset(tokens),
             seed=config.seed,
         )

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.datasets.log import tell
-from phyagi_assets.datasets.shared_memory_utils import PROCESSING, process_dataset_to_memory, save_memory_dataset
+from phyagi_assets.datasets.shared_memory_utils import PROCESSING, columns_to_memory, save_columns
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.settings import library_store
 
@@ -125,9 +125,8 @@ def map_into(
         if "input_ids" not in given:
             raise SourceError(f"mapping_fn: gives {', '.join(given) or 'no column'}, and no 'input_ids', which the cache is made of")
         divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
-        names = ["input_ids", "labels"] if "labels" in given else ["input_ids"]
-        arrays = process_dataset_to_memory(divided, cache_dir, dtype, names, num_workers, shared)
-        save_memory_dataset(arrays, tokenizer, cache_dir, shared)
+        dtypes: dict[str, npt.DTypeLike] = {"input_ids": dtype, **({"labels": np.int32} if "labels" in given else {})}
+        save_columns(columns_to_memory(divided, cache_dir, dtypes, shared=shared), tokenizer, cache_dir)
 
 
 def _mapped(

@@ -21,17 +21,18 @@ class StreamLMDataset(SharedStream):
 
     Parameters
     ----------
-    input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed
-        As `LMDataset` takes them; the seed is of the shuffle too.
+    dataset_name
+        Name of the dataset, for logs.
+    input_ids, labels, seq_len, shift_labels
+        As `LMDataset` takes them.
+    read_ahead, chunk_size
+        Accepted for scripts of the reference library and not used: the array is mapped, and the system reads ahead.
+    ignore_token_id, random_mask_prob, random_mask_offset, seed
+        As `LMDataset` takes them; the seed is that of the shuffle too.
     shuffle
         Whether windows come in another order each epoch (`set_epoch`), or as they stand in the array.
     rank, world_size
         Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
-
-    Attributes
-    ----------
-    windows : LMDataset
-        What it streams.
 
     Raises
     ------
@@ -41,17 +42,21 @@ class StreamLMDataset(SharedStream):
     Examples
     --------
     >>> import numpy as np
-    >>> stream = StreamLMDataset(np.arange(9), seq_len=2, rank=1, world_size=2)
+    >>> stream = StreamLMDataset("tokens", np.arange(9), seq_len=2, rank=1, world_size=2)
     >>> [window["input_ids"].tolist() for window in stream]
     [[2, 3], [6, 7]]
     """
 
     def __init__(
         self,
+        dataset_name: str,
         input_ids: npt.NDArray[Any],
         labels: npt.NDArray[Any] | None = None,
         seq_len: int = 2048,
         shift_labels: bool = False,
+        read_ahead: int = 2048,
+        chunk_size: int = 1024,
+        *,
         ignore_token_id: int = -100,
         random_mask_prob: float | None = None,
         random_mask_offset: int = 32768,
@@ -61,8 +66,22 @@ class StreamLMDataset(SharedStream):
         world_size: int | None = None,
     ) -> None:
         super().__init__(rank, world_size)
-        self.windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
+        for name, value in (("read_ahead", read_ahead), ("chunk_size", chunk_size)):
+            if value < 1:
+                raise ValueError(f"{name}: is {value}, but it is a number of samples from 1")
+        self.dataset_name = dataset_name
+        self._windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
         self.shuffle = shuffle
+
+    @property
+    def windows(self) -> LMDataset:
+        """The samples of the stream by index, in the order of the array."""
+        return self._windows
+
+    @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self._windows.seq_len
 
     def _samples(self) -> int:
         return len(self.windows)

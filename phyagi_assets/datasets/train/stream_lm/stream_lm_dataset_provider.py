@@ -1,9 +1,11 @@
 """The streaming form of `LMDatasetProvider`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from phyagi_assets.datasets.cache_folder import PICKLED, SAVED, carries_tokenizer
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
@@ -11,82 +13,172 @@ from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDat
 from phyagi_assets.datasets.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True, kw_only=True)
-class StreamLMDatasetProviderConfig(DatasetProviderConfig):
-    """A `DatasetProviderConfig`, and how it is streamed.
+@dataclass(frozen=True)
+class StreamLMDatasetProviderConfig:
+    """Where the token arrays are and how to stream them.
 
     Parameters
     ----------
+    dataset_path
+        A ``.npy`` array of token ids, or a cache folder, whose ``train.npy`` is streamed.
+    seq_len, shift_labels, weight, label, seed, validation_file, validation_split, tokenizer_file, ignore_token_id, random_mask_prob
+        As in `DatasetProviderConfig`.
     shuffle
-        Whether training windows come in another order each epoch, or as they stand in the array.
-
-    Examples
-    --------
-    >>> StreamLMDatasetProviderConfig(seq_len=512, shuffle=True).shuffle
-    True
-    """
-
-    shuffle: bool = False
-
-
-class StreamLMDatasetProvider(DatasetProvider):
-    """Gives `StreamLMDataset`\\ s over the token arrays that a configuration names.
-
-    Parameters
-    ----------
-    config
-        Where the arrays are, and how to read them.
-    allow_pickle, random_mask_offset
-        As `LMDatasetProvider` takes them.
+        Whether training windows are in another order in each epoch, or in the order of the array.
 
     Raises
     ------
-    StoreError, ValueError
+    FileNotFoundError, ValueError
+        As `DatasetProviderConfig` does.
+
+    Examples
+    --------
+    >>> StreamLMDatasetProviderConfig.from_dict({"dataset_path": ".", "seq_len": 512, "shuffle": True}).shuffle
+    True
+    """
+
+    dataset_path: str
+    seq_len: int = 2048
+    shift_labels: bool = False
+    weight: float = 1.0
+    label: str | None = None
+    seed: int = 42
+    shuffle: bool = field(default=False, kw_only=True)
+    validation_file: Path | None = field(default=None, kw_only=True)
+    validation_split: float | int | None = field(default=None, kw_only=True)
+    tokenizer_file: Path | None = field(default=None, kw_only=True)
+    ignore_token_id: int = field(default=-100, kw_only=True)
+    random_mask_prob: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.shuffle, bool):
+            raise ValueError(f"shuffle: is {self.shuffle!r}, but what it takes is: bool")
+        checked = self.of_windows()
+        for name in ("seq_len", "weight", "label", "seed", "validation_file", "validation_split", "tokenizer_file", "random_mask_prob"):
+            object.__setattr__(self, name, getattr(checked, name))
+        object.__setattr__(self, "dataset_path", str(Path(self.dataset_path).expanduser().absolute()))
+
+    def of_windows(self) -> DatasetProviderConfig:
+        """Return the configuration of the windows that are streamed."""
+        fields = asdict(self)
+        del fields["shuffle"], fields["dataset_path"]
+        if not isinstance(self.dataset_path, str | Path):
+            raise ValueError(f"dataset_path: is {self.dataset_path!r}, but what it takes is: str")
+        path = Path(self.dataset_path).expanduser().absolute()
+        if not path.exists():
+            raise FileNotFoundError(f"dataset_path: {path} does not exist; give a .npy file or the folder of a cache")
+        fields["train_file"] = path / "train.npy" if path.is_dir() else path
+        if path.is_dir() and self.tokenizer_file is None and carries_tokenizer(path):
+            fields["tokenizer_file"] = path / (SAVED if (path / SAVED).is_dir() else PICKLED)
+        return DatasetProviderConfig(**fields)
+
+    @classmethod
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
+        """Create a configuration from a mapping, which is left as it is.
+
+        A mapping for `DatasetProviderConfig` is accepted too: its ``cache_dir`` or ``train_file`` is the `dataset_path`, and the
+        ``validation.npy`` of a ``cache_dir`` is its `validation_file`.
+
+        Raises
+        ------
+        ValueError
+            A key is not a field.
+        """
+        given = dict(config_dict)
+        cache_dir, train_file = given.pop("cache_dir", None), given.pop("train_file", None)
+        if given.get("dataset_path") is None and (cache_dir or train_file) is not None:
+            given["dataset_path"] = str(cache_dir or train_file)
+            validation = Path(str(cache_dir)).expanduser() / "validation.npy"
+            if cache_dir is not None and given.get("validation_file") is None and validation.is_file():
+                given["validation_file"] = validation
+        for name in given:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(cls.__dataclass_fields__)}")
+        if given.get("dataset_path") is None:
+            raise ValueError("dataset_path: is missing; give a .npy file or the folder of a cache")
+        return cls(**given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, with paths as strings, as YAML and JSON can hold them and `from_dict` takes them."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+class StreamLMDatasetProvider(DatasetProvider):
+    """Provides `StreamLMDataset`\\ s over token arrays.
+
+    Parameters
+    ----------
+    dataset_path, seq_len, shift_labels, weight, label, seed
+        As the fields of `StreamLMDatasetProviderConfig`.
+    allow_pickle, random_mask_offset
+        As `LMDatasetProvider` takes them.
+    **kwargs
+        Other fields of `StreamLMDatasetProviderConfig`. Other arguments are ignored with a warning.
+
+    Raises
+    ------
+    FileNotFoundError, StoreError, ValueError
         As `LMDatasetProvider` does.
 
     Examples
     --------
     >>> import numpy as np
     >>> np.save("tokens.npy", np.arange(9, dtype=np.uint16))
-    >>> provider = StreamLMDatasetProvider(StreamLMDatasetProviderConfig(train_file="tokens.npy", seq_len=4))
+    >>> provider = StreamLMDatasetProvider("tokens.npy", seq_len=4)
     >>> [window["input_ids"].tolist() for window in provider.get_train_dataset()]
     [[0, 1, 2, 3], [4, 5, 6, 7]]
     """
 
-    def __init__(self, config: StreamLMDatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int = 32768) -> None:
-        self._config = config
-        self._of_windows = LMDatasetProvider(config, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+    def __init__(
+        self,
+        dataset_path: str,
+        seq_len: int = 2048,
+        shift_labels: bool = False,
+        weight: float = 1.0,
+        label: str | None = None,
+        seed: int = 42,
+        *,
+        allow_pickle: bool = False,
+        random_mask_offset: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        own = {name: kwargs.pop(name) for name in list(kwargs) if name in StreamLMDatasetProviderConfig.__dataclass_fields__}
+        self._config = StreamLMDatasetProviderConfig(dataset_path, seq_len, shift_labels, weight, label, seed, **own)
+        fields = self._config.of_windows().to_dict()
+        del fields["cache_dir"]
+        self._of_windows = LMDatasetProvider(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset, **kwargs)
 
     @classmethod
-    def from_config(cls, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int = 32768) -> Self:
-        """Make a provider of a configuration, which is left as it is."""
+    def from_config(
+        cls,
+        config: StreamLMDatasetProviderConfig | DatasetProviderConfig,
+        *,
+        allow_pickle: bool = False,
+        random_mask_offset: int | None = None,
+    ) -> Self:
+        """Create a provider from a configuration, which is left as it is."""
         if not isinstance(config, StreamLMDatasetProviderConfig):
             config = StreamLMDatasetProviderConfig.from_dict(config.to_dict())
-        return cls(config, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+        return cls(**config.to_dict(), allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
     @classmethod
-    def from_cache(cls, cache_dir: str | Path, *, allow_pickle: bool = False, random_mask_offset: int = 32768, **config: Any) -> Self:
-        """Make a provider of a cache folder; `config` are the other fields of the configuration."""
-        fields = StreamLMDatasetProviderConfig.from_dict({"cache_dir": Path(cache_dir), **config})
-        return cls(fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
+    def from_cache(cls, cache_dir: str | Path, *, allow_pickle: bool = False, random_mask_offset: int | None = None, **kwargs: Any) -> Self:
+        """Create a provider from a cache folder; `kwargs` are other fields of the configuration."""
+        config = StreamLMDatasetProviderConfig.from_dict({"cache_dir": cache_dir, **kwargs})
+        return cls.from_config(config, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
-    def get_train_dataset(self) -> StreamLMDataset:
-        """The windows of the training array, as a stream.
-
-        Raises
-        ------
-        ValueError
-            The configuration names none that is there.
-        """
-        return _stream(self._of_windows.get_train_dataset(), shuffle=self._config.shuffle)
+    def get_train_dataset(self) -> StreamLMDataset | None:
+        """Return the windows of the training array, as a stream."""
+        windows = self._of_windows.get_train_dataset()
+        return self._stream(windows, shuffle=self._config.shuffle) if windows is not None else None
 
     def get_val_dataset(self) -> StreamLMDataset | None:
-        """The windows of the validation array, as they stand in it; None where there is none."""
+        """Return the windows of the validation array, in its order; None if neither a file nor a part to validate on is configured."""
         windows = self._of_windows.get_val_dataset()
-        return _stream(windows, shuffle=False) if windows is not None else None
+        return self._stream(windows, shuffle=False) if windows is not None else None
 
     def get_tokenizer(self) -> Any:
-        """The tokenizer that the cache carries; errors are those of `LMDatasetProvider.get_tokenizer`."""
+        """Return the tokenizer of the cache; None if there is none."""
         return self._of_windows.get_tokenizer()
 
     @property
@@ -96,24 +188,24 @@ class StreamLMDatasetProvider(DatasetProvider):
 
     @property
     def weight(self) -> float:
-        """Factor on the number of samples where several datasets are put together."""
+        """Factor on the number of samples where several datasets are concatenated."""
         return self._config.weight
 
     @property
-    def label(self) -> str:
+    def label(self) -> str | None:
         """Name of the evaluation dataset."""
         return self._config.label
 
-
-def _stream(windows: LMDataset, *, shuffle: bool) -> StreamLMDataset:
-    return StreamLMDataset(
-        windows.input_ids,
-        labels=windows.labels,
-        seq_len=windows.seq_len,
-        shift_labels=windows.shift_labels,
-        ignore_token_id=windows.ignore_token_id,
-        random_mask_prob=windows.random_mask_prob,
-        random_mask_offset=windows.random_mask_offset,
-        seed=windows.seed,
-        shuffle=shuffle,
-    )
+    def _stream(self, windows: LMDataset, *, shuffle: bool) -> StreamLMDataset:
+        return StreamLMDataset(
+            self._config.label or Path(self._config.dataset_path).stem,
+            windows.input_ids,
+            labels=windows.labels,
+            seq_len=windows.seq_len,
+            shift_labels=windows.shift_labels,
+            ignore_token_id=windows.ignore_token_id,
+            random_mask_prob=windows.random_mask_prob,
+            random_mask_offset=windows.random_mask_offset,
+            seed=windows.seed,
+            shuffle=shuffle,
+        )

@@ -44,10 +44,10 @@ def test_arrays_without_a_cache_are_read_and_have_no_tokenizer(tmp_path: Path) -
     assert _same(provider.get_train_dataset(), LMDataset(IDS, seq_len=8))
     assert provider.get_val_dataset() is None
     assert provider.vocabulary is None
-    with pytest.raises(ValueError, match="tokenizer_file: is not given"):
-        provider.get_tokenizer()
-    with pytest.raises(ValueError, match="train_file: there is no training array"):
-        LMDatasetProvider.from_config(DatasetProviderConfig(validation_file=tmp_path / "a.npy")).get_train_dataset()
+    assert provider.get_tokenizer() is None
+    evaluating = LMDatasetProvider.from_config(DatasetProviderConfig(validation_file=tmp_path / "a.npy", seq_len=8))
+    assert evaluating.get_train_dataset() is None
+    assert _same(evaluating.get_val_dataset(), LMDataset(IDS, seq_len=8))
 
 
 def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> None:
@@ -55,8 +55,8 @@ def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> No
     np.save(cache / "train_labels.npy", labels)
     (cache / "validation.npy").unlink()
     provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=20)
-    assert _same(provider.get_train_dataset(), LMDataset(IDS[:80], labels[:80], seq_len=8))
-    assert _same(provider.get_val_dataset(), LMDataset(IDS[80:], labels[80:], seq_len=8))
+    assert _same(provider.get_train_dataset(), LMDataset(IDS[20:], labels[20:], seq_len=8))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[:20], labels[:20], seq_len=8))
     np.save(cache / "train_labels.npy", labels[1:])
     with pytest.raises(StoreError, match=r"train\.npy: has 100 tokens, and train_labels\.npy beside it has 99"):
         LMDatasetProvider.from_cache(cache)
@@ -66,14 +66,16 @@ def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> No
 def test_a_part_of_the_training_array_validates_where_there_is_nothing_else(tmp_path: Path, part: float, taken: int) -> None:
     np.save(tmp_path / "train.npy", IDS)
     provider = LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "train.npy", seq_len=4, validation_split=part))
-    assert _same(provider.get_train_dataset(), LMDataset(IDS[:-taken], seq_len=4))
-    assert _same(provider.get_val_dataset(), LMDataset(IDS[-taken:], seq_len=4))
+    assert _same(provider.get_train_dataset(), LMDataset(IDS[taken:], seq_len=4))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[:taken], seq_len=4))
 
 
-def test_a_validation_array_is_taken_before_a_part_of_the_training_array(cache: Path) -> None:
+def test_a_part_of_the_training_array_wins_over_a_validation_array_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    np.save(cache / "train_labels.npy", IDS)
     provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=0.5)
-    assert _same(provider.get_train_dataset(), LMDataset(IDS, seq_len=8))
-    assert _same(provider.get_val_dataset(), LMDataset(IDS[50:], seq_len=8))
+    assert _same(provider.get_train_dataset(), LMDataset(IDS[50:], seq_len=8))
+    assert _same(provider.get_val_dataset(), LMDataset(IDS[:50], seq_len=8))
+    assert f"validation_split: 0.5 of the training tokens are validated on, and {cache}/validation.npy is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("part", [100, 101])
@@ -90,7 +92,7 @@ def test_known_documents_are_not_cut_for_validation(workspace: Workspace) -> Non
     assert validation is not None
     tokenizer = provider.get_tokenizer()
     documents = [tokenizer.decode(np.asarray(of.input_ids)).split("<|endoftext|>") for of in (provider.get_train_dataset(), validation)]
-    assert [*documents[0][:-1], *documents[1][:-1]] == texts
+    assert [*documents[1][:-1], *documents[0][:-1]] == texts
     assert documents[0][-1] == documents[1][-1] == ""
     assert 0.2 < len(validation) / (len(validation) + len(provider.get_train_dataset())) < 0.4
 
@@ -119,10 +121,10 @@ def test_marks_that_the_tokenizers_ids_reach_are_refused(cache: Path) -> None:
     assert (dataset.random_mask_prob, dataset.random_mask_offset, dataset.seed) == (0.5, 41, 42)
 
 
-def test_unknown_fields_are_refused(cache: Path) -> None:
-    fields: dict[str, Any] = {"seqlen": 3}
-    with pytest.raises(ValueError, match="'seqlen' is no field of DatasetProviderConfig"):
-        LMDatasetProvider.from_cache(cache, **fields)
+def test_unknown_arguments_are_ignored_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fields: dict[str, Any] = {"seqlen": 3, "packing": True}
+    assert LMDatasetProvider.from_cache(cache, **fields).get_train_dataset() is not None
+    assert "seqlen, packing: ignored, since LMDatasetProvider does not take them" in caplog.text
 
 
 def test_datasets_of_a_provider_travel_without_their_tokens(cache: Path) -> None:

@@ -16,14 +16,14 @@ from phyagi_assets.datasets import LMDataset, StreamLMDataset
 def test_it_gives_the_windows_of_the_array_in_order(tokens: int, seq_len: int, shift: bool, with_labels: bool) -> None:
     ids = np.arange(tokens, dtype=np.uint16)
     keys: dict[str, Any] = {"labels": ids * 3 if with_labels else None, "seq_len": seq_len, "shift_labels": shift}
-    stream, windows = StreamLMDataset(ids, **keys), LMDataset(ids, **keys)
+    stream, windows = StreamLMDataset("tokens", ids, **keys), LMDataset(ids, **keys)
     assert str(list(stream)) == str(list(windows))
     assert len(stream) == len(windows)
 
 
 @given(samples=st.integers(0, 60), seed=st.integers(0, 5))
 def test_shuffled_every_epoch_has_every_window_once(samples: int, seed: int) -> None:
-    stream = StreamLMDataset(np.arange(2 * samples + 1), seq_len=2, seed=seed, shuffle=True)
+    stream = StreamLMDataset("tokens", np.arange(2 * samples + 1), seq_len=2, seed=seed, shuffle=True)
     orders = []
     for epoch in range(3):
         stream.set_epoch(epoch)
@@ -35,7 +35,7 @@ def test_shuffled_every_epoch_has_every_window_once(samples: int, seed: int) -> 
 
 def test_the_order_is_a_function_of_the_seed() -> None:
     def order(seed: int) -> str:
-        return str(list(StreamLMDataset(np.arange(41), seq_len=2, seed=seed, shuffle=True)))
+        return str(list(StreamLMDataset("tokens", np.arange(41), seq_len=2, seed=seed, shuffle=True)))
 
     assert order(1) == order(1) != order(2)
 
@@ -43,14 +43,14 @@ def test_the_order_is_a_function_of_the_seed() -> None:
 def test_marks_are_those_of_the_windows() -> None:
     ids = np.array([1, 105, 3, 104] * 20)
     keys: dict[str, Any] = {"seq_len": 4, "random_mask_prob": 0.5, "random_mask_offset": 100}
-    windows = list(StreamLMDataset(ids, **keys))
+    windows = list(StreamLMDataset("tokens", ids, **keys))
     assert str(windows) == str(list(LMDataset(ids, **keys)))
     assert {str(window["labels"].tolist()) for window in windows} == {"[1, 5, 3, 4]", "[1, -100, 3, -100]"}
 
 
 def test_over_a_mapped_array_it_takes_no_tokens_along(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", np.arange(100_000))
-    stream = StreamLMDataset(np.load(tmp_path / "train.npy", mmap_mode="r"), seq_len=50_000)
+    stream = StreamLMDataset("tokens", np.load(tmp_path / "train.npy", mmap_mode="r"), seq_len=50_000)
     pickled = pickle.dumps(stream)
     assert len(pickled) < 3_000
     assert str(list(pickle.loads(pickled))) == str(list(stream))
@@ -58,4 +58,4 @@ def test_over_a_mapped_array_it_takes_no_tokens_along(tmp_path: Path) -> None:
 
 def test_an_array_that_cannot_be_cut_is_refused() -> None:
     with pytest.raises(ValueError, match="seq_len is 0"):
-        StreamLMDataset(np.arange(4), seq_len=0)
+        StreamLMDataset("tokens", np.arange(4), seq_len=0)

@@ -40,7 +40,9 @@ def test_it_streams_what_the_provider_of_windows_gives(cache: Path, keys: dict[s
 
 
 def test_training_windows_alone_are_shuffled(cache: Path) -> None:
-    provider = StreamLMDatasetProvider.from_config(StreamLMDatasetProviderConfig(cache_dir=cache, seq_len=4, shuffle=True))
+    provider = StreamLMDatasetProvider.from_config(
+        StreamLMDatasetProviderConfig(str(cache / "train.npy"), 4, validation_file=cache / "validation.npy", shuffle=True)
+    )
     windows = LMDatasetProvider.from_cache(cache, seq_len=4)
     train = _rows(provider.get_train_dataset())
     assert sorted(train) == sorted(_rows(windows.get_train_dataset()))
@@ -49,12 +51,12 @@ def test_training_windows_alone_are_shuffled(cache: Path) -> None:
 
 
 def test_a_configuration_has_the_fields_of_others_and_its_own() -> None:
-    config = StreamLMDatasetProviderConfig.from_dict({"seq_len": 4, "shuffle": True})
-    assert repr(config).endswith("random_mask_prob=None, shuffle=True)")
+    config = StreamLMDatasetProviderConfig.from_dict({"dataset_path": ".", "seq_len": 4, "shuffle": True})
+    assert (config.dataset_path, config.shuffle, config.seed) == (str(Path.cwd()), True, 42)
     assert StreamLMDatasetProviderConfig.from_dict(config.to_dict()) == config
-    assert not StreamLMDatasetProviderConfig().shuffle
+    assert not StreamLMDatasetProviderConfig(".").shuffle
     with pytest.raises(ValueError, match="shuffle: is 1"):
-        StreamLMDatasetProviderConfig.from_dict({"shuffle": 1})
+        StreamLMDatasetProviderConfig.from_dict({"dataset_path": ".", "shuffle": 1})
 
 
 def test_without_a_validation_array_there_is_none_and_a_lone_pickle_has_to_be_allowed(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Helpers under the paths of the reference library."""
