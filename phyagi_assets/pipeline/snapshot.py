@@ -6,10 +6,12 @@ inside a file. What the published snapshot has already is taken from there.
 
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
+from typing import TypeVar
 
 from phyagi_assets.pipeline.digests import DigestCache
 from phyagi_assets.pipeline.fingerprint import canonical_json, file_digest, text_digest
@@ -25,8 +27,17 @@ TRANSFERS = ".transfers"
 _TRANSFER = re.compile(r"[0-9a-f]{32}(\.verified)?")
 """Name of what a transfer keeps: the digest of the file's name and stamp."""
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 """Files that are fetched side by side: a transfer waits for the network most of its time."""
+_TO_STOP = 2.0
+"""Seconds that transfers have to stop in when they are interrupted."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Stopped(BaseException):
+    """Raised in a transfer when the ones beside it are interrupted."""
 
 
 class Transfers:
@@ -62,10 +73,12 @@ class Transfers:
         SourceError
             One cannot be fetched. What was fetched is kept for the next try.
         """
-        lock = Lock()
+        lock, stop = Lock(), Event()
 
         def tell(count: int) -> None:
-            if on_progress:
+            if stop.is_set():
+                raise _Stopped
+            if on_progress and count:
                 with lock:
                     on_progress(count)
 
@@ -81,8 +94,7 @@ class Transfers:
             return path
 
         remote = [file for file in self._partition.files if file.path is None]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return dict(zip([file.name for file in remote], pool.map(one, remote), strict=True))
+        return dict(zip([file.name for file in remote], _side_by_side(one, remote, stop), strict=True))
 
     def _transferred(self, file: SourceFile, tell: OnProgress) -> Path:
         remote = self._workspace.sources.remote(file.origin)
@@ -93,6 +105,44 @@ class Transfers:
     def clear(self) -> None:
         """Remove what the artifact holds now."""
         clear_transfers(self._folder)
+
+
+def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop: Event) -> list[Result]:
+    """Apply a function to items in several threads, and return the results in the order of the items.
+
+    Once it fails for an item, no further ones are begun. An interrupt sets `stop` and waits no longer than a moment: the threads are
+    daemons, so that those which are stuck in a connection do not keep the process alive, as those of an executor would.
+    """
+    lock, pending = Lock(), iter(enumerate(items))
+    results: dict[int, Result] = {}
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        while not problems and not stop.is_set():
+            with lock:
+                index, item = next(pending, (-1, None))
+            if item is None:
+                return
+            try:
+                results[index] = action(item)
+            except BaseException as problem:
+                problems.append(problem)
+
+    threads = [Thread(target=work, name="fetch", daemon=True) for _ in range(min(_AT_ONCE, len(items)))]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        stop.set()
+        until = time.monotonic() + _TO_STOP
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        raise
+    if problems:
+        raise problems[0]
+    return [results[index] for index in range(len(items))]
 
 
 def clear_transfers(folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.pipeline.sources.files import Listing
 from phyagi_assets.pipeline.sources.notes import ListingNotes
 from tests.pipeline.doubtful import holdings
 from tests.robustness.command import Ended
@@ -99,6 +100,6 @@ def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_p
 
 def test_a_listing_that_cannot_be_remembered_is_only_asked_for_again(tmp_path: Path) -> None:
     notes = ListingNotes(write_text(tmp_path / "full", "") / "corpus.json")
-    notes.keep(["where"], [])
+    notes.keep(["where"], Listing(files=()))
     assert notes.recall(["where"]) is None
     assert holdings(tmp_path).keys() == {"full"}

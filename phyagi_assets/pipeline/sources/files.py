@@ -31,6 +31,23 @@ class SourceFile:
     """The configuration of a dataset on the Hub that it belongs to."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """A file that the pattern of a source fits, and that is not a document of the source."""
+
+    origin: str
+    """Absolute path or URI."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """The files that one path of a source names."""
+
+    files: tuple[SourceFile, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+
 def held_out(split: str) -> HeldOut | None:
     """The split of that name that a source has of its own; the documents of all others are divided by their hash."""
     return next((known for known in get_args(HeldOut) if known == split), None)

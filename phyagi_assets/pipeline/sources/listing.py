@@ -1,22 +1,38 @@
 """What a source holds now: its files, wherever they lie, divided into partitions."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from phyagi_assets.config import HeldOut
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import Partition, SourceFile
+from phyagi_assets.pipeline.sources.files import LeftOut, Listing, Partition, SourceFile
 from phyagi_assets.pipeline.sources.hub import SCHEME as HUB
 from phyagi_assets.pipeline.sources.hub import Hub
 from phyagi_assets.pipeline.sources.local import list_local
 from phyagi_assets.pipeline.sources.partitioning import partitioned
-from phyagi_assets.pipeline.sources.patience import Patience
+from phyagi_assets.pipeline.sources.patience import Patience, within
 from phyagi_assets.pipeline.sources.s3 import S3
 from phyagi_assets.pipeline.sources.s3 import SCHEME as BUCKETS
 from phyagi_assets.pipeline.sources.transfer import Remote
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name that the usual file systems take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusListing:
+    """The source of a corpus as it is now."""
+
+    partitions: dict[str, Partition]
+    """By key, in the order of the keys."""
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Sources:
@@ -30,11 +46,15 @@ class Sources:
         Where listings of what cannot change are remembered.
     patience
         With servers that are down.
+    look_seconds
+        Longest time that listing a remote source may take, in seconds; by default any time. A sensor has less than 60 s.
     """
 
-    def __init__(self, data: Path, notes: Path, patience: Patience | None = None) -> None:
+    def __init__(self, data: Path, notes: Path, patience: Patience | None = None, *, look_seconds: float | None = None) -> None:
         self._data, self._notes = data, notes
         self.patience = patience or Patience()
+        self.look_seconds = look_seconds
+        self._reported: dict[str, str] = {}
 
     def remote(self, uri: str) -> Remote | None:
         """The source that a URI names; None for a local path."""
@@ -63,28 +83,92 @@ class Sources:
         SourceError
             It cannot be listed: a source that is down is not taken for an empty one.
         """
-        files = sorted(self._files(corpus), key=lambda file: file.name)
+        return self.listing(corpus).partitions
+
+    def listing(self, corpus: Corpus) -> CorpusListing:
+        """List a corpus's source and divide it, with the files that are left out.
+
+        Raises
+        ------
+        DeclarationError
+            The source matches no file, is divided into partitions of one name, or has a split that the declaration makes too.
+        SourceError
+            It cannot be listed: a source that is down is not taken for an empty one.
+        """
+        files: list[SourceFile] = []
+        left_out: list[LeftOut] = []
+        for found in self._listings(corpus):
+            files += found.files
+            left_out += found.left_out
+        files.sort(key=lambda file: file.name)
         made = set(corpus.config.splits)
         for file in files:
-            if not all(part.strip(".") for part in file.name.split("/")):
-                raise SourceError(f"{file.origin}: its name is no path of a file; rename it")
+            if problem := _unfit(file):
+                raise SourceError(f"{file.origin}: {problem}")
             if file.split in made:
                 message = (
                     f"{file.origin} is in the source's own {file.split} split; take {file.split} out of splits, or it out of the source"
                 )
                 raise corpus.error(message, "splits")
-        return partitioned(corpus, files)
+        partitions = partitioned(corpus, files)
+        for partition in partitions.values():
+            _check_folders(partition)
+        if left_out and (summary := left_out_summary(left_out)) != self._reported.get(corpus.config.name):
+            self._reported[corpus.config.name] = summary
+            logger.warning("%s: %s", corpus.config.name, summary)
+        return CorpusListing(partitions=partitions, left_out=tuple(left_out))
 
-    def _files(self, corpus: Corpus) -> Iterator[SourceFile]:
+    def _listings(self, corpus: Corpus) -> Iterator[Listing]:
         declared = corpus.config.source.path
         if isinstance(declared, str):
-            yield from self._files_of(corpus, declared)
+            yield self._listing_of(corpus, declared)
             return
         for split, path in declared.items():
             own: HeldOut | None = None if split == "train" else split
-            for file in self._files_of(corpus, path):
-                yield replace(file, name=f"{split}/{file.name}", split=own)
+            found = self._listing_of(corpus, path)
+            files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
+            yield replace(found, files=files)
 
-    def _files_of(self, corpus: Corpus, declared: str) -> list[SourceFile]:
+    def _listing_of(self, corpus: Corpus, declared: str) -> Listing:
         remote = self.remote(declared)
-        return remote.files(corpus, declared) if remote else list_local(corpus, declared, self._data)
+        if remote is None:
+            return list_local(corpus, declared, self._data)
+        return within(self.look_seconds, declared, lambda: remote.files(corpus, declared))
+
+
+def left_out_summary(left_out: Sequence[LeftOut]) -> str:
+    """Return one line that says how many files are left out, why, and which one is an example.
+
+    Examples
+    --------
+    >>> left_out_summary([LeftOut(origin="raw/.a.txt", reason="hidden")])
+    '1 file left out: 1 hidden (raw/.a.txt)'
+    """
+    first: dict[str, str] = {}
+    for file in left_out:
+        first.setdefault(file.reason, file.origin)
+    counts = Counter(file.reason for file in left_out)
+    reasons = "; ".join(f"{counts[reason]:,} {reason} ({origin}{', …' if counts[reason] > 1 else ''})" for reason, origin in first.items())
+    return f"{len(left_out):,} {'file' if len(left_out) == 1 else 'files'} left out: {reasons}"
+
+
+def _unfit(file: SourceFile) -> str:
+    """Why a file cannot have its name in a snapshot, on any file system; empty where it can."""
+    parts = file.name.split("/")
+    if not all(part.strip(".") for part in parts) or "\0" in file.name:
+        return "its name is not a valid path of a file; rename it"
+    if file.path is None and any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts):
+        return f"a part of its name has more than {_LONGEST_NAME} bytes, which no file here can have; rename it"
+    return ""
+
+
+def _check_folders(partition: Partition) -> None:
+    """Refuse a remote file whose name is also the folder of another: a snapshot cannot hold both."""
+    names = {file.name: file for file in partition.files if file.path is None}
+    for file in partition.files:
+        for folder in PurePosixPath(file.name).parents:
+            if file.path is None and str(folder) in names:
+                message = (
+                    f"{names[str(folder)].origin}: it is an object, and the folder of {file.origin}; narrow source.path to one of them"
+                )
+                raise SourceError(message)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.pipeline.sources.files import SourceFile
+from phyagi_assets.pipeline.sources.files import LeftOut, Listing, SourceFile
 
 
 class ListingNotes:
@@ -24,20 +24,21 @@ class ListingNotes:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def recall(self, asked: Sequence[Any]) -> list[SourceFile] | None:
+    def recall(self, asked: Sequence[Any]) -> Listing | None:
         """The listing, if that is what was asked for the last time."""
         with suppress(OSError, ValueError, TypeError, KeyError):
             noted = json.loads(self._path.read_text(encoding="utf-8"))
             if noted["asked"] == list(asked):
-                return [SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in noted["files"]]
+                files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in noted["files"])
+                return Listing(files=files, left_out=tuple(LeftOut(**file) for file in noted["left_out"]))
         return None
 
-    def keep(self, asked: Sequence[Any], files: Sequence[SourceFile]) -> None:
+    def keep(self, asked: Sequence[Any], listing: Listing) -> None:
         """Remember a listing of remote files."""
         draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({"asked": list(asked), "files": [asdict(file) for file in files]}), encoding="utf-8")
+            draft.write_text(json.dumps({"asked": list(asked), **asdict(listing)}), encoding="utf-8")
             draft.replace(self._path)
         except OSError:  # a full disk costs one more listing
             with suppress(OSError):

@@ -2,8 +2,10 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +18,40 @@ logger = logging.getLogger(__name__)
 
 class TransientError(Exception):
     """What may go away by itself: a server that is down or busy, a connection that broke off."""
+
+
+def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
+    """Do something, and give up when it takes too long.
+
+    An action that is given up goes on in a daemon thread until its own timeouts end it; its result is ignored.
+
+    Parameters
+    ----------
+    seconds
+        The longest time; None waits as long as it takes, in this thread.
+    what
+        For the message: where it is done.
+
+    Raises
+    ------
+    SourceError
+        It took longer.
+    """
+    if seconds is None:
+        return action()
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(action())
+        except BaseException as problem:
+            outcome.set_exception(problem)
+
+    threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
+    done, _ = wait([outcome], timeout=seconds)
+    if not done:
+        raise SourceError(f"{what}: no answer within {seconds:g} s; check that the source is up and that its address is right")
+    return outcome.result()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

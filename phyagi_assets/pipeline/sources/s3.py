@@ -5,7 +5,7 @@ Credentials, endpoint and region are what S3's users already have: the environme
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Any
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import SourceFile
-from phyagi_assets.pipeline.sources.globs import fixed_prefix, glob_regex, is_glob
+from phyagi_assets.pipeline.sources.files import LeftOut, Listing, SourceFile
+from phyagi_assets.pipeline.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.pipeline.sources.patience import Patience, TransientError
 from phyagi_assets.pipeline.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 
@@ -23,6 +23,8 @@ SCHEME = "s3://"
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
 _SECONDS = 60
+_CONNECTIONS = 64
+"""Connections that are kept, more than transfers that run side by side."""
 _GONE = ("404", "NoSuchKey", "412", "PreconditionFailed")
 _BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "ThrottlingException")
 
@@ -39,13 +41,13 @@ class S3:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
 
-    def files(self, corpus: Corpus, declared: str) -> list[SourceFile]:
-        """The objects that a glob matches.
+    def files(self, corpus: Corpus, declared: str) -> Listing:
+        """List the objects that a glob matches.
 
         Raises
         ------
         DeclarationError
-            It names no bucket, is no glob, or matches nothing.
+            It names no bucket, is not a valid glob, or matches nothing.
         SourceError
             The bucket cannot be listed.
         """
@@ -55,27 +57,23 @@ class S3:
                 f"{declared!r} names no objects; name them, as in s3://{bucket or 'bucket'}/folder/*.jsonl", "source", "path"
             )
         if not is_glob(pattern):
-            raise corpus.error(f"{declared!r} is no glob: '**' stands alone between slashes, as in s3://bucket/**/*.txt", "source", "path")
-        prefix = fixed_prefix(pattern)
+            raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in s3://bucket/**/*.txt", "source", "path")
+        glob, prefix = Glob(pattern), fixed_prefix(pattern)
         objects = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._objects(bucket, prefix))
-        folder, regex = prefix.rpartition("/")[0], glob_regex(pattern)
-        start = len(folder) + 1 if folder else 0
-        files = [
-            SourceFile(
-                name=found["Key"][start:],
-                origin=f"{SCHEME}{bucket}/{found['Key']}",
-                size=found["Size"],
-                stamp=(found["ETag"].strip('"'), found["Size"]),
-            )
+        objects = [found for found in objects if found["Size"] or not found["Key"].endswith("/")]  # what consoles make for folders
+        files = tuple(_file(bucket, found, glob.fixed) for found in objects if glob.matches(found["Key"]))
+        left_out = tuple(
+            LeftOut(origin=f"{SCHEME}{bucket}/{found['Key']}", reason=reason)
             for found in objects
-            if regex.fullmatch(found["Key"]) and not found["Key"].endswith("/")
-        ]
+            if (reason := glob.left_out(found["Key"]))
+        )
         if not files:
-            raise corpus.error(f"no object matches {declared}", "source", "path")
-        return files
+            also = f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
+            raise corpus.error(f"no object matches {declared}{also}", "source", "path")
+        return Listing(files=files, left_out=left_out)
 
     def _objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        with _translated():
+        with _translated(self._is_signed):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
             return [found for page in pages for found in page.get("Contents", ())]
 
@@ -90,32 +88,56 @@ class S3:
             The transfer broke off.
         """
         bucket, _, key = file.origin.removeprefix(SCHEME).partition("/")
-        etag = str(file.stamp[0])
-        checksum = None
+        version = _precondition(file)
+        checksum, encoding = None, ""
 
         def chunks(start: int) -> Iterator[bytes]:
-            nonlocal checksum
-            with _translated():
-                answer = self._client.get_object(Bucket=bucket, Key=key, IfMatch=f'"{etag}"', Range=f"bytes={start}-")
-                checksum = _checksum(etag, answer)
+            nonlocal checksum, encoding
+            with _translated(self._is_signed):
+                answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", **version)
+                checksum, encoding = _checksum(str(file.stamp[0]), answer), answer.get("ContentEncoding", "")
                 yield from answer["Body"].iter_chunks(_CHUNK)
 
         path = append_chunks(folder / "object", file.size, chunks, on_bytes)
-        return Fetched(path=path, checksum=checksum)
+        return Fetched(path=path, checksum=checksum, encoding=encoding)
 
     @cached_property
     def _client(self) -> Any:
         try:
-            import botocore.session
             from botocore import UNSIGNED
             from botocore.config import Config
         except ImportError:
             raise SourceError("sources in S3 need botocore: pip install 'phyagi-assets[s3]'") from None
-        session = botocore.session.get_session()
-        signed = {} if session.get_credentials() else {"signature_version": UNSIGNED}  # what is public needs none
-        retries = {"mode": "standard", "total_max_attempts": 1}  # ours are the ones
-        config = Config(retries=retries, connect_timeout=10, read_timeout=_SECONDS, max_pool_connections=16, **signed)
-        return session.create_client("s3", config=config)
+        try:
+            credentials = self._session.get_credentials()
+            signed = {} if credentials else {"signature_version": UNSIGNED}  # what is public needs none
+            retries = {"mode": "standard", "total_max_attempts": 1}  # ours are the ones
+            config = Config(retries=retries, connect_timeout=10, read_timeout=_SECONDS, max_pool_connections=_CONNECTIONS, **signed)
+            return self._session.create_client("s3", config=config)
+        except ValueError as problem:
+            raise SourceError(f"the settings of S3 are not valid: {problem} (AWS_ENDPOINT_URL, AWS_PROFILE, ~/.aws)") from None
+
+    @cached_property
+    def _session(self) -> Any:
+        import botocore.session
+
+        return botocore.session.get_session()
+
+    def _is_signed(self) -> bool:
+        return self._session.get_credentials() is not None
+
+
+def _file(bucket: str, found: Mapping[str, Any], fixed: int) -> SourceFile:
+    etag = found.get("ETag", "").strip('"')
+    stamp = (etag, found["Size"]) if etag else ("", found["Size"], found["LastModified"].isoformat())
+    name = "/".join(found["Key"].split("/")[fixed:])
+    return SourceFile(name=name, origin=f"{SCHEME}{bucket}/{found['Key']}", size=found["Size"], stamp=stamp)
+
+
+def _precondition(file: SourceFile) -> dict[str, str]:
+    """Under which condition an object is the one that was listed; some servers know no ETags."""
+    etag, _, *modified = file.stamp
+    return {"IfUnmodifiedSince": str(modified[0])} if modified else {"IfMatch": f'"{etag}"'}
 
 
 def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:
@@ -125,8 +147,16 @@ def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """What botocore raises, as what may go away and what the user can put right. Its messages hold no secrets; headers do, and stay out."""
+def _translated(is_signed: Callable[[], bool]) -> Iterator[None]:
+    """Turn what botocore raises into what may go away and what the user can put right.
+
+    Its messages hold no secrets; headers do, and stay out.
+
+    Parameters
+    ----------
+    is_signed
+        Tells whether requests carry credentials.
+    """
     from botocore import exceptions as raised
     from urllib3.exceptions import HTTPError
 
@@ -139,16 +169,21 @@ def _translated() -> Iterator[None]:
             raise TransientError(f"the server says {code}") from None
         if code in _GONE:
             raise SourceError(f"{problem.operation_name}: the object is gone or another than was listed; list the source again") from None
+        if code == "AccessDenied" and not is_signed():
+            raise SourceError(f"access is denied without credentials, and there are none ({_CREDENTIALS})") from None
         raise SourceError(f"{_REASONS.get(code, code)}: {problem.response['Error'].get('Message', '')}".rstrip(": ")) from None
     except broken as problem:
         raise TransientError(f"cannot be reached, or broke off: {type(problem).__name__}") from None
     except raised.BotoCoreError as problem:
-        raise SourceError(f"S3's settings are not right: {problem}") from None
+        raise SourceError(f"the settings of S3 are not right: {problem}") from None
 
+
+_CREDENTIALS = "AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws"
 
 _REASONS = {
     "NoSuchBucket": "there is no such bucket",
-    "AccessDenied": "access is denied to these credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws)",
-    "InvalidAccessKeyId": "the access key is not known (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws)",
+    "AccessDenied": f"access is denied to these credentials ({_CREDENTIALS})",
+    "InvalidAccessKeyId": f"the access key is not known ({_CREDENTIALS})",
     "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
+    "ExpiredToken": f"the credentials have expired; log in again ({_CREDENTIALS})",
 }

@@ -1,17 +1,21 @@
 """Fetching remote files: resumed where a transfer broke off, and verified before they are taken for what they should be."""
 
+import gzip
 import hashlib
+import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from phyagi_assets.declarations import Corpus
-from phyagi_assets.pipeline.sources.files import SourceFile
+from phyagi_assets.errors import SourceError
+from phyagi_assets.pipeline.sources.files import Listing, SourceFile
 from phyagi_assets.pipeline.sources.patience import Patience, TransientError
 
 OnBytes = Callable[[int], None]
-"""Told how many bytes have come since it was last told."""
+"""Called with the number of bytes that have come since the last call, and with 0 before each try. It stops a transfer by raising."""
 
 _CHUNK = 1 << 22
 
@@ -32,13 +36,15 @@ class Fetched:
 
     path: Path
     checksum: Checksum | None
+    encoding: str = ""
+    """The ``Content-Encoding`` that it is kept in."""
 
 
 class Remote(Protocol):
     """A kind of source that lies elsewhere."""
 
-    def files(self, corpus: Corpus, declared: str) -> list[SourceFile]:
-        """The files that a declaration names."""
+    def files(self, corpus: Corpus, declared: str) -> Listing:
+        """List the files that a declaration names."""
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch a file into a folder that is there for it alone, and in which an earlier try may have left a part of it."""
@@ -68,12 +74,13 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, patience: Patience,
     folder.mkdir(parents=True, exist_ok=True)
 
     def once() -> Path:
+        on_bytes(0)
         fetched = remote.fetch(file, folder, on_bytes)
         problem = _difference(fetched, file)
         if problem:
             fetched.path.unlink()
             raise TransientError(problem)
-        fetched.path.replace(verified)
+        _decoded(fetched, file).replace(verified)
         return verified
 
     return patience.with_retries(file.origin, once)
@@ -118,6 +125,25 @@ def _difference(fetched: Fetched, file: SourceFile) -> str:
     if fetched.checksum and (found := _digest(fetched.path, fetched.checksum.algorithm)) != fetched.checksum.value:
         return f"what came has the {fetched.checksum.algorithm} checksum {found} where the source says {fetched.checksum.value}"
     return ""
+
+
+def _decoded(fetched: Fetched, file: SourceFile) -> Path:
+    """Decompress what is kept compressed without a word in its name, as HTTP clients do; the content is that of its name."""
+    encodings = {encoding.strip().lower() for encoding in fetched.encoding.split(",")}
+    is_named = file.name.lower().endswith((".gz", ".gzip", ".tgz"))
+    if is_named or not encodings & {"gzip", "x-gzip"}:
+        return fetched.path
+    with fetched.path.open("rb") as start:
+        if start.read(2) != b"\x1f\x8b":  # said of it, and not so
+            return fetched.path
+    target = fetched.path.with_name(f"{fetched.path.name}.decoded")
+    try:
+        with gzip.open(fetched.path) as packed, target.open("wb") as content:
+            shutil.copyfileobj(packed, content, _CHUNK)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
+        raise SourceError(f"has Content-Encoding: gzip, and is not valid gzip: {problem}; upload it again") from None
+    fetched.path.unlink()
+    return target
 
 
 def _digest(path: Path, algorithm: str) -> str:

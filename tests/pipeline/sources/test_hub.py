@@ -156,7 +156,7 @@ def test_a_configuration_has_its_splits(run: Callable[..., Any]) -> None:
         ("hf://wikitext", {"revision": "gone"}, "hf://wikitext: there is no revision 'gone'; name a branch, tag or commit"),
         ("hf://wikitext", {"name": "none"}, "source.name: Salesforce/wikitext: BuilderConfig 'none' not found"),
         (f"hf://{REPOSITORY}/none/*", {}, "source.path: no file of lab/plays at"),
-        (f"hf://{REPOSITORY}@main", {}, "source.path: 'hf://lab/plays@main' is no repository; name one as in hf://org/name"),
+        (f"hf://{REPOSITORY}@main", {}, "source.path: 'hf://lab/plays@main' is not a repository; name one as in hf://org/name"),
     ],
 )
 def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: dict[str, str], message: str) -> None:

@@ -62,7 +62,7 @@ def test_a_file_whose_name_is_no_text_is_refused(data: Path) -> None:
     ("path", "rule", "message"),
     [
         ("raw/*.parquet", "none", r"corpus.yaml:\d+: source.path: no file matches .*raw/\*.parquet"),
-        ("raw/**.txt", "none", r"corpus.yaml:3: source.path: 'raw/\*\*.txt' is no glob: .* as in raw/\*\*/\*.txt"),
+        ("raw/**.txt", "none", r"corpus.yaml:3: source.path: 'raw/\*\*.txt' is not a valid glob: .* as in raw/\*\*/\*.txt"),
         ("~nobody-of-this-name/*.txt", "none", r"corpus.yaml:3: source.path: '~nobody-of-this-name/\*.txt': "),
         ("raw", "none", r"source.path: .*raw is a folder; name its files"),
         ("raw/**/*.txt", r"x(\d)", r"partition_by: '2024/a.txt' has nothing that the group of"),

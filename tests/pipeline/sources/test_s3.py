@@ -139,7 +139,7 @@ def test_a_busy_server_is_asked_again_and_one_that_is_down_is_reported(plays: Co
         ("s3://raw/lake/none/*.txt", r"corpus.yaml:3: source.path: no object matches s3://raw/lake/none/\*\.txt"),
         ("s3://raw", r"corpus.yaml:3: source.path: 's3://raw' names no objects; name them, as in s3://raw/folder/\*\.jsonl"),
         ("s3://raw/lake/", r"names no objects"),
-        ("s3://raw/a**/b", r"is no glob"),
+        ("s3://raw/a**/b", r"is not a valid glob"),
     ],
 )
 @pytest.mark.usefixtures("plays")
