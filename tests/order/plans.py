@@ -39,11 +39,11 @@ def plan_of(
     """A plan over partitions; by default, every corpus has weight 1. Samples of earlier releases do not cross partitions."""
     corpora = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
     parts = parts or [MixturePart(corpus=name) for name in found]
-    said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, **keys}
+    said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, "dtype": "uint16", **keys}
     segment = first_segment(parts, corpora, said["seed"], said["seq_len"])
     if not crosses:
         segment = _uncrossed(segment, corpora, said["seq_len"])
-    return Plan(name="mix", dtype="uint16", tokenizer="", corpora=corpora, segments=(segment,), pad_id=0 if crosses else None, **said)
+    return Plan(name="mix", tokenizer="", corpora=corpora, segments=(segment,), pad_id=0 if crosses else None, **said)
 
 
 def _uncrossed(segment: Segment, corpora: Sequence[PlannedCorpus], seq_len: int) -> Segment:

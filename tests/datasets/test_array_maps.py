@@ -1,0 +1,137 @@
+"""Arrays are mapped a bounded number at a time, and what cannot be read is an error that names the file."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.datasets.array_maps import ArrayMap, ArrayMaps, maps_allowed
+from phyagi_assets.errors import StoreError
+from tests.datasets.mixtures import mixture_of, write_mixture
+from tests.order.plans import plan_of, sized
+
+EPOCH = """
+import json, resource, sys
+from pathlib import Path
+from phyagi_assets.datasets import MixtureLoader, load_mixture
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+found = {}
+if __name__ == "__main__":
+    for options in ({}, {"boundaries": True}):
+        for workers in (0, 2):
+            train = load_mixture(sys.argv[1], **options).train
+            loader = MixtureLoader(train, batch_size=37, num_workers=workers)
+            found[f"{bool(options)} {workers}"] = sum(int(batch["input_ids"].sum()) for batch in loader)
+            most = train.shards._maps.most
+    open_files = len(list(Path("/proc/self/fd").iterdir()))
+    print(json.dumps({"sums": found, "most": most, "open": open_files}))
+"""
+
+
+def test_two_thousand_partitions_are_read_with_256_descriptors(tmp_path: Path) -> None:
+    tokens = 41
+    plan = plan_of({"one": [sized(f"one-{number:04}", train=tokens) for number in range(2_000)]}, dtype="int32", seq_len=8)
+    folder = write_mixture(tmp_path, plan)
+    done = subprocess.run([sys.executable, "-c", EPOCH, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    samples = (2_000 * tokens - 1) // 8
+    assert samples % 37 == 0  # so that the batches are those of one epoch
+    assert found["sums"] == dict.fromkeys(["False 0", "False 2", "True 0", "True 2"], sum(range(samples * 8)))
+    assert found["most"] <= 64
+    assert found["open"] < 256
+
+
+def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
+    code = (
+        "import resource; from phyagi_assets.datasets.array_maps import maps_allowed\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 2000))\n"
+        "print(maps_allowed(600), resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 800, maps_allowed(9_999) < 600)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["600", "True", "True"], done.stderr
+
+
+def test_a_limit_that_leaves_no_room_is_refused_when_the_mixture_is_opened(tmp_path: Path) -> None:
+    mixture_of(tmp_path)
+    code = (
+        "import resource, sys, pathlib; from phyagi_assets.datasets import load_mixture\n"
+        "used = len(list(pathlib.Path('/proc/self/fd').iterdir()))\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (used + 2, used + 2))\n"
+        "load_mixture(sys.argv[1]).train"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert re.search(r"StoreError: open files: this process has \d+ open and may have \d+, .* ulimit -n", done.stderr), done.stderr
+
+
+def test_the_maps_of_the_files_that_were_used_last_are_kept(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.npy" for number in range(9)]
+    for number, path in enumerate(paths):
+        np.save(path, np.arange(number, number + 3))
+    maps = ArrayMaps(most=4)
+    before = _descriptors()
+    for number in [*range(9), 3, 8, 0, 8]:
+        assert maps[paths[number]].array.tolist() == [number, number + 1, number + 2]
+        assert len(maps) <= 4
+        assert _descriptors() <= before + 4
+    assert maps_allowed(10) == 10
+
+
+def _descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 8)
+
+
+def _empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def _other(path: Path) -> None:
+    path.write_bytes(b"not an array at all")
+
+
+def _short(path: Path) -> None:
+    np.save(path, np.load(path)[:-1])
+
+
+def _negative(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"(", b"(-", 1))
+
+
+@pytest.mark.parametrize("damage", [_cut, _empty, _other, _short, _negative, Path.unlink])
+@pytest.mark.parametrize("suffix", [".npy", ".documents.npy"])
+def test_an_array_that_is_damaged_is_named_when_it_is_read(tmp_path: Path, suffix: str, damage: Callable[[Path], None]) -> None:
+    train = load_mixture(mixture_of(tmp_path).home, boundaries=True).train
+    path = train.shards.arrays[0].path.with_suffix(suffix)
+    damage(path)
+    with pytest.raises(StoreError, match=re.escape(str(path))):
+        train.batch(np.arange(len(train)))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".documents.npy"])
+def test_a_file_that_is_cut_while_it_is_in_use_is_an_error_and_no_signal(tmp_path: Path, suffix: str) -> None:
+    train = load_mixture(mixture_of(tmp_path).home, boundaries=True).train
+    train.batch(np.arange(len(train)))
+    path = train.shards.arrays[0].path.with_suffix(suffix)
+    os.truncate(path, 100)
+    with pytest.raises(StoreError, match=rf"{re.escape(str(path))}: was cut from [\d,]+ to 100 bytes while it was in use"):
+        train.batch(np.arange(len(train)))
+
+
+def test_a_mapped_array_is_what_numpy_reads(tmp_path: Path) -> None:
+    for array in (np.arange(6, dtype=np.uint16), np.arange(12).reshape(6, 2), np.zeros(0, np.int64), np.arange(3, dtype=np.uint64)):
+        np.save(tmp_path / "array.npy", array)
+        opened = ArrayMap.open(tmp_path / "array.npy")
+        assert opened.array.dtype == array.dtype
+        assert opened.array.tolist() == array.tolist()
