@@ -35,6 +35,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.components.workers import SideBySide
         from phyagi_assets.declarations import load_catalog
         from phyagi_assets.pipeline.crew import processors
+        from phyagi_assets.pipeline.data_folders import claim
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import BarProgress, catalog_trees
@@ -49,6 +50,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
         log_to(messages)
+        claim(workspace.store, settings.data, [*chosen.corpora, *chosen.mixtures])
         if restored := workspace.store.restore_all():
             messages.print(f"{restored} artifacts had lost their links, as in a copy of a store, and have them again", highlight=False)
         with open_instance(settings) as instance:
@@ -124,6 +126,7 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.declarations import load_catalog
         from phyagi_assets.pipeline.cleaning import Cleaning
+        from phyagi_assets.pipeline.data_folders import of_others
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_removable
@@ -137,7 +140,10 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
             mixtures=set(catalog.mixtures),
             old_plans=old_plans,
             grace=timedelta(hours=grace),
+            others=of_others(workspace.store, settings.data, {*catalog.corpora, *catalog.mixtures}),
         )
+        if yes and settings.store.is_dir():
+            workspace.store.clear_rubbish()  # of an earlier clean that was killed
         found = cleaning.find()
         removed = cleaning.remove(found) if yes and found else []
         show_removable(new_console(), found, cleaning, removed=removed if yes else None)

@@ -46,7 +46,8 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         )
         for foreign in survey(workspace.store).foreign:
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
-        if discard:
+        if discard and settings.store.is_dir():
+            workspace.store.clear_rubbish()
             discarded, left = discard_damaged(workspace.store, stored)
             for address in discarded:
                 console.print(f"{address}: discarded; materialize builds it again", highlight=False, soft_wrap=True)

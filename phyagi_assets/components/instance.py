@@ -1,8 +1,10 @@
 """The project's own Dagster instance: where the UI finds what the command built."""
 
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import dagster as dg
 from sqlalchemy.exc import DatabaseError
@@ -55,7 +57,22 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         with Store(settings.store).turn("dagster/instance", silent=True):  # its databases are made when it is first opened, by one process
             instance = dg.DagsterInstance.from_config(home)
         with instance:
-            yield instance
+            try:
+                yield instance
+            finally:
+                _share(Path(home))
     except DatabaseError as problem:
         said = f"{problem.orig}, as when the disk is full" if "I/O" in str(problem.orig) else str(problem.orig)
+        if "readonly" in said:
+            said = f"{said}; a store that several users write to needs a group that may write (see docs/keeping-fresh.md)"
         raise StoreError(f"{home}: Dagster's records cannot be kept: {said}; what was published stands") from problem
+
+
+def _share(home: Path) -> None:
+    """Let a group that may write to the instance's folder write to its databases: SQLite makes them for their owner alone."""
+    with suppress(OSError):
+        if home.stat().st_mode & stat.S_IWGRP:
+            for path in home.rglob("*.db*"):
+                with suppress(OSError):  # of another user
+                    if not path.is_symlink():
+                        path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)

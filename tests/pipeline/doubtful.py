@@ -62,7 +62,7 @@ REFUSING = EngineChoice(name="refusing 1", make=refusing)
 
 def holdings(root: Path) -> dict[str, str]:
     """Every file of a store by its digest and every pointer by its target, but for rubbish, memories and Dagster's records."""
-    aside = {".staging", ".digests", ".irregular", ".locks", ".dagster"}
+    aside = {".staging", ".digests", ".irregular", ".locks", ".dagster", ".data_folders"}
     found = (path for path in sorted(root.rglob("*")) if not aside & set(path.relative_to(root).parts))
     return {
         path.relative_to(root).as_posix(): f"-> {path.readlink()}" if path.is_symlink() else file_digest(path)

@@ -45,6 +45,8 @@ class Changes:
 
     last: int | None = None
     waits: bool = False
+    folder: Path | None = None
+    """Where to count instead of in the store."""
 
     def __post_init__(self) -> None:
         self.count = _CONTEXT.RawValue("q", 0)  # changed by that process alone
@@ -116,7 +118,7 @@ def _command(log: Path, words: list[str], changes: Changes | None, file_size: in
     os.dup2(output, 2)
     os.environ |= {"COLUMNS": "200", **environment}
     if changes:
-        sys.addaudithook(_counting(changes, Path(words[words.index("--store") + 1])))
+        sys.addaudithook(_counting(changes, changes.folder or Path(words[words.index("--store") + 1])))
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     sys.argv = ["phyagi-assets", *words]

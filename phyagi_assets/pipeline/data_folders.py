@@ -1,0 +1,79 @@
+"""Which data folder declared each name in a store, so that two data folders on one store don't undo each other unnoticed.
+
+A record per name in ``.data_folders``, with the data folder's path from the store and its absolute path: either still finds it when both
+are moved together, or the store alone.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from phyagi_assets.pipeline.store import Store
+
+_RECORDS = ".data_folders"
+
+logger = logging.getLogger(__name__)
+
+
+def claim(store: Store, data: Path, names: Collection[str]) -> None:
+    """Record the data folder of names in a store, and warn of those that were built from another one that still exists."""
+    for name in names:
+        known = _recorded(store, name)
+        if known and _same(known, data):
+            continue
+        if other := next((folder for folder in known if _exists(folder)), None):
+            logger.warning(
+                "%s: was built from the data folder %s, and now from %s: they replace each other's artifacts; give one of them a store of "
+                "its own (--store), or another name",
+                name,
+                other,
+                data,
+            )
+        path = store.root / _RECORDS / f"{name}.json"
+        draft = path.with_name(f"{name}.{os.getpid()}")
+        record = {"relative": os.path.relpath(data.resolve(), store.root.resolve()), "absolute": str(data.resolve())}
+        with suppress(OSError):  # one who may not write builds nothing either
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.replace(path)
+
+
+def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
+    """Names in a store that are not this data folder's to clean, each with the reason."""
+    try:
+        names = sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return {}
+    inside = store.root.resolve().is_relative_to(data.resolve())
+    unknown_is_own = inside or any(name in declared for name in names)
+    found = {}
+    for name in names:
+        known = _recorded(store, name)
+        if known and not _same(known, data):
+            other = next((folder for folder in known if _exists(folder)), None)
+            if other:
+                found[name] = f"was built from the data folder {other}; clean it from there"
+            elif name not in declared:
+                found[name] = f"was built from the data folder {known[-1]}, which does not exist any more; remove it yourself if you can"
+        elif not known and not unknown_is_own and name not in declared:
+            found[name] = f"nothing tells which data folder it was built from, and {data} declares nothing in this store"
+    return found
+
+
+def _recorded(store: Store, name: str) -> list[Path]:
+    try:
+        record = json.loads((store.root / _RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+        return [(store.root.resolve() / record["relative"]).resolve(), Path(record["absolute"])]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _same(known: Collection[Path], data: Path) -> bool:
+    return data.resolve() in known
+
+
+def _exists(data: Path) -> bool:
+    return any((data / kind).is_dir() for kind in ("corpora", "mixtures"))

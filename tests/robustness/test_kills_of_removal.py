@@ -1,0 +1,97 @@
+"""Commands that remove something, killed at any of their changes: the store works, and the same command completes."""
+
+import random
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.pipeline.store import Store
+from tests.pipeline.doubtful import holdings
+from tests.robustness.command import Changes, Command, Ended
+from tests.robustness.damage import flip_bit
+from tests.robustness.readers import what_is_published
+from tests.robustness.yard import Yard, copy_store, materialize, published, rubbish
+
+ARRAY = "plays/numpy_cache/hamlet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removing:
+    """A command, and whether it changes the data folder or the store."""
+
+    words: tuple[str, ...]
+    in_data: bool = False
+    handful: int = 1
+
+    def __str__(self) -> str:
+        return "-".join(word.strip("-") for word in self.words[:3])
+
+
+COMMANDS = [
+    Removing(words=("clean", "--yes", "--grace", "0"), handful=0),
+    Removing(words=("clean", "--old-plans", "--yes", "--grace", "0")),
+    Removing(words=("check", "--discard")),
+    Removing(words=("remove", "notes", "--match", "old note 7"), in_data=True),
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    soak = metafunc.config.getoption("soak")
+    if "removing" in metafunc.fixturenames:
+        cases = [(removing, seed) for removing in COMMANDS for seed in range(20 if soak else removing.handful)]
+        metafunc.parametrize(("removing", "seed"), cases, ids=[f"{removing}-{seed}" for removing, seed in cases])
+    elif "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(5 if soak else 1))
+
+
+def prepare(yard: Yard, folder: Path) -> tuple[Path, Path]:
+    """A data folder and a store of one's own, with a damaged array and superseded versions."""
+    data, store = shutil.copytree(yard.refreshed_data, folder / "data"), copy_store(yard.refreshed, folder / "store")
+    return data, store
+
+
+def run(removing: Removing, data: Path, store: Path, changes: Changes | None = None) -> Ended:
+    return Command(*removing.words, "--data", data, "--store", store, log=store.with_suffix(".log"), changes=changes).ended()
+
+
+def test_a_kill_leaves_a_store_that_works_and_the_same_command_completes(yard: Yard, tmp_path: Path, removing: Removing, seed: int) -> None:
+    folders = [prepare(yard, tmp_path / name) for name in ("undisturbed", "killed")]
+    if "--discard" in removing.words:
+        for _, store in folders:
+            flip_bit(Store(store).pointer(ARRAY).resolve() / "train.npy")
+    counted, (data, undisturbed) = Changes(folder=folders[0][0] if removing.in_data else None), folders[0]
+    first = run(removing, data, undisturbed, counted)
+    assert first.code == (1 if "--discard" in removing.words else 0), first.said
+    assert counted.count.value > 0
+    data, store = folders[1]
+    last = random.Random(seed).randrange(counted.count.value)
+    killed = run(removing, data, store, Changes(last=last, folder=data if removing.in_data else None))
+    assert killed.code == -signal.SIGKILL, killed.said
+    Store(store).clear_rubbish()
+    assert published(store).keys() | {ARRAY} >= published(undisturbed).keys() if "--discard" not in removing.words else True
+    again = run(removing, data, store)
+    assert again.code in (0, 1 if "--discard" in removing.words else 0), again.said
+    assert "Traceback" not in again.said
+    assert holdings(store) == holdings(undisturbed)
+    assert rubbish(store) == []
+    assert holdings(data) == holdings(folders[0][0])
+    following = materialize(data, store).ended()
+    assert following.code == 0, following.said
+    assert what_is_published(store)
+
+
+def test_ten_refresh_a_store_while_it_is_cleaned_and_all_that_is_published_stays(yard: Yard, tmp_path: Path, seed: int) -> None:
+    del seed
+    store = copy_store(yard.built, tmp_path / "store")
+    words = ("clean", "--yes", "--grace", "0", "--data", yard.refreshed_data, "--store", store)
+    building = [materialize(yard.refreshed_data, store, log=tmp_path / f"{number}.log") for number in range(10)]
+    ended = [Command(*words, log=tmp_path / f"clean{number}.log").ended() for number in range(3)]
+    ended += [command.ended() for command in building]
+    assert [done.code for done in ended] == [0] * 13, [done.said for done in ended]
+    assert {address: artifact.fingerprint for address, artifact in published(store).items()} == {
+        address: artifact.fingerprint for address, artifact in published(yard.refreshed).items()
+    }
+    assert what_is_published(store)
