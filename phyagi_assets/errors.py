@@ -4,12 +4,32 @@ Every message says what was found, where, and what would be right. A caller that
 Dagster assets) catches :class:`PhyagiAssetsError`; anything else that surfaces is a fault of this package.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
+_CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^\s@/:'\"]*:[^\s'\"]*|[^\s@/'\"]+)@")
+_QUERY = re.compile(r"(?i)\b(https?:/{1,2}[^\s'\"?]*)\?[^\s'\"]+")
+
+
+def redacted(text: str) -> str:
+    """Return a text without the credentials in its URLs: user and password before an ``@``, and the queries of web addresses.
+
+    A path that has lost one of the slashes after its scheme counts as a URL.
+
+    Examples
+    --------
+    >>> redacted("https://user:secret@host/a.txt?token=1, s3://key:sec/ret@bucket/x, hf://org/name@main")
+    'https://***@host/a.txt?***, s3://***@bucket/x, hf://org/name@main'
+    """
+    return _QUERY.sub(r"\1?***", _CREDENTIALS.sub(r"\1***@", text))
+
 
 class PhyagiAssetsError(Exception):
-    """Something that the user can put right."""
+    """Something that the user can put right. Its message shows no credentials."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What becomes of it in another process: the same, whatever its class is made of."""

@@ -14,6 +14,9 @@ from phyagi_assets.removals import read_removals
 READ_AT_MOST = 1 << 28
 """Bytes of touched local files that a look reads, to tell whether they changed; beyond that, a run is asked for to tell."""
 
+LOOK_SECONDS = 45.0
+"""Longest time, in seconds, that a look waits for a remote source: Dagster gives a sensor 60, and then names no source."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
@@ -35,20 +38,22 @@ class Look:
     due: list[Due]
 
 
-def look_at(corpus: Corpus, workspace: Workspace, settled: str = "") -> Look:
+def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds: float | None = LOOK_SECONDS) -> Look:
     """List a corpus's source and find what has to be built again.
 
     Parameters
     ----------
     settled
         The digest of a listing of which nothing was due: where it is still that, nothing more is looked at.
+    seconds
+        Longest time that listing remote files may take; None is any time.
 
     Raises
     ------
     DeclarationError, SourceError
         The source cannot be listed.
     """
-    partitions = workspace.sources.partitions(corpus)
+    partitions = workspace.sources.partitions(corpus, seconds=seconds)
     removed = sorted(read_removals(corpus))
     contents = {key: _content(partition, removed) for key, partition in partitions.items()}
     listing = text_digest(canonical_json([corpus.text, contents]))

@@ -1,6 +1,7 @@
 """What a source holds now: its files, wherever they lie, divided into partitions."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,14 +47,11 @@ class Sources:
         Where listings of what cannot change are remembered.
     patience
         With servers that are down.
-    look_seconds
-        Longest time that listing a remote source may take, in seconds; by default any time. A sensor has less than 60 s.
     """
 
-    def __init__(self, data: Path, notes: Path, patience: Patience | None = None, *, look_seconds: float | None = None) -> None:
+    def __init__(self, data: Path, notes: Path, patience: Patience | None = None) -> None:
         self._data, self._notes = data, notes
         self.patience = patience or Patience()
-        self.look_seconds = look_seconds
         self._reported: dict[str, str] = {}
 
     def remote(self, uri: str) -> Remote | None:
@@ -68,8 +66,13 @@ class Sources:
     def _hub(self) -> Hub:
         return Hub(self.patience, self._notes)
 
-    def partitions(self, corpus: Corpus) -> dict[str, Partition]:
+    def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
         """List a corpus's source and divide it.
+
+        Parameters
+        ----------
+        seconds
+            Longest time that listing remote files may take; None is any time.
 
         Returns
         -------
@@ -83,9 +86,9 @@ class Sources:
         SourceError
             It cannot be listed: a source that is down is not taken for an empty one.
         """
-        return self.listing(corpus).partitions
+        return self.listing(corpus, seconds=seconds).partitions
 
-    def listing(self, corpus: Corpus) -> CorpusListing:
+    def listing(self, corpus: Corpus, *, seconds: float | None = None) -> CorpusListing:
         """List a corpus's source and divide it, with the files that are left out.
 
         Raises
@@ -97,7 +100,7 @@ class Sources:
         """
         files: list[SourceFile] = []
         left_out: list[LeftOut] = []
-        for found in self._listings(corpus):
+        for found in self._listings(corpus, seconds):
             files += found.files
             left_out += found.left_out
         files.sort(key=lambda file: file.name)
@@ -118,22 +121,26 @@ class Sources:
             logger.warning("%s: %s", corpus.config.name, summary)
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
 
-    def _listings(self, corpus: Corpus) -> Iterator[Listing]:
+    def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
         declared = corpus.config.source.path
         if isinstance(declared, str):
-            yield self._listing_of(corpus, declared)
+            yield self._listing_of(corpus, declared, seconds)
             return
         for split, path in declared.items():
             own: HeldOut | None = None if split == "train" else split
-            found = self._listing_of(corpus, path)
+            found = self._listing_of(corpus, path, seconds / len(declared) if seconds else None)
             files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
             yield replace(found, files=files)
 
-    def _listing_of(self, corpus: Corpus, declared: str) -> Listing:
+    def _listing_of(self, corpus: Corpus, declared: str, seconds: float | None) -> Listing:
         remote = self.remote(declared)
         if remote is None:
             return list_local(corpus, declared, self._data)
-        return within(self.look_seconds, declared, lambda: remote.files(corpus, declared))
+        authority = declared.partition("://")[2].partition("/")[0]
+        is_named = authority.startswith("arn:") or (declared.startswith(HUB) and ":" not in authority)
+        if not is_named and re.search("[@:]", authority):
+            raise corpus.error(f"{declared!r} holds credentials; take them out and set them in the environment", "source", "path")
+        return within(seconds, declared, lambda: remote.files(corpus, declared))
 
 
 def left_out_summary(left_out: Sequence[LeftOut]) -> str:

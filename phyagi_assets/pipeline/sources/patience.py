@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import SourceError, redacted
 
 Result = TypeVar("Result")
 
@@ -86,6 +86,6 @@ class Patience:
                     message = f"{what}: {problem} ({tried}); what was built of it before stands; look whether the source is up"
                     raise SourceError(message) from None
                 pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
-                logger.warning("%s: %s; trying again in %.0f s", what, problem, pause)
+                logger.warning("%s; trying again in %.0f s", redacted(f"{what}: {problem}"), pause)
                 time.sleep(pause)
         raise AssertionError("attempts are 1 or more")

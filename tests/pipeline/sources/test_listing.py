@@ -2,15 +2,19 @@
 
 import os
 from pathlib import Path
+from threading import Event
 
 import pytest
 from dagster import StaticPartitionsDefinition
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.pipeline.sources.files import format_of
+from phyagi_assets.pipeline.sources.files import Listing, SourceFile, format_of
+from phyagi_assets.pipeline.sources.listing import Sources
 from phyagi_assets.pipeline.sources.partitioning import safe_name
+from phyagi_assets.pipeline.sources.transfer import Fetched, OnBytes, Remote
 from phyagi_assets.pipeline.store import Store
 from tests.support import declare_corpus, list_partitions, write_text
 
@@ -115,3 +119,45 @@ def test_a_name_is_refused_before_it_is_too_long_for_the_store(tmp_path: Path, l
 
     with pytest.raises(SourceError, match="too long"):
         touch_each_length()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://user:secret@host/a.txt", r"'https://\*\*\*@host/a.txt' cannot be read; a source is"),
+        ("S3://key:sec/ret@bucket/a.txt", r"'S3://\*\*\*@bucket/a.txt' cannot be read; a source is"),
+        ("s3://key:sec/ret@bucket/a.txt", r"'s3://\*\*\*@bucket/a.txt' holds credentials; take them out"),
+        ("hf://user:secret@org/name", r"'hf://\*\*\*@org/name' holds credentials"),
+    ],
+)
+def test_a_url_that_is_not_a_source_is_refused_without_its_credentials(data: Path, path: str, message: str) -> None:
+    with pytest.raises(DeclarationError, match=rf"corpus.yaml:3: source.path: {message}") as refused:
+        listed(data, [], path)
+    assert "ret" not in str(refused.value).replace("credentials", "").split("source.path")[1]
+
+
+class Silent:
+    """A remote source that accepts and does not answer, until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = Event()
+
+    def files(self, corpus: Corpus, declared: str) -> Listing:  # noqa: ARG002
+        self.go.wait()
+        raise SourceError("too late")
+
+    def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
+        raise NotImplementedError
+
+
+def test_a_source_that_does_not_answer_is_given_up(data: Path) -> None:
+    silent = Silent()
+
+    class OneSource(Sources):
+        def remote(self, uri: str) -> Remote | None:  # noqa: ARG002
+            return silent
+
+    corpus = declare_corpus(data, "corpus", "s3://bucket/a.txt")
+    with pytest.raises(SourceError, match=r"s3://bucket/a.txt: no answer within 0.1 s; check that the source is up"):
+        OneSource(data, data / "notes").partitions(corpus, seconds=0.1)
+    silent.go.set()

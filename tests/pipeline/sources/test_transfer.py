@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import SourceFile
+from phyagi_assets.pipeline.sources.files import Listing, SourceFile
 from phyagi_assets.pipeline.sources.patience import Patience, TransientError
 from phyagi_assets.pipeline.sources.transfer import Checksum, Fetched, OnBytes, append_chunks, transfer
 
@@ -27,7 +27,7 @@ class Source:
     content: bytes = CONTENT
     asked: list[int] = field(default_factory=list)
 
-    def files(self, corpus: Corpus, declared: str) -> list[SourceFile]:
+    def files(self, corpus: Corpus, declared: str) -> Listing:
         raise NotImplementedError
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
