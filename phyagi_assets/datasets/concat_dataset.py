@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, IterableDataset
 
-from phyagi_assets.datasets.sharding import Epoch, SharedStream
+from phyagi_assets.datasets.cursor import Epoch
+from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
 

@@ -7,20 +7,36 @@ import torch
 
 
 class DocumentCollator:
-    """Lays samples one after the other and says where documents begin, so that attention stays inside each.
+    """Join samples in one row and say where documents begin, so that attention stays inside each document.
 
     The samples are those of a mixture that was loaded with ``boundaries=True``. The first document of a sample begins with the sample.
+
+    A model that shifts labels itself compares the output at the last token of a sample with the first label of the next one, which belongs
+    to another document. So the first label of each sample becomes `ignore_index`, as in ``transformers``' ``DataCollatorWithFlattening``.
+    Labels that are shifted already are kept: each one belongs to its own input.
+
+    Parameters
+    ----------
+    shift_labels
+        Whether the labels are shifted already (``load_mixture(…, shift_labels=True)``). By default they are taken as shifted if any of
+        them is neither its own input nor ignored.
+    ignore_index
+        The label that the loss ignores.
 
     Examples
     --------
     >>> samples = [{"input_ids": torch.tensor([5, 6, 7]), "labels": torch.tensor([5, 6, 7]), "position_ids": torch.tensor([0, 1, 0])}] * 2
     >>> batch = DocumentCollator()(samples)
-    >>> batch["cu_seqlens"].tolist(), batch["max_seqlen"], batch["input_ids"].shape
-    ([0, 2, 3, 5, 6], 2, torch.Size([1, 6]))
+    >>> batch["cu_seqlens"].tolist(), batch["max_seqlen"], batch["labels"].tolist()
+    ([0, 2, 3, 5, 6], 2, [[-100, 6, 7, -100, 6, 7]])
     """
 
+    def __init__(self, *, shift_labels: bool | None = None, ignore_index: int = -100) -> None:
+        self.shift_labels = shift_labels
+        self.ignore_index = ignore_index
+
     def __call__(self, samples: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Any]:
-        """Collate samples, or a batch that a `MixtureLoader` gave; they are left as they are.
+        """Collate samples, or a batch of a `MixtureLoader`; they are not changed.
 
         Returns
         -------
@@ -33,16 +49,28 @@ class DocumentCollator:
         ValueError
             The samples have no ``position_ids``.
         """
-        columns = {name: _flat(samples, name) for name in ("input_ids", "labels", "position_ids")}
-        begins = torch.nonzero(columns["position_ids"] == 0).ravel()
-        bounds = torch.cat([begins, torch.tensor([len(columns["position_ids"])])])
-        rows = {name: column.unsqueeze(0) for name, column in columns.items()}
-        return {**rows, "cu_seqlens": bounds.to(torch.int32), "max_seqlen": int(bounds.diff().max())}
+        rows = {name: _rows(samples, name) for name in ("input_ids", "labels", "position_ids")}
+        flat = {name: torch.cat(parts) for name, parts in rows.items()}
+        if not self._are_shifted(flat["labels"], flat["input_ids"]):
+            lengths = torch.tensor([len(row) for row in rows["labels"]])
+            flat["labels"][torch.cumsum(lengths, 0) - lengths] = self.ignore_index
+        begins = torch.nonzero(flat["position_ids"] == 0).ravel()
+        bounds = torch.cat([begins, torch.tensor([len(flat["position_ids"])])])
+        joined = {name: column.unsqueeze(0) for name, column in flat.items()}
+        return {**joined, "cu_seqlens": bounds.to(torch.int32), "max_seqlen": int(bounds.diff().max())}
+
+    def _are_shifted(self, labels: torch.Tensor, inputs: torch.Tensor) -> bool:
+        if self.shift_labels is not None:
+            return self.shift_labels
+        return not bool(((labels == inputs) | (labels == self.ignore_index)).all())
 
 
-def _flat(samples: Sequence[Mapping[str, Any]] | Mapping[str, Any], name: str) -> torch.Tensor:
+def _rows(samples: Sequence[Mapping[str, Any]] | Mapping[str, Any], name: str) -> list[torch.Tensor]:
+    """Return a column of each sample, 1-D."""
     try:
-        column = samples[name] if isinstance(samples, Mapping) else torch.cat([sample[name] for sample in samples])
+        if isinstance(samples, Mapping):
+            column = torch.as_tensor(samples[name])
+            return list(column.reshape(-1, column.shape[-1]))
+        return [torch.as_tensor(sample[name]).reshape(-1) for sample in samples]
     except KeyError:
         raise ValueError(f"{name}: the samples have none; load the mixture with boundaries=True") from None
-    return torch.as_tensor(column).reshape(-1)

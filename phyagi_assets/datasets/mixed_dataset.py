@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch
 from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
@@ -79,17 +80,25 @@ class MixedDataset(Dataset[dict[str, Any]]):
         arrays = [TokenArray(path=home / placed.shard.path, tokens=placed.shard.tokens) for placed in self.order.shards]
         self.shards = TokenShards(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
         self._names = [corpus.name for corpus in plan.corpora]
-        self._first = 0
+        self._epoch = Epoch()
         self._block: tuple[int, Located] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Let index 0 be position ``epoch · len``; by default it is position 0."""
-        if epoch < 0:
-            raise ValueError(f"epoch: is {epoch}; epochs are counted from 0")
-        self._first = epoch * len(self)
+        """Let index 0 be the position at which an epoch of the mixture begins; by default it is position 0.
+
+        Loader workers that outlive an epoch see it change. The length is that of the epoch, which differs between the first and the others
+        where the plan has several segments. A split other than ``train`` is the same in every epoch.
+        """
+        self._epoch.number = epoch if self.split == "train" else 0 * checked_epoch(epoch)
+
+    @property
+    def epochs(self) -> Epochs:
+        """Where the epochs of the mixture begin."""
+        return Epochs(first=len(self.order), later=self.order.epoch_length)
 
     def __len__(self) -> int:
-        return len(self.order)
+        """Return the number of samples in the epoch."""
+        return self.epochs.length(self._epoch.number)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The sample at an index, with what `batch` gives, one-dimensional."""
@@ -102,7 +111,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         for number in wanted:
             if not -length <= number < length:
                 raise IndexError(f"position {number} is outside a mixture of {length} samples")
-        batch = self.batch(np.array(wanted, dtype=np.int64) % length + self._first)
+        batch = self.batch(np.array(wanted, dtype=np.int64) % length + self.epochs.start(self._epoch.number))
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 
     def batch(self, positions: Ints) -> dict[str, Any]:

@@ -1,35 +1,41 @@
 """A mixture as batches, read by loader workers, with the state of what has been delivered."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.datasets.mixture_stream import MixtureStream
+from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
 from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.order.permutation import Ints
+
+Collate = Callable[[list[dict[str, Any]]], Any]
 
 
 class MixtureLoader:
     """Batches of a mixture, and the state of what has been delivered of them.
 
-    An iteration ends with the first batch that reaches the end of an epoch of the mixture; the next one goes on from there.
+    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next one goes on there.
+    Of the other splits, each iteration is one pass over the whole split in order, with a short last batch, as `MixtureStream` says.
 
     Parameters
     ----------
-    dataset, batch_size, position, endless, rank, world_size
-        As `MixtureStream` takes them.
+    dataset, batch_size, position, endless, rank, world_size, drop_last
+        As `MixtureStream` takes them. Lightning needs a loader with a length to resume exactly: leave `endless` out there.
     num_workers
-        Loader workers; the order is the same with any number of them.
+        Number of loader workers; the order is the same with any number of them.
+    collate_fn
+        Called with the samples of each batch, as ``DataLoader`` does it; by default they are stacked.
     **loader
-        What ``DataLoader`` takes besides, such as ``pin_memory``.
+        Further options of ``DataLoader``: ``pin_memory`` and, with loader workers, ``prefetch_factor``, ``multiprocessing_context``,
+        ``worker_init_fn``, ``generator`` and ``timeout``. Options that set the order, such as ``shuffle`` and ``sampler``, are refused.
 
     Raises
     ------
     ValueError
-        A number is out of its range.
+        A number is out of its range, or an option would change the order or has no effect.
 
     Examples
     --------
@@ -49,56 +55,103 @@ class MixtureLoader:
         endless: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
+        drop_last: bool = False,
+        collate_fn: Collate | None = None,
         **loader: Any,
     ) -> None:
-        self._stream = MixtureStream(dataset, batch_size=batch_size, position=position, endless=endless, rank=rank, world_size=world_size)
+        self._stream = MixtureStream(
+            dataset,
+            batch_size=batch_size,
+            position=position,
+            endless=endless,
+            rank=rank,
+            world_size=world_size,
+            drop_last=drop_last,
+        )
         self._pins = loader.pop("pin_memory", False) and torch.cuda.is_available()
-        self._options = {"num_workers": num_workers, **loader}
-        self._is_plain = not num_workers and not loader
-        self.position = position
+        self._options = _checked_options(num_workers, loader)
+        self._num_workers = num_workers
+        self._collate = collate_fn
+
+    @property
+    def position(self) -> int:
+        """The position that is next for all processes together."""
+        return self._stream.position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        self._stream.position = position
 
     def __len__(self) -> int:
-        """Batches up to the end of the epoch of the mixture.
+        """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
 
         Raises
         ------
         TypeError
-            There is no end.
+            The loader is endless.
         """
-        self._stream.position = self.position
         return len(self._stream)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The batches from where the last iteration, or the state that was loaded, left off."""
+    def __iter__(self) -> Iterator[Any]:
+        """Read the batches from where the last iteration, or the state that was loaded, left off."""
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
-        stream.position = self.position
-        step = stream.step
-        for batch in stream if self._is_plain else self._sent_by_workers():
-            self.position += step
-            yield _pinned(batch) if self._pins else batch
+        for batch in self._sent_by_workers() if self._num_workers else stream:
+            given = self._collate(unstacked(batch)) if self._collate else batch
+            yield _pinned(given) if self._pins else given
 
     def _sent_by_workers(self) -> Iterator[dict[str, Any]]:
-        dataset = self._stream.dataset
-        sent = DataLoader(_Blocks(dataset), batch_size=None, sampler=self._stream.blocks(), collate_fn=_as_it_is, **self._options)
+        stream, dataset = self._stream, self._stream.dataset
+        blocks = stream.blocks()
+        sent = DataLoader(
+            _Blocks(dataset), batch_size=None, sampler=blocks, collate_fn=_as_it_is, num_workers=self._num_workers, **self._options
+        )
         for block in sent:
-            yield from dataset.batches(block, self._stream.batch_size)
+            for batch in dataset.batches(block, min(stream.batch_size, len(block.positions))):
+                stream.deliver()
+                yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been delivered: one position, the same on every rank, and the plan that it is a position in."""
-        self._stream.position = self.position
+        """Return what has been delivered: one position, the same on every rank, and the plan that it is a position in."""
         return {name: value for name, value in self._stream.state_dict().items() if name != "end"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state, with any number of processes, workers and samples in a batch.
+        """Go on from a state, with any number of processes, workers and samples per batch.
 
         Raises
         ------
         ValueError
-            It is no state, or one of another plan, and not of an earlier one that this one agrees with up to the position.
+            It is not a state of a mixture; or of another plan, and not of an earlier one that this one agrees with up to the position.
         """
         self._stream.load_state_dict(state)
-        self.position = self._stream.position
+
+
+_IN_MAIN = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
+_OF_WORKERS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
+_OFF = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}
+
+
+def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that go to ``DataLoader``."""
+    if isinstance(num_workers, bool) or num_workers < 0:
+        raise ValueError(f"num_workers: is {num_workers}; it is 0 or more")
+    options = {}
+    for name, value in loader.items():
+        if name in _OFF:
+            if value is not _OFF[name]:
+                raise ValueError(
+                    f"{name}: the plan sets the order of a mixture, and {name}={value!r} would change it; leave it out, or give "
+                    "a DataLoader the map-style split, such as mixture.train"
+                )
+        elif name in _OF_WORKERS and not num_workers:
+            if value:
+                raise ValueError(f"{name}: is {value!r}, and there are no loader workers; give num_workers too, or leave it out")
+        elif name in _IN_MAIN | _OF_WORKERS:
+            options[name] = value
+        else:
+            known = ", ".join(sorted(_IN_MAIN | _OF_WORKERS | {"collate_fn", "drop_last", "pin_memory"}))
+            raise ValueError(f"{name}: is not an option of a MixtureLoader; the options of DataLoader that it takes are {known}")
+    return options
 
 
 class _Blocks(Dataset[ReadSamples]):
@@ -115,5 +168,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _pinned(batch: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: column.pin_memory() if isinstance(column, torch.Tensor) else column for name, column in batch.items()}
+def _pinned(batch: Any) -> Any:
+    if isinstance(batch, Mapping):
+        return {name: _pinned(column) for name, column in batch.items()}
+    return batch.pin_memory() if isinstance(batch, torch.Tensor) else batch

@@ -1,14 +1,30 @@
-"""A mixture as a stream: shared by ranks and loader workers, and taken up again from one integer."""
+"""A mixture as a stream: shared by ranks and loader workers, and resumed from one integer."""
 
-from collections.abc import Iterator, Mapping
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset
 
+from phyagi_assets.datasets.cursor import (
+    UNKNOWN_IN_MAIN,
+    Cursor,
+    Epochs,
+    Reader,
+    Shard,
+    accelerate_runs,
+    checked_epoch,
+    picklable_shard,
+    read_shard,
+)
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.datasets.sharding import Shard, accelerate_runs
 from phyagi_assets.order.permutation import Ints
+
+logger = logging.getLogger(__name__)
 
 _TOGETHER = 1 << 21
 """Tokens that are gathered at once: as many as it takes for the overhead of an array to vanish among the batches."""
@@ -16,6 +32,19 @@ _SENT = 1 << 19
 """Tokens that a loader worker sends at once: a message costs the time of several batches, and all under way have room in 64 MB."""
 _SAMPLES = 4096
 """Samples that are read at once at most, however short they are."""
+_NO_END = -1
+
+
+@dataclass(kw_only=True, slots=True)
+class _Place:
+    """How far a loader worker is. Its next run begins at `position`, plus one step for each worker before it."""
+
+    position: int
+    given: int
+    """Samples of that run that were given."""
+    end: int | None
+    is_loaded: bool = False
+    """Whether it comes from a state, so that the next iteration begins here."""
 
 
 class MixtureStream(IterableDataset[dict[str, Any]]):
@@ -24,26 +53,34 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
     Step by step, the processes share the next ``world_size · batch_size`` positions, each a run of `batch_size`. Loader workers take the
     runs in turn, so that a ``DataLoader`` gives them in one order for any number of workers.
 
-    An iteration ends with the first step that reaches the end of an epoch of the mixture; the next one goes on from there, after
-    `set_epoch` where there are loader workers (trainers call it). In a split other than ``train``, the first samples come again where the
-    last step goes beyond its end.
+    In training, an iteration ends with the first step that reaches the end of an epoch of the mixture, and the next one goes on from there.
+    Loader workers cannot tell how much of an iteration was delivered: where they read, call `set_epoch` before each iteration, as trainers
+    do; without it, a second iteration is refused. A `MixtureLoader` needs no such call.
+
+    Of a split other than ``train``, each iteration is one pass over the whole split in order. The last step is short: its samples are
+    shared evenly, and where they don't divide evenly, up to ``world_size − 1`` first samples come again, at positions of ``len(dataset)``
+    and more.
 
     Parameters
     ----------
     dataset
         The samples.
     batch_size
-        Samples in a run.
+        Samples per run.
     samples
-        Whether to give samples one by one, for a ``DataLoader(batch_size=batch_size)`` to stack, as trainers do it; by default whole
-        batches, for ``DataLoader(batch_size=None)``.
+        Whether to give samples one by one, for a ``DataLoader(batch_size=batch_size)`` to stack, as trainers do; by default whole
+        batches, for ``DataLoader(batch_size=None)``. Loader workers refuse to read for a loader of another batch size.
     position
-        Where to begin.
+        The position to begin at.
     endless
-        Whether an iteration goes on for ever.
+        Whether an iteration never ends. Leave it out with Lightning, which reads one batch ahead where a loader has no length, so that a
+        resumed run skips that batch.
     rank, world_size
-        Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one. A trainer
-        that divides what it reads by itself, as ``accelerate`` does, is to be given all of it: 0 and 1.
+        Rank of this process, and the number of processes; by default those of ``torch.distributed`` when the stream is read, or the only
+        one. Give 0 and 1 where ``accelerate`` prepares the loader, because it divides the batches itself; batches then have no ``corpus``,
+        since ``accelerate`` sends tensors only.
+    drop_last
+        Whether to leave out the short last step of a split other than ``train``.
 
     Raises
     ------
@@ -68,6 +105,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         endless: bool = False,
         rank: int | None = None,
         world_size: int | None = None,
+        drop_last: bool = False,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("position", position, 0)):
             if value < least:
@@ -75,124 +113,247 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         self.dataset = dataset
         self.batch_size = batch_size
         self.samples = samples
-        self.position = position
         self.endless = endless
-        self._origin = position
+        self.drop_last = drop_last
         self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
-        self._end: int | None = None
-        """Of the iteration that is under way."""
-        self._loaded_end: int | None = None
-        """Of the iteration that the state which was loaded is of."""
+        # `end` is that of the iteration under way, `loaded_end` that of the iteration that a loaded state belongs to.
+        self._cursor = Cursor(position=position, origin=position, end=_NO_END, loaded_end=_NO_END, given=0)
+        self._place: _Place | None = None
+        """In a loader worker, how far it is."""
+
+    @property
+    def position(self) -> int:
+        """The position that is next for all processes together."""
+        return self._place.position if self._place else self._cursor["position"]
+
+    @position.setter
+    def position(self, position: int) -> None:
+        self._cursor.move(position=position, loaded_end=_NO_END, given=0)
 
     @property
     def shard(self) -> Shard:
-        """Which of the processes this is."""
+        """The rank of this process, and the number of processes."""
         return self._shard or Shard.of_process()
 
     def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
-        """Say which of how many processes this is."""
+        """Set the rank of this process and the number of processes."""
         self._shard = Shard(rank=rank, world_size=world_size)
 
     @property
     def step(self) -> int:
-        """Positions that all processes together read at a step."""
+        """Positions that all processes together read per step."""
         return self.batch_size * self.shard.world_size
 
-    def set_epoch(self, epoch: int) -> None:
-        """Go on where an epoch of the mixture begins, unless the position is there or further already."""
-        begins = len(self.dataset) + (epoch - 1) * self.dataset.order.epoch_length if epoch else 0
-        step = self.step
-        position = self._origin + max(0, _steps(begins - self._origin, step)) * step
-        if position > self.position:
-            self.position, self._loaded_end = position, None
+    @property
+    def _trains(self) -> bool:
+        """Whether epoch follows epoch, rather than each pass being the whole split."""
+        return self.dataset.split == "train"
 
-    def _stop(self) -> int | None:
-        """Where an iteration from here on ends: with the epoch of the mixture, or with the iteration that was interrupted."""
-        if self.endless or self._loaded_end is not None:
-            return None if self.endless else self._loaded_end
-        first, epoch = len(self.dataset), self.dataset.order.epoch_length
-        return first + max(0, (self.position - first) // epoch + 1) * epoch
+    @property
+    def _epochs(self) -> Epochs:
+        return self.dataset.epochs
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on where an epoch of the mixture begins, unless the position is there or beyond already.
+
+        Loader workers that outlive an epoch go there too.
+        """
+        begins = self._epochs.start(checked_epoch(epoch)) if self._trains else 0
+        origin, position = self._cursor["origin"], self._cursor["position"]
+        target = origin + max(0, self.shard.steps(begins - origin, self.batch_size)) * self.step
+        if target > position:
+            self._cursor.move(position=target, loaded_end=_NO_END, given=0)
+        elif epoch >= self._epochs.at(position):
+            self._cursor.move()
+
+    def _stop(self, position: int, loaded_end: int) -> int | None:
+        """Return where an iteration from a position on ends: with the epoch of the mixture, or with the interrupted iteration."""
+        if self.endless:
+            return None
+        if not self._trains:
+            return len(self.dataset)
+        if loaded_end != _NO_END:
+            return loaded_end
+        return self._epochs.start(self._epochs.at(position) + 1)
+
+    def _whole_steps(self, begin: int, stop: int) -> int:
+        """Return the number of steps up to an end in which every process reads `batch_size` samples."""
+        return self.shard.steps(stop - begin, self.batch_size) if self._trains else (stop - begin) // self.step
+
+    def _last_share(self, begin: int, stop: int) -> int:
+        """Return the number of samples that each process reads in a short last step."""
+        rest = stop - begin - self._whole_steps(begin, stop) * self.step
+        return 0 if self._trains or self.drop_last else self.shard.steps(rest)
+
+    def _begin(self) -> int:
+        position = self._cursor["position"]
+        return position if self._trains or self.endless or position < len(self.dataset) else 0
 
     def __len__(self) -> int:
-        """Batches, or samples, that this process reads in an epoch of the mixture.
+        """Return the number of batches, or samples, that this process reads in the iteration that begins at the position.
 
         Raises
         ------
         TypeError
-            There is no end.
+            The stream is endless.
         """
-        stop = self._stop()
+        begin = self._begin()
+        stop = self._stop(begin, self._cursor["loaded_end"])
         if stop is None:
             raise TypeError("an endless stream has no length")
-        return max(0, _steps(stop - self.position, self.step)) * (self.batch_size if self.samples else 1)
+        whole, last = max(0, self._whole_steps(begin, stop)), self._last_share(begin, stop)
+        return whole * self.batch_size + last - self._cursor["given"] if self.samples else whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """What this process and loader worker reads, as `MixedDataset.batch` or `MixedDataset.__getitem__` gives it.
+        """Read the part of this process and loader worker, as `MixedDataset.batch` or `MixedDataset.__getitem__` gives it.
 
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the stream was not told which part is its own.
+            ``accelerate`` runs several processes, and the stream was not told its part. Or in a loader worker: the stream was read from
+            this position before, or the loader's batch size is not the stream's.
         """
-        return self._read(self.position, self._begun())
+        reader, cursor = Reader.here(read_shard(self._shard)), self._cursor
+        if reader.workers:
+            return self._in_worker(reader)
+        begin, given = self._begin(), cursor["given"]
+        return self._read(reader, begin, given, self._note_begin(begin), lambda position, given: cursor.put(position=position, given=given))
 
     def blocks(self) -> Iterator[Ints]:
-        """The positions that this process reads, some batches together, for others to read in their order.
+        """Return the positions that this process reads, some batches together, for others to read in their order.
 
         Raises
         ------
         ValueError
             As iterating does.
         """
-        return self._positions(self.position, self._begun(), self.step, _SENT)
+        reader, begin = Reader.here(read_shard(self._shard)), self._begin()
+        return self._positions(reader, begin, self._note_begin(begin), _SENT)
 
-    def _begun(self) -> int | None:
-        """Begin an iteration: where it ends."""
-        if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
+    def deliver(self) -> None:
+        """Count one step of `blocks` as delivered, and with the last step the iteration."""
+        following, end = self._cursor["position"] + self.step, self._cursor["end"]
+        if end != _NO_END and following >= end:
+            self._cursor.put(position=following if self._trains else 0, end=_NO_END)
+        else:
+            self._cursor.put(position=following)
+
+    def _note_begin(self, begin: int) -> int | None:
+        stop = self._stop(begin, self._cursor["loaded_end"])
+        self._cursor.put(position=begin, end=_NO_END if stop is None else stop, loaded_end=_NO_END)
+        return stop
+
+    def _in_worker(self, reader: Reader) -> Iterator[dict[str, Any]]:
+        place = self._place
+        if place is not None and place.is_loaded:
+            end = self._stop(place.position, _NO_END) if place.end is None else place.end
+            place = _Place(position=place.position, given=place.given, end=end)
+            return self._read_in_worker(reader, place, is_loaded=True)
+        begin = self._begin()
+        place = _Place(position=begin, given=self._cursor["given"], end=self._stop(begin, self._cursor["loaded_end"]))
+        return self._read_in_worker(reader, place, is_loaded=False)
+
+    def _read_in_worker(self, reader: Reader, place: _Place, *, is_loaded: bool) -> Iterator[dict[str, Any]]:
+        is_first = self._cursor.begin_in_worker()  # when the first batch is asked for: before that, a state may be loaded
+        if not is_first and not is_loaded:
+            if self._trains:
+                raise ValueError(
+                    f"loader workers have read the mixture from position {place.position} before, and how much of it was delivered is "
+                    f"unknown here; call set_epoch({self._epochs.at(place.position) + 1}), or load a state, before the next iteration, or "
+                    "use MixtureLoader, which knows"
+                )
+            place.position = place.given = 0
+        if self.samples and reader.workers > 1:
+            self._require_batch_size(_batch_size_of_loader())
+        self._place = place
+
+        def put(position: int, given: int) -> None:
+            place.position, place.given = position, given
+
+        yield from self._read(reader, place.position, place.given, place.end, put)
+        place.end = None
+
+    def _require_batch_size(self, batch_size: int | None) -> None:
+        if batch_size is not None and batch_size != self.batch_size:
             raise ValueError(
-                "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; say "
-                "rank=0, world_size=1, to give it all of it, or the rank and world size, where you read the stream yourself"
+                f"batch_size: the loader's is {batch_size} and the stream's is {self.batch_size}; with several loader workers, another "
+                "batch size changes the order; give both the same"
             )
-        self._end, self._loaded_end = self._stop(), None
-        return self._end
 
-    def _read(self, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
-        worker, step, following = get_worker_info(), self.step, begin
-        turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        blocks = self._positions(begin + turn * step, stop, workers * step, _TOGETHER)
-        for positions, then in _with_next(blocks):
-            for number, batch in enumerate(self.dataset.batches(self.dataset.read(positions), self.batch_size)):
-                following += workers * step
-                given = _samples(batch, self.batch_size) if self.samples else [batch]
-                yield from given[:-1]
-                self.position = following  # before the run's end is given: what is asked for next is what comes after it
-                yield given[-1]
+    def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
+        """Read from a position on; before each batch or sample is given, put where it goes on after it."""
+        run, stride = begin, max(reader.workers, 1) * self.step
+        for batch in self._batches(reader, begin, stop):
+            following = run + stride
+            if self.samples:
+                samples = unstacked(batch)
+                for i, sample in enumerate(samples[given:], given + 1):
+                    put(*((run, i) if i < len(samples) else (following, 0)))
+                    yield sample
+            else:
+                put(following, 0)
+                yield batch
+            run, given = following, 0
+        if stop is not None:  # the same for all workers, whichever of them gave the last run
+            put(begin + self.shard.steps(stop - begin, self.batch_size) * self.step if self._trains else 0, 0)
+            if not reader.workers:
+                self._cursor.put(end=_NO_END)
+
+    def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
+        leaves_out_names = accelerate_runs() and reader.world_size < Shard.of_process().world_size
+        for positions, then in _with_next(self._positions(reader, begin, stop, _TOGETHER)):
+            batches = self.dataset.batches(self.dataset.read(positions), min(self.batch_size, len(positions)))
+            for number, batch in enumerate(batches):
+                if leaves_out_names:
+                    del batch["corpus"]
+                yield batch
                 if not number and then is not None:  # behind the first batch, which may be waited for
                     self.dataset.announce(then)
-        if stop is not None:  # the same for all workers, whoever of them gave the last run
-            self.position, self._end = begin + _steps(stop - begin, step) * step, None
 
-    def _positions(self, begin: int, stop: int | None, stride: int, tokens: int) -> Iterator[Ints]:
-        """The positions of this process and loader worker, some runs at a time, of not many more tokens than that.
+    def _positions(self, reader: Reader, begin: int, stop: int | None, tokens: int) -> Iterator[Ints]:
+        """Return the positions of a reader, some runs at a time, of not many more tokens than that.
 
-        The first run is alone, for somebody waits for it; then they are four times as many each time.
+        The first run is alone, for somebody waits for it; then they are four times as many each time. A short last step is alone.
         """
         most = max(1, min(_SAMPLES, tokens // self.dataset.plan.seq_len) // self.batch_size)
-        own = self.shard.rank * self.batch_size + np.arange(self.batch_size)
-        together = 1
-        while stop is None or begin < stop:
-            runs = begin + stride * np.arange(together if stop is None else min(together, _steps(stop - begin, stride)))
-            yield (runs[:, None] + own).ravel()
-            begin += stride * len(runs)
-            together = min(4 * together, most)
+        own = reader.rank * self.batch_size + np.arange(self.batch_size)
+        whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
+        turns, together = reader.turns(whole), 1
+        while turns:
+            yield (begin + self.step * np.array(turns[:together])[:, None] + own).ravel()
+            turns, together = turns[together:], min(4 * together, most)
+        last = 0 if stop is None else self._last_share(begin, stop)
+        if last and whole in reader.turns(whole + 1):
+            yield begin + whole * self.step + reader.rank * last + np.arange(last)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position that is next, and the plan that it is a position in; in the middle of a run, the run's beginning.
+        """Return the position that is next, and the plan that it is a position in.
 
-        While an iteration is under way, its end too: loader workers that go on together have to agree on it.
+        While an iteration is under way, its end too: loader workers that go on together have to agree on it. The state of a loader worker,
+        and one inside a run that several processes share, also say whose they are: these are resumed as they were taken.
+
+        Raises
+        ------
+        ValueError
+            In a training process: its loader workers read the stream.
         """
-        plan = self.dataset.plan
-        return {"position": self.position, "plan": plan.fingerprint, "mixture": plan.name, "end": self._end}
+        plan, place, cursor = self.dataset.plan, self._place, self._cursor
+        reader = Reader.here(self.shard)
+        if reader.workers:
+            position, given = (place.position, place.given) if place else (self._begin(), cursor["given"])
+            end = place.end if place else None
+        elif cursor.is_read_by_workers:
+            raise ValueError(UNKNOWN_IN_MAIN)
+        else:
+            position, given, end = cursor["position"], cursor["given"], cursor["end"]
+            end = None if end == _NO_END else end
+            if reader.world_size == 1:
+                position, given = position + given, 0
+        state = {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "end": end}
+        if not reader.workers and not given:
+            return state
+        asked = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
+        return {**state, "given": given, "reader": asked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state.
@@ -200,11 +361,13 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         Raises
         ------
         ValueError
-            It is no state, or one of another plan, and not of an earlier one that this one agrees with up to the position.
+            It is not a state of a mixture; or of another plan, and not of an earlier one that this one agrees with up to the position; or
+            of a loader worker, or inside a run, and this reader is another one.
         """
         plan = self.dataset.plan
         try:
             fingerprint, position, end = state["plan"], int(state["position"]), state.get("end")
+            given, asked = int(state.get("given", 0)), state.get("reader")
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"the state is none that a mixture gave: {problem!r}") from None
         if not plan.agrees(fingerprint, position):
@@ -212,16 +375,39 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
                 f"the state is of plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, and this is plan "
                 f"{plan.fingerprint} of {plan.name!r}, whose order up to there is another one; open the plan that the state is of"
             )
-        self.position = self._origin = position
-        self._loaded_end = end
+        reader = Reader.here(self.shard)
+        if asked is not None:
+            self._require_same(asked, reader)
+        elif reader.workers:
+            logger.warning(
+                "the state of the loader worker is of an earlier release, which did not note batch size and number of processes; it is "
+                "right only if they are the same as when it was taken"
+            )
+        if reader.workers:
+            self._place = _Place(position=position, given=given, end=end, is_loaded=True)
+        else:
+            self._cursor.move(position=position, origin=position, given=given, loaded_end=_NO_END if end is None else int(end))
+
+    def _require_same(self, asked: Mapping[str, Any], reader: Reader) -> None:
+        now = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
+        for name, value in now.items():
+            if asked.get(name) != value:
+                raise ValueError(
+                    f"{name}: the state was taken with {asked.get(name)} and is resumed with {value}; a loader worker knows only its own "
+                    "part, so resume as it was taken, or use MixtureLoader, whose state any number of processes and workers can resume"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
-        settled = self._shard or (None if accelerate_runs() else self.shard)
-        return {**self.__dict__, "_shard": settled}  # a spawned worker cannot ask torch.distributed
+        return {**self.__dict__, "_shard": picklable_shard(self._shard)}
+
+
+def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the samples of a batch."""
+    return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
 
 
 def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
-    """Each block, and the one after it."""
+    """Return each block with the one after it."""
     block = next(blocks, None)
     while block is not None:
         then = next(blocks, None)
@@ -229,10 +415,19 @@ def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
         block = then
 
 
-def _samples(batch: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    return [{name: column[i] for name, column in batch.items()} for i in range(count)]
+def _batch_size_of_loader() -> int | None:
+    """Return the batch size of the loader whose worker asks for samples, or None if something else asks.
+
+    ``DataLoader`` doesn't tell its dataset; the frame of its fetcher is the only place where a worker finds it. What ``accelerate`` puts
+    in between asks for the batches of all processes.
+    """
+    frame = inspect.currentframe()
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("accelerate."):
+        if frame.f_code.co_name == "fetch" and frame.f_globals.get("__name__") == _FETCHER:
+            asked = frame.f_locals.get("possibly_batched_index")
+            return len(asked) if isinstance(asked, list) else None
+        frame = frame.f_back
+    return None
 
 
-def _steps(positions: int, step: int) -> int:
-    """Steps that it takes to get past some positions."""
-    return -(-positions // step)
+_FETCHER = "torch.utils.data._utils.fetch"

@@ -63,6 +63,28 @@ def test_a_collated_batch_says_where_every_document_begins_and_ends(folder: Path
     assert all(torch.equal(sample["input_ids"], kept) for sample, kept in zip(samples, before, strict=True))
 
 
+def test_the_first_label_of_each_joined_sample_is_ignored_unless_labels_are_shifted(folder: Path) -> None:
+    for shift, told in ((False, None), (False, False), (True, None), (True, True)):
+        train = load_mixture(folder, boundaries=True, mask_boundaries=True, shift_labels=shift).train
+        samples = [train[i] for i in range(5)]
+        labels = [sample["labels"].tolist() for sample in samples]
+        expected = [token for row in labels for token in (row if shift else [-100, *row[1:]])]
+        assert DocumentCollator(shift_labels=told)(samples)["labels"].ravel().tolist() == expected
+        assert [sample["labels"].tolist() for sample in samples] == labels
+
+
+def test_the_labels_of_joined_samples_are_those_of_transformers_flattening_collator(folder: Path) -> None:
+    from transformers import DataCollatorWithFlattening
+
+    train = load_mixture(folder, boundaries=True).train
+    samples = [train[i] for i in range(3)]
+    plain = [{name: sample[name].tolist() for name in ("input_ids", "labels")} for sample in samples]
+    expected = DataCollatorWithFlattening(return_tensors="pt")(plain)
+    joined = DocumentCollator()(samples)
+    assert torch.equal(joined["labels"], expected["labels"])
+    assert torch.equal(joined["input_ids"], expected["input_ids"])
+
+
 def test_samples_without_boundaries_are_refused_with_what_to_say(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"position_ids: the samples have none; load the mixture with boundaries=True"):
         DocumentCollator()([load_mixture(folder).train[0]])

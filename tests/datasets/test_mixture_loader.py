@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.config import MixturePart
-from phyagi_assets.datasets import LoadedMixture, MixtureLoader, load_mixture
+from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, load_mixture
 from phyagi_assets.pipeline.planning import extended
 from phyagi_assets.plan import Plan
 from tests.datasets.mixtures import SAMPLES, mixture_of, write_mixture
@@ -151,15 +151,90 @@ def test_an_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> N
         len(loader)
 
 
-def test_validation_is_read_once_and_what_fills_the_last_step_are_its_first_samples(tmp_path: Path) -> None:
-    mixture = mixture_of(tmp_path, {"one": {"a": 3, "b": 2}, "two": {"a": 4}}, splits=("train", "validation"))
-    assert mixture.validation is not None
-    whole = [sample["input_ids"].tolist() for sample in mixture.validation]
-    for rank in (0, 1):
-        loader = MixtureLoader(mixture.validation, batch_size=2, rank=rank, world_size=2)
-        read = [sample for batch in loader for sample in read_of(batch)]
-        positions = [start + 2 * rank + i for start in (0, 4, 8) for i in (0, 1)]
-        assert read == [(position, whole[position % 9]) for position in positions]
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> MixedDataset:
+    """A validation split of 9 samples."""
+    split = mixture_of(tmp_path_factory.mktemp("mixture"), {"one": {"a": 3, "b": 2}, "two": {"a": 4}}, splits=("train", "validation"))
+    assert split.validation is not None
+    return split.validation
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("batch_size", "world_size"), [(4, 1), (9, 1), (20, 1), (2, 2), (2, 4), (1, 3), (16, 2)])
+def test_every_pass_over_a_validation_split_is_the_whole_split_in_order(
+    evaluated: MixedDataset, batch_size: int, world_size: int, workers: int
+) -> None:
+    whole = [sample["input_ids"].tolist() for sample in evaluated]
+    loaders = [
+        MixtureLoader(evaluated, batch_size=batch_size, num_workers=workers * (rank == 0), rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for _ in range(2 if workers else 3):
+        ranks = [[read_of(batch) for batch in loader] for loader in loaders]
+        assert {len(batches) for batches in ranks} == {len(loader) for loader in loaders}
+        read = [sample for step in zip(*ranks, strict=True) for batch in step for sample in batch]
+        assert len(read) - len(whole) == -len(whole) % world_size  # the padding is below a sample per rank
+        assert read == [(position, whole[position % 9]) for position in range(len(read))]
+    assert all(loader.state_dict()["position"] == 0 for loader in loaders)
+
+
+def test_a_pass_over_a_validation_split_resumes_and_the_next_one_is_whole(evaluated: MixedDataset) -> None:
+    first, second = (MixtureLoader(evaluated, batch_size=size) for size in (4, 3))
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    assert [[batch["position"].tolist() for batch in second] for _ in range(2)] == [[[4, 5, 6], [7, 8]], [[0, 1, 2], [3, 4, 5], [6, 7, 8]]]
+    beyond = MixtureLoader(evaluated, batch_size=5)
+    beyond.load_state_dict({**first.state_dict(), "position": 12})  # the last step of earlier releases went beyond the end
+    assert [batch["position"].tolist() for batch in beyond] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_the_short_last_batch_is_left_out_on_request(evaluated: MixedDataset, mixture: LoadedMixture) -> None:
+    loader = MixtureLoader(evaluated, batch_size=4, drop_last=True)
+    assert (
+        [batch["position"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]] == [batch["position"].tolist() for batch in loader]
+    )
+    assert len(loader) == 2
+    assert len(list(MixtureLoader(mixture.train, batch_size=20, drop_last=True))) == 3  # training batches are never short
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_are_collated_by_the_given_function(mixture: LoadedMixture, workers: int) -> None:
+    loader = MixtureLoader(
+        mixture.train, batch_size=4, num_workers=workers, collate_fn=lambda samples: [int(sample["position"]) for sample in samples]
+    )
+    assert next(iter(loader)) == [0, 1, 2, 3]
+    assert loader.state_dict()["position"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "refusal"),
+    [
+        ({"shuffle": True}, "shuffle: the plan sets the order of a mixture, and shuffle=True would change it"),
+        ({"sampler": [3, 1]}, "sampler: the plan sets the order"),
+        ({"batch_sampler": [[3, 1]]}, "batch_sampler: the plan sets the order"),
+        ({"in_order": False, "num_workers": 2}, "in_order: the plan sets the order"),
+        ({"prefetch_factor": 2}, "prefetch_factor: is 2, and there are no loader workers"),
+        ({"timeout": 3}, "timeout: is 3, and there are no loader workers"),
+        ({"num_workers": -1}, "num_workers: is -1; it is 0 or more"),
+        ({"batchsize": 3}, "batchsize: is not an option of a MixtureLoader"),
+    ],
+)
+def test_options_that_change_the_order_or_have_no_effect_are_refused(mixture: LoadedMixture, options: Any, refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        MixtureLoader(mixture.train, batch_size=4, **options)
+    MixtureLoader(mixture.train, batch_size=4, shuffle=False, sampler=None, persistent_workers=False)
+
+
+def test_length_and_state_change_nothing(mixture: LoadedMixture) -> None:
+    loader = MixtureLoader(mixture.train, batch_size=5)
+    reading = iter(loader)
+    read = []
+    for batch in reading:
+        state = loader.state_dict()
+        len(loader)
+        assert loader.state_dict() == state
+        read += read_of(batch)
+    assert read == uninterrupted(mixture, 0, 45)
 
 
 def _extended(plan: Plan, start: int, fingerprint: str) -> Plan:

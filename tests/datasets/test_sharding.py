@@ -22,7 +22,8 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import StreamLMDataset, WeightedConcatIterableDataset
-from phyagi_assets.datasets.sharding import Reader, Shard, SharedStream
+from phyagi_assets.datasets.cursor import Reader, Shard
+from phyagi_assets.datasets.sharding import SharedStream
 
 Make = Callable[..., SharedStream]
 
@@ -71,11 +72,11 @@ def test_ranks_take_the_samples_in_turn_as_many_each_and_the_first_ones_again_wh
 @given(samples=st.integers(0, 60), world_size=st.integers(1, 7), workers=st.integers(0, 6))
 def test_workers_take_each_of_their_ranks_turns_once(samples: int, world_size: int, workers: int) -> None:
     readers = [Reader(rank=0, world_size=world_size, worker=worker, workers=workers) for worker in range(max(workers, 1))]
-    turns = [turn for reader in readers for turn in reader.rest(samples, 0)]
-    assert sorted(turns) == list(range(readers[0].length(samples)))
+    turns = [turn for reader in readers for turn in reader.turns(reader.steps(samples))]
+    assert sorted(turns) == list(range(readers[0].steps(samples)))
     for reader in readers:
         for taken in range(4):
-            assert list(reader.rest(samples, taken)) == list(reader.rest(samples, 0))[taken:]
+            assert list(reader.turns(reader.steps(samples), taken)) == list(reader.turns(reader.steps(samples)))[taken:]
 
 
 @pytest.mark.parametrize("make", TWO)

@@ -1,0 +1,160 @@
+"""Mixtures under torch's own loaders: epochs reach loader workers, and a state is exact or refused."""
+
+import json
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from phyagi_assets.config import MixturePart
+from phyagi_assets.datasets import LoadedMixture, MixtureStream, load_mixture
+from phyagi_assets.pipeline.planning import extended
+from tests.datasets.mixtures import mixture_of, write_mixture
+from tests.order.plans import partitions
+
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
+    """A mixture of 41 training samples and 5 validation samples."""
+    return mixture_of(tmp_path_factory.mktemp("mixture"))
+
+
+@pytest.fixture(scope="module")
+def segmented(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
+    """A mixture whose second segment begins at position 20, so that its first epoch has another length than the others."""
+    folder = tmp_path_factory.mktemp("segmented")
+    first = mixture_of(folder / "first")
+    plan = extended(first.plan, "later", 20, [MixturePart(corpus="one", weight=2.0)], partitions({"one": {"a": 14, "b": 9, "c": 5}}))
+    return load_mixture(write_mixture(folder / "later", plan))
+
+
+def positions(batches: Iterable[dict[str, Any]]) -> list[int]:
+    return [int(position) for batch in batches for position in batch["position"].reshape(-1)]
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_epochs_of_a_map_style_mixture_reach_loader_workers(segmented: LoadedMixture, persistent: bool) -> None:
+    train = segmented.train
+    loader = DataLoader(train, batch_size=8, num_workers=1, persistent_workers=persistent)
+    first, later = train.epochs.first, train.epochs.later
+    assert first != later
+    for epoch, begin, length in ((0, 0, first), (1, first, later), (2, first + later, later)):
+        train.set_epoch(epoch)
+        read = positions(loader)
+        assert read == list(range(begin, begin + length))
+        assert len(train) == length
+        stream = MixtureStream(train, batch_size=1)
+        stream.set_epoch(epoch)
+        assert positions(stream) == read
+    train.set_epoch(0)
+    with pytest.raises(ValueError, match="epoch: is -1"):
+        train.set_epoch(-1)
+
+
+@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+def test_a_stream_reads_each_epoch_from_its_beginning_however_workers_live(mixture: LoadedMixture, workers: int, persistent: bool) -> None:
+    stream = MixtureStream(mixture.train, batch_size=4)
+    loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
+    for epoch, begin, end in ((0, 0, 44), (1, 44, 84), (3, 124, 164)):
+        stream.set_epoch(epoch)
+        assert positions(loader) == list(range(begin, end))
+    stream.load_state_dict({"position": 200, "plan": mixture.plan.fingerprint})
+    stream.set_epoch(0)  # trainers count epochs anew
+    assert positions(loader) == list(range(200, 208))
+
+
+def test_a_second_iteration_by_loader_workers_is_refused_until_an_epoch_is_set(mixture: LoadedMixture) -> None:
+    stream = MixtureStream(mixture.train, batch_size=4)
+    for persistent in (False, True):
+        stream.set_epoch(0)
+        loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=persistent)
+        next(iter(loader))
+        with pytest.raises(ValueError, match=r"have read the mixture from position 0 before.* call set_epoch\(1\)"):
+            next(iter(loader))
+        stream.set_epoch(0)
+        assert positions(islice(DataLoader(stream, batch_size=None, num_workers=1), 2)) == list(range(8))
+
+
+def test_the_state_in_a_training_process_is_refused_while_loader_workers_read(mixture: LoadedMixture) -> None:
+    stream = MixtureStream(mixture.train, batch_size=4)
+    before = stream.state_dict()
+    next(iter(DataLoader(stream, batch_size=None, num_workers=1)))
+    with pytest.raises(ValueError, match="only their loader knows how much of it was delivered"):
+        stream.state_dict()
+    stream.load_state_dict(before)
+    assert stream.state_dict()["position"] == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_samples_for_a_loader_of_another_batch_size_keep_their_order_or_are_refused(mixture: LoadedMixture, workers: int) -> None:
+    stream = MixtureStream(mixture.train, batch_size=4, samples=True)
+    loader = DataLoader(stream, batch_size=3, num_workers=workers)
+    if workers == 1:
+        assert positions(loader) == list(range(44))
+    else:
+        with pytest.raises(ValueError, match="batch_size: the loader's is 3 and the stream's is 4"):
+            next(iter(loader))
+        stream.set_epoch(0)
+        assert positions(DataLoader(stream, batch_size=4, num_workers=workers)) == list(range(44))
+
+
+@pytest.mark.parametrize(("workers", "batch_size", "samples"), [(0, 3, True), (1, 3, True), (2, 4, True), (2, None, False)])
+def test_a_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int, batch_size: int | None, samples: bool) -> None:
+    def loader() -> Any:
+        stream = MixtureStream(mixture.train, batch_size=4, samples=samples)
+        return StatefulDataLoader(stream, batch_size=batch_size, num_workers=workers)
+
+    for taken in (1, 3):
+        before, after = loader(), loader()
+        read = positions(islice(before, taken))
+        after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+        assert read + positions(after) == list(range(44))
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(2, 2), (4, 3)])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stateful_loader_of_another_shape_resumes_exactly_or_is_refused(
+    mixture: LoadedMixture, workers: int, batch_size: int, world_size: int
+) -> None:
+    def loader(batch_size: int, rank: int, world_size: int) -> Any:
+        stream = MixtureStream(mixture.train, batch_size=batch_size, rank=rank, world_size=world_size)
+        return StatefulDataLoader(stream, batch_size=None, num_workers=workers)
+
+    before = loader(4, 0, 2)
+    for _ in islice(before, 2):
+        pass
+    state = before.state_dict()
+    if workers:
+        after = loader(batch_size, 0, world_size)
+        after.load_state_dict(state)
+        with pytest.raises(ValueError, match=r"(batch_size|world_size): the state was taken with \d and is resumed with \d"):
+            next(iter(after))
+    else:
+        read = []
+        for rank in range(world_size):
+            after = loader(batch_size, rank, world_size)
+            after.load_state_dict(state)
+            read += positions(islice(after, 1))
+        assert read == list(range(16, 16 + batch_size * world_size))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("samples", [False, True])
+def test_every_loader_reads_a_validation_split_once_per_pass(tmp_path: Path, workers: int, samples: bool) -> None:
+    validation = mixture_of(tmp_path, {"one": {"a": 3, "b": 2}, "two": {"a": 4}}, splits=("train", "validation")).validation
+    assert validation is not None
+    stream = MixtureStream(validation, batch_size=2, samples=samples)
+    batch_size = 2 if samples else None
+    for kind in (DataLoader, StatefulDataLoader):
+        loader = kind(stream, batch_size=batch_size, num_workers=workers, persistent_workers=workers == 1)
+        assert len(loader) == 5
+        for _ in range(3 if workers < 2 else 2):
+            assert positions(loader) == list(range(9))
+    validation.set_epoch(3)
+    assert [int(sample["position"]) for sample in validation] == list(range(9))
