@@ -137,14 +137,19 @@ class Cursor:
         """Whether loader workers have begun an iteration since the cursor was moved; how much of it was delivered is unknown here."""
         return self[_BEGUN] == self[_MOVES]
 
-    def begin_in_worker(self) -> bool:
-        """Note that this loader worker begins an iteration; return whether it is the first one since the cursor was moved."""
+    @property
+    def moves(self) -> int:
+        """How often the cursor was moved."""
+        return self[_MOVES]
+
+    def begin_in_worker(self, moves: int) -> bool:
+        """Note that this loader worker begins an iteration after some moves; return whether it is the first one after them."""
         worker = get_worker_info()
         assert worker is not None
-        moves, loader = self[_MOVES], worker.seed - worker.id  # the loader's seed: the same for its workers, another one for other workers
+        loader = worker.seed - worker.id  # the loader's seed: the same for its workers, another one for other workers
         is_first = self._begun_here != moves and (self[_BEGUN] != moves or self[_LOADER] == loader)
         self._begun_here = moves
-        if is_first:
+        if is_first and moves == self.moves:
             self.put(**{_LOADER: loader})  # before the number of moves, which other workers look at first
             self.put(**{_BEGUN: moves})
         return is_first

@@ -248,13 +248,13 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         if place is not None and place.is_loaded:
             end = self._stop(place.position, _NO_END) if place.end is None else place.end
             place = _Place(position=place.position, given=place.given, end=end)
-            return self._read_in_worker(reader, place, is_loaded=True)
-        begin = self._begin()
+            return self._read_in_worker(reader, place, self._cursor.moves, is_loaded=True)
+        moves, begin = self._cursor.moves, self._begin()
         place = _Place(position=begin, given=self._cursor["given"], end=self._stop(begin, self._cursor["loaded_end"]))
-        return self._read_in_worker(reader, place, is_loaded=False)
+        return self._read_in_worker(reader, place, moves, is_loaded=False)
 
-    def _read_in_worker(self, reader: Reader, place: _Place, *, is_loaded: bool) -> Iterator[dict[str, Any]]:
-        is_first = self._cursor.begin_in_worker()  # when the first batch is asked for: before that, a state may be loaded
+    def _read_in_worker(self, reader: Reader, place: _Place, moves: int, *, is_loaded: bool) -> Iterator[dict[str, Any]]:
+        is_first = self._cursor.begin_in_worker(moves)  # when the first batch is asked for: before that, a state may be loaded
         if not is_first and not is_loaded:
             if self._trains:
                 raise ValueError(

@@ -105,7 +105,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
 
     def _loaded(self) -> _Progress | None:
         """Return the state that was loaded for the iteration that begins, if any."""
-        is_first = get_worker_info() is None or self._cursor.begin_in_worker()
+        is_first = get_worker_info() is None or self._cursor.begin_in_worker(self._cursor.moves)
         return self._loaded_here or (self._loaded_in_main() if is_first else None)
 
     def _loaded_in_main(self) -> _Progress | None:
