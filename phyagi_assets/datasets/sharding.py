@@ -87,7 +87,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
             The loaded state is of another rank, or of another number of processes or workers; or ``accelerate`` runs several processes, and
             the stream was not told its part.
         """
-        reader, epoch, taken, loaded = Reader.here(read_shard(self._shard)), self._cursor["epoch"], 0, self._loaded()
+        reader, epoch, taken, loaded = self._reader(), self._cursor["epoch"], 0, self._loaded()
         if loaded and loaded.epoch == epoch:
             _require_same(loaded, reader)
             taken = loaded.taken
@@ -102,6 +102,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
             self._cursor.put(is_loaded=0)
         self._progress = _Progress(epoch=epoch, taken=taken, reader=reader)
         return self._stream(self._progress)
+
+    def _reader(self) -> Reader:
+        return Reader.here(read_shard(self._shard))
 
     def _loaded(self) -> _Progress | None:
         """Return the state that was loaded for the iteration that begins, if any."""
