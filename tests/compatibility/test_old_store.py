@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import MixtureLoader, MixtureStream, load_mixture
-from tests.compatibility.make_store import described, shown
+from tests.compatibility.make_store import described, shown, write_source
 from tests.test_cli import command
 
 
@@ -38,6 +39,36 @@ def test_states_that_loaders_saved_on_an_old_plan_resume_on_it_and_on_the_plan_t
         ):
             loader.load_state_dict(states[name]["state"])
             assert next(iter(loader))["input_ids"].tolist() == states[name]["next"], name
+
+
+def test_a_segment_that_is_added_to_an_old_plan_keeps_its_order_and_reads_the_remainders_of_its_partitions(
+    old_data: Path, expected: dict[str, Any]
+) -> None:
+    store = old_data / "store"
+    before = load_mixture("plain", store=store)
+    wanted = next(of for of in expected["plans"].values() if of["fingerprint"] == before.plan.fingerprint)
+    write_source(old_data, "numbers", "z", 9)
+    done = command("materialize", "--data", old_data, "plain", "--at", "70")
+    assert "2 built" in done.stdout, done.stderr
+    after = load_mixture("plain", store=store)
+    assert (before.plan.format, after.plan.format) == (2, 3)
+    assert [segment.crosses for segment in after.plan.segments] == [False, True]
+    assert after.train.batch(np.arange(70))["input_ids"].tolist() == wanted["train"]["input_ids"][:70]
+    assert after.plan.agrees(before.plan.fingerprint, 70)
+    for source in after.plan.current.sources:
+        assert after.plan.uncovered(source) <= after.plan.seq_len
+    assert after.validation is not None
+    tokens = after.plan.total("validation", "tokens")
+    assert int((after.validation.batch(np.arange(len(after.validation)))["labels"] != -100).sum()) == tokens
+    again = command("materialize", "--data", old_data, "plain")
+    assert "0 built" in again.stdout, again.stderr
+    shown = command("inspect", "--data", old_data, "plain").stdout
+    assert f"{after.plan.uncovered():,} of {after.plan.total('train', 'tokens'):,} training tokens" in shown
+    planned = command("plan", "--data", old_data, "plain").stdout
+    for source in after.plan.current.sources:
+        name, uncovered = after.plan.corpora[source.corpus].name, after.plan.uncovered(source)
+        assert f"{uncovered:,} of them in no sample" in next(line for line in again.stdout.splitlines() if f"── {name} " in line)
+        assert f" {uncovered:,} " in next(line for line in planned.splitlines() if f" {name} " in line)
 
 
 def test_nothing_of_an_old_store_is_built_again(old_data: Path, expected: dict[str, Any]) -> None:
