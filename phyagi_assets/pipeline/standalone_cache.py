@@ -8,7 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,13 +37,20 @@ def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifes
     -------
     Manifest
         With the records of the files.
+
+    Raises
+    ------
+    StoreError
+        A folder of the cache holds a file that the cache did not write.
     """
     with draft_in(folder) as draft:
         filled = fill(draft)
         files = {path.relative_to(draft).as_posix(): FileRecord.of(path) for path in sorted(draft.rglob("*")) if path.is_file()}
         manifest = replace(filled, files=files)
         with closing(_Lock(folder)):
-            stale = _files_of(folder) - set(files)
+            known = _files_of(folder)
+            _refuse_foreign(folder, known, [entry.name for entry in draft.iterdir() if entry.is_dir()])
+            stale = known - set(files)
             _write_manifest(folder, wanted)
             for file in stale:
                 (folder / file).unlink(missing_ok=True)
@@ -95,6 +102,16 @@ def _files_of(folder: Path) -> set[str]:
     except StoreError:  # written by the reference library, or by nobody
         return usual
     return usual | {name for name in recorded if (folder / name).resolve().is_relative_to(folder.resolve())}  # a manifest may lie
+
+
+def _refuse_foreign(folder: Path, known: set[str], names: Iterable[str]) -> None:
+    """Refuse to replace folders of a cache that are links, or hold files that the cache did not write."""
+    for name in names:
+        place = folder / name
+        found = [place] if place.is_symlink() else [path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir()]
+        foreign = [path for path in found if path.relative_to(folder).as_posix() not in known]
+        if foreign:
+            raise StoreError(f"{foreign[0]}: is not a file of the cache in {folder}, which replaces {place}; move it elsewhere")
 
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:

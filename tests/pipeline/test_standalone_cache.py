@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.standalone_cache import draft_in, replace_cache
 from tests.support import write_text
@@ -72,6 +73,22 @@ def test_a_manifest_that_names_files_elsewhere_takes_none_away(tmp_path: Path) -
     replace_cache(cache, wanted(), filled(train_npy="3"))
     assert files(cache) == {"train.npy": "3"}
     assert all(path.read_text() == "mine" for path in mine)
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_folder_with_files_of_others_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+    cache = tmp_path / "cache"
+    if is_link:
+        write_text(tmp_path / "mine" / "tokenizer.json", "mine")
+        cache.mkdir()
+        (cache / "tokenizer").symlink_to(tmp_path / "mine")
+    else:
+        replace_cache(cache, wanted(), filled(train_npy="1", tokenizer__vocab_json="{}"))
+        write_text(cache / "tokenizer" / "notes.txt", "mine")
+    before = files(tmp_path)
+    with pytest.raises(StoreError, match="is not a file of the cache in .*; move it elsewhere"):
+        replace_cache(cache, wanted("that"), filled(train_npy="2", tokenizer__vocab_json="[]"))
+    assert files(tmp_path) == before
 
 
 def test_a_failure_leaves_the_former_cache_and_nothing_else(tmp_path: Path) -> None:
