@@ -86,7 +86,7 @@ def test_folder_with_files_of_others_is_not_replaced(tmp_path: Path, is_link: bo
         replace_cache(cache, wanted(), filled(train_npy="1", tokenizer__vocab_json="{}"))
         write_text(cache / "tokenizer" / "notes.txt", "mine")
     before = files(tmp_path)
-    with pytest.raises(StoreError, match="is not a file of the cache in .*; move it elsewhere"):
+    with pytest.raises(StoreError, match=r"is not a file of the cache in .*; move it elsewhere"):
         replace_cache(cache, wanted("that"), filled(train_npy="2", tokenizer__vocab_json="[]"))
     assert files(tmp_path) == before
 
