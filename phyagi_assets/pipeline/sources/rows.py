@@ -160,6 +160,11 @@ def _paragraphs(source: LocalFile, file: Opened) -> Iterator[pa.Array]:
     for block in _blocks(file):
         text = _decoded(source, block, before)
         before += block.count(b"\n")
+        if not text.strip(" \t\r\n"):  # whole blocks of blank lines separate paragraphs too
+            if last := _trimmed("".join(carried)):
+                yield pa.array([last], pa.string())
+            carried = [""]
+            continue
         if len(carried) > 1 and not _BLANK_LINES.search(f"\n{text}"):  # a long paragraph goes on
             carried.append(text)
             continue
