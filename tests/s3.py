@@ -65,9 +65,9 @@ class S3Server:
                 time.sleep(0.1)
         raise AssertionError("the S3 server has no bucket")
 
-    def put(self, key: str, content: bytes | Path) -> None:
+    def put(self, key: str, content: bytes | Path, **headers: str) -> None:
         """Put an object, past the proxy."""
-        self._client.put_object(Bucket=BUCKET, Key=key, Body=content if isinstance(content, bytes) else content.read_bytes())
+        self._client.put_object(Bucket=BUCKET, Key=key, Body=content if isinstance(content, bytes) else content.read_bytes(), **headers)
 
     def put_in_parts(self, key: str, content: bytes, size: int = 5 << 20) -> None:
         """Put an object as large ones are put, whose ETag is no checksum of its content."""

@@ -201,3 +201,37 @@ def test_the_profile_files_of_its_users_are_heeded(
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_PROFILE", "lake")
     assert len(workspace.sources.partitions(plays)) == 3
+
+
+def listed(workspace: Workspace, path: str) -> list[str]:
+    corpus = declare_corpus(workspace.data, "corpus", path)
+    return [file.name for file in workspace.sources.partitions(corpus)["all"].files]
+
+
+def test_keys_are_matched_as_local_files_are(s3: S3Server, workspace: Workspace) -> None:
+    for name in ("a.txt", "d/b.txt", ".c.txt", "_temporary/0/d.txt", "cafe\u0301.txt", "x [1].txt"):
+        s3.put(f"lake/{name}", b"x")
+        write_text(workspace.data / "lake" / name, "x")
+    for pattern in ("lake/**/*.txt", "lake/**", "lake/*", "lake/caf\u00e9*", "lake/x [[]1].txt", "lake/_temporary/**"):
+        assert listed(workspace, f"s3://raw/{pattern}") == listed(workspace, pattern)
+    left_out = workspace.sources.listing(declare_corpus(workspace.data, "corpus", "s3://raw/lake/**/*.txt")).left_out
+    assert sorted(file.origin for file in left_out) == ["s3://raw/lake/.c.txt", "s3://raw/lake/_temporary/0/d.txt"]
+
+
+def test_content_that_is_kept_compressed_is_decoded(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("packed/a.txt", gzip.compress(b"One."), ContentEncoding="gzip")
+    s3.put("packed/b.txt.gz", gzip.compress(b"Two."), ContentEncoding="gzip")
+    s3.put("packed/c.txt", b"Three.", ContentEncoding="gzip")
+    built = build(declare_corpus(workspace.data, "corpus", "s3://raw/packed/*"), workspace)["all"]
+    files = built[0].artifact.path / "files"
+    assert (files / "a.txt").read_bytes() == b"One."
+    assert gzip.decompress((files / "b.txt.gz").read_bytes()) == b"Two."
+    assert built[-1].artifact.manifest.counts["train"]["documents"] == 3
+    assert [of.reused for of in build(declare_corpus(workspace.data, "corpus", "s3://raw/packed/*"), workspace)["all"]] == [True] * 3
+
+
+def test_an_address_that_is_not_valid_is_told_without_its_password(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:the-password@host name:x")
+    with pytest.raises(SourceError, match=r"the settings of S3 are not valid: ") as told:
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/a.txt"))
+    assert "the-password" not in str(told.value)
