@@ -216,7 +216,7 @@ def _translated(source: SourceConfig | None) -> Iterator[None]:
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
         if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
             raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
-        told = next(iter(str(problem).splitlines()), "")
+        told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
         if source is None and isinstance(problem, OSError):  # the client counts the bytes that come
             raise TransientError(told) from None
         advice = "mend the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"

@@ -161,3 +161,41 @@ def test_a_configuration_has_its_splits(run: Callable[..., Any]) -> None:
 )
 def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: dict[str, str], message: str) -> None:
     assert message in run(_listed, path, source=source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("README.md", "---\nconfigs: [a: b: c\n---\n", "the dataset cannot be loaded: ParserError"),
+        (
+            "README.md",
+            "---\nconfigs:\n- config_name: a\n  data_files: gone.jsonl\n---\n",
+            "gone.jsonl'; mend the repository, or name its files",
+        ),
+        ("bad.py", "import datasets\n", "Dataset scripts are no longer supported"),
+    ],
+)
+def test_a_repository_that_cannot_be_loaded_is_told_at_once(
+    hub: Hub, run: Callable[..., Any], name: str, content: str, message: str
+) -> None:
+    folder = hub.repositories / "datasets" / "lab" / "bad"
+    for path in folder.glob("*"):
+        path.unlink()
+    write_text(folder / name, content)
+    told = run(_listed, "hf://lab/bad")
+    assert told.startswith("hf://lab/bad: ")
+    assert message in told
+    assert "tried" not in told
+
+
+def _left_out(workspace: Workspace, path: str) -> list[tuple[str, str]]:
+    listing = workspace.sources.listing(declare_corpus(workspace.data, "listed", path))
+    return [(file.origin.rpartition("/")[2], file.reason) for file in listing.left_out]
+
+
+def test_files_of_another_format_than_the_one_that_is_read_are_reported(hub: Hub, run: Callable[..., Any]) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c.csv", ".d.jsonl"):
+        write_text(hub.repositories / "datasets" / "lab" / "mixed" / name, '{"text": "x"}\n')
+    ((name, reason),) = run(_left_out, "hf://lab/mixed")
+    assert (name, reason.partition(":")[0]) == ("c.csv", "not .jsonl")
+    assert run(_left_out, "hf://lab/mixed/*.jsonl") == [(".d.jsonl", "hidden")]
