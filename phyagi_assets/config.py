@@ -16,6 +16,7 @@ from phyagi_assets.field_types import Clock, Name, Owners, Place, Span, Zone
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SpecialTokens = Literal["allow", "text", "error"]
 HeldOut = Literal["validation", "test"]
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
@@ -118,6 +119,9 @@ class CorpusConfig(Declared):
     """A folder relative to the data folder, or a Hub name, with ``@revision`` where one is wanted."""
     append_eos: bool = True
     """Whether the tokenizer's EOS follows every non-empty document."""
+    special_tokens: SpecialTokens = "allow"
+    """What a text that spells a special token, such as ``<|endoftext|>``, becomes: the token (as ``transformers`` does by default),
+    ordinary text (its ``split_special_tokens``), or an error that names the file and row."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
     """Of the token arrays; ``auto`` is uint16 where every id of the tokenizer fits, else int32."""
     splits: dict[HeldOut, float] = Field(default_factory=dict)
@@ -175,7 +179,7 @@ class MixturePart(Declared):
     """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture. By default 1."""
     share: float | None = Field(default=None, ge=SMALLEST_AMOUNT, le=1)
     """Part of the mixture's samples, in place of a weight."""
-    max_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    max_epochs: float | None = Field(default=None, gt=0, le=LARGEST_WEIGHT, allow_inf_nan=False)
     """How often a run may read it; ``phyagi-assets plan`` tells where that is exceeded."""
 
     @model_validator(mode="before")

@@ -1,66 +1,83 @@
 """Cron expressions: which are valid, and which of them ever fire.
 
-Dagster validates an expression only when its definitions are loaded, and accepts dates that no year has. A declaration is checked here
-when it is read, without importing Dagster: five fields of ``*``, values, ranges, steps and lists, with names for months and days of the
-week, ``L`` for the last day of a month, or a name such as ``@daily``. Dagster accepts all that is accepted here.
+Dagster validates an expression only when its definitions are loaded, and takes dates that no year has. A declaration is checked here when
+it is read, without importing Dagster: five fields of ``*``, values, ranges, steps and lists, with names for months and days of the week,
+``L`` for the last day of a month, ``5#2`` for the second Friday, or a name such as ``@daily``. A test compares the two.
 """
 
+import calendar
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-NICKNAMES = ("@hourly", "@daily", "@weekly", "@monthly", "@yearly")
-_MONTHS = {name: i for i, name in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)}
-_DAYS = {name: i for i, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
-_LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
-_PART = re.compile(r"(?:(?P<any>\*)|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>[0-9]+))?")
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Field:
-    """One of the five fields."""
+    """One of the five fields of a cron expression."""
 
     name: str
     low: int
     high: int
-    names: Mapping[str, int]
+    names: Mapping[str, int] = field(default_factory=dict)
 
-    def values(self, text: str) -> set[int]:
-        """Return the values that a field matches."""
-        return {value for part in text.split(",") for value in self._part(part)}
+    def values(self, text: str) -> set[int] | None:
+        """The values that a field selects; None where it selects all of them by ``*`` or ``?``."""
+        if text == "*" or (text == "?" and self.name in (_DAY.name, _WEEKDAY.name)):
+            return None
+        chosen: set[int] = set()
+        for part in text.split(","):
+            chosen |= self._part(part)
+        return chosen
 
-    def _part(self, text: str) -> range:
-        found = _PART.fullmatch(text)
-        if found is None:
-            raise ValueError(f"{self.name} {text!r} is not *, a value, a range such as 1-5, or one of them with a step such as */5")
+    def _part(self, part: str) -> set[int]:
+        if self.name == _WEEKDAY.name and (special := _NTH_WEEKDAY.fullmatch(part)):
+            return {self._value(special["day"] or special["last"])}
+        found = _PART.fullmatch(part)
+        if found is None or (found["first"] == "l" and part != "l"):
+            raise ValueError(f"{part!r} is not a valid {self.name}; use {self._usable()}")
         step = int(found["step"] or 1)
-        if not 0 < step <= self.high:
-            raise ValueError(f"the step of {self.name} {text!r} is not between 1 and {self.high}")
-        low = self.low if found["any"] else self._value(found["low"])
-        high = self.high if found["any"] or (found["step"] and not found["high"]) else self._value(found["high"] or found["low"])
-        if low > high:
-            raise ValueError(f"{self.name} {text!r} begins after its end")
-        return range(low, high + 1, step)
+        if not step:
+            raise ValueError(f"the step of the {self.name} in {part!r} is 0; use 1 or more")
+        if found["first"] == "*":
+            return set(range(self.low, self.high + 1, step))
+        first = self._value(found["first"])
+        if found["last"] is None:
+            return set(range(first, self.high + 1, step)) if found["step"] else {first}
+        last = self._value(found["last"])
+        if first < last:
+            return set(range(first, last + 1, step))
+        every = range(self.low, self.high + 1)  # Dagster reads 5-5 as every value, and FRI-MON across the end
+        return set(every[::step]) if first == last else {value for value in every if value >= first or value <= last}
 
     def _value(self, text: str) -> int:
-        value = self.names.get(text.lower(), int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else -1)
+        if self.name == _DAY.name and text == "l":
+            return self.high
+        value = self.names.get(text, int(text) if text.isdecimal() and text.isascii() else -1)
         if not self.low <= value <= self.high:
-            names = f", or {'-'.join((next(iter(self.names)), list(self.names)[-1]))}" if self.names else ""
-            raise ValueError(f"{self.name} {text!r} is not between {self.low} and {self.high}{names}")
+            raise ValueError(f"{text!r} is not a valid {self.name}; use {self._usable()}")
         return value
 
+    def _usable(self) -> str:
+        names = f" or {next(iter(self.names)).upper()}–{list(self.names)[-1].upper()}" if self.names else ""
+        return f"{self.low}–{self.high}{names}, lists (1,3), ranges (1-5) and steps (*/5)"
 
-_FIELDS = (
-    _Field(name="minute", low=0, high=59, names={}),
-    _Field(name="hour", low=0, high=23, names={}),
-    _Field(name="day of the month", low=1, high=31, names={}),
-    _Field(name="month", low=1, high=12, names=_MONTHS),
-    _Field(name="day of the week", low=0, high=7, names=_DAYS),
-)
+
+_PART = re.compile(r"(?P<first>\*(?!-)|[0-9]{1,9}|[a-z]+)(?:-(?P<last>[0-9]{1,9}|[a-z]+))?(?:/(?P<step>[0-9]{1,9}))?")
+_NTH_WEEKDAY = re.compile(r"(?P<day>[a-z]{3}|[0-7])#[1-5]|l(?P<last>[0-7])")
+_MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
+_WEEKDAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
+_DAY = _Field(name="day of the month", low=1, high=31)
+_MONTH = _Field(name="month", low=1, high=12, names=_MONTHS)
+_WEEKDAY = _Field(name="day of the week", low=0, high=7, names=_WEEKDAYS)
+_FIELDS = (_Field(name="minute", low=0, high=59), _Field(name="hour", low=0, high=23), _DAY, _MONTH, _WEEKDAY)
+NICKNAMES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+_DAYS = dict(enumerate((31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), start=1))
 
 
 def looks_like_cron(text: str) -> bool:
-    """Return whether a text is meant as a cron expression: five fields separated by blanks, or a name such as ``@daily``.
+    """Return whether a text is meant as a cron expression: five fields, or a name such as ``@daily``.
+
+    `check_cron` tells whether the expression is a valid one.
 
     Examples
     --------
@@ -71,29 +88,39 @@ def looks_like_cron(text: str) -> bool:
 
 
 def check_cron(text: str) -> None:
-    """Check that a cron expression is valid and fires.
+    """Check a cron expression as Dagster reads it: five fields with names, lists, ranges and steps, or ``@daily`` and the like.
+
+    Dagster's own parser can be used only by importing Dagster, which takes seconds and which declarations do without; a test compares
+    the two.
 
     Raises
     ------
     ValueError
-        A field is not valid, or the day does not exist in any of the months. The message names the field.
+        The expression is not one that Dagster takes, or it names a day that no month has.
 
     Examples
     --------
-    >>> check_cron("*/10 9-17 * * MON-FRI")
+    >>> check_cron("0 3 * * MON-FRI")
     >>> check_cron("0 3 30 2 *")
     Traceback (most recent call last):
     ...
-    ValueError: no month of '0 3 30 2 *' has a day 30; it would never fire
+    ValueError: '0 3 30 2 *' never comes: no such month has day 30
     """
-    if text.startswith("@"):
-        if text not in NICKNAMES:
-            raise ValueError(f"{text!r} is not one of {', '.join(NICKNAMES)}")
+    lowered = text.lower()
+    if lowered in NICKNAMES:
         return
-    fields = text.split(" ")
-    if len(fields) != len(_FIELDS):
-        raise ValueError(f"{text!r} has {len(fields)} fields; a cron expression has 5, each after one blank: minute hour day month weekday")
-    values = [{1} if field.low == 1 and part.lower() == "l" else field.values(part) for field, part in zip(_FIELDS, fields, strict=True)]
-    days, months = values[2], values[3]
-    if not any(min(days) <= _LONGEST_MONTHS.get(month, 31) for month in months):
-        raise ValueError(f"no month of {text!r} has a day {min(days)}; it would never fire")
+    parts = lowered.split()
+    if len(parts) != len(_FIELDS):
+        raise ValueError(f"{text!r} is not a cron expression; write five fields, as in 0 3 * * *, or one of {', '.join(NICKNAMES)}")
+    try:
+        _, _, days, months, weekdays = (field.values(part) for field, part in zip(_FIELDS, parts, strict=True))
+    except ValueError as problem:
+        raise ValueError(f"{text!r} is not a cron expression: {problem}") from None
+    if "#" in parts[4] and any("#" not in part for part in parts[4].split(",")):
+        raise ValueError(f"{text!r} mixes days of the week with and without #; use one kind")
+    if days is None or "l" in parts[2].split(","):
+        return
+    reachable = any(day <= _DAYS[month] for day in days for month in months or _DAYS)
+    if not reachable and (weekdays is None or months == {2}):  # given both, either day is enough; Dagster refuses 30 February anyway
+        listed = ", ".join(map(str, sorted(days)))
+        raise ValueError(f"{text!r} never comes: no such month has day {listed}")

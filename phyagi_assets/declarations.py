@@ -88,7 +88,14 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    return sorted(path for suffix in ("yaml", "yml") for path in folder.glob(f"*.{suffix}"))
+    """The declarations in a folder; names with a leading dot are those of editors and file systems."""
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{folder}: cannot be listed: {problem.strerror}; it is a folder of declarations") from None
+    return sorted(found)
 
 
 def _take_name(taken: dict[str, Path], declared: Corpus | Mixture) -> None:
@@ -101,7 +108,11 @@ def _take_name(taken: dict[str, Path], declared: Corpus | Mixture) -> None:
 
 def _check_tokenizer(data: Path, corpus: Corpus) -> None:
     name = corpus.config.tokenizer
-    if "@" not in name and not (data / name).is_dir():
+    try:
+        is_folder = (data / name).is_dir()
+    except OSError as problem:
+        raise corpus.error(f"{name[:100]!r} cannot be a folder: {problem.strerror}", "tokenizer") from None
+    if "@" not in name and not is_folder:
         raise corpus.error(
             f"there is no folder {data / name}; a tokenizer on the Hub is named with a revision, as in gpt2@main", "tokenizer"
         )

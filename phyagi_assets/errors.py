@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^\s@/:'\"]*:[^\s'\"]*|[^\s@/'\"]+)@")
-_QUERY = re.compile(r"(?i)\b(https?:/{1,2}[^\s'\"?]*)\?[^\s'\"]+")
+_QUERY = re.compile(r"(?i)\b((?:https?|ftps?):/{1,2}[^\s'\"?]*)\?[^\s'\"]+")
 
 
 def redacted(text: str) -> str:

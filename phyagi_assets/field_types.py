@@ -23,7 +23,7 @@ def _checked_name(name: str) -> str:
         raise ValueError(f"a name of {len(name)} letters is too long; it has {LONGEST_NAME} at most")
     if not NAME.fullmatch(name):
         fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
-        hint = f", such as {fit!r}" if fit else ""
+        hint = f", such as {fit!r}" if fit and "://" not in name else ""
         raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
     return name
 
@@ -66,7 +66,7 @@ def _checked_place(path: str) -> str:
     scheme, separator, rest = path.partition("://")
     if separator and scheme not in ("s3", "hf"):
         raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
-    if scheme == "s3" and separator and "@" in rest.partition("/")[0]:
+    if separator and "@" in rest.partition("/")[0]:
         raise ValueError("credentials stand in the environment or in the profile files of S3's users, and not in a declaration")
     return path
 

@@ -10,12 +10,13 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from phyagi_assets.errors import DeclarationError
+from phyagi_assets.errors import DeclarationError, redacted
 
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -27,6 +28,12 @@ _MOST_VALUES = 100_000
 """Values in one file, aliases expanded: a declaration has tens of them, and a few lines of nested aliases stand for billions."""
 _LARGEST = 10_000_000
 """Bytes in one file."""
+_DEEPEST = 32
+"""Levels of nesting: a declaration has four."""
+_AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+"""Plain scalars that YAML 1.1 takes for octal or sexagesimal numbers: 010 is 8, and 1:30 is 90."""
+_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
+"""Numbers with an exponent, which YAML 1.1 takes for text unless they have a point and a sign."""
 _SHOWN = 100
 """Characters of a wrong value in an error message."""
 
@@ -110,18 +117,33 @@ class _Reader:
         self._values += 1
         if self._values > _MOST_VALUES:
             raise self._error(at[:1], f"has more than {_MOST_VALUES:,} values, each use of an alias counted; write it without aliases")
+        if len(at) > _DEEPEST:
+            message = f"is nested too deeply, or an alias stands inside what it names; use at most {_DEEPEST} levels"
+            raise DeclarationError(self.path, message, line=node.start_mark.line + 1)
+        for kind, tag in ((yaml.MappingNode, "map"), (yaml.SequenceNode, "seq")):
+            if isinstance(node, kind) and node.tag != f"tag:yaml.org,2002:{tag}":
+                raise self._error(at, f"has the tag {node.tag!r}; leave the tag out")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*at, i)) for i, child in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(self._expanded(node, at), at)
+
+    def _scalar(self, node: yaml.ScalarNode, at: KeyPath) -> Any:
+        kind = node.tag.rpartition(":")[2]
+        if node.style is None and kind in ("int", "float") and _AMBIGUOUS.fullmatch(node.value) and node.value.strip("+-0_"):
+            read_as = self._constructor.construct_object(node)
+            raise self._error(at, f"{_shown(node.value)} is {_shown(read_as)} to YAML; write that, or quote it if you mean text")
         try:
-            return self._constructor.construct_object(self._expanded(node, at))
+            value = self._constructor.construct_object(node)
         except yaml.MarkedYAMLError as problem:
             raise self._error(at, f"cannot be understood: {problem.problem}") from None
-        except (ValueError, LookupError, AttributeError):  # a 13th month, !!bool maybe, !!timestamp soon
-            kind = node.tag.rpartition(":")[2]
+        except (ValueError, LookupError, AttributeError, OverflowError):  # a 13th month, !!bool maybe, !!timestamp soon, 5,000 digits
             raise self._error(at, f"{_shown(node.value)} is not a valid {kind}; quote it if you mean text") from None
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise self._error(at, "has half of a surrogate pair, which is not text; write the character itself, or \\U and its 8 digits")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, at: KeyPath) -> dict[Any, Any]:
         mapping: dict[Any, Any] = {}
@@ -172,7 +194,7 @@ class _Reader:
         elif problem["type"] in _SHAPES:
             message = f"should be {_SHAPES[problem['type']]} (found {_shown(problem['input'])})"
         elif problem["type"] not in ("value_error",):
-            message = f"{message} (found {_shown(problem['input'])})"
+            message = f"{message} (found {_shown(problem['input'])}){_hint(problem['type'], problem['input'])}"
         return self._error(at, message)
 
 
@@ -183,9 +205,19 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
     return DeclarationError(path, message, line=lines[known], key=_dotted(at))
 
 
+def _hint(kind: str, found: Any) -> str:
+    """Explain what YAML made of a value, where its writer may have meant another type."""
+    if kind == "string_type" and not isinstance(found, list | dict | NoneType):
+        return "; quote it if you mean text"
+    if kind in ("float_type", "int_type") and isinstance(found, str) and _EXPONENT.fullmatch(found):
+        return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
+    return ""
+
+
 def _shown(value: object) -> str:
-    """Show a wrong value, cut to a readable length."""
+    """Show a wrong value, without credentials and cut to a readable length."""
     text = repr(value) if not isinstance(value, int) or value.bit_length() < 1_000 else f"a number of {value.bit_length():,} bits"
+    text = redacted(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

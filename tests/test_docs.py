@@ -1,10 +1,14 @@
 """The code of the documentation runs."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
+from phyagi_assets.config import CorpusConfig, MixtureConfig
+from phyagi_assets.yamlfile import _model_in
 from tests.support import REPOSITORY
 
 
@@ -17,3 +21,24 @@ def test_the_code_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monkeyp
     names: dict[str, object] = {}
     for cell in cells:
         exec(compile(cell, page, "exec"), names)
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a declaration, those inside mappings and lists by their path."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name}"
+        inner = _model_in(field.annotation)
+        if inner is not None:
+            yield from keys_of(inner, f"{prefix}{name}.")
+
+
+def test_the_tables_of_a_declaration_list_its_keys() -> None:
+    page = (REPOSITORY / "docs" / "declaring-data.md").read_text(encoding="utf-8")
+    for title, model in (("## A corpus", CorpusConfig), ("## A mixture", MixtureConfig)):
+        section = page[page.index(f"{title}\n") :].partition("\n## ")[0]
+        rows = [line for line in section.splitlines() if line.startswith("| `")]
+        listed = {key for row in rows for key in re.findall(r"`([\w.]+)`", row.split(" | ")[0])}
+        for key in keys_of(model):
+            parent, _, name = key.rpartition(".")
+            row = next((row for row in rows if parent and row.startswith(f"| `{parent}` ")), "")
+            assert key in listed or re.search(rf"\b{name}\b", row) or any(inner.startswith(f"{key}.") for inner in listed), key

@@ -52,7 +52,7 @@ def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: &a [*a]\n", ": is nested too deeply, or an alias stands inside what it names"),
+        ("name: &a [*a]\n", ":1: is nested too deeply, or an alias stands inside what it names"),
         ("name: " + "[" * 5000, ": is nested too deeply"),
         ("name: one\n---\nname: two\n", ":2: is not YAML: expected a single document in the stream, but found another document"),
         ("name: [a\nsource: b\n", ":2: is not YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"),
@@ -65,6 +65,13 @@ def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
         ("name: !!bool maybe\n", ":1: name: 'maybe' is not a valid bool"),
         ("name: !!int ''\n", ":1: name: '' is not a valid int"),
         ("name: !!timestamp soon\n", ":1: name: 'soon' is not a valid timestamp"),
+        ("name: !!python/object/apply:os.system [x]\n", ":1: name: has the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+        ("name: x\nseq_len: 010\n", ":2: seq_len: '010' is 8 to YAML; write that, or quote it if you mean text"),
+        ("name: x\nseq_len: 1:30\n", ":2: seq_len: '1:30' is 90 to YAML"),
+        (f"name: x\nseq_len: 0x{'f' * 5000}\n", ":2: seq_len: "),
+        ('name: "\\ud800"\n', ":1: name: has half of a surrogate pair"),
+        ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: Input should be a valid string (found False); quote it"),
+        ("name: x\ndatasets: [{corpus: x, weight: 1e5}]\n", ":2: datasets.0.weight: Input should be a valid number (found '1e5'); "),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )
@@ -115,3 +122,13 @@ def test_a_variable_may_be_empty_by_default_and_stand_beside_others(tmp_path: Pa
     text = "name: mix\nseq_len: ${ONE}${NONE:-}2\ndescription: 'a${NONE:-}${ONE} $ONE {ONE}'\ndatasets:\n- corpus: one\n"
     read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig).config
     assert (read.seq_len, read.description) == (12, "a1 $ONE {ONE}")
+
+
+@pytest.mark.parametrize("uri", ["https://user:s3cret@host/x", "S3://key:s3/cret@bucket/x", "hf://u:s3cret@o/n", "ftp://h/x?token=s3cret"])
+@pytest.mark.parametrize(
+    "text", ["name: x\nsource: {{path: '{uri}'}}\ntokenizer: t@1\n", "name: '{uri}'\n", "source: '{uri}'\n", "name: x\ndtype: '{uri}'\n"]
+)
+def test_an_error_keeps_credentials_to_itself(tmp_path: Path, uri: str, text: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(write_text(tmp_path / "x.yaml", text.format(uri=uri)), CorpusConfig)
+    assert "cret" not in str(caught.value)

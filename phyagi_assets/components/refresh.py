@@ -19,6 +19,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.intervals import parse_span
 from phyagi_assets.pipeline.refresh import Due, Look, look_at
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.tokenizers.prepare import forget_commits
 
 CONTENT_TAG = "phyagi_assets/content"
 """Of a run: which partition, with which content, it was asked to build."""
@@ -169,6 +170,7 @@ def _tries(instance: dg.DagsterInstance, contents: Sequence[str]) -> Mapping[str
 
 
 def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
+    forget_commits()  # the branch of a tokenizer may have moved since the last look of this process
     try:
         return look_at(corpus, workspace, settled)
     except PhyagiAssetsError as problem:  # the tick has failed, and says why

@@ -1,6 +1,7 @@
 """Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
 
-from collections.abc import Generator, Iterator
+import re
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.errors import SourceError
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.documents import Documents
 from phyagi_assets.pipeline.tokenizers.engines import Encoded
@@ -24,6 +27,47 @@ def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
     if corpus.config.dtype != "auto":
         return np.dtype(corpus.config.dtype)
     return np.dtype(np.uint16 if prepared.max_id <= 0xFFFF else np.int32)
+
+
+EOS_BY, BY_TOKENIZER = "eos_by", "tokenizer"
+"""The setting of an artifact whose documents end with the EOS because the tokenizer itself puts it there, and its value."""
+
+
+def eos_to_append(prepared: PreparedTokenizer, *, append_eos: bool) -> int | None:
+    """Return the EOS that has to be put behind each document: None where none is wanted, or the tokenizer puts it there."""
+    return prepared.eos_token_id if append_eos and not prepared.ends_with_eos else None
+
+
+def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Sequence[str], corpus: Corpus) -> Documents:
+    """Return a batch in which no document spells a special token.
+
+    Parameters
+    ----------
+    documents
+        The batch.
+    tokens
+        How the special tokens are spelled.
+    names
+        Of the files that the batch's documents are in.
+    corpus
+        Whose declaration refuses them.
+
+    Raises
+    ------
+    SourceError
+        A document spells one.
+    """
+    if tokens:
+        found = pc.match_substring_regex(documents.texts, "|".join(map(re.escape, tokens))).to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(found)[:1].tolist():
+            text = documents.texts[place].as_py()
+            token = next(token for token in tokens if token in text)
+            where = f"{names[documents.files[place]]} row {documents.rows[place] + 1:,}"
+            raise SourceError(
+                f"{corpus.path}: {where}: the text spells the special token {token!r}, which special_tokens: error refuses; "
+                "say special_tokens: text to read it as text, or take it out of the source"
+            )
+    return documents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

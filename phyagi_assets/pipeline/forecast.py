@@ -10,7 +10,7 @@ from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.chain import corpus_links
-from phyagi_assets.pipeline.encoding import token_dtype
+from phyagi_assets.pipeline.encoding import eos_to_append, token_dtype
 from phyagi_assets.pipeline.mixture import mixture_address, standing_mixture, wanted_mixture
 from phyagi_assets.pipeline.planning import amounts
 from phyagi_assets.pipeline.sources.documents import read_documents
@@ -171,12 +171,13 @@ def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Works
         whole = round(size / _BYTES_A_TOKEN)
         return _Size(tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
     probed = max(here, key=lambda partition: partition.bytes)
-    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store))
+    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens))
+    appends = eos_to_append(prepared, append_eos=corpus.config.append_eos) is not None
     consumed = tokens = 0
     started = time.perf_counter()
     for documents in islice(read_documents(corpus, readable(probed)), _PROBED):
         consumed += documents.consumed
-        tokens += len(exact.encode(documents.texts).ids) + corpus.config.append_eos * int(documents.nonempty.sum())
+        tokens += len(exact.encode(documents.texts).ids) + appends * int(documents.nonempty.sum())
     seconds = time.perf_counter() - started
     scale = size / max(1, consumed)
     whole = round(tokens * scale)

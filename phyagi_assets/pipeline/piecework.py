@@ -16,7 +16,7 @@ from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline.arrow_folder import rows_file
 from phyagi_assets.pipeline.crew import THREADS, Crew, Died, processors
-from phyagi_assets.pipeline.encoding import RowMaker, encode_documents
+from phyagi_assets.pipeline.encoding import RowMaker, encode_documents, refuse_special_tokens
 from phyagi_assets.pipeline.leaving_out import without
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.documents import Documents, RowTally, read_spans
@@ -35,6 +35,8 @@ class Recipe:
     """All that it takes to encode a piece, in whatever process."""
 
     corpus: Corpus
+    file_names: tuple[str, ...]
+    """Of the partition's files, as the source lists them."""
     removed: npt.NDArray[np.uint64]
     """Hashes of the documents that are left out."""
     prepared: PreparedTokenizer
@@ -125,7 +127,7 @@ def _threads(processes: int) -> int:
 def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator["_Writer"]:
     """What writes a piece in a process of its own."""
     logging.disable()  # what there is to say of the engine, the process that hands out the pieces has said
-    engines = EnginePool(recipe.choice).engines(recipe.prepared, recipe.store)
+    engines = EnginePool(recipe.choice).engines(recipe.prepared, recipe.store, recipe.corpus.config.special_tokens)
     logging.disable(logging.NOTSET)
     yield _Writer(recipe, engines, folder, on_progress)
 
@@ -139,7 +141,11 @@ class _Writer:
 
     def __call__(self, part: tuple[int, Piece]) -> Written:
         number, piece = part
-        documents = (without(batch, self.recipe.removed) for batch in read_spans(self.recipe.corpus, piece))
+        corpus, recipe = self.recipe.corpus, self.recipe
+        refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
+        documents = (
+            refuse_special_tokens(without(batch, recipe.removed), refused, recipe.file_names, corpus) for batch in read_spans(corpus, piece)
+        )
         tokenizer, maker = self.recipe.tokenizer(self.engines, number), self.recipe.maker
         path = rows_file(self.folder, number)
         tallies: list[tuple[int, RowTally]] = []

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.pipeline.array_file import ArrayWriter
-from phyagi_assets.pipeline.encoding import with_eos
+from phyagi_assets.pipeline.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.standalone_cache import replace_cache
@@ -94,7 +94,9 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
             f"tokenizer {prepared.name!r} has no EOS token to put after each document; set its eos_token, or say use_eos_token=False"
         )
     engines = EnginePool().engines(prepared, store)
-    settings = {"append_eos": cache.append_eos, "validation_part": cache.validation_part}
+    settings: dict[str, Any] = {"append_eos": cache.append_eos, "validation_part": cache.validation_part}
+    if cache.append_eos and prepared.ends_with_eos:
+        settings[EOS_BY] = BY_TOKENIZER
     inputs = {"tokenizer": prepared.artifact.fingerprint, "source": cache.source}
     wanted = Manifest.wanted(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
@@ -126,7 +128,7 @@ def _write_split(
 def _encode_split(
     draft: Path, split: str, texts: Texts, cache: TextCache, exact: ExactTokenizer, on_documents: Callable[[str, int], None]
 ) -> dict[str, int]:
-    eos = cache.tokenizer.eos_token_id if cache.append_eos else None
+    eos = eos_to_append(cache.tokenizer, append_eos=cache.append_eos)
 
     def encoded() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
         for column in prefetch(texts()):

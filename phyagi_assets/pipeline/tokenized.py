@@ -14,11 +14,11 @@ import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declarations import Corpus
-from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
 from phyagi_assets.pipeline.arrow_folder import complete, rows_features, rows_in
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tokens import check_tokens
-from phyagi_assets.pipeline.encoding import RowMaker, token_dtype
+from phyagi_assets.pipeline.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.pipeline.irregular import IrregularFiles
 from phyagi_assets.pipeline.leaving_out import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.pipeline.manifest import Manifest
@@ -53,10 +53,13 @@ def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace,
     Of removed documents, those that the partition has are named, and so are irregular files. Where nobody knows yet whether it has
     any, none is.
     """
+    identity = tokenizer_identity(corpus, workspace.data)
     settings = _settings(corpus, partition, workspace, raw_fingerprint)
+    if corpus.config.append_eos and _ends_with_eos(corpus, workspace, identity):
+        settings[EOS_BY] = BY_TOKENIZER
     if removed := _leaving_out(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
-    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": tokenizer_identity(corpus, workspace.data)}
+    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
     return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
@@ -71,6 +74,8 @@ def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fi
         "dtype": config.dtype,
         "on_invalid": config.on_invalid,
     }
+    if config.special_tokens != "allow":
+        settings["special_tokens"] = config.special_tokens
     if config.source.delimiter is not None:
         settings["delimiter"] = config.source.delimiter
     if irregular := IrregularFiles(workspace.store, tokenized_address(corpus, partition.key)).find(
@@ -90,6 +95,21 @@ def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, r
 
 def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]) -> LeavingOut:
     return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
+
+
+def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
+    """Whether the corpus's tokenizer itself ends texts with the EOS; asked of the tokenizer, which is loaded where it never was."""
+    key = identity, str(workspace.store.root)
+    if key not in _ENDS_WITH_EOS:
+        try:
+            _ENDS_WITH_EOS[key] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
+        except TokenizerError:
+            return False  # the build says why it cannot be had
+    return _ENDS_WITH_EOS[key]
+
+
+_ENDS_WITH_EOS: dict[tuple[str, str], bool] = {}
+"""By the identity of a tokenizer and the store that keeps it: a fact that never changes."""
 
 
 def build_tokenized(
@@ -125,15 +145,17 @@ def build_tokenized(
     wanted = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
     if workspace.store.find(address, wanted.fingerprint) is None:
         # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
-        workspace.engines.engines(prepare_tokenizer(corpus, workspace.data, workspace.store), workspace.store)
+        tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
+        workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens)
 
     def fill(folder: Path) -> Manifest:
         prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
         dtype = token_dtype(corpus, prepared)
         features = rows_features(dtype.name)
-        eos = prepared.eos_token_id if corpus.config.append_eos else None
+        eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
         recipe = Recipe(
             corpus=corpus,
+            file_names=tuple(file.name for file in files),
             removed=hashes_of(wanted.settings.get(REMOVED, ())),
             prepared=prepared,
             store=workspace.store,
@@ -141,7 +163,7 @@ def build_tokenized(
             seed=int(wanted.fingerprint[:12], 16),
             maker=RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema),
         )
-        engines = workspace.engines.engines(prepared, workspace.store)
+        engines = workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens)
         many = min(processes, most_pieces(corpus, partition.files))
         try:
             tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, on_progress or _unheard))
@@ -164,7 +186,7 @@ def build_tokenized(
         return replace(wanted, counts=tally.counts, details=details, produced_with=made)
 
     def examine(artifact: Artifact) -> list[Check]:
-        decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store))
+        decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store), corpus.config.special_tokens)
         return check_tokens(artifact, corpus.config.limits, decoder)
 
     return reuse_or_build(workspace.store, address, wanted, fill, examine=examine)

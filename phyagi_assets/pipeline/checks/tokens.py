@@ -12,6 +12,7 @@ from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.round_trip import SampledDocument, check_round_trip
 from phyagi_assets.pipeline.checks.tally import TokenTally
+from phyagi_assets.pipeline.encoding import BY_TOKENIZER, EOS_BY
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.store import Artifact
@@ -44,7 +45,7 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     manifest = artifact.manifest
     append_eos = bool(manifest.settings["append_eos"])
     tally = TokenTally(manifest.details["tokenizer"], append_eos=append_eos)
-    sample = _Sample(manifest, append_eos=append_eos)
+    sample = _Sample(manifest, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
     hashes: list[npt.NDArray[np.uint64]] = []
     documents = tokens = mismeasured = 0
     with closing(prefetch(row_batches(artifact))) as batches:

@@ -49,12 +49,20 @@ class ReferenceEngine:
     """``tokenizers``: what the ids are measured by.
 
     Its interface gives ids as a list a document; each is copied into the flat array and dropped before the next one is asked for.
+
+    Parameters
+    ----------
+    backend
+        The tokenizer's JSON.
+    splits_special_tokens
+        Whether a special token that is spelled in a text is ordinary text, as with the ``split_special_tokens`` of ``transformers``.
     """
 
     name = f"tokenizers {tokenizers.__version__}"
 
-    def __init__(self, backend: Path) -> None:
+    def __init__(self, backend: Path, *, splits_special_tokens: bool = False) -> None:
         self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
+        self.tokenizer.encode_special_tokens = splits_special_tokens
 
     def encode(self, texts: pa.Array) -> Encoded:
         encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)

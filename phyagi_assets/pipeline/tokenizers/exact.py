@@ -1,6 +1,7 @@
 """Exact ids at the fast engine's speed: which documents go to which engine, and the judge that looks over its shoulder."""
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from phyagi_assets.config import SpecialTokens
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.conformance import conformance
@@ -55,11 +57,20 @@ class Engines:
     """None where the fast engine is not to be trusted with this tokenizer at all."""
     unsafe: tuple[int, ...] = ()
     """Code points whose documents go to the reference."""
+    spellings: tuple[str, ...] = ()
+    """Strings whose documents go to the reference: special tokens that are to be read as ordinary text."""
 
     @classmethod
-    def load(cls, prepared: PreparedTokenizer, store: Store, choice: EngineChoice) -> "Engines":
-        """Load both, as far as the fast engine's conformance to this tokenizer goes."""
-        reference = ReferenceEngine(prepared.backend)
+    def load(cls, prepared: PreparedTokenizer, store: Store, choice: EngineChoice, *, special_tokens: SpecialTokens = "allow") -> "Engines":
+        """Load both, as far as the fast engine's conformance to this tokenizer goes.
+
+        The fast engine never sees a special token that is to be ordinary text; without one in it, a text has the same ids either way.
+        """
+        splits = special_tokens == "text"
+        reference = ReferenceEngine(prepared.backend, splits_special_tokens=splits)
+        special = prepared.special_tokens if splits else ()
+        if any(token.normalized for token in special):
+            return cls(reference=reference)  # it matches in the normalized text, whose spelling the text need not have
         report = conformance(prepared, choice.make, choice.name, store)
         if report.distrust:
             logger.warning(
@@ -68,7 +79,8 @@ class Engines:
             return cls(reference=reference)
         if report.unsafe:
             logger.info("%s differs for %d code points; documents with one go to %s", choice.name, len(report.unsafe), reference.name)
-        return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe)
+        spellings = tuple(token.content for token in special)
+        return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
 
     def without_fast(self) -> "Engines":
         return Engines(reference=self.reference)
@@ -79,25 +91,26 @@ class EnginePool:
 
     def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
         self.choice = choice
-        self._loaded: dict[str, Engines] = {}
-        self._decoders: dict[str, Decoder] = {}
+        self._loaded: dict[tuple[str, bool], Engines] = {}
+        self._decoders: dict[tuple[str, bool], Decoder] = {}
         self._lock = threading.Lock()
 
-    def engines(self, prepared: PreparedTokenizer, store: Store) -> Engines:
-        """The engines of a tokenizer."""
+    def engines(self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow") -> Engines:
+        """The engines of a tokenizer, for corpora that treat special tokens in their texts alike."""
         with self._lock:
-            key = prepared.artifact.fingerprint
+            key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._loaded:
-                self._loaded[key] = Engines.load(prepared, store, self.choice)
+                self._loaded[key] = Engines.load(prepared, store, self.choice, special_tokens=special_tokens)
             return self._loaded[key]
 
-    def decoder(self, prepared: PreparedTokenizer) -> Decoder:
-        """What decodes the ids of a tokenizer."""
+    def decoder(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens = "allow") -> Decoder:
+        """The decoder of a tokenizer's ids, for corpora that treat special tokens in their texts alike."""
         with self._lock:
-            key = prepared.artifact.fingerprint
+            key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._decoders:
                 loaded = self._loaded.get(key)
-                reference = loaded.reference if loaded else ReferenceEngine(prepared.backend)
+                splits = special_tokens == "text"
+                reference = loaded.reference if loaded else ReferenceEngine(prepared.backend, splits_special_tokens=splits)
                 self._decoders[key] = Decoder(reference.tokenizer)
             return self._decoders[key]
 
@@ -117,7 +130,7 @@ class ExactTokenizer:
 
     def __init__(self, engines: Engines, *, verify: str = "sample", seed: int | tuple[int, ...] = 0) -> None:
         self._reference, self._fast = engines.reference, engines.fast
-        self._unsafe = _any_of(sorted(engines.unsafe))
+        self._unsafe = "|".join(filter(None, [_any_of(sorted(engines.unsafe)), *map(re.escape, engines.spellings)]))
         self._verify = verify
         self._draw = np.random.default_rng(seed)
         self._is_first = True

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.pipeline.fingerprint import canonical_json, file_digest, text_digest
@@ -25,6 +27,7 @@ CODE_VERSION = "1"
 BACKEND = "backend.json"
 SAVED = "tokenizer"
 PICKLED = "tokenizer.pkl"
+LARGEST_ID = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +51,65 @@ class PreparedTokenizer:
     @property
     def backend(self) -> Path:
         return self.artifact.path / BACKEND
+
+    @property
+    def special_tokens(self) -> tuple["SpecialToken", ...]:
+        """The added tokens that ``transformers`` calls special: EOS, BOS, the marks of conversations."""
+        return _facts(self.backend).special_tokens
+
+    @property
+    def ends_with_eos(self) -> bool:
+        """Whether the tokenizer itself puts the EOS at the end of every text, so that nobody else must."""
+        return self.eos_token_id is not None and _facts(self.backend).behind[-1:] == (self.eos_token_id,)
+
+    @property
+    def has_eos_inside_its_end(self) -> bool:
+        """Whether the tokenizer puts the EOS behind every text, and something else behind the EOS."""
+        return not self.ends_with_eos and self.eos_token_id in _facts(self.backend).behind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialToken:
+    """A token that stands for something other than text."""
+
+    content: str
+    normalized: bool
+    """Whether it is looked for in the normalized text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """What the JSON of a tokenizer tells."""
+
+    special_tokens: tuple[SpecialToken, ...]
+    behind: tuple[int, ...]
+    """The ids that the post-processor puts behind every text."""
+
+
+@lru_cache(maxsize=32)
+def _facts(backend: Path) -> _Facts:
+    """Read the JSON of a prepared tokenizer; its address has its fingerprint in it, so the file never changes."""
+    declared = json.loads(backend.read_text(encoding="utf-8"))
+    special = tuple(
+        SpecialToken(content=token["content"], normalized=token["normalized"])
+        for token in declared.get("added_tokens") or ()
+        if token["special"]
+    )
+    behind: tuple[int, ...] = ()
+    if declared.get("post_processor"):
+        # The post-processor alone around a model of one word: its ids come from its own settings.
+        word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
+        around: dict[str, Any] = {
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": None,
+            "decoder": None,
+            "truncation": None,
+            "padding": None,
+        }
+        encoding = Tokenizer.from_str(json.dumps({**declared, **around, "model": word})).encode("x")
+        behind = tuple(encoding.ids[len(encoding.ids) - encoding.special_tokens_mask[::-1].index(0) :])
+    return _Facts(special_tokens=special, behind=behind)
 
 
 def tokenizer_store(store: Store) -> Store:
@@ -111,6 +173,16 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to put after each document; "
             "give it one (eos_token in its tokenizer_config.json), or say append_eos: false"
+        )
+    if corpus.config.append_eos and prepared.has_eos_inside_its_end:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} puts its EOS behind each text and another token behind that; "
+            "say append_eos: false, and documents end as the tokenizer ends them"
+        )
+    if prepared.max_id > LARGEST_ID:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has ids up to {prepared.max_id}, and arrays hold ids up to {LARGEST_ID}; "
+            "number its tokens from 0"
         )
     if corpus.config.dtype == "uint16" and prepared.max_id > 0xFFFF:
         raise TokenizerError(
@@ -177,6 +249,13 @@ def _usable(tokenizer: Any, name: str) -> Any:
         raise TokenizerError(
             f"tokenizer {name!r} has split_special_tokens, which reads special tokens as plain text; take it out of tokenizer_config.json"
         )
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    for key in ("dropout", "alpha", "nbest_size"):
+        if model.get(key):
+            raise TokenizerError(
+                f"tokenizer {name!r} draws its tokens at random: its tokenizer.json has model.{key}: {model[key]}, for training a model "
+                f"on several readings of a text; set it to null, so that a text has one"
+            )
     tokenizer.name_or_path = tokenizer_label(name)  # a path would tell where it was loaded, not what it is
     for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
         tokenizer.init_kwargs.pop(key, None)
@@ -190,9 +269,14 @@ def _forget_loading(config: Path) -> None:
     config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def forget_commits() -> None:
+    """Forget which commits branches and tags named, at the beginning of a refresh in a process that outlives it."""
+    _commit.cache_clear()
+
+
 @lru_cache
 def _commit(name: str, revision: str) -> str:
-    """The commit of a revision, asked for once a process: a branch that moves must not divide the partitions of one run."""
+    """Return the commit of a revision, remembered until `forget_commits`: a branch that moves must not divide the partitions of a run."""
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import HfApi

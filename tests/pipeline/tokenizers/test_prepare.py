@@ -1,5 +1,6 @@
 """Tokenizers as they are declared, and as they are kept."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import TokenizerError
+from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.awkward import awkward_strings
@@ -23,7 +24,7 @@ from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from phyagi_assets.pipeline.tokenizers.prepare import SAVED, prepare_tokenizer, tokenizer_label
 from tests.pipeline.doubtful import REFUSING, holdings
-from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_text
+from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 
 
 def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
@@ -156,3 +157,80 @@ def test_the_byte_tokenizer_gives_an_id_a_byte_and_the_text_back(bytewise: Any, 
     ids = bytewise(text).input_ids
     assert len(ids) == len(text.encode())
     assert bytewise.decode(ids) == text
+
+
+def _with_end(folder: Path, *, single: str) -> None:
+    """A tokenizer of words whose post-processor puts tokens around each text."""
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2, "<lang>": 3, "a": 4, "b": 5}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="<unk>"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    words.add_special_tokens(["<s>", "</s>", "<lang>"])
+    words.post_processor = tokenizers.processors.TemplateProcessing(
+        single=single, special_tokens=[(token, vocab[token]) for token in ("<s>", "</s>", "<lang>")]
+    )
+    words.enable_truncation(1)
+    words.enable_padding(length=9)
+    folder.mkdir(parents=True)
+    words.save(str(folder / "tokenizer.json"))
+    write_text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"}))
+
+
+@pytest.mark.parametrize(
+    ("single", "ids"),
+    [("$A", [4, 5, 2]), ("$A </s>", [4, 5, 2]), ("<s> $A </s>", [1, 4, 5, 2]), ("<s> $A", [1, 4, 5, 2]), ("$A <lang>", [4, 5, 3, 2])],
+)
+def test_a_document_ends_with_one_eos_whoever_puts_it_there(data: Path, single: str, ids: list[int]) -> None:
+    _with_end(data / "tk", single=single)
+    write_text(data / "c.txt", "a b")
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    ((_, rows, cache),) = build(declare_corpus(data, "c", "c.txt", tokenizer="tk"), workspace).values()
+    assert np.load(cache.artifact.path / "train.npy").tolist() == ids
+    assert not rows.failures
+    assert ("eos_by" in rows.artifact.manifest.settings) == single.endswith("</s>")
+
+
+def test_an_eos_with_a_token_behind_it_is_refused_where_one_is_to_be_appended(data: Path) -> None:
+    _with_end(data / "tk", single="$A </s> <lang>")
+    with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; say append_eos: false"):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+
+
+def test_dropout_is_refused_with_its_reason(data: Path) -> None:
+    _byte_tokenizer(data / "tk")
+    file = data / "tk" / "tokenizer.json"
+    declared = json.loads(file.read_text())
+    declared["model"]["dropout"] = 0.1
+    file.write_text(json.dumps(declared))
+    with pytest.raises(TokenizerError, match=r"draws its tokens at random: its tokenizer.json has model.dropout: 0.1"):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+
+
+def test_a_folder_with_code_of_its_own_is_not_run_and_nobody_is_asked(data: Path) -> None:
+    _byte_tokenizer(data / "tk", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
+    write_text(data / "tk" / "own.py", f"open({str(data / 'ran')!r}, 'w')\nclass Own: pass\n")
+    with contextlib.suppress(TokenizerError):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+    assert not (data / "ran").exists()
+
+
+@pytest.mark.parametrize(("mode", "is_token"), [("allow", True), ("text", False)])
+def test_a_spelled_special_token_is_what_the_corpus_says(data: Path, mode: str, is_token: bool) -> None:
+    _byte_tokenizer(data / "tk")
+    texts = ["plain", "a<|endoftext|>b", "<|endoftext|>"]
+    write_jsonl(data / "c.jsonl", texts)
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    ((_, rows, cache),) = build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens=mode), workspace).values()
+    loaded = transformers.AutoTokenizer.from_pretrained(data / "tk")
+    wanted = [id_ for text in texts for id_ in [*loaded(text, split_special_tokens=not is_token).input_ids, 256]]
+    assert np.load(cache.artifact.path / "train.npy").tolist() == wanted
+    assert (256 in loaded(texts[2], split_special_tokens=not is_token).input_ids) == is_token
+    assert not rows.failures
+    assert ("special_tokens" in rows.artifact.manifest.settings) != is_token
+
+
+def test_a_refused_special_token_is_named_with_file_and_row(data: Path) -> None:
+    _byte_tokenizer(data / "tk")
+    write_jsonl(data / "c.jsonl", ["plain", "a<|endoftext|>b"])
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    with pytest.raises(SourceError, match=r"c\.jsonl row 2: the text spells the special token '<\|endoftext\|>'"):
+        build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens="error"), workspace)
