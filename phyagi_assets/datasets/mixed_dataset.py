@@ -27,6 +27,9 @@ class MixedDataset(Dataset[dict[str, Any]]):
     order, each corpus once; the last sample of a corpus is padded, and the labels of its padding are `ignore_index`. The sample at a
     position is a function of the plan and the position alone.
 
+    Read the indices in order: a sampler that shuffles them replaces the order of the mixture. ``transformers.Trainer`` shuffles map-style
+    datasets unless its arguments say ``train_sampling_strategy="sequential"``; a `MixtureStream` keeps its order there.
+
     Parameters
     ----------
     plan
