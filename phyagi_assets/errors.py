@@ -67,6 +67,10 @@ class SourceError(PhyagiAssetsError):
     """A source cannot be listed, or one of its files or rows cannot be read."""
 
 
+class SourceDownError(SourceError):
+    """A source did not answer, as often as it was tried; it may answer later."""
+
+
 class TokenizerError(PhyagiAssetsError):
     """A tokenizer cannot be loaded, or cannot do what the corpus asks of it."""
 

@@ -6,6 +6,7 @@ gives every key path its line, refuses duplicate keys, and expands ``${VAR}`` an
 """
 
 import difflib
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -47,11 +48,21 @@ class Declaration(Generic[Model]):
     config: Model
     path: Path
     lines: dict[KeyPath, int]
+    text: str
+    """The file as it was when it was loaded."""
 
     @property
-    def text(self) -> str:
-        """The file as the user wrote it."""
-        return self.path.read_text(encoding="utf-8")
+    def digest(self) -> str:
+        """Hash of what is declared; comments and layout do not change it."""
+        return hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
+
+    def changed_since_load(self) -> str:
+        """Return what is different about the file now, or an empty string if it declares the same as when it was loaded."""
+        try:
+            now = load_yaml(self.path, type(self.config))
+        except DeclarationError as problem:
+            return str(problem)
+        return "" if now.digest == self.digest else f"{self.path} has been edited"
 
     def error(self, message: str, *at: str | int) -> DeclarationError:
         """An error at a key path of this file, such as ``("datasets", 0, "corpus")``; its line is that of the nearest key there is."""
@@ -69,7 +80,7 @@ def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
     reader = _Reader(path)
     data = reader.read()
     try:
-        return Declaration(config=model.model_validate(data), path=path, lines=reader.lines)
+        return Declaration(config=model.model_validate(data), path=path, lines=reader.lines, text=reader.text)
     except ValidationError as problems:
         raise reader.explain(problems, model) from None
 
@@ -81,6 +92,7 @@ class _Reader:
         self.path = path
         self.lines: dict[KeyPath, int] = {(): 1}
         self._values = 0
+        self.text = ""
         self._constructor = yaml.constructor.SafeConstructor()
         self._resolver = yaml.resolver.Resolver()
 
@@ -90,7 +102,7 @@ class _Reader:
                 raise DeclarationError(self.path, "is not a regular file; a declaration is a YAML file")
             if (size := self.path.stat().st_size) > _LARGEST:
                 raise DeclarationError(self.path, f"has {size:,} bytes; a declaration has at most {_LARGEST:,}")
-            text = self.path.read_bytes().decode()
+            self.text = text = self.path.read_bytes().decode()
         except OSError as problem:
             raise DeclarationError(self.path, f"cannot be read: {problem.strerror}") from None
         except UnicodeDecodeError as problem:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, errors, folders, log_to, say_error
+from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, errors, folders, log_to, say_error
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
@@ -33,7 +33,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.components.runs import Runner
         from phyagi_assets.components.work import jobs_by_default, shared_out
         from phyagi_assets.components.workers import SideBySide
-        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.declarations import read_catalog
         from phyagi_assets.pipeline.crew import processors
         from phyagi_assets.pipeline.data_folders import claim
         from phyagi_assets.pipeline.step import Workspace
@@ -41,7 +41,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.report import BarProgress, catalog_trees
 
         console = new_console()
-        catalog = load_catalog(settings.require_data())
+        catalog, _ = read_catalog(settings.require_data())
         chosen = catalog.select(names)
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
@@ -69,7 +69,10 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)
         for name, reason in outcome.failed.items():
             say_error(f"{name}: {reason}")
-        sys.exit(FAILED if outcome.failed else 0)
+        broken = () if names else catalog.broken
+        for each in broken:
+            say_error(f"{each.reason}; {each.name} was left out")
+        sys.exit(FAILED if outcome.failed else MISUSED if broken else 0)
 
 
 @click.command(epilog=EPILOG)
@@ -84,14 +87,15 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.declarations import read_catalog
         from phyagi_assets.numbers import parsed
         from phyagi_assets.pipeline.forecast import forecast
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_forecast
 
-        catalog = load_catalog(settings.require_data())
+        catalog, _ = read_catalog(settings.require_data())
+        catalog.select([name])
         if name not in catalog.mixtures:
             raise PhyagiAssetsError(f"{name!r} is no declared mixture; there are: {', '.join(catalog.mixtures) or 'none'}")
         console = new_console()

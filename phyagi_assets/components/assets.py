@@ -10,13 +10,14 @@ from pydantic import Field
 
 from phyagi_assets.components.abandoned import at_work
 from phyagi_assets.components.checks import check_specs, outcome
+from phyagi_assets.components.declared import require_as_asked
 from phyagi_assets.components.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.components.partitions import partitions_def
 from phyagi_assets.components.progress import Progress
-from phyagi_assets.components.refresh import follow_condition, freshness_policy
+from phyagi_assets.components.refresh import FAILURE_TAG, LASTING, follow_condition, freshness_policy
 from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, Workspace
@@ -116,9 +117,13 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
     def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with _failures(), at_work(context.run.run_id, workspace.store):
+        with _failures(context), at_work(context.run.run_id, workspace.store):
+            require_as_asked(context.run.tags, declared)
+            for part in parts:
+                require_as_asked(context.run.tags, corpora[part])
             built = mixture.build_mixture(declared, corpora, keys, workspace, config.at_position)
-        yield from outcome(built, mixture_metadata)
+        with _failures(context):
+            yield from outcome(built, mixture_metadata)
 
     return mixed_dataset
 
@@ -154,11 +159,13 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
-        with _failures(), at_work(context.run.run_id, workspace.store):
+        with _failures(context, corpus), at_work(context.run.run_id, workspace.store):
+            require_as_asked(context.run.tags, corpus)
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress, **(context.op_execution_context.op_config or {}))
-        yield from outcome(built, step.describe)
+        with _failures(context, corpus):
+            yield from outcome(built, step.describe)
 
     return materialize
 
@@ -171,12 +178,24 @@ def _partition(corpus: Corpus, key: str, step: ChainStep, workspace: Workspace) 
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """What the user can put right is a failure with its message, not a traceback of this package."""
+def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
+    """Turn errors that the user can put right into failures with a message, and tag the run if trying again cannot help."""
     try:
         yield
     except PhyagiAssetsError as problem:
+        if _lasts(problem, corpus):
+            context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
+    except dg.Failure:  # a check of what was built failed
+        context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
+        raise
+
+
+def _lasts(problem: PhyagiAssetsError, corpus: Corpus | None) -> bool:
+    """Whether an error stays until an input changes: what the disk, a server or another step causes may go away."""
+    if isinstance(problem, TokenizerError):
+        return corpus is not None and "@" not in corpus.config.tokenizer
+    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)
 
 
 def _described(declared: Corpus | Mixture, what: str) -> str:

@@ -4,10 +4,11 @@ import dagster as dg
 
 from phyagi_assets.components.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_asset
 from phyagi_assets.components.checks import stored_check
+from phyagi_assets.components.declared import declarations_sensor, placeholder
 from phyagi_assets.components.partitions import partitions_sensor
 from phyagi_assets.components.progress import LoggedProgress, Progress
 from phyagi_assets.components.refresh import follow_sensor, refresh_schedule, refresh_sensor
-from phyagi_assets.declarations import Catalog, load_catalog
+from phyagi_assets.declarations import Catalog, read_catalog
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import Settings
@@ -35,21 +36,23 @@ class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
 
 def data_folder_definitions(settings: Settings) -> dg.Definitions:
     """The definitions of what a data folder declares, as the UI and its runs use them."""
-    catalog = load_catalog(settings.require_data())
+    catalog, _ = read_catalog(settings.require_data())
     return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress) -> dg.Definitions:
-    """The assets of everything in a catalog, with what they need."""
+    """The assets of everything usable in a catalog, with what they need, and a placeholder for each broken declaration."""
     corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus)]
     mixtures = [mixture_asset(mixture, catalog.corpora) for mixture in catalog.mixtures.values()]
+    names = [*catalog.corpora, *catalog.mixtures, *(broken.name for broken in catalog.broken)]
     return dg.Definitions(
-        assets=[*corpora, *mixtures],
+        assets=[*corpora, *mixtures, *map(placeholder, catalog.broken)],
         asset_checks=[stored_check(corpus, WORKSPACE) for corpus in catalog.corpora.values()],
         sensors=[
-            partitions_sensor(catalog.corpora, workspace, [*catalog.corpora, *catalog.mixtures]),
+            partitions_sensor(catalog.corpora, workspace, names),
             *(refresh_sensor(corpus, workspace) for corpus in catalog.corpora.values()),
-            follow_sensor(),
+            follow_sensor([*catalog.corpora.values(), *catalog.mixtures.values()]),
+            declarations_sensor(catalog),
         ],
         schedules=[made for corpus in catalog.corpora.values() if (made := refresh_schedule(corpus, workspace))],
         resources={WORKSPACE: workspace, PROGRESS: progress},

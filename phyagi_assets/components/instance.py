@@ -1,12 +1,16 @@
 """The project's own Dagster instance: where the UI finds what the command built."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
+import yaml
+from dagster._check import CheckError
+from dagster._core.errors import DagsterInvariantViolationError
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -24,7 +28,15 @@ concurrency:
 python_logs:
   managed_python_loggers: [phyagi_assets]
   python_log_level: INFO
+sensors:
+  use_threads: true
+  num_workers: 8
+schedules:
+  use_threads: true
+  num_workers: 8
 """
+_EARLIER_YAML = _DAGSTER_YAML.partition("sensors:")[0]
+"""What earlier releases wrote; a file that a user changed is left alone."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -32,7 +44,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     home = settings.dagster_home
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not (home / "dagster.yaml").exists():
+        if _is_to_be_written(home / "dagster.yaml"):
             draft = home / f"dagster.{os.getpid()}.yaml"
             draft.write_text(_DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)), encoding="utf-8")
             draft.replace(home / "dagster.yaml")
@@ -41,6 +53,14 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
             f"{home}: cannot be made: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
         ) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
+
+
+def _is_to_be_written(path: Path) -> bool:
+    """Whether a configuration is missing, or is what an earlier release wrote."""
+    if not path.exists():
+        return True
+    found = re.sub(r"max_concurrent_runs: \d+", "max_concurrent_runs: {runs}", path.read_bytes().decode(errors="replace"))
+    return found == _EARLIER_YAML and os.access(path.parent, os.W_OK)
 
 
 @contextmanager
@@ -54,17 +74,18 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     home = dagster_environment(settings)["DAGSTER_HOME"]
     try:
-        with Store(settings.store).turn("dagster/instance", silent=True):  # its databases are made when it is first opened, by one process
-            instance = dg.DagsterInstance.from_config(home)
-        with instance:
+        with _opened(settings, home) as instance:
             try:
                 yield instance
             finally:
                 _share(Path(home))
     except DatabaseError as problem:
+        if "readonly" in str(problem.orig):
+            raise StoreError(
+                f"{home}: you may not write to Dagster's records; ask for the right to write to every file "
+                f"in the folder (see docs/keeping-fresh.md on stores that several users write to), or set DAGSTER_HOME to a folder of your own"
+            ) from problem
         said = f"{problem.orig}, as when the disk is full" if "I/O" in str(problem.orig) else str(problem.orig)
-        if "readonly" in said:
-            said = f"{said}; a store that several users write to needs a group that may write (see docs/keeping-fresh.md)"
         raise StoreError(f"{home}: Dagster's records cannot be kept: {said}; what was published stands") from problem
 
 
@@ -76,3 +97,17 @@ def _share(home: Path) -> None:
                 with suppress(OSError):  # of another user
                     if not path.is_symlink():
                         path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)
+
+
+def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
+    try:
+        with Store(settings.store).turn("dagster/instance", silent=True):  # its databases are made when it is first opened, by one process
+            return dg.DagsterInstance.from_config(home)
+    except PermissionError as problem:
+        raise StoreError(
+            f"{problem.filename or home}: you may not write here; ask for the right to, or name a store of your own with --store or "
+            f"${STORE_VARIABLE}"
+        ) from problem
+    except (dg.DagsterInvalidConfigError, yaml.YAMLError, UnicodeDecodeError, CheckError, DagsterInvariantViolationError) as problem:
+        found = " ".join(str(problem).split())
+        raise PhyagiAssetsError(f"{Path(home) / 'dagster.yaml'}: is not a valid configuration of Dagster: {found[:500]}") from problem

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from phyagi_assets.components.abandoned import fail_abandoned
+from phyagi_assets.components.declared import RELOAD
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.pipeline.step import Workspace
@@ -57,6 +58,9 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
         for corpus in corpora.values():
             if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
                 continue  # not every half minute: its own sensor or schedule does it
+            if edit := corpus.changed_since_load():
+                problems.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
+                continue
             try:
                 listed = workspace.sources.partitions(corpus)
             except PhyagiAssetsError as problem:

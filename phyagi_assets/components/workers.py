@@ -87,11 +87,11 @@ def _builder(settings: Settings, on_progress: OnProgress) -> Iterator[Callable[[
     from phyagi_assets.components.catalog import catalog_definitions
     from phyagi_assets.components.instance import open_instance
     from phyagi_assets.components.runs import Runner
-    from phyagi_assets.declarations import load_catalog
+    from phyagi_assets.declarations import read_catalog
     from phyagi_assets.pipeline.step import Workspace
     from phyagi_assets.pipeline.store import Store
 
-    catalog = load_catalog(settings.require_data())
+    catalog, _ = read_catalog(settings.require_data())
     workspace = Workspace(data=settings.data, store=Store(settings.store))
     definitions = catalog_definitions(catalog, workspace, _ToldProgress(on_progress))
     with open_instance(settings) as instance:

@@ -25,7 +25,9 @@ class Due:
     key: str
     stages: Sequence[str]
     content: str
-    """Digest of how its files look, and of what is removed: the same as long as they are."""
+    """Digest of how its files look, of the declaration and of what is removed: the same as long as they are."""
+    published: bool
+    """Whether every stage has a version, though not the one that it should have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +57,8 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds:
     """
     partitions = workspace.sources.partitions(corpus, seconds=seconds)
     removed = sorted(read_removals(corpus))
-    contents = {key: _content(partition, removed) for key, partition in partitions.items()}
-    listing = text_digest(canonical_json([corpus.text, contents]))
+    contents = {key: _content(corpus, partition, removed) for key, partition in partitions.items()}
+    listing = text_digest(canonical_json([corpus.digest, contents]))
     due: list[Due] = []
     if listing != settled:
         budget = READ_AT_MOST
@@ -65,7 +67,8 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds:
             stages = _stages_due(corpus, partition, workspace, may_read=unread <= budget)
             budget -= unread if unread <= budget else 0
             if stages:
-                due.append(Due(key=key, stages=stages, content=contents[key]))
+                published = all(workspace.store.open(f"{corpus.config.name}/{stage}/{key}") for stage in stages)
+                due.append(Due(key=key, stages=stages, content=contents[key], published=published))
     return Look(listing=listing, partitions=partitions, due=due)
 
 
@@ -74,11 +77,11 @@ def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, m
     if published is None:
         return STAGES
     if not may_read:
-        return STAGES[:1]  # whether what follows has to be built too is known when its content is
+        return STAGES  # one run reads it, and finds the versions of the later stages if the content is what it was
     links = corpus_links(corpus, partition, workspace)
-    return STAGES[:1] if links[0].wanted is None else [link.stage for link in links if not link.stands]
+    return STAGES if links[0].wanted is None else [link.stage for link in links if not link.stands]
 
 
-def _content(partition: Partition, removed: Sequence[str]) -> str:
+def _content(corpus: Corpus, partition: Partition, removed: Sequence[str]) -> str:
     files = [[file.name, file.stamp, file.split] for file in partition.files]
-    return text_digest(canonical_json([files, removed] if removed else files))
+    return text_digest(canonical_json([corpus.digest, files, removed]))

@@ -1,16 +1,18 @@
 """Sources are looked at, and what is new or changed is asked for, once each."""
 
 import os
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from phyagi_assets.components.refresh import CONTENT_TAG
-from phyagi_assets.declarations import load_catalog
+from phyagi_assets.components.catalog import catalog_definitions
+from phyagi_assets.components.progress import LoggedProgress
+from phyagi_assets.components.refresh import CONTENT_TAG, run_requests
+from phyagi_assets.declarations import load_catalog, read_catalog
 from phyagi_assets.pipeline import digests, refresh
 from phyagi_assets.pipeline.chain import STAGES
 from phyagi_assets.pipeline.fingerprint import file_digest
@@ -28,7 +30,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return file_digest(path)
 
     monkeypatch.setattr(digests, "file_digest", counted)
-    monkeypatch.setattr(digests, "_QUIET_NS", 0)
+    monkeypatch.setitem(digests.DigestCache.__init__.__kwdefaults__, "quiet", 0.0)
     return names
 
 
@@ -106,12 +108,14 @@ def test_a_changed_file_is_asked_for_and_a_touched_one_is_not(project: Project) 
     assert asked(tick(project)) == {"two": list(STAGES)}
 
 
-def test_a_touched_file_too_large_to_be_read_on_the_way_is_asked_for_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_chain(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.bring_up_to_date()
     monkeypatch.setattr(refresh, "READ_AT_MOST", 10)
     os.utime(project.raw / "one.txt")
     result = tick(project)
-    assert asked(result) == {"one": ["raw_dataset"]}
+    assert asked(result) == {"one": list(STAGES)}
     assert all(carry_out(project, result))
     assert not tick(project).run_requests
 
@@ -131,20 +135,98 @@ def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
     assert run.tags[CONTENT_TAG].startswith("plays/two@")
 
 
-def test_what_failed_is_asked_for_again_by_the_next_look_and_later_at_intervals(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", b"\xff\xfe no text")
-    keys = set()
-    for _ in range(3):
-        result = tick(project)
-        (request,) = result.run_requests or []
-        keys.add(request.run_key)
-        assert carry_out(project, result) == [False]
-    assert len(keys) == 3
+    result = tick(project)
+    assert carry_out(project, result) == [False]
+    again = tick(project)
+    assert not again.run_requests
+    assert "left until" in str(again.skip_reason)
+    assert followers(project) == 0
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_cancelled_run_is_not_begun_again(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    (request,) = tick(project).run_requests or []
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    project.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELED, tags=dict(request.tags))
     assert not tick(project).run_requests
-    later = time.time() + 61
-    monkeypatch.setattr("time.time", lambda: later)
-    assert asked(tick(project)) == {"two": ["tokenized_arrow", "numpy_cache"]}  # that they are pinned stands
+    write_text(project.raw / "two.txt", PLAY * 8)
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_something_else_is_published(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    corpus = load_catalog(project.workspace.data).corpora["plays"]
+    due = [replace(item, published=True) for item in refresh.look_at(corpus, project.workspace).due]
+    (request,) = run_requests(project.instance, corpus, due).requests
+    assert carry_out(project, dg.SensorResult(run_requests=[request])) == [True]
+    again = run_requests(project.instance, corpus, due)
+    assert (again.requests, again.settled) == ([], ["two"])
+    gone = [replace(item, published=False) for item in due]
+    assert len(run_requests(project.instance, corpus, gone).requests) == 1
+
+
+def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_built(project: Project) -> None:
+    project.bring_up_to_date()
+    loaded = project.definitions
+    sensor = loaded.resolve_sensor_def("plays_refresh")
+    write_text(project.raw / "two.txt", PLAY * 9)
+    before = tick(project)
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", append_eos=False)
+    for name in ("plays_refresh", "declarations"):
+        with pytest.raises(dg.Failure, match="reload the code location"):
+            loaded.resolve_sensor_def(name)(dg.build_sensor_context(instance=project.instance))
+    assert sensor.name == "plays_refresh"
+    built = project.materialized("plays", "raw_dataset")
+    assert carry_out(project, before) == [False]  # its process has the new declaration
+    assert project.materialized("plays", "raw_dataset") == built
+    reloaded = asked(tick(project))
+    assert set(reloaded) == {"one", "two", "three"}
+
+
+def test_a_comment_in_a_declaration_changes_nothing(project: Project) -> None:
+    project.bring_up_to_date()
+    sensor = project.definitions.resolve_sensor_def("plays_refresh")
+    path = project.workspace.data / "corpora" / "plays.yaml"
+    path.write_text(f"# Three plays.\n{path.read_text()}")
+    assert not sensor(dg.build_sensor_context(instance=project.instance)).run_requests  # type: ignore[union-attr]
+
+
+def test_a_broken_declaration_is_shown_and_the_others_are_looked_at(project: Project) -> None:
+    write_text(project.workspace.data / "corpora" / "torn.yaml", "name: torn\nsource: [\n")
+    definitions = catalog_definitions(read_catalog(project.workspace.data)[0], project.workspace, LoggedProgress())
+    shown = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "torn"]
+    assert "torn.yaml" in str(shown[0].description)
+    with pytest.raises(dg.Failure, match=r"torn.yaml"):
+        definitions.resolve_sensor_def("declarations")(dg.build_sensor_context(instance=project.instance))
+    result = definitions.resolve_sensor_def("plays_refresh")(dg.build_sensor_context(instance=project.instance))
+    assert isinstance(result, dg.SensorResult)
+    assert len(result.run_requests or []) == 3
+
+
+def followers(project: Project) -> int:
+    """How many partitions the automation asks for, seen from before the latest runs and after."""
+    return dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).total_requested
+
+
+def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Project) -> None:
+    project.bring_up_to_date()
+    defs = project.definitions
+    cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
+    write_text(project.raw / "two.txt", PLAY * 9)
+    write_text(project.raw / "new.txt", PLAY)
+    result = tick(project)
+    assert asked(result) == {"two": list(STAGES), "new": list(STAGES)}
+    assert carry_out(project, result) == [True, True]
+    followed = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
+    assert {found.key.path[0] for found in followed.results if not found.true_subset.is_empty} == {"mix"}
+    assert not tick(project).run_requests
 
 
 def test_vanished_partitions_are_retired_and_their_artifacts_stay(project: Project) -> None:

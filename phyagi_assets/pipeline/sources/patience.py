@@ -9,7 +9,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import TypeVar
 
-from phyagi_assets.errors import SourceError, redacted
+from phyagi_assets.errors import SourceDownError, SourceError, redacted
 
 Result = TypeVar("Result")
 
@@ -79,12 +79,12 @@ class Patience:
             try:
                 return action()
             except SourceError as problem:
-                raise SourceError(f"{what}: {problem}") from None
+                raise type(problem)(f"{what}: {problem}") from None
             except TransientError as problem:
                 if attempt == self.attempts:
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
                     message = f"{what}: {problem} ({tried}); what was built of it before stands; look whether the source is up"
-                    raise SourceError(message) from None
+                    raise SourceDownError(message) from None
                 pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
                 logger.warning("%s; trying again in %.0f s", redacted(f"{what}: {problem}"), pause)
                 time.sleep(pause)
