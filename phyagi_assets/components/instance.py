@@ -82,8 +82,8 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     except DatabaseError as problem:
         if "readonly" in str(problem.orig):
             raise StoreError(
-                f"{home}: you may not write to Dagster's records; ask for the right to write to every file "
-                f"in the folder (see docs/keeping-fresh.md on stores that several users write to), or set DAGSTER_HOME to a folder of your own"
+                f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/keeping-fresh.md "
+                "describes stores that several users write to), or set DAGSTER_HOME to a folder of your own"
             ) from problem
         said = f"{problem.orig}, as when the disk is full" if "I/O" in str(problem.orig) else str(problem.orig)
         raise StoreError(f"{home}: Dagster's records cannot be kept: {said}; what was published stands") from problem

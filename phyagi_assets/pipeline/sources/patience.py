@@ -34,7 +34,7 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
 
     Raises
     ------
-    SourceError
+    SourceDownError
         It took longer.
     """
     if seconds is None:
@@ -50,7 +50,7 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
     done, _ = wait([outcome], timeout=seconds)
     if not done:
-        raise SourceError(f"{what}: no answer within {seconds:g} s; check that the source is up and that its address is right")
+        raise SourceDownError(f"{what}: no answer within {seconds:g} s; check that the source is up and that its address is right")
     return outcome.result()
 
 
