@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch.utils.data import DataLoader
 
-from phyagi_assets.datasets import LMDataCollator, get_dataset, load_config
+from phyagi_assets.datasets import LMDataCollator, get_dataset
+from phyagi_assets.utils.config import load_config
 
 store = Path(sys.argv[1] if len(sys.argv) > 1 else "data/store")
 common = {"seq_len": 256}

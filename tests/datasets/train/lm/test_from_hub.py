@@ -145,7 +145,6 @@ def test_a_tokenizer_without_an_eos_is_refused_where_one_is_wanted(arguments: di
         ({"disk_file_path": None}, "dataset_path, disk_file_path: give one"),
         ({"validation_split": 1.5}, "validation_split: is 1.5"),
         ({"validation_split": 10_000}, "validation_split: 10000 of 8 tokens in 2 documents leave nothing to train on"),
-        ({"seq_length": 512}, "'seq_length' is no field of DatasetProviderConfig; the fields are: .*seq_len"),
         ({"tokenizer": "no/such/folder"}, "tokenizer 'no/such/folder' cannot be loaded: "),
     ],
 )

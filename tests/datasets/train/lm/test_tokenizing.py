@@ -54,7 +54,7 @@ def test_class_style_and_functional_style_write_the_same_arrays(gpt2: Any) -> No
     arguments = {"tokenizer": gpt2, "mapping_column_name": ["text"], "use_eos_token": True, "dtype": np.uint16}
     rows = load_from_disk("dataset").map(_tokenize_concatenated, fn_kwargs=arguments, batched=True, remove_columns=["text"])
     assert rows.num_rows == {"train": 1, "validation": 1, "test": 2}
-    save_memory_dataset(process_dataset_to_memory(rows, "functional", np.uint16), gpt2, "functional")
+    save_memory_dataset(process_dataset_to_memory(rows, "functional", np.uint16, ["input_ids"]), gpt2, "functional")
     made(gpt2, cache_dir="mapped", mapping_fn=_tokenize_concatenated)
     for split in splits:
         written = Path(f"cache/{split}.npy").read_bytes()
