@@ -9,6 +9,7 @@ import math
 import mmap
 import resource
 from collections import OrderedDict
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,33 +95,40 @@ class ArrayMaps:
     Examples
     --------
     >>> np.save("tokens.npy", np.arange(7, dtype=np.uint16))
-    >>> ArrayMaps(most=16)[Path("tokens.npy")].array.tolist()
+    >>> ArrayMaps(most=16).opened("tokens", Path("tokens.npy")).array.tolist()
     [0, 1, 2, 3, 4, 5, 6]
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self._maps: OrderedDict[Path, ArrayMap] = OrderedDict()
+        self._maps: OrderedDict[Hashable, ArrayMap] = OrderedDict()
 
-    def __getitem__(self, path: Path) -> ArrayMap:
+    def opened(self, key: Hashable, path: Path) -> ArrayMap:
         """Return the map of a file, which is opened if need be.
+
+        Parameters
+        ----------
+        key
+            Key of the file among those that are mapped, which is faster to look up than a path.
+        path
+            Path of the file.
 
         Raises
         ------
         StoreError
             The file does not exist, is not an array, is shorter than its header says, was cut while it was in use, or cannot be opened.
         """
-        found = self._maps.get(path)
+        found = self._maps.get(key)
         if found is None:
             while len(self._maps) >= self.most:
                 self._maps.popitem(last=False)
-            found = self._maps[path] = self._opened(path)
+            found = self._maps[key] = self._open(path)
         else:
-            self._maps.move_to_end(path)
+            self._maps.move_to_end(key)
         found.require_whole()
         return found
 
-    def _opened(self, path: Path) -> ArrayMap:
+    def _open(self, path: Path) -> ArrayMap:
         while True:
             try:
                 return ArrayMap.open(path)

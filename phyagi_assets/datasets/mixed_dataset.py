@@ -167,7 +167,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         begin = 0
         for position, corpus in zip(*columns, strict=True):  # one at a time: each takes the memory that the one before left
             end = begin + batch_size
-            starts, filled = (None if column is None else column[begin:end] for column in (samples.starts, samples.filled))
+            starts = None if samples.starts is None else samples.starts[begin:end]
+            filled = None if samples.filled is None else samples.filled[begin:end]
             batch = self._tensors(samples.tokens[begin:end], starts, filled)
             batch["position"], batch["dataset_idx"], batch["corpus"] = position, corpus, names[begin:end]
             yield batch

@@ -56,6 +56,7 @@ class TokenShards:
         self._dtype = np.dtype(dtype)
         self._pad_id = pad_id
         self._maps = ArrayMaps(maps_allowed(2 * len(self.arrays)))
+        self._beside: dict[tuple[int, str], Path] = {}
         self._disk = DiskReads()
 
     def samples(self, runs: Runs, *, width: int) -> npt.NDArray[Any]:
@@ -80,7 +81,7 @@ class TokenShards:
         self.announce(runs)
         numbers = runs.shard.tolist()
         size = self._dtype.itemsize
-        begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
+        begins = (runs.start * size).tolist()
         different = set(numbers)
         octets: dict[int, Any] = {}
         if PADDING in different:
@@ -89,7 +90,13 @@ class TokenShards:
         if len(different) <= self._maps.most:
             octets |= {number: self._token_map(number).octets for number in different}
             # A join copies the bytes in two thirds of the time that numpy's concatenation takes.
-            joined = bytearray().join([octets[number][begin:end] for number, begin, end in zip(numbers, begins, ends, strict=True)])
+            if runs.are_whole:
+                many = width * size
+                parts = [octets[number][begin : begin + many] for number, begin in zip(numbers, begins, strict=True)]
+            else:
+                sizes = (runs.tokens * size).tolist()
+                parts = [octets[number][begin : begin + many] for number, begin, many in zip(numbers, begins, sizes, strict=True)]
+            joined = bytearray().join(parts)
         else:
             joined = self._copied(runs, octets)
         self._disk.observe()
@@ -166,7 +173,11 @@ class TokenShards:
         StoreError
             The file is gone or damaged.
         """
-        return self._maps[self.arrays[shard].path.with_suffix(suffix)].array
+        key = (shard, suffix)
+        path = self._beside.get(key)
+        if path is None:  # deriving a path takes longer than looking into its array
+            path = self._beside[key] = self.arrays[shard].path.with_suffix(suffix)
+        return self._maps.opened(key, path).array
 
     def tokens(self, shard: int) -> npt.NDArray[Any]:
         """Return a token array.
@@ -180,7 +191,7 @@ class TokenShards:
 
     def _token_map(self, shard: int) -> ArrayMap:
         wanted = self.arrays[shard]
-        found = self._maps[wanted.path]
+        found = self._maps.opened(shard, wanted.path)
         array = found.array
         if array.dtype != self._dtype:
             raise StoreError(f"{wanted.path}: holds {array.dtype}, and the mixture's plan says {self._dtype}; {REMEDY}")

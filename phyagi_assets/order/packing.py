@@ -40,9 +40,13 @@ class Runs:
     """Index in the token array of the first token of the run."""
     tokens: Ints
     """Number of tokens."""
+    are_whole: bool
+    """Whether each sample is one run."""
 
     def filled(self, samples: int, width: int) -> Ints | None:
         """Return the number of tokens of each sample that come from token arrays, or None if no sample is padded."""
+        if self.are_whole:
+            return None
         padded = self.shard == PADDING
         if not padded.any():
             return None
@@ -92,7 +96,8 @@ class Pieces:
         """
         sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
         if bool((self._stop[piece] - start >= width).all()):  # in partitions much longer than a sample, nearly always
-            return Runs(sample=sample, at=at, shard=self._shard[piece], start=start, tokens=np.full(len(piece), width))
+            tokens = np.broadcast_to(np.int64(width), len(piece))
+            return Runs(sample=sample, at=at, shard=self._shard[piece], start=start, tokens=tokens, are_whole=True)
         columns = []
         while len(sample):
             tokens = np.minimum(self._stop[piece] - start, width - at)
@@ -103,4 +108,4 @@ class Pieces:
             start = self._start[piece]
         joined = np.concatenate(columns, axis=1)
         sample, at, shard, start, tokens = joined[:, np.argsort(joined[0], kind="stable")]
-        return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens)
+        return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=False)

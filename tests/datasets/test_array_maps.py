@@ -78,7 +78,7 @@ def test_the_maps_of_the_files_that_were_used_last_are_kept(tmp_path: Path) -> N
     maps = ArrayMaps(most=4)
     before = _descriptors()
     for number in [*range(9), 3, 8, 0, 8]:
-        assert maps[paths[number]].array.tolist() == [number, number + 1, number + 2]
+        assert maps.opened(number, paths[number]).array.tolist() == [number, number + 1, number + 2]
         assert len(maps) <= 4
         assert _descriptors() <= before + 4
     assert maps_allowed(10) == 10
