@@ -231,8 +231,11 @@ class Explainer:
     def _tokenizer(self) -> Any:
         import tokenizers
 
-        folder = self._dataset.shards.arrays[0].path.parent / "tokenizer"
-        return tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        path = self._dataset.shards.arrays[0].path.parent / "tokenizer" / "tokenizer.json"
+        try:
+            return tokenizers.Tokenizer.from_file(str(path))
+        except Exception as problem:  # tokenizers raises nothing narrower
+            raise StoreError(f"{path}: is missing or damaged: {problem}; {REMEDY}") from None
 
 
 def _short(text: str) -> str:

@@ -22,7 +22,7 @@ from phyagi_assets.pipeline.array_file import ArrayWriter
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.arrays import check_arrays
 from phyagi_assets.pipeline.linking import link, link_tree
-from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, OnProgress, Workspace, require, reuse_or_build
@@ -63,7 +63,10 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
 
     def fill(folder: Path) -> Manifest:
-        if damage := tokenized.manifest.damage(tokenized.path, checksums=True):
+        damage = tokenized.manifest.damage(tokenized.path, checksums=True)
+        if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
+            damage.append(f"{tokenized.path / MANIFEST}: is not what was written")
+        if damage:
             remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
             raise StoreError(f"{'; '.join(damage)}; {remedy}")
         counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))

@@ -12,6 +12,7 @@ from phyagi_assets.declarations import Corpus
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.pipeline import cache
+from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.leaving_out import hashes_of
 from phyagi_assets.pipeline.preview import decode
@@ -60,13 +61,12 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
     StoreError
         The cache does not tell the hashes of its documents.
     """
-    try:
-        hashes = np.load(folder / f"{split}.hashes.npy", mmap_mode="r")
-    except FileNotFoundError:
-        raise StoreError(
-            f"{folder / f'{split}.hashes.npy'}: is missing; materialize again, and clean --old-plans what was built before"
-        ) from None
-    ends = np.load(folder / f"{split}.documents.npy", mmap_mode="r")
+    path = folder / f"{split}.hashes.npy"
+    if not path.is_file():
+        raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
+    hashes, ends = open_array(path, mapped=True), open_array(folder / f"{split}.documents.npy", mapped=True)
+    if len(hashes) != len(ends):
+        raise StoreError(f"{path}: has {len(hashes):,} hashes of {len(ends):,} documents; phyagi-assets check finds what is damaged")
     for document in np.flatnonzero(np.isin(hashes, hashes_of(ids))).tolist():
         start = int(ends[document - 1]) if document else 0
         yield Span(document=document, id=document_id(int(hashes[document])), start=start, end=int(ends[document]))
@@ -80,7 +80,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
             continue
         folder, manifest = version.path, version.manifest
         for split in manifest.counts:
-            tokens, origins = (np.load(folder / f"{split}{suffix}", mmap_mode="r") for suffix in (".npy", ".origins.npy"))
+            tokens, origins = (open_array(folder / f"{split}{suffix}", mapped=True) for suffix in (".npy", ".origins.npy"))
             for span in spans_of(folder, split, ids):
                 file, row = origins[span.document].tolist()
                 document = FoundDocument(

@@ -11,6 +11,7 @@ from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline import cache, mixture, tokenized
+from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
 from phyagi_assets.pipeline.preview import decode
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
@@ -143,13 +144,17 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     if not splits:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
-    ids = np.load(artifact.path / f"{split}.npy", mmap_mode="r")
-    ends = np.load(artifact.path / f"{split}.documents.npy")
-    origins = np.load(artifact.path / f"{split}.origins.npy")
-    hashes = np.load(artifact.path / f"{split}.hashes.npy")
+    ids = open_array(artifact.path / f"{split}.npy", mapped=True)
+    ends = open_array(artifact.path / f"{split}.documents.npy")
+    origins = open_array(artifact.path / f"{split}.origins.npy")
+    hashes = open_array(artifact.path / f"{split}.hashes.npy")
+    files = artifact.manifest.details["files"]
+    fits = len(ends) == len(origins) == len(hashes) > 0 and ends[-1] == len(ids) and (np.diff(ends, prepend=0) > 0).all()
+    if not fits or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
+        remedy = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+        raise StoreError(f"{artifact.path}: the documents of {split} do not fit its tokens; {remedy}")
     starts = np.concatenate([[0], ends[:-1]])
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
-    files = artifact.manifest.details["files"]
     return [
         Sample(
             where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(hashes[i]))}",

@@ -66,11 +66,23 @@ class Manifest:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             files = {name: FileRecord(**of) for name, of in record.pop("files").items()}
-            return cls(**record, files=files)
+            manifest = cls(**record, files=files)
+            manifest._require_types()
+            return manifest
         except FileNotFoundError:
             raise StoreError(f"{path}: there is no manifest; this is no finished artifact of the store") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
             raise StoreError(f"{path}: this is no manifest of the store: {problem}") from None
+
+    def _require_types(self) -> None:
+        """Make sure that what later steps look up is there, as far as every step has it."""
+        for name in ("inputs", "settings", "produced_with", "counts", "details"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} is not a mapping")
+        for name, count in self.counts.items():
+            numbers = count if isinstance(count, Mapping) else {"documents": 0, "tokens": count}
+            if not {"documents", "tokens"} <= numbers.keys() or not all(isinstance(number, int | float) for number in numbers.values()):
+                raise ValueError(f"counts.{name} is {count!r}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"

@@ -7,6 +7,7 @@ import tokenizers
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.tokenizers.prepare import SAVED
 
 
@@ -15,7 +16,12 @@ def decode(cache: Path, ids: np.ndarray) -> str:
     file = cache / SAVED / "tokenizer.json"
     if not file.is_file():
         raise StoreError(f"{file}: is missing; a cache carries the tokenizer that made it")
-    return str(tokenizers.Tokenizer.from_file(str(file)).decode(ids.tolist(), skip_special_tokens=False))
+    try:
+        return str(tokenizers.Tokenizer.from_file(str(file)).decode(ids.tolist(), skip_special_tokens=False))
+    except Exception as problem:  # tokenizers raises nothing narrower
+        raise StoreError(
+            f"{file}: is damaged: {problem}; phyagi-assets check --discard removes the cache, and materialize builds it"
+        ) from None
 
 
 def preview(cache: Path, *, tokens: int) -> str:
@@ -23,5 +29,5 @@ def preview(cache: Path, *, tokens: int) -> str:
     for split in SPLITS:
         path = cache / f"{split}.npy"
         if path.is_file():
-            return decode(cache, np.load(path, mmap_mode="r")[:tokens])
+            return decode(cache, open_array(path, mapped=True)[:tokens])
     raise StoreError(f"{cache}: holds none of {', '.join(f'{split}.npy' for split in SPLITS)}")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.pipeline.tokenized import STAGE as TOKENIZED
@@ -46,4 +47,4 @@ def document_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     if artifact.manifest.step == TOKENIZED:
         return np.concatenate([none, *(batch.column("length").to_numpy() for batch in row_batches(artifact, ["length"]))])
     ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
-    return np.concatenate([none, *(np.diff(np.load(path), prepend=0) for path in ends if path.is_file())])
+    return np.concatenate([none, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])

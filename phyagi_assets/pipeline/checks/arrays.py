@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.pipeline.array_file import array_blocks, array_length
+from phyagi_assets.pipeline.array_file import array_blocks, array_length, open_array
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tally import TokenTally
 from phyagi_assets.pipeline.manifest import Manifest
@@ -31,7 +31,7 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     broken: list[str] = []
     documents = tokens = 0
     for split in artifact.manifest.counts:
-        array, ends = artifact.path / f"{split}.npy", np.load(artifact.path / f"{split}.documents.npy")
+        array, ends = artifact.path / f"{split}.npy", open_array(artifact.path / f"{split}.documents.npy")
         length, origins = array_length(array), array_length(artifact.path / f"{split}.origins.npy")
         documents, tokens = documents + len(ends), tokens + length
         if problem := _broken(ends, length, origins):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.errors import StoreError
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.pipeline.array_file import array_length
 from phyagi_assets.pipeline.checks.check import Check
@@ -31,7 +32,7 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
             length = array_length(file.parent / shard.path)
         except FileNotFoundError:
             yield f"{shard.path}, which is not there"
-        except (OSError, ValueError) as problem:
+        except (OSError, StoreError) as problem:
             yield f"{shard.path}, which is no token array: {problem}"
         else:
             if length != shard.tokens:

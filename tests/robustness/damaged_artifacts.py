@@ -1,0 +1,147 @@
+"""Read damaged variants of a store's files, many in one process: ``python -m tests.robustness.damaged_artifacts FOLDER FIRST STOP``.
+
+Each variant is one damaged file of a published version. What reads stores gives what it gave before, or an error that names a path in the
+store; where neither is so, as with a token that became another one, the check of the store has to name the file.
+"""
+
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phyagi_assets.config import LimitsConfig
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline.arrow_folder import row_batches
+from phyagi_assets.pipeline.cache import build_cache
+from phyagi_assets.pipeline.checks.arrays import check_arrays
+from phyagi_assets.pipeline.checks.tokens import check_tokens
+from phyagi_assets.pipeline.exposure import exposures
+from phyagi_assets.pipeline.inspection import inspect_named
+from phyagi_assets.pipeline.integrity import store_problems
+from phyagi_assets.pipeline.manifest import MANIFEST
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.statistics import document_lengths
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Artifact, Store
+from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+from tests.pipeline.doubtful import REFUSING
+from tests.robustness.judged import judge_variants
+from tests.robustness.variants import damaged, texts
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+ROWS, CACHE, PLAN = "c/tokenized_arrow/a", "c/numpy_cache/a", "mix/mixed_dataset"
+
+
+class Artifacts:
+    """Damages the files of a small store and reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        shutil.rmtree(folder / "data", ignore_errors=True)
+        self._data = folder / "data"
+        save_byte_tokenizer(self._data / "tk")
+        self._workspace = Workspace(data=self._data, store=Store(self._data / "store"), engines=EnginePool(REFUSING))
+        for name, seed in (("a", 1), ("b", 2)):
+            write_jsonl(self._data / "raw" / f"{name}.jsonl", texts(seed))
+        self._corpus = declare_corpus(self._data, "c", "raw/*.jsonl", tokenizer="tk", partition_by="file", splits={"validation": 0.2})
+        declare(self._data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "c"}])
+        built = build(self._corpus, self._workspace)
+        catalog = load_catalog(self._data)
+        build_mixture(catalog.mixtures["mix"], catalog.corpora, {"c": list(built)}, self._workspace)
+        self._published = {address: self._open(address) for address in (ROWS, CACHE, PLAN)}
+        self._files = [
+            artifact.path / name
+            for artifact in self._published.values()
+            for name in [*artifact.manifest.files, MANIFEST]
+            for _ in range(6 if name.endswith((".arrow", ".npy", ".json")) and "tokenizer" not in name else 1)
+        ]
+        self._readers: dict[str, Callable[[], Any]] = {
+            "rows": lambda: [batch.to_pylist() for batch in row_batches(self._published[ROWS])],
+            "lengths": lambda: [document_lengths(self._published[address]).tolist() for address in (ROWS, CACHE)],
+            "token checks": self._check_tokens,
+            "array checks": lambda: [str(check) for check in check_arrays(self._published[CACHE], self._published[ROWS].manifest)],
+            "inspect": lambda: [str(inspect_named(address, self._workspace.store)) for address in ("c", ROWS, CACHE, PLAN, "mix")],
+            "train": self._train,
+            "exposure": lambda: [str(found) for found in exposures("c", ["0" * 16], self._workspace.store)],
+            "cache": self._build_cache,
+        }
+        self._whole = {name: read() for name, read in self._readers.items()}
+
+    def _open(self, address: str) -> Artifact:
+        artifact = self._workspace.store.open(address)
+        assert artifact
+        return artifact
+
+    def _check_tokens(self) -> list[str]:
+        prepared = prepare_tokenizer(self._corpus, self._data, self._workspace.store)
+        decoder = self._workspace.engines.decoder(prepared)
+        return [str(check) for check in check_tokens(self._published[ROWS], LimitsConfig(), decoder)]
+
+    def _train(self) -> list[str]:
+        mixture = load_mixture(self._published[PLAN].path)
+        found = []
+        for split in (mixture.train, mixture.validation):
+            assert split is not None
+            batch = split.batch(np.arange(len(split)))
+            found += [sha256(np.ascontiguousarray(batch["input_ids"]).tobytes()).hexdigest(), str(len(split))]
+        return [*found, str(mixture.explain(0, 3))]
+
+    def _build_cache(self) -> str:
+        """Build the cache of the rows anew, and take it out again."""
+        pointer = self._workspace.store.pointer(CACHE)
+        target, version = pointer.readlink(), pointer.resolve()
+        aside = version.with_name("aside")
+        version.rename(aside)
+        try:
+            partition = self._workspace.sources.partitions(self._corpus)["a"]
+            built = build_cache(self._corpus, partition, self._workspace)
+            return f"{built.artifact.manifest.files} {built.failures}"
+        finally:
+            shutil.rmtree(version, ignore_errors=True)
+            aside.rename(version)
+            pointer.unlink(missing_ok=True)  # a damaged manifest may have led to another version
+            pointer.symlink_to(target)
+
+    def __call__(self, number: int) -> tuple[str, str]:
+        """Read one variant; what it was, and what came of it."""
+        draw = random.Random(number)
+        path = draw.choice(self._files)
+        whole = path.read_bytes()
+        damage, content = damaged(whole, draw)
+        what = f"{path.relative_to(self._data)}: {damage}"
+        path.unlink()
+        path.write_bytes(content)
+        try:
+            return what, "right: nothing changed" if content == whole else self._outcome(path)
+        finally:
+            path.unlink()
+            path.write_bytes(whole)
+
+    def _outcome(self, path: Path) -> str:
+        wrong, errors = [], 0
+        for name, read in self._readers.items():
+            try:
+                if read() != self._whole[name]:
+                    wrong.append(name)
+            except PhyagiAssetsError as problem:
+                errors += 1
+                if str(self._data / "store") not in str(problem) and not any(address in str(problem) for address in self._published):
+                    return f"unnamed: {name}: {problem}"
+        named = [str(problem) for problem in store_problems(self._workspace.store, lambda _name: None) if str(path.parent) in str(problem)]
+        if path.name != MANIFEST and not named:
+            return "wrong: the check of the store does not name it"
+        if wrong and not named and path.name != MANIFEST:
+            return f"wrong: {', '.join(wrong)}"
+        return "error" if errors or named else "right"
+
+
+if __name__ == "__main__":
+    judge_variants(Artifacts(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
