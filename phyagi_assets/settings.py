@@ -38,9 +38,9 @@ class Settings:
         PhyagiAssetsError
             The store is a file, or one of the two is a URI.
         """
-        chosen = _local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
+        chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
-        settled = cls(data=chosen, store=_local_folder(kept, "store") if kept else chosen / "store")
+        settled = cls(data=chosen, store=local_folder(kept, "store") if kept else chosen / "store")
         if settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         return settled
@@ -61,12 +61,16 @@ class Settings:
         return self.data
 
 
-def _local_folder(named: str | Path, what: str) -> Path:
+def local_folder(named: str | Path, what: str) -> Path:
     """Return the absolute path of a folder on this machine."""
     if scheme := _SCHEME.match(str(named)):
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
     try:
-        return Path(named).expanduser().absolute()
+        folder = Path(named).expanduser().absolute()
+        folder.exists()  # an OSError where no file system takes such a path, as where a name has 300 bytes
+        return folder
+    except OSError as problem:
+        raise PhyagiAssetsError(f"the {what} {str(named)!r} cannot be used: {problem.strerror}") from None
     except RuntimeError as problem:  # ~nobody
         raise PhyagiAssetsError(f"the {what} {str(named)!r} cannot be found: {problem}") from None
 
@@ -75,5 +79,5 @@ def library_store() -> Path:
     """Where the library keeps what it knows of tokenizers: ``$PHYAGI_ASSETS_STORE``, else the user's cache folder."""
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
-        return _local_folder(kept, "store")
+        return local_folder(kept, "store")
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets"

@@ -44,3 +44,9 @@ def test_address_of_another_scheme_is_refused(tmp_path: Path, monkeypatch: pytes
 def test_home_of_an_unknown_user_is_an_error() -> None:
     with pytest.raises(PhyagiAssetsError, match="the store '~nobody-of-this-name/x' cannot be found"):
         Settings.resolve(store="~nobody-of-this-name/x")
+
+
+@pytest.mark.parametrize("which", ["data", "store"])
+def test_a_path_that_no_file_system_takes_is_refused(which: str, tmp_path: Path) -> None:
+    with pytest.raises(PhyagiAssetsError, match="cannot be used: File name too long"):
+        Settings.resolve(**{which: tmp_path / ("x" * 300)})

@@ -12,7 +12,7 @@ import click
 from phyagi_assets.cli.common import EPILOG, errors, folders
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.settings import Settings
+from phyagi_assets.settings import Settings, local_folder
 
 
 @click.command(epilog=EPILOG)
@@ -23,13 +23,21 @@ def init(folder: Path) -> None:
     What it makes can be materialized at once. DIR must not exist, or be empty.
     """
     with errors():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise PhyagiAssetsError(f"{folder} is there already and not empty; name a folder that is yet to be")
+        local_folder(folder, "data folder")  # refuses a URI
+        try:
+            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        except OSError as problem:
+            raise PhyagiAssetsError(f"{folder}: cannot be made: {problem.strerror}; name another folder") from None
+        if taken:
+            raise PhyagiAssetsError(f"{folder} exists and is not empty; name a new or an empty folder")
         from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
 
-        with as_file(files("phyagi_assets") / "templates") as templates:
-            shutil.copytree(templates, folder, dirs_exist_ok=True)
-        save_byte_tokenizer(folder / "tokenizers" / "bytes")
+        try:
+            with as_file(files("phyagi_assets") / "templates") as templates:
+                shutil.copytree(templates, folder, dirs_exist_ok=True)
+            save_byte_tokenizer(folder / "tokenizers" / "bytes")
+        except OSError as problem:
+            raise PhyagiAssetsError(f"{folder}: cannot be made: {problem.strerror or problem}; name another folder") from None
         following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
         new_console().print(f"{folder} is ready. Next: {following}", highlight=False, markup=False, soft_wrap=True)
 

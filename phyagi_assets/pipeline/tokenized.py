@@ -99,17 +99,13 @@ def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_finge
 
 def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
     """Whether the corpus's tokenizer itself ends texts with the EOS; asked of the tokenizer, which is loaded where it never was."""
-    key = identity, str(workspace.store.root)
-    if key not in _ENDS_WITH_EOS:
+    known = workspace.engines.ends_with_eos
+    if identity not in known:
         try:
-            _ENDS_WITH_EOS[key] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
+            known[identity] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
         except TokenizerError:
-            return False  # the build says why it cannot be had
-    return _ENDS_WITH_EOS[key]
-
-
-_ENDS_WITH_EOS: dict[tuple[str, str], bool] = {}
-"""By the identity of a tokenizer and the store that keeps it: a fact that never changes."""
+            return False  # the build says why the tokenizer cannot be loaded
+    return known[identity]
 
 
 def build_tokenized(

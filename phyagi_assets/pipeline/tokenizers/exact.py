@@ -93,6 +93,8 @@ class EnginePool:
         self.choice = choice
         self._loaded: dict[tuple[str, bool], Engines] = {}
         self._decoders: dict[tuple[str, bool], Decoder] = {}
+        self.ends_with_eos: dict[str, bool] = {}
+        """Whether a tokenizer itself ends texts with the EOS, by its identity."""
         self._lock = threading.Lock()
 
     def engines(self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow") -> Engines:
