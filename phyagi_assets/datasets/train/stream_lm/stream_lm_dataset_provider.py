@@ -88,7 +88,7 @@ class StreamLMDatasetProviderConfig:
         cache_dir, train_file = given.pop("cache_dir", None), given.pop("train_file", None)
         if given.get("dataset_path") is None and (cache_dir or train_file) is not None:
             given["dataset_path"] = str(cache_dir or train_file)
-            validation = Path(str(cache_dir)).expanduser() / "validation.npy"
+            validation = Path(str(cache_dir)).expanduser().absolute() / "validation.npy"
             if cache_dir is not None and given.get("validation_file") is None and validation.is_file():
                 given["validation_file"] = validation
         for name in given:
