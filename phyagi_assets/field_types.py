@@ -67,7 +67,7 @@ def _checked_place(path: str) -> str:
     if separator and scheme not in ("s3", "hf"):
         raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
     if separator and "@" in rest.partition("/")[0]:
-        raise ValueError("credentials stand in the environment or in the profile files of S3's users, and not in a declaration")
+        raise ValueError("holds credentials; take them out and set them in the environment")
     return path
 
 

@@ -77,7 +77,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("one", "o" * 101), ":1: name: a name of 101 letters is too long; it has 100 at most"),
         (CORPUS + "owners: [me]\n", ":5: owners: 'me' is neither an e-mail address nor team:NAME"),
         (CORPUS.replace("raw/*.txt", "ftp://host/x"), ":3: source.path: 'ftp://host/x' cannot be read; a source is a local path or glob"),
-        (CORPUS.replace("raw/*.txt", "s3://key:secret@bucket/x"), ":3: source.path: credentials stand in the environment"),
+        (CORPUS.replace("raw/*.txt", "s3://key:secret@bucket/x"), ":3: source.path: holds credentials; take them out"),
         (CORPUS.replace("raw/*.txt", "{tran: raw/*.txt}"), ":3: source.path.tran: "),
         (CORPUS.replace("raw/*.txt", "[raw/*.txt]"), ":3: source.path: Input should be a valid string (found ['raw/*.txt'])"),
         (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: Input should be a valid string"),

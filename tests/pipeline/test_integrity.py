@@ -84,7 +84,8 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     declare(data, "corpora", name="no_key", source={"path": "c.jsonl"}, tokenizer=str(GPT2), shards=4)
     write_text(data / "corpora" / "no_yaml.yaml", "name: [")
     declare(data, "mixtures", name="no_corpus", datasets=[{"corpus": "unheard_of"}])
-    declare(data, "mixtures", name="C", datasets=[{"corpus": "c"}])
+    declare(data, "mixtures", name="twin", datasets=[{"corpus": "c"}])
+    declare(data, "mixtures", name="TWIN", datasets=[{"corpus": "c"}])
     before = holdings(published.store.root)
     found = list(declaration_problems(published, lambda _: None))
     wanted = {
@@ -96,7 +97,8 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
         "corpora/no_key.yaml:5": "shards: is an unknown key",
         "corpora/no_yaml.yaml:1": "",
         "mixtures/no_corpus.yaml:3": "datasets.0.corpus: 'unheard_of' is not declared",
-        "mixtures/C.yaml:1": "name: 'C' is taken already",
+        "mixtures/twin.yaml:1": "name: 'twin' is also the name in",
+        "mixtures/TWIN.yaml:1": "name: 'TWIN' is also the name in",
     }
     for where, what in wanted.items():
         assert any(problem.startswith(f"{data / where}") and what in problem for problem in found), (where, found)

@@ -137,9 +137,7 @@ def test_a_weight_that_draws_more_than_can_be_counted_is_refused_at_its_line(wor
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     before = _plan(_mixture(workspace), corpora, workspace)
-    with pytest.raises(
-        DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: ×1e\+15 makes an epoch of the mixture [\d,]+ samples long"
-    ):
+    with pytest.raises(DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: Input should be less than or equal to 1000000"):
         _plan(_mixture(workspace, weights=(1.0, 1e15)), corpora, workspace)
     published = workspace.store.open("mix/mixed_dataset")
     assert published is not None

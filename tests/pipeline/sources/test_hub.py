@@ -106,7 +106,7 @@ def test_a_commit_that_changes_one_file_fetches_one(hub: Hub, run: Callable[...,
     write_text(folder / "README.md", "A commit that changes no play.")
     assert run(_due) == {}
     write_text(folder / "plays" / PLAYS[2].name, "Another play altogether.")
-    assert run(_due) == {PLAYS[2].stem: ("raw_dataset",)}
+    assert run(_due) == {PLAYS[2].stem: ("raw_dataset", "tokenized_arrow", "numpy_cache")}
     run(_built)
     assert hub.traffic.contents == [PLAYS[2].name]
     assert run(_due) == {}
