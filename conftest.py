@@ -24,7 +24,7 @@ def _materialize_demo(home: Path) -> None:
     """The mixture ``demo``: one corpus of 8 samples."""
     home.mkdir(parents=True)
     np.save(home / "train.npy", np.arange(8 * 512 + 1, dtype=np.uint16))
-    shard = Shard(path="train.npy", tokens=8 * 512 + 1, documents=1, samples=8)
+    shard = Shard(path="train.npy", tokens=8 * 512 + 1, documents=1)
     corpus = PlannedCorpus(name="numbers", partitions=(PlannedPartition(key="all", fingerprint="1", shards={"train": shard}),))
     group = Group(partitions=(0,), samples=8, offset=0, key=1)
     source = Source(corpus=0, weight=1.0, share=None, rate=8, drawn=8, groups=(group,))

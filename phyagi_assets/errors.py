@@ -19,8 +19,8 @@ def redacted(text: str) -> str:
 
     Examples
     --------
-    >>> redacted("https://user:secret@host/a.txt?token=1, s3://key:sec/ret@bucket/x, hf://org/name@main")
-    'https://***@host/a.txt?***, s3://***@bucket/x, hf://org/name@main'
+    >>> redacted("https://user:secret@host/a.txt?token=1 s3://key:sec/ret@bucket/x, hf://org/name@main")
+    'https://***@host/a.txt?*** s3://***@bucket/x, hf://org/name@main'
     """
     return _QUERY.sub(r"\1?***", _CREDENTIALS.sub(r"\1***@", text))
 

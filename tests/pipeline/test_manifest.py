@@ -18,6 +18,8 @@ plain = st.recursive(
     max_leaves=6,
 )
 mappings = st.dictionaries(st.text(max_size=4), plain, max_size=4)
+counts_of_documents = st.fixed_dictionaries({"documents": st.integers(0), "tokens": st.integers(0)})
+counted = st.dictionaries(st.text(max_size=4), st.integers(0) | counts_of_documents, max_size=4)
 finite = st.dictionaries(st.text(max_size=4), st.integers() | st.text() | st.lists(st.text(), max_size=2), max_size=4)
 
 
@@ -26,7 +28,7 @@ def wanted(inputs: dict[str, Any], settings: dict[str, Any]) -> Manifest:
 
 
 @settings(deadline=None)
-@given(inputs=finite, settings=finite, counts=mappings, details=mappings, size=st.integers(0))
+@given(inputs=finite, settings=finite, counts=counted, details=mappings, size=st.integers(0))
 def test_what_is_written_is_read(
     tmp_path_factory: pytest.TempPathFactory,
     inputs: dict[str, Any],
