@@ -1,10 +1,12 @@
 """Examples in docstrings run in a folder of their own; those of mixtures find a mixture there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 
@@ -17,7 +19,9 @@ def _in_a_folder_of_its_own(request: pytest.FixtureRequest) -> None:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(folder)
         if "datasets.mix" in request.node.name:
-            _materialize_demo(folder / "data" / "store" / "demo" / "mixed_dataset")
+            version = folder / "data" / "store" / "demo" / ".versions" / "mixed_dataset@1"
+            _materialize_demo(version)
+            (version.parents[1] / "mixed_dataset").symlink_to(version.relative_to(version.parents[1]))
 
 
 def _materialize_demo(home: Path) -> None:
@@ -41,3 +45,5 @@ def _materialize_demo(home: Path) -> None:
         segments=(Segment(start=0, sources=(source,)),),
     )
     (home / PLAN).write_text(plan.to_json(), encoding="utf-8")
+    manifest = Manifest.wanted("mixed_dataset", code_version="3", inputs={}, settings={})
+    (home / MANIFEST).write_text(replace(manifest, files={PLAN: FileRecord.of(home / PLAN)}).to_json(), encoding="utf-8")
