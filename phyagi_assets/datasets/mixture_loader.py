@@ -96,9 +96,14 @@ class MixtureLoader:
         """Read the batches from where the last iteration, or the state that was loaded, left off."""
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
-        for batch in self._sent_by_workers() if self._num_workers else stream:
-            given = self._collate(unstacked(batch)) if self._collate else batch
-            yield _pinned(given) if self._pins else given
+        batches = self._sent_by_workers() if self._num_workers else iter(stream)
+        if self._collate or self._pins:
+            return (self._finished(batch) for batch in batches)
+        return batches
+
+    def _finished(self, batch: dict[str, Any]) -> Any:
+        collated = self._collate(unstacked(batch)) if self._collate else batch
+        return _pinned(collated) if self._pins else collated
 
     def _sent_by_workers(self) -> Iterator[dict[str, Any]]:
         stream, dataset = self._stream, self._stream.dataset

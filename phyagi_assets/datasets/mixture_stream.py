@@ -217,7 +217,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         if reader.workers:
             return self._in_worker(reader)
         begin, given = self._begin(), cursor["given"]
-        return self._read(reader, begin, given, self._note_begin(begin), lambda position, given: cursor.put(position=position, given=given))
+        return self._read(reader, begin, given, self._note_begin(begin), cursor.setter("position", "given"))
 
     def blocks(self) -> Iterator[Ints]:
         """Return the positions that this process reads, some batches together, for others to read in their order.
@@ -376,6 +376,8 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
                 f"{plan.fingerprint} of {plan.name!r}, whose order up to there is another one; open the plan that the state is of"
             )
         reader = Reader.here(self.shard)
+        if given and not self.samples:
+            raise ValueError(f"samples: the state is {given} samples into a run of a stream with samples=True; resume it with samples=True")
         if asked is not None:
             self._require_same(asked, reader)
         elif reader.workers:

@@ -119,6 +119,18 @@ def test_a_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int,
         assert 41 <= len(read) <= 44
 
 
+def test_a_state_inside_a_run_resumes_exactly_on_each_of_several_ranks_and_not_by_whole_batches(mixture: LoadedMixture) -> None:
+    def stream(samples: bool = True) -> MixtureStream:
+        return MixtureStream(mixture.train, batch_size=4, samples=samples, rank=1, world_size=2)
+
+    before, after = stream(), stream()
+    whole, taken = positions(stream()), positions(islice(before, 6))
+    after.load_state_dict(before.state_dict())
+    assert taken + positions(after) == whole
+    with pytest.raises(ValueError, match="samples: the state is 2 samples into a run"):
+        stream(samples=False).load_state_dict({**before.state_dict(), "position": 8})
+
+
 @pytest.mark.parametrize(("batch_size", "world_size"), [(2, 2), (4, 3)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stateful_loader_of_another_shape_resumes_exactly_or_is_refused(
