@@ -11,7 +11,7 @@ import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from phyagi_assets.cron import looks_like_cron
-from phyagi_assets.field_types import Clock, Name, Owners, Place, Span, Zone
+from phyagi_assets.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
@@ -112,10 +112,10 @@ class CorpusConfig(Declared):
     partition_by: str = "none"
     """``none``, ``file``, ``configuration`` (of a dataset on the Hub), or a regex with one group over the path, whose match names the
     partition."""
-    columns: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = ("text",)
+    columns: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)] = ("text",)
     """The columns that hold the text; several are joined with `separator`."""
     separator: str = "\n\n"
-    tokenizer: str = Field(min_length=1)
+    tokenizer: TokenizerName
     """A folder relative to the data folder, or a Hub name, with ``@revision`` where one is wanted."""
     append_eos: bool = True
     """Whether the tokenizer's EOS follows every non-empty document."""
@@ -164,8 +164,8 @@ class CorpusConfig(Declared):
     @classmethod
     def _shares(cls, splits: dict[str, float]) -> dict[str, float]:
         for name, share in splits.items():
-            if not 0 < share < 1:
-                raise ValueError(f"{name} takes {share} of the documents; a share lies between 0 and 1")
+            if not SMALLEST_AMOUNT <= share < 1:
+                raise ValueError(f"{name} takes {share} of the documents; use a share from {SMALLEST_AMOUNT:f} up to, but not including, 1")
         if sum(splits.values()) >= 1:
             raise ValueError(f"the shares add up to {sum(splits.values()):g}; less than 1 leaves something to train on")
         return splits

@@ -62,19 +62,37 @@ def _checked_zone(name: str) -> str:
     return name
 
 
+def _checked_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError(f"{path!r} has a NUL character in it, which no path has")
+    return path
+
+
+def _checked_tokenizer(name: str) -> str:
+    if "://" in name:
+        raise ValueError(f"{name!r} is not a tokenizer; name a folder, or a repository on the Hub with a revision, as in gpt2@main")
+    if "@" in name and not _HUB_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a repository with a revision; write them as in openai-community/gpt2@main")
+    return _checked_path(name)
+
+
 def _checked_place(path: str) -> str:
     scheme, separator, rest = path.partition("://")
     if separator and scheme not in ("s3", "hf"):
         raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
     if separator and "@" in rest.partition("/")[0]:
         raise ValueError("holds credentials; take them out and set them in the environment")
-    return path
+    return _checked_path(path)
 
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?@[^\s@]+")
 
 Name = Annotated[str, AfterValidator(_checked_name)]
 Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
 """Where files are."""
+TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_tokenizer)]
+"""A folder, or a repository on the Hub with its revision."""
 Span = Annotated[str, AfterValidator(_checked_span)]
 """Of time."""
 Zone = Annotated[str, AfterValidator(_checked_zone)]

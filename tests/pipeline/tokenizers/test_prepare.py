@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +85,11 @@ def test_a_folder_that_is_no_tokenizer_is_named_with_what_one_holds(data: Path, 
     assert holdings(store.root) == {}
 
 
-def test_a_hub_that_does_not_answer_is_an_error_in_moments(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_an_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
-    started = time.monotonic()
     with pytest.raises(TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be had from the Hub: .*refused"):
         prepare_tokenizer(corpus, data, Store(data / "store"))
-    assert time.monotonic() - started < 10
 
 
 def test_what_is_kept_says_nothing_of_this_machine(data: Path) -> None:
