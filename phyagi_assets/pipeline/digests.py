@@ -5,13 +5,12 @@ digest. While it looks the same, its content is not read. A local file that chan
 afterwards, as git found with its index, so a digest is only trusted when the file had been quiet for a while by then.
 """
 
-import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.remembered import recall, remember
 from phyagi_assets.pipeline.sources.files import SourceFile, Stamp
 from phyagi_assets.pipeline.sources.local import stamp_of
 
@@ -32,9 +31,8 @@ class DigestCache:
         self._quiet_ns = int(quiet * 1e9)
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # none yet, or not readable: start anew
-            noted = json.loads(path.read_text(encoding="utf-8"))
-            self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in noted.items()}
+        with suppress(ValueError, TypeError, AttributeError):  # none yet, or not one of digests: start anew
+            self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in recall(path).items()}
 
     def recall(self, file: SourceFile) -> str | None:
         """The XXH3-128 of a file's content, if it is known of a file that looks like this one."""
@@ -70,11 +68,5 @@ class DigestCache:
     def save(self) -> None:
         """Keep what was learnt, if anything was."""
         if self._changed:
-            draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                draft.write_text(json.dumps(self._known), encoding="utf-8")
-                draft.replace(self._path)
-            except OSError:  # a full disk costs one more reading, too
-                draft.unlink(missing_ok=True)
+            remember(self._path, self._known)
             self._changed = False

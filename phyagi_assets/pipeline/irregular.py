@@ -4,11 +4,12 @@ What is made of them is not what was made of them before, so their partitions ge
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import DeclarationError
+from phyagi_assets.pipeline.remembered import recall, remember
 from phyagi_assets.pipeline.sources.files import LocalFile, Partition, format_of
 from phyagi_assets.pipeline.sources.opening import UnreadableContentError, contents, head_of, is_compressed
 from phyagi_assets.pipeline.sources.signatures import BOM, HEAD, compression_of
@@ -54,27 +55,16 @@ class IrregularFiles:
             return {}
         source = corpus.config.source
         key = [raw_fingerprint, source.format, corpus.config.on_invalid]
-        try:
-            known = json.loads(self._memory.read_text(encoding="utf-8"))
+        with suppress(ValueError, KeyError, TypeError):  # none yet, or not one of irregular files: look again
+            known = recall(self._memory)
             if known["of"] == key:
                 return dict(known["found"])
-        except (OSError, ValueError, KeyError, TypeError):  # none yet, or not readable: look again
-            pass
         files = at_hand()
         if files is None:
             return {}
         found = {file.name: what for file in files if (what := _irregularity(corpus, file))}
-        self._remember({"of": key, "found": found})
+        remember(self._memory, {"of": key, "found": found})
         return found
-
-    def _remember(self, record: dict[str, object]) -> None:
-        draft = self._memory.with_suffix(f".{os.getpid()}")
-        try:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(record), encoding="utf-8")
-            draft.replace(self._memory)
-        except OSError:  # a full disk costs another look
-            draft.unlink(missing_ok=True)
 
 
 def _may_be_irregular(corpus: Corpus, name: str) -> bool:

@@ -3,9 +3,8 @@
 That is told from the hashes that stand in its tokenized rows, or by reading it where it was never tokenized, and then remembered.
 """
 
-import json
-import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.encoding import text_hashes
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
+from phyagi_assets.pipeline.remembered import recall, remember
 from phyagi_assets.pipeline.sources.documents import Documents
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.removals import read_removals
@@ -86,23 +86,15 @@ class LeavingOut:
         return self._store.root / _MEMORY / f"{self._address}.json"
 
     def _remembered(self) -> list[str] | None:
-        try:
-            remembered = json.loads(self._memory.read_text(encoding="utf-8"))
-            same = remembered["content"] == self._content and remembered["looked_for"] == self._looked_for
-            return list(remembered["found"]) if same else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        with suppress(ValueError, KeyError, TypeError):
+            remembered = recall(self._memory)
+            if remembered["content"] == self._content and remembered["looked_for"] == self._looked_for:
+                return list(remembered["found"])
+        return None
 
     def _remember(self, found: set[str]) -> list[str]:
         in_order = sorted(found)
-        record = {"content": self._content, "looked_for": self._looked_for, "found": in_order}
-        draft = self._memory.with_suffix(f".{os.getpid()}")
-        try:
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(record), encoding="utf-8")
-            draft.replace(self._memory)
-        except OSError:  # it costs another look
-            draft.unlink(missing_ok=True)
+        remember(self._memory, {"content": self._content, "looked_for": self._looked_for, "found": in_order})
         return in_order
 
     @property

@@ -1,14 +1,12 @@
 """Listings of what cannot change, remembered."""
 
-import json
-import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.pipeline.remembered import recall, remember
 from phyagi_assets.pipeline.sources.files import LeftOut, Listing, SourceFile
 
 
@@ -26,8 +24,8 @@ class ListingNotes:
 
     def recall(self, asked: Sequence[Any]) -> Listing | None:
         """The listing, if that is what was asked for the last time."""
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            noted = json.loads(self._path.read_text(encoding="utf-8"))
+        with suppress(ValueError, TypeError, KeyError):
+            noted = recall(self._path)
             if noted["asked"] == list(asked):
                 files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in noted["files"])
                 return Listing(files=files, left_out=tuple(LeftOut(**file) for file in noted["left_out"]))
@@ -35,11 +33,4 @@ class ListingNotes:
 
     def keep(self, asked: Sequence[Any], listing: Listing) -> None:
         """Remember a listing of remote files."""
-        draft = self._path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps({"asked": list(asked), **asdict(listing)}), encoding="utf-8")
-            draft.replace(self._path)
-        except OSError:  # a full disk costs one more listing
-            with suppress(OSError):
-                draft.unlink()
+        remember(self._path, {"asked": list(asked), **asdict(listing)})
