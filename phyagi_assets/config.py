@@ -120,7 +120,7 @@ class CorpusConfig(Declared):
     append_eos: bool = True
     """Whether the tokenizer's EOS follows every non-empty document."""
     special_tokens: SpecialTokens = "allow"
-    """What a text that spells a special token, such as ``<|endoftext|>``, becomes: the token (as ``transformers`` does by default),
+    """How to encode text that spells a special token, such as ``<|endoftext|>``: as the token (the default of ``transformers``),
     ordinary text (its ``split_special_tokens``), or an error that names the file and row."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
     """Of the token arrays; ``auto`` is uint16 where every id of the tokenizer fits, else int32."""

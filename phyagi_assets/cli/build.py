@@ -124,7 +124,7 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
     more. Whatever a plan names stays: a training run reads its plan to the end. With --old-plans, only the published plan of
     each mixture counts: say so when no run reads an older one.
 
-    What the store did not make, such as links and files that you put there, is listed and never removed.
+    Links and files that the store did not make are listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)

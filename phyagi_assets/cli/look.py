@@ -15,11 +15,10 @@ from phyagi_assets.settings import Settings
 @click.option("--discard", is_flag=True, help="Take what is damaged out of the store, for materialize to build it again.")
 @folders
 def check(discard: bool, data: str | None, store: str | None) -> None:
-    """Validate every declaration, and read the store against its checksums.
+    """Validate every declaration, and compare the store with its checksums.
 
-    Lists all that is wrong, not just the first of it. What does not hold what was written to it is left where it is, unless
-    --discard is said: then it is removed, and the next materialize builds it again, to the same bytes. What the store did not make
-    is listed and never removed.
+    All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
+    next materialize builds them again, to the same bytes. Files that the store did not make are listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)

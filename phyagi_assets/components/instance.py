@@ -36,7 +36,7 @@ schedules:
   num_workers: 8
 """
 _EARLIER_YAML = _DAGSTER_YAML.partition("sensors:")[0]
-"""What earlier releases wrote; a file that a user changed is left alone."""
+"""Configuration written by earlier releases. A file that a user changed is left alone."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:

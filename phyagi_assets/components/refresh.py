@@ -30,7 +30,7 @@ CONTENT_TAG = "phyagi_assets/content"
 """Of a run: which partition, with which content, it was asked to build."""
 
 FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
-"""Of a run that failed for a reason that stays until one of its inputs changes."""
+"""Value of the tag of a run that failed for a reason that lasts until one of its inputs changes."""
 
 RUNS_AT_ONCE = 100
 """Runs that a look asks for at most; the next look asks for the rest."""

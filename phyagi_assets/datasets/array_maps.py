@@ -24,7 +24,7 @@ REMEDY = "bring the mixture up to date: phyagi-assets materialize"
 _SPARE = 256
 """Descriptors that are left to the rest of the process, where the limit allows it."""
 _PART = 4
-"""What the maps of one dataset may take of the free descriptors is one in so many, where not all files can be mapped at once."""
+"""If not all files can be mapped at once, the maps of one dataset use at most 1/_PART of the free descriptors."""
 _FEWEST = 4
 """Maps without which nothing can be read: tokens and documents of two partitions."""
 

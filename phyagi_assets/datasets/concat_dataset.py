@@ -54,8 +54,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     Raises
     ------
     ValueError
-        There are no datasets, one is a stream, there are not as many weights or values of a column, or a weight is negative. When a
-        sample is read: it has a column of that name already.
+        The list of datasets is empty, a dataset is a stream, the number of weights or of values of a column differs from that of
+        datasets, or a weight is negative. When a sample is read: it has a column of that name already.
 
     Examples
     --------

@@ -18,7 +18,7 @@ class MixtureLoader:
     """Batches of a mixture, and the state of what has been delivered of them.
 
     In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next one goes on there.
-    Of the other splits, each iteration is one pass over the whole split in order, with a short last batch, as `MixtureStream` says.
+    In other splits, each iteration is one pass over the whole split in order, with a short last batch; see `MixtureStream`.
 
     Parameters
     ----------
