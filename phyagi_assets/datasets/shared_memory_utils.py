@@ -159,13 +159,13 @@ def _save(
     files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
 ) -> dict[str, Path]:
     """Replace a cache by the named arrays of each split."""
-    from phyagi_assets.pipeline.manifest import Manifest
+    from phyagi_assets.pipeline.manifest import MEMORY_DATASET, Manifest
     from phyagi_assets.pipeline.standalone_cache import replace_cache
     from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
 
     if not files:
         raise SourceError("dataset_dict: has no split; process a dataset first")
-    wanted = Manifest.wanted("memory_dataset", code_version="1", inputs={}, settings={"dtype": dtype.name})
+    wanted = Manifest.wanted(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> "Manifest":
         for arrays in files.values():

@@ -13,6 +13,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
+MEMORY_DATASET = "memory_dataset"
+"""The step of a cache that was written from arrays alone, whose documents nobody counted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +81,10 @@ class Manifest:
         for name in ("inputs", "settings", "produced_with", "counts", "details"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} is not a mapping")
+        needed = {"tokens"} if self.step == MEMORY_DATASET else {"documents", "tokens"}
         for name, count in self.counts.items():
             numbers = count if isinstance(count, Mapping) else {"documents": 0, "tokens": count}
-            if not {"documents", "tokens"} <= numbers.keys() or not all(isinstance(number, int | float) for number in numbers.values()):
+            if not needed <= numbers.keys() or not all(isinstance(number, int | float) for number in numbers.values()):
                 raise ValueError(f"counts.{name} is {count!r}")
 
     def to_json(self) -> str:
