@@ -1,0 +1,66 @@
+"""The order of plans of format 3, position by position: it never changes, because training runs resume in it."""
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+
+from phyagi_assets.config import MixturePart
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.pipeline.planning import extended
+from phyagi_assets.plan import FORMAT, Plan
+from tests.order.plans import Sample, plan_of, read, sized
+
+FOUND = {
+    "one": [sized("a", train=10, validation=6), sized("b", train=3), sized("c", train=13, validation=3)],
+    "two": [sized("d", train=7, validation=2), sized("e", train=11)],
+}
+WEIGHTS = [MixturePart(corpus="one", weight=1.5), MixturePart(corpus="two")]
+SHARES = [MixturePart(corpus="one", share=0.75), MixturePart(corpus="two", share=0.25)]
+
+
+def written(sample: Sample) -> str:
+    """Write a sample as the stretches that it is made of: partition, first token, and the token after the last one."""
+    stretches = [[token for _, token in of] for of in (list(of) for _, of in groupby(sample, key=lambda token: token[0]))]
+    names = [path.partition("@")[0] or "padding" for path, _ in groupby(sample, key=lambda token: token[0])]
+    assert all(tokens == list(range(tokens[0], tokens[-1] + 1)) for tokens in stretches)
+    return " ".join(f"{name}:{tokens[0]}-{tokens[-1] + 1}" for name, tokens in zip(names, stretches, strict=True))
+
+
+def first(**keys: Any) -> Plan:
+    return plan_of(FOUND, keys.pop("parts", WEIGHTS), **keys)
+
+
+def with_later_segment() -> Plan:
+    """A plan whose second segment begins at position 5 with one more partition."""
+    return extended(first(), "later", 5, WEIGHTS, {**FOUND, "one": [*FOUND["one"], sized("f", train=9)]})
+
+
+@pytest.mark.parametrize(
+    ("plan", "split", "expected"),
+    [
+        (
+            first(),
+            "train",
+            "c:3-7, d:0-4, c:7-11, a:0-4, e:1-5, a:4-8, a:8-10 b:0-2, b:2-3 c:0-3, d:4-7 e:0-1, a:8-10 b:0-2, a:4-8, e:5-9, c:3-7, "
+            "b:2-3 c:0-3",
+        ),
+        (
+            with_later_segment(),
+            "train",
+            "c:3-7, d:0-4, c:7-11, a:0-4, e:1-5, a:4-8, a:8-10 b:0-2, d:4-7 e:0-1, c:11-13 f:0-2, b:2-3 c:0-3, a:8-10 b:0-2, e:5-9, "
+            "a:4-8, f:2-6, c:3-7, d:4-7 e:0-1, b:2-3 c:0-3, c:7-11",
+        ),
+        (
+            first(parts=SHARES, concat="sequential", shuffle=False, seq_len=5),
+            "train",
+            "a:0-5, a:5-10, b:0-3 c:0-2, c:2-7, c:7-12, a:0-5, d:0-5, d:5-7 e:0-3, a:5-10, b:0-3 c:0-2, c:2-7, c:7-12, a:0-5, a:5-10",
+        ),
+        (first(), "validation", "a:0-4, a:4-6 c:0-2, c:2-3 padding:0-3, d:0-2 padding:0-2"),
+    ],
+    ids=["interleaved", "with a later segment", "sequential by shares, unshuffled", "validation"],
+)
+def test_a_plan_of_format_3_has_the_order_that_it_always_had(plan: Plan, split: str, expected: str) -> None:
+    assert plan.format == FORMAT == 3
+    samples = expected.split(", ")
+    assert [written(sample) for sample in read(MixtureOrder(plan, split), 0, len(samples))] == samples
