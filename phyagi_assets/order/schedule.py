@@ -110,7 +110,7 @@ class Interleaved:
 
     def given(self, position: int) -> Ints:
         """Draws from each source among the first `position`."""
-        counts = np.zeros(self._sources, dtype=np.int64)
+        counts = np.zeros(self._sources, dtype=np.int64 if position < 1 << 63 else object)
         reached = [(self._root, position)]
         while reached:
             node, count = reached.pop()

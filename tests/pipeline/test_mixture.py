@@ -139,6 +139,12 @@ def test_a_weight_that_draws_more_than_can_be_counted_is_refused_at_its_line(wor
     before = _plan(_mixture(workspace), corpora, workspace)
     with pytest.raises(DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: Input should be less than or equal to 1000000"):
         _plan(_mixture(workspace, weights=(1.0, 1e15)), corpora, workspace)
+    for share in (0.9999999999, 0.999999999999999):  # with the second one, the number of samples does not fit 64 bits
+        parts = [{"corpus": "one", "weight": 1e6}, {"corpus": "two", "share": share}]
+        shared = load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=parts), MixtureConfig)
+        refusal = r"mix\.yaml:\d+: datasets\.1\.share: 100 % makes an epoch of the mixture [\d,]{20,} samples long; the most is 4,503,5"
+        with pytest.raises(DeclarationError, match=refusal):
+            _plan(shared, corpora, workspace)
     published = workspace.store.open("mix/mixed_dataset")
     assert published is not None
     assert published.path == before.artifact.path
