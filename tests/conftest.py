@@ -18,6 +18,9 @@ from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 from tests.support import GPT2, REPOSITORY, declare_corpus, made_once
 
+# Test processes share the cores: more threads in each would spend their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # No deadline: what takes long on a loaded machine is not wrong.
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1_000)

@@ -2,9 +2,12 @@
 
 import json
 import os
-import subprocess
+import runpy
+import shutil
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +15,58 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import LMDataCollator, LMDataset, MixtureStream, get_dataset, load_mixture
-from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.mixture import build_mixture
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.yamlfile import load_yaml
-from tests.support import DATA, REPOSITORY, build_partition, declare, declare_corpus
+from tests.datasets.processes import in_processes
+from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 
 SEQ_LEN, BATCH, STEPS = 32, 4, 24
 
 
-@pytest.fixture
-def caches(workspace: Workspace) -> list[Path]:
-    """One play and one region of the sample corpora, cached."""
-    return [cached(workspace, name, key)[1] for name, key in (("shakespeare", "tempest"), ("factbook", "central-asia"))]
+@pytest.fixture(autouse=True)
+def _without_accelerate_afterwards() -> Iterator[None]:
+    """Take back what a Trainer leaves in this process: streams refuse to be shared where accelerate is in use."""
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Store:
+    """A store with the caches of a play and of a region, and a mixture of them named ``demo``.
+
+    Of each, only the beginning is taken: what training costs is the evaluation.
+    """
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
+    workspace = Workspace(data=folder, store=Store(folder / "store"), engines=engines)
+    play, region = (DATA / "raw" / file for file in ("shakespeare/hamlet.txt", "factbook/europe.jsonl"))
+    rows = [json.loads(line)["text"] for line in region.read_text(encoding="utf-8").splitlines()]
+    write_text(folder / "shakespeare" / play.name, play.read_text(encoding="utf-8")[:60_000])
+    write_jsonl(folder / "factbook" / region.name, [row[:3_000] for row in rows[:12]])
+    corpora = {
+        name: declare_corpus(folder, name, f"{name}/*", partition_by="file", **keys)
+        for name, keys in (("shakespeare", {}), ("factbook", {"splits": {"validation": 0.3}}))
+    }
+    keys = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
+    parts = [{"corpus": "shakespeare", "weight": 1.5}, {"corpus": "factbook", "weight": 0.5}]
+    declared = load_yaml(declare(folder, "mixtures", name="demo", seq_len=SEQ_LEN, datasets=parts), MixtureConfig)
+    build_mixture(declared, corpora, keys, workspace)
+    return workspace.store
 
 
 @pytest.fixture
-def mixture(workspace: Workspace) -> Path:
-    """A play and a region mixed: the plan's folder."""
-    return mixed(workspace, "mix", {"shakespeare": "tempest", "factbook": "central-asia"}, SEQ_LEN)
-
-
-def mixed(workspace: Workspace, name: str, partitions: dict[str, str], seq_len: int) -> Path:
-    """Build a partition of each sample corpus, and a mixture of them."""
-    corpora = {corpus: cached(workspace, corpus, key)[0] for corpus, key in partitions.items()}
-    parts = [{"corpus": corpus, "weight": weight} for corpus, weight in zip(corpora, (1.5, 0.5), strict=True)]
-    declared = load_yaml(declare(workspace.data, "mixtures", name=name, seq_len=seq_len, datasets=parts), MixtureConfig)
-    return build_mixture(declared, corpora, {corpus: [key] for corpus, key in partitions.items()}, workspace).artifact.path
-
-
-def cached(workspace: Workspace, name: str, key: str) -> tuple[Corpus, Path]:
-    """A sample corpus, and the cache of one of its partitions."""
-    shares = {"splits": {"validation": 0.3}} if name == "factbook" else {}
-    corpus = declare_corpus(workspace.data, name, str(DATA / "raw" / name / "*"), partition_by="file", **shares)
-    return corpus, build_partition(corpus, workspace.sources.partitions(corpus)[key], workspace)[-1].artifact.path
+def caches(store: Store) -> list[Path]:
+    """The caches of the play and of the region."""
+    return [store.pointer(address) for address in ("shakespeare/numpy_cache/hamlet", "factbook/numpy_cache/europe")]
 
 
 def trainer(train: Any, evaluation: Any, folder: Path, model: Any = None, **arguments: Any) -> Any:
@@ -82,8 +100,8 @@ def test_a_model_learns_the_corpora_from_configurations(caches: list[Path], tmp_
     assert trained.evaluate()["eval_facts_loss"] < losses(trained)[0]
 
 
-def test_a_model_learns_a_mixture_and_goes_on_from_its_position(mixture: Path, tmp_path: Path) -> None:
-    loaded = load_mixture(mixture)
+def test_a_model_learns_a_mixture_and_goes_on_from_its_position(store: Store, tmp_path: Path) -> None:
+    loaded = load_mixture("demo", store=store.root)
     read: list[int] = []
 
     class Watched(MixtureStream):
@@ -116,31 +134,24 @@ def test_shuffled_loading_gives_every_sample_once_however_many_workers(caches: l
     assert seen != sorted(seen)
 
 
-DISTRIBUTED = """
-import json, sys
-import torch.distributed as dist
-from torch.utils.data import DataLoader
-from torch.utils.data.distributed import DistributedSampler
-from phyagi_assets.datasets import get_dataset
-rank, store, seq_len, *caches = sys.argv[1:]
-dist.init_process_group("gloo", init_method=f"file://{store}", rank=int(rank), world_size=2)
-configs = [{"cache_dir": cache, "seq_len": int(seq_len)} for cache in caches]
-mapped, _ = get_dataset(configs)
-sampler = DistributedSampler(mapped, shuffle=True, seed=1)
-stream, _ = get_dataset(configs, dataset_concat="random_iterable")
-pairs = lambda loader: [[int(a), int(b)] for batch in loader for a, b in zip(batch["dataset_idx"], batch["idx"])]
-print(json.dumps([pairs(DataLoader(mapped, batch_size=5, sampler=sampler)), pairs(DataLoader(stream, batch_size=5, num_workers=2))]))
-dist.barrier()
-"""
+Pairs = list[tuple[int, int]]
+
+
+def _read_by_rank(caches: list[Path], rank: int) -> tuple[Pairs, Pairs]:
+    assert torch.distributed.get_rank() == rank
+    configs = [{"cache_dir": str(cache), "seq_len": SEQ_LEN} for cache in caches]
+    mapped, _ = get_dataset(configs)
+    stream, _ = get_dataset(configs, dataset_concat="random_iterable")
+    sampler = DistributedSampler(mapped, shuffle=True, seed=1)
+    return _pairs(DataLoader(mapped, batch_size=5, sampler=sampler)), _pairs(DataLoader(stream, batch_size=5, num_workers=2))
+
+
+def _pairs(loader: Any) -> Pairs:
+    return [pair for batch in loader for pair in zip(batch["dataset_idx"].tolist(), batch["idx"].tolist(), strict=True)]
 
 
 def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> None:
-    words = [str(tmp_path / "store"), str(SEQ_LEN), *map(str, caches)]
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", DISTRIBUTED, str(rank), *words], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-        for rank in range(2)
-    ]
-    said = [json.loads(process.communicate()[0].strip().splitlines()[-1]) for process in ranks]
+    said = in_processes(tmp_path, 2, partial(_read_by_rank, caches))
     sizes = [len(LMDataset(np.load(cache / "train.npy", mmap_mode="r"), seq_len=SEQ_LEN)) for cache in caches]
     everything = Counter((dataset, i) for dataset, size in enumerate(sizes) for i in range(size))
     for kind in (0, 1):
@@ -151,15 +162,24 @@ def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("example", "said"),
-    [("train_gpt2.py", "loss "), ("from_config.py", "a batch: input_ids (8, 256)"), ("first_batch.py", "input_ids (4, 32)")],
+    ("example", "arguments", "said"),
+    [
+        ("train_gpt2.py", ["12"], "loss "),
+        ("from_config.py", ["{store}"], "a batch: input_ids (8, 256)"),
+        ("first_batch.py", [], "input_ids (4, 32)"),
+    ],
 )
-def test_the_examples_run_on_what_make_demo_builds(example: str, said: str, workspace: Workspace, tmp_path: Path) -> None:
-    store = workspace.store.root
-    mixed(workspace, "demo", {"shakespeare": "hamlet", "factbook": "europe"}, SEQ_LEN)
-    arguments = {"train_gpt2.py": ["12"], "from_config.py": [str(store)]}.get(example, [])
-    words = [sys.executable, str(REPOSITORY / "examples" / example), *arguments]
-    environment = {**os.environ, "PHYAGI_ASSETS_STORE": str(store)}
-    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert said in done.stdout
+def test_the_examples_run_on_what_make_demo_builds(
+    example: str,
+    arguments: list[str],
+    said: str,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(STORE_VARIABLE, str(store.root))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [example, *(argument.format(store=store.root) for argument in arguments)])
+    runpy.run_path(str(REPOSITORY / "examples" / example), run_name="__main__")
+    assert said in capsys.readouterr().out
