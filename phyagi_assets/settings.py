@@ -1,4 +1,4 @@
-"""Where the declarations are and where artifacts go: an argument, else the environment, else the working directory."""
+"""The data folder and the store: from an argument, else the environment, else the working directory."""
 
 import os
 import re
@@ -20,11 +20,11 @@ class Settings:
     data: Path
     """Absolute path of the data folder: ``corpora/*.yaml``, ``mixtures/*.yaml`` and what they name."""
     store: Path
-    """Absolute path of the store: what the pipeline produces."""
+    """Absolute path of the store, the folder of the artifacts."""
 
     @classmethod
     def resolve(cls, *, data: str | Path | None = None, store: str | Path | None = None) -> "Settings":
-        """Settle both folders.
+        """Resolve both folders.
 
         Parameters
         ----------
@@ -36,7 +36,7 @@ class Settings:
         Raises
         ------
         PhyagiAssetsError
-            The store is a file, or one of the two is a URI.
+            The store is a file, one of the two is a URI, or its path cannot be used.
         """
         chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
@@ -47,12 +47,18 @@ class Settings:
 
     @property
     def dagster_home(self) -> Path:
-        """Where Dagster's instance lives when ``$DAGSTER_HOME`` does not say otherwise: with the store that it describes."""
+        """Folder of Dagster's instance: ``$DAGSTER_HOME``, else ``.dagster`` in the store."""
         home = os.environ.get("DAGSTER_HOME")
         return Path(home).absolute() if home else self.store / ".dagster"
 
     def require_data(self) -> Path:
-        """The data folder, or an error that says how to get one."""
+        """Return the data folder.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            It does not exist; the message says how to make one.
+        """
         if not self.data.is_dir():
             raise PhyagiAssetsError(
                 f"{self.data}: there is no data folder here; name one with --data or ${DATA_VARIABLE}, "
@@ -62,7 +68,13 @@ class Settings:
 
 
 def local_folder(named: str | Path, what: str) -> Path:
-    """Return the absolute path of a folder on this machine."""
+    """Return the absolute path of a folder on this machine.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        It is a URI, or its path cannot be used.
+    """
     if scheme := _SCHEME.match(str(named)):
         raise PhyagiAssetsError(f"the {what} is a folder on this machine; {scheme[1]}: addresses are not supported for it")
     try:
@@ -76,7 +88,7 @@ def local_folder(named: str | Path, what: str) -> Path:
 
 
 def library_store() -> Path:
-    """Where the library keeps what it knows of tokenizers: ``$PHYAGI_ASSETS_STORE``, else the user's cache folder."""
+    """Return the folder for prepared tokenizers of the library: ``$PHYAGI_ASSETS_STORE``, else ``phyagi-assets`` in the user's cache folder."""
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
         return local_folder(kept, "store")

@@ -1,6 +1,6 @@
 """What training code imports: torch datasets over what the pipeline has built.
 
-It costs torch and numpy, no more: neither Dagster nor ``transformers`` nor the ``datasets`` package is imported here.
+It needs torch and numpy only: neither Dagster nor ``transformers`` nor the ``datasets`` package is imported here.
 """
 
 try:

@@ -76,7 +76,7 @@ class ArrayMap:
         Raises
         ------
         StoreError
-            It did.
+            The file shrank.
         """
         if self.mapping.size() < len(self.mapping):
             raise StoreError(
@@ -104,7 +104,7 @@ class ArrayMaps:
         self._maps: OrderedDict[Hashable, ArrayMap] = OrderedDict()
 
     def opened(self, key: Hashable, path: Path) -> ArrayMap:
-        """Return the map of a file, which is opened if need be.
+        """Return the map of a file, opening the file if needed.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Opening a cache folder: the arrays of its splits, checked against what the folder says of itself.
+"""Open a cache folder: the arrays of its splits, checked against its manifest.
 
 Reads caches written by the pipeline, by `LMDatasetProvider.from_hub`, and by the reference library, whose arrays are the rows of a 2-D
 array (the ids, then their labels if there are any) and which have no manifest.
@@ -24,16 +24,16 @@ PICKLED = "tokenizer.pkl"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenFile:
-    """One split's array and what lies beside it."""
+    """The token array of a split, and the arrays beside it."""
 
     ids: npt.NDArray[Any]
     """1-D, memory-mapped."""
     labels: npt.NDArray[Any] | None
-    """As long, where ``<split>_labels.npy`` is there."""
+    """1-D, as long as `ids`; None if the cache has no labels."""
     ends: npt.NDArray[np.int64] | None
-    """Where each document ends, where ``<split>.documents.npy`` tells."""
+    """End of each document, from ``<split>.documents.npy``; None without that file."""
     vocabulary: Vocabulary | None
-    """What the manifest tells of the tokenizer."""
+    """The tokenizer's tokens, from the manifest; None without a manifest."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
         """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
@@ -75,7 +75,7 @@ def open_tokens(path: Path) -> TokenFile:
     Raises
     ------
     StoreError
-        It is no array of token ids, or not the one that the folder's manifest describes; or what lies beside it does not fit it.
+        The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
     """
     path = path.parent.resolve() / path.name  # one version of it all, whatever is published meanwhile
     rows, manifest = _rows(path), _Manifest.beside(path)
@@ -111,15 +111,15 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
     Parameters
     ----------
     folder
-        The cache; or the folder of ``save_pretrained``, or the pickle.
+        The cache folder, a folder written by ``save_pretrained``, or a pickle.
     allow_pickle
-        Whether a pickle may be loaded where there is nothing else.
+        Whether a pickle may be loaded if there is nothing else.
 
     Raises
     ------
     StoreError
-        There is none, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle, which
-        can run anything when it is loaded, and it was not asked for.
+        There is no tokenizer, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle,
+        and `allow_pickle` is false: loading a pickle runs whatever it holds.
     """
     saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder.with_name(SAVED), folder)
     if not saved.is_dir() and (folder / "tokenizer_config.json").is_file():

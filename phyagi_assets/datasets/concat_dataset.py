@@ -1,8 +1,8 @@
 """Several datasets as one, each over- or undersampled by its weight.
 
-A dataset of n samples gives ⌈n · weight⌉ of them: all of it as often as the weight is whole, and for the rest a part that is another
-one in every epoch (`set_epoch`). What stands at an index is a function of the index, the seed and the epoch; nothing is stored for
-each sample, and nothing depends on what was read before.
+A dataset of n samples gives ⌈n · weight⌉ samples: each sample as often as the whole part of the weight says, and for the fraction a part of
+the dataset that changes in every epoch (`set_epoch`). The sample at an index depends only on the index, the seed and the epoch; nothing is
+stored per sample, and nothing depends on what was read before.
 """
 
 import json
@@ -30,17 +30,17 @@ _STATES = "stream_states"
 
 
 class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
-    """Datasets one after the other; the part that a fraction of a weight stands for is drawn at random.
+    """Datasets one after the other; the samples for the fraction of a weight are drawn at random.
 
-    It is another part in every epoch, and parts follow each other so that every sample gets its turn: of a weight of 0.25, each four
-    epochs together have every sample.
+    Each epoch draws another part of the dataset, and the parts of consecutive epochs cover it: with a weight of 0.25, every four epochs
+    together read every sample.
 
     Parameters
     ----------
     datasets
         Map-style datasets whose samples are dicts.
     weights
-        A factor for each; None for 1 each. It is taken as the decimal that it is written as: 10 samples at 1.1 are 11.
+        Factor on the number of samples of each dataset; None for 1 each. Read as an exact decimal: 10 samples at 1.1 give 11.
     seed
         Seed of the draw.
     **kwargs
@@ -55,7 +55,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     ------
     ValueError
         The list of datasets is empty, a dataset is a stream, the number of weights or of values of a column differs from that of
-        datasets, or a weight is negative. When a sample is read: it has a column of that name already.
+        datasets, or a weight is negative; when a sample is read: it already has a column of that name.
 
     Examples
     --------
@@ -81,14 +81,14 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 
     @property
     def seq_len(self) -> int:
-        """Length of a sample, in tokens, as the datasets have it.
+        """Length of a sample, in tokens.
 
         Raises
         ------
         AttributeError
             A dataset has no `seq_len`.
         ValueError
-            The datasets differ in it.
+            The datasets have samples of different lengths.
         """
         lengths = {int(dataset.seq_len) for dataset in self.datasets}
         if len(lengths) > 1:
@@ -101,14 +101,14 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         return self._epoch.number
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and with it the part of each dataset that a fraction of a weight stands for."""
+        """Choose the epoch, and with it the samples that are drawn for the fraction of each weight."""
         self._epoch.number = epoch
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        """A sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
+        """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
         if not -len(self) <= idx < len(self):
             raise IndexError(f"index {idx} is outside a dataset of {len(self)} samples")
         position = operator.index(idx) % len(self)
@@ -125,14 +125,14 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         return {**sample, **{name: values[dataset_idx] for name, values in self.columns.items()}, "idx": idx, "dataset_idx": dataset_idx}
 
     def _chosen(self, dataset_idx: int, turn: int) -> int:
-        """The sample that a dataset gives at a turn."""
+        """Return the index of the sample that a dataset gives at a turn."""
         size = len(self.datasets[dataset_idx])
         if turn < self.counts[dataset_idx] // size * size:
             return turn % size
         return int(self.drawn(dataset_idx, np.array([turn % size]), self.epoch)[0])
 
     def drawn(self, dataset_idx: int, turns: Ints, epoch: int) -> Ints:
-        """The samples of a dataset that the fraction of its weight stands for in an epoch, at some of its turns.
+        """Return the samples of a dataset that are drawn for the fraction of its weight in an epoch, at some of its turns.
 
         They are a run of a permutation of the samples; the runs of consecutive epochs go round it, and then another permutation begins.
         """
@@ -145,8 +145,8 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 class SequentialWeightedConcatDataset(WeightedConcatDataset):
     """Datasets one after the other, each read in its own order.
 
-    What a fraction of a weight stands for is a run of consecutive samples, which in the next epoch begins where this one ended.
-    Parameters, attributes and errors are those of `WeightedConcatDataset`; nothing is drawn, so the seed changes nothing.
+    The samples for the fraction of a weight are a run of consecutive samples; the run of the next epoch begins where this one ends.
+    Parameters, attributes and errors are those of `WeightedConcatDataset`; nothing is drawn, so the seed has no effect.
 
     Examples
     --------
@@ -162,30 +162,31 @@ class SequentialWeightedConcatDataset(WeightedConcatDataset):
 class WeightedConcatIterableDataset(SharedStream):
     """Datasets mixed by weight and shuffled, as a stream that ranks and loader workers share.
 
-    Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index there. Every rank reads as many, so that none waits
-    for another; where they do not divide evenly, the first ones come again. `state_dict` and `load_state_dict` are called by
-    ``torchdata``'s ``StatefulDataLoader``, or by hand where there are no loader workers. A trainer that divides what it reads by itself,
-    as ``accelerate`` does, is to be given all of it: ``set_rank_and_world_size(0, 1)``.
+    Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index there. All ranks read the same number of samples, so
+    that none waits for another; if the samples do not divide evenly, the first ones are repeated. ``torchdata``'s ``StatefulDataLoader``
+    calls `state_dict` and `load_state_dict`; without loader workers, you may call them yourself. If the trainer itself divides the
+    samples among processes, as ``accelerate`` does, give it all of them: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
     datasets
         Streams of this package, or datasets that have a length and a sample at each index. The samples of streams are shuffled and
-        mixed as those of other datasets are.
+        mixed like those of other datasets.
     weights
-        A factor for each; None for 1 each.
+        Factor on the number of samples of each dataset; None for 1 each.
     seed
         Seed of the shuffle.
     **kwargs
         Further columns by name, each with one value per dataset, which every sample of that dataset carries.
     rank, world_size
-        Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
+        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it.
 
     Raises
     ------
     ValueError
-        There are no datasets, one is a stream, there are not as many weights, a weight is negative, or the rank is not below the world's
-        size.
+        There are no datasets, one is a stream of another class, the number of weights differs from that of datasets, a weight is
+        negative, or the rank is not below the world size.
 
     Examples
     --------
@@ -219,7 +220,7 @@ class WeightedConcatIterableDataset(SharedStream):
         return self._whole.seq_len
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
-        """Write the state of this process's rank under a step; what was saved under it before is replaced."""
+        """Save the state of this process's rank under a step; a state saved under the same step is replaced."""
         folder = Path(output_dir).expanduser() / _STATES / str(step)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"rank-{self._reader().rank}.json"
@@ -228,7 +229,7 @@ class WeightedConcatIterableDataset(SharedStream):
         draft.replace(file)
 
     def load_state(self, load_dir: str | Path, step: str | int | None = None) -> None:
-        """Load the state that `save_state` wrote for this process's rank.
+        """Load the state that `save_state` saved for this process's rank.
 
         Parameters
         ----------
@@ -271,7 +272,7 @@ class WeightedConcatIterableDataset(SharedStream):
         return map(self._whole.sample, chosen.tolist(), indices.tolist())
 
     def _of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
-        """The samples that a dataset gives at some turns of a pass over it, which is whole, or what is left of its weight."""
+        """Return the samples that a dataset gives at some turns of a pass over it; the last pass may be the fraction of its weight."""
         size = len(self._whole.datasets[dataset_idx])
         if (number + 1) * size > self._whole.counts[dataset_idx]:
             return self._whole.drawn(dataset_idx, turns, epoch)
@@ -289,7 +290,7 @@ class WeightedConcatIterableDataset(SharedStream):
 
 
 def _step_order(step: str) -> tuple[bool, int, str]:
-    """Sort key of steps: numbers by their value, after names."""
+    """Return the sort key of a step: numbers by their value, after names."""
     return (step.isdecimal(), int(step) if step.isdecimal() else 0, step)
 
 

@@ -87,7 +87,7 @@ class ExplainedSample:
 
 
 class Explanation(Sequence[ExplainedSample]):
-    """Explained samples; printed, and shown by a notebook, as a table with a row a document."""
+    """Explained samples; printed, and shown by a notebook, as a table with one row per document."""
 
     def __init__(self, samples: Sequence[ExplainedSample]) -> None:
         self._samples = tuple(samples)
@@ -99,7 +99,7 @@ class Explanation(Sequence[ExplainedSample]):
         return len(self._samples)
 
     def rows(self) -> Iterator[dict[str, str]]:
-        """The table: a row for each document of each sample, the text cut short."""
+        """Yield the rows of the table: one for each document of each sample, the text cut short."""
         for sample in self._samples:
             for document in sample.documents:
                 yield {

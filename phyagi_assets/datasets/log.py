@@ -1,4 +1,4 @@
-"""What the library tells while it works, in a notebook or script that has not set up logging of its own."""
+"""Log messages of the library in a notebook or script that has not set up logging of its own."""
 
 import logging
 import sys
@@ -20,7 +20,7 @@ class NotebookHandler(logging.Handler):
 
 
 def tell(name: str) -> None:
-    """Let the loggers below a name tell what is done, unless their user has said how much they may."""
+    """Let the loggers below a name show messages of level INFO, unless the user has set their level."""
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)

@@ -1,7 +1,7 @@
-"""Memory-mapped arrays on their way to another process: the file is named, and its content stays where it is.
+"""Pickle memory-mapped arrays by the name of their file, without its content.
 
-NumPy pickles a memory map as all that is in it, so that every loader worker of the ``spawn`` and ``forkserver`` kinds would hold a copy
-of the corpus.
+NumPy pickles the whole content of a memory map, so every loader worker started by ``spawn`` or ``forkserver`` would hold a copy of the
+corpus.
 """
 
 import zlib
@@ -48,7 +48,7 @@ class MappedPart:
 
 
 def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | None:
-    """What to pickle for a 1-D array: where it lies, if it is part of a mapped file."""
+    """Return what to pickle for a 1-D array: its place in the file if it is part of a mapped file, else the array."""
     if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not len(array):
         return array
     if array.mode == "c":  # what was written to it is in memory alone
@@ -61,7 +61,7 @@ def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | No
 
 
 def unpacked(array: npt.NDArray[Any] | MappedPart | None) -> npt.NDArray[Any] | None:
-    """The array that was packed."""
+    """Return the array that was packed."""
     return array.open() if isinstance(array, MappedPart) else array
 
 

@@ -23,9 +23,9 @@ _BLOCK = 4096
 class MixedDataset(Dataset[dict[str, Any]]):
     """The samples of one split of a mixture, in the order of training.
 
-    In training, corpora are interleaved by weight and each is shuffled, anew in every epoch of it. The other splits are read in
+    In training, corpora are interleaved by weight, and each corpus is shuffled anew in each of its epochs. The other splits are read in
     order, each corpus once; the last sample of a corpus is padded, and the labels of its padding are `ignore_index`. The sample at a
-    position is a function of the plan and the position alone.
+    position depends only on the plan and the position.
 
     Read the indices in order: a sampler that shuffles them replaces the order of the mixture. ``transformers.Trainer`` shuffles map-style
     datasets unless its arguments say ``train_sampling_strategy="sequential"``; a `MixtureStream` keeps its order there.
@@ -35,22 +35,22 @@ class MixedDataset(Dataset[dict[str, Any]]):
     plan
         The plan.
     home
-        The folder that the plan lies in; its paths are relative to it.
+        The folder of the plan; paths in the plan are relative to it.
     split
         ``train``, ``validation`` or ``test``.
     shift_labels
-        Whether labels are the next token; by default they stand under their inputs, as ``transformers`` models expect.
+        Whether labels are the next token; by default they are the token itself, as ``transformers`` models expect.
     boundaries
         Whether samples carry ``position_ids`` and ``document_ids``.
     mask_boundaries
-        Whether labels that ask for the first token of another document are `ignore_index`.
+        Whether labels that are the first token of another document become `ignore_index`.
     ignore_index
-        What the loss passes over.
+        Label that the loss ignores.
 
     Raises
     ------
     ValueError
-        There is no sample of such a split.
+        The split has no samples.
 
     Examples
     --------
@@ -104,11 +104,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return self.epochs.length(self._epoch.number)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """The sample at an index, with what `batch` gives, one-dimensional."""
+        """Return the sample at an index, with the keys of `batch` and one dimension less."""
         return self.__getitems__([number])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several samples, read together, as ``DataLoader`` asks for them."""
+        """Return several samples, read together; ``DataLoader`` calls this."""
         length = len(self)
         wanted = [index(number) for number in indices]
         for number in wanted:
@@ -118,7 +118,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 
     def batch(self, positions: Ints) -> dict[str, Any]:
-        """The samples at an array of positions, stacked.
+        """Return the samples at an array of positions, stacked.
 
         Parameters
         ----------
@@ -129,8 +129,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         -------
         dict
             ``input_ids`` and ``labels``, int64 tensors of shape (samples, seq_len); ``position``; ``dataset_idx``, the index of the
-            corpus in the plan, and ``corpus``, its name; with `boundaries`, ``position_ids``, which begin anew with each document, and
-            ``document_ids``, which count them from 0 in each sample, both of shape (samples, seq_len).
+            corpus in the plan, and ``corpus``, its name; with `boundaries`, ``position_ids``, which restart at 0 in each document, and
+            ``document_ids``, which count documents from 0 in each sample, both of shape (samples, seq_len).
 
         Raises
         ------
@@ -140,7 +140,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return next(self.batches(self.read(positions), max(1, len(positions))))
 
     def read(self, positions: Ints) -> ReadSamples:
-        """The tokens at an array of positions, read together.
+        """Read the tokens at an array of positions together.
 
         Parameters
         ----------
@@ -156,12 +156,12 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled)
 
     def announce(self, positions: Ints) -> None:
-        """Say which positions are read next, so that the disk begins with those that lie there."""
+        """Announce the positions that are read next, so that the disk begins to read them."""
         if self.shards.on_disk:
             self.shards.announce(self.order.runs(self._located(positions), int(self.shift_labels)))
 
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
-        """What was read, in batches of so many samples, of which it is a multiple."""
+        """Yield what was read in batches of `batch_size` samples; the number of samples is a multiple of it."""
         names = [self._names[corpus] for corpus in samples.corpora.tolist()]
         columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
         begin = 0

@@ -15,7 +15,7 @@ from phyagi_assets.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LoadedMixture:
-    """A mixture's splits, ready to be read; printed, it is a tree of what it is made of.
+    """The splits of a materialized mixture; printed, a tree of its corpora and partitions.
 
     Examples
     --------
@@ -28,7 +28,7 @@ class LoadedMixture:
     home: Path
     """The folder that the plan lies in."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What every split's `MixedDataset` is made with."""
+    """Options of every `MixedDataset`."""
 
     @cached_property
     def train(self) -> MixedDataset:
@@ -54,14 +54,14 @@ class LoadedMixture:
         return MixedDataset(self.plan, self.home, split, **self.options) if self.plan.total(split, "samples") else None
 
     def explain(self, position: int, count: int = 1, *, split: str = "train") -> Explanation:
-        """Where the samples at some positions come from: corpus, partition, source file, row, tokens, text.
+        """Explain where samples come from: corpus, partition, source file, row, tokens, text.
 
         Parameters
         ----------
         position
-            The first one.
+            The first position.
         count
-            How many there are, one after the other.
+            Number of consecutive positions.
         split
             ``train``, ``validation`` or ``test``.
 
@@ -87,14 +87,14 @@ class LoadedMixture:
         return {}
 
     def explain_step(self, step: int, *, batch_size: int, world_size: int = 1, start: int = 0) -> Explanation:
-        """Where all samples of a global step come from.
+        """Explain where all samples of a global step come from.
 
         Parameters
         ----------
         step
-            0-based.
+            0-based global step.
         batch_size, world_size
-            Samples in a batch, and processes that read one each.
+            Samples per batch, and number of processes, each of which reads one batch per step.
         start
             The position of step 0.
         """
@@ -111,11 +111,11 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     Parameters
     ----------
     mixture
-        Its name, or the path of a ``mixture.json`` or of the folder that holds it.
+        Name of the mixture, or the path of a ``mixture.json`` or of its folder.
     store
         The store in which a name is looked up; by default ``$PHYAGI_ASSETS_STORE``, else the data folder's own.
     **options
-        What `MixedDataset` takes besides: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
+        Options of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
 
     Raises
     ------

@@ -15,9 +15,10 @@ Collate = Callable[[list[dict[str, Any]]], Any]
 
 
 class MixtureLoader:
-    """Batches of a mixture, and the state of what has been delivered of them.
+    """Batches of a mixture, and the state of what has been delivered.
 
-    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next one goes on there.
+    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next one
+    continues from there.
     In other splits, each iteration is one pass over the whole split in order, with a short last batch; see `MixtureStream`.
 
     Parameters
@@ -93,7 +94,7 @@ class MixtureLoader:
         return len(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
-        """Read the batches from where the last iteration, or the state that was loaded, left off."""
+        """Read the batches from where the last iteration or the loaded state left off."""
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
         batches = self._sent_by_workers() if self._num_workers else iter(stream)
@@ -121,7 +122,7 @@ class MixtureLoader:
         return {name: value for name, value in self._stream.state_dict().items() if name != "end"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state, with any number of processes, workers and samples per batch.
+        """Resume from a state, with any number of processes, workers and samples per batch.
 
         Raises
         ------

@@ -210,8 +210,8 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the stream was not told its part. Or in a loader worker: the stream was read from
-            this position before, or the loader's batch size is not the stream's.
+            ``accelerate`` runs several processes, and the rank and world size of the stream are not set. In a loader worker: the stream was
+            read from this position before, or the loader's batch size is not the stream's.
         """
         reader, cursor = Reader.here(read_shard(self._shard)), self._cursor
         if reader.workers:
@@ -356,7 +356,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         return {**state, "given": given, "reader": asked}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state.
+        """Resume from a state.
 
         Raises
         ------

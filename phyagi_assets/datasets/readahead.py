@@ -1,4 +1,4 @@
-"""Reading scattered stretches of mapped files from the disk together, where they are not in memory.
+"""Read scattered stretches of mapped files from the disk in parallel.
 
 A page that is not in memory is read when it is touched: each waits for the one before, and with it comes as much of the file around it as
 the device reads ahead, megabytes for a sample of a few kilobytes. Announced beforehand (``madvise``), the stretches are read side by side,

@@ -1,7 +1,7 @@
 """Streams of samples that processes and loader workers share, and how they are resumed.
 
-A stream of n samples is dealt out like cards: position p goes to rank p mod world_size, and the loader workers of a rank take its positions
-in turn. Nothing is stored but how many samples each reader has taken.
+Position p of a stream belongs to rank p mod world_size, and the loader workers of a rank take its positions in turn. The state of a reader
+is the number of samples that it has taken.
 """
 
 import logging
@@ -32,13 +32,13 @@ class _Progress:
 
 
 class SharedStream(IterableDataset[dict[str, Any]]):
-    """Base of the streams: the sharing, the epoch and the state.
+    """Base class of the streams: divides the samples, and keeps the epoch and the state.
 
     Parameters
     ----------
     rank, world_size
-        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or the only one.
-        Where ``accelerate`` runs several processes, they have to be given, because it divides what it reads itself.
+        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it. If ``accelerate`` runs several processes, give both, because ``accelerate`` divides the samples itself.
     """
 
     def __init__(self, rank: int | None, world_size: int | None) -> None:
@@ -56,36 +56,36 @@ class SharedStream(IterableDataset[dict[str, Any]]):
 
     @abstractmethod
     def _samples(self) -> int:
-        """How many samples there are for all processes."""
+        """Return the number of samples of an epoch, for all processes together."""
 
     @abstractmethod
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
-        """The samples at positions of an epoch."""
+        """Read the samples at positions of an epoch."""
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
-        """What tells the stream from others, as JSON has it."""
+        """Return what distinguishes the stream from others, in the types of JSON."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration reads."""
         self._cursor.move(epoch=checked_epoch(epoch))
 
     def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
-        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed``, when it reads."""
+        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` when it reads."""
         self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
 
     def __len__(self) -> int:
-        """Return the number of samples that this process reads: the same for all; the first ones come again where needed."""
+        """Return the number of samples that this process reads: the same for all processes, with the first ones repeated if needed."""
         return (self._shard or Shard.of_process()).steps(self._samples())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read the samples of this process and loader worker: the epoch, or what a loaded state leaves of it.
+        """Read the samples of this process and loader worker: a whole epoch, or its rest after a loaded state.
 
         Raises
         ------
         ValueError
-            The loaded state is of another rank, or of another number of processes or workers; or ``accelerate`` runs several processes, and
-            the stream was not told its part.
+            The loaded state is from another rank, or another number of processes or workers; or ``accelerate`` runs several processes, and
+            the rank and world size of the stream are not set.
         """
         reader, epoch, taken, loaded = self._reader(), self._cursor["epoch"], 0, self._loaded()
         if loaded and loaded.epoch == epoch:
@@ -107,7 +107,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         return Reader.here(read_shard(self._shard))
 
     def _loaded(self) -> _Progress | None:
-        """Return the state that was loaded for the iteration that begins, if any."""
+        """Return the state that was loaded for the next iteration, if any."""
         is_first = get_worker_info() is None or self._cursor.begin_in_worker(self._cursor.moves)
         return self._loaded_here or (self._loaded_in_main() if is_first else None)
 
@@ -130,7 +130,7 @@ class SharedStream(IterableDataset[dict[str, Any]]):
                 yield sample
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far this reader is in the epoch, as JSON has it. After the last sample, nothing of the epoch is left.
+        """Return how far this reader is in the epoch, in the types of JSON.
 
         Raises
         ------
@@ -146,13 +146,13 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         return {"stream": self._identity(), **asdict(progress)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Let the next iteration go on where the state was taken.
+        """Resume from a state at the next iteration.
 
         Raises
         ------
         ValueError
-            It is not a state of a stream, or it is one of another stream. When the iteration begins: it is of another rank, or of another
-            number of processes or workers.
+            It is not a state of a stream, or it is from another stream; when the iteration begins: it is from another rank, or
+            another number of processes or workers.
         """
         try:
             progress = _Progress(epoch=int(state_dict["epoch"]), taken=int(state_dict["taken"]), reader=Reader(**state_dict["reader"]))

@@ -1,7 +1,7 @@
 """Functional style: a tokenized dataset of the ``datasets`` package → arrays → a cache folder.
 
-The shared memory is that of files without a name in the cache folder, mapped by whoever needs them: they are as large as the disk
-allows, hold no memory that the system cannot take back, and are gone with the last process that maps them, however it ends.
+The shared memory is a set of mapped files without a name in the cache folder. They may be as large as the disk allows, hold no memory that
+the system cannot reclaim, and disappear with the last process that maps them, however it ends.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What the ids of a cache stand for."""
+"""The vocabulary of a cache: the tokens that its ids stand for."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Vocabulary:
     file: Path
     """``tokenizer.json``, which tells the token of each id."""
     checksum: str | None
-    """Of that file; None where the cache has none."""
+    """Checksum of that file; None if the cache has none."""
 
     def agrees(self, other: "Vocabulary") -> bool:
         """Whether the ids of both stand for the same tokens.

@@ -25,22 +25,22 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     seq_len
         Tokens in a window.
     shift_labels
-        Whether labels are the next token; by default they stand under their inputs, as ``transformers`` models expect.
+        Whether labels are the next token; by default they are the token itself, as ``transformers`` models expect.
     ignore_token_id
-        What the labels of marked tokens become where they are not to be learnt.
+        Label of marked tokens that are excluded from the loss.
     random_mask_prob
-        Share of the windows whose marked tokens are not to be learnt; None where tokens carry no marks. Which windows is a function
-        of `seed` and the index.
+        Share of the windows whose marked tokens are excluded from the loss; None if tokens carry no marks. `seed` and the index decide
+        which windows these are.
     random_mask_offset
-        The mark: a token at or above it stands for the id that much lower. It is taken off inputs and labels.
+        The mark: a token at or above it stands for the id that much lower. The mark is subtracted from inputs and labels.
     seed
         Of the random mask.
 
     Raises
     ------
     ValueError
-        An array is not 1-D or holds no numbers, the two are not of one length, or a number is out of its range; and when a window is
-        read, its tokens are no whole numbers, or collide with the mark.
+        An array is not 1-D or holds no numbers, the two arrays differ in length, or a number is out of its range; when a window is
+        read: its tokens are not whole numbers, or collide with the mark.
 
     Examples
     --------

@@ -160,23 +160,23 @@ class LMDatasetProvider(DatasetProvider):
         raw_dir: str | Path | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Load a dataset, tokenize it into a cache, and make a provider of that.
+        """Load a dataset, tokenize it into a cache, and return a provider of the cache.
 
         Parameters
         ----------
         dataset_path, dataset_name, data_dir, data_files, revision
             As ``datasets.load_dataset`` takes them.
         disk_file_path
-            A folder of ``save_to_disk``, in place of a dataset of the Hub.
+            A folder written by ``save_to_disk``, in place of a dataset on the Hub.
         tokenizer
             A fast tokenizer, or the name of one; None for ``gpt2``.
         mapping_fn, mapping_fn_kwargs
-            A function for ``dataset.map``, in batches, in place of the pipeline's tokenizing; it gives ``input_ids`` and, if it likes,
-            ``labels``. What its signature names of `tokenizer`, `mapping_column_name`, `use_eos_token` and `dtype` is given to it.
+            A function for ``dataset.map``, in batches, in place of the pipeline's tokenizing; it returns ``input_ids`` and, optionally,
+            ``labels``. It is passed those of `tokenizer`, `mapping_column_name`, `use_eos_token` and `dtype` that its signature names.
         mapping_column_name
             The columns that hold the text; None for ``text``.
         validation_split
-            Part of the training tokens to validate on where the dataset has no validation split, in whole documents: a fraction below 1,
+            Part of the training tokens to validate on if the dataset has no validation split, in whole documents: a fraction below 1,
             or a number of tokens; 0 for none.
         shuffle, seed
             Whether and how documents are shuffled before that part is taken.
@@ -185,9 +185,9 @@ class LMDatasetProvider(DatasetProvider):
         use_eos_token
             Whether the tokenizer's EOS follows every non-empty document.
         use_shared_memory
-            Taken for the reference library's sake; arrays are written to disk as they come, and none is held in memory.
+            Accepted for scripts of the reference library and not used: arrays are written to disk directly, and none is held in memory.
         cache_dir
-            The cache; what was in it is replaced. None for ``cache``.
+            The cache folder; an existing cache is replaced. None for ``cache``.
         raw_dir
             Where ``datasets`` keeps what it downloads.
         **kwargs

@@ -1,4 +1,4 @@
-"""What is tokenized, and with what: datasets and tokenizers by their names."""
+"""Load datasets and tokenizers by their names."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -71,12 +71,12 @@ def _present_name(path: str, revision: str | None) -> str:
 
 
 def named_tokenizer(tokenizer: Any) -> Any:
-    """A tokenizer by its name, or as given.
+    """Return a tokenizer by its name, or the given one.
 
     Raises
     ------
     TokenizerError
-        There is none of that name, or it cannot be loaded.
+        There is no tokenizer of that name, or it cannot be loaded.
     """
     if not isinstance(tokenizer, str | Path):
         return tokenizer

@@ -39,9 +39,9 @@ def tokenize_into(
     Raises
     ------
     SourceError
-        A column is not there or holds no text, or a split has none.
+        A column does not exist or holds no text, or a split has no text.
     TokenizerError
-        The tokenizer is no fast one, or has no EOS where one is wanted.
+        The tokenizer is not a fast one, or has no EOS although one is wanted.
     """
     from tqdm.auto import tqdm
 
@@ -106,12 +106,12 @@ def map_into(
     num_workers: int,
     shared: bool,
 ) -> None:
-    """Tokenize every split into a cache with the user's own function, which is given whatever its signature names.
+    """Tokenize every split into a cache with the user's own function; it is passed the arguments that its signature names.
 
     Raises
     ------
     SourceError
-        The function gives no ``input_ids``, or ids or labels that are no lists of whole numbers.
+        The function gives no ``input_ids``, or ids or labels that are not lists of whole numbers.
     """
     from phyagi_assets.pipeline.standalone_cache import draft_in
 
@@ -185,7 +185,7 @@ def _tokenize_concatenated(
     use_eos_token
         Whether the EOS follows every non-empty text.
     dtype
-        Of the ids.
+        dtype of the ids.
 
     Returns
     -------

@@ -14,10 +14,10 @@ from phyagi_assets.order.permutation import derived_key, permuted
 class StreamLMDataset(SharedStream):
     """The windows of an `LMDataset` in a stream that ranks and loader workers share.
 
-    A window is ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). Every rank reads as many, so that none waits for another;
-    where they do not divide evenly, the first ones come again. `state_dict` and `load_state_dict` are called by ``torchdata``'s
-    ``StatefulDataLoader``, or by hand where there are no loader workers. A trainer that divides what it reads by itself, as
-    ``accelerate`` does, is to be given all of it: ``set_rank_and_world_size(0, 1)``.
+    A window is ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). All ranks read the same number of
+    windows, so that none waits for another; if the windows do not divide evenly, the first ones are repeated. ``torchdata``'s
+    ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you may call them yourself. If the trainer
+    itself divides the samples among processes, as ``accelerate`` does, give it all of them: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
@@ -28,16 +28,17 @@ class StreamLMDataset(SharedStream):
     read_ahead, chunk_size
         Accepted for scripts of the reference library and not used: the array is mapped, and the system reads ahead.
     ignore_token_id, random_mask_prob, random_mask_offset, seed
-        As `LMDataset` takes them; the seed is that of the shuffle too.
+        As `LMDataset` takes them; `seed` is also the seed of the shuffle.
     shuffle
-        Whether windows come in another order each epoch (`set_epoch`), or as they stand in the array.
+        Whether windows are in another order in each epoch (`set_epoch`), or in the order of the array.
     rank, world_size
-        Which of how many processes this is; by default what ``torch.distributed`` says when the stream is read, or the only one.
+        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it.
 
     Raises
     ------
     ValueError
-        As `LMDataset` does; or the rank is not below the world's size.
+        As `LMDataset` does; or the rank is not below the world size.
 
     Examples
     --------
