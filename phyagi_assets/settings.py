@@ -88,7 +88,7 @@ def local_folder(named: str | Path, what: str) -> Path:
 
 
 def library_store() -> Path:
-    """Return the folder for prepared tokenizers of the library: ``$PHYAGI_ASSETS_STORE``, else ``phyagi-assets`` in the user's cache folder."""
+    """Return the folder for the library's prepared tokenizers: ``$PHYAGI_ASSETS_STORE``, else one in the user's cache folder."""
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
         return local_folder(kept, "store")
