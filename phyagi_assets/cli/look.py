@@ -36,13 +36,17 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
 
             return on_checked
 
-        declared = list(declaration_problems(workspace, count(0)))
+        left_out: dict[str, str] = {}
+        workspace.sources.warns = False  # files left out are printed below
+        declared = list(declaration_problems(workspace, count(0), left_out.__setitem__))
         stored = list(store_problems(workspace.store, count(1)))
         for problem in [*declared, *map(str, stored)]:
             say_error(problem)
         console.print(
             f"{checked[0]} declarations and {checked[1]} artifacts checked, {len(declared) + len(stored)} problems", highlight=False
         )
+        for name, files in left_out.items():
+            console.print(f"{name}: {files}", highlight=False, markup=False, soft_wrap=True)
         for foreign in survey(workspace.store).foreign:
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
         if discard and settings.store.is_dir():
@@ -72,10 +76,13 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
     with errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.pipeline.inspection import inspect_named
+        from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.report import show_inspection
 
-        show_inspection(new_console(), inspect_named(name, Store(settings.store)))
+        stored = Store(settings.store)
+        workspace = Workspace(data=settings.data, store=stored) if settings.data.is_dir() else None
+        show_inspection(new_console(), inspect_named(name, stored, workspace))
 
 
 @click.command(epilog=EPILOG)

@@ -19,6 +19,8 @@ from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
+from phyagi_assets.pipeline.data_folders import claim
+from phyagi_assets.pipeline.inspection import LEFT_OUT
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import Built, Workspace
 
@@ -119,6 +121,7 @@ def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.Assets
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
         with _failures(context), at_work(context.run.run_id, workspace.store):
             require_as_asked(context.run.tags, declared)
+            claim(workspace.store, workspace.data, [declared.config.name], context.log)
             for part in parts:
                 require_as_asked(context.run.tags, corpora[part])
             built = mixture.build_mixture(declared, corpora, keys, workspace, config.at_position)
@@ -161,11 +164,13 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
         progress: Progress = context.resources.progress
         with _failures(context, corpus), at_work(context.run.run_id, workspace.store):
             require_as_asked(context.run.tags, corpus)
+            claim(workspace.store, workspace.data, [name], context.log)
             partition = _partition(corpus, context.partition_key, step, workspace)
             with progress.watch(context, step.stage, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress, **(context.op_execution_context.op_config or {}))
+        left_out = workspace.sources.left_out(corpus) if step.upstream is None else ""
         with _failures(context, corpus):
-            yield from outcome(built, step.describe)
+            yield from outcome(built, lambda of: {**step.describe(of), LEFT_OUT: left_out} if left_out else step.describe(of))
 
     return materialize
 

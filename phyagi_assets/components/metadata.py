@@ -19,7 +19,7 @@ Metadata = dict[str, Any]
 
 
 def raw_metadata(built: Built) -> Metadata:
-    """Of a raw_dataset partition."""
+    """Describe a raw_dataset partition."""
     manifest = built.artifact.manifest
     origins = manifest.details.get("origins", {})
     files = dg.MetadataValue.md("\n".join(f"- `{origins.get(name, name)}`" for name in list(manifest.inputs["files"])[:20]))

@@ -21,6 +21,7 @@ from phyagi_assets.cron import looks_like_cron
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.intervals import parse_span
+from phyagi_assets.pipeline.data_folders import other_folder
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
 from phyagi_assets.pipeline.refresh import Due, Look, look_at
 from phyagi_assets.pipeline.step import Workspace
@@ -55,6 +56,9 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
         listing, _, told = (context.cursor or "").partition(" ")
         look = _look(corpus, workspace, listing)
         change = PartitionChange.between(context.instance.get_dynamic_partitions(name), look.partitions)
+        warnings = _warnings(corpus, workspace)
+        for warning in warnings:
+            context.log.warning(warning)
         asked = run_requests(context.instance, corpus, look.due)
         requests = list(asked.requests)
         told = _log_settled(context.log, corpus, asked, told)
@@ -67,7 +71,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
             run_requests=requests,
             dynamic_partitions_requests=changes,
             cursor=f" {told}" if look.due else look.listing,
-            skip_reason=None if requests or changes else _nothing(look, asked.left),
+            skip_reason=None if requests or changes else "\n".join([_nothing(look, asked.left), *warnings]),
         )
 
     return refresh_corpus
@@ -82,11 +86,14 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinit
     def refresh_corpus(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         look = _look(corpus, workspace, "")
         sync_partitions(context.instance, corpus, look.partitions)
+        warnings = _warnings(corpus, workspace)
+        for warning in warnings:
+            context.log.warning(warning)
         asked = run_requests(context.instance, corpus, look.due)
         _log_settled(context.log, corpus, asked)
         yield from asked.requests
         if not asked.requests:
-            yield dg.SkipReason(_nothing(look, asked.left))
+            yield dg.SkipReason("\n".join([_nothing(look, asked.left), *warnings]))
 
     try:
         return dg.ScheduleDefinition(
@@ -201,6 +208,14 @@ def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
         return look_at(corpus, workspace, settled)
     except PhyagiAssetsError as problem:  # the tick has failed, and says why
         raise dg.Failure(description=f"{corpus.config.name}: {problem}") from problem
+
+
+def _warnings(corpus: Corpus, workspace: Workspace) -> list[str]:
+    """Return what a tick shows a person beside what it asks for."""
+    name = corpus.config.name
+    left_out = workspace.sources.left_out(corpus)
+    other = other_folder(workspace.store, workspace.data, name)
+    return [f"{name}: {left_out}"] * bool(left_out) + [other] * bool(other)
 
 
 def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str = "") -> str:

@@ -18,20 +18,32 @@ _RECORDS = ".data_folders"
 logger = logging.getLogger(__name__)
 
 
-def claim(store: Store, data: Path, names: Collection[str]) -> None:
-    """Record the data folder of names in a store, and warn of those that were built from another one that still exists."""
+def other_folder(store: Store, data: Path, name: str) -> str:
+    """Return a warning if a name in a store was built from another data folder that still exists; else an empty text."""
+    known = _recorded(store, name)
+    other = None if _same(known, data) else next((folder for folder in known if _exists(folder)), None)
+    if other is None:
+        return ""
+    return (
+        f"{name}: was built from the data folder {other}, and now from {data}: they replace each other's artifacts; give one of them a "
+        "store of its own (--store), or another name"
+    )
+
+
+def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger = logger) -> None:
+    """Record the data folder of names in a store, and warn of those that were built from another one that still exists.
+
+    Parameters
+    ----------
+    log
+        Logger of the warnings.
+    """
     for name in names:
         known = _recorded(store, name)
         if known and _same(known, data):
             continue
-        if other := next((folder for folder in known if _exists(folder)), None):
-            logger.warning(
-                "%s: was built from the data folder %s, and now from %s: they replace each other's artifacts; give one of them a store of "
-                "its own (--store), or another name",
-                name,
-                other,
-                data,
-            )
+        if warning := other_folder(store, data, name):
+            log.warning(warning)
         path = store.root / _RECORDS / f"{name}.json"
         draft = path.with_name(f"{name}.{os.getpid()}")
         record = {"relative": os.path.relpath(data.resolve(), store.root.resolve()), "absolute": str(data.resolve())}

@@ -1,22 +1,29 @@
 """What an artifact is, as facts and samples for a person to read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from phyagi_assets.config import SPLITS
+from phyagi_assets.declarations import read_catalog
 from phyagi_assets.document_id import document_id
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.pipeline import cache, mixture, tokenized
 from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
 from phyagi_assets.pipeline.preview import decode
 from phyagi_assets.pipeline.statistics import Lengths, document_lengths
+from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.plan import PLAN, Plan
+
+LEFT_OUT = "files left out of the source"
+"""Label of the files that the source's pattern fits and that are not documents, such as hidden ones."""
+_LISTING_SECONDS = 10.0
+"""Longest time, in seconds, that listing a remote source may take before a corpus is described without it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,8 +180,14 @@ def _flat(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def inspect_named(name: str, store: Store) -> Inspection:
+def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> Inspection:
     """Describe what a name means: a path of an artifact or of a file in one, an address in the store, a mixture or a corpus.
+
+    Parameters
+    ----------
+    workspace
+        Data folder that declares the corpus, whose source is listed to count the files that it leaves out; by default, they are not
+        counted.
 
     Raises
     ------
@@ -187,4 +200,20 @@ def inspect_named(name: str, store: Store) -> Inspection:
             return inspect_artifact(folder)
     if "/" in name:
         raise StoreError(f"{store.root} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
-    return inspect_corpus(store, name)
+    found = inspect_corpus(store, name)
+    left_out = _left_out(name, workspace) if workspace else ""
+    return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
+
+
+def _left_out(name: str, workspace: Workspace) -> str:
+    """Return one line on the files that a declared corpus leaves out of its source; empty if there are none."""
+    catalog, _ = read_catalog(workspace.data)
+    if name not in catalog.corpora:
+        return ""
+    corpus = catalog.corpora[name]
+    workspace.sources.warns = False  # they are among the facts
+    try:
+        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS)
+    except PhyagiAssetsError as problem:
+        return f"unknown: {problem}"
+    return workspace.sources.left_out(corpus)

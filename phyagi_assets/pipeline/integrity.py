@@ -17,10 +17,18 @@ from phyagi_assets.removals import read_removals
 
 OnChecked = Callable[[str], None]
 """Told the name of each thing that was looked at."""
+OnLeftOut = Callable[[str, str], None]
+"""Called with the name of a corpus and one line on the files that its source leaves out."""
 
 
-def declaration_problems(workspace: Workspace, on_checked: OnChecked) -> Iterator[str]:
-    """Everything that is wrong with the declarations, the sources and the tokenizers that they name."""
+def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_out: OnLeftOut | None = None) -> Iterator[str]:
+    """Everything that is wrong with the declarations, the sources and the tokenizers that they name.
+
+    Parameters
+    ----------
+    on_left_out
+        Called with the name of each corpus whose source leaves out files, and one line on them. They are not problems.
+    """
     catalog, problems = read_catalog(workspace.data)
     yield from map(str, problems)
     known_bad = {problem.path for problem in problems}
@@ -30,6 +38,8 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked) -> Iterato
                 _check_source(corpus, workspace)
             except PhyagiAssetsError as problem:
                 yield str(problem)
+            if on_left_out and (left_out := workspace.sources.left_out(corpus)):
+                on_left_out(corpus.config.name, left_out)
         on_checked(corpus.config.name)
     for name in catalog.mixtures:
         on_checked(name)

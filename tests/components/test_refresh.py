@@ -15,6 +15,7 @@ from phyagi_assets.components.refresh import CONTENT_TAG, run_requests
 from phyagi_assets.declarations import load_catalog, read_catalog
 from phyagi_assets.pipeline import digests, refresh
 from phyagi_assets.pipeline.chain import STAGES
+from phyagi_assets.pipeline.data_folders import claim, other_folder
 from phyagi_assets.pipeline.fingerprint import file_digest
 from tests.components.conftest import PLAY, Project
 from tests.support import build, declare_corpus, write_text
@@ -246,6 +247,35 @@ def test_a_source_that_cannot_be_listed_is_a_failed_look_and_retires_nothing(pro
     with pytest.raises(dg.Failure, match=r"plays.yaml:3: source.path: no file matches"):
         tick(project)
     assert len(project.instance.get_dynamic_partitions("plays")) == 3
+
+
+def test_files_that_a_source_leaves_out_are_shown_by_ticks_and_runs(project: Project) -> None:
+    hidden = project.raw / ".four.txt"
+    write_text(hidden, PLAY)
+    told = f"1 file left out: 1 hidden ({hidden})"
+    result = tick(project)
+    assert "four" not in asked(result)
+    assert all(carry_out(project, result))
+    assert f"plays: {told}" in str(tick(project).skip_reason)
+    event = project.instance.get_latest_materialization_event(dg.AssetKey(["plays", "raw_dataset"]))
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["files left out of the source"].value == told
+
+
+def test_a_name_of_another_data_folder_is_warned_of_by_ticks_and_recorded_by_runs(project: Project, tmp_path: Path) -> None:
+    declare_corpus(tmp_path / "other", "plays", "raw/*.txt")
+    store, data = project.workspace.store, project.workspace.data
+    build_unseen(project)
+    claim(store, tmp_path / "other", ["plays"])
+    assert f"plays: was built from the data folder {tmp_path / 'other'}, and now from {data}" in str(tick(project).skip_reason)
+    write_text(project.raw / "two.txt", PLAY * 9)
+    result = tick(project)
+    assert carry_out(project, result) == [True]
+    (record,) = project.instance.get_run_records(dg.RunsFilter(tags={CONTENT_TAG: result.run_requests[0].tags[CONTENT_TAG]}))  # type: ignore[index]
+    logged = [entry.user_message for entry in project.instance.all_logs(record.dagster_run.run_id)]
+    assert any("was built from the data folder" in message for message in logged)
+    assert other_folder(store, data, "plays") == ""
 
 
 def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.pipeline.data_folders import claim, of_others
+from phyagi_assets.pipeline.data_folders import claim, of_others, other_folder
 from phyagi_assets.pipeline.store import Store
 from tests.support import declare_corpus
 
@@ -30,6 +30,8 @@ def test_a_second_data_folder_is_told_of_the_first_and_cleans_nothing_of_it(
         assert caplog.messages == []
         assert of_others(store, tmp_path / "a", {"plays"}) == {}
         assert of_others(store, tmp_path / "b", {"plays"}).keys() == {"plays", "notes"}
+        assert f"the data folder {tmp_path / 'a'}, and now from {tmp_path / 'b'}" in other_folder(store, tmp_path / "b", "plays")
+        assert other_folder(store, tmp_path / "a", "plays") == other_folder(store, tmp_path / "b", "unknown") == ""
         claim(store, tmp_path / "b", ["plays"])
     assert [f"the data folder {tmp_path / 'a'}, and now from {tmp_path / 'b'}" in message for message in caplog.messages] == [True]
     assert of_others(store, tmp_path / "third", set()).keys() == {"plays", "notes"}

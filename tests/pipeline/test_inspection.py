@@ -8,6 +8,7 @@ import pytest
 from phyagi_assets.config import MixtureConfig
 from phyagi_assets.errors import StoreError
 from phyagi_assets.pipeline.inspection import inspect_artifact, inspect_named
+from phyagi_assets.pipeline.integrity import declaration_problems
 from phyagi_assets.pipeline.mixture import build_mixture
 from phyagi_assets.pipeline.preview import decode, preview
 from phyagi_assets.pipeline.step import Built, Workspace
@@ -108,3 +109,16 @@ def test_a_folder_without_arrays_or_tokenizer_has_no_preview(built: dict[str, li
         preview(built["b"][1].artifact.path, tokens=1)
     with pytest.raises(StoreError, match=r"tokenizer\.json: is missing; a cache carries the tokenizer"):
         decode(tmp_path, np.array([1]))
+
+
+@pytest.mark.usefixtures("built")
+def test_a_corpus_is_shown_with_the_files_that_its_source_leaves_out(workspace: Workspace) -> None:
+    hidden = workspace.data / "c" / ".b.jsonl"
+    write_jsonl(hidden, ["half written"])
+    shown = inspect_named("c", workspace.store, workspace)
+    assert shown.facts["files left out of the source"] == f"1 file left out: 1 hidden ({hidden})"
+    left_out: dict[str, str] = {}
+    assert list(declaration_problems(workspace, lambda _name: None, left_out.__setitem__)) == []
+    assert left_out == {"c": f"1 file left out: 1 hidden ({hidden})"}
+    hidden.unlink()
+    assert "files left out of the source" not in inspect_named("c", workspace.store, workspace).facts

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +22,8 @@ from phyagi_assets.pipeline.sources.transfer import Remote
 
 logger = logging.getLogger(__name__)
 
+_EXAMPLES = 3
+"""Files that are named for each reason to leave files out."""
 _LONGEST_NAME = 255
 """Bytes of a file's name that the usual file systems take."""
 
@@ -53,6 +54,8 @@ class Sources:
         self._data, self._notes = data, notes
         self.patience = patience or Patience()
         self._reported: dict[str, str] = {}
+        self.warns = True
+        """Whether to log a warning of the files that are left out; a caller that shows them itself says no."""
 
     def remote(self, uri: str) -> Remote | None:
         """The source that a URI names; None for a local path."""
@@ -116,10 +119,15 @@ class Sources:
         partitions = partitioned(corpus, files)
         for partition in partitions.values():
             _check_folders(partition)
-        if left_out and (summary := left_out_summary(left_out)) != self._reported.get(corpus.config.name):
-            self._reported[corpus.config.name] = summary
+        summary = left_out_summary(left_out) if left_out else ""
+        if self.warns and summary and summary != self._reported.get(corpus.config.name):
             logger.warning("%s: %s", corpus.config.name, summary)
+        self._reported[corpus.config.name] = summary
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
+
+    def left_out(self, corpus: Corpus) -> str:
+        """Return one line on the files that the latest listing left out; empty if it left out none or nothing was listed yet."""
+        return self._reported.get(corpus.config.name, "")
 
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
         declared = corpus.config.source.path
@@ -144,18 +152,19 @@ class Sources:
 
 
 def left_out_summary(left_out: Sequence[LeftOut]) -> str:
-    """Return one line that says how many files are left out, why, and which one is an example.
+    """Return one line that says how many files are left out and why, with the first few of each kind.
 
     Examples
     --------
     >>> left_out_summary([LeftOut(origin="raw/.a.txt", reason="hidden")])
     '1 file left out: 1 hidden (raw/.a.txt)'
     """
-    first: dict[str, str] = {}
+    origins: dict[str, list[str]] = {}
     for file in left_out:
-        first.setdefault(file.reason, file.origin)
-    counts = Counter(file.reason for file in left_out)
-    reasons = "; ".join(f"{counts[reason]:,} {reason} ({origin}{', …' if counts[reason] > 1 else ''})" for reason, origin in first.items())
+        origins.setdefault(file.reason, []).append(file.origin)
+    reasons = "; ".join(
+        f"{len(of):,} {reason} ({', '.join(of[:_EXAMPLES])}{', …' if len(of) > _EXAMPLES else ''})" for reason, of in origins.items()
+    )
     return f"{len(left_out):,} {'file' if len(left_out) == 1 else 'files'} left out: {reasons}"
 
 
