@@ -10,7 +10,7 @@ from phyagi_assets.pipeline.checks.plans import array_problems
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.files import format_of
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store, is_copy
+from phyagi_assets.pipeline.store import Store, is_copy, real_path
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.plan import PLAN, Plan
 from phyagi_assets.removals import read_removals
@@ -78,7 +78,7 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
         if corpus and not address.startswith(f"{corpus}/"):
             continue
         pointer = store.pointer(address)
-        path = pointer.resolve()
+        path = real_path(pointer)
         if is_copy(pointer):
             found = f"{pointer}: is a folder where the store keeps a link: it was copied without its links; materialize puts them back"
             yield StoreProblem(address=address, found=found)

@@ -113,9 +113,12 @@ class Store:
         return pointer.parent / VERSIONS / f"{pointer.name}@{fingerprint}"
 
     def open(self, address: str) -> Artifact | None:
-        """The published version of an artifact, or None where nothing is published or it is damaged."""
+        """The published version of an artifact, or None if nothing is published, or it is damaged or has another manifest."""
         pointer = self.pointer(address)
-        return self._intact(address, pointer.resolve()) if pointer.exists() else None
+        version = real_path(pointer)
+        artifact = self._intact(address, version) if version.exists() else None
+        named = version_named(version.name)
+        return None if artifact and named and named[1] != artifact.fingerprint else artifact
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         """The version with a fingerprint if it is there, its files are, and some are among them, whether published or not."""
@@ -314,7 +317,7 @@ class Store:
         if foreign := self.foreign(address, version):
             raise StoreError(f"{version}: {foreign}; it is left as it is")
         pointer = self.pointer(address)
-        if is_pointer(pointer) and pointer.resolve() == version.resolve():
+        if is_pointer(pointer) and real_path(pointer) == real_path(version):
             pointer.unlink()
             _flush(pointer.parent)
         if version.exists():
@@ -327,7 +330,7 @@ class Store:
         pointer = self.pointer(address)
         place = self._own_folder(address) / VERSIONS / version.name
         named = _VERSION.fullmatch(version.name)
-        if version.resolve() != place or not named or named["name"] != pointer.name:
+        if real_path(version) != place or not named or named["name"] != pointer.name:
             return "it is not in the place of a version, or is reached through a link"
         if not os.path.lexists(place):
             return ""
@@ -342,17 +345,17 @@ class Store:
         Only the folder of a corpus or mixture may be a link, to a place outside of this and of any other store, and a link of its own.
         """
         top = self.root / address.partition("/")[0]
-        home, root = top.resolve(), self.root.resolve()
+        home, root = real_path(top), real_path(self.root)
         if top.is_symlink():
             if home.is_relative_to(root):
                 return f"{top} is a link into the store itself"
             if other := next((folder for folder in (home, *home.parents) if (folder / LOCKS).is_dir()), None):
                 return f"{top} is a link into another store, {other}"
-            if twin := next((path for path in self.root.iterdir() if path != top and path.is_symlink() and path.resolve() == home), None):
+            if twin := next((path for path in self.root.iterdir() if path != top and path.is_symlink() and real_path(path) == home), None):
                 return f"{top} and {twin} are links to one folder"
         folder = self.pointer(address).parent
         own = self._own_folder(address)
-        if folder.resolve() != own:
+        if real_path(folder) != own:
             return f"{folder} is reached through a link"
         if (folder / VERSIONS).is_symlink():
             return f"{folder / VERSIONS} is a link"
@@ -360,7 +363,7 @@ class Store:
 
     def _own_folder(self, address: str) -> Path:
         name, *rest = address.split("/")
-        return (self.root / name).resolve().joinpath(*rest[:-1])
+        return real_path(self.root / name).joinpath(*rest[:-1])
 
     def require_own_folder(self, address: str) -> None:
         """Refuse to write into a folder that is not the store's own.
@@ -485,7 +488,7 @@ class Store:
         try:
             yield
         except OSError as problem:
-            inside = str(problem.filename2 or problem.filename or "").startswith((f"{self.root}", f"{self.root.resolve()}"))
+            inside = str(problem.filename2 or problem.filename or "").startswith((f"{self.root}", f"{real_path(self.root)}"))
             if problem.errno not in _FULL and not (problem.errno in _REFUSED and inside) and problem.errno != errno.EIO:
                 raise
             said = os.strerror(problem.errno or 0)
@@ -496,6 +499,11 @@ class Store:
 
 _REMOVAL = "removal/versions"
 """Name of the lock that removing versions and making plans have in common."""
+
+
+def real_path(path: Path) -> Path:
+    """Return where a path leads through all links; a link in a loop leads to itself, for which `Path.resolve` raises in Python 3.11."""
+    return Path(os.path.realpath(path))
 
 
 def is_part(name: str) -> bool:
@@ -523,7 +531,7 @@ def is_pointer(path: Path) -> bool:
     target = path.parent / path.readlink()
     named = version_named(target.name)
     beside = path.parent / VERSIONS
-    return named is not None and named[0] == path.name and (target.parent == beside or target.parent.resolve() == beside.resolve())
+    return named is not None and named[0] == path.name and (target.parent == beside or real_path(target.parent) == real_path(beside))
 
 
 def is_copy(path: Path) -> bool:

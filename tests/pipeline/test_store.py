@@ -97,6 +97,13 @@ def test_a_damaged_version_is_not_opened_and_is_written_anew(store: Store) -> No
     assert store.open(ADDRESS) == artifact
 
 
+def test_a_version_with_the_manifest_of_another_is_not_opened(store: Store) -> None:
+    old, new = write(store, "old"), write(store, "new")
+    (new.path / "manifest.json").write_bytes((old.path / "manifest.json").read_bytes())
+    assert store.open(ADDRESS) is None
+    assert write(store, "new") == new
+
+
 def test_a_version_that_another_run_has_finished_meanwhile_is_kept(store: Store) -> None:
     inside: list[Artifact] = []
 

@@ -1,0 +1,188 @@
+"""Links and files of others in a store and in a data folder: every command that removes something leaves them as they are."""
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from phyagi_assets.cli import main
+from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.mixture import build_mixture
+from phyagi_assets.pipeline.step import Workspace
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+EVERYTHING_THAT_REMOVES = (
+    "clean --yes --grace 0",
+    "clean --old-plans --yes --grace 0",
+    "check --discard",
+    "remove first --match 'document 7'",
+    "materialize --jobs 1",
+)
+
+
+def run(words: str, data: Path, store: Path | None = None) -> Result:
+    where = ["--data", str(data), *(["--store", str(store)] if store else [])]
+    return CliRunner().invoke(main, [*shlex.split(words), *where], env={"COLUMNS": "200"})
+
+
+def build_all(workspace: Workspace) -> None:
+    """Build what is declared as the command does, without Dagster's records."""
+    catalog = load_catalog(workspace.data)
+    keys = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
+    for mixture in catalog.mixtures.values():
+        build_mixture(mixture, catalog.corpora, keys, workspace)
+
+
+@pytest.fixture
+def data(workspace: Workspace) -> Path:
+    """A data folder whose store holds superseded, retired, undeclared and published versions, and two plans."""
+    folder = workspace.data
+    for name in ("a", "b", "c"):
+        write_jsonl(folder / "raw" / f"{name}.jsonl", [f"{name}, document {i}." for i in range(20)])
+    declare_corpus(folder, "first", "raw/*.jsonl", partition_by="file")
+    declare(folder, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "first"}])
+    write_text(folder / "text" / "d.txt", "Nobody declares this any more. " * 30)
+    undeclared = declare_corpus(folder, "second", "text/*.txt")
+    build_all(workspace)
+    undeclared.path.unlink()
+    write_jsonl(folder / "raw" / "a.jsonl", [f"a, another document {i}." for i in range(20)])
+    (folder / "raw" / "c.jsonl").unlink()
+    build_all(workspace)
+    return folder
+
+
+class Planted:
+    """Links and files of somebody else, and what they lead to."""
+
+    def __init__(self, elsewhere: Path, other_store: Path) -> None:
+        self._elsewhere, self._other_store = elsewhere, other_store
+        write_text(elsewhere / "folder" / "thesis.txt", "years of work")
+        write_text(elsewhere / "file.txt", "a letter")
+        self._paths: list[Path] = []
+
+    def put_into(self, folder: Path) -> None:
+        """Plant one of each kind in a folder."""
+        targets = {
+            "folder": self._elsewhere / "folder",
+            "file": self._elsewhere / "file.txt",
+            "store": self._other_store,
+            "corpus": self._other_store / "first",
+            "dangling": self._elsewhere / "nothing",
+            "loop": folder / "link-loop",
+            "up": folder,
+        }
+        for kind, target in targets.items():
+            self._put_link(folder / f"link-{kind}", target)
+        for name in ("mine.txt", ".mine", "train.npy~"):
+            self._paths.append(write_text(folder / name, f"{name} of somebody"))
+        self._paths.append(write_text(folder / "own" / "deep" / "mine.txt", "mine"))
+
+    def put_version(self, folder: Path, name: str) -> None:
+        """Plant links, files and a folder that are named as versions are."""
+        self._put_link(folder / f"{name}@{'0' * 32}", self._elsewhere / "folder")
+        self._put_link(folder / f"{name}@{'1' * 32}", next((self._other_store / "first" / "numpy_cache" / ".versions").iterdir()))
+        self._paths.append(write_text(folder / f"{name}@{'2' * 32}", "a file"))
+        self._paths.append(write_text(folder / f"{name}@{'3' * 32}" / "mine.txt", "a folder"))
+
+    def _put_link(self, path: Path, target: Path) -> None:
+        path.symlink_to(target)
+        self._paths.append(path)
+
+    def state(self) -> dict[str, str]:
+        """What everything planted is, and everything that it leads to."""
+        there = [path for folder in (self._elsewhere, self._other_store) for path in sorted(folder.rglob("*"))]
+        return {str(path): _state(path) for path in (*self._paths, *there)}
+
+
+def _state(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    return file_digest(path) if path.is_file() else "folder" if path.is_dir() else "gone"
+
+
+@pytest.fixture
+def planted(data: Path, tmp_path: Path) -> Planted:
+    shutil.copytree(data / "store", tmp_path / "other", symlinks=True)
+    return Planted(tmp_path / "elsewhere", tmp_path / "other")
+
+
+def folders_of_a_store(store: Path) -> Iterator[Path]:
+    """Every folder on every level of a store, but for those within versions and Dagster's."""
+    yield store
+    for path in sorted(store.rglob("*")):
+        inside = path.relative_to(store).parts
+        if path.is_dir() and not path.is_symlink() and ".dagster" not in inside and not any("@" in part for part in inside):
+            yield path
+
+
+def run_everything(data: Path) -> list[Result]:
+    done = [run(words, data) for words in EVERYTHING_THAT_REMOVES]
+    for result in done:
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return done
+
+
+def test_what_others_put_on_any_level_of_a_store_is_left_by_every_command_that_removes(data: Path, planted: Planted) -> None:
+    (data / "store" / ".transfers" / "gone" / "all").mkdir(parents=True)
+    for folder in list(folders_of_a_store(data / "store")):
+        planted.put_into(folder)
+        if folder.name == ".versions":
+            planted.put_version(folder, "a")
+    before = planted.state()
+    clean, _, check, _, materialize = run_everything(data)
+    assert planted.state() == before
+    assert "removed" in clean.output
+    assert clean.output.count("which the store did not make") > 20
+    assert "left alone: " in check.output
+    assert "0 failed" in materialize.output, materialize.output
+
+
+def test_what_others_put_into_versions_is_left_and_keeps_these_versions(data: Path, planted: Planted) -> None:
+    versions = [path for path in (data / "store").glob("*/*/.versions/*@*") if path.is_dir()]
+    for version in versions:
+        planted.put_into(version)
+        for inner in [path for path in version.iterdir() if path.is_dir() and not path.is_symlink() and path.name != "own"]:
+            planted.put_into(inner)
+        array = version / "train.npy"
+        if array.exists():  # a damaged version
+            array.write_bytes(array.read_bytes()[:-1])
+    before = planted.state()
+    run_everything(data)
+    assert planted.state() == before
+    assert all(version.is_dir() for version in versions)
+
+
+@pytest.mark.parametrize("level", ["first", "first/numpy_cache", "first/numpy_cache/.versions"])
+@pytest.mark.parametrize("to", ["another store", "a folder", "nothing"])
+def test_a_folder_of_the_store_that_is_a_link_of_others_is_left_with_what_it_leads_to(
+    data: Path, planted: Planted, tmp_path: Path, level: str, to: str
+) -> None:
+    target = {"another store": tmp_path / "other" / level, "a folder": tmp_path / "elsewhere" / "folder", "nothing": tmp_path / "none"}[to]
+    place = data / "store" / level
+    place.rename(tmp_path / "moved")
+    place.symlink_to(target)
+    before = planted.state()
+    for words in EVERYTHING_THAT_REMOVES[:-1]:
+        run(words, data)
+        assert planted.state() == before, words
+    run(EVERYTHING_THAT_REMOVES[-1], data)
+    after = planted.state()
+    assert {path: after[path] for path in before} == before
+    assert place.readlink() == target
+
+
+def test_what_others_put_into_a_data_folder_is_left_by_every_command_that_removes(data: Path, planted: Planted) -> None:
+    for folder in (data, *(data / name for name in ("corpora", "mixtures", "raw", "text"))):
+        planted.put_into(folder)
+    (data / "corpora" / "first.removed.jsonl").symlink_to(data / "kept.jsonl")
+    before = planted.state()
+    *_, remove, materialize = run_everything(data)
+    assert planted.state() == before
+    assert "2 documents recorded" in remove.output, remove.output
+    assert (data / "corpora" / "first.removed.jsonl").readlink() == data / "kept.jsonl"
+    assert len((data / "kept.jsonl").read_text().splitlines()) == 2
+    assert "0 failed" in materialize.output, materialize.output
