@@ -1,13 +1,18 @@
 """Engines that are wrong in known ways, and what a store holds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
+from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.pipeline.manifest import Manifest
+from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine
-from phyagi_assets.pipeline.tokenizers.exact import EngineChoice
+from phyagi_assets.pipeline.tokenizers.exact import FASTOKENS, EngineChoice, EnginePool
+from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_label, tokenizer_store
 
 
 class DoubtfulEngine:
@@ -50,6 +55,18 @@ def wrong_about_beware(backend: Path) -> DoubtfulEngine:
 
 WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
 """Another process can load it."""
+
+
+def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
+    """Give an engine the conformance report of the fast engine, which would take it half a minute to earn, and use it in a workspace."""
+    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    EnginePool(FASTOKENS).engines(prepared, workspace.store)
+    kept = tokenizer_store(workspace.store)
+    (report,) = (Manifest.read(version) for version in (kept.root / "conformance" / ".versions").iterdir())
+    settings = {**report.settings, "engine": choice.name}
+    wanted = Manifest.wanted(report.step, code_version=report.code_version, inputs=report.inputs, settings=settings)
+    kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
+    return replace(workspace, engines=EnginePool(choice))
 
 
 def refusing(backend: Path) -> DoubtfulEngine:

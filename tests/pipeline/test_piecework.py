@@ -19,11 +19,9 @@ from phyagi_assets.pipeline.raw import build_raw
 from phyagi_assets.pipeline.sources import pieces
 from phyagi_assets.pipeline.statistics import document_lengths
 from phyagi_assets.pipeline.step import Built, Workspace
-from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenized import build_tokenized
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
 from phyagi_assets.removals import Removal, add_removals
-from tests.pipeline.doubtful import WRONG_ABOUT_BEWARE, holdings
+from tests.pipeline.doubtful import WRONG_ABOUT_BEWARE, holdings, trusting
 from tests.support import declare_corpus, write_jsonl, write_text
 
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(400)]
@@ -106,7 +104,7 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[:300], "beware", *TEXTS[300:]])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", verify="full")
     _, wanted = built(corpus, workspace, 1)
-    doubted = Workspace(data=workspace.data, store=Store(workspace.store.root), engines=EnginePool(WRONG_ABOUT_BEWARE))
+    doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
     tokenized, found = built(corpus, doubted, 2)
     assert tokenized.artifact.manifest.produced_with["engine"].startswith("tokenizers ")
     rows = {name: digest for name, digest in found.items() if name.endswith((".arrow", ".npy"))}
@@ -117,7 +115,7 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
 def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
-    doubted = Workspace(data=workspace.data, store=Store(workspace.store.root), engines=EnginePool(WRONG_ABOUT_BEWARE))
+    doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
     (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 2)
     engines = [tokenized.artifact.manifest.produced_with["engine"].split()[0] for tokenized in (alone, together)]
     assert engines == ["tokenizers", "tokenizers"]
