@@ -12,14 +12,10 @@ import pytest
 
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
+from tests.command import command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
 
 PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
-
-
-def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    wide = {**os.environ, "COLUMNS": "200", **environment}
-    return subprocess.run([sys.executable, "-c", PROGRAM, *map(str, words)], cwd=cwd, env=wide, capture_output=True, text=True, check=False)
 
 
 def published(data: Path) -> dict[str, bytes]:

@@ -1,0 +1,43 @@
+"""The command as a process of its own, forked from one that has imported what it needs: imports take longer than most of what it does."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["phyagi_assets.cli", "phyagi_assets.components.runs", "phyagi_assets.components.catalog", "transformers", "datasets"])
+
+
+def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``phyagi-assets`` with these words; what it printed and how it ended."""
+    wide = {**os.environ, "COLUMNS": "200", **environment}
+    with tempfile.TemporaryDirectory() as folder:
+        printed, errors = Path(folder) / "stdout", Path(folder) / "stderr"
+        process = _FORKS.Process(target=_run, args=(list(map(str, words)), cwd or Path.cwd(), wide, printed, errors))
+        process.start()
+        process.join()
+        return subprocess.CompletedProcess(words, process.exitcode or 0, printed.read_text(), errors.read_text())
+
+
+def _run(words: list[str], cwd: Path, environment: dict[str, str], printed: Path, errors: Path) -> None:
+    from phyagi_assets.cli import main
+
+    for path, descriptor in ((printed, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["phyagi-assets", *words]
+    try:
+        main()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    except BaseException:
+        traceback.print_exc()
+        sys.exit(1)
