@@ -9,7 +9,9 @@ import traceback
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["phyagi_assets.cli", "phyagi_assets.components.runs", "phyagi_assets.components.catalog", "transformers", "datasets"])
+_FORKS.set_forkserver_preload(
+    ["phyagi_assets.cli", "phyagi_assets.components.runs", "phyagi_assets.components.catalog", "transformers", "datasets"]
+)
 
 
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +30,7 @@ def _run(words: list[str], cwd: Path, environment: dict[str, str], printed: Path
 
     for path, descriptor in ((printed, 1), (errors, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)

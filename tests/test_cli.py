@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.declarations import load_catalog
 from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store
+from phyagi_assets.pipeline.tokenizers.exact import FASTOKENS
 from tests.command import command
+from tests.pipeline.doubtful import give_report
 from tests.support import declare, declare_corpus, write_jsonl, write_text
 
 PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
@@ -295,9 +298,11 @@ def test_folders_are_taken_from_the_environment_where_no_option_names_them(data:
     assert not (data / "store" / "second").exists()
 
 
-def test_init_makes_a_folder_that_can_be_built_at_once_and_never_writes_into_one_that_is_there(tmp_path: Path) -> None:
+def test_init_makes_a_folder_that_can_be_built_and_never_writes_into_one_that_is_there(tmp_path: Path, prepared_store: Path) -> None:
     folder = tmp_path / "mine"
     assert command("init", folder).returncode == 0
+    (corpus,) = load_catalog(folder).corpora.values()
+    give_report(corpus, FASTOKENS.name, folder, Store(folder / "store"), Store(prepared_store))
     built = command("materialize", "--data", folder)
     assert built.returncode == 0, built.stderr
     assert "example ×1.5" in built.stdout

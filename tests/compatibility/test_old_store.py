@@ -7,8 +7,8 @@ import numpy as np
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import MixtureLoader, MixtureStream, load_mixture
+from tests.command import command
 from tests.compatibility.make_store import described, shown, write_source
-from tests.test_cli import command
 
 
 def test_every_old_plan_gives_the_samples_boundaries_and_sources_that_it_gave(old_data: Path, expected: dict[str, Any]) -> None:

@@ -88,8 +88,8 @@ def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> Non
     assert project.bring_up_to_date().built == ["mix"]
 
 
-def test_one_more_among_200_is_one_run_and_no_other_is_read(project: Project, read: list[str]) -> None:
-    for i in range(197):
+def test_one_more_among_fifty_is_one_run_and_no_other_is_read(project: Project, read: list[str]) -> None:
+    for i in range(47):
         write_text(project.raw / f"play{i:03d}.txt", PLAY)
     build_unseen(project)
     settled = tick(project).cursor

@@ -10,8 +10,9 @@ from phyagi_assets.declarations import Corpus
 from phyagi_assets.pipeline.fingerprint import file_digest
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.engines import Encoded, Engine, FastokensEngine
-from phyagi_assets.pipeline.tokenizers.exact import FASTOKENS, EngineChoice, EnginePool
+from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer, tokenizer_label, tokenizer_store
 
 
@@ -58,15 +59,19 @@ WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
 
 
 def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
-    """Give an engine the conformance report of the fast engine, which would take it half a minute to earn, and use it in a workspace."""
-    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-    EnginePool(FASTOKENS).engines(prepared, workspace.store)
-    kept = tokenizer_store(workspace.store)
-    (report,) = (Manifest.read(version) for version in (kept.root / "conformance" / ".versions").iterdir())
-    settings = {**report.settings, "engine": choice.name}
-    wanted = Manifest.wanted(report.step, code_version=report.code_version, inputs=report.inputs, settings=settings)
-    kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
+    """A workspace that uses an engine, which conformance has found as good as the fast engine."""
+    give_report(corpus, choice.name, workspace.data, workspace.store, workspace.store)
     return replace(workspace, engines=EnginePool(choice))
+
+
+def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined: Store) -> None:
+    """Give an engine and a corpus's tokenizer the report that another store has, which would take half a minute to earn."""
+    prepared, kept = prepare_tokenizer(corpus, data, store), tokenizer_store(store)
+    (version,) = (tokenizer_store(examined).root / "conformance" / ".versions").iterdir()
+    report = Manifest.read(version)
+    settings, inputs = {**report.settings, "engine": engine}, {"backend": file_digest(prepared.backend)}
+    wanted = Manifest.wanted(report.step, code_version=report.code_version, inputs=inputs, settings=settings)
+    kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
 
 
 def refusing(backend: Path) -> DoubtfulEngine:
