@@ -95,6 +95,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self._epoch.number = epoch if self.split == "train" else 0 * checked_epoch(epoch)
 
     @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self.plan.seq_len
+
+    @property
     def epochs(self) -> Epochs:
         """Where the epochs of the mixture begin."""
         return Epochs(first=len(self.order), later=self.order.epoch_length)
@@ -148,7 +153,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
             1-D, as `batch` takes them.
         """
         found, ahead = self._located(positions), int(self.shift_labels)
-        runs, width = self.order.runs(found, ahead), self.plan.seq_len + ahead
+        runs, width = self.order.runs(found, ahead), self.seq_len + ahead
         tokens = self.shards.samples(runs, width=width)
         has_starts = self.boundaries or self.mask_boundaries
         starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
@@ -175,7 +180,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
             begin = end
 
     def _tensors(self, tokens: Any, starts: Any, filled: Any) -> dict[str, Any]:
-        width, ahead = self.plan.seq_len, int(self.shift_labels)
+        width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # never the inputs' own memory: labels are edited in place
         tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
         if self.mask_boundaries:

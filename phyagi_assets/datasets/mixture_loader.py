@@ -75,6 +75,11 @@ class MixtureLoader:
         self._collate = collate_fn
 
     @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self._stream.seq_len
+
+    @property
     def position(self) -> int:
         """The position that is next for all processes together."""
         return self._stream.position

@@ -122,6 +122,11 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         """In a loader worker, how far it is."""
 
     @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self.dataset.seq_len
+
+    @property
     def position(self) -> int:
         """The position that is next for all processes together."""
         return self._place.position if self._place else self._cursor["position"]
@@ -315,7 +320,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
 
         The first run is alone, for somebody waits for it; then they are four times as many each time. A short last step is alone.
         """
-        most = max(1, min(_SAMPLES, tokens // self.dataset.plan.seq_len) // self.batch_size)
+        most = max(1, min(_SAMPLES, tokens // self.seq_len) // self.batch_size)
         own = reader.rank * self.batch_size + np.arange(self.batch_size)
         whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
         turns, together = reader.turns(whole), 1

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.config import MixturePart
-from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, load_mixture
+from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, MixtureStream, load_mixture
 from phyagi_assets.pipeline.planning import extended
 from phyagi_assets.plan import Plan
 from tests.datasets.mixtures import SAMPLES, mixture_of, write_mixture
@@ -223,6 +223,12 @@ def test_options_that_change_the_order_or_have_no_effect_are_refused(mixture: Lo
     with pytest.raises(ValueError, match=refusal):
         MixtureLoader(mixture.train, batch_size=4, **options)
     MixtureLoader(mixture.train, batch_size=4, shuffle=False, sampler=None, persistent_workers=False)
+
+
+def test_split_stream_and_loader_of_a_mixture_have_the_length_of_its_samples(mixture: LoadedMixture) -> None:
+    readers = [mixture.train, MixtureStream(mixture.train, batch_size=2), MixtureLoader(mixture.train, batch_size=2)]
+    assert [reader.seq_len for reader in readers] == [mixture.plan.seq_len] * 3
+    assert mixture.train[0]["input_ids"].shape == (mixture.plan.seq_len,)
 
 
 def test_length_and_state_change_nothing(mixture: LoadedMixture) -> None:
