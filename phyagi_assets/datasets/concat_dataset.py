@@ -298,9 +298,10 @@ def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) 
     if not datasets:
         raise ValueError("datasets: is empty; there is nothing to put together")
     for dataset in datasets:
-        if isinstance(dataset, IterableDataset):
+        if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
             raise ValueError(
-                f"datasets: one is a {type(dataset).__name__}, a stream; give what has samples at indices, such as its `windows`"
+                f"datasets: one is a {type(dataset).__name__}, a stream; give a dataset that has samples at indices, such as a stream's "
+                "`windows`"
             )
     given = [1.0] * len(datasets) if weights is None else list(weights)
     if len(given) != len(datasets):
