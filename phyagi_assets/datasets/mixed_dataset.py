@@ -82,7 +82,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self.order = MixtureOrder(plan, split)
         arrays = [TokenArray(path=home / placed.shard.path, tokens=placed.shard.tokens) for placed in self.order.shards]
         self.shards = TokenShards(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
-        self._names = [corpus.name for corpus in plan.corpora]
+        self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._epoch = Epoch()
         self._block: tuple[int, Located] | None = None
 
@@ -167,7 +167,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
 
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
         """Yield what was read in batches of `batch_size` samples; the number of samples is a multiple of it."""
-        names = [self._names[corpus] for corpus in samples.corpora.tolist()]
+        names = self._names[samples.corpora].tolist()
         columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
         begin = 0
         for position, corpus in zip(*columns, strict=True):  # one at a time: each takes the memory that the one before left
