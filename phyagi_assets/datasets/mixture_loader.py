@@ -1,5 +1,6 @@
 """A mixture as batches, read by loader workers, with the state of what has been delivered."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ class MixtureLoader:
     Parameters
     ----------
     dataset, batch_size, position, endless, rank, world_size, drop_last
-        As `MixtureStream` takes them. Lightning needs a loader with a length to resume exactly: leave `endless` out there.
+        As `MixtureStream` takes them. Lightning resumes exactly only with a loader that has a length, so `endless` is refused there.
     num_workers
         Number of loader workers; the order is the same with any number of them.
     collate_fn
@@ -99,7 +100,19 @@ class MixtureLoader:
         return len(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
-        """Read the batches from where the last iteration or the loaded state left off."""
+        """Read the batches from where the last iteration or the loaded state left off.
+
+        Raises
+        ------
+        ValueError
+            Lightning is given an endless loader to train with.
+        """
+        is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING
+        if self._stream.endless and self._stream.dataset.split == "train" and is_of_lightning:
+            raise ValueError(
+                "endless: Lightning reads one batch ahead of a loader without a length, so a run resumed from its checkpoint would skip "
+                "that batch; leave endless out, and let the Trainer's max_steps or max_epochs end the training"
+            )
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
         batches = self._sent_by_workers() if self._num_workers else iter(stream)
@@ -137,6 +150,8 @@ class MixtureLoader:
         self._stream.load_state_dict(state)
 
 
+_LIGHTNING = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
+"""The modules in which Lightning checks that it can iterate over the loaders that it is given, before anything else asks them."""
 _IN_MAIN = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
 _OF_WORKERS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
 _OFF = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}

@@ -6,7 +6,6 @@ import runpy
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,6 @@ from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 
 SEQ_LEN, BATCH, STEPS = 32, 4, 24
-
-
-@pytest.fixture(autouse=True)
-def _without_accelerate_afterwards() -> Iterator[None]:
-    """Take back what a Trainer leaves in this process: streams refuse to be shared where accelerate is in use."""
-    yield
-    if state := sys.modules.get("accelerate.state"):
-        state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

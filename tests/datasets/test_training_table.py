@@ -1,0 +1,287 @@
+"""The table of docs/training.md: each row's combination runs, and what the row says of order and resume holds."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from phyagi_assets.datasets import LoadedMixture, MixtureLoader, MixtureStream, get_dataset, load_mixture
+from tests.datasets.mixtures import mixture_of
+from tests.datasets.processes import in_processes
+from tests.datasets.test_loader_workers import positions
+from tests.support import REPOSITORY
+
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
+
+VERDICTS = ("exact", "refused", "no state")
+Shown = tuple[set[str], set[str]]
+"""The verdicts that running a combination gives, on order and epochs, and on resume."""
+
+
+def rows_of_the_table() -> dict[str, tuple[set[str], set[str]]]:
+    """Row → the verdicts that its second and third cells name."""
+    lines = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+    start = lines.index("| loader or trainer | order and epochs | resume |") + 2
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start : lines.index("", start)]]
+    order, resume = ([{verdict for verdict in VERDICTS if verdict in row[column]} for row in rows] for column in (1, 2))
+    return {row[0]: verdicts for row, *verdicts in zip(rows, order, resume, strict=True)}  # type: ignore[misc]
+
+
+def exact(read: Sequence[int], begin: int, end: int) -> str:
+    """The verdict on positions that were read, where all of a range are due in order."""
+    return "exact" if list(read) == list(range(begin, end)) else f"reads {read} for {begin} to {end}"
+
+
+def refused(message: str, do: Callable[[], Any]) -> str:
+    """The verdict on what is refused with a message."""
+    with pytest.raises(ValueError, match=message):
+        do()
+    return "refused"
+
+
+def together(readers: Iterable[Iterable[dict[str, Any]]], steps: int | None = None) -> list[int]:
+    """The positions that ranks read, step by step."""
+    return positions(batch for step in islice(zip(*readers, strict=True), steps) for batch in step)
+
+
+def mixture_loader(mixture: LoadedMixture, _: Path) -> Shown:
+    def ranks(world_size: int, **options: Any) -> list[MixtureLoader]:
+        return [MixtureLoader(mixture.train, rank=rank, world_size=world_size, **options) for rank in range(world_size)]
+
+    before = ranks(2, batch_size=4, num_workers=1)
+    order = {exact(together(before), 0, 48), exact(together(before, 2), 48, 64)}
+    resume = set()
+    for world_size, options in ((3, {"batch_size": 2}), (1, {"batch_size": 5, "num_workers": 2})):
+        after = ranks(world_size, **options)
+        for loader in after:
+            loader.load_state_dict(before[0].state_dict())
+        resume.add(exact(together(after, 3), 64, 64 + 3 * world_size * options["batch_size"]))
+    return order, resume
+
+
+def stream_alone(mixture: LoadedMixture, _: Path) -> Shown:
+    def ranks(world_size: int, batch_size: int = 4, **options: Any) -> list[MixtureStream]:
+        return [
+            MixtureStream(mixture.train, batch_size=batch_size, rank=rank, world_size=world_size, **options) for rank in range(world_size)
+        ]
+
+    before = ranks(2)
+    order = {exact(together(before), 0, 48), exact(together(before, 1), 48, 56)}
+    after = ranks(3, batch_size=2)
+    for stream in after:
+        stream.load_state_dict(before[0].state_dict())
+    resume = {exact(together(after, 2), 56, 68)}
+    inside, whole = ranks(2, samples=True)[0], positions(ranks(2, samples=True)[0])
+    taken, same = positions(islice(inside, 6)), ranks(2, samples=True)[0]
+    same.load_state_dict(inside.state_dict())
+    assert taken + positions(same) == whole
+    for other in (ranks(1, samples=True)[0], ranks(2, batch_size=3, samples=True)[0]):
+        resume.add(refused("the state was taken with", partial(other.load_state_dict, inside.state_dict())))
+    return order, resume
+
+
+def loader_of_batches(mixture: LoadedMixture, _: Path) -> Shown:
+    order, resume = set(), set()
+    for persistent in (False, True):
+        stream = MixtureStream(mixture.train, batch_size=4)
+        loader = DataLoader(stream, batch_size=None, num_workers=2, persistent_workers=persistent)
+        for epoch, begin, end in ((0, 0, 44), (1, 44, 84)):
+            stream.set_epoch(epoch)
+            order.add(exact(positions(loader), begin, end))
+        order.add(refused(r"call set_epoch\(2\)", partial(positions, loader)))
+        resume.add(refused("only their loader knows", stream.state_dict))
+    return order, resume
+
+
+def loader_of_samples(mixture: LoadedMixture, _: Path) -> Shown:
+    def loader(batch_size: int, workers: int) -> Any:
+        return DataLoader(MixtureStream(mixture.train, batch_size=4, samples=True), batch_size=batch_size, num_workers=workers)
+
+    same = loader(4, 2)
+    order = {exact(positions(same), 0, 44), exact(positions(loader(3, 1)), 0, 44)}
+    order.add(refused("batch_size: the loader's is 3 and the stream's is 4", partial(positions, loader(3, 2))))
+    return order, {refused("only their loader knows", same.dataset.state_dict)}
+
+
+def stateful_loader(mixture: LoadedMixture, workers: int, *, batch_size: int = 4, rank: int = 0, world_size: int = 2) -> Any:
+    stream = MixtureStream(mixture.train, batch_size=batch_size, rank=rank, world_size=world_size)
+    return StatefulDataLoader(stream, batch_size=None, num_workers=workers)
+
+
+def stateful_loader_without_workers(mixture: LoadedMixture, _: Path) -> Shown:
+    ranks = [stateful_loader(mixture, 0, rank=rank) for rank in range(2)]
+    order = {exact(together(ranks), 0, 48), exact(together(ranks), 48, 88)}
+    before = stateful_loader(mixture, 0)
+    positions(islice(before, 2))
+    after = [stateful_loader(mixture, 0, batch_size=2, rank=rank, world_size=3) for rank in range(3)]
+    for loader in after:
+        loader.load_state_dict(before.state_dict())
+    return order, {exact(together(after, 3), 16, 34)}
+
+
+def stateful_loader_with_workers(mixture: LoadedMixture, _: Path) -> Shown:
+    loader, resume = stateful_loader(mixture, 2, world_size=1), set()
+    order = set()
+    for epoch, begin, end in ((0, 0, 44), (1, 44, 84)):
+        loader.dataset.set_epoch(epoch)
+        order.add(exact(positions(loader), begin, end))
+    order.add(refused(r"call set_epoch\(2\)", partial(positions, loader)))
+    before = stateful_loader(mixture, 2, world_size=1)
+    positions(islice(before, 3))
+    state = json.loads(json.dumps(before.state_dict()))
+    for options in ({}, {"batch_size": 2}, {"world_size": 2}, {"workers": 1}):
+        after = stateful_loader(mixture, **{"workers": 2, "world_size": 1, **options})
+        after.load_state_dict(state)
+        resume.add(refused("", partial(positions, after)) if options else exact(positions(after), 12, 44))
+    return order, resume
+
+
+def map_style_loader(mixture: LoadedMixture, _: Path) -> Shown:
+    train, order = mixture_of(mixture.home.parent / "of-its-own").train, set()
+    loader = DataLoader(train, batch_size=8, num_workers=1, persistent_workers=True)
+    for epoch in range(2):
+        train.set_epoch(epoch)
+        order.add(exact(positions(loader), 41 * epoch, 41 * (epoch + 1)))
+    return order, {"no state"} if not hasattr(loader, "state_dict") and not hasattr(train, "state_dict") else set()
+
+
+class Watched(torch.nn.Module):
+    """A model that remembers the positions that it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.read: list[int] = []
+
+    def forward(self, position: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+        self.read += position.tolist()
+        return {"loss": self.layer(position.float()[:, None]).mean()}
+
+
+def trained(train: Any, folder: Path, *, checkpoint: str | None = None, **arguments: Any) -> list[int]:
+    """The positions that a Trainer gives its model."""
+    from transformers import Trainer, TrainingArguments
+
+    quiet = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "remove_unused_columns": False}
+    settings = TrainingArguments(output_dir=str(folder), per_device_train_batch_size=4, **{**quiet, **arguments})
+    model = Watched()
+    Trainer(model=model, args=settings, train_dataset=train).train(resume_from_checkpoint=checkpoint)
+    return model.read
+
+
+def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
+    stream, resumed = (MixtureStream(mixture.train, batch_size=4, samples=True) for _ in range(2))
+    order = {exact(trained(stream, folder, num_train_epochs=2), 0, 84)}
+    resumed.load_state_dict({**resumed.state_dict(), "position": 52})
+    return order, {exact(trained(resumed, folder, max_steps=5), 52, 72)}
+
+
+def trainer_of_a_map_style_split(mixture: LoadedMixture, folder: Path) -> Shown:
+    def train() -> Any:
+        return load_mixture(mixture.home).train
+
+    in_order: dict[str, Any] = {"train_sampling_strategy": "sequential", "num_train_epochs": 2}
+    order = {exact(trained(train(), folder, **in_order, save_strategy="steps", save_steps=13), 0, 82)}
+    shuffled = trained(train(), folder / "shuffled", num_train_epochs=1)
+    assert sorted(shuffled) == list(range(41)) != shuffled
+    return order, {exact(trained(train(), folder, **in_order, checkpoint=str(folder / "checkpoint-13")), 49, 82)}
+
+
+def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
+    """What a rank reads of a prepared loader from position 0 and from position 16, and the verdict on a stream of one rank."""
+    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    from accelerate import Accelerator
+
+    accelerator, train, reads = Accelerator(cpu=True), load_mixture(home).train, []
+    verdict = refused("accelerate divides what it is given", lambda: next(iter(MixtureStream(train, batch_size=4, samples=True))))
+    for position in (0, 16):
+        stream = MixtureStream(train, batch_size=4, samples=True, position=position, rank=0, world_size=1)
+        batches = list(accelerator.prepare(DataLoader(stream, batch_size=4)))
+        assert all("corpus" not in batch for batch in batches)
+        reads.append([batch["position"].tolist() for batch in batches])
+    get_dataset({"cache_dir": str(cache), "seq_len": 4}, dataset_concat="random_iterable")
+    return [*reads, verdict]
+
+
+def accelerate(mixture: LoadedMixture, folder: Path) -> Shown:
+    np.save(folder / "train.npy", np.arange(41, dtype=np.uint16))
+    first, resumed, verdicts = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
+    reads = [[position for step in zip(*ranks, strict=True) for batch in step for position in batch] for ranks in (first, resumed)]
+    return {exact(reads[0][:41], 0, 41), *verdicts}, {exact(reads[1][:25], 16, 41)}
+
+
+def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
+    lightning, saved = pytest.importorskip("lightning"), folder / "saved.ckpt"
+
+    class Model(lightning.LightningModule):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.watched = Watched()
+
+        def training_step(self, batch: dict[str, Any]) -> Any:
+            return self.watched(**batch)["loss"]
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), 1e-3)
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            if self.trainer.global_step == 5:
+                self.trainer.save_checkpoint(saved)
+
+    def fitted(checkpoint: Path | None = None, **options: Any) -> list[int]:
+        model, quiet = Model(), {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = lightning.Trainer(
+            max_steps=13, max_epochs=-1, accelerator="cpu", enable_checkpointing=False, default_root_dir=folder, **quiet
+        )
+        trainer.fit(model, MixtureLoader(mixture.train, batch_size=4, **options), ckpt_path=checkpoint)
+        read: list[int] = model.watched.read
+        return read
+
+    order, resume = {refused("endless: Lightning reads one batch ahead", partial(fitted, endless=True))}, set()
+    for workers in (0, 1):
+        order.add(exact(fitted(num_workers=workers), 0, 52))
+        resume.add(exact(fitted(saved, num_workers=workers), 20, 52))
+    return order, resume
+
+
+CASES: dict[str, Callable[[LoadedMixture, Path], Shown]] = {
+    "`MixtureLoader`, any ranks and workers": mixture_loader,
+    "`MixtureStream`, no loader workers": stream_alone,
+    "`DataLoader(MixtureStream, num_workers=n)`, persistent workers or not": loader_of_batches,
+    "`DataLoader(MixtureStream(samples=True), batch_size=b, num_workers=n)`": loader_of_samples,
+    "`StatefulDataLoader(MixtureStream)`, no loader workers": stateful_loader_without_workers,
+    "`StatefulDataLoader(MixtureStream, num_workers=n)`": stateful_loader_with_workers,
+    "`DataLoader(mixture.train)` without a shuffling sampler": map_style_loader,
+    "`transformers.Trainer` with `MixtureStream(samples=True)`": trainer_of_a_stream,
+    "`transformers.Trainer` with `mixture.train`": trainer_of_a_map_style_split,
+    "`accelerate`, preparing the loader of a stream": accelerate,
+    "Lightning with `MixtureLoader`": lightning,
+}
+"""Row of the table → what runs its combination."""
+
+
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
+    """A mixture whose epochs have 41 samples."""
+    return mixture_of(tmp_path_factory.mktemp("mixture") / "mixture")
+
+
+def test_every_row_of_the_training_table_has_a_case_and_every_case_a_row() -> None:
+    rows = rows_of_the_table()
+    assert list(rows) == list(CASES)
+    assert all(order and resume for order, resume in rows.values())
+
+
+@pytest.mark.parametrize("row", CASES)
+def test_a_row_of_the_training_table_holds(mixture: LoadedMixture, tmp_path: Path, row: str) -> None:
+    order, resume = rows_of_the_table()[row]
+    assert CASES[row](mixture, tmp_path) == (order, resume)
