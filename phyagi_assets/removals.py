@@ -17,6 +17,7 @@ from pathlib import Path
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import DeclarationError
+from phyagi_assets.paths import real_path
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -71,7 +72,7 @@ def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
     DeclarationError
         The record cannot be read or written.
     """
-    path = removals_file(corpus).resolve()  # where it is a link, what it leads to is written
+    path = real_path(removals_file(corpus))  # where it is a link, what it leads to is written
     try:
         with _locked(path.parent):
             known = read_removals(corpus)

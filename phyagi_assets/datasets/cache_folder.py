@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from phyagi_assets.datasets.vocabulary import Vocabulary
 from phyagi_assets.errors import StoreError
+from phyagi_assets.paths import real_path
 
 MANIFEST = "manifest.json"
 SAVED = "tokenizer"
@@ -77,7 +78,7 @@ def open_tokens(path: Path) -> TokenFile:
     StoreError
         The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
     """
-    path = path.parent.resolve() / path.name  # one version of it all, whatever is published meanwhile
+    path = real_path(path.parent) / path.name  # one version of it all, whatever is published meanwhile
     rows, manifest = _rows(path), _Manifest.beside(path)
     ids = rows[0]
     if manifest is not None:

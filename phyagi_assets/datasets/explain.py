@@ -15,6 +15,7 @@ from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.packing import PADDING
+from phyagi_assets.paths import real_path
 
 _SHOWN = 60
 """Characters of a text in a table."""
@@ -176,7 +177,7 @@ class Explainer:
             if shard != PADDING:
                 run = ExplainedRun(
                     partition=planned.partitions[dataset.order.shards[shard].partition].key,
-                    array=dataset.shards.arrays[shard].path.resolve(),
+                    array=real_path(dataset.shards.arrays[shard].path),
                     offset=offset,
                     start=at,
                     end=at + tokens,

@@ -9,6 +9,7 @@ from phyagi_assets.datasets.explain import Explainer, Explanation
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.composition import plan_tree
+from phyagi_assets.paths import real_path
 from phyagi_assets.plan import PLAN, Plan
 from phyagi_assets.settings import Settings
 
@@ -48,7 +49,7 @@ class LoadedMixture:
     @property
     def tokenizer(self) -> Path:
         """The folder that ``AutoTokenizer.from_pretrained`` loads the mixture's tokenizer from."""
-        return (self.home / self.plan.tokenizer).resolve()
+        return real_path(self.home / self.plan.tokenizer)
 
     def _evaluation(self, split: str) -> MixedDataset | None:
         return MixedDataset(self.plan, self.home, split, **self.options) if self.plan.total(split, "samples") else None
@@ -138,7 +139,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
                 f"{mixture!r} is neither a path nor a mixture materialized in {root} (there: {found}); "
                 f"materialize it with: phyagi-assets materialize {mixture}"
             )
-    file = _in_its_place((path / PLAN if path.is_dir() else path).resolve())
+    file = _in_its_place(real_path(path / PLAN if path.is_dir() else path))
     return LoadedMixture(plan=Plan.read(file), home=file.parent, options=options)
 
 

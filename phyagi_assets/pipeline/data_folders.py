@@ -11,6 +11,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.store import Store
 
 _RECORDS = ".data_folders"
@@ -46,7 +47,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
             log.warning(warning)
         path = store.root / _RECORDS / f"{name}.json"
         draft = path.with_name(f"{name}.{os.getpid()}")
-        record = {"relative": os.path.relpath(data.resolve(), store.root.resolve()), "absolute": str(data.resolve())}
+        record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
         with suppress(OSError):  # one who may not write builds nothing either
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(json.dumps(record), encoding="utf-8")
@@ -59,7 +60,7 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
         names = sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return {}
-    inside = store.root.resolve().is_relative_to(data.resolve())
+    inside = real_path(store.root).is_relative_to(real_path(data))
     unknown_is_own = inside or any(name in declared for name in names)
     found = {}
     for name in names:
@@ -78,13 +79,13 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
 def _recorded(store: Store, name: str) -> list[Path]:
     try:
         record = json.loads((store.root / _RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-        return [(store.root.resolve() / record["relative"]).resolve(), Path(record["absolute"])]
+        return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
 def _same(known: Collection[Path], data: Path) -> bool:
-    return data.resolve() in known
+    return real_path(data) in known
 
 
 def _exists(data: Path) -> bool:

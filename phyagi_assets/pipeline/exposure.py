@@ -8,6 +8,7 @@ from pathlib import Path
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.finding import spans_of
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.survey import plans_in
@@ -44,7 +45,7 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     A plan that cannot be read, or whose caches cannot, is told of in the log, and has no part in the answer.
     """
     for version in plans_in(store):
-        file = version.path.resolve() / PLAN
+        file = real_path(version.path) / PLAN
         try:
             yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:

@@ -11,6 +11,7 @@ from phyagi_assets.declarations import read_catalog
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.order.composition import composition, largest_deviation
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline import cache, mixture, tokenized
 from phyagi_assets.pipeline.array_file import open_array
 from phyagi_assets.pipeline.manifest import MANIFEST, Manifest
@@ -63,7 +64,7 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
     StoreError
         The folder holds no artifact, or its files are not what was written.
     """
-    path = folder.resolve()
+    path = real_path(folder)
     manifest = Manifest.read(path)
     damage = manifest.damage(path)
     if damage:

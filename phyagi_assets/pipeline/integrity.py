@@ -6,11 +6,12 @@ from pathlib import Path
 
 from phyagi_assets.declarations import Corpus, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.checks.plans import array_problems
 from phyagi_assets.pipeline.manifest import Manifest
 from phyagi_assets.pipeline.sources.files import format_of
 from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store, is_copy, real_path
+from phyagi_assets.pipeline.store import Store, is_copy
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.plan import PLAN, Plan
 from phyagi_assets.removals import read_removals

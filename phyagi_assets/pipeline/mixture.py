@@ -12,6 +12,7 @@ from pathlib import Path
 from phyagi_assets.config import SPLITS
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.cache import cache_address
 from phyagi_assets.pipeline.checks.check import check_found
 from phyagi_assets.pipeline.checks.plans import check_plan
@@ -145,7 +146,7 @@ def _build(
         # Relative to where the plan will lie once it is published; every version of it lies equally deep.
         home = workspace.store.version_path(address, wanted.fingerprint)
         if home.parents[1].is_symlink():  # the way from there to the caches is not the one through the store
-            home = home.parents[1].resolve() / home.relative_to(home.parents[1])
+            home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
         found = {name: [_planned(cache, home) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
         parts = mixture.config.datasets

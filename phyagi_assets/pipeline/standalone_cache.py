@@ -15,6 +15,7 @@ from pathlib import Path
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
 _DRAFT = ".draft-"
@@ -101,7 +102,7 @@ def _files_of(folder: Path) -> set[str]:
         recorded = Manifest.read(folder).files
     except StoreError:  # written by the reference library, or by nobody
         return usual
-    return usual | {name for name in recorded if (folder / name).resolve().is_relative_to(folder.resolve())}  # a manifest may lie
+    return usual | {name for name in recorded if real_path(folder / name).is_relative_to(real_path(folder))}  # a manifest may lie
 
 
 def _refuse_foreign(folder: Path, known: set[str], names: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.locking import create_lock, locked, locked_if_free, own_folder
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
@@ -499,11 +500,6 @@ class Store:
 
 _REMOVAL = "removal/versions"
 """Name of the lock that removing versions and making plans have in common."""
-
-
-def real_path(path: Path) -> Path:
-    """Return where a path leads through all links; a link in a loop leads to itself, for which `Path.resolve` raises in Python 3.11."""
-    return Path(os.path.realpath(path))
 
 
 def is_part(name: str) -> bool:
