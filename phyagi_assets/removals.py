@@ -52,13 +52,15 @@ def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
     Raises
     ------
     DeclarationError
-        A line is not a removal.
+        The record cannot be read, or a line is not a removal.
     """
     path = removals_file(corpus)
     try:
         stat = path.stat()
     except FileNotFoundError:
         return {}
+    except OSError as problem:  # a link in a loop, or a folder that may not be entered
+        raise DeclarationError(path, f"cannot be read: {problem.strerror}") from None
     return _parsed(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
