@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
@@ -43,8 +44,9 @@ def exact(read: Sequence[int], begin: int, end: int) -> str:
 
 def refused(message: str, do: Callable[[], Any]) -> str:
     """The verdict on what is refused with a message."""
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as found:
         do()
+    traceback.clear_frames(found.value.__traceback__)  # they hold the loader's iterator, whose workers end with it
     return "refused"
 
 
@@ -141,7 +143,9 @@ def stateful_loader_with_workers(mixture: LoadedMixture, _: Path) -> Shown:
     for options in ({}, {"batch_size": 2}, {"world_size": 2}, {"workers": 1}):
         after = stateful_loader(mixture, **{"workers": 2, "world_size": 1, **options})
         after.load_state_dict(state)
-        resume.add(refused("", partial(positions, after)) if options else exact(positions(after), 12, 44))
+        resume.add(
+            refused("the state was taken with|num_workers", partial(positions, after)) if options else exact(positions(after), 12, 44)
+        )
     return order, resume
 
 
