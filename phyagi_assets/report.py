@@ -106,7 +106,7 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
 
 def show_forecast(console: Console, found: Forecast) -> None:
     """Print what a run would read."""
-    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {found.epochs:.3g} epochs of the mixture", highlight=False)
+    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
     table = Table("corpus", "declared", "training tokens", "in no sample", "read", "epochs", "")
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
@@ -208,6 +208,11 @@ def _tokens(artifact: Artifact) -> int:
 
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _epochs(number: float) -> str:
+    shown = f"{number:.3g}"
+    return f"{shown} epoch{'' if shown == '1' else 's'}"
 
 
 def show_inspection(console: Console, found: Inspection) -> None:

@@ -211,7 +211,7 @@ def test_a_document_is_removed_recorded_and_shown_where_it_was_read(data: Path) 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nobody", "--match", "x"], "'nobody' is no declared corpus; there are: first, second"),
+        (["nobody", "--match", "x"], "'nobody' is not a declared corpus; declared corpora: first, second"),
         (["first"], "say which documents: by --id, or by --match"),
         (["first", "--id", "0" * 16, "--match", "x"], "say which documents"),
         (["first", "--id", "xyz"], "'xyz' is no document's id"),
@@ -239,7 +239,7 @@ def test_plan_shows_what_a_run_would_read_before_and_after_it_is_built(data: Pat
     assert not (data / "store" / "mix").exists()
     assert command("materialize", "--data", data).returncode == 0
     after = command("plan", "mix", "--data", data)
-    assert "1 epochs of the mixture" in after.stdout
+    assert "1 epoch of the mixture" in after.stdout
     assert "≈" not in after.stdout
     assert "All of it is built" in after.stdout
     assert command("plan", "mux", "--data", data).returncode == 2

@@ -13,18 +13,18 @@ from phyagi_assets.cli.start import init, ui
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
-    """From declared text to training batches.
+    """Turn declared text into training batches.
 
-    Corpora and mixtures are YAML files under the data folder: corpora/*.yaml and mixtures/*.yaml. What they
-    become is kept in the store, and shown by Dagster's UI.
+    Corpora and mixtures are YAML files in the data folder: corpora/*.yaml and mixtures/*.yaml. Their artifacts
+    are kept in the store and shown in Dagster's UI.
 
     \b
     Start here:
-      phyagi-assets init my_data                  a data folder to start from
-      phyagi-assets check --data my_data          is it right?
-      phyagi-assets materialize --data my_data    build it
-      phyagi-assets inspect example --data my_data
-      phyagi-assets ui --data my_data             look at it in Dagster
+      phyagi-assets init my_data                  create a data folder
+      phyagi-assets check --data my_data          validate it
+      phyagi-assets materialize --data my_data    build its artifacts
+      phyagi-assets inspect example --data my_data  show an artifact
+      phyagi-assets ui --data my_data             open it in Dagster
     """
 
 

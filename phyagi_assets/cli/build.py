@@ -20,11 +20,11 @@ from phyagi_assets.settings import Settings
 def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
 
-    Works like make: only what changed is built, whatever else stands is left alone. A mixture's NAME brings its corpora
-    up to date too. Without a NAME, everything that is declared is.
+    Like make, this command builds only what has changed. The NAME of a mixture also builds its corpora. Without a NAME, everything
+    that is declared is built.
 
-    A mixture whose corpora or weights have changed gets a new plan, with an order of its own. For a training run that is on its way,
-    name the position that it has reached with --at: up to there the order stays as it is.
+    A mixture whose corpora or weights have changed gets a new plan with a new order. If a training run is using the mixture, pass the
+    position that it has reached as --at: the order up to that position does not change.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
@@ -82,8 +82,9 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
 def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> None:
     """Show what a run over a mixture would read, before anything is built.
 
-    Tokens and epochs of each corpus, what would be read more often than its max_epochs allows, and the disk and time that
-    building takes. What is not built yet is judged by the beginning of its text.
+    Lists the tokens and epochs of each corpus, marks corpora that would be read more often than max_epochs allows, and estimates
+    the disk space and time that building takes. For partitions that are not built yet, numbers are estimated from the beginning of
+    their text.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
@@ -97,7 +98,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
         catalog, _ = read_catalog(settings.require_data())
         catalog.select([name])
         if name not in catalog.mixtures:
-            raise PhyagiAssetsError(f"{name!r} is no declared mixture; there are: {', '.join(catalog.mixtures) or 'none'}")
+            raise PhyagiAssetsError(f"{name!r} is not a declared mixture; declared mixtures: {', '.join(catalog.mixtures) or 'none'}")
         console = new_console()
         log_to(new_console(stderr=True))
         workspace = Workspace(data=settings.data, store=Store(settings.store))
@@ -106,25 +107,25 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
 
 
 @click.command(epilog=EPILOG)
-@click.option("--old-plans", is_flag=True, help="Also plans that another has taken the place of, and what they alone read.")
-@click.option("--yes", is_flag=True, help="Remove it; by default it is only shown.")
+@click.option("--old-plans", is_flag=True, help="Also remove superseded plans, and the versions that only they name.")
+@click.option("--yes", is_flag=True, help="Remove what is listed; without this option, nothing is removed.")
 @click.option(
     "--grace",
     metavar="HOURS",
     type=click.FloatRange(min=0, max=1e6),
     default=24,
     show_default=True,
-    help="Keep versions that were written or published in the last hours: a run may be reading them.",
+    help="Keep versions written or published within this many hours, because a run may be reading them.",
 )
 @folders
 def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
-    """Show what nobody needs of the store any more, and remove it if told to.
+    """List versions in the store that are no longer needed, and remove them with --yes.
 
-    That is what has been superseded, what belongs to partitions that are gone from their source, and what is not declared any
-    more. Whatever a plan names stays: a training run reads its plan to the end. With --old-plans, only the published plan of
-    each mixture counts: say so when no run reads an older one.
+    A version is no longer needed if it is superseded, if its partition has disappeared from the source, or if its corpus or
+    mixture is no longer declared. Versions named by a plan are kept, because a training run may still read them. With
+    --old-plans, only those named by the published plan of each mixture are kept: use it when no run reads an older plan.
 
-    Links and files that the store did not make are listed and never removed.
+    Links and files that the store did not create are listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)

@@ -1,4 +1,4 @@
-"""What the commands have in common: where they work, what their exit codes mean, how they say what is wrong."""
+"""Options, exit codes and error messages shared by the commands."""
 
 import logging
 import sys
@@ -17,18 +17,18 @@ from phyagi_assets.errors import PhyagiAssetsError
 
 FAILED, MISUSED = 1, 2
 LAST_POSITION = 10**18
-"""Positions that options take go up to this; larger ones are outside every order."""
+"""Largest position that an option accepts; larger positions are outside every order."""
 
 EPILOG = """\b
 Exit codes:
-  0  all is well
-  1  something failed to build, or was found damaged
-  2  the command or a declaration says something that cannot be
+  0  success
+  1  a build failed, or an artifact is damaged
+  2  the command line or a declaration is not valid
 """
 
 
 def folders(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The two options that every command has."""
+    """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")
     store = click.option("--store", metavar="DIR", help="The store.  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]")
     return data(store(command))
@@ -36,7 +36,7 @@ def folders(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def errors() -> Iterator[None]:
-    """What the user can put right is a message, not a traceback."""
+    """Print user errors without a traceback."""
     from phyagi_assets.errors import DeclarationError
 
     try:
@@ -47,7 +47,7 @@ def errors() -> Iterator[None]:
 
 
 def log_to(console: Console) -> None:
-    """Show what the package logs above the bar that is drawn on the same console."""
+    """Print the package's log records on a console, above its progress bar."""
     logger = logging.getLogger("phyagi_assets")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""The commands that look at what there is."""
+"""Commands that check and show artifacts."""
 
 import sys
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from phyagi_assets.settings import Settings
 
 
 @click.command(epilog=EPILOG)
-@click.option("--discard", is_flag=True, help="Take what is damaged out of the store, for materialize to build it again.")
+@click.option("--discard", is_flag=True, help="Remove damaged artifacts from the store; materialize builds them again.")
 @folders
 def check(discard: bool, data: str | None, store: str | None) -> None:
     """Validate every declaration, and compare the store with its checksums.
 
     All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
-    next materialize builds them again, to the same bytes. Files that the store did not make are listed and never removed.
+    next materialize builds them again, byte for byte. Files that the store did not create are listed and never removed.
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
@@ -65,10 +65,10 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
 @click.argument("name", metavar="PATH|NAME")
 @folders
 def inspect(name: str, data: str | None, store: str | None) -> None:
-    """Show what an artifact is: its facts, its statistics, and the beginnings of some of its documents.
+    """Show the metadata and statistics of an artifact, and the first words of some of its documents.
 
     \b
-    It is named by
+    Name it by
       a mixture or a corpus      demo, shakespeare
       an address in the store    shakespeare/numpy_cache/hamlet
       a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
@@ -109,8 +109,8 @@ def explain(
     phyagi-assets explain demo 1200 --count 4
     phyagi-assets explain demo --step 300 --batch-size 16 --world-size 8
 
-    Corpus, partition, source file and row, the tokens of each document, and their text. NAME is a mixture, or the path of
-    a mixture.json.
+    For each document, this shows its corpus, partition, source file and row, its tokens and their text. NAME is a mixture, or
+    the path of a mixture.json.
     """
     with errors():
         if (position is None) == (step is None) or (step is not None and batch_size is None):

@@ -10,10 +10,12 @@ from phyagi_assets.settings import Settings
 
 @click.command(epilog=EPILOG)
 @click.argument("corpus")
-@click.option("--id", "ids", multiple=True, metavar="ID", help="The document of this id, as explain and inspect show it; may be repeated.")
-@click.option("--match", metavar="REGEX", help="Every document whose text this is found in; (?i) before it ignores case.")
-@click.option("--reason", default="", help="Kept in the record.")
-@click.option("--until", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="How far training has come.  [default: an epoch]")
+@click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
+@click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
+@click.option("--reason", default="", help="Reason to keep in the record.")
+@click.option(
+    "--until", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Position reached by training.  [default: an epoch]"
+)
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @folders
 def remove(
@@ -26,15 +28,15 @@ def remove(
     data: str | None,
     store: str | None,
 ) -> None:
-    """Leave documents out of a corpus, and show which mixtures have shown them.
+    """Exclude documents from a corpus, and show where mixtures have used them.
 
     \b
     phyagi-assets remove shakespeare --id 8c1f6d0a55e2b793 --reason "on request"
     phyagi-assets remove shakespeare --match "jane@example.com" --dry-run
 
-    What is left out is recorded beside the corpus's declaration, in CORPUS.removed.jsonl: ids, no text. The next refresh or materialize
-    builds the partitions again that have such a document, and leaves it out of new ones. A line that is taken out of the file brings its
-    document back.
+    The ids of the excluded documents, but not their text, are recorded in CORPUS.removed.jsonl beside the declaration. The next
+    refresh or materialize rebuilds the partitions that contain such a document, and excludes it from new ones. To bring a document
+    back, delete its line from the file.
     """
     with errors():
         if bool(ids) == bool(match):
@@ -52,7 +54,7 @@ def remove(
 
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:
-            raise PhyagiAssetsError(f"{corpus!r} is no declared corpus; there are: {', '.join(catalog.corpora) or 'none'}")
+            raise PhyagiAssetsError(f"{corpus!r} is not a declared corpus; declared corpora: {', '.join(catalog.corpora) or 'none'}")
         declared, console = catalog.corpora[corpus], new_console()
         log_to(new_console(stderr=True))
         workspace = Workspace(data=settings.data, store=Store(settings.store))

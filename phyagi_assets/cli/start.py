@@ -1,4 +1,4 @@
-"""The commands that begin: a data folder of one's own, the UI."""
+"""Commands that create a data folder and open the UI."""
 
 import os
 import shlex
@@ -18,9 +18,9 @@ from phyagi_assets.settings import Settings, local_folder
 @click.command(epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Make a data folder to start from: a commented corpus and mixture, and a few documents.
+    """Create a data folder with a commented corpus and mixture, and a few documents.
 
-    What it makes can be materialized at once. DIR must not exist, or be empty.
+    You can materialize it right away. DIR must be empty or not exist.
     """
     with errors():
         local_folder(folder, "data folder")  # refuses a URI
@@ -43,17 +43,23 @@ def init(folder: Path) -> None:
 
 
 @click.command(epilog=EPILOG)
-@click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI, on this machine only.")
+@click.option(
+    "--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI; it listens on this machine only."
+)
 @folders
 def ui(port: int, data: str | None, store: str | None) -> None:
-    """Open Dagster's UI on the data folder and on what the command has built (dg dev)."""
+    """Open Dagster's UI on a data folder and its store (dg dev).
+
+    Only one UI can run on a store at a time, because each starts its own daemon.
+    """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.components.instance import dagster_environment
+        from phyagi_assets.components.instance import ui_environment
 
         settings.require_data()
+        environment = ui_environment(settings)
         workspace = Path(__file__).parents[2] / "workspace.yaml"  # of this project; one in the working directory may be another's
         where = ["-w", str(workspace)] if workspace.is_file() else ["-m", "phyagi_assets.definitions"]
         beside = Path(sys.executable).with_name("dg")
         dg = str(beside) if beside.exists() else "dg"
-        os.execvpe(dg, [dg, "dev", "-p", str(port), *where], dagster_environment(settings))
+        os.execvpe(dg, [dg, "dev", "-p", str(port), *where], environment)

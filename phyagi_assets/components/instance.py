@@ -11,12 +11,15 @@ import dagster as dg
 import yaml
 from dagster._check import CheckError
 from dagster._core.errors import DagsterInvariantViolationError
+from dagster._core.instance.ref import InstanceRef
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
+UI = "dagster/ui"
+"""Name of the turn that the UI of a store keeps while it runs."""
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -53,6 +56,32 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
             f"{home}: cannot be made: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
         ) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
+
+
+def ui_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment in which Dagster's UI starts, and keep other UIs off the store until this process ends.
+
+    A store that may not be written to is not locked.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        A UI is already running on the store, or ``dagster.yaml`` is not a valid configuration.
+    """
+    environment = dagster_environment(settings)
+    home = environment["DAGSTER_HOME"]
+    with _configuration_errors(home):
+        InstanceRef.from_dir(home)
+    try:
+        lock = Store(settings.store).keep_turn(UI)
+    except (PermissionError, StoreError):  # a store that can only be read, shown with a DAGSTER_HOME elsewhere
+        return environment
+    if lock is None:
+        raise PhyagiAssetsError(
+            f"{settings.store}: a UI is already running on this store, and a second one would start a second daemon; open the running "
+            "one in your browser, or stop it first"
+        )
+    return environment
 
 
 def _is_to_be_written(path: Path) -> bool:
@@ -101,13 +130,23 @@ def _share(home: Path) -> None:
 
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
     try:
-        with Store(settings.store).turn("dagster/instance", silent=True):  # its databases are made when it is first opened, by one process
+        with (
+            Store(settings.store).turn("dagster/instance", silent=True),  # its databases are made when it is first opened, by one process
+            _configuration_errors(home),
+        ):
             return dg.DagsterInstance.from_config(home)
     except PermissionError as problem:
         raise StoreError(
             f"{problem.filename or home}: you may not write here; ask for the right to, or name a store of your own with --store or "
             f"${STORE_VARIABLE}"
         ) from problem
+
+
+@contextmanager
+def _configuration_errors(home: str) -> Iterator[None]:
+    """Report a configuration that Dagster does not accept without a traceback."""
+    try:
+        yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError, UnicodeDecodeError, CheckError, DagsterInvariantViolationError) as problem:
         found = " ".join(str(problem).split())
         raise PhyagiAssetsError(f"{Path(home) / 'dagster.yaml'}: is not a valid configuration of Dagster: {found[:500]}") from problem

@@ -25,7 +25,7 @@ from phyagi_assets.plan import PLAN, Plan
 SUPERSEDED = "superseded"
 RETIRED = "its partition is gone from the source"
 UNDECLARED = "not declared any more"
-OLD_PLAN = "a plan that another has taken the place of"
+OLD_PLAN = "a superseded plan"
 BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
 
 _NAMED = re.compile(r"([^/]+/[^/]+)/\.versions/([^/]+)")

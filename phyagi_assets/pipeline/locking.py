@@ -56,6 +56,22 @@ def locked_if_free(path: Path) -> Iterator[bool]:
         os.close(lock)
 
 
+def hold_until_exit(path: Path) -> int | None:
+    """Hold a lock file until this process ends, even if it executes another program.
+
+    Returns
+    -------
+    int | None
+        Descriptor that holds the lock, or None if another process holds it.
+    """
+    lock = _open_lock(path)
+    if not _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, path):
+        os.close(lock)
+        return None
+    os.set_inheritable(lock, True)
+    return lock
+
+
 def create_lock(path: Path) -> None:
     """Create a lock file, and the folder that it lies in, unless it exists."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
-from phyagi_assets.pipeline.locking import create_lock, locked, locked_if_free, own_folder
+from phyagi_assets.pipeline.locking import create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
 
 VERSIONS = ".versions"
@@ -448,6 +448,13 @@ class Store:
         """Take the turn of a name unless another process has it; whether it was taken."""
         with locked_if_free(self._lock_file(name)) as free:
             yield free
+
+    def keep_turn(self, name: str) -> int | None:
+        """Take the turn of a name until this process ends, even if it executes another program; None if another process has it.
+
+        The result is the descriptor of the lock; closing it gives the turn back.
+        """
+        return hold_until_exit(self._lock_file(name))
 
     @contextmanager
     def planning(self) -> Iterator[None]:

@@ -1,11 +1,13 @@
 """The project's own instance."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from phyagi_assets.components.instance import dagster_environment, open_instance
+from phyagi_assets.components.instance import UI, dagster_environment, open_instance, ui_environment
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import Settings
 
 
@@ -38,3 +40,26 @@ def test_a_wrong_configuration_of_dagster_is_named(text: str, tmp_path: Path, mo
         open_instance(settings),
     ):
         pass
+
+
+def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, store=tmp_path / "store")
+    first = Store(settings.store).keep_turn(UI)
+    assert first is not None
+    assert os.get_inheritable(first)  # the command executes dg, which keeps the lock
+    try:
+        with pytest.raises(PhyagiAssetsError, match="store: a UI is already running on this store"):
+            ui_environment(settings)
+    finally:
+        os.close(first)
+
+
+@pytest.mark.parametrize("text", ["[", "x: y\n"])
+def test_a_ui_with_a_wrong_configuration_of_dagster_does_not_start(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"):
+        ui_environment(Settings(data=tmp_path, store=tmp_path / "store"))
+    assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
