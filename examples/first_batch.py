@@ -1,4 +1,4 @@
-"""Read a training batch of the demo mixture, and show what is in it."""
+"""Read a training batch of the demo mixture and print it."""
 
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer

@@ -1,6 +1,6 @@
-"""Batches from configurations (after `make demo`): two caches of the store, one of them oversampled.
+"""Read a batch from two configured caches of the store, one of them oversampled. Run `make demo` first.
 
-Argument: the store, by default data/store.
+Argument: the store (default: data/store).
 """
 
 import sys
@@ -18,5 +18,5 @@ facts = load_config(common, {"cache_dir": str(store / "factbook/numpy_cache/euro
 
 train, evaluation = get_dataset([plays, facts], dataset_concat="random")
 batch = next(iter(DataLoader(train, batch_size=8, shuffle=True, collate_fn=LMDataCollator())))
-print(f"{len(train)} training samples, to evaluate on: {', '.join(f'{label} {len(of)}' for label, of in evaluation.items())}")
+print(f"{len(train)} training samples, evaluation samples: {', '.join(f'{label} {len(of)}' for label, of in evaluation.items())}")
 print(f"a batch: {', '.join(f'{name} {tuple(column.shape)}' for name, column in batch.items())}")

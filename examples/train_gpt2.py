@@ -1,6 +1,6 @@
-"""Train a small GPT-2 of random weights on the demo mixture (after `make demo`), and watch the loss fall.
+"""Train a small, randomly initialized GPT-2 on the demo mixture and print the loss. Run `make demo` first.
 
-Arguments: training steps, by default 40.
+Argument: number of training steps (default: 40).
 """
 
 import sys
@@ -33,4 +33,4 @@ trainer = Trainer(
 )
 trainer.train()
 losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-print(f"loss {losses[0]:.2f} → {losses[-1]:.2f}, on validation {trainer.evaluate()['eval_loss']:.2f}")
+print(f"loss {losses[0]:.2f} → {losses[-1]:.2f}, validation loss {trainer.evaluate()['eval_loss']:.2f}")
