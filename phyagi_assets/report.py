@@ -101,7 +101,7 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
     for name in catalog.corpora:
         if name not in mixed:
             caches = [artifact for address in store.list() if address.startswith(f"{name}/{CACHE}/") and (artifact := store.open(address))]
-            yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {_counted(len(caches), 'partition')}")
+            yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
 
 
 def show_forecast(console: Console, found: Forecast) -> None:
@@ -161,10 +161,10 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
         console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
     if cleaning.young:
         hours = cleaning.grace.total_seconds() / 3600
-        kept = f"{_counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
+        kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
         console.print(f"{kept} would go too with --grace 0", highlight=False)
     counted = found if removed is None else removed
-    size = f"{_counted(len(counted), 'version')}, {short(sum(item.bytes for item in counted))}B"
+    size = f"{counted(len(counted), 'version')}, {short(sum(item.bytes for item in counted))}B"
     if removed is not None or not found:
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:
@@ -206,7 +206,8 @@ def _tokens(artifact: Artifact) -> int:
     return sum(of["tokens"] for of in artifact.manifest.counts.values())
 
 
-def _counted(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 

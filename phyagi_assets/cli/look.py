@@ -26,6 +26,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.pipeline.survey import survey
+        from phyagi_assets.report import counted
 
         workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
         console, checked = new_console(), [0, 0]
@@ -43,7 +44,8 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         for problem in [*declared, *map(str, stored)]:
             say_error(problem)
         console.print(
-            f"{checked[0]} declarations and {checked[1]} artifacts checked, {len(declared) + len(stored)} problems", highlight=False
+            f"{counted(checked[0], 'declaration')} and {counted(checked[1], 'artifact')} checked, {counted(len(declared) + len(stored), 'problem')}",
+            highlight=False,
         )
         for name, files in left_out.items():
             console.print(f"{name}: {files}", highlight=False, markup=False, soft_wrap=True)

@@ -50,7 +50,7 @@ def remove(
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.removals import Removal, add_removals, read_removals, removals_file
-        from phyagi_assets.report import show_exposures, show_found
+        from phyagi_assets.report import counted, show_exposures, show_found
 
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:
@@ -74,5 +74,7 @@ def remove(
             console.print(f"{len(removals):,} documents would be removed", highlight=False)
             return
         new = add_removals(declared, removals.values())
-        console.print(f"{len(new):,} documents recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)
-        console.print(f"phyagi-assets materialize {corpus} leaves them out; clean --old-plans removes what has them still", highlight=False)
+        console.print(f"{counted(len(new), 'document')} recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"phyagi-assets materialize {corpus} excludes them; clean --old-plans removes older versions with them", highlight=False
+        )

@@ -30,7 +30,7 @@ def test_check_names_the_file_and_once_it_is_discarded_the_next_run_makes_the_sa
         found = check(yard, store, *words)
         assert found.code == 1, found.said
         assert f"error: {array}: its content is not what was written (checksum differs)" in found.said
-        assert ", 1 problems" in found.said
+        assert ", 1 problem" in found.said
         assert said in found.said
     assert published(store).keys() == published(yard.built).keys() - {ARRAY}
     following = materialize(yard.data, store).ended()
