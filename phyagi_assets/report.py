@@ -163,8 +163,8 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
         hours = cleaning.grace.total_seconds() / 3600
         kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
         console.print(f"{kept} would go too with --grace 0", highlight=False)
-    counted = found if removed is None else removed
-    size = f"{counted(len(counted), 'version')}, {short(sum(item.bytes for item in counted))}B"
+    listed = found if removed is None else removed
+    size = f"{counted(len(listed), 'version')}, {short(sum(item.bytes for item in listed))}B"
     if removed is not None or not found:
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:

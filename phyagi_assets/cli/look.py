@@ -43,10 +43,8 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         stored = list(store_problems(workspace.store, count(1)))
         for problem in [*declared, *map(str, stored)]:
             say_error(problem)
-        console.print(
-            f"{counted(checked[0], 'declaration')} and {counted(checked[1], 'artifact')} checked, {counted(len(declared) + len(stored), 'problem')}",
-            highlight=False,
-        )
+        counts = f"{counted(checked[0], 'declaration')} and {counted(checked[1], 'artifact')} checked"
+        console.print(f"{counts}, {counted(len(declared) + len(stored), 'problem')}", highlight=False)
         for name, files in left_out.items():
             console.print(f"{name}: {files}", highlight=False, markup=False, soft_wrap=True)
         for foreign in survey(workspace.store).foreign:
