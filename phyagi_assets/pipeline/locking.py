@@ -135,5 +135,8 @@ def _lock(descriptor: int, operation: int, path: Path) -> bool:
 def _open_lock(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except PermissionError:  # of another user: one that can be read can be locked
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except PermissionError as problem:  # of another user: one that can be read can be locked
+        try:
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:  # it could not be created
+            raise problem from None

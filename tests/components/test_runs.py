@@ -1,11 +1,11 @@
 """Bringing things up to date costs what changed."""
 
+import multiprocessing
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,7 +17,6 @@ from phyagi_assets.components.runs import Runner
 from phyagi_assets.components.work import shared_out
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.pipeline.chain import STAGES
-from phyagi_assets.pipeline.crew import Crew
 from phyagi_assets.pipeline.sources import pieces
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import OnProgress
@@ -156,41 +155,50 @@ def test_a_position_is_taken_from_the_configuration_of_a_run(project: Project) -
     assert project.bring_up_to_date().built == []
 
 
+class CountedProcesses:
+    """Counts the processes that encode each partition whenever one of them reports progress."""
+
+    def __init__(self) -> None:
+        self.most: dict[str, int] = {}
+
+    @contextmanager
+    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+        name = f"{context.asset_key.path[0]}/{partition.key}"
+
+        def count(_consumed: int) -> None:
+            if stage == "tokenized_arrow":
+                self.most[name] = max(self.most.get(name, 0), len(multiprocessing.active_children()))
+
+        yield count
+
+
 @pytest.fixture
-def crews(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many processes have encoded a partition, one after the other; there is one that is large, of notes."""
+def notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with one large partition, of notes, in many pieces."""
     monkeypatch.setattr(pieces, "PIECE", 1000)
     write_jsonl(project.raw / "notes.jsonl", ["a note of twenty words or so"] * 1000)
     declare_corpus(project.workspace.data, "notes", "raw/*.jsonl")
-    sizes: list[int] = []
-    do = Crew.do
-
-    def watched(crew: Crew[Any, Any], items: Iterator[Any]) -> Any:
-        sizes.append(crew.size)
-        return do(crew, items)
-
-    monkeypatch.setattr(Crew, "do", watched)
-    return sizes
+    return project
 
 
-def test_a_partition_is_encoded_by_its_share_of_the_processes(project: Project, crews: list[int]) -> None:
-    runner = Runner(load_catalog(project.workspace.data), project.definitions, project.workspace, project.instance)
+def test_partition_is_encoded_by_its_share_of_the_processes(notes: Project) -> None:
+    counted, catalog = CountedProcesses(), load_catalog(notes.workspace.data)
+    runner = Runner(catalog, catalog_definitions(catalog, notes.workspace, counted), notes.workspace, notes.instance)
     outcome = runner.run(shared_out(runner.stale(), 3), lambda _name: None)
     assert (sorted(outcome.built), outcome.failed) == (sorted([*ALL, "notes/all"]), {})
-    assert crews == [2]  # of its 93 parts in a hundred
+    assert counted.most == {"notes/all": 2, "plays/one": 0, "plays/three": 0, "plays/two": 0}  # of its 93 parts in a hundred
 
 
-@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, [3]), ({}, [])])
-def test_a_run_from_the_ui_has_as_many_as_are_configured(
-    project: Project, crews: list[int], configured: dict[str, int], processes: list[int]
-) -> None:
-    job = project.definitions.resolve_implicit_global_asset_job_def()
-    sync_partitions(project.instance, load_catalog(project.workspace.data).corpora["notes"], ["all"])
+@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, 3), ({}, 0)])
+def test_run_from_the_ui_has_as_many_processes_as_are_configured(notes: Project, configured: dict[str, int], processes: int) -> None:
+    counted, catalog = CountedProcesses(), load_catalog(notes.workspace.data)
+    job = catalog_definitions(catalog, notes.workspace, counted).resolve_implicit_global_asset_job_def()
+    sync_partitions(notes.instance, catalog.corpora["notes"], ["all"])
     result = job.execute_in_process(
         run_config={"ops": {"notes__tokenized_arrow": {"config": configured}}},
-        instance=project.instance,
+        instance=notes.instance,
         partition_key="all",
         asset_selection=[dg.AssetKey(["notes", stage]) for stage in STAGES],
     )
     assert result.success
-    assert crews == processes
+    assert counted.most == {"notes/all": processes}
