@@ -121,7 +121,7 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
     dtype = np.dtype(tokenized.manifest.details["dtype"])
     writers: dict[int, _SplitWriter] = {}
     with ExitStack() as open_files:
-        batches = open_files.enter_context(closing(prefetch(row_batches(tokenized))))
+        batches = open_files.enter_context(closing(prefetch(row_batches(tokenized), size=lambda batch: batch.nbytes)))
         for batch in batches:
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))

@@ -105,13 +105,18 @@ def encode_documents(
     """
 
     def encoded() -> Iterator[tuple[Documents, Encoded]]:
-        for batch in prefetch(documents):
-            yield batch, exact.encode_unjudged(batch.texts)
+        with closing(prefetch(documents, size=lambda batch: batch.texts.nbytes)) as read:
+            for batch in read:
+                yield batch, exact.encode_unjudged(batch.texts)
+                del batch  # else it would stay in memory until the next is there
 
-    with closing(prefetch(encoded())) as batches:
+    with closing(prefetch(encoded(), size=lambda both: both[0].texts.nbytes + both[1].ids.nbytes)) as batches:
         for batch, ids in batches:
             exact.judge(batch.texts, ids)
-            yield batch, maker.rows(batch, ids)
+            rows = maker.rows(batch, ids)
+            del ids
+            yield batch, rows
+            del batch, rows
 
 
 def with_eos(

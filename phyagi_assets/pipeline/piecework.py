@@ -161,6 +161,7 @@ class _Writer:
                     counts[name] += more
                 tallies += batch.tallies
                 self.on_progress(batch.consumed)
+                del batch, rows  # else they would stay in memory until the next are there
         return Written(path=path, counts=counts, tallies=tallies)
 
 

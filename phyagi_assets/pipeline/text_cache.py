@@ -131,13 +131,16 @@ def _encode_split(
     eos = eos_to_append(cache.tokenizer, append_eos=cache.append_eos)
 
     def encoded() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-        for column in prefetch(texts()):
+        for column in prefetch(texts(), size=lambda column: column.nbytes):
             nonempty = pc.binary_length(column).to_numpy() > 0
             yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
 
     on_documents(split, 0)
     ends: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-    with ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer, closing(prefetch(encoded())) as batches:
+    with (
+        ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer,
+        closing(prefetch(encoded(), size=lambda both: both[0].nbytes)) as batches,
+    ):
         for ids, batch_ends in batches:
             ends.append(batch_ends + writer.length)
             writer.append(ids)

@@ -55,3 +55,19 @@ def test_no_more_than_the_depth_is_in_flight() -> None:
 
     for taken, _ in enumerate(prefetch(counted(), depth=3), 1):
         assert made <= taken + 3 + 1
+
+
+def test_a_source_waits_while_as_many_bytes_are_in_flight_as_are_allowed() -> None:
+    made: list[int] = []
+
+    def counted() -> Iterator[int]:
+        for size in (30, 200, 200, 30, 30, 30, 200):
+            made.append(size)
+            yield size
+
+    ahead = prefetch(counted(), size=lambda item: item, ahead=100)
+    taken = 0
+    for taken, item in enumerate(ahead, 1):
+        assert item == made[taken - 1]
+        assert sum(made[taken - 1 : -1]) < 100
+    assert taken == len(made) == 7

@@ -48,7 +48,7 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     sample = _Sample(manifest, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
     hashes: list[npt.NDArray[np.uint64]] = []
     documents = tokens = mismeasured = 0
-    with closing(prefetch(row_batches(artifact))) as batches:
+    with closing(prefetch(row_batches(artifact), size=lambda batch: batch.nbytes)) as batches:
         for batch in batches:
             ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
             lengths = np.diff(ends, prepend=0)
