@@ -4,7 +4,10 @@ Every message says what was found, where, and what would be right. A caller that
 Dagster assets) catches :class:`PhyagiAssetsError`; anything else that surfaces is a fault of this package.
 """
 
+import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,30 @@ def _again(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attributes
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
+
+
+class OutOfMemoryError(PhyagiAssetsError):
+    """The work takes more memory than the process may have."""
+
+
+@contextmanager
+def memory_named(what: str) -> Iterator[None]:
+    """Turn running out of memory into an error that says so, and what needed it.
+
+    Raises
+    ------
+    OutOfMemoryError
+        An allocation failed inside.
+    """
+    try:
+        yield
+    except (MemoryError, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno != errno.ENOMEM:
+            raise
+        said = f" ({' '.join(str(problem).split())})" if str(problem) else ""
+        raise OutOfMemoryError(
+            f"{what}: takes more memory than this process may have{said}; raise the limit, or use fewer processes with --jobs"
+        ) from problem
 
 
 class DeclarationError(PhyagiAssetsError):

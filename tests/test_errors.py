@@ -1,5 +1,6 @@
-"""Errors show no credentials."""
+"""Errors show no credentials, and name what ran out."""
 
+import errno
 import pickle
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import DeclarationError, SourceError, redacted
+from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, memory_named, redacted
 
 SECRET = st.text("abcXYZ0189/+=@:._-", min_size=4)
 
@@ -27,3 +28,20 @@ def test_other_text_is_shown_as_it_is(text: str) -> None:
 def test_an_error_is_the_same_in_another_process() -> None:
     problem = pickle.loads(pickle.dumps(DeclarationError(Path("a.yaml"), "https://u:p@h", line=3)))
     assert (str(problem), problem.line) == ("a.yaml:3: https://***@h", 3)
+
+
+@pytest.mark.parametrize(
+    "problem", [MemoryError(), MemoryError("malloc of size 64 failed"), OSError(errno.ENOMEM, "Cannot allocate memory")]
+)
+def test_memory_that_runs_out_is_named_with_what_needed_it(problem: Exception) -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"^plays/one: takes more memory than this process may have.*; raise the limit"),
+        memory_named("plays/one"),
+    ):
+        raise problem
+
+
+def test_a_full_disk_is_no_lack_of_memory() -> None:
+    with pytest.raises(OSError, match="No space left") as raised, memory_named("plays/one"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert raised.value.errno == errno.ENOSPC

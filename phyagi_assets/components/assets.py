@@ -17,7 +17,7 @@ from phyagi_assets.components.progress import Progress
 from phyagi_assets.components.refresh import FAILURE_TAG, LASTING, follow_condition, freshness_policy
 from phyagi_assets.components.work import Work
 from phyagi_assets.declarations import Corpus, Mixture
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, memory_named
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.data_folders import claim
 from phyagi_assets.pipeline.inspection import LEFT_OUT
@@ -186,7 +186,8 @@ def _partition(corpus: Corpus, key: str, step: ChainStep, workspace: Workspace) 
 def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
     """Turn errors that the user can put right into failures with a message, and tag the run if trying again cannot help."""
     try:
-        yield
+        with memory_named(context.asset_key.to_user_string()):
+            yield
     except PhyagiAssetsError as problem:
         if _lasts(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})

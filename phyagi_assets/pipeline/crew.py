@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.errors import PhyagiAssetsError, memory_named
 from phyagi_assets.pipeline.step import OnProgress
 
 Item = TypeVar("Item")
@@ -173,10 +173,11 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, leve
     logger.addHandler(logging.handlers.QueueHandler(line))  # type: ignore[arg-type]
     with suppress(KeyboardInterrupt, ConnectionError):
         try:
-            with prepare(line.say) as do:
+            with memory_named("preparing a process"), prepare(line.say) as do:
                 for item in _received(connection):
                     try:
-                        result = do(item)
+                        with memory_named("a process that builds"):
+                            result = do(item)
                     except (PhyagiAssetsError, OSError) as problem:
                         result = problem
                     line.say(_Ended(result=result))

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.errors import DeclarationError, MissingArtifactsError, PhyagiAssetsError, SourceError
+from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
 from phyagi_assets.pipeline.crew import Crew, Died, Fault
 from phyagi_assets.pipeline.step import OnProgress
 
@@ -33,6 +33,8 @@ def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], 
             raise SourceError("thirteen is no item")
         if item == 14:
             raise ZeroDivisionError("fourteen is no item")
+        if item == 15:
+            bytearray(1 << 60)  # more than any process may have
         if item == 65:
             wait_for((folder / "nobody reads").exists)
             Thread(target=die_while_sending).start()
@@ -62,6 +64,13 @@ def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id)
     found = dict(crew.do(iter(items)))
     assert multiprocessing.active_children() == []
     return found
+
+
+def test_a_process_that_runs_out_of_memory_says_so_and_goes_on(tmp_path: Path) -> None:
+    found = done(tmp_path, 1, 15, 2)
+    assert isinstance(found[15], OutOfMemoryError)
+    assert "takes more memory than this process may have" in str(found[15])
+    assert (found[1], found[2]) == ((1, "3"), (2, "3"))
 
 
 def test_everything_is_done_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
