@@ -51,7 +51,7 @@ class Attempt:
     ended: float = 0.0
     """Seconds since 1970; 0 if it has not ended."""
     lasting: bool = False
-    """Whether it failed for a reason that lasts until an input changes."""
+    """Whether the failure persists until an input changes."""
 
 
 def answer(attempts: Sequence[Attempt], *, now: float, current: bool = False) -> Answer:

@@ -43,7 +43,7 @@ def prefetch(
 
 
 class _Ahead(Generic[T]):
-    """What a thread computes and a consumer takes."""
+    """Queue between a producing thread and its consumer."""
 
     def __init__(self, source: Iterator[T], depth: int, size: Callable[[T], int] | None, ahead: int) -> None:
         self._source, self._depth, self._size, self._ahead = source, depth, size, ahead

@@ -1,4 +1,4 @@
-"""Small JSON records that save work: losing one, or failing to write one, costs finding out again what it holds."""
+"""Read and write small JSON records that save work. Losing a record is harmless: its content is computed again."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 
 
 def recall(path: Path) -> Any:
-    """Return the record at a path; None if there is no readable one."""
+    """Return the record at a path, or None if it is missing or cannot be read."""
     with suppress(OSError, ValueError):
         return json.loads(path.read_text(encoding="utf-8"))
     return None
 
 
 def remember(path: Path, record: Any) -> None:
-    """Replace the record at a path in one step; a disk that refuses it is no error."""
+    """Replace the record at a path atomically. A failed write is ignored."""
     draft = path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

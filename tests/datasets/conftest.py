@@ -1,4 +1,4 @@
-"""What every test of the dataset library leaves as it was."""
+"""Reset the state that trainers leave in the test process."""
 
 import sys
 from collections.abc import Iterator
