@@ -1,7 +1,7 @@
 """Processes that work side by side: each has a pipe to this one, which hands out what there is to do, one thing at a time.
 
-How far a process is, and what it logs, comes through the pipe too. A process ends when its pipe closes, so that none is left over when
-this one is killed.
+How far a process is, and what it logs, comes through the pipe too. A process ends when its pipe closes or this process dies, so that none
+is left over when this one is killed.
 """
 
 import logging
@@ -9,13 +9,14 @@ import logging.handlers
 import multiprocessing
 import os
 import signal
+import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, memory_named
@@ -27,6 +28,8 @@ Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Item], Result]
 
 THREADS = "RAYON_NUM_THREADS"
 """How many threads the engine has; read when it first encodes."""
+_TO_END = 10.0
+"""Seconds that an interrupted process has to end in."""
 _SPAWN = multiprocessing.get_context("spawn")
 _PACKAGE = "phyagi_assets"
 
@@ -129,10 +132,7 @@ class Crew(Generic[Item, Result]):
                         worker.give(following)
                     yield done, ended.result
         finally:
-            for worker in workers:
-                worker.stop()
-            for worker in workers:
-                worker.process.join()
+            _stop(workers)
 
     def _started(self) -> _Worker[Item]:
         here, there = _SPAWN.Pipe()
@@ -141,6 +141,18 @@ class Crew(Generic[Item, Result]):
         process.start()
         there.close()
         return _Worker(process=process, connection=here)
+
+
+def _stop(workers: Sequence[_Worker[Any]]) -> None:
+    try:
+        for worker in workers:
+            worker.stop()
+    except BaseException:  # a second interrupt; no process goes on because of it
+        for worker in workers:
+            worker.stop()
+        raise
+    for worker in workers:
+        worker.process.join()
 
 
 def _ending(code: int) -> str:
@@ -167,6 +179,7 @@ class _Line:
 def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, level: int) -> None:
     """What a process does: what comes through the pipe, until it closes."""
     os.environ[THREADS] = str(threads)
+    Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     line = _Line(connection)
     logger = logging.getLogger(_PACKAGE)
     logger.setLevel(level)
@@ -185,6 +198,16 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, leve
             line.say(_Ended(result=problem, is_last=True))
         except Exception:
             line.say(_Ended(result=Fault(traceback.format_exc()), is_last=True))
+
+
+def _end_with_parent() -> None:
+    """Interrupt this process when its parent dies: while it waits for a slow source, it says nothing and would not notice."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(_TO_END)
+        os._exit(1)
 
 
 def _received(connection: Connection) -> Iterator[Any]:

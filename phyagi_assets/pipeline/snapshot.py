@@ -32,6 +32,9 @@ _AT_ONCE = 32
 _TO_STOP = 2.0
 """Seconds that transfers have to stop in when they are interrupted."""
 
+_LOOK = 0.5
+"""Seconds between looks for a signal: one that comes just before a wait without end would not interrupt it."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -133,7 +136,8 @@ def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_LOOK)
     except BaseException:
         stop.set()
         until = time.monotonic() + _TO_STOP
