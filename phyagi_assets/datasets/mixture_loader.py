@@ -130,9 +130,10 @@ class MixtureLoader:
         sent = DataLoader(
             _Blocks(dataset), batch_size=None, sampler=blocks, collate_fn=_as_it_is, num_workers=self._num_workers, **self._options
         )
+        deliver = stream.delivery()
         for block in sent:
             for batch in dataset.batches(block, min(stream.batch_size, len(block.positions))):
-                stream.deliver()
+                deliver()
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:

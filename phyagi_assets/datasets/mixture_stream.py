@@ -235,13 +235,19 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         reader, begin = Reader.here(read_shard(self._shard)), self._begin()
         return self._positions(reader, begin, self._note_begin(begin), _SENT)
 
-    def deliver(self) -> None:
-        """Count one step of `blocks` as delivered, and with the last step the iteration."""
-        following, end = self._cursor["position"] + self.step, self._cursor["end"]
-        if end != _NO_END and following >= end:
-            self._cursor.put(position=following if self._trains else 0, end=_NO_END)
-        else:
-            self._cursor.put(position=following)
+    def delivery(self) -> Callable[[], None]:
+        """Return a function that counts one step of `blocks` as delivered, and with the last step the iteration."""
+        step, trains, cursor = self.step, self._trains, self._cursor
+        put = cursor.setter("position", "end")
+
+        def deliver() -> None:
+            following, end = cursor["position"] + step, cursor["end"]
+            if end == _NO_END or following < end:
+                put(following, end)
+            else:
+                put(following if trains else 0, _NO_END)
+
+        return deliver
 
     def _note_begin(self, begin: int) -> int | None:
         stop = self._stop(begin, self._cursor["loaded_end"])

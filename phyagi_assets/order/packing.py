@@ -95,17 +95,25 @@ class Pieces:
             Tokens per sample.
         """
         sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
-        if bool((self._stop[piece] - start >= width).all()):  # in partitions much longer than a sample, nearly always
+        shard, available = self._shard[piece], self._stop[piece] - start
+        cut = np.flatnonzero(available < width)
+        if not len(cut):  # in partitions much longer than a sample, nearly always
             tokens = np.broadcast_to(np.int64(width), len(piece))
-            return Runs(sample=sample, at=at, shard=self._shard[piece], start=start, tokens=tokens, are_whole=True)
+            return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=True)
+        first = np.stack([sample, at, shard, start, np.minimum(available, width)])
+        further = self._further(cut, available[cut], self._following[piece[cut]], width)
+        sample, at, shard, start, tokens = np.insert(first, further[0] + 1, further, axis=1)
+        return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=False)
+
+    def _further(self, sample: Ints, at: Ints, piece: Ints, width: int) -> Ints:
+        """Return the columns of the runs that follow the first one of samples, from a place in each on; sample after sample."""
         columns = []
         while len(sample):
+            start = self._start[piece]
             tokens = np.minimum(self._stop[piece] - start, width - at)
             columns.append(np.stack([sample, at, self._shard[piece], start, tokens]))
             at = at + tokens
             unfinished = at < width
             sample, at, piece = sample[unfinished], at[unfinished], self._following[piece[unfinished]]
-            start = self._start[piece]
         joined = np.concatenate(columns, axis=1)
-        sample, at, shard, start, tokens = joined[:, np.argsort(joined[0], kind="stable")]
-        return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=False)
+        return np.asarray(joined[:, np.argsort(joined[0], kind="stable")])
