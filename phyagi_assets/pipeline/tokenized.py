@@ -167,7 +167,7 @@ def build_tokenized(
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
             tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, _unheard))
-        _check(corpus, partition, files, workspace, raw.fingerprint, tally)
+        _check(corpus, partition, files, workspace, raw, tally)
         _report(address, files, tally)
         complete(folder, tally.pieces, features)
         details = {
@@ -226,18 +226,23 @@ def _unheard(_consumed: int) -> None:
     """Where nobody asks for progress."""
 
 
-def _check(
-    corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw_fingerprint: str, tally: _Tally
-) -> None:
+def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
     for index, rows in sorted(tally.rows.items()):
         if rows.is_without_text:
             raise rows.error(files[index])
     now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
-    if now and now.fingerprint != raw_fingerprint:
-        pinned = raw_address(corpus, partition.key)
+    if now and now.fingerprint != raw.fingerprint:
+        pinned, found = raw.manifest.inputs["files"], now.inputs["files"]
+        changed = [file.origin for file in files if pinned.get(file.name) != found[file.name]]
+        named = f"{_first(changed)}: changed; files" if changed else f"{corpus.path}: files"
         raise SourceError(
-            f"{corpus.path}: files of partition {partition.key!r} are not what {pinned} pinned any more; materialize that again"
+            f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
+            "materialize that again, while nothing writes to them"
         )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
 def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
@@ -251,5 +256,4 @@ def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
     if tally.counts["tokens"] == 0:
         documents, removed = (tally.counts[name] for name in ("documents", "removed"))
         why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"
-        names = ", ".join(file.name for file in files[:5]) + (f" and {len(files) - 5:,} more" if len(files) > 5 else "")
-        logger.warning("%s is published as empty: its %s (%s)", address, why, names)
+        logger.warning("%s is published as empty: its %s (%s)", address, why, _first([file.name for file in files]))

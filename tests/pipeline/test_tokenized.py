@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -199,8 +200,24 @@ def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace
     build_raw(corpus, partition, workspace)
     before = holdings(workspace.store.root)
     write_text(workspace.data / "c.txt", "two")
-    with pytest.raises(SourceError, match=r"'all' are not what c/raw_dataset/all pinned any more; materialize that again"):
+    with pytest.raises(
+        SourceError, match=r"c\.txt: changed; .* 'all' are not what c/raw_dataset/all pinned any more; materialize that again"
+    ):
         build_tokenized(corpus, partition, workspace)
+    assert holdings(workspace.store.root) == before
+
+
+@pytest.mark.parametrize(("left", "keys"), [(0, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
+def test_file_truncated_while_it_is_read_is_named(workspace: Workspace, left: int, keys: dict[str, Any]) -> None:
+    for name in ("a", "b", "c"):
+        write_jsonl(workspace.data / "c" / f"{name}.jsonl", ["one", "two"])
+    corpus = declare_corpus(workspace.data, "c", "c/*.jsonl", **keys)
+    partition = workspace.sources.partitions(corpus)["all"]
+    build_raw(corpus, partition, workspace)
+    before = holdings(workspace.store.root)
+    cut = workspace.data / "c" / "b.jsonl"
+    with pytest.raises(SourceError, match=rf"^{re.escape(str(cut))}: changed; .* pinned any more"):
+        build_tokenized(corpus, partition, workspace, lambda _consumed: os.truncate(cut, left))
     assert holdings(workspace.store.root) == before
 
 
