@@ -11,8 +11,10 @@ from phyagi_assets.cli import main
 from phyagi_assets.datasets import DatasetProviderConfig, LMDatasetProvider, load_mixture
 from phyagi_assets.declarations import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.pipeline.integrity import store_problems
 from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.step import Built, Workspace
+from phyagi_assets.pipeline.store import Store
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 
@@ -32,20 +34,67 @@ def built(workspace: Workspace) -> Path:
     return workspace.data
 
 
-def test_corpus_moved_elsewhere_and_linked_reads_as_before(built: Path, tmp_path: Path) -> None:
-    store = built / "store"
-    words = ["inspect first", "inspect mix", "explain mix 0 --count 5", "remove first --match 'document 7' --dry-run", "check"]
+def move_and_link(folder: Path, elsewhere: Path) -> None:
+    """Move a folder of the store elsewhere, and link it from its old place."""
+    elsewhere.mkdir(exist_ok=True)
+    shutil.move(folder, elsewhere / folder.name)
+    folder.symlink_to(elsewhere / folder.name)
 
-    def shown() -> dict[str, str]:
-        return {each: run(each, built).output.replace(str(tmp_path / "big"), str(store)) for each in words}
+
+def move_back(folder: Path) -> None:
+    real = folder.readlink()
+    folder.unlink()
+    shutil.move(real, folder)
+
+
+def test_folders_moved_elsewhere_and_linked_read_as_before(built: Path, tmp_path: Path) -> None:
+    store, big = built / "store", tmp_path / "big"
+    words = ["inspect first", "inspect mix", "explain mix 0 --count 5", "remove first --match 'document 7' --dry-run", "check", "clean"]
+
+    def shown() -> dict[str, str]:  # without spaces, because a table is centered over the width of the paths in it
+        return {each: " ".join(run(each, built).output.replace(str(big), str(store)).split()) for each in words}
 
     before, samples = shown(), [sample["input_ids"].tolist() for sample in load_mixture("mix", store=store).train]
-    assert "The first corpus, document" in before["explain mix 0 --count 5"]
-    (tmp_path / "big").mkdir()
-    shutil.move(store / "first", tmp_path / "big" / "first")
-    (store / "first").symlink_to(tmp_path / "big" / "first")
-    assert shown() == before
-    assert [sample["input_ids"].tolist() for sample in load_mixture("mix", store=store).train] == samples
+    assert "The first corpus, document" in before[words[2]]
+    assert "│ 4, 12 │" in before[words[3]]  # the positions at which the mixture shows the document
+
+    def assert_reads_as_before() -> None:
+        assert shown() == before
+        for named in ("mix", store / "mix" / "mixed_dataset", store / "mix" / "mixed_dataset" / "mixture.json"):
+            mixture = load_mixture(named, store=store)
+            assert [sample["input_ids"].tolist() for sample in mixture.train] == samples
+            assert mixture.tokenizer.is_dir()
+
+    move_and_link(store / "mix", big)
+    assert_reads_as_before()
+    move_and_link(store / "first", big)
+    assert_reads_as_before()
+    move_back(store / "mix")
+    assert_reads_as_before()
+
+
+def test_mixture_moved_elsewhere_and_linked_is_reused_and_extended(built: Path, tmp_path: Path) -> None:
+    workspace = Workspace(data=built, store=Store(built / "store"))
+    mix, big = built / "store" / "mix", tmp_path / "big"
+
+    def plan(at: int | None = None) -> Built:
+        catalog = load_catalog(built)
+        return build_mixture(catalog.mixtures["mix"], catalog.corpora, {"first": ["all"]}, workspace, at)
+
+    def read() -> list[list[int]]:
+        assert not list(store_problems(workspace.store, lambda _: None))
+        train = load_mixture("mix", store=workspace.store.root).train
+        return [train[i]["input_ids"].tolist() for i in range(4)]
+
+    before = read()
+    move_and_link(mix, big)
+    assert plan().reused
+    declare(built, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "first", "weight": 2}])
+    assert not plan(at=4).failures
+    assert read() == before
+    move_back(mix)
+    assert read() == before
+    assert plan().reused
 
 
 LOOPS = {

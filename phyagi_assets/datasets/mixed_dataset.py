@@ -15,6 +15,7 @@ from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.plan import Plan
+from phyagi_assets.plan_paths import PlanPaths
 
 _BLOCK = 4096
 """Positions that are located at once where they are read one after the other: arithmetic on a few would be all overhead."""
@@ -80,7 +81,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self.mask_boundaries = mask_boundaries
         self.ignore_index = ignore_index
         self.order = MixtureOrder(plan, split)
-        arrays = [TokenArray(path=home / placed.shard.path, tokens=placed.shard.tokens) for placed in self.order.shards]
+        paths = PlanPaths(plan, home)
+        arrays = [TokenArray(path=paths.resolve(placed.shard.path), tokens=placed.shard.tokens) for placed in self.order.shards]
         self.shards = TokenShards(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._epoch = Epoch()

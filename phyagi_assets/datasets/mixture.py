@@ -11,6 +11,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
 from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.plan_paths import PlanPaths, plan_folder
 from phyagi_assets.settings import Settings
 
 
@@ -27,7 +28,7 @@ class LoadedMixture:
 
     plan: Plan
     home: Path
-    """The folder that the plan lies in."""
+    """The folder that the plan lies in, reached through the store."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of every `MixedDataset`."""
 
@@ -49,7 +50,7 @@ class LoadedMixture:
     @property
     def tokenizer(self) -> Path:
         """The folder that ``AutoTokenizer.from_pretrained`` loads the mixture's tokenizer from."""
-        return real_path(self.home / self.plan.tokenizer)
+        return real_path(PlanPaths(self.plan, self.home).resolve(self.plan.tokenizer))
 
     def _evaluation(self, split: str) -> MixedDataset | None:
         return MixedDataset(self.plan, self.home, split, **self.options) if self.plan.total(split, "samples") else None
@@ -139,7 +140,8 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
                 f"{mixture!r} is neither a path nor a mixture materialized in {root} (there: {found}); "
                 f"materialize it with: phyagi-assets materialize {mixture}"
             )
-    file = _in_its_place(real_path(path / PLAN if path.is_dir() else path))
+    file = path / PLAN if path.is_dir() else path
+    file = _in_its_place(plan_folder(file) / real_path(file).name)
     return LoadedMixture(plan=Plan.read(file), home=file.parent, options=options)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.paths import real_path
 from phyagi_assets.pipeline.finding import spans_of
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.survey import plans_in
 from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.plan_paths import PlanPaths
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     A plan that cannot be read, or whose caches cannot, is told of in the log, and has no part in the answer.
     """
     for version in plans_in(store):
-        file = real_path(version.path) / PLAN
+        file = version.path / PLAN
         try:
             yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:
@@ -54,6 +54,7 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
 
 def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:
     numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    paths = PlanPaths(plan, file.parent)
     for split in SPLITS:
         if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
             continue
@@ -63,7 +64,7 @@ def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: i
         for number in numbers:
             for index, partition in enumerate(plan.corpora[number].partitions):
                 if shard := partition.shards.get(split):
-                    for span in spans_of((file.parent / shard.path).parent, split, ids):
+                    for span in spans_of(paths.resolve(shard.path).parent, split, ids):
                         positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):
             yield Exposure(

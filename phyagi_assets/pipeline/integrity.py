@@ -14,6 +14,7 @@ from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.pipeline.store import Store, is_copy
 from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.plan_paths import plan_folder
 from phyagi_assets.removals import read_removals
 
 OnChecked = Callable[[str], None]
@@ -87,7 +88,7 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
         own = None if is_copy(pointer) else path
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and (path / PLAN).is_file():
-            yield from (StoreProblem(address=address, found=found) for found in _plan_problems(path / PLAN))
+            yield from (StoreProblem(address=address, found=found) for found in _plan_problems(plan_folder(pointer / PLAN) / PLAN))
         on_checked(address)
 
 

@@ -23,6 +23,7 @@ from phyagi_assets.pipeline.store import Artifact, Store
 from phyagi_assets.pipeline.tokenizers.padding import padding_id
 from phyagi_assets.pipeline.tokenizers.prepare import SAVED
 from phyagi_assets.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
+from phyagi_assets.plan_paths import PlanPaths
 
 STAGE = "mixed_dataset"
 APPENDED = "appended"
@@ -65,9 +66,8 @@ def published_caches(
             artifact = store.open(address)
             if artifact is None:
                 missing.append(address)
-            else:  # by its place in the store, which stays when the corpus's folder is moved to another disk and linked
-                place = store.version_path(address, artifact.fingerprint)
-                found.append(replace(artifact, path=place) if place.is_dir() else artifact)
+            else:
+                found.append(_in_its_place(artifact, store))
         if not partitions[part.corpus]:
             missing.append(f"{part.corpus} (it has no partitions yet)")
         caches[part.corpus] = found
@@ -100,7 +100,13 @@ def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact |
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
     same = (published.manifest.inputs, settings) == (wanted.inputs, wanted.settings)
-    return published if same and published.manifest.code_version in _STANDING else None
+    return _in_its_place(published, store) if same and published.manifest.code_version in _STANDING else None
+
+
+def _in_its_place(artifact: Artifact, store: Store) -> Artifact:
+    """Return an artifact with its path in the store, which stays when the folder of its corpus or mixture is moved and linked."""
+    place = store.version_path(artifact.address, artifact.fingerprint)
+    return replace(artifact, path=place) if place.is_dir() else artifact
 
 
 def build_mixture(
@@ -153,7 +159,8 @@ def _build(
         first = next(iter(caches.values()))[0]
         pad_id = padding_id(first.path / SAVED, first.manifest.details["dtype"])
         if earlier and at is not None:
-            plan = extended(earlier, wanted.fingerprint, at, parts, found, pad_id=pad_id)
+            before = _with_paths_from(home, earlier, workspace.store.version_path(address, earlier.fingerprint))
+            plan = extended(before, wanted.fingerprint, at, parts, found, pad_id=pad_id)
         else:
             planned = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
             plan = Plan(
@@ -201,6 +208,22 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
             )
             raise mixture.error(message, key)
     return plan
+
+
+def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
+    """Return a plan whose paths lead from another folder if its own paths no longer lead from the folder of the plan."""
+    paths = PlanPaths(plan, folder)
+    if not paths.is_moved:
+        return plan
+
+    def rebased(path: str) -> str:
+        return path and os.path.relpath(paths.resolve(path), real_path(home))
+
+    def moved(partition: PlannedPartition) -> PlannedPartition:
+        return replace(partition, shards={split: replace(shard, path=rebased(shard.path)) for split, shard in partition.shards.items()})
+
+    corpora = tuple(replace(corpus, partitions=tuple(map(moved, corpus.partitions))) for corpus in plan.corpora)
+    return replace(plan, tokenizer=rebased(plan.tokenizer), corpora=corpora)
 
 
 def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:

@@ -12,6 +12,7 @@ from phyagi_assets.pipeline.array_file import array_length
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.store import Artifact
 from phyagi_assets.plan import PLAN, Plan, Shard, group_samples
+from phyagi_assets.plan_paths import PlanPaths
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"
@@ -27,9 +28,10 @@ def check_plan(artifact: Artifact) -> list[Check]:
 
 def array_problems(plan: Plan, file: Path) -> Iterator[str]:
     """The arrays that a plan names and that are not there, or do not hold the tokens that it says."""
+    paths = PlanPaths(plan, file.parent)
     for shard in _shards(plan):
         try:
-            length = array_length(file.parent / shard.path)
+            length = array_length(paths.resolve(shard.path))
         except FileNotFoundError:
             yield f"{shard.path}, which is not there"
         except (OSError, StoreError) as problem:
@@ -85,7 +87,7 @@ def _order(plan: Plan, file: Path) -> Check:
             order = MixtureOrder(plan, split)
             order.locate(np.array([0, len(order) - 1], dtype=np.int64))
             first = next(shard for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
-            np.asarray(np.load(file.parent / first.path, mmap_mode="r")[: plan.seq_len]).sum()
+            np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first.path), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
             problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
             break
