@@ -3,6 +3,7 @@
 import ctypes
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -37,6 +38,12 @@ class Faults:
     flipped: int = 0
     """In as many of the next contents, the first byte is another."""
     is_down: bool = False
+    unlisted: tuple[str, ...] = ()
+    """Elements that are missing from what listings say of each object, such as ``ETag``."""
+    renamed: dict[str, str] = field(default_factory=dict)
+    """What listings call some keys: the server cannot keep keys that end in a slash."""
+    ahead: int = 0
+    """Seconds by which the clock of the server is ahead of the times at which objects were written."""
     listings: int = 0
     contents: list[str] = field(default_factory=list)
     """The keys whose content was asked for."""
@@ -164,7 +171,14 @@ class _Handler(BaseHTTPRequestHandler):
             if content and faults.flipped:
                 faults.flipped -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]
-        headers = {name: value for name, value in found.getheaders() if name.lower() not in ("connection", "transfer-encoding")}
+        own = ("connection", "transfer-encoding", "date")
+        headers = {name: value for name, value in found.getheaders() if name.lower() not in own}
+        if not key and (faults.unlisted or faults.renamed):
+            for name, other in faults.renamed.items():
+                content = content.replace(f"<Key>{name}</Key>".encode(), f"<Key>{other}</Key>".encode())
+            for element in faults.unlisted:
+                content = re.sub(rf"<{element}>.*?</{element}>".encode(), b"", content, flags=re.DOTALL)
+            headers["Content-Length"] = str(len(content))
         headers.setdefault("Content-Length", str(len(content)))
         self._answer(found.status, headers, content, cuttable=bool(key))
         connection.close()
@@ -182,6 +196,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if self.command == "GET":
             self.wfile.write(content)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string((timestamp or time.time()) + self.faults.ahead)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -7,13 +7,15 @@ Credentials, endpoint and region are what S3's users already have: the environme
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.pipeline.sources.files import LeftOut, Listing, SourceFile
+from phyagi_assets.pipeline.sources.files import LeftOut, Listing, SourceFile, Stamp
 from phyagi_assets.pipeline.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.pipeline.sources.patience import Patience, TransientError
 from phyagi_assets.pipeline.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
@@ -25,6 +27,9 @@ _CHUNK = 1 << 20
 _SECONDS = 60
 _CONNECTIONS = 64
 """Connections that are kept, more than transfers that run side by side."""
+_QUIET = timedelta(seconds=2)
+"""How long before its listing an object without an ETag must have been written: times of writing are told in seconds, so that two
+objects of one key that were written in the same second look alike."""
 _GONE = ("404", "NoSuchKey", "412", "PreconditionFailed")
 _BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "ThrottlingException")
 
@@ -59,9 +64,7 @@ class S3:
         if not is_glob(pattern):
             raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in s3://bucket/**/*.txt", "source", "path")
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
-        objects = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._objects(bucket, prefix))
-        objects = [found for found in objects if found["Size"] or not found["Key"].endswith("/")]  # what consoles make for folders
-        files = tuple(_file(bucket, found, glob.fixed) for found in objects if glob.matches(found["Key"]))
+        objects, files = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._matching(bucket, prefix, glob))
         left_out = tuple(
             LeftOut(origin=f"{SCHEME}{bucket}/{found['Key']}", reason=reason)
             for found in objects
@@ -72,10 +75,18 @@ class S3:
             raise corpus.error(f"no object matches {declared}{also}", "source", "path")
         return Listing(files=files, left_out=left_out)
 
-    def _objects(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
+    def _matching(self, bucket: str, prefix: str, glob: Glob) -> tuple[list[dict[str, Any]], tuple[SourceFile, ...]]:
+        """List objects, and the files among them that match."""
+        objects, files = [], []
         with _translated(self._is_signed):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            return [found for page in pages for found in page.get("Contents", ())]
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    if found["Key"].endswith("/") and found.get("Size") == 0:  # what consoles make for folders
+                        continue
+                    objects.append(found)
+                    if glob.matches(found["Key"]):
+                        files.append(_file(bucket, found, glob.fixed, _date(page)))
+        return objects, tuple(files)
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
         """Fetch an object, or the rest of it where the beginning is there.
@@ -95,6 +106,7 @@ class S3:
             nonlocal checksum, encoding
             with _translated(self._is_signed):
                 answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", **version)
+                _require_as_listed(file, answer)
                 checksum, encoding = _checksum(str(file.stamp[0]), answer), answer.get("ContentEncoding", "")
                 yield from answer["Body"].iter_chunks(_CHUNK)
 
@@ -127,17 +139,44 @@ class S3:
         return self._session.get_credentials() is not None
 
 
-def _file(bucket: str, found: Mapping[str, Any], fixed: int) -> SourceFile:
-    etag = found.get("ETag", "").strip('"')
-    stamp = (etag, found["Size"]) if etag else ("", found["Size"], found["LastModified"].isoformat())
+def _file(bucket: str, found: Mapping[str, Any], fixed: int, listed: datetime) -> SourceFile:
+    """Return a listed object as a file; `listed` is the time of the listing by the clock of the server."""
+    origin, etag, modified = f"{SCHEME}{bucket}/{found['Key']}", found.get("ETag", "").strip('"'), found.get("LastModified")
+    if "Size" not in found or (not etag and modified is None):
+        missing = "size" if "Size" not in found else "ETag and no time of writing"
+        raise SourceError(f"{origin}: is listed with no {missing}, so that a change could not be noticed; use a server that gives both")
+    stamp: Stamp = (etag, found["Size"])
+    if not etag and modified is not None:
+        if modified + _QUIET > listed:
+            raise TransientError(
+                f"{origin}: is listed with no ETag and was written at {modified:%H:%M:%S}, too short before this listing to tell "
+                "it from an object written after it; wait a few seconds, or use a server that gives ETags"
+            )
+        stamp = ("", found["Size"], modified.isoformat())
     name = "/".join(found["Key"].split("/")[fixed:])
-    return SourceFile(name=name, origin=f"{SCHEME}{bucket}/{found['Key']}", size=found["Size"], stamp=stamp)
+    return SourceFile(name=name, origin=origin, size=found["Size"], stamp=stamp)
+
+
+def _date(page: Mapping[str, Any]) -> datetime:
+    """Return the time at which a server answered, by its clock; the earliest of all where it does not say."""
+    try:
+        return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).replace(tzinfo=UTC)  # HTTP has no other zone
+    except (KeyError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _precondition(file: SourceFile) -> dict[str, str]:
     """Under which condition an object is the one that was listed; some servers know no ETags."""
     etag, _, *modified = file.stamp
     return {"IfUnmodifiedSince": str(modified[0])} if modified else {"IfMatch": f'"{etag}"'}
+
+
+def _require_as_listed(file: SourceFile, answer: Mapping[str, Any]) -> None:
+    """Refuse an object without an ETag that was written after its listing, where the server does not heed the condition."""
+    _, _, *modified = file.stamp
+    found = answer.get("LastModified")
+    if modified and (found is None or found.replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0)):
+        raise SourceError("GetObject: the object is another than was listed; list the source again")
 
 
 def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:

@@ -235,3 +235,62 @@ def test_an_address_that_is_not_valid_is_told_without_its_password(workspace: Wo
     with pytest.raises(SourceError, match=r"the settings of S3 are not valid: ") as told:
         workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/a.txt"))
     assert "the-password" not in str(told.value)
+
+
+def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("old/a.txt", b"One.")
+    s3.faults.unlisted, s3.faults.ahead = ("ETag",), 60
+    corpus = declare_corpus(workspace.data, "corpus", "s3://raw/old/*.txt")
+    partition = workspace.sources.partitions(corpus)["all"]
+    built = build_raw(corpus, partition, workspace)
+    assert (built.artifact.path / "files" / "a.txt").read_bytes() == b"One."
+    again = wanted_raw(corpus, workspace.sources.partitions(corpus)["all"], workspace)
+    assert again
+    assert again.fingerprint == built.artifact.fingerprint
+    assert s3.faults.contents == ["old/a.txt"]
+    later = replace(partition.files[0], stamp=("", 4, "2001-01-01T00:00:00+00:00"))
+    with pytest.raises(SourceError, match=r"s3://raw/old/a.txt: GetObject: the object is (gone or )?another than was listed"):
+        build_raw(corpus, replace(partition, files=(later,)), workspace)
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "message"),
+    [
+        (
+            ("ETag",),
+            r"s3://raw/new/a\.txt: is listed with no ETag and was written at [\d:]+, too short before .*; wait a few seconds, or use",
+        ),
+        (("ETag", "LastModified"), r"s3://raw/new/a\.txt: is listed with no ETag and no time of writing, .*; use a server that gives both"),
+        (("Size",), r"s3://raw/new/a\.txt: is listed with no size, .*; use a server that gives both"),
+    ],
+)
+def test_object_whose_change_could_not_be_noticed_is_refused(
+    s3: S3Server, workspace: Workspace, unlisted: tuple[str, ...], message: str
+) -> None:
+    s3.put("new/a.txt", b"One.")
+    s3.faults.unlisted, s3.faults.ahead = unlisted, -3600
+    with pytest.raises(SourceError, match=message):
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/new/*"))
+
+
+def test_key_that_is_a_file_and_a_folder_is_read_alone_and_refused_with_its_files(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("both/a", b"One.")
+    s3.put("both/a/b.txt", b"Two.")
+    assert listed(workspace, "s3://raw/both/*") == ["a"]
+    assert listed(workspace, "s3://raw/both/a/*") == ["b.txt"]
+    with pytest.raises(
+        SourceError, match=r"s3://raw/both/a: it is an object, and the folder of s3://raw/both/a/b\.txt; narrow source\.path"
+    ):
+        listed(workspace, "s3://raw/both/**")
+    apart = declare_corpus(workspace.data, "apart", "s3://raw/both/**", partition_by="file", source={"format": "text"})
+    assert [[file.name for file in part.files] for part in workspace.sources.partitions(apart).values()] == [["a"], ["a/b.txt"]]
+
+
+def test_key_that_ends_in_a_slash_is_a_folder_where_it_is_empty_and_refused_where_it_is_not(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("ends/", b"")
+    s3.put("ends/a.txt", b"One.")
+    assert listed(workspace, "s3://raw/ends/**") == ["a.txt"]
+    s3.put("ends/b", b"Two.")
+    s3.faults.renamed = {"ends/b": "ends/b/"}
+    with pytest.raises(SourceError, match=r"s3://raw/ends/b/: its name is not a valid path of a file; rename it"):
+        listed(workspace, "s3://raw/ends/**")
