@@ -12,6 +12,7 @@ import yaml
 from dagster._check import CheckError
 from dagster._core.errors import DagsterInvariantViolationError
 from dagster._core.instance.ref import InstanceRef
+from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -20,6 +21,8 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
 UI = "dagster/ui"
 """Name of the turn that the UI of a store keeps while it runs."""
+_OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
+"""First line of what SQLAlchemy says of an error of a database, after which it gives the statement and its parameters."""
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -109,13 +112,40 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             finally:
                 _share(Path(home))
     except DatabaseError as problem:
-        if "readonly" in str(problem.orig):
-            raise StoreError(
-                f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/keeping-fresh.md "
-                "describes stores that several users write to), or set DAGSTER_HOME to a folder of your own"
-            ) from problem
-        said = f"{problem.orig}, as when the disk is full" if "I/O" in str(problem.orig) else str(problem.orig)
-        raise StoreError(f"{home}: Dagster's records cannot be kept: {said}; what was published stands") from problem
+        raise StoreError(_records_problem(home, str(problem.orig))) from problem
+    except OSError as problem:
+        if not str(problem.filename or "").startswith(home):
+            raise
+        raise StoreError(_records_problem(home, f"{problem.filename}: {problem.strerror}")) from problem
+
+
+def told_of_records(error: SerializableErrorInfo, home: str) -> str:
+    """Return what the user can put right of a failure of Dagster's records, without the statement that failed; empty for other failures.
+
+    Parameters
+    ----------
+    error
+        What ended a step, and what caused it.
+    home
+        The folder that holds the records.
+    """
+    following: SerializableErrorInfo | None = error
+    while following:
+        if found := _OF_DATABASE.search(following.message):
+            return _records_problem(home, found[1])
+        following = following.cause or following.context
+    return ""
+
+
+def _records_problem(home: str, found: str) -> str:
+    if "readonly" in found:
+        return (
+            f"{home}: you may not write to Dagster's records; ask for the right to write to every file in it (docs/keeping-fresh.md "
+            "describes stores that several users write to), or set DAGSTER_HOME to a folder of your own"
+        )
+    causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
+    why = next((why for words, why in causes.items() if words in found), "")
+    return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published stands"
 
 
 def _share(home: Path) -> None:
