@@ -13,6 +13,7 @@ import dagster as dg
 
 from phyagi_assets.components.abandoned import fail_abandoned
 from phyagi_assets.components.assets import encoding_run_config, mixture_run_config
+from phyagi_assets.components.instance import told_of_records
 from phyagi_assets.components.partitions import sync_partitions
 from phyagi_assets.components.work import Outcome, Work
 from phyagi_assets.components.workers import SideBySide
@@ -24,6 +25,7 @@ from phyagi_assets.pipeline.chain import STAGES, Link, corpus_links, mixture_lin
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.sources.pieces import most_pieces
 from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.tokenizers.prepare import find_commits
 
 _DATA_VERSION = "dagster/data_version"
 Recorded = Mapping[str, Mapping[str, str]]
@@ -107,7 +109,8 @@ class Runner:
         self._workspace.store.clear_rubbish()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if side_by_side:
-            with closing(side_by_side.build(work)) as ended:
+            commits = find_commits(self._catalog.corpora[name] for name in sorted({item.corpus for item in work}))
+            with closing(side_by_side.build(work, commits)) as ended:
                 for item, outcome in ended:
                     self.outcome.add(outcome)
                     if not outcome.failed:
@@ -171,7 +174,7 @@ class Runner:
         elif _interrupted(result):
             raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
         else:
-            self.outcome.failed[name] = _reason(result)
+            self.outcome.failed[name] = _reason(result, self._instance.root_directory)
 
     def _all_recorded(self, corpus: str) -> Recorded:
         return {stage: self._recorded(corpus, stage) for stage in STAGES}
@@ -201,12 +204,12 @@ def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
     return any(error and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt") for error in ends)
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def _reason(result: dg.ExecuteInProcessResult, home: str) -> str:
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
             if failure.user_failure_data and failure.user_failure_data.description:
                 return failure.user_failure_data.description
             if failure.error:
-                return failure.error.to_string()
+                return told_of_records(failure.error, home) or failure.error.to_string()
     return f"run {result.run_id} failed; the UI shows why"

@@ -14,6 +14,7 @@ from phyagi_assets.components.work import Outcome, Work
 from phyagi_assets.pipeline.crew import Crew, Died
 from phyagi_assets.pipeline.sources.files import Partition
 from phyagi_assets.pipeline.step import OnProgress
+from phyagi_assets.pipeline.tokenizers.prepare import Commits, use_commits
 from phyagi_assets.settings import Settings
 
 
@@ -41,10 +42,16 @@ class SideBySide:
     on_start: Callable[[str], None]
     on_progress: OnProgress
 
-    def build(self, work: Sequence[Work]) -> Generator[tuple[Work, Outcome], None, None]:
-        """Build all of it; each as it ends, with what came of it."""
-        prepare, size = partial(_builder, self.settings), min(self.jobs, len(work))
-        crew = Crew[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress)
+    def build(self, work: Sequence[Work], commits: Commits) -> Generator[tuple[Work, Outcome], None, None]:
+        """Build all of it; each as it ends, with what came of it.
+
+        Parameters
+        ----------
+        commits
+            What every process uses: a process that asked the Hub itself could find that a branch has moved.
+        """
+        prepare, size = partial(_builder, self.settings, commits), min(self.jobs, len(work))
+        crew = Crew[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress, name=_name)
         with closing(crew.do(self._begun(work))) as done:
             for item, result in done:
                 yield item, result if isinstance(result, Outcome) else _failed(item, result)
@@ -53,6 +60,10 @@ class SideBySide:
         for item in sorted(work, key=lambda item: item.bytes, reverse=True):
             self.on_start(item.name)
             yield item
+
+
+def _name(_item: Work) -> str:
+    return "its process"  # the command puts the partition before every reason
 
 
 def _failed(item: Work, problem: Exception) -> Outcome:
@@ -82,7 +93,7 @@ class _ToldProgress:
 
 
 @contextmanager
-def _builder(settings: Settings, on_progress: OnProgress) -> Iterator[Callable[[Work], Outcome]]:
+def _builder(settings: Settings, commits: Commits, on_progress: OnProgress) -> Iterator[Callable[[Work], Outcome]]:
     """What builds a partition in a process of its own."""
     from phyagi_assets.components.catalog import catalog_definitions
     from phyagi_assets.components.instance import open_instance
@@ -91,6 +102,7 @@ def _builder(settings: Settings, on_progress: OnProgress) -> Iterator[Callable[[
     from phyagi_assets.pipeline.step import Workspace
     from phyagi_assets.pipeline.store import Store
 
+    use_commits(commits)
     catalog, _ = read_catalog(settings.require_data())
     workspace = Workspace(data=settings.data, store=Store(settings.store))
     definitions = catalog_definitions(catalog, workspace, _ToldProgress(on_progress))

@@ -100,12 +100,15 @@ class Crew(Generic[Item, Result]):
         How many the engine has in each of them.
     on_progress
         Told what they tell.
+    name
+        Returns what messages call an item: what takes more memory than there is.
     """
 
     prepare: Prepare[Item, Result]
     size: int
     threads: int
     on_progress: OnProgress
+    name: Callable[[Item], str]
 
     def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
         """Do everything, begun in its order; each as it ends, with what came of it: a result, an error, `Fault` or `Died`."""
@@ -137,7 +140,7 @@ class Crew(Generic[Item, Result]):
     def _started(self) -> _Worker[Item]:
         here, there = _SPAWN.Pipe()
         level = logging.getLogger(_PACKAGE).getEffectiveLevel()
-        process = _SPAWN.Process(target=_work, args=(there, self.prepare, self.threads, level))
+        process = _SPAWN.Process(target=_work, args=(there, self.prepare, self.threads, self.name, level))
         process.start()
         there.close()
         return _Worker(process=process, connection=here)
@@ -176,7 +179,7 @@ class _Line:
             self.say(record)
 
 
-def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, level: int) -> None:
+def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name: Callable[[Any], str], level: int) -> None:
     """What a process does: what comes through the pipe, until it closes."""
     os.environ[THREADS] = str(threads)
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
@@ -189,7 +192,7 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, leve
             with memory_named("preparing a process"), prepare(line.say) as do:
                 for item in _received(connection):
                     try:
-                        with memory_named("a process that builds"):
+                        with memory_named(name(item)):
                             result = do(item)
                     except (PhyagiAssetsError, OSError) as problem:
                         result = problem

@@ -21,7 +21,7 @@ from phyagi_assets.pipeline.leaving_out import without
 from phyagi_assets.pipeline.prefetch import prefetch
 from phyagi_assets.pipeline.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.pipeline.sources.files import LocalFile
-from phyagi_assets.pipeline.sources.pieces import Piece, pieces
+from phyagi_assets.pipeline.sources.pieces import Piece, piece_name, pieces
 from phyagi_assets.pipeline.step import OnProgress
 from phyagi_assets.pipeline.store import Store
 from phyagi_assets.pipeline.tokenizers.exact import EngineChoice, EnginePool, Engines, ExactTokenizer
@@ -35,6 +35,8 @@ class Recipe:
     """All that it takes to encode a piece, in whatever process."""
 
     corpus: Corpus
+    partition: str
+    """Key of the partition."""
     file_names: tuple[str, ...]
     """Of the partition's files, as the source lists them."""
     removed: npt.NDArray[np.uint64]
@@ -100,14 +102,17 @@ def _side_by_side(
     recipe: Recipe, parts: Iterator[tuple[int, Piece]], folder: Path, processes: int, on_progress: OnProgress
 ) -> Iterator[Written]:
     prepare = partial(_prepared, recipe, folder)
-    crew = Crew[tuple[int, Piece], Written](prepare=prepare, size=processes, threads=_threads(processes), on_progress=on_progress)
+    name = partial(_name, recipe.corpus.path, recipe.partition)
+    crew = Crew[tuple[int, Piece], Written](
+        prepare=prepare, size=processes, threads=_threads(processes), on_progress=on_progress, name=name
+    )
     done: dict[int, Written | Exception] = {}
     given = 0
     with closing(crew.do(parts)) as ended:
-        for (number, _), result in ended:
+        for (number, piece), result in ended:
             if isinstance(result, Died):
                 remedy = "build it again, with fewer processes if they took more memory than there is"
-                raise PhyagiAssetsError(f"{recipe.corpus.path}: a process that encoded a part of a partition {result}; {remedy}")
+                raise PhyagiAssetsError(f"{name((number, piece))}: the process that encoded it {result}; {remedy}")
             done[number] = result
             while given in done:  # the error that comes first in the files is the one that is told
                 following = done.pop(given)
@@ -115,6 +120,10 @@ def _side_by_side(
                     raise following
                 yield following
                 given += 1
+
+
+def _name(declared: Path, partition: str, part: tuple[int, Piece]) -> str:
+    return f"{declared}: partition {partition!r}, {piece_name(part[1])}"
 
 
 def _threads(processes: int) -> int:

@@ -151,6 +151,7 @@ def build_tokenized(
         eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
         recipe = Recipe(
             corpus=corpus,
+            partition=partition.key,
             file_names=tuple(file.name for file in files),
             removed=hashes_of(wanted.settings.get(REMOVED, ())),
             prepared=prepared,

@@ -2,18 +2,22 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from phyagi_assets.components.runs import Runner
 from phyagi_assets.components.work import Outcome
-from phyagi_assets.components.workers import SideBySide
+from phyagi_assets.components.workers import SideBySide, _builder
 from phyagi_assets.declarations import load_catalog
+from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.pipeline.tokenizers.prepare import find_commits, forget_commits, tokenizer_identity
 from phyagi_assets.settings import Settings
 from tests.components.conftest import Project
+from tests.hub import Hub, served
 from tests.pipeline.doubtful import holdings
-from tests.support import write_text
+from tests.support import declare_corpus, write_text
 
 
 def bring_up_to_date(project: Project, on_start: Callable[[str], None], on_progress: Callable[[int], None] = id) -> Outcome:
@@ -69,3 +73,51 @@ def test_an_interrupt_leaves_no_process(project: Project) -> None:
         bring_up_to_date(project, interrupt)
     assert multiprocessing.active_children() == []
     assert project.bring_up_to_date().failed == {}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The stand-in of the Hub, which this process asks and which has no commit remembered."""
+    with served(tmp_path / "hub") as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        forget_commits()
+        yield hub
+    forget_commits()
+
+
+def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_forgotten(workspace: Workspace, hub: Hub) -> None:
+    data, name = workspace.data, "openai-community/gpt2"
+    corpus = declare_corpus(data, "c", "c.txt", tokenizer=f"{name}@main")
+    local = declare_corpus(data, "local", "c.txt")
+    unknown = declare_corpus(data, "unknown", "c.txt", tokenizer="nobody/nothing@main")
+    commits = find_commits([corpus, local, unknown])
+    assert list(commits) == [(name, "main")]
+    before = tokenizer_identity(corpus, data)
+    write_text(hub.repositories / "models" / name / "README.md", "A commit.")
+    assert tokenizer_identity(corpus, data) == before
+    forget_commits()  # nothing is known, as in a process that has just begun
+    settings = Settings(data=data, store=workspace.store.root)
+    with _builder(settings, commits, lambda _consumed: None):
+        assert tokenizer_identity(corpus, data) == before
+    assert hub.traffic.repositories == [name]
+    forget_commits()
+    assert tokenizer_identity(corpus, data) != before
+
+
+def test_processes_ask_for_no_commit_that_the_command_knows(
+    project: Project, hub: Hub, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    if not pytestconfig.getoption("soak"):
+        pytest.skip("two processes load a tokenizer of the Hub, which takes seconds of each; --soak does it")
+    for name, value in hub.environment(project.workspace.store.root).items():
+        monkeypatch.setenv(name, value)
+    name = "openai-community/gpt2"
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", tokenizer=f"{name}@main")
+    moved = iter(range(10))
+
+    def move_the_branch(_name: str) -> None:
+        write_text(hub.repositories / "models" / name / "README.md", f"Commit {next(moved)}.")
+
+    outcome = bring_up_to_date(project, move_the_branch)
+    assert hub.traffic.repositories.count(name) == 1, hub.traffic
+    assert {key: reason for key, reason in outcome.failed.items() if "commit" in reason} == {}

@@ -158,7 +158,12 @@ def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspac
 
     write_jsonl(workspace.data / "c.jsonl", TEXTS * 20)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
-    failing(corpus, workspace, r"c\.yaml: a process that encoded a part of a partition was killed by SIGKILL; build it again", kill_one)
+    failing(
+        corpus,
+        workspace,
+        r"c\.yaml: partition 'all', \S+c\.jsonl( from row [\d,]+ on)?: the process that encoded it was killed by SIGKILL; build",
+        kill_one,
+    )
     assert built(corpus, workspace, 2)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
 
 

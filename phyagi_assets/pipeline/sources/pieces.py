@@ -55,6 +55,13 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
         yield tuple(piece)
 
 
+def piece_name(piece: Piece) -> str:
+    """Return what messages call a piece: its first file, the row that it begins with unless that is the first, and its last file."""
+    first, last = piece[0], piece[-1]
+    begins = f"{first.file} from row {first.first + 1:,} on" if first.first else str(first.file)
+    return f"{begins} to {last.file}" if len(piece) > 1 else begins
+
+
 def most_pieces(corpus: Corpus, files: Sequence[SourceFile]) -> int:
     """How many pieces files can be cut into, one at least; they may turn out to be fewer."""
     wanted = _wanted(file.size for file in files)

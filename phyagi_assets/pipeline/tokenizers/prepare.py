@@ -8,7 +8,8 @@ import copy
 import json
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -28,6 +29,12 @@ BACKEND = "backend.json"
 SAVED = "tokenizer"
 PICKLED = "tokenizer.pkl"
 LARGEST_ID = 2**31 - 1
+
+Commits = Mapping[tuple[str, str], str]
+"""The commit of each tokenizer on the Hub, by its name and revision."""
+
+_commits: dict[tuple[str, str], str] = {}
+"""The commits that this process uses until `forget_commits`: a branch that moves must not divide the partitions of a run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,12 +278,34 @@ def _forget_loading(config: Path) -> None:
 
 def forget_commits() -> None:
     """Forget which commits branches and tags named, at the beginning of a refresh in a process that outlives it."""
-    _commit.cache_clear()
+    _commits.clear()
 
 
-@lru_cache
+def find_commits(corpora: Iterable[Corpus]) -> Commits:
+    """Return the commits of the tokenizers that corpora have on the Hub, for the other processes of a run to use.
+
+    A commit that cannot be had is left out; the step that needs it raises the error.
+    """
+    for corpus in corpora:
+        with suppress(TokenizerError):
+            name, _, revision = corpus.config.tokenizer.partition("@")
+            if revision:
+                _commit(name, revision)
+    return dict(_commits)
+
+
+def use_commits(commits: Commits) -> None:
+    """Use commits that another process of the run found, and do not ask the Hub for them."""
+    _commits.update(commits)
+
+
 def _commit(name: str, revision: str) -> str:
-    """Return the commit of a revision, remembered until `forget_commits`: a branch that moves must not divide the partitions of a run."""
+    if (name, revision) not in _commits:
+        _commits[name, revision] = _commit_on_hub(name, revision)
+    return _commits[name, revision]
+
+
+def _commit_on_hub(name: str, revision: str) -> str:
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     from huggingface_hub import HfApi
