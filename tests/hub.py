@@ -94,8 +94,8 @@ class Traffic:
 
     contents: list[str] = field(default_factory=list)
     """The files whose content was asked for."""
-    repositories: list[str] = field(default_factory=list)
-    """The repositories whose commit was asked for."""
+    commits: list[str] = field(default_factory=list)
+    """The repositories and revisions, as ``org/name@main``, whose commit was asked for."""
     unavailable: int = 0
     """As many of the next requests are answered with 503."""
     cut: list[int] = field(default_factory=list)
@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif route.verb == "resolve":
             self._file(repository, repository.folder / route.path)
         else:
-            self.traffic.repositories.append(route.repository)
+            self.traffic.commits.append(f"{route.repository}@{route.revision}")
             self._json(repository.info())
 
     def do_HEAD(self) -> None:
