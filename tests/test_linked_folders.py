@@ -141,3 +141,22 @@ def test_link_in_a_loop_is_a_plain_error_of_the_library(tmp_path: Path) -> None:
         load_mixture("mix", store=loop)
     with pytest.raises(FileNotFoundError, match="loop"):
         LMDatasetProvider.from_config(DatasetProviderConfig(cache_dir=loop)).get_train_dataset()
+
+
+def test_check_names_links_in_a_loop(tmp_path: Path) -> None:
+    data, store, big = tmp_path / "data", tmp_path / "store", tmp_path / "big"
+    for folder in (data / "notes", store / ".locks", big / "plays" / "raw_dataset"):
+        folder.mkdir(parents=True)
+    (store / "plays").symlink_to(big / "plays")
+    (data / "notes" / "here").symlink_to(".")  # leads to the folder that it is in, and is no link in a loop
+    for folder in (data / "notes", store, store / ".locks", store / "plays" / "raw_dataset"):
+        (folder / "a").symlink_to("b")
+        (folder / "b").symlink_to("a")
+    done = CliRunner().invoke(main, ["check", "--data", str(data), "--store", str(store)], env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    for folder in (data / "notes", store, store / ".locks", store / "plays" / "raw_dataset"):
+        for name, other in ("ab", "ba"):
+            assert done.output.count(f"{folder / name}: is a link in a loop: it leads to {other}") == 1
+    assert "8 problems" in done.output
+    assert "left alone" not in done.output
+    assert "here: is a link" not in done.output

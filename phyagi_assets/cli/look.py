@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -22,7 +23,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.pipeline.integrity import declaration_problems, discard_damaged, store_problems
+        from phyagi_assets.pipeline.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.pipeline.survey import survey
@@ -38,16 +39,23 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
             return on_checked
 
         left_out: dict[str, str] = {}
-        workspace.sources.warns = False  # files left out are printed below
         declared = list(declaration_problems(workspace, count(0), left_out.__setitem__))
         stored = list(store_problems(workspace.store, count(1)))
-        for problem in [*declared, *map(str, stored)]:
+        looped = links_in_loops([settings.data, settings.store, *filter(Path.is_symlink, settings.store.glob("*"))])
+        loops = [
+            f"{link}: is a link in a loop: it leads to {link.readlink()}, and from there back to itself or into another loop; remove it, "
+            "or link it to an existing file or folder"
+            for link in looped
+        ]
+        for problem in [*declared, *map(str, stored), *loops]:
             say_error(problem)
         counts = f"{counted(checked[0], 'declaration')} and {counted(checked[1], 'artifact')} checked"
-        console.print(f"{counts}, {counted(len(declared) + len(stored), 'problem')}", highlight=False)
+        console.print(f"{counts}, {counted(len(declared) + len(stored) + len(loops), 'problem')}", highlight=False)
         for name, files in left_out.items():
             console.print(f"{name}: {files}", highlight=False, markup=False, soft_wrap=True)
         for foreign in survey(workspace.store).foreign:
+            if foreign.path in looped:
+                continue
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
         if discard and settings.store.is_dir():
             workspace.store.clear_rubbish()
@@ -58,7 +66,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
                 console.print(f"left alone: {reason}", highlight=False, markup=False, soft_wrap=True)
         elif any(problem.version for problem in stored):
             console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
-        sys.exit(MISUSED if declared else FAILED if stored else 0)
+        sys.exit(MISUSED if declared else FAILED if stored or loops else 0)
 
 
 @click.command(epilog=EPILOG)

@@ -212,9 +212,8 @@ def _left_out(name: str, workspace: Workspace) -> str:
     if name not in catalog.corpora:
         return ""
     corpus = catalog.corpora[name]
-    workspace.sources.warns = False  # they are among the facts
     try:
-        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS)
+        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # they are among the facts
     except PhyagiAssetsError as problem:
         return f"unknown: {problem}"
     return workspace.sources.left_out(corpus)

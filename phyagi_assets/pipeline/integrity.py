@@ -1,7 +1,10 @@
 """Whether what is declared can be built, and what is stored is what was written."""
 
-from collections.abc import Callable, Iterable, Iterator
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from phyagi_assets.declarations import Corpus, read_catalog
@@ -23,13 +26,32 @@ OnLeftOut = Callable[[str, str], None]
 """Called with the name of a corpus and one line on the files that its source leaves out."""
 
 
+def links_in_loops(folders: Sequence[Path]) -> list[Path]:
+    """Find the links in some folders that lead in a circle, sorted. Other links are not followed."""
+    found = {folder for folder in folders if _leads_in_a_circle(folder)}
+    for folder in folders:
+        for parent, *names in os.walk(folder):
+            found.update(path for name in chain(*names) if _leads_in_a_circle(path := Path(parent, name)))
+    return sorted(found)
+
+
+def _leads_in_a_circle(link: Path) -> bool:
+    if link.is_symlink():
+        try:
+            link.stat()
+        except OSError as problem:
+            return problem.errno == errno.ELOOP
+    return False
+
+
 def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_out: OnLeftOut | None = None) -> Iterator[str]:
     """Everything that is wrong with the declarations, the sources and the tokenizers that they name.
 
     Parameters
     ----------
     on_left_out
-        Called with the name of each corpus whose source leaves out files, and one line on them. They are not problems.
+        Called with the name of each corpus whose source leaves out files, and one line on them. They are not problems. Without it, a
+        warning is logged.
     """
     catalog, problems = read_catalog(workspace.data)
     yield from map(str, problems)
@@ -37,7 +59,7 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
     for corpus in catalog.corpora.values():
         if corpus.path not in known_bad:
             try:
-                _check_source(corpus, workspace)
+                _check_source(corpus, workspace, warn=on_left_out is None)
             except PhyagiAssetsError as problem:
                 yield str(problem)
             if on_left_out and (left_out := workspace.sources.left_out(corpus)):
@@ -47,8 +69,8 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
         on_checked(name)
 
 
-def _check_source(corpus: Corpus, workspace: Workspace) -> None:
-    for partition in workspace.sources.partitions(corpus).values():
+def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> None:
+    for partition in workspace.sources.listing(corpus, warn=warn).partitions.values():
         for file in partition.files:
             format_of(corpus, file.name)
     read_removals(corpus)

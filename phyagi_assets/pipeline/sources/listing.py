@@ -54,8 +54,6 @@ class Sources:
         self._data, self._notes = data, notes
         self.patience = patience or Patience()
         self._reported: dict[str, str] = {}
-        self.warns = True
-        """Whether to log a warning of the files that are left out; a caller that shows them itself says no."""
 
     def remote(self, uri: str) -> Remote | None:
         """The source that a URI names; None for a local path."""
@@ -91,8 +89,15 @@ class Sources:
         """
         return self.listing(corpus, seconds=seconds).partitions
 
-    def listing(self, corpus: Corpus, *, seconds: float | None = None) -> CorpusListing:
+    def listing(self, corpus: Corpus, *, seconds: float | None = None, warn: bool = True) -> CorpusListing:
         """List a corpus's source and divide it, with the files that are left out.
+
+        Parameters
+        ----------
+        seconds
+            Longest time that listing remote files may take; None is any time.
+        warn
+            Whether to log a warning if files are left out; a caller that shows them itself needs none.
 
         Raises
         ------
@@ -120,7 +125,7 @@ class Sources:
         for partition in partitions.values():
             _check_folders(partition)
         summary = left_out_summary(left_out) if left_out else ""
-        if self.warns and summary and summary != self._reported.get(corpus.config.name):
+        if warn and summary and summary != self._reported.get(corpus.config.name):
             logger.warning("%s: %s", corpus.config.name, summary)
         self._reported[corpus.config.name] = summary
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
