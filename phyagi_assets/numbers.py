@@ -24,6 +24,17 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    Examples
+    --------
+    >>> counted(1, "document"), counted(2000, "document")
+    ('1 document', '2,000 documents')
+    """
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def parsed(written: str) -> int:
     """A whole number as people write it.
 

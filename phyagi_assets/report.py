@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from phyagi_assets.declarations import Catalog
-from phyagi_assets.numbers import short
+from phyagi_assets.numbers import counted, short
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.pipeline.cache import STAGE as CACHE
 from phyagi_assets.pipeline.cleaning import Cleaning, Removable
@@ -204,11 +204,6 @@ def _first_bold(line: str) -> str:
 
 def _tokens(artifact: Artifact) -> int:
     return sum(of["tokens"] for of in artifact.manifest.counts.values())
-
-
-def counted(number: int, what: str) -> str:
-    """Return a number with its noun, in the plural unless the number is 1."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _epochs(number: float) -> str:

@@ -9,6 +9,7 @@ import click
 from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, errors, folders, log_to, say_error
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.numbers import counted
 from phyagi_assets.settings import Settings
 
 
@@ -52,7 +53,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         log_to(messages)
         claim(workspace.store, settings.data, [*chosen.corpora, *chosen.mixtures])
         if restored := workspace.store.restore_all():
-            messages.print(f"{restored} artifacts had lost their links, as in a copy of a store, and have them again", highlight=False)
+            messages.print(f"{counted(restored, 'artifact')} had lost the link, as in a copy of a store; put back", highlight=False)
         with open_instance(settings) as instance:
             runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
             jobs = jobs or jobs_by_default()

@@ -23,11 +23,11 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.numbers import counted
         from phyagi_assets.pipeline.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.pipeline.survey import survey
-        from phyagi_assets.report import counted
 
         workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
         console, checked = new_console(), [0, 0]

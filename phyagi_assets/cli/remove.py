@@ -45,12 +45,13 @@ def remove(
         from datetime import date
 
         from phyagi_assets.declarations import load_catalog
+        from phyagi_assets.numbers import counted
         from phyagi_assets.pipeline.exposure import exposures
         from phyagi_assets.pipeline.finding import matching, with_ids
         from phyagi_assets.pipeline.step import Workspace
         from phyagi_assets.pipeline.store import Store
         from phyagi_assets.removals import Removal, add_removals, read_removals, removals_file
-        from phyagi_assets.report import counted, show_exposures, show_found
+        from phyagi_assets.report import show_exposures, show_found
 
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:
@@ -71,7 +72,7 @@ def remove(
         show_found(console, found)
         show_exposures(console, exposures(corpus, removals, workspace.store, until))
         if dry_run:
-            console.print(f"{len(removals):,} documents would be removed", highlight=False)
+            console.print(f"{counted(len(removals), 'document')} would be removed", highlight=False)
             return
         new = add_removals(declared, removals.values())
         console.print(f"{counted(len(new), 'document')} recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)

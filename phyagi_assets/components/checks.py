@@ -6,6 +6,7 @@ import dagster as dg
 
 from phyagi_assets.components.metadata import Metadata
 from phyagi_assets.declarations import Corpus
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline import cache, mixture, raw, tokenized
 from phyagi_assets.pipeline.checks import check, tokens
 from phyagi_assets.pipeline.integrity import StoreProblem, store_problems
@@ -106,11 +107,9 @@ def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition
 def stored_result(key: dg.AssetKey, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
     """What reading the artifacts came to."""
     damaged = {problem.address for problem in problems}
-    found = f"{len(read)} artifacts are what was written"
+    found = f"{counted(len(read), 'artifact')} compared with what was written, none damaged"
     if problems:
-        found = (
-            f"{len(damaged)} of {len(read)} artifacts are damaged; phyagi-assets check --discard removes them, for them to be built again"
-        )
+        found = f"{len(damaged):,} of {counted(len(read), 'artifact')} damaged; phyagi-assets check --discard removes them for a new build"
     listed = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in problems[:_LISTED]))
     numbers = {"artifacts": len(read), "damaged artifacts": len(damaged)}
     return dg.AssetCheckResult(

@@ -21,6 +21,7 @@ from phyagi_assets.cron import looks_like_cron
 from phyagi_assets.declarations import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.intervals import parse_span
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.data_folders import other_folder
 from phyagi_assets.pipeline.fingerprint import canonical_json, text_digest
 from phyagi_assets.pipeline.refresh import Due, Look, look_at
@@ -224,7 +225,7 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     if told and told != before:
         listed = ", ".join(asked.settled[:5]) + (", …" if len(asked.settled) > 5 else "")
         log.error(
-            f"{corpus.config.name}: {len(asked.settled)} partitions ({listed}) were built, but to other versions than expected here; "
+            f"{corpus.config.name}: {counted(len(asked.settled), 'partition')} built ({listed}), but to other versions than expected here; "
             f"something that they are made from changed since the code location was loaded: {RELOAD}"
         )
     return told
@@ -232,5 +233,5 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
 
 def _nothing(look: Look, left: Mapping[Answer, int]) -> str:
     if left:
-        return "Nothing to ask for. " + " ".join(f"{count} partitions: {said.value}." for said, count in left.items())
-    return f"Nothing is new in {len(look.partitions)} partitions."
+        return "Nothing to ask for. " + " ".join(f"{counted(count, 'partition')}: {said.value}." for said, count in left.items())
+    return f"Nothing is new in {counted(len(look.partitions), 'partition')}."

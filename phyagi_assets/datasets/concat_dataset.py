@@ -20,6 +20,7 @@ from torch.utils.data import ConcatDataset, IterableDataset
 
 from phyagi_assets.datasets.cursor import Epoch
 from phyagi_assets.datasets.sharding import SharedStream
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
 
@@ -110,7 +111,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     def __getitem__(self, idx: int) -> dict[str, Any]:
         """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
         if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is outside a dataset of {len(self)} samples")
+            raise IndexError(f"index {idx} is outside a dataset of {counted(len(self), 'sample')}")
         position = operator.index(idx) % len(self)
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]

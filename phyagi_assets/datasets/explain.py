@@ -14,6 +14,7 @@ from phyagi_assets.datasets.array_maps import REMEDY
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.document_id import document_id
 from phyagi_assets.errors import StoreError
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
 
@@ -158,7 +159,7 @@ class Explainer:
         for position in positions:
             if position < 0 or (dataset.split != "train" and position >= len(dataset)):
                 raise IndexError(
-                    f"position {position} is outside the {dataset.split} split, which begins at 0 and has {len(dataset)} samples"
+                    f"position {position} is outside the {dataset.split} split, which begins at 0 and has {counted(len(dataset), 'sample')}"
                 )
         found = dataset.order.locate(np.array(positions, dtype=np.int64))
         runs = dataset.order.runs(found)

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch
 from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.plan import Plan
@@ -120,7 +121,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         wanted = [index(number) for number in indices]
         for number in wanted:
             if not -length <= number < length:
-                raise IndexError(f"position {number} is outside a mixture of {length} samples")
+                raise IndexError(f"position {number} is outside a mixture of {counted(length, 'sample')}")
         batch = self.batch(np.array(wanted, dtype=np.int64) % length + self.epochs.start(self._epoch.number))
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 

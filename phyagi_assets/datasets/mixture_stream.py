@@ -22,6 +22,7 @@ from phyagi_assets.datasets.cursor import (
     read_shard,
 )
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.permutation import Ints
 
 logger = logging.getLogger(__name__)
@@ -388,7 +389,9 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
             )
         reader = Reader.here(self.shard)
         if given and not self.samples:
-            raise ValueError(f"samples: the state is {given} samples into a run of a stream with samples=True; resume it with samples=True")
+            raise ValueError(
+                f"samples: the state is {counted(given, 'sample')} into a run of a stream with samples=True; resume it with samples=True"
+            )
         if asked is not None:
             self._require_same(asked, reader)
         elif reader.workers:

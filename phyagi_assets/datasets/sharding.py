@@ -15,6 +15,7 @@ import numpy.typing as npt
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phyagi_assets.datasets.cursor import UNKNOWN_IN_MAIN, Cursor, Reader, Shard, checked_epoch, picklable_shard, read_shard
+from phyagi_assets.numbers import counted
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,8 @@ class SharedStream(IterableDataset[dict[str, Any]]):
             taken = loaded.taken
         elif loaded and loaded.taken and self._rest(loaded.reader, loaded.taken):
             logger.warning(
-                "the state that was loaded is of epoch %d after %d samples; the rest of that is not read, since the epoch was set to %d",
-                *(loaded.epoch, loaded.taken, epoch),
+                "the state that was loaded is of epoch %d after %s; the rest of that is not read, since the epoch was set to %d",
+                *(loaded.epoch, counted(loaded.taken, "sample"), epoch),
             )
         if reader.workers:
             self._loaded_here = None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.numbers import counted
 
 
 class ArrayWriter:
@@ -114,7 +115,7 @@ def array_length(path: Path) -> int:
         wanted = file.tell() + math.prod(shape) * dtype.itemsize
         found = file.seek(0, os.SEEK_END)
     if found != wanted:
-        raise StoreError(f"{path}: has {found} bytes, and its header says {wanted}; {_REMEDY}")
+        raise StoreError(f"{path}: has {counted(found, 'byte')}, and its header says {wanted}; {_REMEDY}")
     return int(shape[0])
 
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.array_file import ArrayWriter
 from phyagi_assets.pipeline.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
 from phyagi_assets.pipeline.manifest import Manifest
@@ -148,7 +149,9 @@ def _encode_split(
     all_ends = np.concatenate(ends)
     documents = all_ends[np.diff(all_ends, prepend=0) > 0]
     if not len(documents):
-        raise SourceError(f"split {split!r} has {len(all_ends)} documents, none with any text; leave it out, or name another column")
+        raise SourceError(
+            f"split {split!r} has {counted(len(all_ends), 'document')}, none with any text; leave it out, or name another column"
+        )
     np.save(draft / f"{split}.documents.npy", documents)
     return {"documents": len(documents), "tokens": writer.length}
 
@@ -188,5 +191,7 @@ def document_cut(ends: npt.NDArray[np.int64], part: float) -> int:
     wanted = part * total if part < 1 else part
     inside = np.flatnonzero((ends > 0) & (ends < total))
     if wanted >= total or not len(inside):
-        raise SourceError(f"validation_split: {part} of {total} tokens in {len(ends)} documents leave nothing to train on")
+        raise SourceError(
+            f"validation_split: {part} of {counted(total, 'token')} in {counted(len(ends), 'document')} leave nothing to train on"
+        )
     return int(inside[np.abs(ends[inside] - (total - wanted)).argmin()]) + 1

@@ -15,6 +15,7 @@ import xxhash
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.arrow_folder import complete, rows_features, rows_in
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tokens import check_tokens
@@ -250,10 +251,10 @@ def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
     """Log what the partition does not hold: rows that were left out, or anything at all."""
     skipped = tally.skipped(files)
     for name, of in list(skipped.items())[:_REPORTED]:
-        logger.warning("%s: %s: %s of %s rows were left out; %s", address, name, f"{of['rows']:,}", f"{of['of']:,}", of["first"])
+        logger.warning("%s: %s: %s of %s left out; %s", address, name, f"{of['rows']:,}", counted(of["of"], "row"), of["first"])
     if len(skipped) > _REPORTED:
         rows = sum(of["rows"] for of in list(skipped.values())[_REPORTED:])
-        logger.warning("%s: %s rows of %s more files were left out", address, f"{rows:,}", f"{len(skipped) - _REPORTED:,}")
+        logger.warning("%s: %s of %s left out", address, counted(rows, "row"), counted(len(skipped) - _REPORTED, "further file"))
     if tally.counts["tokens"] == 0:
         documents, removed = (tally.counts[name] for name in ("documents", "removed"))
         why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -32,18 +33,22 @@ def test_dagster_home_is_heeded_and_its_settings_are_left_alone(tmp_path: Path, 
     assert (home / "dagster.yaml").read_text() == "nux: {enabled: true}\n"
 
 
+OPENED = {
+    "open_instance": lambda settings: ExitStack().enter_context(open_instance(settings)),
+    "ui_environment": ui_environment,
+}
+
+
 @pytest.mark.parametrize("text", ["[", "x: y\n"])
-def test_a_wrong_configuration_of_dagster_is_named(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by", OPENED)
+def test_a_wrong_configuration_of_dagster_is_named(by: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    settings = Settings(data=tmp_path, store=tmp_path / "store")
-    with (
-        pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"),
-        open_instance(settings),
-    ):
-        pass
+    with pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"):
+        OPENED[by](Settings(data=tmp_path, store=tmp_path / "store"))
+    assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
 
 
 def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None:
@@ -56,17 +61,6 @@ def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None
             ui_environment(settings)
     finally:
         os.close(first)
-
-
-@pytest.mark.parametrize("text", ["[", "x: y\n"])
-def test_a_ui_with_a_wrong_configuration_of_dagster_does_not_start(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text(text, encoding="utf-8")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    with pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"):
-        ui_environment(Settings(data=tmp_path, store=tmp_path / "store"))
-    assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
 
 
 def insert_without_room(home: Path) -> None:

@@ -38,7 +38,7 @@ def test_negative_indices_count_from_the_end(index: int) -> None:
 
 @pytest.mark.parametrize(("tokens", "index"), [(13, 4), (13, -5), (3, 0), (0, 0), (0, -1)])
 def test_an_index_outside_is_refused_with_the_number_of_windows(tokens: int, index: int) -> None:
-    with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {max(tokens - 1, 0) // 3} windows"):
+    with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {max(tokens - 1, 0) // 3} window"):
         LMDataset(np.arange(tokens), seq_len=3)[index]
 
 

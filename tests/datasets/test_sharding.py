@@ -147,7 +147,7 @@ def test_a_state_for_another_epoch_than_the_one_that_is_set_begins_anew_and_says
     stream.set_epoch(1)
     with caplog.at_level(logging.WARNING):
         assert _read(other) == _read(stream)
-    assert "is of epoch 0 after 1 samples; the rest of that is not read, since the epoch was set to 1" in caplog.text
+    assert "is of epoch 0 after 1 sample; the rest of that is not read, since the epoch was set to 1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_files_that_were_skipped_whole_are_read_or_refused(workspace: Workspace,
     built = build(corpus, workspace)
     assert "irregular" not in built["plain"][1].artifact.manifest.settings
     assert built["packed"][1].artifact.manifest.settings["irregular"] == {"packed.jsonl": MISNAMED}
-    assert "c/tokenized_arrow/plain: plain.jsonl: 1 of 3 rows were left out; row 2: 'text' is null" in caplog.messages
+    assert "c/tokenized_arrow/plain: plain.jsonl: 1 of 3 rows left out; row 2: 'text' is null" in caplog.messages
     (row,) = inspect_named("c/numpy_cache/packed", workspace.store).parts
     assert row == {"file": "packed.jsonl", "rows left out": "1", "of rows": "3", "the first": "row 2: 'text' is null"}
     assert inspect_named("c", workspace.store).facts["rows left out"].startswith("2: ")

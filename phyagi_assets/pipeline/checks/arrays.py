@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.array_file import array_blocks, array_length, open_array
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.tally import TokenTally
@@ -52,7 +53,7 @@ def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:
     last = int(ends[-1]) if len(ends) else 0
     if last != length:
         return f"the last document ends at {last:,}, and the array at {length:,}"
-    return f"{len(ends):,} documents have {origins:,} origins beside them" if origins != len(ends) else ""
+    return f"{counted(len(ends), 'document')} with {counted(origins, 'origin')} beside" if origins != len(ends) else ""
 
 
 def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
@@ -64,14 +65,14 @@ def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDAr
 
 
 def _ends(documents: int, broken: list[str]) -> Check:
-    found = "; ".join(broken) or f"the ends of {documents:,} documents increase, and close where their arrays end"
+    found = "; ".join(broken) or f"the ends of {counted(documents, 'document')} increase, and close where their arrays end"
     return Check(name=ENDS, passed=not broken, found=found, numbers={"documents": documents, "arrays with broken ends": len(broken)})
 
 
 def _counts(cache: Manifest, tokenized: Manifest, documents: int, tokens: int) -> Check:
     said = tuple(sum(of[count] for of in cache.counts.values()) for count in ("documents", "tokens"))
     before = (tokenized.counts["documents"] - tokenized.counts["empty"], tokenized.counts["tokens"])
-    found = f"{documents:,} documents with {tokens:,} tokens are in the arrays"
+    found = f"the arrays hold {counted(documents, 'document')} with {counted(tokens, 'token')}"
     passed = said == before == (documents, tokens)
     if not passed:
         found += f"; the manifest says {said[0]:,} with {said[1]:,}, and what they were made from has {before[0]:,} with {before[1]:,}"

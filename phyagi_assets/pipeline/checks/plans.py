@@ -7,6 +7,7 @@ import numpy as np
 
 from phyagi_assets.config import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.pipeline.array_file import array_length
 from phyagi_assets.pipeline.checks.check import Check
@@ -38,7 +39,7 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
             yield f"{shard.path}, which is no token array: {problem}"
         else:
             if length != shard.tokens:
-                yield f"{shard.path} with {shard.tokens:,} tokens, which has {length:,}"
+                yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {length:,}"
 
 
 def _shards(plan: Plan) -> list[Shard]:
@@ -49,7 +50,7 @@ def _arrays(plan: Plan, file: Path) -> Check:
     shards = _shards(plan)
     problems = list(array_problems(plan, file))
     tokens = sum(shard.tokens for shard in shards)
-    found = f"the plan's arrays ({len(shards):,}) are there, with its {tokens:,} tokens"
+    found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
     if problems:
         found = f"the plan names {'; '.join(problems[:5])}{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}"
     return Check(
@@ -66,12 +67,13 @@ def _samples(plan: Plan) -> Check:
                 own = group_samples(group.stretches(corpus), plan.seq_len, crosses=group.crosses)
                 if own != group.samples:
                     problems.append(
-                        f"a group of {corpus.name!r} from position {segment.start:,} on has {group.samples:,} samples, "
+                        f"a group of {corpus.name!r} from position {segment.start:,} on has {counted(group.samples, 'sample')}, "
                         f"and its tokens make {own:,}"
                     )
     samples = plan.total("train", "samples")
     found = "; ".join(problems[:5]) or (
-        f"{samples:,} training samples of {plan.seq_len:,} tokens, as the arrays make them; {plan.uncovered():,} tokens are in no sample"
+        f"{counted(samples, 'training sample')} of {counted(plan.seq_len, 'token')}, as the arrays make them; "
+        f"in no sample: {counted(plan.uncovered(), 'token')}"
     )
     numbers = {"samples": samples, "in an epoch": plan.current.drawn, "tokens in no sample": plan.uncovered()}
     return Check(name=SAMPLES, passed=not problems, found=found, numbers=numbers)

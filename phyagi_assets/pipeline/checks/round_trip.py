@@ -12,6 +12,7 @@ from enum import Enum
 
 import xxhash
 
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.tokenizers.decoding import Decoder
 
@@ -46,10 +47,10 @@ def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> 
     too_many = decoder.finds_back and 2 * len(untold) > len(documents)
     broken = sorted([*wrong, *untold]) if wrong or too_many else []
     numbers = {"documents decoded": len(documents), "not the same again": len(broken)}
-    found = f"{len(documents)} documents were decoded, and give the same ids again"
+    found = f"{counted(len(documents), 'document')} decoded and encoded again, to the same ids"
     if broken:
         rows = ", ".join(f"{row + 1:,}" for row in broken[:5])
-        found = f"{len(broken)} of {len(documents)} documents, decoded, are not the text that they were made of; the first rows: {rows}"
+        found = f"{len(broken)} of {counted(len(documents), 'document')} decoded to another text than was encoded; the first rows: {rows}"
     elif not documents:
         found = "no document is short enough to be decoded as a whole"
     elif untold:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.checks.check import Check
 
 VOCABULARY = "ids_in_vocabulary"
@@ -61,8 +62,8 @@ class TokenTally:
         return Check(name=VOCABULARY, passed=self._beyond == 0, found=found, numbers=numbers)
 
     def _ends(self, eos: int) -> Check:
-        found = f"all of {self._documents:,} documents end with the EOS, {eos:,}"
+        found = f"{counted(self._documents, 'document')} checked: each ends with the EOS, {eos:,}"
         if self._without_eos:
-            found = f"{self._without_eos:,} of {self._documents:,} documents do not end with the EOS, {eos:,}"
+            found = f"{self._without_eos:,} of {counted(self._documents, 'document')} not ending with the EOS, {eos:,}"
         numbers = {"documents": self._documents, "documents without EOS": self._without_eos}
         return Check(name=EOS, passed=self._without_eos == 0, found=found, numbers=numbers)

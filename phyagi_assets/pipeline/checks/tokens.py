@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.config import LimitsConfig
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.arrow_folder import row_batches
 from phyagi_assets.pipeline.checks.check import Check
 from phyagi_assets.pipeline.checks.round_trip import SampledDocument, check_round_trip
@@ -113,8 +114,8 @@ def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasur
         if now != before
     ]
     if mismeasured:
-        problems.append(f"{mismeasured:,} documents are not as long as the column length says")
-    found = "; ".join(problems) or f"{documents:,} documents, {empty:,} of them empty, with {tokens:,} tokens, as counted"
+        problems.append(f"{counted(mismeasured, 'document')} of another length than the column length says")
+    found = "; ".join(problems) or f"{counted(documents, 'document')}, {empty:,} of them empty, with {counted(tokens, 'token')}, as counted"
     numbers = {"documents": documents, "tokens": tokens, "empty documents": empty}
     return Check(name=ROWS, passed=not problems, found=found, numbers=numbers)
 
@@ -122,13 +123,13 @@ def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasur
 def _duplicates(hashes: list[npt.NDArray[np.uint64]], limit: float | None) -> Check:
     texts = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.uint64)
     repeated = int((texts[1:] == texts[:-1]).sum())
-    found = f"{repeated:,} of {len(texts):,} documents have a text that stands before them"
+    found = f"{repeated:,} of {counted(len(texts), 'document')} with a text that stands before it"
     return _share(DUPLICATES, repeated, len(texts), found, limit)
 
 
 def _invalid(manifest: Manifest, limit: float | None) -> Check:
     invalid, documents = int(manifest.counts["invalid"]), int(manifest.counts["documents"])
-    found = f"{invalid:,} of {invalid + documents:,} rows were left out, having no text"
+    found = f"{invalid:,} of {counted(invalid + documents, 'row')} left out, having no text"
     return _share(INVALID, invalid, invalid + documents, found, limit)
 
 

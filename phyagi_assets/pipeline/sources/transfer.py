@@ -11,6 +11,7 @@ from typing import Protocol
 
 from phyagi_assets.declarations import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.numbers import counted
 from phyagi_assets.pipeline.sources.files import Listing, SourceFile
 from phyagi_assets.pipeline.sources.patience import Patience, TransientError
 
@@ -114,14 +115,14 @@ def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[byte
     if arrived > size:
         part.unlink()
     if arrived != size:
-        raise TransientError(f"{arrived:,} bytes came where there are {size:,}")
+        raise TransientError(f"{counted(arrived, 'byte')} came where there are {size:,}")
     return part.replace(target)
 
 
 def _difference(fetched: Fetched, file: SourceFile) -> str:
     size = fetched.path.stat().st_size
     if size != file.size:
-        return f"{size:,} bytes came where there are {file.size:,}"
+        return f"{counted(size, 'byte')} came where there are {file.size:,}"
     if fetched.checksum and (found := _digest(fetched.path, fetched.checksum.algorithm)) != fetched.checksum.value:
         return f"what came has the {fetched.checksum.algorithm} checksum {found} where the source says {fetched.checksum.value}"
     return ""

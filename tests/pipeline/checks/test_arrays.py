@@ -56,11 +56,11 @@ def test_sound_ones_pass_and_say_how_many_they_are(built: tuple[Artifact, Artifa
     ("file", "change", "failing", "message"),
     [
         ("train.npy", with_one(3, 50_257), {VOCABULARY}, "1 of"),
-        ("validation.npy", with_one(-1, 5), {EOS}, "1 of 40 documents do not end with the EOS, 50,256"),
+        ("validation.npy", with_one(-1, 5), {EOS}, "1 of 40 documents not ending with the EOS, 50,256"),
         ("train.documents.npy", with_one(2, 1), {ENDS, EOS}, "train.documents.npy: document 3 ends at 1, and begins at"),
         ("train.documents.npy", with_one(-1, 10_000), {ENDS, EOS}, "the last document ends at 10,000, and the array at"),
         ("train.documents.npy", lambda ends: ends[:-1], {ENDS, COUNTS}, "the last document ends at"),
-        ("train.origins.npy", lambda origins: origins[:-1], {ENDS}, "origins beside them"),
+        ("train.origins.npy", lambda origins: origins[:-1], {ENDS}, "origins beside"),
         ("train.npy", lambda ids: ids[:-1], {ENDS, COUNTS, EOS}, "the last document ends at"),
     ],
 )

@@ -81,14 +81,14 @@ def test_ids_of_another_text_are_told_by_decoding_them(artifact: Artifact, corpu
         rewritten(artifact, "input_ids", row, lambda ids: [ids[1], ids[0], *ids[2:]])
     failed = {name: check for name, check in found(artifact, corpus, workspace).items() if not check.passed}
     assert list(failed) == [ROUND_TRIP]
-    assert "decoded, are not the text that they were made of; the first rows:" in failed[ROUND_TRIP].found
+    assert "decoded to another text than was encoded; the first rows:" in failed[ROUND_TRIP].found
 
 
 @pytest.mark.parametrize(
     ("name", "key", "share", "said"),
     [
-        (DUPLICATES, "duplicates", 1 / 32, "1 of 32 documents have a text that stands before them"),
-        (INVALID, "invalid", 1 / 35, "1 of 35 rows were left out, having no text"),
+        (DUPLICATES, "duplicates", 1 / 32, "1 of 32 documents with a text that stands before it"),
+        (INVALID, "invalid", 1 / 35, "1 of 35 rows left out, having no text"),
     ],
 )
 def test_a_share_fails_where_it_is_beyond_its_limit(

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.mapped import packed, unpacked
+from phyagi_assets.numbers import counted
 from phyagi_assets.order.permutation import uniform
 from phyagi_assets.plan import samples_in
 
@@ -91,7 +92,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
         """The window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
         if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is outside a dataset of {len(self)} windows")
+            raise IndexError(f"index {idx} is outside a dataset of {counted(len(self), 'window')}")
         window = operator.index(idx) % len(self)
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
