@@ -1,10 +1,11 @@
 """Find versions in the store that nothing references, and remove them.
 
-Kept is what is published of partitions that are still there, and whatever a kept plan names: a training run reads its plan to the end.
-A plan that another has replaced is kept too, unless no run reads such plans any more. What the store did not make is never removed.
+Published versions of partitions that are still in the source are kept, and so is every version that a kept plan names, because a training
+run reads its plan to the end. Superseded plans are kept too, unless the caller says that no run reads them. Only versions that the store
+made are removed.
 
-Between looking and removing, another command may have published a version again or made a plan that names it. So nothing is removed
-without a second look, for which no plan can be made and nobody else may work on the artifact.
+Between the search and the removal, another command may publish a version again or make a plan that names it. Each version is therefore
+checked again before it is removed, under locks that keep other commands from making a plan or working on the artifact.
 """
 
 import re
@@ -29,49 +30,49 @@ OLD_PLAN = "a superseded plan"
 BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
 
 _NAMED = re.compile(r"([^/]+/[^/]+)/\.versions/([^/]+)")
-"""The version that the path of an array leads into."""
+"""Address and version in the path of a token array."""
 
 Named = set[tuple[str, str]]
-"""Addresses and fingerprints."""
+"""Versions, each by its address and fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removable:
-    """A version that can go."""
+    """A version that can be removed."""
 
     name: str
-    """Its path in the store."""
+    """Path relative to the root of the store."""
     path: Path
     why: str
     bytes: int
-    """On disk; files that other versions share are counted too."""
+    """Size on disk, in bytes, including files that other versions share."""
     address: str
     is_published: bool
     cleaning: "Cleaning" = field(repr=False, compare=False)
 
     def remove(self) -> bool:
-        """Remove it, unless it is needed by now; whether it was removed."""
+        """Remove the version unless it is needed by now, and return whether it was removed."""
         return bool(self.cleaning.remove([self]))
 
 
 @dataclass(kw_only=True, slots=True)
 class Cleaning:
-    """What of a store nobody needs.
+    """Finds and removes the versions in a store that nothing references.
 
     Parameters
     ----------
     store
         The store.
     partitions
-        Keys of the partitions in the source, by declared corpus.
+        Keys of the partitions in the source of each declared corpus.
     mixtures
-        The declared mixtures.
+        Names of the declared mixtures.
     old_plans
-        Whether plans that another has replaced can go, and with them what they alone name.
+        Whether to remove superseded plans, and the versions that only they name.
     grace
-        How long a version stays after it was written, or was published for the last time.
+        Time for which a version is kept after it was written or last published.
     others
-        Names that are not this data folder's business, and why.
+        Names of corpora and mixtures that belong to another data folder, each with the reason; their versions are kept.
     """
 
     store: Store
@@ -81,17 +82,17 @@ class Cleaning:
     grace: timedelta = timedelta(0)
     others: Mapping[str, str] = field(default_factory=dict)
     foreign: list[Foreign] = field(default_factory=list)
-    """What is left alone, because the store did not make it or cannot account for it."""
+    """Files, links and folders left alone, because the store did not make them or cannot account for them."""
     young: int = 0
-    """Versions that stay because of the grace period alone."""
+    """Number of versions that are kept only because of the grace period."""
 
     def find(self) -> list[Removable]:
-        """Find what can go.
+        """Find the versions that can be removed.
 
         Raises
         ------
         StoreError
-            Nobody knows what a plan names, because neither the plan nor its manifest can be read.
+            Neither a plan nor its manifest can be read, so that the versions that it names are unknown.
         """
         surveyed = survey(self.store)
         self.foreign, self.young = list(surveyed.foreign), 0
@@ -125,7 +126,7 @@ class Cleaning:
                     yield version, UNDECLARED if version.name not in self.partitions else SUPERSEDED if is_there else RETIRED
 
     def _named(self, version: Version) -> Named:
-        """The versions of caches that a plan reads, its tokenizer's among them: by their addresses, wherever their folders are."""
+        """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
             plan = Plan.read(version.path / PLAN)
         except StoreError as problem:
@@ -163,14 +164,14 @@ class Cleaning:
         )
 
     def remove(self, items: Iterable[Removable]) -> list[Removable]:
-        """Remove what was found, unless it is needed by now or another command works on it.
+        """Remove versions that were found, except those that are needed by now or that another command works on.
 
-        A version's pointer goes first, then its folder in one rename: a reader sees the version whole, or not at all.
+        The pointer of a version is removed first, then its folder in one rename, so that a reader sees the whole version or nothing.
 
         Returns
         -------
         list of Removable
-            What was removed.
+            The versions that were removed.
         """
         removed = []
         with self.store.aside() as take, self.store.removing():
@@ -191,9 +192,9 @@ class Cleaning:
     def _take(self, item: Removable, take: Callable[[Path], None]) -> bool:
         _, fingerprint = version_named(item.path.name) or ("", "")
         is_published = self.store.leads_to(item.address) == fingerprint
-        if is_published != item.is_published:  # by a command that had its turn since the look
+        if is_published != item.is_published:  # another command published or replaced it since the search
             return False
-        with suppress(StoreError):  # somebody has put a file of theirs into it meanwhile
+        with suppress(StoreError):  # a file was added to the folder since the search
             self.store.withdraw(item.address, item.path, take)
             return True
         return False
@@ -202,7 +203,7 @@ class Cleaning:
 def removable(
     store: Store, partitions: Mapping[str, Collection[str]], mixtures: Collection[str], *, old_plans: bool = False
 ) -> list[Removable]:
-    """Find what can go, whatever its age; the arguments are those of `Cleaning`."""
+    """Find the versions that can be removed, whatever their age; the arguments are those of `Cleaning`."""
     return Cleaning(store=store, partitions=partitions, mixtures=mixtures, old_plans=old_plans).find()
 
 
@@ -214,7 +215,7 @@ def _named_by_manifest(manifest: Manifest) -> Named:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, links aside."""
+    """Return the folders in a folder, without links."""
     if folder.is_symlink() or not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())

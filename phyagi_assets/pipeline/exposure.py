@@ -1,4 +1,4 @@
-"""Which mixtures have shown a document, and at which positions."""
+"""Find the positions at which mixtures use a document."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -19,37 +19,37 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exposure:
-    """A document in the order of a mixture."""
+    """The positions of a document in the order of a mixture."""
 
     mixture: str
     plan: str
-    """Fingerprint of the plan whose order it is."""
+    """Fingerprint of the plan that sets the order."""
     is_published: bool
-    """Whether that is the mixture's plan now, or one that another has taken the place of."""
+    """Whether the plan is the published one of the mixture; otherwise it is superseded."""
     split: str
     id: str
     positions: list[int]
-    """In order; the samples there hold tokens of the document, if only as the label of their last one."""
+    """Positions, ascending, of samples that contain a token of the document, as an input or only as the last label."""
     until: int
-    """The position before which was looked."""
+    """End of the range of positions that was searched, exclusive."""
 
 
 def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None = None) -> Iterator[Exposure]:
-    """Look for documents of a corpus in the order of every plan that is in a store.
+    """Find documents of a corpus in the order of every plan in a store.
+
+    A plan or cache that cannot be read is logged and skipped.
 
     Parameters
     ----------
     until
-        The position before which to look; by default, the end of an epoch of the mixture.
-
-    A plan that cannot be read, or whose caches cannot, is told of in the log, and has no part in the answer.
+        End of the range of positions to search, exclusive; by default, the end of an epoch of the mixture.
     """
     for version in plans_in(store):
         file = version.path / PLAN
         try:
             yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:
-            logger.warning("%s: nobody can tell whether its order has shown them: %s", file, problem)
+            logger.warning("%s: cannot be searched for the documents: %s", file, problem)
 
 
 def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:
