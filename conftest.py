@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phyagi_assets.pipeline.manifest import MANIFEST, FileRecord, Manifest
-from phyagi_assets.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
+from phyagi_assets.formats.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 
 
 @pytest.fixture(autouse=True)

@@ -18,14 +18,14 @@ from pathlib import Path
 import dagster as dg
 import results
 
-from phyagi_assets.components.instance import open_instance
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.cache import build_cache
-from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenized import build_tokenized
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
+from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.raw import build_raw
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.store.local import Store
 from tests.live import live_dagster
 
 HERE = Path(__file__).parent

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from phyagi_assets.components.catalog import data_folder_definitions
+from phyagi_assets.orchestration.component import data_folder_definitions
 from phyagi_assets.settings import Settings
 
 # Dagster warns of a parameter that it passes itself where an asset has checks.

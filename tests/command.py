@@ -10,7 +10,7 @@ from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["phyagi_assets.cli", "phyagi_assets.components.runs", "phyagi_assets.components.catalog", "transformers", "datasets"]
+    ["phyagi_assets.cli", "phyagi_assets.orchestration.materialize", "phyagi_assets.orchestration.component", "transformers", "datasets"]
 )
 
 

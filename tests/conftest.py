@@ -11,11 +11,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
-from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.support import GPT2, REPOSITORY, declare_corpus, made_once
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.

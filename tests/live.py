@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.components.instance import dagster_environment
+from phyagi_assets.orchestration.instance import dagster_environment
 from phyagi_assets.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from phyagi_assets.config import CorpusConfig
-from phyagi_assets.declarations import Corpus
-from phyagi_assets.pipeline.cache import build_cache
-from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.sources.files import LocalFile, Partition
-from phyagi_assets.pipeline.sources.listing import Sources
-from phyagi_assets.pipeline.step import Built, Workspace
-from phyagi_assets.pipeline.tokenized import build_tokenized
-from phyagi_assets.yamlfile import load_yaml
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import CorpusConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.sources.files import LocalFile, Partition
+from phyagi_assets.sources.listing import Sources
+from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.raw import build_raw
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.tokenize import build_tokenized
 from tests.live import REPOSITORY
 
 DATA = REPOSITORY / "data"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import FASTOKENS
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.exact import FASTOKENS
 from tests.command import command
-from tests.pipeline.doubtful import give_report
 from tests.support import declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.doubtful import give_report
 
 PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
 

@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
-from phyagi_assets.declarations import Catalog, load_catalog
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.declare.catalog import Catalog, load_catalog
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2Jcleared \u202etxet \x9b31m"

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from phyagi_assets.cli import main
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.errors import StoreError
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.steps.step import Workspace
 from tests.support import declare, declare_corpus, write_jsonl
 
 

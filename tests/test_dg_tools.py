@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.components.instance import dagster_environment
+from phyagi_assets.orchestration.instance import dagster_environment
 from phyagi_assets.settings import Settings
 from tests.support import DATA, REPOSITORY
 

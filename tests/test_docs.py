@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from phyagi_assets.config import CorpusConfig, MixtureConfig
-from phyagi_assets.yamlfile import _model_in
+from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.yaml_reader import _model_in
 from tests.support import REPOSITORY
 
 

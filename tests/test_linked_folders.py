@@ -9,12 +9,12 @@ from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
 from phyagi_assets.datasets import DatasetProviderConfig, LMDatasetProvider, load_mixture
-from phyagi_assets.declarations import load_catalog
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.pipeline.integrity import store_problems
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Built, Workspace
-from phyagi_assets.pipeline.store import Store
+from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.store.local import Store
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.build.staleness import STAGES
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.pipeline.chain import STAGES
-from phyagi_assets.pipeline.store import Store
 from phyagi_assets.settings import Settings
+from phyagi_assets.store.local import Store
 from tests.live import LiveDagster, live_dagster
 from tests.support import DATA, declare, declare_corpus
 

@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
-from phyagi_assets.declarations import load_catalog
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.pipeline.fingerprint import file_digest
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 LINKS = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from phyagi_assets.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
+from phyagi_assets.formats.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

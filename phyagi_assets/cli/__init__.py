@@ -3,9 +3,9 @@
 import click
 
 from phyagi_assets import __version__
-from phyagi_assets.cli.build import clean, materialize, plan
 from phyagi_assets.cli.common import EPILOG
-from phyagi_assets.cli.look import check, explain, inspect
+from phyagi_assets.cli.inspect import check, explain, inspect
+from phyagi_assets.cli.materialize import clean, materialize, plan
 from phyagi_assets.cli.remove import remove
 from phyagi_assets.cli.start import init, ui
 

@@ -44,14 +44,14 @@ def remove(
         settings = Settings.resolve(data=data, store=store)
         from datetime import date
 
-        from phyagi_assets.declarations import load_catalog
-        from phyagi_assets.numbers import counted
-        from phyagi_assets.pipeline.exposure import exposures
-        from phyagi_assets.pipeline.finding import matching, with_ids
-        from phyagi_assets.pipeline.step import Workspace
-        from phyagi_assets.pipeline.store import Store
-        from phyagi_assets.removals import Removal, add_removals, read_removals, removals_file
-        from phyagi_assets.report import show_exposures, show_found
+        from phyagi_assets.cli.render import show_exposures, show_found
+        from phyagi_assets.declare.catalog import load_catalog
+        from phyagi_assets.declare.removals import Removal, add_removals, read_removals, removals_file
+        from phyagi_assets.formatting import counted
+        from phyagi_assets.inspection.documents import matching, with_ids
+        from phyagi_assets.inspection.exposure import exposures
+        from phyagi_assets.steps.step import Workspace
+        from phyagi_assets.store.local import Store
 
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:

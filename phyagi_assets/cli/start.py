@@ -30,7 +30,7 @@ def init(folder: Path) -> None:
             raise PhyagiAssetsError(f"{folder}: cannot be made: {problem.strerror}; name another folder") from None
         if taken:
             raise PhyagiAssetsError(f"{folder} exists and is not empty; name a new or an empty folder")
-        from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
+        from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
         try:
             with as_file(files("phyagi_assets") / "templates") as templates:
@@ -54,7 +54,7 @@ def ui(port: int, data: str | None, store: str | None) -> None:
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.components.instance import ui_environment
+        from phyagi_assets.orchestration.instance import ui_environment
 
         settings.require_data()
         environment = ui_environment(settings)

@@ -20,7 +20,7 @@ from torch.utils.data import ConcatDataset, IterableDataset
 
 from phyagi_assets.datasets.cursor import Epoch
 from phyagi_assets.datasets.sharding import SharedStream
-from phyagi_assets.numbers import counted
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
 

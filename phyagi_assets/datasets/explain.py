@@ -12,9 +12,9 @@ import numpy as np
 
 from phyagi_assets.datasets.array_maps import REMEDY
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.document_id import document_id
+from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import StoreError
-from phyagi_assets.numbers import counted
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
 

@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch
 from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
-from phyagi_assets.numbers import counted
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
-from phyagi_assets.plan import Plan
-from phyagi_assets.plan_paths import PlanPaths
 
 _BLOCK = 4096
 """Positions that are located at once where they are read one after the other: arithmetic on a few would be all overhead."""

@@ -8,10 +8,10 @@ from typing import Any
 from phyagi_assets.datasets.explain import Explainer, Explanation
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_paths import PlanPaths, plan_folder
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
-from phyagi_assets.plan import PLAN, Plan
-from phyagi_assets.plan_paths import PlanPaths, plan_folder
 from phyagi_assets.settings import Settings
 
 

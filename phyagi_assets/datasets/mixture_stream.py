@@ -22,7 +22,7 @@ from phyagi_assets.datasets.cursor import (
     read_shard,
 )
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.numbers import counted
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints
 
 logger = logging.getLogger(__name__)

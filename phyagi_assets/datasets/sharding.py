@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phyagi_assets.datasets.cursor import UNKNOWN_IN_MAIN, Cursor, Reader, Shard, checked_epoch, picklable_shard, read_shard
-from phyagi_assets.numbers import counted
+from phyagi_assets.formatting import counted
 
 logger = logging.getLogger(__name__)
 

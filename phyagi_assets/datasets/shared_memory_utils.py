@@ -20,7 +20,7 @@ from phyagi_assets.errors import SourceError
 if TYPE_CHECKING:
     import datasets
 
-    from phyagi_assets.pipeline.manifest import Manifest
+    from phyagi_assets.store.manifest import Manifest
 
 Columns = dict[str, dict[str, npt.NDArray[Any]]]
 """Split → column → 1-D array."""
@@ -159,9 +159,9 @@ def _save(
     files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
 ) -> dict[str, Path]:
     """Replace a cache by the named arrays of each split."""
-    from phyagi_assets.pipeline.manifest import MEMORY_DATASET, Manifest
-    from phyagi_assets.pipeline.standalone_cache import replace_cache
-    from phyagi_assets.pipeline.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
+    from phyagi_assets.formats.standalone_cache import replace_cache
+    from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
+    from phyagi_assets.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
 
     if not files:
         raise SourceError("dataset_dict: has no split; process a dataset first")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phyagi_assets.numbers import short
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formatting import short
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.plan import Plan
 
 _PREFIX = 200_000
 """Positions over which the deviation from the rates is looked for."""

@@ -6,10 +6,10 @@ from itertools import count
 
 import numpy as np
 
+from phyagi_assets.formats.plan import Concat, Group, Plan, PlannedCorpus, Segment, Shard, Source, partition_indices, samples_in
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
-from phyagi_assets.plan import Concat, Group, Plan, PlannedCorpus, Segment, Shard, Source, partition_indices, samples_in
 
 _TOGETHER = 1 << 15
 """Positions that are located at once, so that intermediate arrays fit the processor's cache."""

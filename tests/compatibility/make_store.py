@@ -19,9 +19,9 @@ import yaml
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import MixtureLoader, MixtureStream, load_mixture
-from phyagi_assets.pipeline.exposure import exposures
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.inspection.exposure import exposures
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
 SEQ_LEN = 16
 TRAIN_POSITIONS = 90

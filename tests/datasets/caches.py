@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.datasets import save_memory_dataset
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare_corpus, write_jsonl
 
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from phyagi_assets.pipeline.fingerprint import file_digest
+from phyagi_assets.store.fingerprint import file_digest
 
 SHARED_MEMORY = Path("/dev/shm")
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from phyagi_assets.datasets import LoadedMixture, load_mixture
-from phyagi_assets.plan import PLAN, Plan
+from phyagi_assets.formats.plan import PLAN, Plan
 from tests.order.plans import Samples, partitions, plan_of
 
 SAMPLES: Samples = {"one": {"a": 14, "b": 9}, "two": {"a": 6}, "three": {"a": 1, "b": 11}}

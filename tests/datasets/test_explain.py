@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tokenizers
 
-from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import load_mixture
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.yamlfile import load_yaml
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 EOS = 50_256

@@ -10,9 +10,9 @@ import pytest
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from phyagi_assets.config import MixturePart
 from phyagi_assets.datasets import LoadedMixture, MixtureStream, load_mixture
-from phyagi_assets.pipeline.planning import extended
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import mixture_of, write_mixture
 from tests.order.plans import partitions
 

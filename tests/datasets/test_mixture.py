@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import LMDataset, LoadedMixture, MixedDataset, load_mixture
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
 from phyagi_assets.settings import STORE_VARIABLE
-from phyagi_assets.yamlfile import load_yaml
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 SEQ_LEN = 8

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.config import MixturePart
 from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, MixtureStream, load_mixture
-from phyagi_assets.pipeline.planning import extended
-from phyagi_assets.plan import Plan
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.order.planning import extended
 from tests.datasets.mixtures import SAMPLES, mixture_of, write_mixture
 from tests.datasets.processes import in_processes
 from tests.order.plans import partitions

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import MixtureLoader, load_mixture
-from phyagi_assets.declarations import Corpus, Mixture
-from phyagi_assets.pipeline.cleaning import removable
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.yamlfile import load_yaml
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.inspection.garbage import removable
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_text
 
 WORDS = "To be, or not to be, that is the question: whether it is nobler in the mind to suffer. "

@@ -28,7 +28,7 @@ from phyagi_assets.datasets import (
     get_dataset,
     get_dataset_provider,
 )
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.steps.step import Workspace
 from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer
 from tests.support import GPT2
 

@@ -16,14 +16,14 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from phyagi_assets.config import MixtureConfig
 from phyagi_assets.datasets import LMDataCollator, LMDataset, MixtureStream, get_dataset, load_mixture
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.settings import STORE_VARIABLE
-from phyagi_assets.yamlfile import load_yaml
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phyagi_assets.config import MixturePart
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.pipeline.planning import first_segment
-from phyagi_assets.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
+from phyagi_assets.order.planning import first_segment
 
 Sample = tuple[tuple[str, int], ...]
 """The tokens of a sample, each as the path of its array and its index there."""

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from phyagi_assets.config import MixturePart
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.composition import composition, largest_deviation, plan_lines, plan_tree
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.pipeline.planning import extended
-from phyagi_assets.plan import Plan
+from phyagi_assets.order.planning import extended
 from tests.order.plans import partition, partitions, plan_of
 
 FOUND = {

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.config import MixturePart
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import FORMAT, Plan
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.pipeline.planning import extended
-from phyagi_assets.plan import FORMAT, Plan
+from phyagi_assets.order.planning import extended
 from tests.order.plans import Sample, plan_of, read, sized
 
 FOUND = {

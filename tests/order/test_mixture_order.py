@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.config import MixturePart
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import MixtureOrder, group_draws
-from phyagi_assets.pipeline.planning import extended
-from phyagi_assets.plan import Plan
+from phyagi_assets.order.planning import extended
 from tests.order.plans import Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 
 BOOKS = {"one": {"a": 5, "b": 0, "c": 9}, "two": {"a": 4}, "three": {"a": 1, "b": 2}}

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.config import MixturePart
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import PlannedPartition
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import permuted, unpermuted
+from phyagi_assets.order.planning import extended
 from phyagi_assets.order.schedule import Interleaved, InTurn
-from phyagi_assets.pipeline.planning import extended
-from phyagi_assets.plan import PlannedPartition
 from tests.order.plans import partitions, plan_of, sized
 
 RATES = st.lists(st.integers(0, 50) | st.integers(0, 2**44), min_size=1, max_size=12).filter(any)

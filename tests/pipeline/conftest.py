@@ -2,7 +2,7 @@
 
 import pytest
 
-from phyagi_assets.pipeline.tokenizers import conformance
+from phyagi_assets.tokenizers import conformance
 
 
 @pytest.fixture

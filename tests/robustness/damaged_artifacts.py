@@ -14,29 +14,29 @@ from typing import Any
 
 import numpy as np
 
-from phyagi_assets.config import LimitsConfig
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.declarations import load_catalog
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.declare.schema import LimitsConfig
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.pipeline.arrow_folder import row_batches
-from phyagi_assets.pipeline.cache import build_cache
-from phyagi_assets.pipeline.checks.arrays import check_arrays
-from phyagi_assets.pipeline.checks.tokens import check_tokens
-from phyagi_assets.pipeline.exposure import exposures
-from phyagi_assets.pipeline.inspection import inspect_named
-from phyagi_assets.pipeline.integrity import store_problems
-from phyagi_assets.pipeline.manifest import MANIFEST
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.statistics import document_lengths
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Artifact, Store
-from phyagi_assets.pipeline.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
-from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
-from tests.pipeline.doubtful import REFUSING
+from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.inspection.exposure import exposures
+from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.inspection.statistics import document_lengths
+from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.checks.arrays import check_arrays
+from phyagi_assets.steps.checks.tokens import check_tokens
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import MANIFEST
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.robustness.judged import judge_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import build, declare, declare_corpus, write_jsonl
+from tests.tokenizers.doubtful import REFUSING
 
 ROWS, CACHE, PLAN = "c/tokenized_arrow/a", "c/numpy_cache/a", "mix/mixed_dataset"
 

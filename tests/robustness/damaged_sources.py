@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from phyagi_assets.declarations import Corpus
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.pipeline.sources.documents import read_documents
-from phyagi_assets.pipeline.sources.files import readable
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.sources.files import readable
 from tests.robustness.judged import judge_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import declare_corpus, list_partitions

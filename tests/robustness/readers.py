@@ -10,9 +10,9 @@ from typing import Self
 import numpy as np
 
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.pipeline.fingerprint import file_digest
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.plan import PLAN
+from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.local import Store
 
 Known = Mapping[str, str]
 """What may be published: the digest of each file by its path in the store, and of all that a plan reads by the plan's folder."""

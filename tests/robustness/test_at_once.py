@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from phyagi_assets.components.instance import open_instance
+from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from tests.robustness.command import Changes, Ended
 from tests.robustness.readers import Known, Reader

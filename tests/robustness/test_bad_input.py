@@ -1,6 +1,6 @@
 """Sources that cannot be read: named, each by itself; what is published stands, and once they are mended nothing tells that they were bad.
 
-Transfers that break off, end early or arrive with another byte: tests/pipeline/sources/test_s3.py and test_transfer.py.
+Transfers that break off, end early or arrive with another byte: tests/sources/test_object_store.py and test_transfer.py.
 """
 
 import gzip
@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.mixture import build_mixture
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenizers.exact import EnginePool
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
 from tests.robustness.readers import what_is_published

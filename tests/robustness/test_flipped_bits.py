@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.pipeline.integrity import store_problems
-from phyagi_assets.pipeline.manifest import MANIFEST
-from phyagi_assets.pipeline.store import Store
+from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.store.local import Store
+from phyagi_assets.store.manifest import MANIFEST
 from tests.robustness.command import Command, Ended
 from tests.robustness.damage import flip_bit
 from tests.robustness.yard import Yard, check_whole, copy_store, materialize, published

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.pipeline.sources.files import Listing
-from phyagi_assets.pipeline.sources.notes import ListingNotes
-from tests.pipeline.doubtful import holdings
+from phyagi_assets.sources.files import Listing
+from phyagi_assets.sources.notes import ListingNotes
 from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
 from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
 from tests.s3 import s3_server
 from tests.support import declare_corpus, write_text
+from tests.tokenizers.doubtful import holdings
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

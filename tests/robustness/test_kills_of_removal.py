@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.pipeline.store import Store
-from tests.pipeline.doubtful import holdings
+from phyagi_assets.store.local import Store
 from tests.robustness.command import Changes, Command, Ended
 from tests.robustness.damage import flip_bit
 from tests.robustness.readers import what_is_published
 from tests.robustness.yard import Yard, copy_store, materialize, published, rubbish
+from tests.tokenizers.doubtful import holdings
 
 ARRAY = "plays/numpy_cache/hamlet"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.components.instance import open_instance
-from phyagi_assets.pipeline.linking import link
-from phyagi_assets.pipeline.store import STAGING, Artifact, Store
+from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
-from tests.pipeline.doubtful import holdings
+from phyagi_assets.store.linking import link
+from phyagi_assets.store.local import STAGING, Artifact, Store
 from tests.robustness.command import Changes, Command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.doubtful import holdings
 
 THINGS = 5
 """What a full materialization builds: four partitions and a mixture."""

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from task import done, task
 
-from phyagi_assets.pipeline.sources.documents import BATCH_BYTES
-from phyagi_assets.pipeline.tokenizers.engines import FastokensEngine
+from phyagi_assets.sources.documents import BATCH_BYTES
+from phyagi_assets.tokenizers.engines import FastokensEngine
 
 given = task()
 engine = FastokensEngine(given.tokenizer / "tokenizer.json")

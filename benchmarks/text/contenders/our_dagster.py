@@ -8,13 +8,13 @@ import datasets  # noqa: F401  (imported by a step, and not to be timed)
 from our_corpus import NAME, data_folder, published
 from task import done, task
 
-from phyagi_assets.components.assets import WORKSPACE
-from phyagi_assets.components.catalog import data_folder_definitions
-from phyagi_assets.components.instance import open_instance
-from phyagi_assets.components.partitions import sync_partitions
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.orchestration.assets import WORKSPACE
+from phyagi_assets.orchestration.component import data_folder_definitions
+from phyagi_assets.orchestration.instance import open_instance
+from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.settings import Settings
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 os.environ.pop("DAGSTER_HOME", None)
 data = data_folder(task())

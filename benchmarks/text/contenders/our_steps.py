@@ -6,13 +6,13 @@ import datasets  # noqa: F401  (imported by a step, and not to be timed)
 from our_corpus import NAME, data_folder, published
 from task import done, task
 
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.cache import build_cache
-from phyagi_assets.pipeline.raw import build_raw
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
-from phyagi_assets.pipeline.tokenized import build_tokenized
-from phyagi_assets.pipeline.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.raw import build_raw
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 data = data_folder(task())
 corpus = load_catalog(data).corpora[NAME]

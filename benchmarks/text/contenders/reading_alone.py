@@ -5,11 +5,11 @@ import time
 from our_corpus import NAME, data_folder
 from task import done, task
 
-from phyagi_assets.declarations import load_catalog
-from phyagi_assets.pipeline.raw import build_raw, local_files
-from phyagi_assets.pipeline.sources.documents import read_documents
-from phyagi_assets.pipeline.step import Workspace
-from phyagi_assets.pipeline.store import Store
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.steps.raw import build_raw, local_files
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
 
 data = data_folder(task())
 corpus = load_catalog(data).corpora[NAME]

@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.mapped import packed, unpacked
-from phyagi_assets.numbers import counted
+from phyagi_assets.formats.plan import samples_in
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
-from phyagi_assets.plan import samples_in
 
 
 class LMDataset(Dataset[dict[str, torch.Tensor]]):

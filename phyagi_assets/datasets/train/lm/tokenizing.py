@@ -45,9 +45,9 @@ def tokenize_into(
     """
     from tqdm.auto import tqdm
 
-    from phyagi_assets.pipeline.store import Store
-    from phyagi_assets.pipeline.text_cache import TextCache, write_text_cache
-    from phyagi_assets.pipeline.tokenizers.prepare import prepare_loaded
+    from phyagi_assets.steps.text_cache import TextCache, write_text_cache
+    from phyagi_assets.store.local import Store
+    from phyagi_assets.tokenizers.prepare import prepare_loaded
 
     tell("phyagi_assets.pipeline")  # a tokenizer's conformance run takes a while, and says so
     store = Store(library_store())
@@ -82,7 +82,7 @@ def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Cal
             raise SourceError(f"split {name!r}: column {column!r} holds {kind}, not text; see mapping_column_name")
 
     def texts() -> "Iterator[pa.Array]":
-        from phyagi_assets.pipeline.sources.documents import BATCH_BYTES
+        from phyagi_assets.sources.documents import BATCH_BYTES
 
         rows = BATCH_BYTES * len(split) // max(split.data.nbytes, 1)
         for table in split.select_columns(list(columns)).with_format("arrow").iter(batch_size=min(max(rows, 1), 8192)):
@@ -113,7 +113,7 @@ def map_into(
     SourceError
         The function gives no ``input_ids``, or ids or labels that are not lists of whole numbers.
     """
-    from phyagi_assets.pipeline.standalone_cache import draft_in
+    from phyagi_assets.formats.standalone_cache import draft_in
 
     dtype = np.uint16 if max(tokenizer.get_vocab().values()) <= 0xFFFF else np.int32
     offered = {"tokenizer": tokenizer, "mapping_column_name": list(columns), "use_eos_token": append_eos, "dtype": dtype}
@@ -156,7 +156,7 @@ def divide_rows(mapped: "datasets.DatasetDict", part: float) -> "datasets.Datase
     import pyarrow.compute as pc
     from datasets import DatasetDict
 
-    from phyagi_assets.pipeline.text_cache import document_cut
+    from phyagi_assets.steps.text_cache import document_cut
 
     train = mapped["train"]
     batches = train.select_columns(["input_ids"]).with_format("arrow").iter(batch_size=1000)

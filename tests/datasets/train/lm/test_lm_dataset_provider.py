@@ -10,7 +10,7 @@ import torch
 
 from phyagi_assets.datasets import DatasetProviderConfig, LMDataset, LMDatasetProvider
 from phyagi_assets.errors import StoreError
-from phyagi_assets.pipeline.step import Workspace
+from phyagi_assets.steps.step import Workspace
 from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer
 
 IDS = np.arange(100, dtype=np.uint16) % 40

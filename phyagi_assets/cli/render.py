@@ -1,0 +1,242 @@
+"""What the command prints: trees, tables and bars, with rich."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.tree import Tree
+
+from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formatting import counted, short
+from phyagi_assets.inspection.describe import Inspection
+from phyagi_assets.inspection.documents import FoundDocument
+from phyagi_assets.inspection.exposure import Exposure
+from phyagi_assets.inspection.forecast import Forecast
+from phyagi_assets.inspection.garbage import Cleaning, Removable
+from phyagi_assets.inspection.statistics import Lengths
+from phyagi_assets.order.composition import plan_lines
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.cache import STAGE as CACHE
+from phyagi_assets.steps.mixture import STAGE as MIXED
+from phyagi_assets.steps.step import OnProgress
+from phyagi_assets.store.local import Artifact, Store
+
+if TYPE_CHECKING:  # it needs torch
+    from phyagi_assets.datasets.explain import ExplainedSample
+
+_LISTED = 20
+"""Documents, or positions of one, that are listed."""
+_SHOWN = 400
+"""Characters of a document in an explanation."""
+
+
+class BarProgress:
+    """One bar over all that a command has to read, in bytes of source.
+
+    Parameters
+    ----------
+    console
+        Where it is drawn; nothing is where that is no terminal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task: TaskID = self._bar.add_task("", total=None)
+        self._base = 0
+
+    @contextmanager
+    def over(self, total: int) -> Iterator["BarProgress"]:
+        """Draw the bar while inside."""
+        self._bar.update(self._task, total=total)
+        with self._bar:
+            yield self
+
+    def started(self, name: str) -> None:
+        """Name what is being worked on."""
+        self._bar.update(self._task, description=name)
+
+    def advance(self, consumed: int) -> None:
+        """Go on by some bytes."""
+        self._bar.update(self._task, advance=consumed)
+
+    @contextmanager
+    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+        """Advance with a step, by what it says and at its end by what it left unsaid."""
+        del context
+        before, said = self._bar.tasks[self._task].completed, 0
+        size = partition.bytes if stage == "tokenized_arrow" else 0
+
+        def on_progress(consumed: int) -> None:
+            nonlocal said
+            said += consumed
+            self._bar.update(self._task, completed=before + min(said, size))
+
+        yield on_progress
+        self._bar.update(self._task, completed=before + size)
+
+
+def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
+    """What there is of each mixture and of the corpora that stand in none."""
+    mixed: set[str] = set()
+    for name, mixture in catalog.mixtures.items():
+        mixed |= {part.corpus for part in mixture.config.datasets}
+        artifact = store.open(f"{name}/{MIXED}")
+        if artifact is None:
+            yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
+            continue
+        plan = Plan.read(artifact.path / PLAN)
+        head, *branches = plan_lines(plan)
+        tree = Tree(_first_bold(head))
+        for branch in branches:
+            tree.add(_first_bold(branch))
+        yield tree
+    for name in catalog.corpora:
+        if name not in mixed:
+            caches = [artifact for address in store.list() if address.startswith(f"{name}/{CACHE}/") and (artifact := store.open(address))]
+            yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
+
+
+def show_forecast(console: Console, found: Forecast) -> None:
+    """Print what a run would read."""
+    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
+    table = Table("corpus", "declared", "training tokens", "in no sample", "read", "epochs", "")
+    for corpus in found.corpora:
+        about = "" if corpus.is_exact else "≈ "
+        note = f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""
+        epochs = f"{about}{corpus.epochs:.3g}"
+        uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
+        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, short(corpus.read), epochs, note)
+    console.print(table)
+    if found.bytes_to_write:
+        size, seconds = short(found.bytes_to_write), max(1, round(found.seconds))
+        console.print(f"To build: about {size}B on disk, {_duration(seconds)} on this machine", highlight=False)
+    else:
+        console.print("All of it is built", highlight=False)
+
+
+def _duration(seconds: int) -> str:
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{seconds} s"
+
+
+def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> None:
+    """Print where samples come from, and the beginning of what they say of each document."""
+    for sample in found:
+        head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
+        console.print(head, highlight=False)
+        for run in sample.runs:
+            tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
+            console.print(f"  {escape(str(run.array))}, {tokens}", highlight=False, soft_wrap=True)
+        for document in sample.documents:
+            until = document.skipped + document.end - document.start
+            tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
+            where = f"{document.file} row {document.row + 1:,}, id {document.id}: {tokens}"
+            title = f"{document.start}–{document.end}  {where}"
+            console.print(Panel(escape(document.text[:_SHOWN]), title=escape(title), title_align="left"))
+
+
+def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:
+    """Print what can go, or is gone, and what is left alone.
+
+    Parameters
+    ----------
+    removed
+        What was removed; None where nothing was to be.
+    """
+    gone = {item.path for item in removed or ()}
+    for item in found:
+        note = "" if removed is None or item.path in gone else "  left: it is needed by now, or another command works on it"
+        console.print(f"{item.name}  {short(item.bytes)}B  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
+    for foreign in cleaning.foreign:
+        console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
+    if cleaning.young:
+        hours = cleaning.grace.total_seconds() / 3600
+        kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
+        console.print(f"{kept} would go too with --grace 0", highlight=False)
+    listed = found if removed is None else removed
+    size = f"{counted(len(listed), 'version')}, {short(sum(item.bytes for item in listed))}B"
+    if removed is not None or not found:
+        console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
+    else:
+        console.print(f"{size} would be removed; say --yes to remove them", highlight=False)
+
+
+def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
+    """Print documents that are to be removed."""
+    for document in found[:_LISTED]:
+        where = f"{document.partition}  {document.file} row {document.row + 1:,}"
+        console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
+    if len(found) > _LISTED:
+        console.print(f"and {len(found) - _LISTED:,} more", highlight=False)
+
+
+def show_exposures(console: Console, found: Iterable[Exposure]) -> None:
+    """Print where mixtures have shown documents."""
+    table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
+    for column in table.columns[:4]:
+        column.no_wrap = True
+    for one in found:
+        plan = one.plan[:8] if one.is_published else f"{one.plan[:8]} (old)"
+        positions = ", ".join(f"{position:,}" for position in one.positions[:_LISTED])
+        more = f" and {len(one.positions) - _LISTED:,} more" if len(one.positions) > _LISTED else ""
+        until = f"of {one.until:,}"
+        table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", f"{positions}{more}")
+    if table.rows:
+        console.print(table)
+    else:
+        console.print("No mixture in the store shows any of it", highlight=False)
+
+
+def _first_bold(line: str) -> str:
+    first, _, rest = line.partition(" ")
+    return f"[bold]{first}[/] {rest}"
+
+
+def _tokens(artifact: Artifact) -> int:
+    return sum(of["tokens"] for of in artifact.manifest.counts.values())
+
+
+def _epochs(number: float) -> str:
+    shown = f"{number:.3g}"
+    return f"{shown} epoch{'' if shown == '1' else 's'}"
+
+
+def show_inspection(console: Console, found: Inspection) -> None:
+    """Print an artifact's facts, parts, lengths and samples."""
+    console.print(f"[bold]{found.title}[/]")
+    facts = Table(show_header=False, box=None)
+    facts.add_column()
+    facts.add_column(overflow="fold")
+    for name, value in found.facts.items():
+        facts.add_row(name, escape(value))
+    console.print(facts)
+    if found.parts:
+        table = Table(*dict.fromkeys(key for part in found.parts for key in part))
+        for part in found.parts:
+            table.add_row(*(part.get(str(column.header), "") for column in table.columns))
+        console.print(table)
+    if found.lengths:
+        console.print(_lengths(found.lengths))
+    for sample in found.samples:
+        console.print(Panel(escape(sample.text), title=escape(f"{sample.where}, {sample.tokens:,} tokens"), title_align="left"))
+
+
+def _lengths(lengths: Lengths) -> Table:
+    quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
+    table = Table(
+        "tokens", "documents", "", title=f"tokens a document: {quantiles}, mean {lengths.mean:,.1f}", title_justify="left", box=None
+    )
+    most = max(count for _, count in lengths.histogram)
+    for low, count in lengths.histogram:
+        table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(40 * count / most))
+    return table

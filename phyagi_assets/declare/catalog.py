@@ -1,0 +1,192 @@
+"""The data folder: every corpus and mixture that it declares, checked against each other."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
+
+Corpus = Declaration[CorpusConfig]
+Mixture = Declaration[MixtureConfig]
+Config = TypeVar("Config", CorpusConfig, MixtureConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """A declaration that cannot be used."""
+
+    name: str
+    """The name of its corpus or mixture; the stem of the file where the name cannot be read."""
+    path: Path
+    reason: DeclarationError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalog:
+    """The usable declarations of a data folder, by name, and the broken ones."""
+
+    data: Path
+    corpora: dict[str, Corpus]
+    mixtures: dict[str, Mixture]
+    """Mixtures whose corpora are all usable."""
+    broken: Sequence[Broken] = ()
+
+    def select(self, names: Iterable[str]) -> "Catalog":
+        """The named corpora and mixtures and the corpora that those mixtures are made of; all of them where nothing is named.
+
+        Raises
+        ------
+        DeclarationError
+            The declaration of a given name is broken.
+        PhyagiAssetsError
+            A name that nothing has, or nothing is declared at all.
+        """
+        wanted = list(names)
+        known = [*self.corpora, *self.mixtures]
+        for broken in self.broken:
+            if broken.name in wanted and broken.name not in known:
+                raise broken.reason
+        if not known and self.broken:
+            raise self.broken[0].reason
+        if not known:
+            raise PhyagiAssetsError(
+                f"{self.data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; "
+                "make a data folder to start from with: phyagi-assets init DIR"
+            )
+        if not wanted:
+            return self
+        for name in wanted:
+            if name not in known:
+                raise PhyagiAssetsError(f"{name!r} is declared nowhere in {self.data}; declared are: {', '.join(known)}")
+        mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
+        parts = {part.corpus for mixture in mixtures.values() for part in mixture.config.datasets}
+        corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}
+        return Catalog(data=self.data, corpora=corpora, mixtures=mixtures)
+
+
+def load_catalog(data: Path) -> Catalog:
+    """Read every declaration under `data`.
+
+    Raises
+    ------
+    DeclarationError
+        A file does not parse or fit its schema; two things have one name; a mixture names a corpus that is not declared; a
+        tokenizer's folder is not there. The first of them, where there are several.
+    """
+    catalog, problems = read_catalog(data)
+    if problems:
+        raise problems[0]
+    return catalog
+
+
+def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
+    """Read what can be read of the declarations under `data`, with everything that is wrong with the others.
+
+    A mixture that uses a broken corpus is broken too, but its file is not wrong: its reason is not among the errors.
+    """
+    broken: list[Broken] = []
+    corpora = _read_files(data / "corpora", CorpusConfig, broken)
+    mixtures = _read_files(data / "mixtures", MixtureConfig, broken)
+    _drop_duplicates([corpora, mixtures], broken)
+    for corpus in list(corpora):
+        try:
+            _check_tokenizer(data, corpus)
+        except DeclarationError as problem:
+            corpora.remove(corpus)
+            broken.append(Broken(name=corpus.config.name, path=corpus.path, reason=problem))
+    by_name = {corpus.config.name: corpus for corpus in corpora}
+    unusable = {found.name: found.reason for found in broken if found.path.parent.name == "corpora" and found.name not in by_name}
+    for mixture in list(mixtures):
+        try:
+            _check_parts(data, mixture, [*by_name, *unusable])
+        except DeclarationError as problem:
+            mixtures.remove(mixture)
+            broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=problem))
+    problems = [found.reason for found in sorted(broken, key=lambda found: found.path)]
+    for mixture in list(mixtures):
+        if reason := _unusable_part(mixture, unusable):
+            mixtures.remove(mixture)
+            broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=reason))
+    catalog = Catalog(data=data, corpora=by_name, mixtures={mixture.config.name: mixture for mixture in mixtures}, broken=broken)
+    return catalog, problems
+
+
+def _read_files(folder: Path, model: type[Config], broken: list[Broken]) -> list[Declaration[Config]]:
+    found = []
+    for path in _yaml_files(folder):
+        try:
+            found.append(load_yaml(path, model))
+        except DeclarationError as problem:
+            broken.append(Broken(name=_probable_name(path), path=path, reason=problem))
+    return found
+
+
+_NAME = re.compile(rb"^name:[ \t]*[\"']?([A-Za-z0-9_]+)", re.MULTILINE)
+
+
+def _probable_name(path: Path) -> str:
+    """Return the name that a broken file seems to declare, so that a mixture of it is not said to name an undeclared corpus."""
+    try:
+        match = _NAME.search(path.read_bytes()[: 1 << 16]) if path.is_file() else None
+    except OSError:
+        match = None
+    return match[1].decode() if match else path.stem
+
+
+def _drop_duplicates(kinds: Sequence[list[Corpus] | list[Mixture]], broken: list[Broken]) -> None:
+    """Take out every declaration whose name is used by another: which of them is meant cannot be known."""
+    by_name: dict[str, list[Corpus | Mixture]] = {}
+    for declared in (declared for kind in kinds for declared in kind):
+        by_name.setdefault(declared.config.name.casefold(), []).append(declared)  # one folder on some file systems
+    for same in by_name.values():
+        for declared in same if len(same) > 1 else ():
+            others = ", ".join(str(other.path) for other in same if other is not declared)
+            name = declared.config.name
+            reason = declared.error(f"{name!r} is also the name in {others}; corpora and mixtures share one set of names", "name")
+            broken.append(Broken(name=name, path=declared.path, reason=reason))
+            for kind in kinds:
+                if declared in kind:
+                    kind.remove(declared)  # type: ignore[arg-type]
+
+
+def _unusable_part(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -> DeclarationError | None:
+    for i, part in enumerate(mixture.config.datasets):
+        if part.corpus in unusable:
+            message = f"the declaration of {part.corpus!r} is broken: {unusable[part.corpus]}"
+            return mixture.error(message, "datasets", i, "corpus")
+    return None
+
+
+def _yaml_files(folder: Path) -> list[Path]:
+    """The declarations in a folder; names with a leading dot are those of editors and file systems."""
+    try:
+        found = [path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and not path.name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{folder}: cannot be listed: {problem.strerror}; it is a folder of declarations") from None
+    return sorted(found)
+
+
+def _check_tokenizer(data: Path, corpus: Corpus) -> None:
+    name = corpus.config.tokenizer
+    try:
+        is_folder = (data / name).is_dir()
+    except OSError as problem:
+        raise corpus.error(f"{name[:100]!r} cannot be a folder: {problem.strerror}", "tokenizer") from None
+    if "@" not in name and not is_folder:
+        raise corpus.error(
+            f"there is no folder {data / name}; a tokenizer on the Hub is named with a revision, as in gpt2@main", "tokenizer"
+        )
+
+
+def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:
+    for i, part in enumerate(mixture.config.datasets):
+        if part.corpus not in corpora:
+            declared = ", ".join(sorted(corpora)) or "none"
+            message = f"{part.corpus!r} is not declared under {data / 'corpora'}; declared are: {declared}"
+            raise mixture.error(message, "datasets", i, "corpus")

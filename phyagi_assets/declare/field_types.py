@@ -1,0 +1,101 @@
+"""What the values of declarations have to be, beyond being text: names, owners, places, spans of time."""
+
+import re
+from difflib import get_close_matches
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, Field
+
+from phyagi_assets.declare.cron import check_cron, looks_like_cron
+from phyagi_assets.declare.intervals import parse_span
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+"""Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
+
+LONGEST_NAME = 100
+
+OWNER = re.compile(r"team:[A-Za-z0-9_./-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
+
+
+def _checked_name(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(name)} letters is too long; it has {LONGEST_NAME} at most")
+    if not NAME.fullmatch(name):
+        fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
+        hint = f", such as {fit!r}" if fit and "://" not in name else ""
+        raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
+    return name
+
+
+def _checked_owners(owners: tuple[str, ...]) -> tuple[str, ...]:
+    for owner in owners:
+        if not OWNER.fullmatch(owner):
+            raise ValueError(f"{owner!r} is neither an e-mail address nor team:NAME")
+    return owners
+
+
+def _checked_span(text: str) -> str:
+    parse_span(text)
+    return text
+
+
+def _checked_clock(text: str) -> str:
+    if looks_like_cron(text):
+        check_cron(text)
+        return text
+    try:
+        return _checked_span(text)
+    except ValueError as problem:
+        raise ValueError(f"{problem}, or a cron expression, as in 0 3 * * *") from None
+
+
+def _checked_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError; a name such as ../x is a ValueError, a folder an OSError
+        raise ValueError(f"{name!r} is not a time zone; use a name of the IANA database, such as Europe/Berlin or UTC") from None
+    except KeyError:
+        close = get_close_matches(name, available_timezones(), n=1, cutoff=0.8)
+        hint = f"; did you mean {close[0]!r}?" if close else "; use a name of the IANA database, such as Europe/Berlin or UTC"
+        raise ValueError(f"{name!r} is not a time zone{hint}") from None
+    return name
+
+
+def _checked_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError(f"{path!r} has a NUL character in it, which no path has")
+    return path
+
+
+def _checked_tokenizer(name: str) -> str:
+    if "://" in name:
+        raise ValueError(f"{name!r} is not a tokenizer; name a folder, or a repository on the Hub with a revision, as in gpt2@main")
+    if "@" in name and not _HUB_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a repository with a revision; write them as in openai-community/gpt2@main")
+    return _checked_path(name)
+
+
+def _checked_place(path: str) -> str:
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme not in ("s3", "hf"):
+        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
+    if separator and "@" in rest.partition("/")[0]:
+        raise ValueError("holds credentials; take them out and set them in the environment")
+    return _checked_path(path)
+
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?@[^\s@]+")
+
+Name = Annotated[str, AfterValidator(_checked_name)]
+Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
+"""Where files are."""
+TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_tokenizer)]
+"""A folder, or a repository on the Hub with its revision."""
+Span = Annotated[str, AfterValidator(_checked_span)]
+"""Of time."""
+Zone = Annotated[str, AfterValidator(_checked_zone)]
+"""The name of a time zone."""
+Clock = Annotated[str, AfterValidator(_checked_clock)]
+"""A span of time, or a cron expression."""

@@ -1,0 +1,141 @@
+"""The documents that a corpus leaves out: ``<corpus>.removed.jsonl``, beside its declaration.
+
+A line a document: its id, why, and since when; never its text. A line that is taken out again brings the document back.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import DeclarationError
+from phyagi_assets.paths import real_path
+
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removal:
+    """One document that is left out."""
+
+    id: str
+    """Of the document, see `phyagi_assets.declare.document_id`."""
+    reason: str = ""
+    on: str = ""
+    """The day, as YYYY-MM-DD."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
+            raise ValueError(f"id: {self.id!r} is no document's id, which is 16 hexadecimal digits")
+        if not isinstance(self.reason, str):
+            raise ValueError(f"reason: {self.reason!r} is not text")
+        if self.on:
+            date.fromisoformat(self.on)
+
+
+def removals_file(corpus: Corpus) -> Path:
+    """Where a corpus's removals are kept."""
+    return corpus.path.with_name(f"{corpus.config.name}.removed.jsonl")
+
+
+def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
+    """The documents that a corpus leaves out, by id.
+
+    Raises
+    ------
+    DeclarationError
+        The record cannot be read, or a line is not a removal.
+    """
+    path = removals_file(corpus)
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return {}
+    except OSError as problem:  # a link in a loop, or a folder that may not be entered
+        raise DeclarationError(path, f"cannot be read: {problem.strerror}") from None
+    return _parsed(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+
+
+def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
+    """Record documents that are to be left out, and return those that were not recorded before.
+
+    The record is locked from reading to writing, so that two commands at once both have their say, and it is on disk before this returns.
+
+    Raises
+    ------
+    DeclarationError
+        The record cannot be read or written.
+    """
+    path = real_path(removals_file(corpus))  # where it is a link, what it leads to is written
+    try:
+        with _locked(path.parent):
+            known = read_removals(corpus)
+            new = list({removal.id: removal for removal in removals if removal.id not in known}.values())
+            if new:
+                before = path.read_text(encoding="utf-8") if path.exists() else ""
+                end = "" if not before or before.endswith("\n") else "\n"
+                lines = [json.dumps({name: value for name, value in asdict(removal).items() if value}) for removal in new]
+                _replace(path, before + end + "\n".join(lines) + "\n")
+    except OSError as problem:
+        raise DeclarationError(path, f"cannot be written: {problem.strerror}; nothing is recorded") from None
+    return new
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace a file in one step, flushed; who may read it stays. What a killed command has left is overwritten."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    with draft.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists():
+        shutil.copymode(path, draft)
+    draft.replace(path)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=256)  # asked for once a partition; another file is another key
+def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str, Removal]:
+    removals: dict[str, Removal] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DeclarationError(path, f"cannot be read: {problem}") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            try:
+                removal = _removal(json.loads(line))
+            except (ValueError, TypeError, RecursionError) as problem:
+                raise DeclarationError(path, str(problem), line=number) from None
+            removals.setdefault(removal.id, removal)
+    return removals
+
+
+def _removal(entry: object) -> Removal:
+    keys = [field.name for field in fields(Removal)]
+    if not isinstance(entry, dict) or "id" not in entry or entry.keys() - set(keys):
+        raise ValueError(f"{entry!r} is no removal, which is an object with {', '.join(keys)}, of which id is required")
+    return Removal(**entry)

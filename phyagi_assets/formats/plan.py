@@ -1,0 +1,271 @@
+"""``mixture.json``, the plan: what a mixture materializes to, and everything that training code needs to read it.
+
+The pipeline writes plans and the datasets read them, so this module knows neither; it needs only the standard library. `plan_file` turns
+the file into these types and checks it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.plan_digest import verify_plan
+
+PLAN = "mixture.json"
+FORMAT = 3
+OLDEST_FORMAT = 2
+"""Plans of this format have no padding id, and their samples do not cross partitions."""
+
+Concat = Literal["interleaved", "sequential"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One token array."""
+
+    path: str
+    """Path of the ``.npy`` file, relative to the folder of the plan."""
+    tokens: int
+    documents: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPartition:
+    """The cache of one partition, in the version that the plan was made from."""
+
+    key: str
+    fingerprint: str
+    shards: Mapping[str, Shard]
+    """Token arrays by split."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedCorpus:
+    """One corpus, with the caches that any segment reads."""
+
+    name: str
+    partitions: tuple[PlannedPartition, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """The part of a partition that a group reads, where it does not read the whole partition."""
+
+    place: int
+    """Index into the partitions of the group."""
+    start: int
+    """First token."""
+    stop: int
+    """Token after the last one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stretch:
+    """Consecutive tokens of the token array of one partition."""
+
+    partition: int
+    """Index into the partitions of the corpus."""
+    start: int
+    """First token."""
+    stop: int
+    """Token after the last one."""
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Training samples of a corpus that are shuffled together.
+
+    A group that crosses partitions reads its partitions as one stream of tokens, of which each sample is the next `Plan.seq_len`. Any other
+    group cuts each partition into samples on its own.
+    """
+
+    partitions: tuple[int, ...]
+    """Indices into the partitions of the corpus, in reading order."""
+    samples: int
+    """Number of samples."""
+    offset: int
+    """Samples that were drawn from the group before the segment began."""
+    key: int
+    """Key of the shuffle, a 64-bit number."""
+    crosses: bool = True
+    """Whether samples cross from one partition into the next."""
+    cuts: tuple[Cut, ...] = ()
+    """Partitions that are not read whole."""
+
+    def stretches(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[Stretch]:
+        """Yield the tokens that the group reads, in reading order, without empty partitions."""
+        cuts = {cut.place: cut for cut in self.cuts}
+        for place, partition in enumerate(self.partitions):
+            shard = corpus.partitions[partition].shards.get(split)
+            if cut := cuts.get(place):
+                yield Stretch(partition=partition, start=cut.start, stop=cut.stop)
+            elif shard and shard.tokens:
+                yield Stretch(partition=partition, start=0, stop=shard.tokens)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A corpus in a segment."""
+
+    corpus: int
+    """Index into the corpora of the plan."""
+    weight: float | None
+    """Declared factor on the number of training samples of the corpus, if a weight was declared."""
+    share: float | None
+    """Declared share of the samples of the mixture, if a share was declared."""
+    rate: int
+    """Samples per sum(rates) samples of the mixture."""
+    drawn: int
+    """Samples per epoch of the mixture."""
+    groups: tuple[Group, ...]
+
+    @property
+    def samples(self) -> int:
+        """Number of training samples of the corpus."""
+        return sum(group.samples for group in self.groups)
+
+    @property
+    def amount(self) -> str:
+        """Declared amount, for display: ``×1.5`` or ``30 %``."""
+        return f"×{self.weight:g}" if self.weight is not None else f"{100 * (self.share or 0):g} %"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """The corpora that are read from one position on, up to the next segment."""
+
+    start: int
+    """First position."""
+    sources: tuple[Source, ...]
+    crosses: bool = True
+    """Whether samples cross partitions.
+
+    In a segment that crosses, only groups that continue from an earlier segment that does not are cut partition by partition. Its
+    validation and test samples cover every token; the last sample of each corpus is padded.
+    """
+
+    @property
+    def drawn(self) -> int:
+        """Samples per epoch of the mixture."""
+        return sum(source.drawn for source in self.sources)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ancestor:
+    """An earlier plan of the mixture, with the same order up to a position."""
+
+    fingerprint: str
+    agrees_until: int
+    """First position at which the orders may differ."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Token arrays, weights and order of a mixture."""
+
+    name: str
+    fingerprint: str
+    seq_len: int
+    """Tokens per sample."""
+    seed: int
+    dtype: str
+    """dtype of every token array."""
+    tokenizer: str
+    """Folder of the tokenizer, relative to the folder of the plan; empty without a tokenizer."""
+    concat: Concat
+    shuffle: bool
+    """Whether the samples of a corpus come in another order in each epoch, or in the order of its arrays."""
+    corpora: tuple[PlannedCorpus, ...]
+    segments: tuple[Segment, ...]
+    ancestors: tuple[Ancestor, ...] = ()
+    pad_id: int | None = None
+    """Token id that fills the last validation and test sample of a corpus; None in plans whose samples do not cross partitions."""
+    format: int = FORMAT
+
+    @property
+    def current(self) -> Segment:
+        """The last segment."""
+        return self.segments[-1]
+
+    def partitions(self, source: Source) -> list[PlannedPartition]:
+        """Return the partitions that a source reads, in the order of the corpus."""
+        return [self.corpora[source.corpus].partitions[index] for index in partition_indices(source)]
+
+    def shards(self, source: Source, split: str) -> list[Shard]:
+        """Return the token arrays of a split that a source reads, in the order of its partitions."""
+        return [partition.shards[split] for partition in self.partitions(source) if split in partition.shards]
+
+    def total(self, split: str, count: Literal["tokens", "documents", "samples"], source: Source | None = None) -> int:
+        """Return the number of tokens, documents or samples of a split, in one source or in the whole last segment.
+
+        Training samples are the corpora's own, each counted once.
+        """
+        sources = self.current.sources if source is None else (source,)
+        if count == "samples":
+            return sum(of.samples if split == "train" else self._evaluated(of, split) for of in sources)
+        return sum(getattr(shard, count) for of in sources for shard in self.shards(of, split))
+
+    def _evaluated(self, source: Source, split: str) -> int:
+        tokens = [shard.tokens for shard in self.shards(source, split)]
+        if self.current.crosses:
+            return -(-sum(tokens) // self.seq_len)
+        return sum(samples_in(of, self.seq_len) for of in tokens)
+
+    def uncovered(self, source: Source | None = None) -> int:
+        """Return the number of training tokens in no sample, in one source or in the whole last segment.
+
+        A token that is only the label of the last token of a sample counts as uncovered.
+        """
+        return self.total("train", "tokens", source) - self.seq_len * self.total("train", "samples", source)
+
+    def agrees(self, fingerprint: str, position: int) -> bool:
+        """Return whether the order of another plan is the order of this plan before a position."""
+        earlier = {ancestor.fingerprint: ancestor.agrees_until for ancestor in self.ancestors}
+        return fingerprint == self.fingerprint or position <= earlier.get(fingerprint, -1)
+
+    def to_json(self) -> str:
+        """Return the content of the plan's file."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a plan and check it.
+
+        Raises
+        ------
+        StoreError
+            The file does not exist, is not a plan, was changed since it was written, is written by a newer release, or contradicts itself.
+        """
+        from phyagi_assets.formats.plan_file import parsed_plan
+
+        verify_plan(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as problem:
+            raise StoreError(f"{path}: cannot be read: {problem.strerror}") from None
+        except ValueError as problem:
+            raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
+        return cls(**parsed_plan(text, path))
+
+
+def partition_indices(source: Source) -> list[int]:
+    """Return the indices of the partitions that a source reads, sorted."""
+    return sorted({index for group in source.groups for index in group.partitions})
+
+
+def samples_in(tokens: int, seq_len: int) -> int:
+    """Return the number of whole samples in a stream of tokens; the last token is only ever a label, so no sample begins with it."""
+    return max(tokens - 1, 0) // seq_len
+
+
+def group_samples(stretches: Iterator[Stretch], seq_len: int, *, crosses: bool) -> int:
+    """Return the number of training samples in the tokens of a group."""
+    tokens = [stretch.tokens for stretch in stretches]
+    return samples_in(sum(tokens), seq_len) if crosses else sum(samples_in(of, seq_len) for of in tokens)

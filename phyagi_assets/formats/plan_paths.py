@@ -1,0 +1,67 @@
+"""Resolve the paths that a plan records.
+
+A plan records paths relative to the folder of its own version, ``<store>/<mixture>/.versions/<version>``. If the folder of the
+mixture has been moved to another disk and linked since, these paths lead nowhere from its new place. What they name is then looked up by
+its place in the store through which the plan was opened.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.paths import real_path
+
+_IN_STORE = re.compile(r"[^/]+/[^/]+/\.versions/[^/]+/.+")
+"""The part of a recorded path that begins at the root of the store."""
+_MOST_LINKS = 40
+"""Number of links that are followed before they are taken for a loop, as Linux does."""
+
+
+class PlanPaths:
+    """Resolves the paths of one plan.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    folder
+        The folder of the plan, reached through the store: links among its parents are not resolved.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self._home = real_path(folder)
+        self._root = real_path(root) if (root := _root_of(folder)) else None
+        self.is_moved = self._root is not None and not (self._home / next(_recorded(plan))).exists()
+        """Whether the recorded paths are looked up in the store, because they lead nowhere from the folder of the plan."""
+
+    def resolve(self, recorded: str) -> Path:
+        """Return the path of an array or tokenizer that the plan names."""
+        found = _IN_STORE.search(recorded) if self.is_moved else None
+        return self._root / found[0] if found and self._root else self._home / recorded
+
+
+def plan_folder(path: Path) -> Path:
+    """Return the absolute path of the folder that a plan or a link to it leads to, with the links among its parents unresolved."""
+    return _followed(_followed(path).parent).absolute()
+
+
+def _followed(path: Path) -> Path:
+    """Follow the links at the end of a path."""
+    for _ in range(_MOST_LINKS):
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return path
+
+
+def _recorded(plan: Plan) -> Iterator[str]:
+    for corpus in plan.corpora:
+        for partition in corpus.partitions:
+            yield from (shard.path for shard in partition.shards.values())
+    yield plan.tokenizer
+
+
+def _root_of(folder: Path) -> Path | None:
+    """Return the root of the store in which a folder has the place of a version of a plan; None if it has another place."""
+    return folder.parents[2] if folder.parent.name == ".versions" and len(folder.parents) > 2 else None

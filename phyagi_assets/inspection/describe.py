@@ -1,0 +1,219 @@
+"""What an artifact is, as facts and samples for a person to read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from phyagi_assets.declare.catalog import read_catalog
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.formats.npy import open_array
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.inspection.preview import decode
+from phyagi_assets.inspection.statistics import Lengths, document_lengths
+from phyagi_assets.order.composition import composition, largest_deviation
+from phyagi_assets.paths import real_path
+from phyagi_assets.steps import cache, mixture, tokenize
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+LEFT_OUT = "files left out of the source"
+"""Label of the files that the source's pattern fits and that are not documents, such as hidden ones."""
+_LISTING_SECONDS = 10.0
+"""Longest time, in seconds, that listing a remote source may take before a corpus is described without it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The beginning of one document."""
+
+    where: str
+    """Split and number, the file and row that it comes from, and its id."""
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspection:
+    """An artifact, described."""
+
+    title: str
+    facts: dict[str, str]
+    parts: list[dict[str, str]] = field(default_factory=list)
+    """A row for each part of it: the corpora of a mixture, the partitions of a corpus."""
+    lengths: Lengths | None = None
+    samples: list[Sample] = field(default_factory=list)
+
+
+def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Inspection:
+    """Describe an artifact by its folder.
+
+    Parameters
+    ----------
+    folder
+        A published artifact, or a version of one.
+    samples, tokens
+        How many documents to show, and how much of each.
+
+    Raises
+    ------
+    StoreError
+        The folder holds no artifact, or its files are not what was written.
+    """
+    path = real_path(folder)
+    manifest = Manifest.read(path)
+    damage = manifest.damage(path)
+    if damage:
+        raise StoreError("\n".join(damage))
+    artifact = Artifact(address=str(folder), path=path, manifest=manifest)
+    facts = {"path": str(path), "fingerprint": manifest.fingerprint}
+    recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
+    facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
+    if manifest.step == mixture.STAGE:
+        plan = Plan.read(path / PLAN)
+        facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
+        facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
+        facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
+        return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
+    if manifest.step not in (tokenize.STAGE, cache.STAGE):
+        return Inspection(title=manifest.step, facts=facts)
+    if manifest.counts == {} or manifest.counts.get("tokens") == 0:
+        facts["tokens"] = "0: the partition is empty"
+    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
+    lengths = Lengths.of(document_lengths(artifact))
+    return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown)
+
+
+def inspect_corpus(store: Store, name: str) -> Inspection:
+    """Describe the published caches of a corpus.
+
+    Raises
+    ------
+    StoreError
+        There are none.
+    """
+    caches = [artifact for address in store.list() if address.startswith(f"{name}/{cache.STAGE}/") and (artifact := store.open(address))]
+    if not caches:
+        raise StoreError(f"{store.root} holds nothing of the name {name!r}; materialize it with: phyagi-assets materialize {name}")
+    totals = {count: sum(of[count] for artifact in caches for of in artifact.manifest.counts.values()) for count in ("documents", "tokens")}
+    facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
+    facts |= {key: _flat(caches[0].manifest.details[key]) for key in ("dtype", "tokenizer", "engine")}
+    skipped = _skipped(caches)
+    if skipped:
+        files = _flat([f"{of['file']} ({of['rows left out']})" for of in skipped])
+        facts["rows left out"] = f"{sum(int(of['rows left out'].replace(',', '')) for of in skipped):,}: {files}"
+    if empty := [artifact.address.rpartition("/")[2] for artifact in caches if not artifact.manifest.counts]:
+        facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
+    parts = [
+        {
+            "partition": artifact.address.rpartition("/")[2],
+            **{f"{split} tokens": _flat(of["tokens"]) for split, of in artifact.manifest.counts.items()},
+        }
+        for artifact in caches
+    ]
+    lengths = np.concatenate([document_lengths(artifact) for artifact in caches])
+    shown = next((samples for artifact in caches if (samples := _samples(artifact, 1, 48))), [])
+    return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
+
+
+def _skipped(artifacts: Sequence[Artifact]) -> list[dict[str, str]]:
+    """A row for each file with rows that were left out."""
+    return [
+        {"file": file, "rows left out": _flat(of["rows"]), "of rows": _flat(of["of"]), "the first": of["first"]}
+        for artifact in artifacts
+        for file, of in artifact.manifest.details.get(tokenize.SKIPPED, {}).items()
+    ]
+
+
+def _corpora(plan: Plan) -> list[dict[str, str]]:
+    return [
+        {
+            "corpus": component.corpus,
+            "declared": component.amount,
+            "partitions": _flat(component.partitions),
+            **{f"{split} tokens": _flat(plan.total(split, "tokens", source)) for split in SPLITS if plan.total(split, "tokens")},
+            "in no sample": _flat(component.uncovered),
+            "samples in an epoch": _flat(component.drawn),
+            "part": f"{component.part:.2%}",
+            "epochs": f"{component.epochs:.3g}",
+            "": "█" * round(24 * component.part),
+        }
+        for component, source in zip(composition(plan), plan.current.sources, strict=True)
+    ]
+
+
+def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
+    """Documents spread evenly over the largest split; none of an empty partition."""
+    splits = [split for split in SPLITS if split in artifact.manifest.counts]
+    if not splits:
+        return []
+    split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
+    ids = open_array(artifact.path / f"{split}.npy", mapped=True)
+    ends = open_array(artifact.path / f"{split}.documents.npy")
+    origins = open_array(artifact.path / f"{split}.origins.npy")
+    hashes = open_array(artifact.path / f"{split}.hashes.npy")
+    files = artifact.manifest.details["files"]
+    fits = len(ends) == len(origins) == len(hashes) > 0 and ends[-1] == len(ids) and (np.diff(ends, prepend=0) > 0).all()
+    if not fits or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
+        remedy = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+        raise StoreError(f"{artifact.path}: the documents of {split} do not fit its tokens; {remedy}")
+    starts = np.concatenate([[0], ends[:-1]])
+    chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
+    return [
+        Sample(
+            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(hashes[i]))}",
+            tokens=int(ends[i] - starts[i]),
+            text=decode(artifact.path, ids[starts[i] : min(ends[i], starts[i] + tokens)]),
+        )
+        for i in chosen
+    ]
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> Inspection:
+    """Describe what a name means: a path of an artifact or of a file in one, an address in the store, a mixture or a corpus.
+
+    Parameters
+    ----------
+    workspace
+        Data folder that declares the corpus, whose source is listed to count the files that it leaves out; by default, they are not
+        counted.
+
+    Raises
+    ------
+    StoreError
+        It means none of these, or what it means is damaged.
+    """
+    path = Path(name)
+    for folder in (path.parent if path.is_file() else path, store.root / name, store.root / name / mixture.STAGE):
+        if (folder / MANIFEST).is_file():
+            return inspect_artifact(folder)
+    if "/" in name:
+        raise StoreError(f"{store.root} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
+    found = inspect_corpus(store, name)
+    left_out = _left_out(name, workspace) if workspace else ""
+    return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
+
+
+def _left_out(name: str, workspace: Workspace) -> str:
+    """Return one line on the files that a declared corpus leaves out of its source; empty if there are none."""
+    catalog, _ = read_catalog(workspace.data)
+    if name not in catalog.corpora:
+        return ""
+    corpus = catalog.corpora[name]
+    try:
+        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # they are among the facts
+    except PhyagiAssetsError as problem:
+        return f"unknown: {problem}"
+    return workspace.sources.left_out(corpus)

@@ -1,0 +1,127 @@
+"""Documents of a corpus, found by their ids in what was built of it, or by their text in its source."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
+from phyagi_assets.formats.npy import open_array
+from phyagi_assets.inspection.preview import decode
+from phyagi_assets.inspection.survey import survey
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.sources.files import readable
+from phyagi_assets.steps import cache
+from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.exclusions import hashes_of
+from phyagi_assets.steps.raw import local_files, raw_address
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+
+_SHOWN = 32
+"""Tokens of a document whose text is shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundDocument:
+    """A document, and where it stands."""
+
+    id: str
+    partition: str
+    file: str
+    """As the source lists it."""
+    row: int
+    """0-based, in the file."""
+    text: str
+    """How it begins."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Where a document lies in a token array."""
+
+    document: int
+    """Which of the array's documents."""
+    id: str
+    start: int
+    end: int
+    """Behind its last token."""
+
+
+def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
+    """Where some documents lie in the arrays of a cache.
+
+    Raises
+    ------
+    StoreError
+        The cache does not tell the hashes of its documents.
+    """
+    path = folder / f"{split}.hashes.npy"
+    if not path.is_file():
+        raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
+    hashes, ends = open_array(path, mapped=True), open_array(folder / f"{split}.documents.npy", mapped=True)
+    if len(hashes) != len(ends):
+        raise StoreError(f"{path}: has {len(hashes):,} hashes of {len(ends):,} documents; phyagi-assets check finds what is damaged")
+    for document in np.flatnonzero(np.isin(hashes, hashes_of(ids))).tolist():
+        start = int(ends[document - 1]) if document else 0
+        yield Span(document=document, id=document_id(int(hashes[document])), start=start, end=int(ends[document]))
+
+
+def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:
+    """Documents by their ids, in whatever versions of the corpus's caches there are."""
+    found: dict[tuple[str, str, str, int], FoundDocument] = {}
+    for version in survey(store).versions:
+        if not version.address.startswith(f"{corpus.config.name}/{cache.STAGE}/"):
+            continue
+        folder, manifest = version.path, version.manifest
+        for split in manifest.counts:
+            tokens, origins = (open_array(folder / f"{split}{suffix}", mapped=True) for suffix in (".npy", ".origins.npy"))
+            for span in spans_of(folder, split, ids):
+                file, row = origins[span.document].tolist()
+                document = FoundDocument(
+                    id=span.id,
+                    partition=version.partition,
+                    file=manifest.details["files"][file],
+                    row=row,
+                    text=decode(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),
+                )
+                found.setdefault((document.id, document.partition, document.file, document.row), document)
+    return list(found.values())
+
+
+def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[FoundDocument]:
+    """Documents whose text a regular expression (RE2) is found in, of everything that is here: local files and fetched ones.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The pattern is no regular expression.
+    SourceError
+        The source cannot be listed or read, or a partition of it was never fetched.
+    """
+    try:
+        pc.match_substring_regex(pa.array([""]), pattern)
+    except pa.ArrowInvalid as problem:
+        raise PhyagiAssetsError(f"{pattern!r} is no regular expression: {problem}") from None
+    for partition in workspace.sources.partitions(corpus).values():
+        raw = workspace.store.open(raw_address(corpus, partition.key))
+        if raw is None and not partition.is_local:
+            raise SourceError(
+                f"{corpus.path}: partition {partition.key!r} was never fetched, so that nobody knows its text; "
+                f"materialize {corpus.config.name} first"
+            )
+        files = local_files(partition, raw) if raw else readable(partition)
+        for documents in read_documents(corpus, files):
+            for place in np.flatnonzero(pc.match_substring_regex(documents.texts, pattern).to_numpy(zero_copy_only=False)).tolist():
+                yield FoundDocument(
+                    id=document_id(int(text_hashes(documents.texts[place : place + 1])[0])),
+                    partition=partition.key,
+                    file=partition.files[documents.files[place]].name,
+                    row=int(documents.rows[place]),
+                    text=documents.texts[place].as_py()[: 4 * _SHOWN],
+                )

@@ -1,0 +1,78 @@
+"""Find the positions at which mixtures use a document."""
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.inspection.documents import spans_of
+from phyagi_assets.inspection.survey import plans_in
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.store.local import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exposure:
+    """The positions of a document in the order of a mixture."""
+
+    mixture: str
+    plan: str
+    """Fingerprint of the plan that sets the order."""
+    is_published: bool
+    """Whether the plan is the published one of the mixture; otherwise it is superseded."""
+    split: str
+    id: str
+    positions: list[int]
+    """Positions, ascending, of samples that contain a token of the document, as an input or only as the last label."""
+    until: int
+    """End of the range of positions that was searched, exclusive."""
+
+
+def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None = None) -> Iterator[Exposure]:
+    """Find documents of a corpus in the order of every plan in a store.
+
+    A plan or cache that cannot be read is logged and skipped.
+
+    Parameters
+    ----------
+    until
+        End of the range of positions to search, exclusive; by default, the end of an epoch of the mixture.
+    """
+    for version in plans_in(store):
+        file = version.path / PLAN
+        try:
+            yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
+        except (StoreError, OSError, ValueError, OverflowError) as problem:
+            logger.warning("%s: cannot be searched for the documents: %s", file, problem)
+
+
+def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:
+    numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    paths = PlanPaths(plan, file.parent)
+    for split in SPLITS:
+        if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
+            continue
+        order = MixtureOrder(plan, split)
+        below = until if until is not None and split == "train" else len(order)
+        positions: dict[str, set[int]] = {}
+        for number in numbers:
+            for index, partition in enumerate(plan.corpora[number].partitions):
+                if shard := partition.shards.get(split):
+                    for span in spans_of(paths.resolve(shard.path).parent, split, ids):
+                        positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
+        for id_, at in sorted(positions.items()):
+            yield Exposure(
+                mixture=plan.name,
+                plan=plan.fingerprint,
+                is_published=is_published,
+                split=split,
+                id=id_,
+                positions=sorted(at),
+                until=below,
+            )

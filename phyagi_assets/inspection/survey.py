@@ -1,0 +1,140 @@
+"""Everything that lies in a store: the versions of its artifacts, and what somebody else put there.
+
+``clean`` removes none but these versions, and of them none that is `Version.protected`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.store.local import SET_ASIDE, VERSIONS, Store, is_copy, is_part, is_pointer, version_named
+from phyagi_assets.store.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One version of an artifact, published or not."""
+
+    address: str
+    fingerprint: str
+    path: Path
+    """Its folder, through the store's own folders."""
+    manifest: Manifest
+    is_published: bool
+    protected: str
+    """Why it must not be removed, whatever else is true of it; empty where the store made all of it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the corpus or mixture."""
+        return self.address.partition("/")[0]
+
+    @property
+    def partition(self) -> str:
+        """Key of the partition; of a mixture, the name of its step."""
+        return self.address.rpartition("/")[2]
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether it is a version of a mixture's plan, whose address has no partition."""
+        return self.address.count("/") == 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foreign:
+    """A file, link or folder in a store that the store did not make, or cannot account for."""
+
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What lies in a store."""
+
+    versions: list[Version] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+
+
+def survey(store: Store) -> Survey:
+    """Look at every version in a store, and at what else is there. The store's records, whose names begin with a dot, are not looked at."""
+    found = Survey()
+    for top in _entries(store.root):
+        if not top.is_dir() or not is_part(top.name):
+            found.foreign.append(_foreign(top))
+            continue
+        if top.is_symlink() and (why := store.foreign_folder(f"{top.name}/any")):
+            found.foreign.append(Foreign(path=top, why=why))
+        _look_into(store, top.name, found)
+        for stage in _entries(top):
+            if is_pointer(stage) or is_copy(stage):
+                continue
+            if not stage.is_dir() or not is_part(stage.name):
+                found.foreign.append(_foreign(stage))
+                continue
+            if stage.is_symlink():
+                found.foreign.append(_foreign(stage))
+            _look_into(store, f"{top.name}/{stage.name}", found)
+            found.foreign.extend(_foreign(path) for path in _entries(stage) if not is_pointer(path) and not is_copy(path))
+    return found
+
+
+def plans_in(store: Store) -> Iterator[Version]:
+    """Every version of every mixture's plan."""
+    return (version for version in survey(store).versions if version.is_plan)
+
+
+def _look_into(store: Store, prefix: str, found: Survey) -> None:
+    """Take in the versions beside one folder of pointers."""
+    folder = store.root / prefix / VERSIONS
+    if folder.is_symlink():
+        found.foreign.append(_foreign(folder))
+    for path in _entries(folder):
+        version = _version(store, prefix, path)
+        if isinstance(version, Foreign):
+            found.foreign.append(version)
+            continue
+        found.versions.append(version)
+        if version.protected and not store.foreign_folder(version.address):  # of a whole folder it is said once
+            found.foreign.append(Foreign(path=path, why=version.protected))
+    set_aside = _entries(store.root / prefix / SET_ASIDE)
+    found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)
+
+
+def _version(store: Store, prefix: str, path: Path) -> Version | Foreign:
+    named = version_named(path.name)
+    if named is None or path.is_symlink() or not path.is_dir():
+        return _foreign(path)
+    address, fingerprint = f"{prefix}/{named[0]}", named[1]
+    try:
+        manifest = Manifest.read(path)
+        is_published = store.leads_to(address) == fingerprint
+    except StoreError as problem:
+        return Foreign(path=path, why=f"cannot be accounted for ({problem})")
+    if manifest.fingerprint != fingerprint or manifest.step != address.split("/")[1]:
+        return Foreign(path=path, why="has the manifest of another artifact")
+    return Version(
+        address=address,
+        fingerprint=fingerprint,
+        path=path,
+        manifest=manifest,
+        is_published=is_published,
+        protected=store.foreign(address, path) or ("" if store.made(address) else "the store has no record of having made it"),
+    )
+
+
+def _foreign(path: Path) -> Foreign:
+    if path.is_symlink():
+        return Foreign(path=path, why=f"is a link to {path.readlink()}, which the store did not make")
+    return Foreign(path=path, why="was not made by the store")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    except OSError:
+        return []

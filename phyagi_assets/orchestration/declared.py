@@ -1,0 +1,95 @@
+"""Agreement between a code location and the runs that it asks for on what is declared.
+
+The code location reads the declarations when it is loaded. The process of a run reads them again, later. So a sensor or schedule asks for
+nothing while a file declares something else than what was loaded, and a run carries the digests of the declarations that asked for it and
+fails before it builds anything else.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+from phyagi_assets.declare.catalog import Broken, Catalog, Corpus, Mixture, read_catalog
+from phyagi_assets.errors import DeclarationError
+
+DECLARED_TAG = "phyagi_assets/declared"
+"""Tag of a run: the digests of the declarations that asked for it, by name, as JSON."""
+
+RELOAD = "reload the code location (Deployment, Reload)"
+
+
+def declared_tag(declared: Iterable[Corpus | Mixture]) -> dict[str, str]:
+    """Return the tag for a run that builds what is declared."""
+    return {DECLARED_TAG: json.dumps({each.config.name: each.digest for each in declared}, sort_keys=True)}
+
+
+def require_as_asked(tags: Mapping[str, str], declared: Corpus | Mixture) -> None:
+    """Check that the declaration is the one that asked for the run.
+
+    Raises
+    ------
+    DeclarationError
+        It was edited in the meantime.
+    """
+    try:
+        asked = json.loads(tags.get(DECLARED_TAG, "{}"))
+    except ValueError:  # a tag that a user wrote asks for nothing in particular
+        return
+    if isinstance(asked, dict) and asked.get(declared.config.name, declared.digest) != declared.digest:
+        raise DeclarationError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
+
+
+def require_as_loaded(declared: Corpus | Mixture) -> None:
+    """Check that the file still declares what was loaded.
+
+    Raises
+    ------
+    dagster.Failure
+        It does not; nothing must be asked for.
+    """
+    if change := declared.changed_since_load():
+        since = "the declaration changed since the code location was loaded"
+        raise dg.Failure(description=f"{change}: {since}; nothing is built until you {RELOAD}")
+
+
+def placeholder(broken: Broken) -> dg.AssetSpec:
+    """Return the asset that shows a broken declaration in the UI."""
+    group = re.sub(r"[^A-Za-z0-9_]", "_", broken.name) or "_"
+    return dg.AssetSpec(
+        [group, f"broken_{broken.path.parent.name}_{re.sub(r'[^A-Za-z0-9_]', '_', broken.path.name)}"],
+        group_name=group,
+        kinds={"error"},
+        description=f"This declaration is broken, and nothing of it is built:\n\n{broken.reason}\n\nCorrect it, then {RELOAD}.",
+    )
+
+
+def declarations_sensor(catalog: Catalog) -> dg.SensorDefinition:
+    """Return a sensor whose ticks fail while declarations are broken or differ from what was loaded."""
+
+    @dg.sensor(
+        name="declarations",
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Fails while a declaration is broken, or was added, removed or edited after the code location was loaded.",
+    )
+    def declarations(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        del context
+        now, _ = read_catalog(catalog.data)
+        problems = [str(broken.reason) for broken in now.broken]
+        old, new = _digests(catalog), _digests(now)
+        broken_now = {broken.name for broken in now.broken}
+        changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name) and name not in broken_now)
+        if changed:
+            problems.append(f"changed since the code location was loaded: {', '.join(changed)}; {RELOAD}")
+        if problems:
+            raise dg.Failure(description="\n".join(problems))
+        return dg.SkipReason("The declarations are those that were loaded.")
+
+    return declarations
+
+
+def _digests(catalog: Catalog) -> dict[str, str]:
+    declared: list[Corpus | Mixture] = [*catalog.corpora.values(), *catalog.mixtures.values()]
+    return {each.config.name: each.digest for each in declared}

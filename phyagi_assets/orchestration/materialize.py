@@ -1,0 +1,215 @@
+"""Bring corpora and mixtures up to date, like make: what stands is left alone, what does not is a Dagster run.
+
+Whether an artifact stands follows from its fingerprint and its files; Dagster's record has to say the same, so that the UI shows
+what is there. The order of the runs is that of the flow: the stale steps of each partition together, then the mixtures.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import dagster as dg
+
+from phyagi_assets.build.staleness import STAGES, Link, corpus_links, mixture_link
+from phyagi_assets.build.work import Outcome, Work
+from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError
+from phyagi_assets.orchestration.assets import encoding_run_config, mixture_run_config
+from phyagi_assets.orchestration.instance import told_of_records
+from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.orchestration.parallel import SideBySide
+from phyagi_assets.orchestration.partitions import sync_partitions
+from phyagi_assets.sources.chunks import most_pieces
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps import mixture, tokenize
+from phyagi_assets.steps.cache import STAGE as CACHE
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.tokenizers.prepare import find_commits
+
+_DATA_VERSION = "dagster/data_version"
+Recorded = Mapping[str, Mapping[str, str]]
+"""By stage and partition, the data version that Dagster has."""
+
+_NOTHING: Mapping[str, Any] = {}
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+logger = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs what is stale of a catalog.
+
+    Parameters
+    ----------
+    catalog
+        What to bring up to date.
+    definitions
+        The definitions that hold its assets.
+    workspace, instance
+        Where they are and where Dagster keeps its records.
+    """
+
+    def __init__(self, catalog: Catalog, definitions: dg.Definitions, workspace: Workspace, instance: dg.DagsterInstance) -> None:
+        self._catalog, self._workspace, self._instance = catalog, workspace, instance
+        self._job = definitions.resolve_implicit_global_asset_job_def()
+        self._caches: dict[str, dict[str, str]] = {}
+        self.outcome = Outcome()
+
+    def stale(self) -> list[Work]:
+        """List the sources, tell Dagster of their partitions, and find what does not stand."""
+        return [work for corpus in self._catalog.corpora.values() for work in self._stale_of(corpus)]
+
+    def _stale_of(self, corpus: Corpus) -> Iterator[Work]:
+        name = corpus.config.name
+        try:
+            partitions = self._workspace.sources.partitions(corpus)
+            sync_partitions(self._instance, corpus, partitions)
+            self._caches[name] = {}
+            recorded = self._all_recorded(name)
+            for partition in partitions.values():
+                try:
+                    stages = self._stale_stages(corpus, partition, recorded)
+                except SourceError as problem:  # of this one; the others are built all the same
+                    self.outcome.failed[f"{name}/{partition.key}"] = str(problem)
+                    continue
+                if stages:
+                    yield Work(corpus=name, partition=partition, stages=stages, pieces=_pieces(corpus, partition))
+                else:
+                    self.outcome.current += 1
+        except PhyagiAssetsError as problem:
+            self.outcome.failed[name] = str(problem)
+
+    def _stale_stages(self, corpus: Corpus, partition: Partition, recorded: Recorded) -> list[str]:
+        """The stages of a partition that do not stand, or that Dagster does not know of."""
+        links = self._links(corpus, partition)
+        if links[0].wanted is None and self._workspace.store.open(links[0].address):
+            return [links[0].stage]  # what it holds may turn out to be what it held: whether the others stand is seen then
+        return [link.stage for link in links if not (link.stands and recorded[link.stage].get(partition.key) == link.wanted)]
+
+    def _links(self, corpus: Corpus, partition: Partition) -> list[Link]:
+        links = corpus_links(corpus, partition, self._workspace)
+        self._caches.setdefault(corpus.config.name, {})[partition.key] = next(link.wanted or "" for link in links if link.stage == CACHE)
+        return links
+
+    def run(
+        self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None, side_by_side: SideBySide | None = None
+    ) -> Outcome:
+        """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
+
+        Parameters
+        ----------
+        on_start
+            Told the name of each thing that is about to be run.
+        at
+            The position from which on mixtures are changed; by default their plans are replaced.
+        side_by_side
+            Builds the partitions in other processes; by default, this one does, one after the other.
+        """
+        self._workspace.store.clear_rubbish()
+        fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
+        if side_by_side:
+            commits = find_commits(self._catalog.corpora[name] for name in sorted({item.corpus for item in work}))
+            with closing(side_by_side.build(work, commits)) as ended:
+                for item, outcome in ended:
+                    self.outcome.add(outcome)
+                    if not outcome.failed:
+                        self._links(self._catalog.corpora[item.corpus], item.partition)
+        else:
+            for item in work:
+                on_start(item.name)
+                self.build(item)
+        for declared in self._catalog.mixtures.values():
+            with self._workspace.store.turn(f"runs/{declared.config.name}"):
+                self._mix(declared, on_start, at)
+        return self.outcome
+
+    def build(self, item: Work) -> None:
+        """Run the steps of one partition, unless another command does so meanwhile."""
+        with self._workspace.store.turn(f"runs/{item.name}"):
+            if self._was_built_meanwhile(item):
+                self.outcome.current += 1
+            else:
+                self._build(item)
+
+    def _build(self, item: Work) -> None:
+        name, corpus, stages = item.name, self._catalog.corpora[item.corpus], list(item.stages)
+        while stages:
+            assets = [dg.AssetKey([item.corpus, stage]) for stage in stages]
+            self._execute(name, assets, item.partition.key, encoding_run_config(item) if tokenize.STAGE in stages else _NOTHING)
+            if name in self.outcome.failed:
+                return
+            # What a stage has to be may be known only now that those before it are there.
+            left = [link.stage for link in self._links(corpus, item.partition) if not link.stands]
+            stages = left if left != stages else []
+
+    def _was_built_meanwhile(self, item: Work) -> bool:
+        """Whether another command has brought it up to date while this one was on its way to it."""
+        corpus = self._catalog.corpora[item.corpus]
+        try:
+            stand = all(link.stands for link in corpus_links(corpus, item.partition, self._workspace))
+            return stand and not self._stale_stages(corpus, item.partition, self._all_recorded(item.corpus))
+        except PhyagiAssetsError:  # the run finds it too, and tells
+            return False
+
+    def _mix(self, declared: Mixture, on_start: Callable[[str], None], at: int | None) -> None:
+        name = declared.config.name
+        parts = {part.corpus for part in declared.config.datasets}
+        if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
+            self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
+            return
+        link = mixture_link(declared, {part.corpus: self._caches[part.corpus] for part in declared.config.datasets}, self._workspace)
+        if link.stands and self._recorded_mixture(name) == link.wanted:
+            self.outcome.current += 1
+            return
+        on_start(name)
+        self._execute(name, [dg.AssetKey([name, mixture.STAGE])], None, mixture_run_config(name, at))
+
+    def _execute(self, name: str, assets: list[dg.AssetKey], partition: str | None, config: Mapping[str, Any] = _NOTHING) -> None:
+        result = self._job.execute_in_process(
+            run_config={**_QUIET, **config}, instance=self._instance, partition_key=partition, asset_selection=assets, raise_on_error=False
+        )
+        if result.success:
+            self.outcome.built += [name] if name not in self.outcome.built[-1:] else []
+        elif _interrupted(result):
+            raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
+        else:
+            self.outcome.failed[name] = _reason(result, self._instance.root_directory)
+
+    def _all_recorded(self, corpus: str) -> Recorded:
+        return {stage: self._recorded(corpus, stage) for stage in STAGES}
+
+    def _recorded(self, corpus: str, stage: str) -> dict[str, str]:
+        """The data version that Dagster has of each partition."""
+        tags = self._instance.event_log_storage.get_latest_tags_by_partition(
+            dg.AssetKey([corpus, stage]), dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION]
+        )
+        return {key: of[_DATA_VERSION] for key, of in tags.items() if _DATA_VERSION in of}
+
+    def _recorded_mixture(self, name: str) -> str | None:
+        event = self._instance.get_latest_materialization_event(dg.AssetKey([name, mixture.STAGE]))
+        materialization = event.asset_materialization if event else None
+        return (materialization.tags or {}).get(_DATA_VERSION) if materialization else None
+
+
+def _pieces(corpus: Corpus, partition: Partition) -> int:
+    try:
+        return most_pieces(corpus, partition.files)
+    except DeclarationError:  # of which its run will tell
+        return 1
+
+
+def _interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    ends = [event.job_failure_data.error for event in result.all_events if event.event_type is dg.DagsterEventType.RUN_FAILURE]
+    return any(error and error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt") for error in ends)
+
+
+def _reason(result: dg.ExecuteInProcessResult, home: str) -> str:
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error:
+                return told_of_records(failure.error, home) or failure.error.to_string()
+    return f"run {result.run_id} failed; the UI shows why"

@@ -1,0 +1,84 @@
+"""Dagster's dynamic partitions, kept as the sources' listings say."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.orchestration.declared import RELOAD
+from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.steps.step import Workspace
+
+
+def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
+    """The definition of a corpus's partitions."""
+    return dg.DynamicPartitionsDefinition(name=corpus.config.name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionChange:
+    """What has to be done for Dagster to know the partitions that there are."""
+
+    new: Sequence[str]
+    gone: Sequence[str]
+
+    @classmethod
+    def between(cls, known: Collection[str], listed: Collection[str]) -> "PartitionChange":
+        return cls(new=sorted(set(listed) - set(known)), gone=sorted(set(known) - set(listed)))
+
+
+def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> PartitionChange:
+    """Make Dagster know just the listed partitions."""
+    name = corpus.config.name
+    change = PartitionChange.between(instance.get_dynamic_partitions(name), listed)
+    if change.new:
+        instance.add_dynamic_partitions(name, list(change.new))
+    for key in change.gone:
+        instance.delete_dynamic_partition(name, key)
+    return change
+
+
+def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:
+    """A sensor that adds what is new in the sources and retires what is gone from them, partitions and runs.
+
+    Parameters
+    ----------
+    names
+        Of everything that is declared, whose runs are looked after.
+    """
+
+    @dg.sensor(name="partitions", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=_SENSOR)
+    def partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        for run_id in fail_abandoned(context.instance, workspace.store, names):
+            context.log.warning(f"run {run_id} is reported as failed: its process is gone")
+        requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        problems: list[str] = []
+        for corpus in corpora.values():
+            if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
+                continue  # not every half minute: its own sensor or schedule does it
+            if edit := corpus.changed_since_load():
+                problems.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
+                continue
+            try:
+                listed = workspace.sources.partitions(corpus)
+            except PhyagiAssetsError as problem:
+                context.log.error(str(problem))
+                problems.append(str(problem))
+                continue
+            change = PartitionChange.between(context.instance.get_dynamic_partitions(corpus.config.name), listed)
+            if change.new:
+                requests.append(partitions_def(corpus).build_add_request(list(change.new)))
+            if change.gone:
+                requests.append(partitions_def(corpus).build_delete_request(list(change.gone)))
+        idle = "\n".join(problems) or "The sources list the partitions known."
+        return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=None if requests else idle)
+
+    return partitions
+
+
+_SENSOR = (
+    "Lists the local sources; adds the partitions that are new in them and retires those that are gone. "
+    "Reports runs as failed whose process was killed."
+)

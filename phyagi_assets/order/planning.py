@@ -1,0 +1,205 @@
+"""Caches and weights → a plan.
+
+A plan is either new, or it continues an earlier one: then the order before a position stays as it was, and a segment is added that begins
+there.
+
+Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all but fewer than one sample of it. What a later
+segment adds begins with the tokens that the groups before left over.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.formats.plan import (
+    Ancestor,
+    Cut,
+    Group,
+    Plan,
+    PlannedCorpus,
+    PlannedPartition,
+    Segment,
+    Source,
+    Stretch,
+    group_samples,
+    samples_in,
+)
+from phyagi_assets.order.mixture_order import group_draws
+from phyagi_assets.order.schedule import Interleaved
+from phyagi_assets.store.fingerprint import text_digest
+
+_FINEST = 1 << 51
+"""Rates are whole numbers that sum up to this at most."""
+
+Partitions = Mapping[str, Sequence[PlannedPartition]]
+"""What is to be read of each corpus, in order."""
+
+
+def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[int, int]]:
+    """The rate of each corpus, and the samples of it in an epoch of the mixture.
+
+    Weights are factors on the corpora's own samples, as exact decimals, rounded up. Shares are parts of all samples; corpora with
+    weights divide what shares leave. Where all have shares, an epoch has as many samples as the corpora together.
+
+    Parameters
+    ----------
+    parts
+        As declared.
+    samples
+        Of each corpus.
+    """
+    weighted = [math.ceil(own * Fraction(str(part.weight or 0))) for part, own in zip(parts, samples, strict=True)]
+    shares = [Fraction(str(part.share or 0)) for part in parts]
+    left = 1 - sum(shares)
+    if left == 1:
+        return [(drawn, drawn) for drawn in weighted]
+    exact = [share or left * Fraction(drawn, sum(weighted)) for share, drawn in zip(shares, weighted, strict=True)]
+    whole = math.lcm(*(part.denominator for part in exact))
+    rates = [max(1, round(part * min(whole, _FINEST))) for part in exact]
+    length = math.ceil(sum(weighted) / left) if left else sum(samples)
+    return list(zip(rates, Interleaved(rates).given(length).tolist(), strict=True))
+
+
+def first_segment(parts: Sequence[MixturePart], corpora: Sequence[PlannedCorpus], seed: int, seq_len: int) -> Segment:
+    """Return the segment of a new plan, in which each corpus is one shuffle group."""
+    groups = [_groups(corpus, range(len(corpus.partitions)), [], [], f"{seed}/{corpus.name}/0/0", seq_len) for corpus in corpora]
+    return Segment(start=0, sources=_sources(parts, range(len(corpora)), groups))
+
+
+def extended(
+    plan: Plan, fingerprint: str, start: int, parts: Sequence[MixturePart], partitions: Partitions, *, pad_id: int | None = None
+) -> Plan:
+    """Return a plan with one more segment.
+
+    A shuffle group whose partitions are all still read continues where it was, so that no sample comes twice before each has come once.
+    All other tokens, the ones that these groups left over first, are one new group.
+
+    Parameters
+    ----------
+    plan
+        The earlier plan.
+    fingerprint
+        Fingerprint of the new plan.
+    start
+        First position of the segment, after the first position of the earlier plan's last segment.
+    parts, partitions
+        Corpora and partitions that the segment reads.
+    pad_id
+        Token id that fills the last sample of other splits than training; by default that of the earlier plan.
+    """
+    corpora = {corpus.name: corpus for corpus in plan.corpora}
+    places: dict[str, dict[tuple[str, str], int]] = {}
+    for name, wanted in partitions.items():
+        known = corpora.get(name, PlannedCorpus(name=name, partitions=()))
+        versions = {(partition.key, partition.fingerprint): partition for partition in (*known.partitions, *wanted)}
+        corpora[name] = PlannedCorpus(name=name, partitions=tuple(versions.values()))
+        places[name] = {version: place for place, version in enumerate(versions)}
+    index = {name: number for number, name in enumerate(corpora)}
+    before = {source.corpus: source for source in plan.current.sources}
+    draws = group_draws(plan.current, plan.concat, start - plan.current.start)
+    groups = []
+    for part in parts:
+        corpus, number = corpora[part.corpus], index[part.corpus]
+        read = [places[part.corpus][partition.key, partition.fingerprint] for partition in partitions[part.corpus]]
+        old = before[number].groups if number in before else ()
+        given = [draws[number, ordinal] for ordinal in range(len(old))]
+        groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
+    segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
+    ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
+    ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
+    return Plan(
+        name=plan.name,
+        fingerprint=fingerprint,
+        seq_len=plan.seq_len,
+        seed=plan.seed,
+        dtype=plan.dtype,
+        tokenizer=plan.tokenizer,
+        concat=plan.concat,
+        shuffle=plan.shuffle,
+        corpora=tuple(corpora.values()),
+        segments=(*plan.segments, segment),
+        ancestors=tuple(ancestors),
+        pad_id=plan.pad_id if pad_id is None else pad_id,
+    )
+
+
+def _groups(
+    corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], given: Sequence[int], seed: str, seq_len: int
+) -> tuple[Group, ...]:
+    """Return the shuffle groups of a corpus: those that continue, and one of all tokens that are in none of their samples.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    wanted
+        Indices of the partitions to read.
+    old, given
+        Groups of the segment before, and the draws from each in that segment.
+    seed
+        Text that the key of the new group's shuffle is derived from.
+    seq_len
+        Tokens per sample.
+    """
+    continued = [
+        replace(group, offset=group.offset + draws)
+        for group, draws in zip(old, given, strict=True)
+        if group.samples and set(group.partitions) <= set(wanted)
+    ]
+    left = _left_over(corpus, wanted, continued, seq_len)
+    listed = {index for group in continued for index in group.partitions} | {stretch.partition for stretch in left}
+    empty = [Stretch(partition=index, start=0, stop=0) for index in wanted if index not in listed]
+    known = {index for group in old for index in group.partitions}
+    stretches = sorted([*left, *empty], key=lambda of: (of.partition not in known, of.partition, of.start))
+    if not stretches:
+        return tuple(continued)
+    cuts = [
+        Cut(place=place, start=of.start, stop=of.stop)
+        for place, of in enumerate(stretches)
+        if of.tokens and of.tokens != corpus.partitions[of.partition].shards["train"].tokens
+    ]
+    new = Group(
+        partitions=tuple(of.partition for of in stretches),
+        samples=group_samples(iter(stretches), seq_len, crosses=True),
+        offset=0,
+        key=int(text_digest(seed)[:16], 16),
+        cuts=tuple(cuts),
+    )
+    return (*continued, new)
+
+
+def _left_over(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
+    """Return the training tokens of partitions that are in no sample of some groups."""
+    covered: dict[int, list[tuple[int, int]]] = {}
+    for group in groups:
+        rest = group.samples * seq_len
+        for of in group.stretches(corpus):
+            tokens = min(of.tokens, rest) if group.crosses else samples_in(of.tokens, seq_len) * seq_len
+            rest -= tokens
+            covered.setdefault(of.partition, []).append((of.start, of.start + tokens))
+    left = []
+    for index in wanted:
+        shard = corpus.partitions[index].shards.get("train")
+        tokens, at = shard.tokens if shard else 0, 0
+        for start, stop in [*sorted(covered.get(index, ())), (tokens, tokens)]:
+            if at < start:
+                left.append(Stretch(partition=index, start=at, stop=start))
+            at = max(at, stop)
+    return left
+
+
+def _sources(parts: Sequence[MixturePart], corpora: Sequence[int], groups: Sequence[tuple[Group, ...]]) -> tuple[Source, ...]:
+    own = [sum(group.samples for group in of) for of in groups]
+    return tuple(
+        Source(
+            corpus=corpus,
+            weight=part.weight,
+            share=part.share,
+            rate=rate,
+            drawn=drawn,
+            groups=of,
+        )
+        for part, corpus, of, (rate, drawn) in zip(parts, corpora, groups, amounts(parts, own), strict=True)
+    )

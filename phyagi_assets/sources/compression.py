@@ -1,0 +1,161 @@
+"""Opening files, plain or compressed, so that a reader need not know which.
+
+The content of a file decides how it is decompressed, and its name only whether it may be plain: gzip data under a name without ``.gz``
+is read as gzip data, and a file that is called ``.gz`` and is not compressed is refused.
+"""
+
+import bz2
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import IO, BinaryIO, cast
+
+import pyarrow as pa
+
+from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_text
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bz2", ".zip": "zip"}
+"""By suffix."""
+
+_BUFFER = 1 << 20
+
+
+class UnreadableContentError(Exception):
+    """A file is not what it should be; the message says what it is and what would be right, without the name of the file."""
+
+
+def plain_name(name: str) -> str:
+    """A file's name without the suffix of its compression."""
+    return next((name[: -len(suffix)] for suffix in COMPRESSIONS if name.lower().endswith(suffix)), name)
+
+
+def is_compressed(path: PurePath) -> bool:
+    """Whether a file is named as a compressed one."""
+    return path.suffix.lower() in COMPRESSIONS
+
+
+def head_of(path: Path) -> bytes:
+    """The first bytes of a file, as it lies on disk.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return file.read(HEAD)
+
+
+class Opened:
+    """A file that is open for reading.
+
+    Attributes
+    ----------
+    content
+        What the file holds, decompressed, without a byte order mark.
+    head
+        Its first bytes, with the mark, where it was opened at its beginning.
+    """
+
+    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0) -> None:
+        self.content = content
+        self.head = b""
+        self._raw = raw
+        self._before = before
+
+    def consumed(self) -> int:
+        """Bytes of the file, as it lies on disk, that were read since the last call."""
+        now = self._raw.tell()
+        consumed, self._before = now - self._before, now
+        return int(consumed)
+
+
+def contents(path: Path, start: int = 0) -> Iterator[Opened]:
+    """Open what a file holds, decompressed: one content, or one for each member of a zip archive.
+
+    Parameters
+    ----------
+    path
+        The file.
+    start
+        Byte of a plain file to read from.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read. While it is read: it is damaged, or ends early.
+    UnreadableContentError
+        Its content is not text, whatever its name says.
+    """
+    head = head_of(path)
+    found, named = compression_of(head), COMPRESSIONS.get(path.suffix.lower())
+    if named and not found and head:
+        raise UnreadableContentError(f"is named as {named} and is not: it {described(head)}; compress it again, or rename it")
+    if found == "zip" and named != "zip":
+        raise UnreadableContentError("is a zip archive and not named as one; add .zip to its name if it holds data files, or unpack it")
+    with path.open("rb") as raw:
+        if found is None:
+            if start == 0:
+                yield _checked(Opened(raw, raw))
+            else:
+                raw.seek(start)
+                yield Opened(raw, raw, start)
+        elif found == "zip":
+            yield from _members(raw)
+        elif found in ("gzip", "zstd"):
+            with pa.OSFile(str(path)) as packed, pa.CompressedInputStream(packed, found) as content:
+                yield _checked(Opened(cast(BinaryIO, io.BufferedReader(content, _BUFFER)), packed))
+        else:
+            with lzma.open(raw) if found == "xz" else bz2.open(raw) as unpacked:
+                yield _checked(Opened(io.BufferedReader(_Unpacked(unpacked, found), _BUFFER), raw))
+
+
+def _checked(opened: Opened) -> Opened:
+    """Refuse what cannot be text, and drop a byte order mark."""
+    peek = cast(io.BufferedReader, opened.content).peek
+    opened.head = peek(HEAD)[:HEAD]
+    if why := why_not_text(opened.head):
+        raise UnreadableContentError(why)
+    if opened.head.startswith(BOM):
+        opened.content.read(len(BOM))
+    return opened
+
+
+def _members(raw: BinaryIO) -> Iterator[Opened]:
+    """The files in a zip archive, in its order, without those that an operating system adds."""
+    try:
+        archive = zipfile.ZipFile(raw)
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as problem:
+        raise OSError(f"is not a whole zip archive: {problem}") from None
+    with archive:
+        for member in archive.infolist():
+            if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/")):
+                continue
+            try:
+                unpacked = archive.open(member)
+            except (zipfile.BadZipFile, RuntimeError, ValueError, NotImplementedError) as problem:  # RuntimeError: encrypted
+                raise OSError(f"its member {member.filename!r} cannot be read: {problem}") from None
+            with unpacked:
+                yield _checked(Opened(io.BufferedReader(_Unpacked(unpacked, "zip"), _BUFFER), raw, raw.tell()))
+
+
+class _Unpacked(io.RawIOBase):
+    """A compressed file whose damage is an error of reading, whatever its module raises."""
+
+    def __init__(self, file: IO[bytes], kind: str) -> None:
+        self._file, self._kind = file, kind
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        try:
+            content = self._file.read(len(view))
+        except (lzma.LZMAError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, OSError) as problem:
+            raise OSError(f"is not whole {self._kind} data: {problem}") from None
+        view[: len(content)] = content
+        return len(content)

@@ -1,0 +1,251 @@
+"""Sources on the Hugging Face Hub, with its own clients: where it is, and who asks, is what they take from the environment."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.sources.compression import plain_name
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
+from phyagi_assets.sources.globs import Glob, is_glob
+from phyagi_assets.sources.notes import ListingNotes
+from phyagi_assets.sources.retries import Patience, TransientError, within
+from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
+
+SCHEME = "hf://"
+
+_SECONDS = 30
+"""Longest silence of a server, in seconds."""
+_LISTING_SECONDS = 900
+"""Longest time for listing a commit, in seconds: some requests of the Hub's clients have no time limit."""
+_LARGE = 1 << 26
+"""Size in bytes from which a file is fetched with the Hub's own client, which knows faster ways for large files."""
+_RULES = 2
+"""Version of the rules of listing: a listing that was remembered under others is not used."""
+
+
+class Hub:
+    """Files of dataset repositories, listed and fetched.
+
+    A branch or tag is resolved to its commit first; all else is asked of the commit, which never changes.
+
+    Parameters
+    ----------
+    patience
+        With a Hub that is down.
+    notes
+        Where listings are remembered, by commit.
+    """
+
+    def __init__(self, patience: Patience, notes: Path) -> None:
+        self._patience, self._notes = patience, notes
+
+    def files(self, corpus: Corpus, declared: str) -> Listing:
+        """List the files of a configuration, of several, or of a glob in a repository.
+
+        Raises
+        ------
+        DeclarationError
+            It names no repository, is no glob, matches nothing, or there is no such configuration.
+        SourceError
+            The repository or the revision is not there, or cannot be read.
+        """
+        repository, pattern = _parsed(corpus, declared)
+        source = corpus.config.source
+        return self._patience.with_retries(f"{SCHEME}{repository}", lambda: self._list(corpus, source, repository, pattern))
+
+    def _list(self, corpus: Corpus, source: SourceConfig, repository: str, pattern: str) -> Listing:
+        from huggingface_hub import HfApi
+
+        with _translated(source):
+            found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
+        identity, commit = str(found.id), str(found.sha)
+        known = ListingNotes(self._notes / f"{corpus.config.name}.json")
+        asked = [_RULES, identity, commit, pattern, list(source.name), corpus.config.partition_by == "configuration"]
+        noted = known.recall(asked)
+        if noted is not None:
+            return noted
+        with _translated(source):
+            listing = within(_LISTING_SECONDS, "the Hub", lambda: self._list_commit(corpus, identity, commit, pattern))
+        known.keep(asked, listing)
+        return listing
+
+    def _list_commit(self, corpus: Corpus, repository: str, commit: str, pattern: str) -> Listing:
+        from huggingface_hub import HfApi
+        from huggingface_hub.hf_api import RepoFile
+
+        tree = HfApi().list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")
+        files = {entry.path: _file(repository, commit, entry) for entry in tree if isinstance(entry, RepoFile)}
+        if not pattern:
+            return _of_configurations(corpus, repository, commit, files)
+        glob = Glob(pattern)
+        names = {path: "/".join(path.split("/")[glob.fixed :]) for path in files if glob.matches(path)}
+        left_out = [LeftOut(origin=file.origin, reason=reason) for path, file in files.items() if (reason := glob.left_out(path))]
+        if not names:
+            also = f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
+            raise corpus.error(f"no file of {repository} at {commit} matches {pattern}{also}", "source", "path")
+        return Listing(files=tuple(replace(files[path], name=name) for path, name in names.items()), left_out=tuple(left_out))
+
+    def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
+        """Fetch a file, or the rest of it where an earlier try left the beginning.
+
+        Raises
+        ------
+        SourceError
+            It is not there.
+        TransientError
+            The transfer broke off.
+        """
+        from huggingface_hub import hf_hub_download
+
+        repository, _, rest = file.origin.removeprefix(SCHEME).partition("@")
+        commit, _, path = rest.partition("/")
+        with _translated(None):
+            if file.size < _LARGE:
+                arrived = append_chunks(folder / "content", file.size, lambda start: _content(repository, commit, path, start), on_bytes)
+            else:
+                arrived = Path(hf_hub_download(repository, path, repo_type="dataset", revision=commit, local_dir=folder))
+                on_bytes(file.size)
+        algorithm, value, _ = file.stamp
+        return Fetched(path=arrived, checksum=Checksum(algorithm=str(algorithm), value=str(value)))
+
+
+def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
+    """Yield the content of a file from an offset on: one request, where the Hub's client first asks what the listing already tells."""
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+    url = hf_hub_url(repository, path, repo_type="dataset", revision=commit)
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+    with get_session().stream("GET", url, headers=headers, timeout=_SECONDS, follow_redirects=True) as response:
+        hf_raise_for_status(response)
+        yield from response.iter_bytes(1 << 20)
+
+
+def _parsed(corpus: Corpus, declared: str) -> tuple[str, str]:
+    """The repository and, where there is one, the glob."""
+    parts = declared.removeprefix(SCHEME).removeprefix("datasets/").split("/")
+    repository, pattern = "/".join(parts[:2]), "/".join(parts[2:])
+    if not all(parts[:2]) or "@" in declared:
+        raise corpus.error(
+            f"{declared!r} is not a repository; name one as in hf://org/name, or its files as in hf://org/name/data/*.jsonl, and the "
+            "branch, tag or commit with source.revision",
+            "source",
+            "path",
+        )
+    if not is_glob(pattern):
+        raise corpus.error(f"{pattern!r} is not a valid glob: '**' must be a whole part", "source", "path")
+    return repository, pattern
+
+
+def _file(repository: str, commit: str, entry: Any) -> SourceFile:
+    stamp = ("sha256", entry.lfs.sha256, entry.size) if entry.lfs else ("git", entry.blob_id, entry.size)
+    return SourceFile(name=entry.path, origin=f"{SCHEME}{repository}@{commit}/{entry.path}", size=entry.size, stamp=stamp)
+
+
+def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict[str, SourceFile]) -> Listing:
+    """List the files of the declared configurations, with the splits that they are in, as ``load_dataset`` has them."""
+    from datasets import get_dataset_config_names, load_dataset_builder
+
+    wanted: Sequence[str | None] = corpus.config.source.name or (None,)
+    if corpus.config.partition_by == "configuration" and not corpus.config.source.name:
+        wanted = get_dataset_config_names(repository, revision=commit)
+    chosen: dict[str, SourceFile] = {}
+    for name in wanted:
+        try:
+            builder = load_dataset_builder(repository, name, revision=commit)
+        except ValueError as problem:
+            raise corpus.error(f"{repository}: {problem}", "source", "name") from None
+        for split, urls in (builder.config.data_files or {}).items():
+            for url in urls:
+                path = url.partition(f"@{commit}/")[2]
+                if path not in files:
+                    raise SourceError(f"its README names {path or url}, which is not a file of the repository; name files in source.path")
+                if path in chosen:
+                    both = f"{chosen[path].configuration!r} and {builder.config.name!r}"
+                    raise corpus.error(f"{repository}: {path} is in the configurations {both}; name one of them", "source", "name")
+                chosen[path] = replace(files[path], split=held_out(str(split)), configuration=str(builder.config.name))
+    if not chosen:
+        raise corpus.error(f"{repository} has no data files; name some, as in hf://{repository}/data/*.jsonl", "source", "path")
+    return Listing(files=tuple(chosen.values()), left_out=() if corpus.config.source.name else _of_other_formats(files, chosen))
+
+
+def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
+    """Find the files that look like documents and that ``load_dataset`` does not read, because it reads files of one format."""
+    read = {_suffix(path) for path in chosen}
+    formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # a licence, more often than not
+    others = [file for path, file in files.items() if _suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]
+    reason = f"not {' or '.join(sorted(read))}: a dataset is read in one format; name the others in source.path"
+    return tuple(LeftOut(origin=file.origin, reason=reason) for file in others)
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(plain_name(path)).suffix.lower()
+
+
+@contextmanager
+def _translated(source: SourceConfig | None) -> Iterator[None]:
+    """Turn what the Hub's clients raise into what may go away and what the user can put right."""
+    from huggingface_hub import errors as raised
+
+    revision = source.revision if source else None
+    try:
+        yield
+    except (PhyagiAssetsError, TransientError):
+        raise
+    except raised.RevisionNotFoundError:
+        raise SourceError(f"there is no revision {revision!r}; name a branch, tag or commit with source.revision") from None
+    except raised.GatedRepoError:
+        raise SourceError("is gated; ask for access on its page, and log in (HF_TOKEN, or: hf auth login)") from None
+    except raised.RepositoryNotFoundError:
+        raise SourceError("there is no such dataset, or it is private and nobody is logged in (HF_TOKEN, or: hf auth login)") from None
+    except raised.RemoteEntryNotFoundError:
+        raise SourceError("the file is gone; list the source again") from None
+    except raised.OfflineModeIsEnabled:
+        raise SourceError("the Hub's clients are told to stay offline (HF_HUB_OFFLINE)") from None
+    except raised.HfHubHTTPError as problem:
+        raise _of_status(problem.response.status_code if problem.response is not None else 500) from None
+    except Exception as problem:
+        if source is None and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
+            raise  # of the disk that the file is written to
+        if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
+            raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
+        if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
+            raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
+        told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
+        if source is None and isinstance(problem, OSError):  # the client counts the bytes that come
+            raise TransientError(told) from None
+        advice = "mend the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
+        raise SourceError(f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}") from None
+
+
+def _of_status(status: int) -> Exception:
+    if status < 500 and status not in (408, 429):
+        return SourceError(f"the Hub answers {status}")
+    return TransientError(f"the Hub answers {status}")
+
+
+def _causes(problem: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised from."""
+    while problem is not None:
+        yield problem
+        problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
+
+
+def _is_of_network(problem: BaseException) -> bool:
+    """Whether an exception is one of connections and time limits, of whichever HTTP client the Hub's libraries use."""
+    is_of_client = any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _NETWORK for kind in type(problem).__mro__)
+    return is_of_client or isinstance(problem, ConnectionError | TimeoutError)
+
+
+_NETWORK = {
+    *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
+    *("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "huggingface_hub.LocalEntryNotFoundError"),
+}
+"""Package and class of what may go away."""
+_OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
+"""What the HTTP clients raise for addresses and headers that they cannot use; some are errors of the network to them."""

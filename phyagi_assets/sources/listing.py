@@ -1,0 +1,195 @@
+"""What a source holds now: its files, wherever they lie, divided into partitions."""
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import HeldOut
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile
+from phyagi_assets.sources.hub import SCHEME as HUB
+from phyagi_assets.sources.hub import Hub
+from phyagi_assets.sources.local import list_local
+from phyagi_assets.sources.object_store import S3
+from phyagi_assets.sources.object_store import SCHEME as BUCKETS
+from phyagi_assets.sources.partitioning import partitioned
+from phyagi_assets.sources.retries import Patience, within
+from phyagi_assets.sources.transfer import Remote
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES = 3
+"""Files that are named for each reason to leave files out."""
+_LONGEST_NAME = 255
+"""Bytes of a file's name that the usual file systems take."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusListing:
+    """The source of a corpus as it is now."""
+
+    partitions: dict[str, Partition]
+    """By key, in the order of the keys."""
+    left_out: tuple[LeftOut, ...] = ()
+
+
+class Sources:
+    """Everywhere that documents may come from.
+
+    Parameters
+    ----------
+    data
+        The data folder, which relative paths start from.
+    notes
+        Where listings of what cannot change are remembered.
+    patience
+        With servers that are down.
+    """
+
+    def __init__(self, data: Path, notes: Path, patience: Patience | None = None) -> None:
+        self._data, self._notes = data, notes
+        self.patience = patience or Patience()
+        self._reported: dict[str, str] = {}
+
+    def remote(self, uri: str) -> Remote | None:
+        """The source that a URI names; None for a local path."""
+        return self._buckets if uri.startswith(BUCKETS) else self._hub if uri.startswith(HUB) else None
+
+    @cached_property
+    def _buckets(self) -> S3:
+        return S3(self.patience)
+
+    @cached_property
+    def _hub(self) -> Hub:
+        return Hub(self.patience, self._notes)
+
+    def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
+        """List a corpus's source and divide it.
+
+        Parameters
+        ----------
+        seconds
+            Longest time that listing remote files may take; None is any time.
+
+        Returns
+        -------
+        dict of str to Partition
+            By key, in the order of the keys; the files of each in the order of their names.
+
+        Raises
+        ------
+        DeclarationError
+            The source matches no file, is divided into partitions of one name, or has a split that the declaration makes too.
+        SourceError
+            It cannot be listed: a source that is down is not taken for an empty one.
+        """
+        return self.listing(corpus, seconds=seconds).partitions
+
+    def listing(self, corpus: Corpus, *, seconds: float | None = None, warn: bool = True) -> CorpusListing:
+        """List a corpus's source and divide it, with the files that are left out.
+
+        Parameters
+        ----------
+        seconds
+            Longest time that listing remote files may take; None is any time.
+        warn
+            Whether to log a warning if files are left out; a caller that shows them itself needs none.
+
+        Raises
+        ------
+        DeclarationError
+            The source matches no file, is divided into partitions of one name, or has a split that the declaration makes too.
+        SourceError
+            It cannot be listed: a source that is down is not taken for an empty one.
+        """
+        files: list[SourceFile] = []
+        left_out: list[LeftOut] = []
+        for found in self._listings(corpus, seconds):
+            files += found.files
+            left_out += found.left_out
+        files.sort(key=lambda file: file.name)
+        made = set(corpus.config.splits)
+        for file in files:
+            if problem := _unfit(file):
+                raise SourceError(f"{file.origin}: {problem}")
+            if file.split in made:
+                message = (
+                    f"{file.origin} is in the source's own {file.split} split; take {file.split} out of splits, or it out of the source"
+                )
+                raise corpus.error(message, "splits")
+        partitions = partitioned(corpus, files)
+        for partition in partitions.values():
+            _check_folders(partition)
+        summary = left_out_summary(left_out) if left_out else ""
+        if warn and summary and summary != self._reported.get(corpus.config.name):
+            logger.warning("%s: %s", corpus.config.name, summary)
+        self._reported[corpus.config.name] = summary
+        return CorpusListing(partitions=partitions, left_out=tuple(left_out))
+
+    def left_out(self, corpus: Corpus) -> str:
+        """Return one line on the files that the latest listing left out; empty if it left out none or nothing was listed yet."""
+        return self._reported.get(corpus.config.name, "")
+
+    def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
+        declared = corpus.config.source.path
+        if isinstance(declared, str):
+            yield self._listing_of(corpus, declared, seconds)
+            return
+        for split, path in declared.items():
+            own: HeldOut | None = None if split == "train" else split
+            found = self._listing_of(corpus, path, seconds / len(declared) if seconds else None)
+            files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
+            yield replace(found, files=files)
+
+    def _listing_of(self, corpus: Corpus, declared: str, seconds: float | None) -> Listing:
+        remote = self.remote(declared)
+        if remote is None:
+            return list_local(corpus, declared, self._data)
+        authority = declared.partition("://")[2].partition("/")[0]
+        is_named = authority.startswith("arn:") or (declared.startswith(HUB) and ":" not in authority)
+        if not is_named and re.search("[@:]", authority):
+            raise corpus.error(f"{declared!r} holds credentials; take them out and set them in the environment", "source", "path")
+        return within(seconds, declared, lambda: remote.files(corpus, declared))
+
+
+def left_out_summary(left_out: Sequence[LeftOut]) -> str:
+    """Return one line that says how many files are left out and why, with the first few of each kind.
+
+    Examples
+    --------
+    >>> left_out_summary([LeftOut(origin="raw/.a.txt", reason="hidden")])
+    '1 file left out: 1 hidden (raw/.a.txt)'
+    """
+    origins: dict[str, list[str]] = {}
+    for file in left_out:
+        origins.setdefault(file.reason, []).append(file.origin)
+    reasons = "; ".join(
+        f"{len(of):,} {reason} ({', '.join(of[:_EXAMPLES])}{', …' if len(of) > _EXAMPLES else ''})" for reason, of in origins.items()
+    )
+    return f"{len(left_out):,} {'file' if len(left_out) == 1 else 'files'} left out: {reasons}"
+
+
+def _unfit(file: SourceFile) -> str:
+    """Why a file cannot have its name in a snapshot, on any file system; empty where it can."""
+    parts = file.name.split("/")
+    if not all(part.strip(".") for part in parts) or "\0" in file.name:
+        return "its name is not a valid path of a file; rename it"
+    if file.path is None and any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts):
+        return f"a part of its name has more than {_LONGEST_NAME} bytes, which no file here can have; rename it"
+    return ""
+
+
+def _check_folders(partition: Partition) -> None:
+    """Refuse a remote file whose name is also the folder of another: a snapshot cannot hold both."""
+    names = {file.name: file for file in partition.files if file.path is None}
+    for file in partition.files:
+        for folder in PurePosixPath(file.name).parents:
+            if file.path is None and str(folder) in names:
+                message = (
+                    f"{names[str(folder)].origin}: it is an object, and the folder of {file.origin}; narrow source.path to one of them"
+                )
+                raise SourceError(message)

@@ -1,0 +1,232 @@
+"""Local sources: files that a glob matches, and folders that ``datasets.save_to_disk`` wrote."""
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp, held_out
+from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
+
+_ONE, _SEVERAL = "state.json", "dataset_dict.json"
+"""Files that mark the folder of a saved dataset, and that of a dictionary of them."""
+
+
+def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
+    """List the files that a path or glob matches.
+
+    Raises
+    ------
+    DeclarationError
+        It matches nothing, is a folder of files, or is not a valid glob.
+    SourceError
+        A file has a name that is not UTF-8 or is a dangling link, a folder cannot be listed, or a saved dataset is damaged.
+    """
+    try:
+        parts = Path(os.path.normpath(Path(declared).expanduser())).parts
+    except (RuntimeError, ValueError) as problem:
+        raise corpus.error(f"{declared!r}: {problem}", "source", "path") from None
+    whole = data.joinpath(*parts)
+    if _is_folder(whole) and not _is_saved(whole):
+        raise corpus.error(f"{whole} is a folder; name its files, as in {declared.rstrip('/')}/*.txt", "source", "path")
+    # The folder above the first part with a wildcard. The data folder's own name may look like one.
+    wild = next((i for i, part in enumerate(parts) if is_wild(part)), len(parts) - 1)
+    start = Path(os.path.normpath(data.joinpath(*parts[:wild])))
+    pattern = "/".join(parts[wild:])
+    if not is_glob(pattern):
+        raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in raw/**/*.txt", "source", "path")
+    walk = _Walk(Glob(pattern))
+    walk.run(start)
+    files = tuple(_file(path, start, split) for match in _outermost(walk) for path, split in _files_at(match))
+    if not files:
+        also = f"; {len(walk.left_out)} left out, such as {walk.left_out[0].origin} ({walk.left_out[0].reason})" if walk.left_out else ""
+        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{also}", "source", "path")
+    return Listing(files=files, left_out=tuple(sorted(walk.left_out, key=lambda file: file.origin)))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # the walk says what is wrong with it
+        return False
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Return what tells, without reading a local file, whether its content may have changed.
+
+    Raises
+    ------
+    OSError
+        It is not there.
+    """
+    seen = path.stat()
+    return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+
+
+@dataclass
+class _Walk:
+    """One walk through the folders that a glob leads to."""
+
+    glob: Glob
+    matched: list[Path] = field(default_factory=list)
+    """Files, and links to nothing."""
+    folders: list[Path] = field(default_factory=list)
+    """Folders that match: they are read if they are saved datasets."""
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    def run(self, start: Path) -> None:
+        pending: list[tuple[Path, States, tuple[Path, ...]]] = [(start, self.glob.start, (_real(start),))]
+        if self.glob.pattern.endswith("**"):
+            self.folders.append(start)  # glob.glob("a/**") finds a/, too
+        while pending:
+            folder, states, trail = pending.pop()
+            for name in self._names(folder, states):
+                after, path = self.glob.step(states, name), folder / name
+                mode = self._mode(path, after) if after else 0
+                if mode and stat.S_ISDIR(mode):
+                    if self.glob.is_match(after):
+                        self.folders.append(path)
+                    if self.glob.goes_on(after) and (entered := _entered(path, trail)):
+                        pending.append((path, after, entered))
+                elif mode:
+                    self._take(path, after, mode)
+
+    def _take(self, path: Path, states: States, mode: int) -> None:
+        """Sort a file, or a link to nothing, into what matches and what is left out."""
+        reason: str | None = self.glob.reason(states)
+        if stat.S_ISLNK(mode):
+            if self.glob.is_match(states):
+                self.matched.append(path)
+                return
+            # Where no file is left out for another reason, the link may have led to a folder of documents.
+            reason = None if _is_left_out(states) else "a link to what is not there"
+        elif self.glob.is_match(states):
+            if stat.S_ISREG(mode):
+                self.matched.append(path)
+                return
+            reason = "not a regular file"
+        if reason is not None:
+            self.left_out.append(LeftOut(origin=_legible(path), reason=reason))
+
+    def _names(self, folder: Path, states: States) -> list[str]:
+        literal = literal_names(self.glob, states)
+        if literal is not None and all(name.isascii() or os.path.lexists(folder / name) for name in literal):
+            return sorted(literal)
+        try:
+            return sorted(path.name for path in folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as problem:
+            if _is_left_out(states):
+                return []
+            raise SourceError(
+                f"{_legible(folder)}: this folder cannot be listed: {problem.strerror}; make it readable, or narrow the path"
+            ) from None
+
+    def _mode(self, path: Path, states: States) -> int:
+        """Return the type of what a path leads to: for a link to nothing, that of the link; 0 where there is nothing."""
+        try:
+            mode = path.lstat().st_mode
+        except OSError as problem:
+            if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG) or _is_left_out(states):
+                return 0
+            raise SourceError(f"{_legible(path)}: cannot be looked at: {problem.strerror}; make its folder readable") from None
+        if not stat.S_ISLNK(mode):
+            return mode
+        try:
+            return path.stat().st_mode
+        except OSError:
+            return mode
+
+
+def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the trail inside a folder; an empty one for a link to a folder that contains the link, however it was reached.
+
+    Parameters
+    ----------
+    trail
+        Real paths of the folder that `path` is in, and of those in which a link was followed on the way to it.
+    """
+    if not path.is_symlink():
+        return (*trail[:-1], trail[-1] / path.name)
+    real = _real(path)
+    return () if any(passed.is_relative_to(real) for passed in trail) else (*trail, real)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _is_left_out(states: States) -> bool:
+    """Whether nothing below can match."""
+    return all(reason is not None for reason in states.values())
+
+
+def _outermost(walk: _Walk) -> list[Path]:
+    """Return what was matched, without what lies in a saved dataset that was matched as a whole."""
+    saved = {path for path in walk.folders if _is_saved(path)}
+    found = sorted({*walk.matched, *saved})
+    return [path for path in found if saved.isdisjoint(path.parents)]
+
+
+def _legible(path: Path) -> str:
+    """Return a path with the bytes that are not UTF-8 escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a match, each with the name of its split in a saved dictionary."""
+    if match.is_symlink() and not match.exists():
+        if match.name.startswith(".#"):  # an editor's lock
+            return
+        raise SourceError(f"{match}: is a link to {match.readlink()}, which is not there; mend the link, or remove it")
+    if match.is_file():
+        yield match, ""
+    elif (match / _SEVERAL).is_file():
+        for split in _record(match / _SEVERAL, "splits"):
+            for path, _ in _files_at(match / str(split)):
+                yield path, str(split)
+    elif (match / _ONE).is_file():
+        for entry in _record(match / _ONE, "_data_files"):
+            if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
+                raise SourceError(
+                    f"{match / _ONE}: is not what datasets.save_to_disk writes: {entry!r} names no file; save the dataset again"
+                )
+            path = match / entry["filename"]
+            if not path.is_file():
+                raise SourceError(f"{match / _ONE}: names {path.name}, which is not there; save the dataset again")
+            yield path, ""
+
+
+def _is_saved(folder: Path) -> bool:
+    try:
+        return (folder / _ONE).is_file() or (folder / _SEVERAL).is_file()
+    except PermissionError:
+        return False
+
+
+def _record(path: Path, key: str) -> list[Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))[key]
+        return list(found)
+    except OSError as problem:
+        raise SourceError(f"{path}: cannot be read: {problem.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise SourceError(f"{path}: is not what datasets.save_to_disk writes: it has no list {key!r}; save the dataset again") from None
+
+
+def _file(path: Path, start: Path, split: str) -> SourceFile:
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        raise SourceError(f"{os.fsencode(path)!r}: the file's name is not UTF-8; rename it")
+    try:
+        stamp = stamp_of(path)
+    except OSError as problem:
+        raise SourceError(f"{path}: cannot be looked at: {problem.strerror}") from None
+    name = path.relative_to(start).as_posix()
+    return SourceFile(name=name, origin=str(path), size=int(stamp[1]), stamp=stamp, path=path, split=held_out(split))

@@ -1,0 +1,228 @@
+"""Sources in S3, and in whatever else speaks its protocol.
+
+Credentials, endpoint and region are what S3's users already have: the environment (``AWS_PROFILE``, ``AWS_ACCESS_KEY_ID``,
+``AWS_ENDPOINT_URL`` …), the profile files, the machine's role. None of them goes through this package.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp
+from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
+from phyagi_assets.sources.retries import Patience, TransientError
+from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
+
+SCHEME = "s3://"
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_CHUNK = 1 << 20
+_SECONDS = 60
+_CONNECTIONS = 64
+"""Connections that are kept, more than transfers that run side by side."""
+_QUIET = timedelta(seconds=2)
+"""How long before its listing an object without an ETag must have been written: times of writing are told in seconds, so that two
+objects of one key that were written in the same second look alike."""
+_GONE = ("404", "NoSuchKey", "412", "PreconditionFailed")
+_BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "ThrottlingException")
+
+
+class S3:
+    """Objects of a bucket, listed and fetched.
+
+    Parameters
+    ----------
+    patience
+        With servers that are down.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+
+    def files(self, corpus: Corpus, declared: str) -> Listing:
+        """List the objects that a glob matches.
+
+        Raises
+        ------
+        DeclarationError
+            It names no bucket, is not a valid glob, or matches nothing.
+        SourceError
+            The bucket cannot be listed.
+        """
+        bucket, _, pattern = declared.removeprefix(SCHEME).partition("/")
+        if not bucket or not pattern or pattern.endswith("/"):
+            raise corpus.error(
+                f"{declared!r} names no objects; name them, as in s3://{bucket or 'bucket'}/folder/*.jsonl", "source", "path"
+            )
+        if not is_glob(pattern):
+            raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in s3://bucket/**/*.txt", "source", "path")
+        glob, prefix = Glob(pattern), fixed_prefix(pattern)
+        objects, files = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._matching(bucket, prefix, glob))
+        left_out = tuple(
+            LeftOut(origin=f"{SCHEME}{bucket}/{found['Key']}", reason=reason)
+            for found in objects
+            if (reason := glob.left_out(found["Key"]))
+        )
+        if not files:
+            also = f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
+            raise corpus.error(f"no object matches {declared}{also}", "source", "path")
+        return Listing(files=files, left_out=left_out)
+
+    def _matching(self, bucket: str, prefix: str, glob: Glob) -> tuple[list[dict[str, Any]], tuple[SourceFile, ...]]:
+        """List objects, and the files among them that match."""
+        objects, files = [], []
+        with _translated(self._is_signed):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    if found["Key"].endswith("/") and found.get("Size") == 0:  # what consoles make for folders
+                        continue
+                    objects.append(found)
+                    if glob.matches(found["Key"]):
+                        files.append(_file(bucket, found, glob.fixed, _date(page)))
+        return objects, tuple(files)
+
+    def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
+        """Fetch an object, or the rest of it where the beginning is there.
+
+        Raises
+        ------
+        SourceError
+            It cannot be had, or is another than was listed.
+        TransientError
+            The transfer broke off.
+        """
+        bucket, _, key = file.origin.removeprefix(SCHEME).partition("/")
+        version = _precondition(file)
+        checksum, encoding = None, ""
+
+        def chunks(start: int) -> Iterator[bytes]:
+            nonlocal checksum, encoding
+            with _translated(self._is_signed):
+                answer = self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-", **version)
+                _require_as_listed(file, answer)
+                checksum, encoding = _checksum(str(file.stamp[0]), answer), answer.get("ContentEncoding", "")
+                yield from answer["Body"].iter_chunks(_CHUNK)
+
+        path = append_chunks(folder / "object", file.size, chunks, on_bytes)
+        return Fetched(path=path, checksum=checksum, encoding=encoding)
+
+    @cached_property
+    def _client(self) -> Any:
+        try:
+            from botocore import UNSIGNED
+            from botocore.config import Config
+        except ImportError:
+            raise SourceError("sources in S3 need botocore: pip install 'phyagi-assets[s3]'") from None
+        try:
+            credentials = self._session.get_credentials()
+            signed = {} if credentials else {"signature_version": UNSIGNED}  # what is public needs none
+            retries = {"mode": "standard", "total_max_attempts": 1}  # ours are the ones
+            config = Config(retries=retries, connect_timeout=10, read_timeout=_SECONDS, max_pool_connections=_CONNECTIONS, **signed)
+            return self._session.create_client("s3", config=config)
+        except ValueError as problem:
+            raise SourceError(f"the settings of S3 are not valid: {problem} (AWS_ENDPOINT_URL, AWS_PROFILE, ~/.aws)") from None
+
+    @cached_property
+    def _session(self) -> Any:
+        import botocore.session
+
+        return botocore.session.get_session()
+
+    def _is_signed(self) -> bool:
+        return self._session.get_credentials() is not None
+
+
+def _file(bucket: str, found: Mapping[str, Any], fixed: int, listed: datetime) -> SourceFile:
+    """Return a listed object as a file; `listed` is the time of the listing by the clock of the server."""
+    origin, etag, modified = f"{SCHEME}{bucket}/{found['Key']}", found.get("ETag", "").strip('"'), found.get("LastModified")
+    if "Size" not in found or (not etag and modified is None):
+        missing = "size" if "Size" not in found else "ETag and no time of writing"
+        raise SourceError(f"{origin}: is listed with no {missing}, so that a change could not be noticed; use a server that gives both")
+    stamp: Stamp = (etag, found["Size"])
+    if not etag and modified is not None:
+        if modified + _QUIET > listed:
+            raise TransientError(
+                f"{origin}: is listed with no ETag and was written at {modified:%H:%M:%S}, too short before this listing to tell "
+                "it from an object written after it; wait a few seconds, or use a server that gives ETags"
+            )
+        stamp = ("", found["Size"], modified.isoformat())
+    name = "/".join(found["Key"].split("/")[fixed:])
+    return SourceFile(name=name, origin=origin, size=found["Size"], stamp=stamp)
+
+
+def _date(page: Mapping[str, Any]) -> datetime:
+    """Return the time at which a server answered, by its clock; the earliest of all where it does not say."""
+    try:
+        return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).replace(tzinfo=UTC)  # HTTP has no other zone
+    except (KeyError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+
+
+def _precondition(file: SourceFile) -> dict[str, str]:
+    """Under which condition an object is the one that was listed; some servers know no ETags."""
+    etag, _, *modified = file.stamp
+    return {"IfUnmodifiedSince": str(modified[0])} if modified else {"IfMatch": f'"{etag}"'}
+
+
+def _require_as_listed(file: SourceFile, answer: Mapping[str, Any]) -> None:
+    """Refuse an object without an ETag that was written after its listing, where the server does not heed the condition."""
+    _, _, *modified = file.stamp
+    found = answer.get("LastModified")
+    if modified and (found is None or found.replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0)):
+        raise SourceError("GetObject: the object is another than was listed; list the source again")
+
+
+def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:
+    """What the ETag says of the content: its MD5, if it was put in one part and not encrypted with a key of the user's."""
+    is_plain = answer.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in answer
+    return Checksum(algorithm="md5", value=etag) if is_plain and _MD5.fullmatch(etag) else None
+
+
+@contextmanager
+def _translated(is_signed: Callable[[], bool]) -> Iterator[None]:
+    """Turn what botocore raises into what may go away and what the user can put right.
+
+    Its messages hold no secrets; headers do, and stay out.
+
+    Parameters
+    ----------
+    is_signed
+        Tells whether requests carry credentials.
+    """
+    from botocore import exceptions as raised
+    from urllib3.exceptions import HTTPError
+
+    broken = (raised.ConnectionError, raised.HTTPClientError, raised.IncompleteReadError, HTTPError, OSError)
+    try:
+        yield
+    except raised.ClientError as problem:
+        code, status = problem.response["Error"]["Code"], problem.response["ResponseMetadata"].get("HTTPStatusCode", 0)
+        if status >= 500 or status == 429 or code in _BUSY:
+            raise TransientError(f"the server says {code}") from None
+        if code in _GONE:
+            raise SourceError(f"{problem.operation_name}: the object is gone or another than was listed; list the source again") from None
+        if code == "AccessDenied" and not is_signed():
+            raise SourceError(f"access is denied without credentials, and there are none ({_CREDENTIALS})") from None
+        raise SourceError(f"{_REASONS.get(code, code)}: {problem.response['Error'].get('Message', '')}".rstrip(": ")) from None
+    except broken as problem:
+        raise TransientError(f"cannot be reached, or broke off: {type(problem).__name__}") from None
+    except raised.BotoCoreError as problem:
+        raise SourceError(f"the settings of S3 are not right: {problem}") from None
+
+
+_CREDENTIALS = "AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws"
+
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": f"access is denied to these credentials ({_CREDENTIALS})",
+    "InvalidAccessKeyId": f"the access key is not known ({_CREDENTIALS})",
+    "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
+    "ExpiredToken": f"the credentials have expired; log in again ({_CREDENTIALS})",
+}

@@ -1,0 +1,403 @@
+"""The rows of one file, format by format, as Arrow text.
+
+Each reader streams: it yields :class:`Rows` of a few megabytes and holds no more than that, or than the longest row. Every row has its
+number, so that it keeps its place in the file whatever was wrong before it. A row without text is a null or is missing among the rows,
+with the reason beside them; what to do about it is decided in :mod:`~phyagi_assets.sources.documents`.
+
+Files are read with pyarrow and not through ``datasets``, whose text reader turns CRLF into LF, and whose readers tell neither the
+file nor the row that a document came from. They are read and not mapped into memory: a mapped file that its writer truncates kills the
+process that reads it.
+"""
+
+import errno
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from phyagi_assets.declare.schema import Format
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.columns import TextColumn, find_columns, located_text
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, head_of, is_compressed, plain_name
+from phyagi_assets.sources.files import LocalFile, Span
+from phyagi_assets.sources.jsonlines import parse_lines
+from phyagi_assets.sources.signatures import BOM, described
+
+BLOCK = 1 << 20
+"""Bytes of a file that are read at once; a row that is longer is read whole."""
+LONGEST = (1 << 31) - (1 << 21)
+"""Bytes of the longest row that is read: Arrow counts the bytes of a text column with 31 bits."""
+MOST_ROWS = 1 << 16
+"""Rows that are yielded at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Rows of one file, in its order."""
+
+    columns: list[pa.Array]
+    """The text columns (string), null where a row has no text."""
+    numbers: npt.NDArray[np.int64]
+    """0-based number of each row: the line of a JSON Lines file, the record of the others."""
+    consumed: int
+    """Bytes of the file that were read for these rows."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """What is wrong with a row, by its number: with one of these, where more is known than that it is null, or with one that is missing
+    among them because nothing of it can be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """What of the declaration the readers need."""
+
+    columns: tuple[str, ...]
+    sample_by: str
+    delimiter: str | None = None
+    """What separates the columns of a CSV file; None is a tab in files that are named ``.tsv``, else a comma."""
+
+
+def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of a file, or of a span of it.
+
+    Raises
+    ------
+    SourceError
+        The file cannot be read, is not of its format, has no such column, or the column does not hold text.
+    """
+    source = span.file
+    if kind in ("parquet", "arrow") and is_compressed(source.path):
+        message = f"is a compressed {kind} file; these are compressed inside, and read as they are: decompress it"
+        raise SourceError(f"{source}: {message}")
+    try:
+        yield from _READERS[kind](span, options)
+    except UnreadableContentError as problem:
+        raise SourceError(f"{source}: {problem}") from None
+    except MemoryError as problem:
+        raise SourceError(_out_of_memory(source, str(problem))) from None
+    except OSError as problem:
+        if problem.errno == errno.ENOMEM:
+            raise SourceError(_out_of_memory(source, problem.strerror or "")) from None
+        raise SourceError(f"{source}: cannot be read: {problem.strerror or problem}") from None
+    except pa.ArrowCapacityError:
+        raise SourceError(f"{source}: has a row of more than 2 GB; divide it") from None
+    except (pa.ArrowException, UnicodeDecodeError, OverflowError) as problem:
+        raise SourceError(f"{source}: is not {_A[kind]} file, or a damaged one: {_of_one_line(problem)}") from None
+
+
+def _out_of_memory(source: LocalFile, problem: str) -> str:
+    found = f" ({_of_one_line(problem)})" if problem else ""
+    return f"{source}: cannot be read: it takes more memory than this process may have{found}; raise the limit, or check for damage"
+
+
+def _of_one_line(problem: object) -> str:
+    return " ".join(str(problem).split())[:300]
+
+
+def _blocks(file: Opened, left: int = sys.maxsize) -> Iterator[bytes]:
+    """Whole lines, some at a time, of about as many bytes as are left."""
+    while block := file.content.read(max(0, min(BLOCK, left))):
+        if not block.endswith(b"\n"):
+            block += file.content.readline(LONGEST)
+            if len(block) > LONGEST:
+                raise UnreadableContentError("has a line of more than 2 GB; divide it")
+        left -= len(block)
+        yield block
+
+
+def _bytes_left(span: Span, file: Opened) -> int:
+    """Bytes of a span behind a byte order mark."""
+    return sys.maxsize if span.stop is None else span.stop - span.start - len(BOM) * file.head.startswith(BOM)
+
+
+def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source = span.file
+    if options.columns != ("text",):
+        raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
+    number = span.first  # a span is cut of lines alone, where each is a row
+    for file in contents(source.path, span.start):
+        if options.sample_by == "document":
+            parts = iter([_whole(source, file)])
+        elif options.sample_by == "line":
+            parts = _lines(source, file, span)
+        else:
+            parts = _paragraphs(source, file)
+        for texts in parts:
+            yield Rows(columns=[texts], numbers=_numbers(number, len(texts)), consumed=file.consumed())
+            number += len(texts)
+
+
+def _whole(source: LocalFile, file: Opened) -> pa.Array:
+    """The content as one document, where it was read to, without another copy."""
+    content = file.content.read(LONGEST)
+    if len(content) == LONGEST and file.content.read(1):
+        raise UnreadableContentError("is a document of more than 2 GB; divide it, or say what a document is with source.sample_by")
+    text = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, len(content)], np.int32)), pa.py_buffer(content))
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        _decoded(source, content, 0)
+        raise
+    return text
+
+
+def _lines(source: LocalFile, file: Opened, span: Span) -> Iterator[pa.Array]:
+    before = span.first
+    for block in _blocks(file, _bytes_left(span, file)):
+        lines = _decoded(source, block, before).removesuffix("\n").split("\n")
+        before += len(lines)
+        for start in range(0, len(lines), MOST_ROWS):
+            yield pa.array([line.removesuffix("\r") for line in lines[start : start + MOST_ROWS]], pa.string())
+
+
+def _paragraphs(source: LocalFile, file: Opened) -> Iterator[pa.Array]:
+    before, carried = 0, [""]
+    for block in _blocks(file):
+        text = _decoded(source, block, before)
+        before += block.count(b"\n")
+        if not text.strip(" \t\r\n"):  # whole blocks of blank lines separate paragraphs too
+            if last := _trimmed("".join(carried)):
+                yield pa.array([last], pa.string())
+            carried = [""]
+            continue
+        if len(carried) > 1 and not _BLANK_LINES.search(f"\n{text}"):  # a long paragraph goes on
+            carried.append(text)
+            continue
+        *texts, last = _BLANK_LINES.split("".join([*carried, text]))
+        carried = [last, ""]
+        yield pa.array(filter(None, map(_trimmed, texts)), pa.string())
+    if last := _trimmed("".join(carried)):
+        yield pa.array([last], pa.string())
+
+
+_BLANK_LINES = re.compile(r"\n(?:[ \t\r]*\n)+")
+_BLANK_ENDS = re.compile(r"\A(?:[ \t\r]*\n)*[ \t\r]*\Z|\A(?:[ \t\r]*\n)+|\n[ \t\r]*\Z")
+
+
+def _trimmed(paragraph: str) -> str:
+    """Without the blank lines that may be left at its ends where a block began or ended between paragraphs."""
+    return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
+
+
+def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as problem:
+        line = lines_before + content.count(b"\n", 0, problem.start) + 1
+        found = content[problem.start : problem.start + 1].hex()
+        raise SourceError(
+            f"{source}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); convert the file, as with iconv -t UTF-8"
+        ) from None
+
+
+def _json(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    first = span.first
+    for file in contents(span.file.path, span.start):
+        for block in _blocks(file, _bytes_left(span, file)):
+            for parsed in parse_lines(str(span.file), block, options.columns, first):
+                yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=file.consumed(), problems=parsed.problems)
+            first += block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    """The rows of the tables in a file.
+
+    They are read again from the first one where a row turns out to be longer than a block, in larger blocks; and where rows do not have as
+    many columns as the header, with these told apart, which takes longer.
+    """
+    block, done, tells_broken = BLOCK, -1, False
+    while True:
+        before = done
+        try:
+            for rows in _csv_in_blocks(span.file, options, block, tells_broken=tells_broken):
+                new = rows.numbers > before
+                problems = {row: problem for row, problem in rows.problems.items() if row > before}
+                columns = rows.columns if new.all() else [column.filter(pa.array(new)) for column in rows.columns]
+                done = max([done, *rows.numbers[-1:].tolist(), *problems])
+                yield Rows(columns=columns, numbers=rows.numbers[new], consumed=rows.consumed, problems=problems)
+            return
+        except pa.ArrowInvalid as problem:
+            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow counts to 2 GB
+                block *= 4
+            elif "Row #" in str(problem) and not tells_broken:
+                tells_broken = True
+            else:
+                raise
+
+
+def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
+    first = 0
+    for header, file in zip(contents(source.path), contents(source.path), strict=True):
+        if not header.head.strip():
+            continue  # an empty file is a table without rows
+        columns = find_columns(source, _csv_schema(source, header, options, block), options.columns, nested=False)
+        broken: dict[int, str] = {}
+        told: set[int] = set()
+
+        def note(row: pa.csv.InvalidRow, broken: dict[int, str] = broken, first: int = first) -> str:
+            # Its number counts the header, and begins with 1.
+            broken[first + row.number - 2] = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
+            return "skip"
+
+        # These columns alone: the type of another one is guessed from the first block, and may not hold.
+        count = 0
+        with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
+            for batch in map(_as_written, reader) if tells_broken else reader:
+                numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
+                count += batch.num_rows
+                yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]})
+                told |= {row for row in broken if row <= numbers[-1:]}
+                yield from _parts(batch, columns, numbers, file.consumed())
+        yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)})
+        first += count + len(broken)
+
+
+def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str]) -> Rows:
+    return Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=np.empty(0, np.int64), consumed=0, problems=problems)
+
+
+def _csv_reader(
+    source: LocalFile,
+    file: Opened,
+    options: ReadOptions,
+    block: int,
+    include: Sequence[str],
+    on_invalid: Callable[[pa.csv.InvalidRow], str] | None,
+) -> pa.csv.CSVStreamingReader:
+    # Rows at fault are handed over as text, whatever bytes they have: as Latin-1, in which every byte is a character.
+    encoding = "latin1" if on_invalid else "utf8"
+    names = [name.encode().decode(encoding) for name in include]
+    return pa.csv.open_csv(
+        file.content,
+        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # threads do not count rows
+        parse_options=pa.csv.ParseOptions(
+            delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
+        ),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False, include_columns=names
+        ),
+    )
+
+
+def _csv_schema(source: LocalFile, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
+    """The columns that the header names."""
+    with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
+        fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
+    declared = {name: pa.field(name, pa.binary()) for name in options.columns}
+    return pa.schema([declared.get(field.name, field) for field in fields])
+
+
+def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The bytes of a file that were read as Latin-1."""
+    columns = [
+        pa.array([None if value is None else value.decode().encode("latin1") for value in column.to_pylist()], pa.binary())
+        for column in batch.columns
+    ]
+    names = [name.encode("latin1").decode() for name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _delimiter_of(name: str) -> str:
+    return "\t" if plain_name(name).lower().endswith(".tsv") else ","
+
+
+def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:
+    """The numbers of rows, by their places among those that are not missing."""
+    places = np.arange(first, first + count, dtype=np.int64)
+    return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")
+
+
+def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source = span.file
+    _require_start(source, b"PAR1", "a Parquet file")
+    with pa.parquet.ParquetFile(source.path, buffer_size=BLOCK, page_checksum_verification=True) as file:
+        columns = find_columns(source, file.schema_arrow, options.columns)
+        metadata = file.metadata
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
+        groups = list(range(metadata.num_row_groups)[span.start : span.stop])
+        nested = any(len(column.path) > 1 for column in columns)  # pyarrow does not join nested dictionaries of several groups
+        of_a_row = source.size / max(metadata.num_rows, 1)
+        first = span.first
+        for some in [[group] for group in groups] if nested else [groups]:
+            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=[column.dotted for column in columns]):
+                yield from _parts(batch, columns, _numbers(first, batch.num_rows), int(of_a_row * batch.num_rows))
+                first += batch.num_rows
+
+
+def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    source, first = span.file, span.first
+    with pa.OSFile(str(source.path)) as file:
+        is_stream = file.read(6) != b"ARROW1"
+        before = 0
+        for batch in _record_batches(source, file, options.columns, is_stream=is_stream):
+            now = file.tell()
+            yield from _parts(
+                batch,
+                find_columns(source, batch.schema, options.columns),
+                _numbers(first, batch.num_rows),
+                max(0, now - before) if is_stream else batch.get_total_buffer_size(),
+            )
+            first, before = first + batch.num_rows, now
+
+
+def _record_batches(source: LocalFile, file: pa.NativeFile, names: Sequence[str], *, is_stream: bool) -> Iterator[pa.RecordBatch]:
+    """The batches of an Arrow file or stream, with the columns that hold the text alone."""
+    file.seek(0)
+    schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
+    wanted = {column.path[0] for column in find_columns(source, schema, names)}
+    file.seek(0)
+    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
+    if is_stream:
+        yield from pa.ipc.open_stream(file, options=options)
+        _require_end(file)
+    else:
+        opened = pa.ipc.open_file(file, options=options)
+        yield from map(opened.get_batch, range(opened.num_record_batches))
+
+
+def _require_end(file: pa.NativeFile) -> None:
+    """Make sure that a stream was read to its end, and not to where damage looks like one or its writer was stopped."""
+    end = file.tell()
+    if end != file.size():
+        raise UnreadableContentError(f"is a damaged Arrow stream: {file.size() - end:,} bytes follow its end at byte {end:,}")
+    file.seek(max(0, end - 8))
+    if not file.read(8).endswith(bytes(4)):
+        raise UnreadableContentError("is an Arrow stream without its end marker: it was not written whole; write it again")
+
+
+def _require_start(source: LocalFile, start: bytes, kind: str) -> None:
+    head = head_of(source.path)
+    if head and not head.startswith(start):
+        raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")
+
+
+def _parts(batch: pa.RecordBatch, columns: Sequence[TextColumn], numbers: npt.NDArray[np.int64], consumed: int) -> Iterator[Rows]:
+    """Rows of about a block of bytes: a batch is as large as the writer of its file made it."""
+    found = [located_text(batch, column) for column in columns]
+    step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
+    for start in range(0, batch.num_rows, step):
+        part = slice(start, start + step)
+        problems: dict[int, str] = {}
+        texts = [text.read(part, numbers[part], problems) for text in found]
+        yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems)
+
+
+def _numbers(first: int, count: int) -> npt.NDArray[np.int64]:
+    return np.arange(first, first + count, dtype=np.int64)
+
+
+_A: dict[Format, str] = {"text": "a text", "json": "a JSON Lines", "csv": "a CSV", "parquet": "a Parquet", "arrow": "an Arrow"}
+
+_READERS: dict[Format, Callable[[Span, ReadOptions], Iterator[Rows]]] = {
+    "text": _text,
+    "json": _json,
+    "csv": _csv,
+    "parquet": _parquet,
+    "arrow": _arrow,
+}

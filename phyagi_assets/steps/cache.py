@@ -1,0 +1,165 @@
+"""numpy_cache: the token arrays of a partition, a file a split, that training code maps into memory.
+
+A document's split is a function of its text alone, so it never changes as the corpus grows, and equal texts are never on both
+sides. Beside each array lie the ends of its documents, their origins (file and row) and the hashes of their texts, which lead from any
+token to its source.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.checks.arrays import check_arrays
+from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.steps.tokenize import tokenized_address
+from phyagi_assets.store.linking import link, link_tree
+from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
+
+STAGE = "numpy_cache"
+CODE_VERSION = "2"
+
+
+def cache_address(corpus: Corpus, partition: str) -> str:
+    return f"{corpus.config.name}/{STAGE}/{partition}"
+
+
+def wanted_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
+    """What a partition's cache has to be, given its tokenized artifact."""
+    settings: dict[str, Any] = {"splits": corpus.config.splits}
+    if partition.splits:
+        settings["source_splits"] = partition.splits
+    inputs = {"tokenized_arrow": tokenized_fingerprint}
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
+    """Write a partition's token arrays.
+
+    Raises
+    ------
+    MissingArtifactsError
+        The partition's tokenized artifact is not there.
+    StoreError
+        It is damaged.
+    """
+    del on_progress  # as fast as the disk
+    address = cache_address(corpus, partition.key)
+    tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
+    wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
+
+    def fill(folder: Path) -> Manifest:
+        damage = tokenized.manifest.damage(tokenized.path, checksums=True)
+        if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
+            damage.append(f"{tokenized.path / MANIFEST}: is not what was written")
+        if damage:
+            remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
+            raise StoreError(f"{'; '.join(damage)}; {remedy}")
+        counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
+        prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+        link_tree(prepared.artifact.path / SAVED, folder / SAVED)
+        link(prepared.artifact.path / PICKLED, folder / PICKLED)
+        details = {
+            **tokenized.manifest.details,
+            "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
+            "engine": tokenized.manifest.produced_with["engine"],
+        }
+        settings = {
+            "dtype": details["dtype"],
+            "append_eos": corpus.config.append_eos,
+            "splits": corpus.config.splits,
+            "tokenizer": details["tokenizer"],
+        }
+        (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
+
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_arrays(artifact, tokenized.manifest))
+
+
+def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt.NDArray[np.int8]:
+    """The split of each document, as an index into `SPLITS`.
+
+    The hashes are uniform over 64 bits; validation takes the lowest share of them, test the next, train the rest.
+
+    Parameters
+    ----------
+    hashes
+        1-D, of the documents' texts.
+    shares
+        Of the documents, for the splits other than train.
+    """
+    place = hashes.astype(np.float64) / 2.0**64
+    split = np.full(len(hashes), SPLITS.index("train"), dtype=np.int8)
+    start = 0.0
+    for name in SPLITS[1:]:
+        end = start + shares.get(name, 0.0)
+        split[(place >= start) & (place < end)] = SPLITS.index(name)
+        start = end
+    return split
+
+
+def _fixed_splits(partition: Partition) -> npt.NDArray[np.int8]:
+    """By file, the split that the source itself has it in, as an index into `SPLITS`; -1 where it has none."""
+    return np.array([-1 if file.split is None else SPLITS.index(file.split) for file in partition.files], dtype=np.int8)
+
+
+def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float], fixed: npt.NDArray[np.int8]) -> dict[str, Any]:
+    dtype = np.dtype(tokenized.manifest.details["dtype"])
+    writers: dict[int, _SplitWriter] = {}
+    with ExitStack() as open_files:
+        batches = open_files.enter_context(closing(prefetch(row_batches(tokenized), size=lambda batch: batch.nbytes)))
+        for batch in batches:
+            ids = batch.column("input_ids").flatten().to_numpy()
+            lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
+            split = split_of(hashes, shares)
+            if (fixed >= 0).any():
+                of_file = fixed[origins[0]]
+                split = np.where(of_file >= 0, of_file, split)
+            for code in np.unique(split[lengths > 0]).tolist():
+                if code not in writers:
+                    writers[code] = open_files.enter_context(_SplitWriter(folder, SPLITS[code], dtype))
+                kept = (split == code) & (lengths > 0)
+                of_split = ids if kept.sum() == (lengths > 0).sum() else ids[np.repeat(kept, lengths)]
+                writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1), hashes[kept])
+    return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
+
+
+class _SplitWriter(ExitStack):
+    """The files of one split: the ids, the end of each document in them, its origin (file, row) and the hash of its text."""
+
+    def __init__(self, folder: Path, split: str, dtype: np.dtype[Any]) -> None:
+        super().__init__()
+        self._ids = self.enter_context(ArrayWriter(folder / f"{split}.npy", dtype))
+        self._ends = self.enter_context(ArrayWriter(folder / f"{split}.documents.npy", np.int64))
+        self._origins = self.enter_context(ArrayWriter(folder / f"{split}.origins.npy", np.int64, row=(2,)))
+        self._hashes = self.enter_context(ArrayWriter(folder / f"{split}.hashes.npy", np.uint64))
+
+    def append(
+        self,
+        ids: npt.NDArray[Any],
+        lengths: npt.NDArray[np.int64],
+        origins: npt.NDArray[np.int64],
+        hashes: npt.NDArray[np.uint64],
+    ) -> None:
+        self._ends.append(self._ids.length + np.cumsum(lengths))
+        self._ids.append(ids)
+        self._origins.append(origins)
+        self._hashes.append(hashes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"documents": self._ends.length, "tokens": self._ids.length}

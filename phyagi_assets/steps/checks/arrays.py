@@ -1,0 +1,79 @@
+"""The checks of a numpy_cache: every array is read, block by block."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.formats.npy import array_blocks, array_length, open_array
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.tally import TokenTally
+from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.manifest import Manifest
+
+ENDS = "document_ends"
+COUNTS = "counts_of_tokenized"
+
+
+def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
+    """Check the token arrays of a partition.
+
+    Parameters
+    ----------
+    artifact
+        The version that holds them.
+    tokenized
+        The record of what they were made from.
+    """
+    tally = TokenTally(artifact.manifest.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
+    broken: list[str] = []
+    documents = tokens = 0
+    for split in artifact.manifest.counts:
+        array, ends = artifact.path / f"{split}.npy", open_array(artifact.path / f"{split}.documents.npy")
+        length, origins = array_length(array), array_length(artifact.path / f"{split}.origins.npy")
+        documents, tokens = documents + len(ends), tokens + length
+        if problem := _broken(ends, length, origins):
+            broken.append(f"{split}.documents.npy: {problem}")
+            ends = np.unique(ends)  # what the others are can be told all the same
+        for ids, lasts in _blocks(array, ends):
+            tally.add(ids, lasts)
+    return [*tally.checks(), _ends(documents, broken), _counts(artifact.manifest, tokenized, documents, tokens)]
+
+
+def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:
+    """What is wrong with the ends of an array's documents; empty where nothing is."""
+    backward = np.diff(ends, prepend=0) <= 0
+    if backward.any():
+        at = int(backward.argmax())
+        before = int(ends[at - 1]) if at else 0
+        return f"document {at + 1:,} ends at {int(ends[at]):,}, and begins at {before:,}"
+    last = int(ends[-1]) if len(ends) else 0
+    if last != length:
+        return f"the last document ends at {last:,}, and the array at {length:,}"
+    return f"{counted(len(ends), 'document')} with {counted(origins, 'origin')} beside" if origins != len(ends) else ""
+
+
+def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+    start = 0
+    for ids in array_blocks(array):
+        first, last = np.searchsorted(ends, [start, start + len(ids)], side="right")
+        yield ids, ends[first:last] - 1 - start
+        start += len(ids)
+
+
+def _ends(documents: int, broken: list[str]) -> Check:
+    found = "; ".join(broken) or f"the ends of {counted(documents, 'document')} increase, and close where their arrays end"
+    return Check(name=ENDS, passed=not broken, found=found, numbers={"documents": documents, "arrays with broken ends": len(broken)})
+
+
+def _counts(cache: Manifest, tokenized: Manifest, documents: int, tokens: int) -> Check:
+    said = tuple(sum(of[count] for of in cache.counts.values()) for count in ("documents", "tokens"))
+    before = (tokenized.counts["documents"] - tokenized.counts["empty"], tokenized.counts["tokens"])
+    found = f"the arrays hold {counted(documents, 'document')} with {counted(tokens, 'token')}"
+    passed = said == before == (documents, tokens)
+    if not passed:
+        found += f"; the manifest says {said[0]:,} with {said[1]:,}, and what they were made from has {before[0]:,} with {before[1]:,}"
+    return Check(name=COUNTS, passed=passed, found=found, numbers={"documents": documents, "tokens": tokens})

@@ -1,0 +1,97 @@
+"""The checks of a mixture's plan."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.npy import array_length
+from phyagi_assets.formats.plan import PLAN, Plan, Shard, group_samples
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.formatting import counted
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.store.local import Artifact
+
+ARRAYS = "arrays_are_there"
+SAMPLES = "samples_add_up"
+ORDER = "order_can_be_read"
+
+
+def check_plan(artifact: Artifact) -> list[Check]:
+    """Check a plan, and that what it names is there."""
+    file = artifact.path / PLAN
+    plan = Plan.read(file)
+    return [_arrays(plan, file), _samples(plan), _order(plan, file)]
+
+
+def array_problems(plan: Plan, file: Path) -> Iterator[str]:
+    """The arrays that a plan names and that are not there, or do not hold the tokens that it says."""
+    paths = PlanPaths(plan, file.parent)
+    for shard in _shards(plan):
+        try:
+            length = array_length(paths.resolve(shard.path))
+        except FileNotFoundError:
+            yield f"{shard.path}, which is not there"
+        except (OSError, StoreError) as problem:
+            yield f"{shard.path}, which is no token array: {problem}"
+        else:
+            if length != shard.tokens:
+                yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {length:,}"
+
+
+def _shards(plan: Plan) -> list[Shard]:
+    return [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+
+
+def _arrays(plan: Plan, file: Path) -> Check:
+    shards = _shards(plan)
+    problems = list(array_problems(plan, file))
+    tokens = sum(shard.tokens for shard in shards)
+    found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
+    if problems:
+        found = f"the plan names {'; '.join(problems[:5])}{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}"
+    return Check(
+        name=ARRAYS, passed=not problems, found=found, numbers={"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)}
+    )
+
+
+def _samples(plan: Plan) -> Check:
+    problems = []
+    for segment in plan.segments:
+        for source in segment.sources:
+            corpus = plan.corpora[source.corpus]
+            for group in source.groups:
+                own = group_samples(group.stretches(corpus), plan.seq_len, crosses=group.crosses)
+                if own != group.samples:
+                    problems.append(
+                        f"a group of {corpus.name!r} from position {segment.start:,} on has {counted(group.samples, 'sample')}, "
+                        f"and its tokens make {own:,}"
+                    )
+    samples = plan.total("train", "samples")
+    found = "; ".join(problems[:5]) or (
+        f"{counted(samples, 'training sample')} of {counted(plan.seq_len, 'token')}, as the arrays make them; "
+        f"in no sample: {counted(plan.uncovered(), 'token')}"
+    )
+    numbers = {"samples": samples, "in an epoch": plan.current.drawn, "tokens in no sample": plan.uncovered()}
+    return Check(name=SAMPLES, passed=not problems, found=found, numbers=numbers)
+
+
+def _order(plan: Plan, file: Path) -> Check:
+    """Open the order of every split and locate its first and last sample, as training will."""
+    looked, problem = 0, ""
+    for split in SPLITS:
+        try:
+            if not plan.total(split, "samples"):
+                continue
+            order = MixtureOrder(plan, split)
+            order.locate(np.array([0, len(order) - 1], dtype=np.int64))
+            first = next(shard for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
+            np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first.path), mmap_mode="r")[: plan.seq_len]).sum()
+        except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
+            problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
+            break
+        looked += 1
+    return Check(name=ORDER, passed=not problem, found=problem or "the order of each split can be read", numbers={"splits": looked})

@@ -1,0 +1,65 @@
+"""Ids → text → ids: whether a sample of what is stored still says what it was made of.
+
+The hash of the text that a document was made of stands in its row. Where the decoded text has that hash it is that text, and must give
+the same ids again, with any tokenizer. Where it has another one, a tokenizer that keeps every byte has shown that the ids are wrong. One
+that normalizes may have changed the text; then the ids have to be those that the decoded text gives, and a tokenizer that does not find
+back to its own ids (it strips blanks around a special token, say) is allowed some such documents, though not most of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import xxhash
+
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.tokenizers.decoding import Decoder
+
+ROUND_TRIP = "decoded_and_encoded_again"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledDocument:
+    """A document of the sample."""
+
+    row: int
+    ids: Sequence[int]
+    """Without the EOS that was put behind it."""
+    text_hash: int
+    """XXH3-64 of the text that they were made of."""
+
+
+class _Outcome(Enum):
+    AGREES = "gives its ids again"
+    DIFFERS = "does not"
+    UNTOLD = "gives others, which with such a tokenizer may be right"
+
+
+def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> Check:
+    """Decode documents, encode what comes out, and compare."""
+    texts = decoder.decode_all([document.ids for document in documents])
+    outcomes = [
+        _outcome(document, text, again, decoder) for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)
+    ]
+    wrong = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.DIFFERS]
+    untold = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.UNTOLD]
+    too_many = decoder.finds_back and 2 * len(untold) > len(documents)
+    broken = sorted([*wrong, *untold]) if wrong or too_many else []
+    numbers = {"documents decoded": len(documents), "not the same again": len(broken)}
+    found = f"{counted(len(documents), 'document')} decoded and encoded again, to the same ids"
+    if broken:
+        rows = ", ".join(f"{row + 1:,}" for row in broken[:5])
+        found = f"{len(broken)} of {counted(len(documents), 'document')} decoded to another text than was encoded; the first rows: {rows}"
+    elif not documents:
+        found = "no document is short enough to be decoded as a whole"
+    elif untold:
+        found += f", but for {len(untold)} in which the tokenizer changes the text"
+    return Check(name=ROUND_TRIP, passed=not broken, found=found, numbers=numbers)
+
+
+def _outcome(document: SampledDocument, text: str, again: Sequence[int], decoder: Decoder) -> _Outcome:
+    same_text = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) == document.text_hash
+    if list(again) == list(document.ids) and (same_text or not decoder.keeps_text):
+        return _Outcome.AGREES
+    return _Outcome.DIFFERS if same_text or decoder.keeps_text else _Outcome.UNTOLD

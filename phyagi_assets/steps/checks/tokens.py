@@ -1,0 +1,146 @@
+"""The checks of a tokenized_arrow: every row is looked at, and a sample of the documents is decoded."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.declare.schema import LimitsConfig
+from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.round_trip import SampledDocument, check_round_trip
+from phyagi_assets.steps.checks.tally import TokenTally
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
+from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.decoding import Decoder
+
+ROWS = "rows_as_counted"
+DUPLICATES = "duplicates"
+INVALID = "invalid_rows"
+
+SAMPLED = 64
+"""Documents that are decoded, at most."""
+SAMPLED_TOKENS = 1 << 12
+"""Tokens in them; one document, however it is drawn, may have more."""
+DECODED_WHOLE = 1 << 17
+"""Tokens of the longest document that is decoded."""
+
+
+def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
+    """Check the documents of a partition.
+
+    Parameters
+    ----------
+    artifact
+        The version that holds them.
+    limits
+        As declared; what has no limit is told, and fails nothing.
+    decoder
+        Of the tokenizer that made the ids.
+    """
+    manifest = artifact.manifest
+    append_eos = bool(manifest.settings["append_eos"])
+    tally = TokenTally(manifest.details["tokenizer"], append_eos=append_eos)
+    sample = _Sample(manifest, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
+    hashes: list[npt.NDArray[np.uint64]] = []
+    documents = tokens = mismeasured = 0
+    with closing(prefetch(row_batches(artifact), size=lambda batch: batch.nbytes)) as batches:
+        for batch in batches:
+            ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
+            lengths = np.diff(ends, prepend=0)
+            nonempty = lengths > 0
+            tally.add(ids, ends[nonempty] - 1)
+            of_texts = batch.column("hash").to_numpy()
+            sample.take(documents, ids, ends, of_texts)
+            hashes.append(of_texts[nonempty])
+            mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
+            documents, tokens = documents + len(lengths), tokens + len(ids)
+    return [
+        *tally.checks(),
+        check_round_trip(sample.documents, decoder),
+        _rows(manifest, documents, tokens, documents - sum(map(len, hashes)), mismeasured),
+        _duplicates(hashes, limits.duplicates),
+        _invalid(manifest, limits.invalid),
+    ]
+
+
+class _Sample:
+    """Documents drawn over all rows, the same ones for the same version."""
+
+    def __init__(self, manifest: Manifest, *, append_eos: bool) -> None:
+        draw = np.random.default_rng(int(manifest.fingerprint[:12], 16))
+        total = int(manifest.counts["documents"])
+        self._rows: npt.NDArray[np.int64] = np.unique(draw.integers(total, size=SAMPLED)) if total else np.zeros(0, np.int64)
+        self._order = draw.permutation(len(self._rows))
+        self._drawn: dict[int, SampledDocument] = {}
+        self._eos = int(append_eos)
+
+    def take(self, first: int, ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> None:
+        """Take what was drawn of a batch whose rows begin at `first`."""
+        low, high = np.searchsorted(self._rows, [first, first + len(ends)])
+        for place in range(low, high):
+            row = int(self._rows[place]) - first
+            start, end = int(ends[row - 1]) if row else 0, int(ends[row]) - self._eos
+            if 0 < end - start <= DECODED_WHOLE:
+                self._drawn[place] = SampledDocument(row=first + row, ids=ids[start:end].tolist(), text_hash=int(hashes[row]))
+
+    @property
+    def documents(self) -> Sequence[SampledDocument]:
+        """As many as the tokens allow, in an order that prefers none."""
+        taken: list[SampledDocument] = []
+        left = SAMPLED_TOKENS
+        for place in self._order.tolist():
+            document = self._drawn.get(place)
+            if document and (len(document.ids) <= left or not taken):
+                taken.append(document)
+                left -= len(document.ids)
+        return taken
+
+
+def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasured: int) -> Check:
+    said = manifest.counts
+    problems = [
+        f"{now:,} {what}, where {before:,} were counted"
+        for what, now, before in (
+            ("documents", documents, said["documents"]),
+            ("tokens", tokens, said["tokens"]),
+            ("empty documents", empty, said["empty"]),
+        )
+        if now != before
+    ]
+    if mismeasured:
+        problems.append(f"{counted(mismeasured, 'document')} of another length than the column length says")
+    found = "; ".join(problems) or f"{counted(documents, 'document')}, {empty:,} of them empty, with {counted(tokens, 'token')}, as counted"
+    numbers = {"documents": documents, "tokens": tokens, "empty documents": empty}
+    return Check(name=ROWS, passed=not problems, found=found, numbers=numbers)
+
+
+def _duplicates(hashes: list[npt.NDArray[np.uint64]], limit: float | None) -> Check:
+    texts = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.uint64)
+    repeated = int((texts[1:] == texts[:-1]).sum())
+    found = f"{repeated:,} of {counted(len(texts), 'document')} with a text that stands before it"
+    return _share(DUPLICATES, repeated, len(texts), found, limit)
+
+
+def _invalid(manifest: Manifest, limit: float | None) -> Check:
+    invalid, documents = int(manifest.counts["invalid"]), int(manifest.counts["documents"])
+    found = f"{invalid:,} of {counted(invalid + documents, 'row')} left out, having no text"
+    return _share(INVALID, invalid, invalid + documents, found, limit)
+
+
+def _share(name: str, part: int, whole: int, found: str, limit: float | None) -> Check:
+    share = part / whole if whole else 0.0
+    numbers: dict[str, int | float] = {"documents": whole, name.replace("_", " "): part, "share": round(share, 6)}
+    if limit is None:
+        return Check(name=name, passed=True, found=f"{found}; no limit is declared", numbers=numbers)
+    passed = share <= limit
+    key = name.partition("_")[0]
+    found = f"{found}: {100 * share:.3g} %, and limits.{key} allows {100 * limit:.3g} %"
+    if not passed:
+        found += "; mend the source, or raise the limit"
+    return Check(name=name, passed=passed, found=found, numbers={**numbers, "limit": limit})

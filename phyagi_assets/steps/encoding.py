@@ -1,0 +1,145 @@
+"""Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceError
+from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.sources.documents import Documents
+from phyagi_assets.tokenizers.engines import Encoded
+from phyagi_assets.tokenizers.exact import ExactTokenizer
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+
+
+def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
+    """The dtype of a corpus's arrays: as declared, else uint16 where every id of the tokenizer fits, else int32."""
+    if corpus.config.dtype != "auto":
+        return np.dtype(corpus.config.dtype)
+    return np.dtype(np.uint16 if prepared.max_id <= 0xFFFF else np.int32)
+
+
+EOS_BY, BY_TOKENIZER = "eos_by", "tokenizer"
+"""The setting of an artifact whose documents end with the EOS because the tokenizer itself puts it there, and its value."""
+
+
+def eos_to_append(prepared: PreparedTokenizer, *, append_eos: bool) -> int | None:
+    """Return the EOS that has to be put behind each document: None where none is wanted, or the tokenizer puts it there."""
+    return prepared.eos_token_id if append_eos and not prepared.ends_with_eos else None
+
+
+def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Sequence[str], corpus: Corpus) -> Documents:
+    """Return a batch in which no document spells a special token.
+
+    Parameters
+    ----------
+    documents
+        The batch.
+    tokens
+        How the special tokens are spelled.
+    names
+        Of the files that the batch's documents are in.
+    corpus
+        Whose declaration refuses them.
+
+    Raises
+    ------
+    SourceError
+        A document spells one.
+    """
+    if tokens:
+        found = pc.match_substring_regex(documents.texts, "|".join(map(re.escape, tokens))).to_numpy(zero_copy_only=False)
+        for place in np.flatnonzero(found)[:1].tolist():
+            text = documents.texts[place].as_py()
+            token = next(token for token in tokens if token in text)
+            where = f"{names[documents.files[place]]} row {documents.rows[place] + 1:,}"
+            raise SourceError(
+                f"{corpus.path}: {where}: the text spells the special token {token!r}, which special_tokens: error refuses; "
+                "say special_tokens: text to read it as text, or take it out of the source"
+            )
+    return documents
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowMaker:
+    """Makes the artifact's rows of encoded documents."""
+
+    eos: int | None
+    """Follows every non-empty document, where there is one."""
+    dtype: np.dtype[Any]
+    schema: pa.Schema
+
+    def rows(self, documents: Documents, encoded: Encoded) -> pa.RecordBatch:
+        """A row a document: ``input_ids``, then `arrow_folder.COLUMNS`."""
+        ids, ends = with_eos(encoded, documents.nonempty, self.eos, self.dtype)
+        offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
+        columns = [
+            pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
+            pa.array(np.diff(ends, prepend=0)),
+            pa.array(text_hashes(documents.texts)),
+            pa.array(documents.files),
+            pa.array(documents.rows),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def encode_documents(
+    documents: Iterator[Documents], exact: ExactTokenizer, maker: RowMaker
+) -> Generator[tuple[Documents, pa.RecordBatch], None, None]:
+    """Encode batches of documents. They are read and encoded in threads of their own, a few batches ahead.
+
+    Raises
+    ------
+    EngineMismatch
+        As `ExactTokenizer.encode` raises it.
+    """
+
+    def encoded() -> Iterator[tuple[Documents, Encoded]]:
+        with closing(prefetch(documents, size=lambda batch: batch.texts.nbytes)) as read:
+            for batch in read:
+                yield batch, exact.encode_unjudged(batch.texts)
+                del batch  # else it would stay in memory until the next is there
+
+    with closing(prefetch(encoded(), size=lambda both: both[0].texts.nbytes + both[1].ids.nbytes)) as batches:
+        for batch, ids in batches:
+            exact.judge(batch.texts, ids)
+            rows = maker.rows(batch, ids)
+            del ids
+            yield batch, rows
+            del batch, rows
+
+
+def with_eos(
+    encoded: Encoded, wants_eos: npt.NDArray[np.bool_], eos: int | None, dtype: np.dtype[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """The ids in the arrays' dtype, with the EOS behind each document that wants one, and the documents' new ends."""
+    if eos is None:
+        return encoded.ids.astype(dtype), encoded.ends
+    ends = encoded.ends + np.cumsum(wants_eos)
+    ids = np.empty(ends[-1] if len(ends) else 0, dtype)
+    is_id = np.ones(len(ids), dtype=bool)
+    of_eos = ends[wants_eos] - 1
+    is_id[of_eos] = False
+    ids[of_eos], ids[is_id] = eos, encoded.ids  # in one pass: a fifth less time than converting first
+    return ids, ends
+
+
+def text_hashes(texts: pa.Array) -> npt.NDArray[np.uint64]:
+    """XXH3-64 of the UTF-8 bytes of each text of a string column without nulls, which are hashed where they lie."""
+    if not len(texts):
+        return np.empty(0, np.uint64)
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].tolist()
+    content = memoryview(data or b"")
+    hashes = (xxhash.xxh3_64_intdigest(content[start:end]) for start, end in pairwise(ends))
+    return np.fromiter(hashes, np.uint64, len(texts))

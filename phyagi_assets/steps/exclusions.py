@@ -1,0 +1,116 @@
+"""Which of the removed documents a partition has: only those change what it has to be.
+
+That is told from the hashes that stand in its tokenized rows, or by reading it where it was never tokenized, and then remembered.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.removals import read_removals
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.sources.documents import Documents
+from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.store.fingerprint import canonical_json, text_digest
+from phyagi_assets.store.local import Store
+from phyagi_assets.store.state import recall, remember
+
+REMOVED = "removed"
+"""The setting that names them."""
+_MEMORY = ".removals"
+_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular")
+"""The settings on which the text of documents depends; some are there only where they are not the default."""
+
+
+class LeavingOut:
+    """The removed documents of one partition.
+
+    Parameters
+    ----------
+    corpus
+        Whose removals they are.
+    address
+        Of the partition's tokenized artifact.
+    raw_fingerprint
+        Of what that is made from.
+    settings
+        What it is made with, this apart.
+    store
+        Where it is published.
+    """
+
+    def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
+        self._removals = read_removals(corpus)
+        self._address, self._store = address, store
+        self._content = _content(raw_fingerprint, settings)
+
+    def known(self) -> list[str] | None:
+        """Their ids, in order; None where the partition has to be read to tell."""
+        if not self._removals:
+            return []
+        remembered = self._remembered()
+        return self._published() if remembered is None else remembered
+
+    def find(self, documents: Iterable[Documents]) -> list[str]:
+        """Read the partition for their ids."""
+        found: set[str] = set()
+        for batch in documents:
+            found |= self._among(text_hashes(batch.texts))
+        return self._remember(found)
+
+    def _published(self) -> list[str] | None:
+        artifact = self._store.open(self._address)
+        if artifact is None or _content(artifact.manifest.inputs["raw_dataset"], artifact.manifest.settings) != self._content:
+            return None
+        found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
+        try:
+            for batch in row_batches(artifact, ["hash"]):
+                found |= self._among(batch.column("hash").to_numpy())
+        except StoreError:
+            return None
+        return self._remember(found)
+
+    def _among(self, hashes: npt.NDArray[np.uint64]) -> set[str]:
+        wanted = hashes_of(self._removals)
+        return set(map(document_id, hashes[np.isin(hashes, wanted)].tolist()))
+
+    @property
+    def _memory(self) -> Path:
+        return self._store.root / _MEMORY / f"{self._address}.json"
+
+    def _remembered(self) -> list[str] | None:
+        with suppress(ValueError, KeyError, TypeError):
+            remembered = recall(self._memory)
+            if remembered["content"] == self._content and remembered["looked_for"] == self._looked_for:
+                return list(remembered["found"])
+        return None
+
+    def _remember(self, found: set[str]) -> list[str]:
+        in_order = sorted(found)
+        remember(self._memory, {"content": self._content, "looked_for": self._looked_for, "found": in_order})
+        return in_order
+
+    @property
+    def _looked_for(self) -> str:
+        return text_digest(canonical_json(sorted(self._removals)))
+
+
+def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """The hashes of texts that documents are called after."""
+    return np.array([int(one, 16) for one in ids], dtype=np.uint64)
+
+
+def without(documents: Documents, removed: npt.NDArray[np.uint64]) -> Documents:
+    """A batch without some documents, by the hashes of their texts."""
+    return documents.without(np.isin(text_hashes(documents.texts), removed)) if len(removed) else documents
+
+
+def _content(raw_fingerprint: str, settings: Mapping[str, Any]) -> str:
+    return text_digest(canonical_json([raw_fingerprint, {name: settings[name] for name in _TEXT if name in settings}]))

@@ -1,0 +1,267 @@
+"""mixed_dataset: a plan of which caches a mixture reads and how.
+
+No token is copied. The plan names the versions of the caches, not what is published under their names, so that a training run
+reads the same bytes after a refresh.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.order.planning import extended, first_segment
+from phyagi_assets.paths import real_path
+from phyagi_assets.steps.cache import cache_address
+from phyagi_assets.steps.checks.check import check_found
+from phyagi_assets.steps.checks.plans import check_plan
+from phyagi_assets.steps.step import Built, Workspace, reuse_or_build
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.padding import padding_id
+from phyagi_assets.tokenizers.prepare import SAVED
+
+STAGE = "mixed_dataset"
+APPENDED = "appended"
+"""Setting of a plan that goes on from an earlier one."""
+CODE_VERSION = "3"
+_STANDING = (CODE_VERSION, "2")
+"""Code versions of published plans that stay while their inputs and settings do."""
+_MOST_DRAWN = 1 << 52
+"""Largest number of samples in an epoch of a mixture, and largest sum of rates."""
+
+Caches = Mapping[str, Sequence[Artifact]]
+
+
+def mixture_address(mixture: Mixture) -> str:
+    return f"{mixture.config.name}/{STAGE}"
+
+
+def published_caches(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], store: Store
+) -> dict[str, list[Artifact]]:
+    """The published caches of every partition of a mixture's corpora.
+
+    Parameters
+    ----------
+    partitions
+        Keys of the partitions that there are, by corpus.
+
+    Raises
+    ------
+    MissingArtifactsError
+        Some are not there, or damaged; it lists them all.
+    """
+    caches: dict[str, list[Artifact]] = {}
+    missing = []
+    for part in mixture.config.datasets:
+        found = []
+        for key in sorted(partitions[part.corpus]):
+            address = cache_address(corpora[part.corpus], key)
+            store.restore(address)
+            artifact = store.open(address)
+            if artifact is None:
+                missing.append(address)
+            else:
+                found.append(_in_its_place(artifact, store))
+        if not partitions[part.corpus]:
+            missing.append(f"{part.corpus} (it has no partitions yet)")
+        caches[part.corpus] = found
+    if missing:
+        raise MissingArtifactsError(mixture_address(mixture), missing)
+    return caches
+
+
+def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
+    """What the plan has to be, given the fingerprints of the caches, by corpus and partition."""
+    config = mixture.config
+    settings = {
+        "seq_len": config.seq_len,
+        "seed": config.seed,
+        "concat": config.concat,
+        "shuffle": config.shuffle,
+        "datasets": [
+            {"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}
+            for part in config.datasets
+        ],
+    }
+    inputs = {corpus: dict(of) for corpus, of in caches.items()}
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
+    """The published plan, if it reads now what is wanted; whatever segments came before."""
+    published = store.open(address)
+    if published is None:
+        return None
+    settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
+    same = (published.manifest.inputs, settings) == (wanted.inputs, wanted.settings)
+    return _in_its_place(published, store) if same and published.manifest.code_version in _STANDING else None
+
+
+def _in_its_place(artifact: Artifact, store: Store) -> Artifact:
+    """Return an artifact with its path in the store, which stays when the folder of its corpus or mixture is moved and linked."""
+    place = store.version_path(artifact.address, artifact.fingerprint)
+    return replace(artifact, path=place) if place.is_dir() else artifact
+
+
+def build_mixture(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None = None
+) -> Built:
+    """Plan a mixture over what is published.
+
+    Parameters
+    ----------
+    at
+        The position from which on it is to be read, as a segment more of the published plan; by default a new plan takes that one's place.
+
+    Raises
+    ------
+    MissingArtifactsError
+        A partition's cache is not there.
+    DeclarationError
+        The corpora have different tokenizers or dtypes, one has fewer tokens than a sample, the weights draw more samples than can be
+        counted, or what is appended does not fit the published plan.
+    """
+    with workspace.store.planning():  # what it names stays in place until it is published
+        return _build(mixture, corpora, partitions, workspace, at)
+
+
+def _build(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None
+) -> Built:
+    caches = published_caches(mixture, corpora, partitions, workspace.store)
+    wanted = wanted_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
+    _check_alike(mixture, caches)
+    address = mixture_address(mixture)
+    if standing := standing_mixture(wanted, address, workspace.store):
+        checks = check_found(standing, check_plan)
+        if checks[0].passed or APPENDED in standing.manifest.settings:  # what came before a segment cannot be made again from what is here
+            return Built(artifact=standing, reused=True, seconds=0.0, checks=checks)
+        at = None
+    earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
+    if earlier:
+        appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
+        wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
+
+    def fill(folder: Path) -> Manifest:
+        # Relative to where the plan will lie once it is published; every version of it lies equally deep.
+        home = workspace.store.version_path(address, wanted.fingerprint)
+        if home.parents[1].is_symlink():  # the way from there to the caches is not the one through the store
+            home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
+        found = {name: [_planned(cache, home) for cache in of] for name, of in caches.items()}
+        _check_lengths(mixture, found)
+        parts = mixture.config.datasets
+        first = next(iter(caches.values()))[0]
+        pad_id = padding_id(first.path / SAVED, first.manifest.details["dtype"])
+        if earlier and at is not None:
+            before = _with_paths_from(home, earlier, workspace.store.version_path(address, earlier.fingerprint))
+            plan = extended(before, wanted.fingerprint, at, parts, found, pad_id=pad_id)
+        else:
+            planned = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
+            plan = Plan(
+                name=mixture.config.name,
+                fingerprint=wanted.fingerprint,
+                seq_len=mixture.config.seq_len,
+                seed=mixture.config.seed,
+                dtype=first.manifest.details["dtype"],
+                tokenizer=os.path.relpath(first.path / SAVED, home),
+                concat=mixture.config.concat,
+                shuffle=mixture.config.shuffle,
+                corpora=planned,
+                segments=(first_segment(parts, planned, mixture.config.seed, mixture.config.seq_len),),
+                pad_id=pad_id,
+            )
+        _check_draws(mixture, plan)
+        (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
+        counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
+        engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
+        tokenizer = next(iter(caches.values()))[0].manifest.details["tokenizer_fingerprint"]
+        details = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
+        return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
+
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=check_plan)
+
+
+def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
+    """The published plan, if a segment can begin at a position of it."""
+    published = store.open(mixture_address(mixture))
+    if published is None:
+        raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
+    plan = Plan.read(published.path / PLAN)
+    if at <= plan.current.start:
+        raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
+    tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
+    if (published.manifest.details["tokenizer_fingerprint"], plan.dtype) != (tokenizer, dtype):
+        raise mixture.error(
+            "its corpora have another tokenizer or dtype than before, which a segment cannot change; materialize it without"
+        )
+    config = mixture.config
+    for key in ("seq_len", "seed", "concat", "shuffle"):
+        if getattr(plan, key) != getattr(config, key):
+            message = (
+                f"is {getattr(config, key)!r} and was {getattr(plan, key)!r}, which a segment cannot change; materialize without a position"
+            )
+            raise mixture.error(message, key)
+    return plan
+
+
+def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
+    """Return a plan whose paths lead from another folder if its own paths no longer lead from the folder of the plan."""
+    paths = PlanPaths(plan, folder)
+    if not paths.is_moved:
+        return plan
+
+    def rebased(path: str) -> str:
+        return path and os.path.relpath(paths.resolve(path), real_path(home))
+
+    def moved(partition: PlannedPartition) -> PlannedPartition:
+        return replace(partition, shards={split: replace(shard, path=rebased(shard.path)) for split, shard in partition.shards.items()})
+
+    corpora = tuple(replace(corpus, partitions=tuple(map(moved, corpus.partitions))) for corpus in plan.corpora)
+    return replace(plan, tokenizer=rebased(plan.tokenizer), corpora=corpora)
+
+
+def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
+    seq_len = mixture.config.seq_len
+    for i, part in enumerate(mixture.config.datasets):
+        tokens = sum(partition.shards["train"].tokens for partition in found[part.corpus] if "train" in partition.shards)
+        if tokens <= seq_len:
+            message = f"{part.corpus!r} has {tokens:,} training tokens, and one sample takes seq_len + 1 = {seq_len + 1:,}"
+            raise mixture.error(f"{message}; lower seq_len, or add documents", "datasets", i, "corpus")
+
+
+def _check_draws(mixture: Mixture, plan: Plan) -> None:
+    """Refuse weights with which positions could not be counted in 64 bits."""
+    sources = plan.current.sources
+    if max(sum(source.rate for source in sources), plan.current.drawn) > _MOST_DRAWN:
+        heaviest = max(range(len(sources)), key=lambda i: sources[i].drawn)
+        message = (
+            f"{sources[heaviest].amount} makes an epoch of the mixture {plan.current.drawn:,} samples long; the most is {_MOST_DRAWN:,}"
+        )
+        raise mixture.error(message, "datasets", heaviest, "share" if sources[heaviest].weight is None else "weight")
+
+
+def _key(cache: Artifact) -> str:
+    return cache.address.rpartition("/")[2]
+
+
+def _planned(cache: Artifact, home: Path) -> PlannedPartition:
+    shards = {split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), **of) for split, of in cache.manifest.counts.items()}
+    return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards)
+
+
+def _check_alike(mixture: Mixture, caches: Caches) -> None:
+    """One model reads all of it: ids must mean the same in every corpus."""
+    for what, of in (("tokenizer", "tokenizer_fingerprint"), ("dtype", "dtype")):
+        found = {cache.manifest.details[of]: name for name, artifacts in caches.items() for cache in artifacts}
+        if len(found) > 1:
+            one, other = list(found.values())[:2]
+            message = (
+                f"{one!r} and {other!r} have not the same {what}" if one != other else f"partitions of {one!r} have not the same {what}"
+            )
+            raise mixture.error(f"{message}; bring them up to date, or declare the same {what} for both", "datasets")

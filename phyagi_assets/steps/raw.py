@@ -1,0 +1,159 @@
+"""raw_dataset: the files of a partition, pinned by their content.
+
+Local files are held by reference: the artifact is a manifest with the digest of each file. Remote ones become a snapshot, and lie in the
+artifact. The fingerprint is that of the content alone: where the files come from, and when they were touched, does not enter into it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.digests import DigestCache
+from phyagi_assets.sources.files import LocalFile, Partition, SourceFile, held_out, readable
+from phyagi_assets.sources.snapshot import FILES, Transfers
+from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.store.linking import link
+from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.manifest import Manifest
+
+STAGE = "raw_dataset"
+CODE_VERSION = "1"
+
+
+def raw_address(corpus: Corpus, partition: str) -> str:
+    return f"{corpus.config.name}/{STAGE}/{partition}"
+
+
+def wanted_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
+    """What the partition's raw artifact has to be, from the files as they are now; None where they have to be fetched to tell.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read.
+    """
+    digests = _digests(corpus, partition.key, workspace)
+    content: dict[str, str] = {}
+    for file in partition.files:
+        if file.path is None:
+            known = digests.recall(file)
+            if known is None:
+                return None
+            content[file.name] = known
+            continue
+        try:
+            content[file.name] = digests.read(file, file.path)
+        except OSError as problem:
+            raise SourceError(f"{file.path}: cannot be read: {problem.strerror}") from None
+    digests.save()
+    return _wanted(partition, content)
+
+
+def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool:
+    """Whether the content of all files is known from how they look, so that none has to be read or fetched."""
+    digests = _digests(corpus, partition.key, workspace)
+    return all(digests.recall(file) is not None for file in partition.files)
+
+
+def snapshot_files(partition: Partition) -> list[str]:
+    """The files that the partition's artifact holds itself."""
+    return [f"{FILES}/{file.name}" for file in partition.files if file.path is None]
+
+
+def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
+    """Pin the files of a partition, fetching those that are elsewhere.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read or fetched.
+    """
+    address, held = raw_address(corpus, partition.key), snapshot_files(partition)
+    if not held:
+        pinned = _wanted_now(corpus, partition, workspace)
+        return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
+    with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
+        transfers = Transfers(workspace, corpus.config.name, partition)
+        published = workspace.store.open(address)
+        digests = _digests(corpus, partition.key, workspace)
+        with workspace.store.writing():
+            paths = transfers.fetch(published, digests, on_progress)
+        digests.save()
+        wanted = _wanted_now(corpus, partition, workspace)
+
+        def fill(folder: Path) -> Manifest:
+            for file in partition.files:
+                if file.path is None:
+                    link(paths[file.name], folder / FILES / file.name)
+            return wanted
+
+        built = reuse_or_build(workspace.store, address, wanted, fill, holding=held)
+        transfers.clear()
+    return built
+
+
+def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_by: str) -> Partition:
+    """A partition as its raw artifact has it, without a look at a remote source.
+
+    Raises
+    ------
+    MissingArtifactsError
+        There is no such artifact.
+    SourceError
+        Its files are local, and not in the source any more.
+    """
+    if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
+        return listed_partition(corpus, key, workspace)
+    manifest = require(workspace.store, raw_address(corpus, key), wanted_by=wanted_by).manifest
+    splits: Mapping[str, str] = manifest.settings.get("splits", {})
+    origins: Mapping[str, str] = manifest.details.get("origins", {})
+    files = [
+        SourceFile(
+            name=name,
+            origin=origins.get(name, name),
+            size=manifest.files[f"{FILES}/{name}"].bytes,
+            stamp=(),
+            split=held_out(splits.get(name, "")),
+        )
+        for name in sorted(manifest.inputs["files"])
+    ]
+    return Partition(key=key, files=tuple(files))
+
+
+def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partition:
+    """A partition as the source has it now.
+
+    Raises
+    ------
+    SourceError
+        It is not in the source any more.
+    """
+    partitions = workspace.sources.partitions(corpus)
+    if key not in partitions:
+        raise SourceError(f"{corpus.path}: partition {key!r} is no longer in the source; there are: {', '.join(list(partitions)[:20])}")
+    return partitions[key]
+
+
+def local_files(partition: Partition, raw: Artifact) -> list[LocalFile]:
+    """The files to read: where they lie, or where they lie in the snapshot."""
+    return readable(partition, raw.path / FILES)
+
+
+def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest:
+    wanted = wanted_raw(corpus, partition, workspace)
+    assert wanted is not None, "what is here can be read"
+    return wanted
+
+
+def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
+    return DigestCache(workspace.store.root / ".digests" / corpus.config.name / f"{key}.json")
+
+
+def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
+    settings = {"splits": partition.splits} if partition.splits else {}
+    wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
+    origins = {file.name: file.origin for file in partition.files if file.path is None}
+    details = {"origins": origins} if origins else {}
+    return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)

@@ -1,0 +1,197 @@
+"""A cache folder from text that is already at hand: what the dataset library does with a dataset of the Hub.
+
+It encodes as the tokenized_arrow step does, with its engines, and goes straight to the token arrays.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formats.standalone_cache import replace_cache
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
+from phyagi_assets.store.local import Store
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, PreparedTokenizer
+
+STEP = "text_cache"
+CODE_VERSION = "1"
+
+logger = logging.getLogger(__name__)
+
+Texts = Callable[[], Iterator[pa.Array]]
+"""Gives the text of a split as string columns without nulls; called anew where a split has to be read again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextCache:
+    """What a cache is to be made of.
+
+    Parameters
+    ----------
+    splits
+        The text of each split.
+    tokenizer
+        What encodes it.
+    append_eos
+        Whether the EOS follows every non-empty document.
+    validation_part
+        How much of the training tokens goes to a validation split of its own, from their end, whole documents only: a fraction below
+        1, or a number of tokens.
+    source
+        Where the text comes from, for the manifest.
+    """
+
+    splits: Mapping[str, Texts]
+    tokenizer: PreparedTokenizer
+    append_eos: bool
+    validation_part: float | None = None
+    source: Mapping[str, Any]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint16 where every id of the tokenizer fits, else int32."""
+        return np.dtype(np.uint16 if self.tokenizer.max_id <= 0xFFFF else np.int32)
+
+
+def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents: Callable[[str, int], None]) -> Manifest:
+    """Tokenize text into a cache folder, whose former cache it replaces when it is whole.
+
+    Parameters
+    ----------
+    folder
+        The cache; made if need be.
+    cache
+        What it is made of.
+    store
+        Where the report of the tokenizer's conformance run is kept.
+    on_documents
+        Told the split and the number of documents that are done since the last call; 0 when it begins.
+
+    Raises
+    ------
+    TokenizerError
+        The tokenizer has no EOS where one is wanted.
+    SourceError
+        No document has any text, or the validation part would leave nothing to train on.
+    """
+    prepared = cache.tokenizer
+    if cache.append_eos and prepared.eos_token_id is None:
+        raise TokenizerError(
+            f"tokenizer {prepared.name!r} has no EOS token to put after each document; set its eos_token, or say use_eos_token=False"
+        )
+    engines = EnginePool().engines(prepared, store)
+    settings: dict[str, Any] = {"append_eos": cache.append_eos, "validation_part": cache.validation_part}
+    if cache.append_eos and prepared.ends_with_eos:
+        settings[EOS_BY] = BY_TOKENIZER
+    inputs = {"tokenizer": prepared.artifact.fingerprint, "source": cache.source}
+    wanted = Manifest.wanted(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+    def fill(draft: Path) -> Manifest:
+        counts = {split: _write_split(draft, split, texts, cache, engines, on_documents) for split, texts in cache.splits.items()}
+        if cache.validation_part is not None:
+            _divide(draft, cache, counts)
+        shutil.copytree(prepared.artifact.path / SAVED, draft / SAVED)
+        shutil.copyfile(prepared.artifact.path / PICKLED, draft / PICKLED)
+        details = {"dtype": cache.dtype.name, "tokenizer": prepared.details()}
+        config = {**details, "append_eos": cache.append_eos}
+        (draft / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__, "pyarrow": pa.__version__})
+
+    return replace_cache(folder, wanted, fill)
+
+
+def _write_split(
+    draft: Path, split: str, texts: Texts, cache: TextCache, engines: Engines, on_documents: Callable[[str, int], None]
+) -> dict[str, int]:
+    try:
+        return _encode_split(draft, split, texts, cache, ExactTokenizer(engines), on_documents)
+    except EngineMismatch as mismatch:
+        exact = ExactTokenizer(engines.without_fast())
+        logger.warning("%s: %s; all of the split is encoded again by %s", split, mismatch, exact.engine)
+        return _encode_split(draft, split, texts, cache, exact, lambda _split, _documents: None)
+
+
+def _encode_split(
+    draft: Path, split: str, texts: Texts, cache: TextCache, exact: ExactTokenizer, on_documents: Callable[[str, int], None]
+) -> dict[str, int]:
+    eos = eos_to_append(cache.tokenizer, append_eos=cache.append_eos)
+
+    def encoded() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
+        for column in prefetch(texts(), size=lambda column: column.nbytes):
+            nonempty = pc.binary_length(column).to_numpy() > 0
+            yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
+
+    on_documents(split, 0)
+    ends: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    with (
+        ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer,
+        closing(prefetch(encoded(), size=lambda both: both[0].nbytes)) as batches,
+    ):
+        for ids, batch_ends in batches:
+            ends.append(batch_ends + writer.length)
+            writer.append(ids)
+            on_documents(split, len(batch_ends))
+    all_ends = np.concatenate(ends)
+    documents = all_ends[np.diff(all_ends, prepend=0) > 0]
+    if not len(documents):
+        raise SourceError(
+            f"split {split!r} has {counted(len(all_ends), 'document')}, none with any text; leave it out, or name another column"
+        )
+    np.save(draft / f"{split}.documents.npy", documents)
+    return {"documents": len(documents), "tokens": writer.length}
+
+
+def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) -> None:
+    """Move the last documents of the training split to a validation split."""
+    ids, ends = np.load(draft / "train.npy", mmap_mode="r"), np.load(draft / "train.documents.npy")
+    part = cache.validation_part or 0
+    cut = document_cut(ends, part)
+    for split, first, last in (("validation", cut, len(ends)), ("train", 0, cut)):
+        start, end = (int(ends[i - 1]) if i else 0 for i in (first, last))
+        with ArrayWriter(draft / f".{split}.npy", cache.dtype) as writer:
+            writer.append(ids[start:end])
+        (draft / f".{split}.npy").replace(draft / f"{split}.npy")
+        np.save(draft / f"{split}.documents.npy", ends[first:last] - start)
+        counts[split] = {"documents": last - first, "tokens": end - start}
+
+
+def document_cut(ends: npt.NDArray[np.int64], part: float) -> int:
+    """How many documents come before the last `part` of the tokens: a fraction below 1, or a number of them.
+
+    The cut is the end of a document that is nearest to the one asked for, with tokens left on either side.
+
+    Parameters
+    ----------
+    ends
+        1-D, where each document ends; documents may be empty.
+    part
+        As above.
+
+    Raises
+    ------
+    SourceError
+        The part is all of the tokens or more, or there are not two documents with tokens.
+    """
+    total = int(ends[-1]) if len(ends) else 0
+    wanted = part * total if part < 1 else part
+    inside = np.flatnonzero((ends > 0) & (ends < total))
+    if wanted >= total or not len(inside):
+        raise SourceError(
+            f"validation_split: {part} of {counted(total, 'token')} in {counted(len(ends), 'document')} leave nothing to train on"
+        )
+    return int(inside[np.abs(ends[inside] - (total - wanted)).argmin()]) + 1

@@ -1,0 +1,261 @@
+"""tokenized_arrow: the ids of every document, a row each, as a folder that ``datasets.load_from_disk`` opens.
+
+An empty document is a row of length 0, so that rows stay in step with the source.
+"""
+
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from phyagi_assets.formats.token_rows import complete, rows_features, rows_in
+from phyagi_assets.formatting import counted
+from phyagi_assets.sources.chunks import most_pieces
+from phyagi_assets.sources.documents import RowTally, read_documents
+from phyagi_assets.sources.files import LocalFile, Partition, readable
+from phyagi_assets.sources.irregular import IrregularFiles
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.tokens import check_tokens
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
+from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
+from phyagi_assets.steps.raw import local_files, raw_address, snapshot_files, wanted_raw
+from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, Written, write_pieces
+from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.engines import ReferenceEngine
+from phyagi_assets.tokenizers.exact import EngineMismatch
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
+
+STAGE = "tokenized_arrow"
+CODE_VERSION = "1"
+SKIPPED = "skipped"
+"""Detail of the manifest that names the files with rows that were left out."""
+_REPORTED = 20
+"""Files whose rows that were left out are logged."""
+
+logger = logging.getLogger(__name__)
+
+
+def tokenized_address(corpus: Corpus, partition: str) -> str:
+    return f"{corpus.config.name}/{STAGE}/{partition}"
+
+
+def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
+    """What a partition's tokenized artifact has to be, given its raw one.
+
+    Of removed documents, those that the partition has are named, and so are irregular files. Where nobody knows yet whether it has
+    any, none is.
+    """
+    identity = tokenizer_identity(corpus, workspace.data)
+    settings = _settings(corpus, partition, workspace, raw_fingerprint)
+    if corpus.config.append_eos and _ends_with_eos(corpus, workspace, identity):
+        settings[EOS_BY] = BY_TOKENIZER
+    if removed := _leaving_out(corpus, partition.key, workspace, raw_fingerprint, settings).known():
+        settings[REMOVED] = removed
+    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
+    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> dict[str, Any]:
+    config = corpus.config
+    settings: dict[str, Any] = {
+        "format": config.source.format,
+        "sample_by": config.source.sample_by,
+        "columns": config.columns,
+        "separator": config.separator if len(config.columns) > 1 else None,
+        "append_eos": config.append_eos,
+        "dtype": config.dtype,
+        "on_invalid": config.on_invalid,
+    }
+    if config.special_tokens != "allow":
+        settings["special_tokens"] = config.special_tokens
+    if config.source.delimiter is not None:
+        settings["delimiter"] = config.source.delimiter
+    if irregular := IrregularFiles(workspace.store, tokenized_address(corpus, partition.key)).find(
+        corpus, partition, raw_fingerprint, lambda: _files_at_hand(corpus, partition, workspace, raw_fingerprint)
+    ):
+        settings["irregular"] = irregular
+    return settings
+
+
+def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> list[LocalFile] | None:
+    """The files of a partition where they can be read; None while they have to be fetched."""
+    if partition.is_local:
+        return readable(partition)
+    raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, snapshot_files(partition))
+    return local_files(partition, raw) if raw else None
+
+
+def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]) -> LeavingOut:
+    return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
+
+
+def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
+    """Whether the corpus's tokenizer itself ends texts with the EOS; asked of the tokenizer, which is loaded where it never was."""
+    known = workspace.engines.ends_with_eos
+    if identity not in known:
+        try:
+            known[identity] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
+        except TokenizerError:
+            return False  # the build says why the tokenizer cannot be loaded
+    return known[identity]
+
+
+def build_tokenized(
+    corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None, *, processes: int = 1
+) -> Built:
+    """Encode the documents of a partition.
+
+    Parameters
+    ----------
+    processes
+        How many processes may encode it, a piece each at a time; what is built is the same.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        There is no process to encode it, or one died.
+    MissingArtifactsError
+        The partition's raw artifact is not there.
+    SourceError
+        A file or row is not what is declared, or a file changed since it was pinned.
+    TokenizerError
+        The tokenizer cannot be had or does not do what the corpus asks.
+    """
+    if processes < 1:
+        raise PhyagiAssetsError(f"{corpus.path}: a partition is encoded by one process at least, not by {processes}")
+    address = tokenized_address(corpus, partition.key)
+    raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
+    files = local_files(partition, raw)
+    settings = _settings(corpus, partition, workspace, raw.fingerprint)
+    leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
+    if leaving_out.known() is None:
+        leaving_out.find(read_documents(corpus, files))
+    wanted = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
+    if workspace.store.find(address, wanted.fingerprint) is None:
+        # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
+        tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
+        workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens)
+
+    def fill(folder: Path) -> Manifest:
+        prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+        dtype = token_dtype(corpus, prepared)
+        features = rows_features(dtype.name)
+        eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
+        recipe = Recipe(
+            corpus=corpus,
+            partition=partition.key,
+            file_names=tuple(file.name for file in files),
+            removed=hashes_of(wanted.settings.get(REMOVED, ())),
+            prepared=prepared,
+            store=workspace.store,
+            choice=workspace.engines.choice,
+            seed=int(wanted.fingerprint[:12], 16),
+            maker=RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema),
+        )
+        engines = workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens)
+        many = min(processes, most_pieces(corpus, partition.files))
+        try:
+            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, on_progress or _unheard))
+        except EngineMismatch as mismatch:
+            recipe = replace(recipe, trusts_fast=False)
+            logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
+            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, _unheard))
+        _check(corpus, partition, files, workspace, raw, tally)
+        _report(address, files, tally)
+        complete(folder, tally.pieces, features)
+        details = {
+            "content": tally.content,
+            "dtype": dtype.name,
+            "files": [file.name for file in partition.files],
+            "tokenizer": prepared.details(),
+        }
+        if skipped := tally.skipped(files):
+            details[SKIPPED] = skipped
+        made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
+        return replace(wanted, counts=tally.counts, details=details, produced_with=made)
+
+    def examine(artifact: Artifact) -> list[Check]:
+        decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store), corpus.config.special_tokens)
+        return check_tokens(artifact, corpus.config.limits, decoder)
+
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Tally:
+    """What was written, and what was left out."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    content: str = ""
+    """Digest of the texts, in their order: the same wherever they come from."""
+    pieces: int = 0
+    rows: dict[int, RowTally] = field(default_factory=dict)
+    """Of files that have rows without text or were read in several pieces, by their index."""
+
+    @classmethod
+    def of(cls, written: Generator[Written, None, None]) -> "_Tally":
+        tally, content = cls(), xxhash.xxh3_128()
+        with closing(written):
+            for piece in written:
+                tally.pieces += 1
+                tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
+                for index, rows in piece.tallies:
+                    tally.rows[index] = tally.rows.get(index, RowTally()) + rows
+                for batch in rows_in(piece.path, ["hash"]):  # not handed over: a piece may have a hundred million documents
+                    content.update(batch.column("hash").to_numpy().data)
+        tally.content = content.hexdigest()
+        return tally
+
+    def skipped(self, files: Sequence[LocalFile]) -> dict[str, dict[str, Any]]:
+        """The files with rows that were left out: how many, of how many, and the first of them."""
+        return {
+            files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_in(files[index])}
+            for index, rows in sorted(self.rows.items())
+            if rows.invalid
+        }
+
+
+def _unheard(_consumed: int) -> None:
+    """Where nobody asks for progress."""
+
+
+def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
+    for index, rows in sorted(tally.rows.items()):
+        if rows.is_without_text:
+            raise rows.error(files[index])
+    now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
+    if now and now.fingerprint != raw.fingerprint:
+        pinned, found = raw.manifest.inputs["files"], now.inputs["files"]
+        changed = [file.origin for file in files if pinned.get(file.name) != found[file.name]]
+        named = f"{_first(changed)}: changed; files" if changed else f"{corpus.path}: files"
+        raise SourceError(
+            f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
+            "materialize that again, while nothing writes to them"
+        )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+
+
+def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
+    """Log what the partition does not hold: rows that were left out, or anything at all."""
+    skipped = tally.skipped(files)
+    for name, of in list(skipped.items())[:_REPORTED]:
+        logger.warning("%s: %s: %s of %s left out; %s", address, name, f"{of['rows']:,}", counted(of["of"], "row"), of["first"])
+    if len(skipped) > _REPORTED:
+        rows = sum(of["rows"] for of in list(skipped.values())[_REPORTED:])
+        logger.warning("%s: %s of %s left out", address, counted(rows, "row"), counted(len(skipped) - _REPORTED, "further file"))
+    if tally.counts["tokens"] == 0:
+        documents, removed = (tally.counts[name] for name in ("documents", "removed"))
+        why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"
+        logger.warning("%s is published as empty: its %s (%s)", address, why, _first([file.name for file in files]))

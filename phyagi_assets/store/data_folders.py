@@ -1,0 +1,92 @@
+"""Which data folder declared each name in a store, so that two data folders on one store don't undo each other unnoticed.
+
+A record per name in ``.data_folders``, with the data folder's path from the store and its absolute path: either still finds it when both
+are moved together, or the store alone.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from phyagi_assets.paths import real_path
+from phyagi_assets.store.local import Store
+
+_RECORDS = ".data_folders"
+
+logger = logging.getLogger(__name__)
+
+
+def other_folder(store: Store, data: Path, name: str) -> str:
+    """Return a warning if a name in a store was built from another data folder that still exists; else an empty text."""
+    known = _recorded(store, name)
+    other = None if _same(known, data) else next((folder for folder in known if _exists(folder)), None)
+    if other is None:
+        return ""
+    return (
+        f"{name}: was built from the data folder {other}, and now from {data}: they replace each other's artifacts; give one of them a "
+        "store of its own (--store), or another name"
+    )
+
+
+def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger = logger) -> None:
+    """Record the data folder of names in a store, and warn of those that were built from another one that still exists.
+
+    Parameters
+    ----------
+    log
+        Logger of the warnings.
+    """
+    for name in names:
+        known = _recorded(store, name)
+        if known and _same(known, data):
+            continue
+        if warning := other_folder(store, data, name):
+            log.warning(warning)
+        path = store.root / _RECORDS / f"{name}.json"
+        draft = path.with_name(f"{name}.{os.getpid()}")
+        record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
+        with suppress(OSError):  # one who may not write builds nothing either
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.replace(path)
+
+
+def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
+    """Names in a store that are not this data folder's to clean, each with the reason."""
+    try:
+        names = sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError:
+        return {}
+    inside = real_path(store.root).is_relative_to(real_path(data))
+    unknown_is_own = inside or any(name in declared for name in names)
+    found = {}
+    for name in names:
+        known = _recorded(store, name)
+        if known and not _same(known, data):
+            other = next((folder for folder in known if _exists(folder)), None)
+            if other:
+                found[name] = f"was built from the data folder {other}; clean it from there"
+            elif name not in declared:
+                found[name] = f"was built from the data folder {known[-1]}, which does not exist any more; remove it yourself if you can"
+        elif not known and not unknown_is_own and name not in declared:
+            found[name] = f"nothing tells which data folder it was built from, and {data} declares nothing in this store"
+    return found
+
+
+def _recorded(store: Store, name: str) -> list[Path]:
+    try:
+        record = json.loads((store.root / _RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+        return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def _same(known: Collection[Path], data: Path) -> bool:
+    return real_path(data) in known
+
+
+def _exists(data: Path) -> bool:
+    return any((data / kind).is_dir() for kind in ("corpora", "mixtures"))

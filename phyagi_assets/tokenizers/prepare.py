@@ -1,0 +1,322 @@
+"""A declared tokenizer, loaded once with ``transformers`` and kept in the store in the forms that the steps need.
+
+Loading goes through ``transformers`` because its fast tokenizer is the one whose ids count. Afterwards the steps work from what is
+kept here, and a run that tokenizes does not pay for importing it.
+"""
+
+import copy
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import TokenizerError
+from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+
+CODE_VERSION = "1"
+BACKEND = "backend.json"
+SAVED = "tokenizer"
+PICKLED = "tokenizer.pkl"
+LARGEST_ID = 2**31 - 1
+
+Commits = Mapping[tuple[str, str], str]
+"""The commit of each tokenizer on the Hub, by its name and revision."""
+
+_commits: dict[tuple[str, str], str] = {}
+"""The commits that this process uses until `forget_commits`: a branch that moves must not divide the partitions of a run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedTokenizer:
+    """A tokenizer as the steps use it."""
+
+    artifact: Artifact
+    """Holds the ``tokenizers`` JSON (`BACKEND`), ``save_pretrained``'s folder (`SAVED`) and the pickle (`PICKLED`)."""
+    name: str
+    """As declared."""
+    eos_token_id: int | None
+    max_id: int
+    """The largest id that it can give, added tokens included."""
+    vocab_size: int
+    """Number of tokens, added ones included."""
+
+    def details(self) -> dict[str, object]:
+        """What artifacts record of it."""
+        return {"name": tokenizer_label(self.name), "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
+
+    @property
+    def backend(self) -> Path:
+        return self.artifact.path / BACKEND
+
+    @property
+    def special_tokens(self) -> tuple["SpecialToken", ...]:
+        """The added tokens that ``transformers`` calls special: EOS, BOS, the marks of conversations."""
+        return _facts(self.backend).special_tokens
+
+    @property
+    def ends_with_eos(self) -> bool:
+        """Whether the tokenizer itself puts the EOS at the end of every text, so that nobody else must."""
+        return self.eos_token_id is not None and _facts(self.backend).behind[-1:] == (self.eos_token_id,)
+
+    @property
+    def has_eos_inside_its_end(self) -> bool:
+        """Whether the tokenizer puts the EOS behind every text, and something else behind the EOS."""
+        return not self.ends_with_eos and self.eos_token_id in _facts(self.backend).behind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialToken:
+    """A token that stands for something other than text."""
+
+    content: str
+    normalized: bool
+    """Whether it is looked for in the normalized text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """What the JSON of a tokenizer tells."""
+
+    special_tokens: tuple[SpecialToken, ...]
+    behind: tuple[int, ...]
+    """The ids that the post-processor puts behind every text."""
+
+
+@lru_cache(maxsize=32)
+def _facts(backend: Path) -> _Facts:
+    """Read the JSON of a prepared tokenizer; its address has its fingerprint in it, so the file never changes."""
+    declared = json.loads(backend.read_text(encoding="utf-8"))
+    special = tuple(
+        SpecialToken(content=token["content"], normalized=token["normalized"])
+        for token in declared.get("added_tokens") or ()
+        if token["special"]
+    )
+    behind: tuple[int, ...] = ()
+    if declared.get("post_processor"):
+        # The post-processor alone around a model of one word: its ids come from its own settings.
+        word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
+        around: dict[str, Any] = {
+            "added_tokens": [],
+            "normalizer": None,
+            "pre_tokenizer": None,
+            "decoder": None,
+            "truncation": None,
+            "padding": None,
+        }
+        encoding = Tokenizer.from_str(json.dumps({**declared, **around, "model": word})).encode("x")
+        behind = tuple(encoding.ids[len(encoding.ids) - encoding.special_tokens_mask[::-1].index(0) :])
+    return _Facts(special_tokens=special, behind=behind)
+
+
+def tokenizer_store(store: Store) -> Store:
+    """Where tokenizers and what is known of their engines are kept: beside the artifacts, out of their way."""
+    return Store(store.root / ".tokenizers")
+
+
+def tokenizer_identity(corpus: Corpus, data: Path) -> str:
+    """What says that a corpus's tokenizer is still the same: the content of its folder, or its commit on the Hub.
+
+    Raises
+    ------
+    TokenizerError
+        The Hub does not know the name or the revision, or does not answer.
+    """
+    name, _, revision = corpus.config.tokenizer.partition("@")
+    if revision:
+        return f"hub:{name}@{_commit(name, revision)}"
+    folder = data / name
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return "files:" + text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
+
+
+def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedTokenizer:
+    """The tokenizer of a corpus, from the store where it was prepared before.
+
+    Raises
+    ------
+    TokenizerError
+        It cannot be loaded, is no fast tokenizer, has no EOS where the corpus wants one, or has ids that do not fit the dtype.
+    """
+    name = corpus.config.tokenizer
+    try:
+        identity = tokenizer_identity(corpus, data)
+        source = identity.removeprefix("hub:") if identity.startswith("hub:") else str(data / name)
+        prepared = prepare(name, identity, lambda: _load(source, name), store)
+    except TokenizerError as problem:
+        raise TokenizerError(f"{corpus.path}: {problem}") from problem
+    _check_fit(corpus, prepared)
+    return prepared
+
+
+def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> PreparedTokenizer:
+    """A tokenizer from the store where it was prepared before, else from what `load` gives: a ``transformers`` fast tokenizer."""
+    wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
+    kept = tokenizer_store(store)
+    address = f"prepared/{tokenizer_label(name)}"
+    artifact = kept.find(address, wanted.fingerprint)
+    if artifact is None:
+        artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
+    return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details)
+
+
+def tokenizer_label(name: str) -> str:
+    """A tokenizer's name as a part of an address."""
+    return re.sub(r"\W+", "-", name.partition("@")[0].rstrip("/").rpartition("/")[2]).strip("-") or "tokenizer"
+
+
+def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
+    if corpus.config.append_eos and prepared.eos_token_id is None:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to put after each document; "
+            "give it one (eos_token in its tokenizer_config.json), or say append_eos: false"
+        )
+    if corpus.config.append_eos and prepared.has_eos_inside_its_end:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} puts its EOS behind each text and another token behind that; "
+            "say append_eos: false, and documents end as the tokenizer ends them"
+        )
+    if prepared.max_id > LARGEST_ID:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has ids up to {prepared.max_id}, and arrays hold ids up to {LARGEST_ID}; "
+            "number its tokens from 0"
+        )
+    if corpus.config.dtype == "uint16" and prepared.max_id > 0xFFFF:
+        raise TokenizerError(
+            f"{corpus.path}: tokenizer {prepared.name!r} has ids up to {prepared.max_id}, and uint16 ends at 65535; "
+            "say dtype: int32, or leave it to auto"
+        )
+
+
+def prepare_loaded(tokenizer: Any, store: Store) -> PreparedTokenizer:
+    """Prepare a ``transformers`` tokenizer that is loaded already, and is left as it is.
+
+    Raises
+    ------
+    TokenizerError
+        It has no fast form.
+    """
+    name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+    own = _usable(copy.deepcopy(tokenizer), name)
+    own.backend_tokenizer.no_truncation()
+    own.backend_tokenizer.no_padding()
+    identity = text_digest(f"{own.backend_tokenizer.to_str()}\n{own!r}\n{own.chat_template}")
+    return prepare(name, f"loaded:{identity}", lambda: own, store)
+
+
+def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
+    """Write a tokenizer as a cache carries it, as a folder (`SAVED`) and as a pickle (`PICKLED`), and say what of it matters."""
+    tokenizer.save_pretrained(folder / SAVED)
+    _forget_loading(folder / SAVED / "tokenizer_config.json")
+    (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
+    return {"eos_token_id": tokenizer.eos_token_id, "max_id": max(tokenizer.get_vocab().values()), "vocab_size": len(tokenizer)}
+
+
+def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    (folder / BACKEND).write_text(backend.to_str(), encoding="utf-8")
+    details = save_forms(tokenizer, folder)
+    return replace(wanted, details=details, produced_with={"transformers": version("transformers")})
+
+
+def _load(source: str, name: str) -> Any:
+    import transformers
+
+    path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
+    try:
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
+            path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
+        )
+    except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"
+        raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
+    return _usable(tokenizer, name)
+
+
+def _usable(tokenizer: Any, name: str) -> Any:
+    """The tokenizer, without what tells how it was loaded, if it is one that the steps can work with."""
+    if not getattr(tokenizer, "is_fast", False):
+        raise TokenizerError(
+            f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"
+        )
+    if tokenizer.split_special_tokens:  # a setting of the call, which the backend's JSON does not carry
+        raise TokenizerError(
+            f"tokenizer {name!r} has split_special_tokens, which reads special tokens as plain text; take it out of tokenizer_config.json"
+        )
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    for key in ("dropout", "alpha", "nbest_size"):
+        if model.get(key):
+            raise TokenizerError(
+                f"tokenizer {name!r} draws its tokens at random: its tokenizer.json has model.{key}: {model[key]}, for training a model "
+                f"on several readings of a text; set it to null, so that a text has one"
+            )
+    tokenizer.name_or_path = tokenizer_label(name)  # a path would tell where it was loaded, not what it is
+    for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
+        tokenizer.init_kwargs.pop(key, None)
+    return tokenizer
+
+
+def _forget_loading(config: Path) -> None:
+    """Leave out how the tokenizer was loaded here: it says nothing of the tokenizer."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
+    config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def forget_commits() -> None:
+    """Forget which commits branches and tags named, at the beginning of a refresh in a process that outlives it."""
+    _commits.clear()
+
+
+def find_commits(corpora: Iterable[Corpus]) -> Commits:
+    """Return the commits of the tokenizers that corpora have on the Hub, for the other processes of a run to use.
+
+    A commit that cannot be had is left out; the step that needs it raises the error.
+    """
+    for corpus in corpora:
+        with suppress(TokenizerError):
+            name, _, revision = corpus.config.tokenizer.partition("@")
+            if revision:
+                _commit(name, revision)
+    return dict(_commits)
+
+
+def use_commits(commits: Commits) -> None:
+    """Use commits that another process of the run found, and do not ask the Hub for them."""
+    _commits.update(commits)
+
+
+def _commit(name: str, revision: str) -> str:
+    if (name, revision) not in _commits:
+        _commits[name, revision] = _commit_on_hub(name, revision)
+    return _commits[name, revision]
+
+
+def _commit_on_hub(name: str, revision: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(name, revision=revision).sha
+    except Exception as problem:  # network, protocol, permission: all of them mean that the commit is not known
+        reason = str(problem).strip().splitlines()
+        raise TokenizerError(
+            f"the commit of tokenizer {name}@{revision} cannot be had from the Hub: {reason[0] if reason else problem!r}"
+        ) from problem
+    if not commit:
+        raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")
+    return commit

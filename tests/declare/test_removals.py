@@ -1,0 +1,85 @@
+"""The record of what a corpus leaves out."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.removals import Removal, add_removals, read_removals, removals_file
+from phyagi_assets.errors import DeclarationError
+from tests.support import declare_corpus, write_text
+
+
+def test_a_document_is_called_by_its_text() -> None:
+    assert document_id(0) == "0" * 16
+    assert document_id(2**64 - 1) == "f" * 16
+
+
+def test_what_is_recorded_stands_beside_the_declaration_a_line_each(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    assert read_removals(corpus) == {}
+    first = Removal(id="0" * 16, reason="on request", on="2026-01-31")
+    assert add_removals(corpus, [first, first]) == [first]
+    assert add_removals(corpus, [first, Removal(id="1" * 16)]) == [Removal(id="1" * 16)]
+    assert list(read_removals(corpus)) == ["0" * 16, "1" * 16]
+    lines = (data / "corpora" / "c.removed.jsonl").read_text().splitlines()
+    assert list(map(json.loads, lines)) == [{"id": "0" * 16, "reason": "on request", "on": "2026-01-31"}, {"id": "1" * 16}]
+
+
+def test_lines_written_by_hand_stay_as_they_are(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    by_hand = '\n{ "id" : "00000000000000aa", "reason": "größer" }\n'
+    write_text(removals_file(corpus), by_hand)
+    add_removals(corpus, [Removal(id="b" * 16)])
+    assert removals_file(corpus).read_text(encoding="utf-8") == by_hand + f'{{"id": "{"b" * 16}"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nonsense", "Expecting value"),
+        ("[]", "is no removal, which is an object with id, reason, on"),
+        ('{"reason": "x"}', "is no removal"),
+        ('{"id": "00000000000000aa", "why": "x"}', "is no removal"),
+        ('{"id": "aa"}', "id: 'aa' is no document's id, which is 16 hexadecimal digits"),
+        ('{"id": "00000000000000AA"}', "is no document's id"),
+        ('{"id": 7}', "id: 7 is no document's id"),
+        ('{"id": "00000000000000aa", "reason": 1}', "reason: 1 is not text"),
+        ('{"id": "00000000000000aa", "on": "yesterday"}', "yesterday"),
+    ],
+)
+def test_a_line_that_is_no_removal_is_named(data: Path, line: str, message: str) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    write_text(removals_file(corpus), f'{{"id": "{"b" * 16}"}}\n{line}\n')
+    with pytest.raises(DeclarationError) as problem:
+        read_removals(corpus)
+    assert str(problem.value).startswith(f"{removals_file(corpus)}:2:")
+    assert message in str(problem.value)
+
+
+def test_documents_that_several_commands_remove_at_once_are_all_recorded(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    removals = [Removal(id=f"{number:016x}", reason="odd\u2028reason\x85") for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda removal: add_removals(corpus, [removal]), removals))
+    assert dict(read_removals(corpus)) == {removal.id: removal for removal in removals}
+
+
+def test_a_record_that_is_a_link_stays_one_and_what_a_killed_command_left_is_no_hindrance(data: Path, tmp_path: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    kept = write_text(tmp_path / "kept" / "c.jsonl", "")
+    write_text(tmp_path / "kept" / ".c.jsonl.draft", "half")
+    removals_file(corpus).symlink_to(kept)
+    add_removals(corpus, [Removal(id="0" * 16)])
+    assert removals_file(corpus).is_symlink()
+    assert json.loads(kept.read_text()) == {"id": "0" * 16}
+    assert [path.name for path in kept.parent.iterdir()] == ["c.jsonl"]
+
+
+def test_a_record_that_is_no_text_is_named(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    write_text(removals_file(corpus), b"\xff\xfe")
+    with pytest.raises(DeclarationError, match="cannot be read"):
+        read_removals(corpus)

@@ -1,0 +1,134 @@
+"""YAML as it stands in the file: every value as YAML has it, every error at its line."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import DeclarationError
+from tests.support import write_text
+
+LINES = [
+    "name: one",
+    "source: {path: x}",
+    "tokenizer: gpt2@main",
+    "# a comment",
+    "",
+    "description: |\n  three\n  lines",
+    "owners:\n- a@b.c",
+]
+
+
+@settings(deadline=None)
+@given(lines=st.permutations(LINES), data=st.data())
+def test_an_error_names_the_line_where_its_key_stands(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject
+) -> None:
+    wrong = data.draw(
+        st.sampled_from(["dtype: 3", "surprise: 1", "name: one", "verify: ${UNSET_VARIABLE}", "columns: !odd x", "dtype: !!int x"])
+    )
+    before = data.draw(st.sampled_from([i for i in range(len(lines) + 1) if wrong not in lines[i:]]))
+    path = tmp_path_factory.mktemp("yaml") / "x.yaml"
+    write_text(path, "\n".join([*lines[:before], wrong, *lines[before:], ""]))
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, CorpusConfig)
+    assert caught.value.line == 1 + sum(1 + line.count("\n") for line in lines[:before])
+    assert caught.value.key == wrong.split(":", maxsplit=1)[0]
+
+
+@settings(deadline=None)
+@given(text=st.text().filter(lambda text: "${" not in text))
+def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    declared = yaml.safe_dump({"name": "mix", "description": text, "datasets": [{"corpus": "one"}]})
+    path = write_text(tmp_path_factory.mktemp("data") / "x.yaml", declared)
+    assert load_yaml(path, MixtureConfig).config.description == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: &a [*a]\n", ":1: is nested too deeply, or an alias stands inside what it names"),
+        ("name: " + "[" * 5000, ": is nested too deeply"),
+        ("name: one\n---\nname: two\n", ":2: is not YAML: expected a single document in the stream, but found another document"),
+        ("name: [a\nsource: b\n", ":2: is not YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"),
+        ("name: one\ndescription: \x00\n", ":2: is not YAML: character #x0000: special characters are not allowed"),
+        ("name: *nothing\n", ":1: is not YAML: found undefined alias 'nothing'"),
+        ("name: one\n2001-13-45: x\n", ":2: a key is a plain word"),
+        ("name: one\n? [a]\n: b\n", ":2: a key is a plain word"),
+        ("name: one\n<<: {seed: 1}\n", ":2: a key is a plain word"),
+        ("name: one\ndescription: 2001-13-45\n", ":2: description: '2001-13-45' is not a valid timestamp; quote it if you mean text"),
+        ("name: !!bool maybe\n", ":1: name: 'maybe' is not a valid bool"),
+        ("name: !!int ''\n", ":1: name: '' is not a valid int"),
+        ("name: !!timestamp soon\n", ":1: name: 'soon' is not a valid timestamp"),
+        ("name: !!python/object/apply:os.system [x]\n", ":1: name: has the tag 'tag:yaml.org,2002:python/object/apply:os.system'"),
+        ("name: x\nseq_len: 010\n", ":2: seq_len: '010' is 8 to YAML; write that, or quote it if you mean text"),
+        ("name: x\nseq_len: 1:30\n", ":2: seq_len: '1:30' is 90 to YAML"),
+        (f"name: x\nseq_len: 0x{'f' * 5000}\n", ":2: seq_len: "),
+        ('name: "\\ud800"\n', ":1: name: has half of a surrogate pair"),
+        ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: Input should be a valid string (found False); quote it"),
+        ("name: x\ndatasets: [{corpus: x, weight: 1e5}]\n", ":2: datasets.0.weight: Input should be a valid number (found '1e5'); "),
+        ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
+    ],
+)
+def test_what_yaml_allows_and_a_declaration_does_not_is_an_error_and_no_crash(tmp_path: Path, text: str, message: str) -> None:
+    path = write_text(tmp_path / "x.yaml", text)
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, MixtureConfig)
+    assert str(caught.value).removeprefix(str(path)).startswith(message)
+
+
+def test_nested_aliases_are_refused_before_they_are_expanded(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
+    path = write_text(tmp_path / "x.yaml", "\n".join(lines))
+    with pytest.raises(DeclarationError, match=r"x\.yaml:\d: a\d: has more than 100,000 values, each use of an alias counted"):
+        load_yaml(path, MixtureConfig)
+
+
+def test_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "x.yaml", f"name: mix\nseq_len: {'x' * 10_000}\ndatasets: [{{corpus: one}}]\n")
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, MixtureConfig)
+    assert len(str(caught.value)) < len(str(path)) + 300
+
+
+def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.yaml")
+    with pytest.raises(DeclarationError, match=r"x\.yaml: is not a regular file"):
+        load_yaml(tmp_path / "x.yaml", MixtureConfig)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"gone.yaml: cannot be read: No such file"):
+        load_yaml(tmp_path / "gone.yaml", MixtureConfig)
+
+
+@pytest.mark.parametrize(("prefix", "newline"), [("\ufeff", "\n"), ("", "\r\n"), ("%YAML 1.1\n---\n", "\n")])
+def test_a_byte_order_mark_and_the_ends_of_lines_do_not_matter(tmp_path: Path, prefix: str, newline: str) -> None:
+    text = prefix + newline.join(["name: mix", "datasets:", "- corpus: one", "- corpus: two", "  weight: 2", ""])
+    read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
+    assert [(part.corpus, part.weight) for part in read.config.datasets] == [("one", 1.0), ("two", 2.0)]
+    assert read.lines["datasets", 1, "weight"] == 5 + prefix.count("\n")
+
+
+def test_a_variable_may_be_empty_by_default_and_stand_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONE", "1")
+    monkeypatch.delenv("NONE", raising=False)
+    text = "name: mix\nseq_len: ${ONE}${NONE:-}2\ndescription: 'a${NONE:-}${ONE} $ONE {ONE}'\ndatasets:\n- corpus: one\n"
+    read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig).config
+    assert (read.seq_len, read.description) == (12, "a1 $ONE {ONE}")
+
+
+@pytest.mark.parametrize("uri", ["https://user:s3cret@host/x", "S3://key:s3/cret@bucket/x", "hf://u:s3cret@o/n", "ftp://h/x?token=s3cret"])
+@pytest.mark.parametrize(
+    "text", ["name: x\nsource: {{path: '{uri}'}}\ntokenizer: t@1\n", "name: '{uri}'\n", "source: '{uri}'\n", "name: x\ndtype: '{uri}'\n"]
+)
+def test_an_error_keeps_credentials_to_itself(tmp_path: Path, uri: str, text: str) -> None:
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(write_text(tmp_path / "x.yaml", text.format(uri=uri)), CorpusConfig)
+    assert "cret" not in str(caught.value)

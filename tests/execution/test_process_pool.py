@@ -1,0 +1,207 @@
+"""Processes side by side: everything is done once, whatever becomes of one of them."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
+from phyagi_assets.execution.process_pool import Crew, Died, Fault
+from phyagi_assets.steps.step import OnProgress
+
+logger = logging.getLogger("phyagi_assets.tests")
+
+
+@contextmanager
+def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], tuple[int, str]]]:
+    """Writes down what it did; says some things on the way."""
+    (folder / f"came {os.getpid()}").touch()
+
+    def do(item: int) -> tuple[int, str]:
+        if item == 13:
+            raise SourceError("thirteen is no item")
+        if item == 14:
+            raise ZeroDivisionError("fourteen is no item")
+        if item == 15:
+            bytearray(1 << 60)  # more than any process may have
+        if item == 65:
+            wait_for((folder / "nobody reads").exists)
+            Thread(target=die_while_sending).start()
+            (folder / "sending").write_text(str(os.getpid()))
+            return 65, "x" * 50_000_000
+        if item == 66:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item == 67:
+            os._exit(3)
+        on_progress(item)
+        logger.info("did %d", item)
+        (folder / f"did {item}").touch(exist_ok=False)
+        return item, os.environ["RAYON_NUM_THREADS"]
+
+    yield do
+    (folder / f"went {os.getpid()}").touch()
+
+
+def die_while_sending() -> None:
+    """Kill this process while it waits for a reader of its result, which the pipe cannot hold."""
+    time.sleep(0.5)  # killed before it sends anything, it has died all the same
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def item_name(item: object) -> str:
+    return f"item {item}"
+
+
+def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id) -> dict[int, Any]:
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress, name=item_name)
+    found = dict(crew.do(iter(items)))
+    assert multiprocessing.active_children() == []
+    return found
+
+
+def test_a_process_that_runs_out_of_memory_says_so_and_goes_on(tmp_path: Path) -> None:
+    found = done(tmp_path, 1, 15, 2)
+    assert isinstance(found[15], OutOfMemoryError)
+    assert str(found[15]).startswith("item 15: takes more memory than this process may have")
+    assert (found[1], found[2]) == ((1, "3"), (2, "3"))
+
+
+def test_everything_is_done_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    progress: list[int] = []
+    with caplog.at_level(logging.INFO, "phyagi_assets"):
+        found = done(tmp_path, *range(1, 12), on_progress=progress.append)
+    assert found == {item: (item, "3") for item in range(1, 12)}
+    assert sorted(progress) == list(range(1, 12))
+    assert sorted(caplog.messages) == sorted(f"did {item}" for item in range(1, 12))
+    assert len(list(tmp_path.glob("came *"))) == len(list(tmp_path.glob("went *"))) == 2
+
+
+def test_nothing_to_do_is_done(tmp_path: Path) -> None:
+    assert done(tmp_path) == {}
+
+
+def test_an_error_is_what_came_of_a_thing_and_the_others_are_done(tmp_path: Path) -> None:
+    found = done(tmp_path, 1, 13, 2, 3)
+    assert isinstance(found[13], SourceError)
+    assert str(found[13]) == "thirteen is no item"
+    assert {item for item, result in found.items() if isinstance(result, tuple)} == {1, 2, 3}
+
+
+def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
+    found = done(tmp_path, 66, 1, 67, 2, size=1)
+    assert [type(result) for result in found.values()] == [Died, tuple, Died, tuple]
+    assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
+
+
+def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None:
+    def items() -> Iterator[int]:
+        yield from (65, 1, 2)
+        (tmp_path / "nobody reads").touch()
+        wait_for((tmp_path / "sending").exists)
+        wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
+        yield 3
+
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
+    found = dict(crew.do(items()))
+    assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
+
+
+def test_a_fault_comes_with_its_traceback_and_the_others_are_done(tmp_path: Path) -> None:
+    found = done(tmp_path, 14, 1, 2, size=1)
+    assert isinstance(found[14], Fault)
+    assert "test_crew.py" in str(found[14])
+    assert "ZeroDivisionError: fourteen is no item" in str(found[14])
+    assert (found[1], found[2]) == ((1, "3"), (2, "3"))
+
+
+@contextmanager
+def unprepared(_on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
+    raise SourceError("there is nothing to begin with")
+    yield abs
+
+
+def test_what_keeps_a_process_from_beginning_is_told() -> None:
+    found = dict(Crew[int, int](prepare=unprepared, size=2, threads=1, on_progress=id, name=item_name).do(iter([1, 2, 3])))
+    assert [str(problem) for problem in found.values()] == ["there is nothing to begin with"] * 3
+    assert multiprocessing.active_children() == []
+
+
+def test_closing_early_terminates_workers(tmp_path: Path) -> None:
+    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
+    doing = crew.do(iter(range(20, 60)))
+    next(doing)
+    doing.close()
+    assert multiprocessing.active_children() == []
+
+
+@contextmanager
+def slow(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], None]]:
+    (folder / f"{os.getpid()}.came").touch()
+
+    def do(_item: int) -> None:
+        while True:
+            time.sleep(0.1)
+            on_progress(1)
+
+    try:
+        yield do
+    finally:
+        (folder / f"{os.getpid()}.went").touch()
+
+
+def work_slowly(folder: Path) -> None:
+    for _ in Crew[int, None](prepare=partial(slow, folder), size=2, threads=1, on_progress=id, name=item_name).do(iter(range(1000))):
+        pass
+
+
+def test_processes_end_when_the_one_that_hands_out_is_killed(tmp_path: Path) -> None:
+    script = f"from pathlib import Path; from tests.execution.test_process_pool import work_slowly; work_slowly(Path({str(tmp_path)!r}))"
+    with subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__': {script}"]) as command:
+        wait_for(lambda: len(list(tmp_path.glob("*.came"))) == 2)
+        command.kill()
+    wait_for(lambda: len(list(tmp_path.glob("*.went"))) == 2)
+    for came in tmp_path.glob("*.came"):
+        wait_for(lambda process=int(came.stem): not running(process))
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def refusing(_on_progress: OnProgress) -> Iterator[Callable[[PhyagiAssetsError], None]]:
+    def do(error: PhyagiAssetsError) -> None:
+        raise error
+
+    yield do
+
+
+def test_errors_arrive_with_their_type_message_and_attributes() -> None:
+    errors = [
+        DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
+        MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
+    ]
+    crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id, name=item_name)
+    found = [result for _, result in crew.do(iter(errors))]
+    assert [(type(error), str(error), vars(error)) for error in found] == [(type(error), str(error), vars(error)) for error in errors]

@@ -1,0 +1,132 @@
+"""A plan is read if it says what it should, and refused by file and key if it does not."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.order.planning import extended
+from tests.order.plans import plan_of, sized
+
+T = TypeVar("T")
+FOUND = {"one": [sized("a", train=23, validation=5), sized("b", train=3)], "two": [sized("c", train=9)]}
+
+
+def grown(*, crosses: bool = True) -> Plan:
+    plan = plan_of(FOUND, crosses=crosses)
+    more = {**FOUND, "one": [*FOUND["one"], sized("late", train=30)]}
+    return extended(plan, "second", 7, [MixturePart(corpus="one"), MixturePart(corpus="two", share=0.2)], more, pad_id=3)
+
+
+def written(path: Path, record: Any) -> Path:
+    path.write_text(json.dumps(record), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("crosses", [True, False])
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path, crosses: bool) -> None:
+    plan = grown(crosses=crosses)
+    path = tmp_path / "mixture.json"
+    path.write_text(plan.to_json(), encoding="utf-8")
+    assert Plan.read(path) == plan
+    assert [segment.crosses for segment in plan.segments] == [crosses, True]
+
+
+def placed(record: Any, keys: tuple[str | int, ...]) -> Any:
+    for key in keys:
+        record = record[key]
+    return record
+
+
+GROUP = ("segments", 1, "sources", 0, "groups", 1)
+CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
+    (("seq_len",), "512", 'seq_len: "512" is not a whole number from 1'),
+    (("seq_len",), 0, "seq_len: 0 is not a whole number from 1"),
+    (("seq_len",), 4.0, "seq_len: 4.0 is not a whole number"),
+    (("seed",), True, "seed: true is not a whole number"),
+    (("dtype",), "float32", 'dtype: "float32" is not an integer dtype such as uint16'),
+    (("concat",), "mixed", 'concat: "mixed" is not "interleaved" or "sequential"'),
+    (("shuffle",), "yes", 'shuffle: "yes" is not true or false'),
+    (("pad_id",), 70_000, "pad_id: 70000 is not a token id of dtype uint16, a whole number from 0 to 65535"),
+    (("corpora",), {}, "corpora: {} is not a list"),
+    (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), -1, "corpora[0].partitions[0].shards.train.tokens: -1 is not"),
+    (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 10**30, "shards.train.tokens: 1000000000000000000000000000000 is not"),
+    (("corpora", 0, "partitions", 0, "shards", "train", "tokens"), 99, "segments[0].sources[0].groups[0].samples: is 6, and the tokens"),
+    (("corpora", 0, "partitions", 1), "b", 'corpora[0].partitions[1]: "b" is not an object'),
+    (("segments",), [], "segments: begin at []; the first segment begins at 0"),
+    (("segments", 1, "start"), 0, "segments: begin at [0, 0]"),
+    (("segments", 1, "crosses"), None, "segments[1].crosses: null is not true or false"),
+    (("segments", 0, "sources", 0, "corpus"), 2, "segments[0].sources[0].corpus: is 2, and the plan has 2 corpora"),
+    (("segments", 0, "sources", 0, "weight"), None, "segments[0].sources[0]: has both a weight and a share, or neither"),
+    (("segments", 0, "sources", 0, "weight"), float("nan"), "segments[0].sources[0].weight: NaN is not a number, 0 or more"),
+    ((*GROUP, "partitions"), [0, 9], "segments[1].sources[0].groups[1].partitions: name a partition that 'one' does not have"),
+    ((*GROUP, "samples"), 1, "segments[1].sources[0].groups[1].samples: is 1, and the tokens of the group make"),
+    ((*GROUP, "cuts", 0, "stop"), 24, "segments[1].sources[0].groups[1].cuts[0]: "),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "refusal"), CASES, ids=lambda case: str(case)[:40])
+def test_a_value_that_cannot_be_is_refused_with_its_file_and_key(
+    tmp_path: Path, keys: tuple[str | int, ...], value: Any, refusal: str
+) -> None:
+    record = json.loads(grown().to_json())
+    placed(record, keys[:-1])[keys[-1]] = value
+    path = written(tmp_path / "mixture.json", record)
+    with pytest.raises(StoreError, match=re.escape(f"{path}: ") + ".*" + re.escape(refusal)):
+        Plan.read(path)
+
+
+def test_a_key_that_is_missing_or_not_known_is_named(tmp_path: Path) -> None:
+    record = json.loads(grown().to_json())
+    del record["segments"][0]["sources"][1]["groups"]
+    with pytest.raises(StoreError, match=r"segments\[0\]\.sources\[1\]\.groups: is missing"):
+        Plan.read(written(tmp_path / "mixture.json", record))
+    record = json.loads(grown().to_json())
+    record["corpora"][1]["parts"] = 1
+    with pytest.raises(StoreError, match=r"corpora\[1\]\.parts: is not a key of a plan"):
+        Plan.read(written(tmp_path / "mixture.json", record))
+
+
+JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({}) | st.just([1])
+
+
+def paths(record: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Every key of a JSON value."""
+    entries = record.items() if isinstance(record, Mapping) else enumerate(record) if isinstance(record, list) else ()
+    return [found for key, value in entries for found in ((*above, key), *paths(value, (*above, key)))]
+
+
+RECORD = json.loads(grown().to_json())
+
+
+@given(keys=st.sampled_from(paths(RECORD)), junk=JUNK)
+def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
+    tmp_path_factory: pytest.TempPathFactory, keys: tuple[str | int, ...], junk: Any
+) -> None:
+    record = json.loads(json.dumps(RECORD))
+    placed(record, keys[:-1])[keys[-1]] = junk
+    path = written(tmp_path_factory.getbasetemp() / "changed.json", record)
+    refusal, plan = attempted(lambda: Plan.read(path))
+    if plan is None:
+        assert isinstance(refusal, StoreError)
+        assert str(refusal).startswith(f"{path}: ")
+        return
+    refusal, order = attempted(lambda: MixtureOrder(plan, "train"))
+    assert order is not None or "rates: sum up to" in str(refusal)
+
+
+def attempted(call: Callable[[], T]) -> tuple[Exception | None, T | None]:
+    """What refused a call, or what it returned."""
+    try:
+        return None, call()
+    except (StoreError, ValueError) as problem:
+        return problem, None

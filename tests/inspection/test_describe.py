@@ -1,0 +1,124 @@
+"""What a person is told of an artifact."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import StoreError
+from phyagi_assets.inspection.describe import inspect_artifact, inspect_named
+from phyagi_assets.inspection.integrity import declaration_problems
+from phyagi_assets.inspection.preview import decode, preview
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Built, Workspace
+from tests.steps.test_exclusions import id_of
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+TEXTS = {"a": [f"The {i} of a" for i in range(1200)], "b": ["", "Of <|endoftext|> b", "naïve 👍🏽"]}
+
+
+@pytest.fixture
+def built(workspace: Workspace) -> dict[str, list[Built]]:
+    """A corpus of two partitions and a mixture of it."""
+    for name, texts in TEXTS.items():
+        write_jsonl(workspace.data / "c" / f"{name}.jsonl", texts)
+    corpus = declare_corpus(workspace.data, "c", "c/*.jsonl", partition_by="file")
+    steps = build(corpus, workspace)
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "c", "weight": 0.5}])
+    build_mixture(load_yaml(path, MixtureConfig), {"c": corpus}, {"c": list(steps)}, workspace)
+    return steps
+
+
+def test_a_cache_is_shown_with_documents_from_its_beginning_middle_and_end(workspace: Workspace, built: dict[str, list[Built]]) -> None:
+    shown = inspect_named("c/numpy_cache/a", workspace.store)
+    assert (shown.title, shown.facts["dtype"], shown.facts["fingerprint"]) == ("numpy_cache", "uint16", built["a"][2].artifact.fingerprint)
+    assert [(sample.where, sample.text) for sample in shown.samples] == [
+        (f"train[0], a.jsonl row 1, id {id_of('The 0 of a')}", "The 0 of a<|endoftext|>"),
+        (f"train[599], a.jsonl row 600, id {id_of('The 599 of a')}", "The 599 of a<|endoftext|>"),
+        (f"train[1199], a.jsonl row 1200, id {id_of('The 1199 of a')}", "The 1199 of a<|endoftext|>"),
+    ]
+    assert shown.lengths is not None
+    assert shown.lengths.documents == 1200
+    assert shown.facts["train"].startswith("documents 1,200, tokens ")
+
+
+def test_samples_are_cut_where_asked_and_say_how_long_they_are(built: dict[str, list[Built]]) -> None:
+    (sample,) = inspect_artifact(built["b"][2].artifact.path, samples=1, tokens=2).samples
+    assert sample.where.startswith("train[0], b.jsonl row 2, id ")
+    assert (sample.text, sample.tokens) == ("Of ", 5)
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("c", "corpus c"),
+        ("mix", "mixed_dataset"),
+        ("mix/mixed_dataset", "mixed_dataset"),
+        ("c/raw_dataset/a", "raw_dataset"),
+        ("c/tokenized_arrow/b", "tokenized_arrow"),
+        ("c/numpy_cache/b", "numpy_cache"),
+    ],
+)
+def test_a_name_an_address_and_a_path_mean_the_same(workspace: Workspace, name: str, title: str) -> None:
+    shown = inspect_named(name, workspace.store)
+    assert shown.title == title
+    folder = workspace.store.root / name
+    if name.count("/"):
+        assert inspect_named(str(folder), workspace.store) == inspect_named(str(folder / "manifest.json"), workspace.store) == shown
+
+
+@pytest.mark.usefixtures("built")
+def test_a_corpus_and_a_mixture_list_their_parts(workspace: Workspace) -> None:
+    corpus, mixture = inspect_named("c", workspace.store), inspect_named("mix", workspace.store)
+    assert [part["partition"] for part in corpus.parts] == ["a", "b"]
+    tokens = [int(part["train tokens"].replace(",", "")) for part in corpus.parts]
+    assert corpus.facts["tokens"] == f"{sum(tokens):,}"
+    assert corpus.lengths is not None
+    assert corpus.lengths.documents == 1202
+    (part,) = mixture.parts
+    assert (part["corpus"], part["declared"], part["partitions"], part["train tokens"]) == ("c", "×0.5", "2", f"{sum(tokens):,}")
+
+
+@pytest.mark.usefixtures("built")
+def test_a_name_that_means_nothing_is_an_error_that_says_how_to_make_it_mean_something(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"holds nothing of the name 'd'; materialize it with: phyagi-assets materialize d"):
+        inspect_named("d", workspace.store)
+    with pytest.raises(StoreError, match="there is no manifest"):
+        inspect_artifact(tmp_path)
+
+
+def test_damage_is_named_in_full(workspace: Workspace, built: dict[str, list[Built]]) -> None:
+    folder = built["a"][2].artifact.path
+    (folder / "train.npy").unlink()
+    (folder / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(StoreError, match=rf"{folder}/config\.json: has 2 bytes where \d+ were written\n{folder}/train\.npy: is missing"):
+        inspect_named("c/numpy_cache/a", workspace.store)
+
+
+def test_a_preview_is_the_text_that_the_arrays_begin_with(built: dict[str, list[Built]]) -> None:
+    cache = built["b"][2].artifact.path
+    assert preview(cache, tokens=1000) == "Of <|endoftext|> b<|endoftext|>naïve 👍🏽<|endoftext|>"
+    assert decode(cache, np.array([50256, 464])) == "<|endoftext|>The"
+
+
+def test_a_folder_without_arrays_or_tokenizer_has_no_preview(built: dict[str, list[Built]], tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"holds none of train\.npy, validation\.npy, test\.npy"):
+        preview(built["b"][1].artifact.path, tokens=1)
+    with pytest.raises(StoreError, match=r"tokenizer\.json: is missing; a cache carries the tokenizer"):
+        decode(tmp_path, np.array([1]))
+
+
+@pytest.mark.usefixtures("built")
+def test_a_corpus_is_shown_with_the_files_that_its_source_leaves_out(workspace: Workspace) -> None:
+    hidden = workspace.data / "c" / ".b.jsonl"
+    write_jsonl(hidden, ["half written"])
+    shown = inspect_named("c", workspace.store, workspace)
+    assert shown.facts["files left out of the source"] == f"1 file left out: 1 hidden ({hidden})"
+    left_out: dict[str, str] = {}
+    assert list(declaration_problems(workspace, lambda _name: None, left_out.__setitem__)) == []
+    assert left_out == {"c": f"1 file left out: 1 hidden ({hidden})"}
+    hidden.unlink()
+    assert "files left out of the source" not in inspect_named("c", workspace.store, workspace).facts

@@ -1,0 +1,108 @@
+"""The positions at which a document was shown are those whose samples hold a token of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.datasets.explain import ExplainedSample
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.inspection.documents import matching, with_ids
+from phyagi_assets.inspection.exposure import Exposure, exposures
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from tests.steps.test_exclusions import id_of, remove
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+SEQ_LEN = 8
+DOCUMENTS = {
+    "monday": [f"the {i}th note of monday is this {'and so on ' * (i % 5)}" for i in range(30)],
+    "tuesday": [f"a note of tuesday, number {i}{'!' * i}" for i in range(20)],
+}
+
+
+def mix(corpora: dict[str, Corpus], workspace: Workspace) -> Path:
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=SEQ_LEN, datasets=[{"corpus": "c", "weight": 1.5}, {"corpus": "d"}])
+    caches = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
+    return build_mixture(load_yaml(path, MixtureConfig), corpora, caches, workspace).artifact.path
+
+
+@pytest.fixture
+def corpora(workspace: Workspace) -> dict[str, Corpus]:
+    for day, texts in DOCUMENTS.items():
+        write_jsonl(workspace.data / "raw" / f"{day}.jsonl", texts)
+    write_jsonl(workspace.data / "other.jsonl", ["something else " * 40])
+    corpus = declare_corpus(workspace.data, "c", "raw/*.jsonl", partition_by="file", splits={"validation": 0.3})
+    return {"c": corpus, "d": declare_corpus(workspace.data, "d", "other.jsonl")}
+
+
+@pytest.mark.parametrize("text", [DOCUMENTS["monday"][4], DOCUMENTS["monday"][29], DOCUMENTS["tuesday"][0], DOCUMENTS["tuesday"][19]])
+def test_they_are_found_by_explaining_every_position_too(corpora: dict[str, Corpus], workspace: Workspace, text: str) -> None:
+    plan = mix(corpora, workspace)
+    mixture = load_mixture(plan)
+    (found,) = exposures("c", [id_of(text)], workspace.store)
+    dataset = {"train": mixture.train, "validation": mixture.validation}[found.split]
+    assert dataset is not None
+    shown = []
+    for sample in mixture.explain(0, len(dataset), split=found.split):
+        if next_token_is_of(text, sample) or any(document.id == id_of(text) for document in sample.documents):
+            shown.append(sample.position)
+    assert found == Exposure(
+        mixture="mix",
+        plan=mixture.plan.fingerprint,
+        is_published=True,
+        split=found.split,
+        id=id_of(text),
+        positions=shown,
+        until=len(dataset),
+    )
+    assert shown
+
+
+def next_token_is_of(text: str, sample: ExplainedSample) -> bool:
+    """Whether the token behind a sample, its last label, is one of the document."""
+    ends, hashes = (np.load(sample.array.with_suffix(suffix)) for suffix in (".documents.npy", ".hashes.npy"))
+    behind = int(np.searchsorted(ends, sample.offset + SEQ_LEN, side="right"))
+    return behind < len(hashes) and document_id(int(hashes[behind])) == id_of(text)
+
+
+def test_a_plan_that_another_took_the_place_of_tells_still_and_the_new_one_shows_nothing(
+    corpora: dict[str, Corpus], workspace: Workspace
+) -> None:
+    first = mix(corpora, workspace)
+    text = DOCUMENTS["tuesday"][3]
+    remove(corpora["c"], text)
+    assert mix(corpora, workspace) != first
+    (found,) = exposures("c", [id_of(text)], workspace.store)
+    assert (found.is_published, bool(found.positions)) == (False, True)
+    assert with_ids(corpora["c"], [id_of(text)], workspace.store)
+
+
+def test_training_may_have_come_further_than_an_epoch_or_less_far(corpora: dict[str, Corpus], workspace: Workspace) -> None:
+    mix(corpora, workspace)
+    (once,) = exposures("c", [id_of(DOCUMENTS["monday"][4])], workspace.store)
+    (twice,) = exposures("c", [id_of(DOCUMENTS["monday"][4])], workspace.store, 10 * once.until)
+    assert twice.positions[: len(once.positions)] == once.positions
+    assert len(twice.positions) > 8 * len(once.positions)
+    (less,) = exposures("c", [id_of(DOCUMENTS["monday"][4])], workspace.store, once.positions[0] + 1)
+    assert less.positions == once.positions[:1]
+
+
+def test_documents_are_found_by_their_text_in_the_source_and_by_their_id_in_what_was_built(
+    corpora: dict[str, Corpus], workspace: Workspace
+) -> None:
+    (by_text,) = matching(corpora["c"], r"number 7!", workspace)
+    assert (by_text.id, by_text.partition, by_text.file, by_text.row) == (id_of(by_text.text), "tuesday", "tuesday.jsonl", 7)
+    assert with_ids(corpora["c"], [by_text.id], workspace.store) == []
+    build(corpora["c"], workspace)
+    (by_id,) = with_ids(corpora["c"], [by_text.id], workspace.store)
+    assert by_id == replace(by_text, text=f"{by_text.text}<|endoftext|>")
+    assert len(list(matching(corpora["c"], "(?i)NOTE", workspace))) == 50
+    with pytest.raises(PhyagiAssetsError, match=r"'\(' is no regular expression"):
+        list(matching(corpora["c"], "(", workspace))

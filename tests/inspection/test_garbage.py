@@ -1,0 +1,109 @@
+"""What can go from a store, and what must not."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.inspection.garbage import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+
+@pytest.fixture
+def corpus(workspace: Workspace) -> Corpus:
+    for part in ("a", "b"):
+        write_jsonl(workspace.data / "raw" / f"{part}.jsonl", [f"{part} number {i}" for i in range(30)])
+    return declare_corpus(workspace.data, "one", "raw/*.jsonl", partition_by="file")
+
+
+@pytest.fixture
+def mixture(workspace: Workspace) -> Mixture:
+    return load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "one"}]), MixtureConfig)
+
+
+def bring_up_to_date(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> Path:
+    """Build everything, and give the plan's folder."""
+    build(corpus, workspace)
+    return build_mixture(mixture, {"one": corpus}, {"one": list(workspace.sources.partitions(corpus))}, workspace).artifact.path
+
+
+def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str]:
+    """Why things can go, by their names without fingerprints."""
+    partitions = {"one": set(workspace.sources.partitions(corpus))}
+    return {item.name.partition("@")[0]: item.why for item in removable(workspace.store, partitions, {"mix"}, **options)}
+
+
+def arrays(folder: Path) -> list[list[int]]:
+    plan = Plan.read(folder / "mixture.json")
+    shards = (shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
+    return [np.load(folder / shard.path).tolist() for shard in shards]
+
+
+def test_nothing_can_go_of_what_is_up_to_date(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+    bring_up_to_date(corpus, mixture, workspace)
+    assert found(corpus, workspace) == {}
+
+
+def test_what_an_old_plan_names_stays_until_old_plans_may_go(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+    old = bring_up_to_date(corpus, mixture, workspace)
+    before = arrays(old)
+    write_jsonl(workspace.data / "raw" / "b.jsonl", ["another b"] * 40)
+    new = bring_up_to_date(corpus, mixture, workspace)
+    steps = {f"one/{stage}/.versions/b": SUPERSEDED for stage in ("raw_dataset", "tokenized_arrow")}
+    assert found(corpus, workspace) == steps
+    for item in removable(workspace.store, {"one": {"a", "b"}}, {"mix"}):
+        item.remove()
+    assert arrays(old) == before
+    assert found(corpus, workspace, old_plans=True) == {
+        "mix/.versions/mixed_dataset": OLD_PLAN,
+        "one/numpy_cache/.versions/b": SUPERSEDED,
+    }
+    for item in removable(workspace.store, {"one": {"a", "b"}}, {"mix"}, old_plans=True):
+        item.remove()
+    assert not old.exists()
+    assert len(arrays(new)) == 2
+    assert bring_up_to_date(corpus, mixture, workspace) == new
+
+
+def test_a_partition_that_is_gone_from_the_source_can_go_when_no_plan_reads_it(
+    corpus: Corpus, mixture: Mixture, workspace: Workspace
+) -> None:
+    bring_up_to_date(corpus, mixture, workspace)
+    (workspace.data / "raw" / "b.jsonl").unlink()
+    stages = ("raw_dataset", "tokenized_arrow")
+    assert found(corpus, workspace) == {f"one/{stage}/.versions/b": RETIRED for stage in stages}  # the plan names the cache
+    bring_up_to_date(corpus, mixture, workspace)
+    assert found(corpus, workspace, old_plans=True) == {
+        "mix/.versions/mixed_dataset": OLD_PLAN,
+        **{f"one/{stage}/.versions/b": RETIRED for stage in (*stages, "numpy_cache")},
+    }
+    for item in removable(workspace.store, {"one": {"a"}}, {"mix"}, old_plans=True):
+        item.remove()
+    assert [address for address in workspace.store.list() if address.endswith("/b")] == []
+    assert found(corpus, workspace, old_plans=True) == {}
+
+
+def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+    bring_up_to_date(corpus, mixture, workspace)
+    gone = removable(workspace.store, {}, set())
+    assert {item.why for item in gone} == {UNDECLARED}
+    assert sum(item.bytes for item in gone) > 0
+    for item in gone:
+        item.remove()
+    assert list(workspace.store.list()) == []
+
+
+def test_what_a_broken_off_transfer_left_of_a_partition_that_is_gone_can_go(corpus: Corpus, workspace: Workspace) -> None:
+    for partition in ("a", "gone"):
+        write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
+    (item,) = removable(workspace.store, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
+    assert (item.name, item.why, item.bytes) == (".transfers/one/gone", BROKEN_OFF, 4)
+    item.remove()
+    assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()

@@ -1,0 +1,114 @@
+"""Whether what is declared can be built, and what is stored is what was written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.inspection.integrity import declaration_problems, store_problems
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from tests.support import GPT2, build, declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.doubtful import holdings
+
+
+@pytest.fixture
+def published(workspace: Workspace) -> Workspace:
+    """A corpus and a mixture of it, built."""
+    write_jsonl(workspace.data / "c.jsonl", [f"text {i}" for i in range(50)])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl", splits={"validation": 0.3})
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "c"}])
+    build(corpus, workspace)
+    build_mixture(load_yaml(path, MixtureConfig), {"c": corpus}, {"c": ["all"]}, workspace)
+    return workspace
+
+
+def _problems(workspace: Workspace) -> list[str]:
+    looked: list[str] = []
+    found = list(map(str, store_problems(workspace.store, looked.append)))
+    assert looked == ["c/numpy_cache/all", "c/raw_dataset/all", "c/tokenized_arrow/all", "mix/mixed_dataset"]
+    return found
+
+
+def test_a_store_as_it_was_written_has_no_problem(published: Workspace) -> None:
+    assert _problems(published) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["train.npy", "validation.npy", "train.documents.npy", "train.origins.npy", "config.json", "tokenizer/tokenizer.json"]
+)
+def test_one_flipped_bit_is_found(published: Workspace, name: str) -> None:
+    file = published.store.pointer("c/numpy_cache/all").resolve() / name
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.unlink()  # the tokenizer's files are linked to all caches and to those of other tests
+    file.write_bytes(content)
+    assert _problems(published) == [f"{file}: its content is not what was written (checksum differs)"]
+
+
+def test_cut_files_lost_files_and_a_manifest_that_is_none_are_found(published: Workspace) -> None:
+    cache, tokenized, plan = (
+        published.store.pointer(address).resolve() for address in ("c/numpy_cache/all", "c/tokenized_arrow/all", "mix/mixed_dataset")
+    )
+    size = (cache / "train.npy").stat().st_size
+    with (cache / "train.npy").open("r+b") as file:
+        file.truncate(size - 1)
+    (cache / "validation.npy").unlink()
+    (tokenized / "manifest.json").write_text("[]", encoding="utf-8")
+    found = _problems(published)
+    beginnings = [
+        f"{cache / 'train.npy'}: has {size - 1} bytes where {size} were written",
+        f"{cache / 'validation.npy'}: is missing",
+        f"{tokenized / 'manifest.json'}: this is no manifest of the store",
+        *(f"{plan / 'mixture.json'}: names {os.path.relpath(cache, plan)}/{name}, which " for name in ("train.npy", "validation.npy")),
+    ]
+    assert [problem.startswith(beginning) for problem, beginning in zip(found, beginnings, strict=True)] == [True] * 5, found
+    assert found[-1].endswith("which is not there; bring mix up to date")
+
+
+def test_declarations_that_can_be_built_have_no_problem(published: Workspace) -> None:
+    looked: list[str] = []
+    assert list(declaration_problems(published, looked.append)) == []
+    assert looked == ["c", "mix"]
+
+
+def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Workspace) -> None:
+    data = published.data
+    write_text(data / "raw" / "x.xyz", "of what format?")
+    write_text(data / "raw" / "sub" / "y.txt", "y")
+    (data / "empty").mkdir()
+    declare_corpus(data, "no_file", "raw/*.txt.gz")
+    declare_corpus(data, "no_format", "raw/x.xyz")
+    declare_corpus(data, "no_match", "raw/**/*.txt", partition_by="part-(\\d+)")
+    declare_corpus(data, "no_tokenizer", "c.jsonl", tokenizer="empty")
+    declare_corpus(data, "no_folder", "c.jsonl", tokenizer="nowhere")
+    declare(data, "corpora", name="no_key", source={"path": "c.jsonl"}, tokenizer=str(GPT2), shards=4)
+    write_text(data / "corpora" / "no_yaml.yaml", "name: [")
+    declare(data, "mixtures", name="no_corpus", datasets=[{"corpus": "unheard_of"}])
+    declare(data, "mixtures", name="twin", datasets=[{"corpus": "c"}])
+    declare(data, "mixtures", name="TWIN", datasets=[{"corpus": "c"}])
+    before = holdings(published.store.root)
+    found = list(declaration_problems(published, lambda _: None))
+    wanted = {
+        "corpora/no_file.yaml:3": "source.path: no file matches",
+        "corpora/no_format.yaml:2": "source.format: the suffix of 'x.xyz' does not tell its format",
+        "corpora/no_match.yaml:5": "partition_by: 'sub/y.txt' has nothing that the group",
+        "corpora/no_tokenizer.yaml": "tokenizer 'empty' cannot be loaded",
+        "corpora/no_folder.yaml:4": "tokenizer: there is no folder",
+        "corpora/no_key.yaml:5": "shards: is an unknown key",
+        "corpora/no_yaml.yaml:1": "",
+        "mixtures/no_corpus.yaml:3": "datasets.0.corpus: 'unheard_of' is not declared",
+        "mixtures/twin.yaml:1": "name: 'twin' is also the name in",
+        "mixtures/TWIN.yaml:1": "name: 'TWIN' is also the name in",
+    }
+    for where, what in wanted.items():
+        assert any(problem.startswith(f"{data / where}") and what in problem for problem in found), (where, found)
+    assert len(found) == len(wanted)
+    assert holdings(published.store.root) == before
+
+
+def test_the_sample_data_has_no_problem(workspace: Workspace) -> None:
+    samples = Workspace(data=Path(__file__).parents[2] / "data", store=workspace.store, engines=workspace.engines)
+    assert list(declaration_problems(samples, lambda _: None)) == []

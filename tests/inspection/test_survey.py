@@ -1,0 +1,259 @@
+"""Nothing but what the store made is ever removed: not behind links, not beside its versions, not inside of them."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.inspection.garbage import UNDECLARED, Cleaning, Removable
+from phyagi_assets.inspection.integrity import discard_damaged, store_problems
+from phyagi_assets.inspection.survey import survey
+from phyagi_assets.steps.step import reuse_or_build
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+from tests.tokenizers.doubtful import holdings
+
+HAMLET = "plays/numpy_cache/hamlet"
+
+
+def build(store: Store, address: str, content: str) -> Artifact:
+    """Build and publish a version as a step does."""
+    wanted = Manifest.wanted(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
+
+    def fill(folder: Path) -> Manifest:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "one").write_text(content)
+        return wanted
+
+    return reuse_or_build(store, address, wanted, fill).artifact
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two versions of one artifact, the newer of them published, and another artifact."""
+    store = Store(tmp_path / "store")
+    build(store, HAMLET, "old")
+    build(store, HAMLET, "new")
+    build(store, "plays/raw_dataset/hamlet", "raw")
+    return store
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    """Files of somebody else."""
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    return folder
+
+
+def cleaning(store: Store, partitions: Mapping[str, list[str]] | None = None, grace: timedelta = timedelta(0)) -> Cleaning:
+    return Cleaning(store=store, partitions={"plays": ["hamlet"]} if partitions is None else partitions, mixtures=[], grace=grace)
+
+
+def remove_all(store: Store) -> None:
+    """Do everything that removes something, and take none of what is declared for declared."""
+    for partitions in (None, {}):
+        clean = cleaning(store, partitions)
+        clean.remove(clean.find())
+    discard_damaged(store, list(store_problems(store, lambda _: None)))
+    store.clear_rubbish()
+
+
+def put_link(where: str) -> Callable[[Store, Path], None]:
+    def plant(store: Store, precious: Path) -> None:
+        path = store.root / where
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(precious)
+
+    return plant
+
+
+def put_file(where: str) -> Callable[[Store, Path], None]:
+    def plant(store: Store, _precious: Path) -> None:
+        path = store.root / where
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+
+    return plant
+
+
+def link_to_the_store_itself(store: Store, _precious: Path) -> None:
+    (store.root / "alias").symlink_to(store.root / "plays")
+
+
+NAMES = ["precious", "plays/precious", "plays/numpy_cache/precious", "plays/numpy_cache/.versions/precious"]
+NAMES += [f"plays/numpy_cache/.versions/hamlet@{'0' * 32}", ".transfers/plays/precious", ".transfers/plays", ".staging/precious"]
+FILES = [*NAMES[:5], ".transfers/gone/all/precious", ".staging/precious.lock", ".staging/precious/one", "plays/copy@/one"]
+
+
+@pytest.mark.parametrize("plant", [*map(put_link, NAMES), *map(put_file, FILES)], ids=[*NAMES, *(f"file {name}" for name in FILES)])
+def test_what_others_put_into_a_store_is_left_by_everything_that_removes(
+    store: Store, precious: Path, plant: Callable[[Store, Path], None]
+) -> None:
+    before = {path for path in store.root.rglob("*") if path.is_file() or path.is_symlink()}
+    plant(store, precious)
+    planted = {path: path.lstat() for path in store.root.rglob("*") if path not in before and (path.is_symlink() or path.is_file())}
+    assert planted
+    remove_all(store)
+    assert all(os.path.lexists(path) for path in planted)
+    assert holdings(precious).keys() == {"thesis.txt"}
+    assert list(store.list()) == []
+
+
+def test_a_file_of_others_in_a_version_keeps_the_version(store: Store) -> None:
+    superseded = next(version for version in survey(store).versions if version.address == HAMLET and not version.is_published)
+    (superseded.path / "notes.txt").write_text("mine")
+    before = holdings(superseded.path)
+    clean = cleaning(store)
+    assert clean.find() == []
+    assert [found.path for found in clean.foreign] == [superseded.path]
+    assert "notes.txt in it was not written by the store" in clean.foreign[0].why
+    remove_all(store)
+    assert holdings(superseded.path) == before
+
+
+def test_a_damaged_version_with_a_file_of_others_is_not_discarded(store: Store) -> None:
+    version = store.pointer(HAMLET).resolve()
+    (version / "notes.txt").write_text("mine")
+    (version / "sub" / "one").write_text("damage")
+    before = holdings(store.root)
+    discarded, left = discard_damaged(store, list(store_problems(store, lambda _: None)))
+    assert (discarded, len(left)) == ([], 1)
+    assert "notes.txt" in left[0]
+    with pytest.raises(StoreError, match=r"notes\.txt in it was not written by the store; move it away"):
+        build(store, HAMLET, "new")
+    assert holdings(store.root) == before
+
+
+@pytest.mark.parametrize("where", ["shared", "plays"])
+def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str) -> None:
+    other, store = Store(tmp_path / "other"), Store(tmp_path / "store")
+    for content in ("old", "new"):
+        build(other, HAMLET, content)
+        build(store, HAMLET, content)
+    shutil.rmtree(store.root / "plays")
+    (store.root / where).symlink_to(other.root / "plays" if where == "plays" else other.root)
+    before = holdings(other.root)
+    remove_all(store)
+    assert holdings(other.root) == before
+    assert "another store" in str(survey(store).foreign)
+    with pytest.raises(StoreError, match="another store"):
+        build(store, f"{where}/numpy_cache/hamlet", "third")
+
+
+def test_an_alias_of_a_corpus_is_not_a_corpus_that_nobody_declares(store: Store) -> None:
+    link_to_the_store_itself(store, store.root)
+    before = holdings(store.root / "plays")
+    clean = cleaning(store)
+    assert {item.path.parts[-4] for item in clean.find()} == {"plays"}
+    assert not any(item.why == UNDECLARED for item in clean.find())
+    assert holdings(store.root / "plays") == before
+
+
+def test_a_corpus_whose_folder_is_a_link_is_cleaned_and_built_like_any_other(store: Store, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.mkdir()
+    shutil.move(store.root / "plays", big / "plays")
+    (store.root / "plays").symlink_to(big / "plays")
+    assert list(store.list()) == [HAMLET, "plays/raw_dataset/hamlet"]
+    clean = cleaning(store)
+    (old,) = clean.find()
+    assert clean.remove([old]) == [old]
+    assert not old.path.exists()
+    assert store.open(HAMLET)
+    build(store, HAMLET, "third")
+    assert (store.root / "plays").is_symlink()
+    assert list(store_problems(store, lambda _: None)) == []
+
+
+def test_a_version_that_is_published_again_between_the_look_and_the_removal_stays(store: Store) -> None:
+    clean = cleaning(store)
+    found = clean.find()
+    assert [item.address for item in found] == [HAMLET]
+    reverted = build(store, HAMLET, "old")
+    assert clean.remove(found) == []
+    assert store.open(HAMLET) == Artifact(address=HAMLET, path=reverted.path.resolve(), manifest=reverted.manifest)
+
+
+def test_version_published_again_after_the_second_look_stays(store: Store) -> None:
+    clean = cleaning(store)
+    found = clean.find()
+
+    def publish_and_yield() -> Iterator[Removable]:
+        build(store, HAMLET, "old")  # `remove` takes the first item after its own look
+        yield from found
+
+    assert clean.remove(publish_and_yield()) == []
+    assert store.leads_to(HAMLET) == found[0].path.name.partition("@")[2]
+    assert store.open(HAMLET)
+
+
+def test_an_artifact_that_another_command_works_on_is_left_to_the_next_cleaning(store: Store) -> None:
+    clean = cleaning(store)
+    found = clean.find()
+    with store.turn(HAMLET):
+        assert clean.remove(found) == []
+    assert clean.remove(found) == found
+
+
+def test_a_version_stays_for_its_grace_period_which_begins_anew_when_another_replaces_it(store: Store) -> None:
+    for version in survey(store).versions:
+        os.utime(version.path, (0, 0))
+    hour = timedelta(hours=1)
+    assert len(cleaning(store, grace=hour).find()) == 1
+    build(store, HAMLET, "third")
+    clean = cleaning(store, grace=hour)
+    assert len(clean.find()) == 1  # the oldest: the other was published a moment ago
+    assert clean.young == 1
+
+
+def test_discarding_takes_the_pointer_too_and_nothing_is_listed_then(store: Store) -> None:
+    artifact = store.open(HAMLET)
+    assert artifact
+    store.discard(HAMLET, artifact.path)
+    assert not os.path.lexists(store.pointer(HAMLET))
+    assert not artifact.path.exists()
+    assert list(store.list()) == ["plays/raw_dataset/hamlet"]
+    assert store.open(HAMLET) is None
+
+
+def test_a_version_whose_manifest_cannot_be_read_is_set_aside_and_not_deleted(store: Store) -> None:
+    version = store.pointer(HAMLET).resolve()
+    (version / "manifest.json").write_text("[]")
+    assert discard_damaged(store, list(store_problems(store, lambda _: None))) == ([HAMLET], [])
+    assert (version.parents[1] / ".damaged" / version.name / "sub" / "one").read_text() == "new"
+    assert build(store, HAMLET, "new").path.resolve() == version
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "file"])
+def test_what_is_in_the_place_of_a_pointer_is_not_overwritten(store: Store, precious: Path, kind: str) -> None:
+    pointer = store.pointer("plays/numpy_cache/tempest")
+    {"link": lambda: pointer.symlink_to(precious), "folder": pointer.mkdir, "file": lambda: pointer.write_text("mine")}[kind]()
+    with pytest.raises(StoreError, match=f"is a {kind}.* that the store did not make"):
+        build(store, "plays/numpy_cache/tempest", "text")
+    assert os.path.lexists(pointer)
+    assert holdings(precious).keys() == {"thesis.txt"}
+
+
+@pytest.mark.parametrize("with_versions", [True, False])
+def test_a_store_that_was_copied_without_links_is_recognized_and_nothing_is_built_or_deleted(
+    store: Store, tmp_path: Path, *, with_versions: bool
+) -> None:
+    copied = Store(tmp_path / "copied")
+    shutil.copytree(store.root, copied.root, ignore=None if with_versions else shutil.ignore_patterns(".versions"))
+    files = sum(path.name == "one" for path in copied.root.rglob("*"))
+    problems = list(map(str, store_problems(copied, lambda _: None)))
+    assert len(problems) == 2
+    assert all("is a folder where the store keeps a link" in problem for problem in problems)
+    for address in copied.list():
+        assert copied.restore(address)
+    assert list(store_problems(copied, lambda _: None)) == []
+    assert sum(path.name == "one" for path in copied.root.rglob("*")) == files
+    assert {address: copied.leads_to(address) for address in copied.list()} == {
+        address: store.leads_to(address) for address in store.list()
+    }

@@ -1,0 +1,143 @@
+"""Declarations as Dagster's assets: how they look, what they say, how they fail."""
+
+import base64
+import warnings
+from typing import Any
+from xml.etree import ElementTree
+
+import dagster as dg
+import pytest
+
+from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.steps import cache, mixture, raw, tokenize
+from phyagi_assets.store.local import Artifact
+from tests.orchestration.conftest import Project
+from tests.support import write_text
+
+
+def key(*path: str) -> dg.AssetKey:
+    return dg.AssetKey(path)
+
+
+@pytest.fixture
+def graph(project: Project) -> dict[dg.AssetKey, dg.AssetSpec]:
+    return {spec.key: spec for spec in project.definitions.resolve_all_asset_specs()}
+
+
+def run(project: Project, *assets: dg.AssetKey, partition: str | None = None) -> dg.ExecuteInProcessResult:
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    return job.execute_in_process(instance=project.instance, partition_key=partition, asset_selection=assets, raise_on_error=False)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
+    assert data.user_failure_data
+    return str(data.user_failure_data.description)
+
+
+def test_the_lineage_is_that_of_the_flow(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
+    upstream = {spec.key: [dep.asset_key for dep in spec.deps] for spec in graph.values()}
+    assert upstream == {
+        key("plays", "raw_dataset"): [],
+        key("plays", "tokenized_arrow"): [key("plays", "raw_dataset")],
+        key("plays", "numpy_cache"): [key("plays", "tokenized_arrow")],
+        key("mix", "mixed_dataset"): [key("plays", "numpy_cache")],
+    }
+
+
+def test_assets_carry_group_kinds_owners_code_version_and_the_declaration(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
+    kinds = {raw: {"file"}, tokenize: {"arrow", "huggingface"}, cache: {"numpy"}}
+    for step, shown in kinds.items():
+        spec = graph[key("plays", step.STAGE)]
+        assert spec.group_name == "plays"
+        assert spec.kinds == shown
+        assert set(spec.owners) == {"team:data", "a@b.org"}
+        assert spec.code_version == step.CODE_VERSION
+        assert spec.description
+        assert "path: raw/*.txt" in spec.description
+        assert isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
+        assert spec.partitions_def.name == "plays"
+    mixed = graph[key("mix", "mixed_dataset")]
+    assert (mixed.group_name, mixed.kinds, mixed.code_version) == ("mix", {"json"}, mixture.CODE_VERSION)
+    assert mixed.partitions_def is None
+    assert mixed.description
+    assert "weight: 1.5" in mixed.description
+
+
+def latest(project: Project, *path: str) -> tuple[dict[str, Any], Artifact]:
+    """The metadata of an asset's latest materialization, once its data version and path are those of what is published."""
+    record = project.instance.fetch_materializations(key(*path), limit=1).records[0]
+    materialization = record.asset_materialization
+    artifact = project.workspace.store.open("/".join(filter(None, [*path, record.partition_key])))
+    assert materialization
+    assert artifact
+    assert (materialization.tags or {})["dagster/data_version"] == artifact.fingerprint
+    assert materialization.metadata["path"] == dg.MetadataValue.path(str(artifact.path))
+    return {label: value.value for label, value in materialization.metadata.items()}, artifact
+
+
+def chart(markdown: str) -> ElementTree.Element:
+    return ElementTree.fromstring(base64.b64decode(markdown.partition("data:image/svg+xml;base64,")[2].rstrip(")")))
+
+
+def test_a_materialization_says_what_it_is(project: Project) -> None:
+    project.bring_up_to_date()
+    shown, artifact = latest(project, "plays", "raw_dataset")
+    assert {label: shown[label] for label in ("files", "bytes")} == artifact.manifest.counts
+    assert shown["source files"] == "".join(f"- `{name}`" for name in artifact.manifest.inputs["files"])
+
+    text, encoded = latest(project, "plays", "tokenized_arrow")
+    arrays, cached = latest(project, "plays", "numpy_cache")
+    counts = encoded.manifest.counts
+    assert {"documents": text["documents"], "tokens": text["tokens"]} == {"documents": counts["documents"], "tokens": counts["tokens"]}
+    assert text["bytes"] == counts["text_bytes"]
+    assert arrays["bytes"] == sum(record.bytes for name, record in cached.manifest.files.items() if name in {"train.npy", "validation.npy"})
+    for said in (text, arrays):
+        assert said["tokens"] == sum(of["tokens"] for of in cached.manifest.counts.values())
+        assert said["tokens a second"] > 0
+        assert said["dtype"] == "uint16"
+        assert said["engine"].startswith("fastokens")
+        assert [row.data["longest"] for row in said["tokens a document"].records] == [said["tokens"]]  # a play is one document
+        assert chart(said["tokens a document, plotted"]).tag.endswith("svg")
+    assert "ALL THE WORLD" in arrays["first tokens"]
+
+    planned, plan = latest(project, "mix", "mixed_dataset")
+    assert planned["tokens"] == sum(of["tokens"] for of in plan.manifest.counts.values())
+    assert (planned["documents"], planned["sequence length"]) == (3, 16)
+    listed = [(row.data["corpus"], row.data["declared"], row.data["partitions"]) for row in planned["corpora"].records]
+    assert listed == [("plays", "×1.5", 3)]
+    assert planned["largest deviation from the weights, samples"] <= 2
+    assert planned["order"] == "one order from position 0 on"
+    assert chart(planned["composition"]).tag.endswith("svg")
+
+
+def test_building_and_running_the_assets_gives_no_warning(project: Project) -> None:
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        project.bring_up_to_date()
+    ours = [
+        str(warning) for warning in given if "phyagi_assets" in f"{warning.filename} {warning.message}" or "dagster" in warning.filename
+    ]
+    assert not ours
+
+
+def test_the_mixture_refuses_with_the_list_of_what_is_missing(project: Project) -> None:
+    project.instance.add_dynamic_partitions("plays", ["one", "two", "three"])
+    run(project, *(key("plays", stage) for stage in STAGES), partition="two")
+    found = failure(run(project, key("mix", "mixed_dataset")))
+    assert "plays/numpy_cache/one" in found
+    assert "plays/numpy_cache/three" in found
+    assert "plays/numpy_cache/two" not in found
+    assert project.workspace.store.open("mix/mixed_dataset") is None
+
+
+def test_a_step_without_the_one_before_it_says_what_to_materialize(project: Project) -> None:
+    project.instance.add_dynamic_partitions("plays", ["one"])
+    assert "plays/raw_dataset/one" in failure(run(project, key("plays", "tokenized_arrow"), partition="one"))
+
+
+def test_what_is_wrong_with_the_data_is_the_message_of_the_failure(project: Project) -> None:
+    project.instance.add_dynamic_partitions("plays", ["one"])
+    write_text(project.raw / "one.txt", b"\xff")
+    found = failure(run(project, *(key("plays", stage) for stage in STAGES), partition="one"))
+    assert f"{project.raw / 'one.txt'}:1: is not UTF-8" in found

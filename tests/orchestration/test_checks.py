@@ -1,0 +1,119 @@
+"""Checks come with each materialization, and block what follows when they fail."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.orchestration.assets import WORKSPACE
+from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
+from tests.orchestration.conftest import Project
+from tests.robustness.damage import flip_bit
+from tests.support import declare, declare_corpus, write_jsonl
+from tests.tokenizers.doubtful import holdings
+
+LOOKED_AT = {
+    "tokenized_arrow": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "decoded_and_encoded_again", "rows_as_counted"],
+    "numpy_cache": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "document_ends", "counts_of_tokenized"],
+}
+STAGES = ("raw_dataset", "tokenized_arrow", "numpy_cache")
+
+
+def run(project: Project, *keys: str, partition: str | None = "all") -> dg.ExecuteInProcessResult:
+    """Materialize some assets of the corpus ``notes``, as the UI does."""
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    selected = [dg.AssetKey(key.split("/")) for key in keys]
+    return job.execute_in_process(instance=project.instance, partition_key=partition, asset_selection=selected, raise_on_error=False)
+
+
+def checked(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+    """What each check came to, by asset and name."""
+    return {f"{of.asset_key.path[-1]}.{of.check_name}": of.passed for of in result.get_asset_check_evaluations()}
+
+
+def declared(project: Project, **limits: float) -> None:
+    declare_corpus(project.workspace.data, "notes", "raw/notes.jsonl", limits=limits)
+
+
+@pytest.fixture
+def notes(project: Project) -> Project:
+    """A corpus of which a third are duplicates, and a mixture of it."""
+    write_jsonl(project.raw / "notes.jsonl", [f"Note {i % 20}, and some words more." for i in range(30)])
+    declared(project)
+    declare(project.workspace.data, "mixtures", name="noted", seq_len=16, datasets=[{"corpus": "notes"}])
+    project.instance.add_dynamic_partitions("notes", ["all"])
+    return project
+
+
+def test_every_materialization_records_what_was_checked(notes: Project) -> None:
+    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    assert result.success
+    assert checked(result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
+    evaluations = {f"{of.asset_key.path[-1]}.{of.check_name}": of for of in result.get_asset_check_evaluations()}
+    limits = evaluations["tokenized_arrow.within_limits"].metadata
+    assert limits["duplicates: duplicates"].value == 10
+    assert limits["duplicates: share"].value == pytest.approx(1 / 3, abs=1e-6)
+    for stage, looked_at in LOOKED_AT.items():
+        table = evaluations[f"{stage}.sound"].metadata["looked at"].value
+        assert [line.split(" | ")[:2] for line in table.splitlines()[2:]] == [[f"| {name}", "passed"] for name in looked_at]
+    assert checked(run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
+
+
+def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: Project) -> None:
+    declared(notes, duplicates=0.1)
+    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    assert not result.success
+    assert checked(result)["tokenized_arrow.within_limits"] is False
+    assert [notes.materialized("notes", stage) for stage in STAGES] == [1, 0, 0]
+    assert list(notes.workspace.store.list()) == ["notes/raw_dataset/all"]
+    declared(notes, duplicates=0.5)  # what was written is there, and looked at again
+    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    assert result.success
+    assert [notes.materialized("notes", stage) for stage in STAGES] == [2, 1, 1]
+    seconds = result.asset_materializations_for_node("notes__tokenized_arrow")[0].metadata
+    assert seconds["reused"].value is True
+
+
+def test_what_was_published_before_stays_published(notes: Project) -> None:
+    declared(notes, duplicates=0.5)
+    assert run(notes, *(f"notes/{stage}" for stage in STAGES)).success
+    before = notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve()
+    write_jsonl(notes.raw / "notes.jsonl", ["The same."] * 30)
+    outcome = notes.bring_up_to_date("noted")
+    assert set(outcome.failed) == {"notes/all", "noted"}
+    message = outcome.failed["notes/all"]
+    assert 'check "duplicates" failed: 29 of 30 documents with a text that stands before it' in message
+    assert "limits.duplicates allows 50 %; mend the source, or raise the limit" in message
+    assert notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve() == before
+
+
+def stored(project: Project, corpus: str = "plays") -> Any:
+    """Run the check that reads everything, by itself."""
+    definition = stored_check(load_catalog(project.workspace.data).corpora[corpus], WORKSPACE)
+    job = dg.Definitions(
+        asset_checks=[definition],
+        jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.checks(definition))],
+        resources=project.definitions.resources,
+    ).resolve_job_def("look")
+    (evaluation,) = job.execute_in_process(instance=project.instance).get_asset_check_evaluations()
+    return evaluation
+
+
+def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_run_mends_it(notes: Project) -> None:
+    assert notes.bring_up_to_date().failed == {}
+    sound = holdings(notes.workspace.store.root)
+    assert stored(notes).passed
+    array = notes.workspace.store.pointer("plays/numpy_cache/two").resolve() / "train.npy"
+    flip_bit(array)
+    evaluation = stored(notes)
+    assert (evaluation.check_name, evaluation.passed) == (STORED, False)
+    assert evaluation.metadata["damaged artifacts"].value == 1
+    assert str(array) in evaluation.metadata["damage"].value
+    assert stored(notes, "notes").passed
+    result = run(notes, "plays/numpy_cache", partition="two")
+    assert result.success
+    assert holdings(notes.workspace.store.root) == sound
+    assert stored(notes).passed
+    (mended,) = [of for of in result.get_asset_check_evaluations() if of.check_name == SOUND]
+    assert "because of damage" in (mended.description or "")

@@ -1,0 +1,113 @@
+"""The project's own instance."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from dagster._utils.error import serializable_error_info_from_exc_info
+
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.orchestration.instance import UI, dagster_environment, open_instance, told_of_records, ui_environment
+from phyagi_assets.settings import Settings
+from phyagi_assets.store.local import Store
+
+
+def test_it_lives_in_the_store_and_tells_nobody(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
+    with open_instance(settings) as instance:
+        assert instance.telemetry_enabled is False
+        assert Path(instance.root_directory) == settings.store / ".dagster"
+
+
+def test_dagster_home_is_heeded_and_its_settings_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("nux: {enabled: true}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    environment = dagster_environment(Settings(data=tmp_path, store=tmp_path / "store"))
+    assert environment["DAGSTER_HOME"] == str(home)
+    assert (home / "dagster.yaml").read_text() == "nux: {enabled: true}\n"
+
+
+OPENED = {
+    "open_instance": lambda settings: ExitStack().enter_context(open_instance(settings)),
+    "ui_environment": ui_environment,
+}
+
+
+@pytest.mark.parametrize("text", ["[", "x: y\n"])
+@pytest.mark.parametrize("by", OPENED)
+def test_a_wrong_configuration_of_dagster_is_named(by: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with pytest.raises(PhyagiAssetsError, match=r"dagster\.yaml: is not a valid configuration of Dagster"):
+        OPENED[by](Settings(data=tmp_path, store=tmp_path / "store"))
+    assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
+
+
+def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, store=tmp_path / "store")
+    first = Store(settings.store).keep_turn(UI)
+    assert first is not None
+    assert os.get_inheritable(first)  # the command executes dg, which keeps the lock
+    try:
+        with pytest.raises(PhyagiAssetsError, match="store: a UI is already running on this store"):
+            ui_environment(settings)
+    finally:
+        os.close(first)
+
+
+def insert_without_room(home: Path) -> None:
+    """Fill a database up to its largest size, as on a disk that is full."""
+    with sqlalchemy.create_engine(f"sqlite:///{home / 'index.db'}").connect() as connection:
+        connection.exec_driver_sql("CREATE TABLE event_logs (event BLOB)")
+        connection.exec_driver_sql("PRAGMA max_page_count = 3")
+        connection.exec_driver_sql("INSERT INTO event_logs VALUES (zeroblob(100000))")
+
+
+def open_a_database_of_no_folder(home: Path) -> None:
+    sqlalchemy.create_engine(f"sqlite:///{home / 'absent' / 'index.db'}").connect()
+
+
+@pytest.mark.parametrize(
+    ("fail", "found"),
+    [
+        (insert_without_room, "database or disk is full"),
+        (open_a_database_of_no_folder, "unable to open database file, as when the disk is full or has no free inodes"),
+    ],
+)
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_failure_of_the_records_is_told_without_its_statement(
+    tmp_path: Path, fail: Callable[[Path], None], found: str, is_wrapped: bool
+) -> None:
+    try:
+        try:
+            fail(tmp_path)
+        except sqlalchemy.exc.DatabaseError as problem:
+            if is_wrapped:
+                raise RuntimeError("[SQL: INSERT INTO event_logs]") from problem
+            raise
+    except (sqlalchemy.exc.DatabaseError, RuntimeError):
+        error = serializable_error_info_from_exc_info(sys.exc_info())
+    home = str(tmp_path)
+    assert told_of_records(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published stands"
+
+
+def test_failure_of_something_else_is_none_of_the_records() -> None:
+    try:
+        raise ValueError("a number")
+    except ValueError:
+        assert told_of_records(serializable_error_info_from_exc_info(sys.exc_info()), "home") == ""
+
+
+def test_records_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
+    told = r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published stands"
+    with pytest.raises(StoreError, match=told), open_instance(settings):
+        (settings.dagster_home / "no" / "file").touch()

@@ -1,0 +1,50 @@
+"""A run whose process was killed does not stay under way."""
+
+import subprocess
+import sys
+import time
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+
+from phyagi_assets.orchestration import orphaned_runs
+from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from tests.orchestration.conftest import Project
+
+MATERIALIZE = "from phyagi_assets.cli import main; main()"
+NAMES = ["plays", "mix"]
+
+
+def test_a_run_whose_process_is_killed_is_reported_and_one_whose_process_lives_is_not(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
+    store, instance = project.workspace.store, project.instance
+    with store.turn("plays/raw_dataset/one"):  # which the first step has to wait for
+        command = [sys.executable, "-c", MATERIALIZE, "materialize", "--data", str(project.workspace.data)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not list((store.root / ".locks" / "at_work").glob("*")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        (run,) = instance.get_runs()
+        assert run.status is DagsterRunStatus.STARTED
+        assert fail_abandoned(instance, store, NAMES) == []
+        process.kill()
+        process.wait()
+    assert fail_abandoned(instance, store, ["others"]) == []
+    ticked = project.definitions.resolve_sensor_def("partitions")(dg.build_sensor_context(instance=instance))
+    assert isinstance(ticked, dg.SensorResult)
+    (run,) = instance.get_runs()
+    assert run.status is DagsterRunStatus.FAILURE
+    assert fail_abandoned(instance, store, NAMES) == []
+    assert project.bring_up_to_date().failed == {}
+
+
+def test_a_run_that_has_only_just_begun_is_left_alone(project: Project) -> None:
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    mixed = frozenset([dg.AssetKey(["mix", "mixed_dataset"])])
+    run = project.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, asset_selection=mixed)
+    assert fail_abandoned(project.instance, project.workspace.store, NAMES) == []
+    assert project.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.STARTED  # type: ignore[union-attr]

@@ -1,0 +1,51 @@
+"""The sensor keeps Dagster's partitions as the sources list them."""
+
+import dagster as dg
+
+from tests.orchestration.conftest import PLAY, Project
+from tests.support import declare_corpus, write_text
+
+
+def tick(project: Project) -> dg.SensorResult:
+    sensor = project.definitions.resolve_sensor_def("partitions")
+    result = sensor(dg.build_sensor_context(instance=project.instance))
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def added(result: dg.SensorResult) -> set[str]:
+    return requested(result, dg.AddDynamicPartitionsRequest)
+
+
+def deleted(result: dg.SensorResult) -> set[str]:
+    return requested(result, dg.DeleteDynamicPartitionsRequest)
+
+
+def requested(result: dg.SensorResult, kind: type) -> set[str]:
+    return {key for request in result.dynamic_partitions_requests or [] if isinstance(request, kind) for key in request.partition_keys}
+
+
+def test_new_partitions_are_added_and_vanished_ones_retired(project: Project) -> None:
+    assert added(tick(project)) == {"one", "two", "three"}
+    project.bring_up_to_date()
+    (project.raw / "one.txt").unlink()
+    write_text(project.raw / "four.txt", PLAY)
+    result = tick(project)
+    assert added(result) == {"four"}
+    assert deleted(result) == {"one"}
+
+
+def test_nothing_is_asked_for_where_nothing_changed(project: Project) -> None:
+    project.bring_up_to_date()
+    result = tick(project)
+    assert not result.dynamic_partitions_requests
+    assert result.skip_reason
+
+
+def test_a_corpus_whose_source_cannot_be_listed_does_not_stop_the_others(project: Project) -> None:
+    declare_corpus(project.workspace.data, "absent", "nowhere/*.txt")
+    assert added(tick(project)) == {"one", "two", "three"}
+    project.bring_up_to_date("plays")
+    skipped = tick(project).skip_reason
+    assert skipped
+    assert "absent.yaml:3: source.path: no file matches" in str(skipped.skip_message)

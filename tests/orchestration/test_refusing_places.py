@@ -1,0 +1,160 @@
+"""Places that refuse to keep a store, or a part of one: the error says what was refused, and what was published stands."""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.orchestration.instance import open_instance
+from phyagi_assets.settings import Settings
+from phyagi_assets.steps.step import reuse_or_build
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+
+HAMLET = "plays/numpy_cache/hamlet"
+GROUP = 64_242
+NOBODY, SOMEBODY = 65_534, 65_533
+
+
+def build(store: Store, content: str, address: str = HAMLET) -> Artifact:
+    """Build and publish a version as a step does."""
+    wanted = Manifest.wanted(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
+
+    def fill(folder: Path) -> Manifest:
+        (folder / "one").write_text(content)
+        return wanted
+
+    return reuse_or_build(store, address, wanted, fill).artifact
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    build(store, "old")
+    return store
+
+
+def published(store: Store) -> str:
+    return (store.pointer(HAMLET) / "one").read_text()
+
+
+@pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS], ids=errno.errorcode.get)
+def test_file_system_without_locks_is_a_plain_error(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StoreError, match=rf"{store.root}/.*: cannot be locked: {os.strerror(code)}; .* working flock"):
+        build(store, "new")
+    assert published(store) == "old"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
+def test_disk_that_fails_while_writing_is_a_plain_error(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StoreError, match=f"{store.root}: cannot be written to: {os.strerror(code)}; what was published stands"):
+            build(store, "new")
+    assert published(store) == "old"
+    build(store, "new")
+    assert published(store) == "new"
+
+
+def test_corpus_on_another_file_system_is_built_and_published_through_its_link(store: Store) -> None:
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == store.root.stat().st_dev:
+        pytest.skip("needs a second file system")
+    with tempfile.TemporaryDirectory(dir=shared_memory) as big:
+        shutil.move(store.root / "plays", Path(big) / "plays")
+        (store.root / "plays").symlink_to(Path(big) / "plays")
+        assert published(store) == "old"
+        artifact = build(store, "new")
+        assert published(store) == "new"
+        store.discard(HAMLET, artifact.path)
+        assert store.open(HAMLET) is None
+
+
+def test_name_that_no_file_system_takes_is_a_plain_error(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="has 300 bytes and is too long for a name in the store"):
+        build(store, "new", f"plays/numpy_cache/{'x' * 300}")
+    for folder in ("data", "store"):
+        with pytest.raises(PhyagiAssetsError, match="cannot be used: File name too long"):
+            Settings.resolve(**{"data": tmp_path, folder: tmp_path / ("x" * 300)})
+
+
+# Other users
+
+
+@pytest.fixture
+def shared() -> Iterator[Store]:
+    """A store where users other than the tests' may look: the folders of pytest are closed to them."""
+    if os.getuid() != 0:
+        pytest.skip("becoming another user needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        store = Store(Path(folder) / "store")
+        build(store, "old")
+        with open_instance(Settings(data=Path(folder), store=store.root)) as instance:
+            instance.add_dynamic_partitions("plays", ["hamlet"])
+        yield store
+
+
+def as_user(user: int, groups: Sequence[int], action: Callable[[], object], umask: int = 0o022) -> str:
+    """Do something as another user in a process of its own, and return what it returned or raised, as text."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups(groups)
+            os.setgid(user)
+            os.setuid(user)
+            os.umask(umask)
+            said = f"{action()}"
+        except BaseException as problem:
+            said = f"{type(problem).__name__}: {problem}"
+        os.write(writing, said.encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
+def open_records(store: Store, partition: str) -> list[str]:
+    """Write into Dagster's records and read them."""
+    with open_instance(Settings(data=store.root.parent, store=store.root)) as instance:
+        instance.add_dynamic_partitions("plays", [partition])
+        return sorted(instance.get_dynamic_partitions("plays"))
+
+
+def test_user_without_write_access_reads_and_is_refused_plainly(shared: Store) -> None:
+    assert as_user(NOBODY, [], lambda: published(shared)) == "old"
+    assert as_user(NOBODY, [], lambda: [shared.open(HAMLET) is not None, list(shared.list())]) == f"[True, ['{HAMLET}']]"
+    refused = as_user(NOBODY, [], lambda: build(shared, "new"))
+    assert refused.startswith(f"StoreError: {shared.root}: cannot be written to: Permission denied: {shared.root}")
+    refused = as_user(NOBODY, [], lambda: open_records(shared, "tempest"))
+    assert refused.startswith(f"StoreError: {shared.root / '.dagster'}: you may not write to Dagster's records"), refused
+    assert published(shared) == "old"
+
+
+def test_group_that_may_write_shares_a_store(shared: Store) -> None:
+    for path in (shared.root, *shared.root.rglob("*")):
+        if not path.is_symlink():
+            os.chown(path, -1, GROUP)
+            path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))  # what `chmod -R g+ws` and `g+w` do
+    for user, content in ((NOBODY, "new"), (SOMEBODY, "newer"), (NOBODY, "newest")):
+        assert as_user(user, [GROUP], lambda content=content: build(shared, content).address, umask=0o002) == HAMLET
+        assert published(shared) == content
+        assert content in as_user(user, [GROUP], lambda content=content: open_records(shared, content), umask=0o002)
+    build(shared, "of the owner")
+    assert published(shared) == "of the owner"

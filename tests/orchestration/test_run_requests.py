@@ -1,0 +1,56 @@
+"""A run is asked for once for a content; what follows depends on how it ended."""
+
+import itertools
+
+import pytest
+from dagster import DagsterRunStatus
+
+from phyagi_assets.orchestration.run_requests import LONGEST_PAUSE, UNDER_WAY, Answer, Attempt, answer
+
+FAILED = Attempt(status=DagsterRunStatus.FAILURE, ended=1000)
+LASTING = Attempt(status=DagsterRunStatus.FAILURE, ended=1000, lasting=True)
+CANCELLED = Attempt(status=DagsterRunStatus.CANCELED, ended=1000)
+BUILT = Attempt(status=DagsterRunStatus.SUCCESS, ended=1000)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "current", "now", "expected"),
+    [
+        ([], False, 1000, Answer.ASK),
+        ([], True, 1000, Answer.ASK),
+        ([BUILT], True, 10**9, Answer.SETTLED),
+        ([BUILT], False, 1000, Answer.ASK),  # something else was published since, or what it published is gone
+        ([CANCELLED], False, 10**9, Answer.CANCELLED),
+        ([FAILED, CANCELLED], False, 10**9, Answer.CANCELLED),
+        ([CANCELLED, BUILT], False, 1000, Answer.ASK),
+        ([LASTING], False, 10**9, Answer.FAILED),
+        ([FAILED, LASTING], False, 10**9, Answer.FAILED),
+        ([LASTING, FAILED], False, 1000, Answer.ASK),
+        ([FAILED], False, 1000, Answer.ASK),
+        ([FAILED] * 2, False, 1000, Answer.ASK),
+        ([FAILED] * 3, False, 1059, Answer.PAUSED),
+        ([FAILED] * 3, False, 1060, Answer.ASK),
+        ([FAILED] * 4, False, 1119, Answer.PAUSED),
+        ([FAILED] * 4, False, 1120, Answer.ASK),
+        ([FAILED] * 5000, False, 999 + LONGEST_PAUSE, Answer.PAUSED),
+        ([FAILED] * 5000, False, 1000 + LONGEST_PAUSE, Answer.ASK),
+        ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Answer.ASK),
+    ],
+)
+def test_a_content_is_asked_for_again_only_where_another_run_could_help(
+    attempts: list[Attempt], current: bool, now: float, expected: Answer
+) -> None:
+    assert answer(attempts, now=now, current=current) is expected
+
+
+def test_nothing_is_asked_for_while_any_run_of_the_content_is_under_way() -> None:
+    ended = [FAILED, LASTING, CANCELLED, BUILT]
+    for status, other in itertools.product(UNDER_WAY, ended):
+        running = Attempt(status=status)
+        for attempts in ([running], [running, other], [other, running]):
+            assert answer(attempts, now=10**9) is Answer.UNDER_WAY
+
+
+def test_every_status_of_dagster_has_an_answer() -> None:
+    for status in DagsterRunStatus:
+        assert answer([Attempt(status=status, ended=1000)], now=10**9) in Answer

@@ -1,0 +1,319 @@
+"""Sources are looked at, and what is new or changed is asked for, once each."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+
+from phyagi_assets.build import scan
+from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.declare.catalog import load_catalog, read_catalog
+from phyagi_assets.orchestration.component import catalog_definitions
+from phyagi_assets.orchestration.progress import LoggedProgress
+from phyagi_assets.orchestration.sensors import CONTENT_TAG, run_requests
+from phyagi_assets.sources import digests
+from phyagi_assets.store.data_folders import claim, other_folder
+from phyagi_assets.store.fingerprint import file_digest
+from tests.orchestration.conftest import PLAY, Project
+from tests.support import build, declare_corpus, write_text
+
+
+@pytest.fixture(autouse=True)
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The source files whose content has been read, by name."""
+    names: list[str] = []
+
+    def counted(path: Path) -> str:
+        names.append(path.stem)
+        return file_digest(path)
+
+    monkeypatch.setattr(digests, "file_digest", counted)
+    monkeypatch.setitem(digests.DigestCache.__init__.__kwdefaults__, "quiet", 0.0)
+    return names
+
+
+def tick(project: Project, cursor: str = "", corpus: str = "plays") -> dg.SensorResult:
+    result = project.definitions.resolve_sensor_def(f"{corpus}_refresh")(dg.build_sensor_context(instance=project.instance, cursor=cursor))
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def asked(result: dg.SensorResult) -> dict[str, list[str]]:
+    """The stages that are asked for, by partition."""
+    return {str(request.partition_key): [key.path[-1] for key in request.asset_selection or []] for request in result.run_requests or []}
+
+
+def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
+    """Do what the daemon would: add the partitions, and run the runs; whether each succeeded."""
+    for change in result.dynamic_partitions_requests or []:
+        if isinstance(change, dg.AddDynamicPartitionsRequest):
+            project.instance.add_dynamic_partitions("plays", list(change.partition_keys))
+        else:
+            for key in change.partition_keys:
+                project.instance.delete_dynamic_partition("plays", key)
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    return [
+        job.execute_in_process(
+            instance=project.instance,
+            partition_key=request.partition_key,
+            asset_selection=list(request.asset_selection or []),
+            tags=dict(request.tags),
+            raise_on_error=False,
+        ).success
+        for request in result.run_requests or []
+    ]
+
+
+def build_unseen(project: Project) -> None:
+    """Build all that there is, and tell Dagster of it, without a run for each."""
+    catalog = load_catalog(project.workspace.data)
+    for partition, built in build(catalog.corpora["plays"], project.workspace).items():
+        project.instance.add_dynamic_partitions("plays", [partition])
+        for stage, of in zip(STAGES, built, strict=True):
+            tags = {"dagster/data_version": of.artifact.fingerprint}
+            project.instance.report_runless_asset_event(dg.AssetMaterialization(["plays", stage], partition=partition, tags=tags))
+    assert project.bring_up_to_date().built == ["mix"]
+
+
+def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> None:
+    first = tick(project)
+    assert asked(first) == {key: list(STAGES) for key in ("one", "three", "two")}
+    assert all(carry_out(project, first))
+    second = tick(project, str(first.cursor))
+    assert not second.run_requests
+    assert second.skip_reason
+    assert project.bring_up_to_date().built == ["mix"]
+
+
+def test_one_more_among_fifty_is_one_run_and_no_other_is_read(project: Project, read: list[str]) -> None:
+    for i in range(47):
+        write_text(project.raw / f"play{i:03d}.txt", PLAY)
+    build_unseen(project)
+    settled = tick(project).cursor
+    read.clear()
+    write_text(project.raw / "new.txt", PLAY)
+    result = tick(project, str(settled))
+    assert asked(result) == {"new": list(STAGES)}
+    assert read == []
+    assert project.bring_up_to_date().built == ["plays/new", "mix"]
+    assert set(read) == {"new"}
+
+
+def test_a_changed_file_is_asked_for_and_a_touched_one_is_not(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    os.utime(project.raw / "one.txt")
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_chain(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.bring_up_to_date()
+    monkeypatch.setattr(scan, "READ_AT_MOST", 10)
+    os.utime(project.raw / "one.txt")
+    result = tick(project)
+    assert asked(result) == {"one": list(STAGES)}
+    assert all(carry_out(project, result))
+    assert not tick(project).run_requests
+
+
+def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    (request,) = tick(project).run_requests or []
+    run = project.instance.create_run_for_job(
+        project.definitions.resolve_implicit_global_asset_job_def(), status=DagsterRunStatus.STARTED, tags=dict(request.tags)
+    )
+    again = tick(project)
+    assert not again.run_requests
+    assert "under way" in str(again.skip_reason)
+    write_text(project.raw / "two.txt", PLAY * 8)  # another content is another run
+    assert asked(tick(project)) == {"two": list(STAGES)}
+    assert run.tags[CONTENT_TAG].startswith("plays/two@")
+
+
+def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", b"\xff\xfe no text")
+    result = tick(project)
+    assert carry_out(project, result) == [False]
+    again = tick(project)
+    assert not again.run_requests
+    assert "left until" in str(again.skip_reason)
+    assert followers(project) == 0
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_cancelled_run_is_not_begun_again(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    (request,) = tick(project).run_requests or []
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    project.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELED, tags=dict(request.tags))
+    assert not tick(project).run_requests
+    write_text(project.raw / "two.txt", PLAY * 8)
+    assert asked(tick(project)) == {"two": list(STAGES)}
+
+
+def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_something_else_is_published(project: Project) -> None:
+    project.bring_up_to_date()
+    write_text(project.raw / "two.txt", PLAY * 9)
+    corpus = load_catalog(project.workspace.data).corpora["plays"]
+    due = [replace(item, published=True) for item in scan.look_at(corpus, project.workspace).due]
+    (request,) = run_requests(project.instance, corpus, due).requests
+    assert carry_out(project, dg.SensorResult(run_requests=[request])) == [True]
+    again = run_requests(project.instance, corpus, due)
+    assert (again.requests, again.settled) == ([], ["two"])
+    gone = [replace(item, published=False) for item in due]
+    assert len(run_requests(project.instance, corpus, gone).requests) == 1
+
+
+def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_built(project: Project) -> None:
+    project.bring_up_to_date()
+    loaded = project.definitions
+    sensor = loaded.resolve_sensor_def("plays_refresh")
+    write_text(project.raw / "two.txt", PLAY * 9)
+    before = tick(project)
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", append_eos=False)
+    for name in ("plays_refresh", "declarations"):
+        with pytest.raises(dg.Failure, match="reload the code location"):
+            loaded.resolve_sensor_def(name)(dg.build_sensor_context(instance=project.instance))
+    assert sensor.name == "plays_refresh"
+    built = project.materialized("plays", "raw_dataset")
+    assert carry_out(project, before) == [False]  # its process has the new declaration
+    assert project.materialized("plays", "raw_dataset") == built
+    reloaded = asked(tick(project))
+    assert set(reloaded) == {"one", "two", "three"}
+
+
+def test_a_comment_in_a_declaration_changes_nothing(project: Project) -> None:
+    project.bring_up_to_date()
+    sensor = project.definitions.resolve_sensor_def("plays_refresh")
+    path = project.workspace.data / "corpora" / "plays.yaml"
+    path.write_text(f"# Three plays.\n{path.read_text()}")
+    assert not sensor(dg.build_sensor_context(instance=project.instance)).run_requests  # type: ignore[union-attr]
+
+
+def test_a_broken_declaration_is_shown_and_the_others_are_looked_at(project: Project) -> None:
+    write_text(project.workspace.data / "corpora" / "torn.yaml", "name: torn\nsource: [\n")
+    definitions = catalog_definitions(read_catalog(project.workspace.data)[0], project.workspace, LoggedProgress())
+    shown = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "torn"]
+    assert "torn.yaml" in str(shown[0].description)
+    with pytest.raises(dg.Failure, match=r"torn.yaml"):
+        definitions.resolve_sensor_def("declarations")(dg.build_sensor_context(instance=project.instance))
+    result = definitions.resolve_sensor_def("plays_refresh")(dg.build_sensor_context(instance=project.instance))
+    assert isinstance(result, dg.SensorResult)
+    assert len(result.run_requests or []) == 3
+
+
+def followers(project: Project) -> int:
+    """How many partitions the automation asks for, seen from before the latest runs and after."""
+    return dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).total_requested
+
+
+def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Project) -> None:
+    project.bring_up_to_date()
+    defs = project.definitions
+    cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
+    write_text(project.raw / "two.txt", PLAY * 9)
+    write_text(project.raw / "new.txt", PLAY)
+    result = tick(project)
+    assert asked(result) == {"two": list(STAGES), "new": list(STAGES)}
+    assert carry_out(project, result) == [True, True]
+    followed = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
+    assert {found.key.path[0] for found in followed.results if not found.true_subset.is_empty} == {"mix"}
+    assert not tick(project).run_requests
+
+
+def test_vanished_partitions_are_retired_and_their_artifacts_stay(project: Project) -> None:
+    project.bring_up_to_date()
+    (project.raw / "one.txt").unlink()
+    result = tick(project)
+    assert not result.run_requests
+    carry_out(project, result)
+    assert set(project.instance.get_dynamic_partitions("plays")) == {"two", "three"}
+    assert project.workspace.store.open("plays/numpy_cache/one")
+
+
+def test_a_source_that_cannot_be_listed_is_a_failed_look_and_retires_nothing(project: Project) -> None:
+    project.bring_up_to_date()
+    for path in project.raw.iterdir():
+        path.unlink()
+    with pytest.raises(dg.Failure, match=r"plays.yaml:3: source.path: no file matches"):
+        tick(project)
+    assert len(project.instance.get_dynamic_partitions("plays")) == 3
+
+
+def test_files_that_a_source_leaves_out_are_shown_by_ticks_and_runs(project: Project) -> None:
+    hidden = project.raw / ".four.txt"
+    write_text(hidden, PLAY)
+    told = f"1 file left out: 1 hidden ({hidden})"
+    result = tick(project)
+    assert "four" not in asked(result)
+    assert all(carry_out(project, result))
+    assert f"plays: {told}" in str(tick(project).skip_reason)
+    event = project.instance.get_latest_materialization_event(dg.AssetKey(["plays", "raw_dataset"]))
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["files left out of the source"].value == told
+
+
+def test_a_name_of_another_data_folder_is_warned_of_by_ticks_and_recorded_by_runs(project: Project, tmp_path: Path) -> None:
+    declare_corpus(tmp_path / "other", "plays", "raw/*.txt")
+    store, data = project.workspace.store, project.workspace.data
+    build_unseen(project)
+    claim(store, tmp_path / "other", ["plays"])
+    assert f"plays: was built from the data folder {tmp_path / 'other'}, and now from {data}" in str(tick(project).skip_reason)
+    write_text(project.raw / "two.txt", PLAY * 9)
+    result = tick(project)
+    assert carry_out(project, result) == [True]
+    (record,) = project.instance.get_run_records(dg.RunsFilter(tags={CONTENT_TAG: result.run_requests[0].tags[CONTENT_TAG]}))  # type: ignore[index]
+    logged = [entry.user_message for entry in project.instance.all_logs(record.dagster_run.run_id)]
+    assert any("was built from the data folder" in message for message in logged)
+    assert other_folder(store, data, "plays") == ""
+
+
+def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="0 3 * * *")
+    schedule = project.definitions.resolve_schedule_def("plays_refresh_schedule")
+    assert schedule.cron_schedule == "0 3 * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    data = schedule.evaluate_tick(
+        dg.build_schedule_context(instance=project.instance, repository_def=project.definitions.get_repository_def())
+    )
+    assert sorted(str(request.partition_key) for request in data.run_requests or []) == ["one", "three", "two"]
+    assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
+
+
+def test_a_span_sets_the_sensor_going(project: Project) -> None:
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="10 minutes")
+    sensor = project.definitions.resolve_sensor_def("plays_refresh")
+    assert (sensor.minimum_interval_seconds, sensor.default_status) == (600, dg.DefaultSensorStatus.RUNNING)
+
+
+def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project: Project) -> None:
+    project.bring_up_to_date()
+    defs = project.definitions
+    cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
+
+    def followers_of(*stages: str) -> int:
+        nonlocal cursor
+        job = defs.resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(
+            instance=project.instance, partition_key="two", asset_selection=[dg.AssetKey(["plays", stage]) for stage in stages]
+        ).success
+        found = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
+        cursor = found.cursor
+        return found.total_requested
+
+    os.utime(project.raw / "two.txt")
+    assert followers_of("raw_dataset") == 0
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert followers_of("raw_dataset") == 2  # the tokens and arrays of the partition
+    assert followers_of("tokenized_arrow", "numpy_cache") == 1  # the mixture

@@ -1,0 +1,191 @@
+"""Compressed files are read as what they hold."""
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import re
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from phyagi_assets.declare.schema import Format
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.readers import ReadOptions, read_rows
+from phyagi_assets.steps.step import Workspace
+from tests.support import build_partition, declare_corpus, local_file, write_jsonl, write_text
+
+
+def zstd(content: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as file:
+        file.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def zipped(*members: bytes, name: str = "{0}.jsonl") -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("folder")
+        for i, member in enumerate(members):
+            archive.writestr(name.format(i), member)
+        archive.writestr("__MACOSX/._0.jsonl", b"no data")
+    return content.getvalue()
+
+
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "zst": zstd,
+    "xz": partial(lzma.compress, preset=0),
+    "bz2": bz2.compress,
+    "zip": zipped,
+}
+DOCUMENTS = ["one", "", "café\r\n", "long " * 400_000, "a\nb\n\nc"]
+
+
+def texts(path: Path, kind: Format) -> list[str | None]:
+    options = ReadOptions(columns=("text",), sample_by="document")
+    return [text for rows in read_rows(Span(file=local_file(path)), kind, options) for text in rows.columns[0].to_pylist()]
+
+
+def written(path: Path, kind: Format, documents: list[str]) -> bytes:
+    if kind == "json":
+        write_jsonl(path, documents)
+    elif kind == "csv":
+        pa.csv.write_csv(pa.table({"id": range(len(documents)), "text": documents}), path)
+    else:
+        write_text(path, documents[0])
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("kind", ["json", "csv", "text"])
+def test_a_compressed_file_holds_the_documents_that_it_was_made_of(tmp_path: Path, suffix: str, kind: Format) -> None:
+    documents = DOCUMENTS if kind != "text" else ["café\r\n" * 300_000]
+    packed = tmp_path / f"file.{suffix}"
+    packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", kind, documents)))
+    assert texts(packed, kind) == texts(tmp_path / "plain", kind) == documents
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_what_was_consumed_adds_up_to_the_file_as_it_lies_on_disk(tmp_path: Path, suffix: str) -> None:
+    draw = random.Random(1)
+    packed = tmp_path / f"file.jsonl.{suffix}"
+    packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(1400)])))
+    options = ReadOptions(columns=("text",), sample_by="document")
+    consumed = [rows.consumed for rows in read_rows(Span(file=local_file(packed)), "json", options)]
+    assert len(consumed) > 4
+    assert 0.99 * packed.stat().st_size < sum(consumed) <= packed.stat().st_size  # the index of a zip archive is not content
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [(suffix, damage) for suffix in COMPRESS for damage in ("cut", "flipped", "none") if (suffix, damage) != ("zst", "flipped")],
+)  # zstd keeps a checksum only where its writer asks for one
+def test_a_damaged_archive_is_an_error_and_no_shorter_file(tmp_path: Path, suffix: str, damage: str) -> None:
+    content = bytearray(COMPRESS[suffix](written(tmp_path / "plain", "json", [str(i) * 50 for i in range(5000)])))
+    if damage == "flipped":
+        content[len(content) // 2] ^= 0xFF
+    packed = tmp_path / f"file.jsonl.{suffix}"
+    packed.write_bytes({"cut": content[: len(content) // 2], "flipped": content, "none": b"no archive at all"}[damage])
+    refusal = r"is named as \w+ and is not: it begins with b'no archi'" if damage == "none" else "cannot be read: "
+    with pytest.raises(SourceError, match=rf"file\.jsonl\.{suffix}: {refusal}"):
+        texts(packed, "json")
+
+
+def test_every_member_of_a_zip_archive_is_read_in_its_order(tmp_path: Path) -> None:
+    for kind, members, expected in (
+        ("json", [b'{"text": "one"}\n{"text": "two"}', b"", b'{"text": "three"}\n'], ["one", "two", "three"]),
+        ("csv", [b"id,text\n1,one\n", b"text,id\ntwo,2\nthree,3\n"], ["one", "two", "three"]),
+        ("text", [b"one\n", b"two"], ["one\n", "two"]),
+    ):
+        path = write_text(tmp_path / f"{kind}.zip", zipped(*members))
+        options = ReadOptions(columns=("text",), sample_by="document")
+        read = list(read_rows(Span(file=local_file(path)), kind, options))  # type: ignore[arg-type]
+        assert [text for rows in read for text in rows.columns[0].to_pylist()] == expected
+        assert [number for rows in read for number in rows.numbers.tolist()] == list(range(len(expected)))
+
+
+@pytest.mark.parametrize("suffix", sorted(COMPRESS.keys() - {"zip"}))
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_the_content_decides_how_a_file_is_decompressed(tmp_path: Path, suffix: str, name: str) -> None:
+    (tmp_path / name).write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", DOCUMENTS)))
+    assert texts(tmp_path / name, "json") == DOCUMENTS
+
+
+@pytest.mark.parametrize("suffix", [None, *COMPRESS])
+@pytest.mark.parametrize(("kind", "content"), [("text", b"text"), ("json", b'{"text": "text"}'), ("csv", b"text\ntext\n")])
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | None, kind: Format, content: bytes) -> None:
+    marked = b"\xef\xbb\xbf" + content
+    path = write_text(tmp_path / f"a.{suffix}", COMPRESS[suffix](marked)) if suffix else write_text(tmp_path / "a", marked)
+    assert texts(path, kind) == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("text in \u03b1".encode("utf-16"), "is UTF-16 text, not UTF-8; convert .* iconv -f UTF-16 -t UTF-8"),
+        ("text without a mark".encode("utf-16-le"), "is UTF-16LE text"),
+        ("text without a mark".encode("utf-16-be"), "is UTF-16BE text"),
+        ("text".encode("utf-32"), "is UTF-32 text"),
+        (zipped(b"text"), "is a zip archive and not named as one"),
+        (gzip.compress(gzip.compress(b"text", mtime=0), mtime=0), "holds gzip data inside of its compression"),
+        (b"PAR1 and so on", r"is a Parquet file, not text; declare source\.format: parquet"),
+        (b"ARROW1\0\0 and so on", "is an Arrow file, not text"),
+        (b"\x04\x22\x4d\x18", "is an lz4 archive, not text; unpack it"),
+        (b"a.txt".ljust(257, b"\0") + b"ustar\x00", "is a tar archive"),
+        (b"%PDF-1.7", "is a PDF document"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["text", "json", "csv"])
+def test_what_is_not_text_is_refused_for_what_it_is(tmp_path: Path, kind: Format, content: bytes, why: str) -> None:
+    with pytest.raises(SourceError, match=f"a.txt: {why}"):
+        texts(write_text(tmp_path / "a.txt", content), kind)
+
+
+@pytest.mark.parametrize(("content", "found"), [(b'{"text": "a"}', "begins with b'{"), (gzip.compress(b"text", mtime=0), "is gzip data")])
+def test_what_is_not_parquet_is_refused_for_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:
+    with pytest.raises(SourceError, match=f"a.parquet: is not a Parquet file: it {found}"):
+        texts(write_text(tmp_path / "a.parquet", content), "parquet")
+
+
+@pytest.mark.parametrize("damage", ["encrypted", "index", "empty"])
+def test_a_zip_archive_that_cannot_be_read_is_refused(tmp_path: Path, damage: str) -> None:
+    content = bytearray(zipped(b'{"text": "a"}'))
+    if damage == "encrypted":
+        in_member, _, in_index, _ = (found.start() for found in re.finditer(b"0.jsonl", content))
+        for flags in (in_member - 30 + 6, in_index - 46 + 8):
+            content[flags] |= 1
+    elif damage == "index":
+        content[-6] ^= 0xFF
+    else:
+        del content[-30:]
+    with pytest.raises(SourceError, match=r"a\.zip: cannot be read: (its member|is not a whole zip)"):
+        texts(write_text(tmp_path / "a.zip", bytes(content)), "json")
+
+
+def test_formats_that_are_compressed_inside_are_not_read_compressed_once_more(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "plain.parquet")
+    (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "plain.parquet").read_bytes()))
+    with pytest.raises(SourceError, match=r"a\.parquet\.gz: is a compressed parquet file; .*decompress it"):
+        texts(tmp_path / "a.parquet.gz", "parquet")
+
+
+def test_a_compressed_partition_has_the_name_and_the_ids_of_a_plain_one(workspace: Workspace) -> None:
+    plain = written(workspace.data / "plain" / "part.jsonl", "json", DOCUMENTS)
+    write_text(workspace.data / "packed" / "part.jsonl.gz", gzip.compress(plain))
+    arrays = []
+    for name, path in (("one", "plain/*.jsonl"), ("two", "packed/*.gz")):
+        corpus = declare_corpus(workspace.data, name, path, partition_by="file")
+        partitions = workspace.sources.partitions(corpus)
+        assert list(partitions) == ["part"]
+        arrays.append((build_partition(corpus, partitions["part"], workspace)[-1].artifact.path / "train.npy").read_bytes())
+    assert arrays[0] == arrays[1]

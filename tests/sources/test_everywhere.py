@@ -1,0 +1,64 @@
+"""The sample corpora, wherever they live, are the same documents and become the same token arrays, bit for bit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import CorpusConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.sources.files import readable
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.local import Store
+from tests.hub import Hub, served, worker
+from tests.s3 import S3Server
+from tests.support import DATA, build, declare_corpus, write_text
+
+SAMPLES = ["factbook", "shakespeare"]
+FILES = {name: sorted((DATA / "raw" / name).glob("*.*")) for name in SAMPLES}
+
+
+def sample(data: Path, name: str, path: str, **source: Any) -> Corpus:
+    """One of the sample corpora as it is declared, in one partition, from another place."""
+    declared = load_yaml(DATA / "corpora" / f"{name}.yaml", CorpusConfig).config
+    source = {"path": path, "format": declared.source.format, "sample_by": declared.source.sample_by} | source
+    keys = {"columns": list(declared.columns), "splits": dict(declared.splits), "append_eos": declared.append_eos}
+    return declare_corpus(data, "sample", path, source=source, **keys)
+
+
+def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
+    """The fingerprint of the content, and the digests of the arrays, but for those that name files and rows."""
+    workspace = Workspace(data=data, store=Store(data / "store"))
+    cache = build(sample(data, name, path, **source), workspace)["all"][-1].artifact
+    arrays = {path.name: file_digest(path) for path in cache.path.glob("*.npy") if ".origins." not in path.name}
+    return {"content": cache.manifest.details["content"], **arrays}
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with served(tmp_path_factory.mktemp("everywhere")) as hub:
+        yield hub
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_sample_corpora_are_the_same_from_everywhere(name: str, workspace: Workspace, s3: S3Server, hub: Hub) -> None:
+    data = workspace.data
+    for file in FILES[name]:
+        write_text(data / "raw" / name / file.name, file.read_bytes())
+        write_text(hub.repositories / "datasets" / "lab" / name / "all" / file.name, file.read_bytes())
+        s3.put(f"lake/{name}/{file.name}", file)
+    near = built(data, name, f"raw/{name}/*")
+    assert built(data, name, f"s3://raw/lake/{name}/*") == near
+    with worker(hub.environment(data / "library")) as process:
+        assert process.submit(built, data, name, f"hf://lab/{name}/all/*").result() == near
+    corpus = sample(data, name, f"raw/{name}/*")
+    partition = workspace.sources.partitions(corpus)["all"]
+    texts = [text for batch in read_documents(corpus, readable(partition)) for text in batch.texts.to_pylist()]
+    Dataset.from_dict({"text": texts}).save_to_disk(data / "raw" / "saved", num_shards=3)
+    assert built(data, name, "raw/saved", format="arrow") == near
+    assert near["content"] != built(data, name, f"raw/{name}/*[a-m].*")["content"]

@@ -1,0 +1,201 @@
+"""Sources on the Hub, by its own clients: a commit is looked at once, and only what it changed is fetched."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phyagi_assets.build.scan import look_at
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.sources.retries import Patience
+from phyagi_assets.steps.raw import raw_address
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.store.local import Store
+from tests.hub import WIKITEXT, Hub, served, worker
+from tests.support import DATA, build, declare_corpus, write_text
+
+REPOSITORY = "lab/plays"
+PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:4]
+
+
+@pytest.fixture(scope="module")
+def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, ProcessPoolExecutor]]:
+    folder = tmp_path_factory.mktemp("hub")
+    with served(folder) as hub, worker(hub.environment(folder / "library")) as process:
+        yield hub, process
+
+
+@pytest.fixture
+def hub(_hub: tuple[Hub, ProcessPoolExecutor]) -> Hub:
+    """With a repository of some plays."""
+    folder = _hub[0].repositories / "datasets" / REPOSITORY / "plays"
+    for path in folder.glob("*"):
+        path.unlink()
+    for play in PLAYS:
+        write_text(folder / play.name, play.read_bytes())
+    _hub[0].traffic.contents.clear()
+    return _hub[0]
+
+
+@pytest.fixture
+def run(_hub: tuple[Hub, ProcessPoolExecutor], workspace: Workspace) -> Callable[..., Any]:
+    """Run a function of this module in a process that knows where the Hub is, with the data folder before its arguments."""
+
+    def run_there(function: Callable[..., Any], *arguments: Any, **keys: Any) -> Any:
+        return _hub[1].submit(_told, function, workspace.data, arguments, keys).result()
+
+    return run_there
+
+
+def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
+    """What a function gives, or says is wrong."""
+    try:
+        return function(Workspace(data=data, store=Store(data / "store"), patience=Patience(attempts=3, pause=0.0)), *arguments, **keys)
+    except PhyagiAssetsError as problem:
+        return str(problem)
+
+
+def _built(workspace: Workspace, path: str = f"hf://{REPOSITORY}/plays/*.txt", **keys: Any) -> Any:
+    """Fingerprints of the chain and digests of the arrays, by partition."""
+    keys = {"partition_by": "file", "splits": {"validation": 0.3}, **keys}
+    return {
+        key: _summary(of) for key, of in build(declare_corpus(workspace.data, keys.pop("name", "plays"), path, **keys), workspace).items()
+    }
+
+
+def _summary(chain: list[Built]) -> tuple[list[str], dict[str, str]]:
+    arrays = sorted(chain[-1].artifact.path.glob("*.npy"))
+    return [built.artifact.fingerprint for built in chain], {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in arrays}
+
+
+def _due(workspace: Workspace, path: str = f"hf://{REPOSITORY}/plays/*.txt") -> dict[str, tuple[str, ...]]:
+    corpus = declare_corpus(workspace.data, "plays", path, partition_by="file", splits={"validation": 0.3})
+    return {item.key: tuple(item.stages) for item in look_at(corpus, workspace).due}
+
+
+def _listed(workspace: Workspace, path: str, **keys: Any) -> dict[str, dict[str, Any]]:
+    """The splits of the files of each partition."""
+    partitions = workspace.sources.partitions(declare_corpus(workspace.data, "listed", path, **keys))
+    return {key: {file.name: file.split for file in partition.files} for key, partition in partitions.items()}
+
+
+def _origins(workspace: Workspace, partition: str) -> Any:
+    corpus = declare_corpus(workspace.data, "plays", f"hf://{REPOSITORY}/plays/*.txt", partition_by="file")
+    artifact = workspace.store.open(raw_address(corpus, partition))
+    return artifact and artifact.manifest.details["origins"]
+
+
+def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(hub: Hub, run: Callable[..., Any]) -> None:
+    local = run(_built, str(hub.repositories / "datasets" / REPOSITORY / "plays" / "*.txt"), name="local")
+    assert len(local) == len(PLAYS)
+    assert run(_built) == local
+    # By the dataset's own configuration, the names are those in the repository; the documents are the same.
+    whole = run(_built, f"hf://{REPOSITORY}", name="whole")
+    assert [arrays for _, arrays in whole.values()] == [arrays for _, arrays in local.values()]
+
+
+def test_a_commit_that_changes_one_file_fetches_one(hub: Hub, run: Callable[..., Any]) -> None:
+    run(_built)
+    assert sorted(hub.traffic.contents) == [play.name for play in PLAYS]
+    hub.traffic.contents.clear()
+    assert run(_due) == {}
+    folder = hub.repositories / "datasets" / REPOSITORY
+    write_text(folder / "README.md", "A commit that changes no play.")
+    assert run(_due) == {}
+    write_text(folder / "plays" / PLAYS[2].name, "Another play altogether.")
+    assert run(_due) == {PLAYS[2].stem: ("raw_dataset", "tokenized_arrow", "numpy_cache")}
+    run(_built)
+    assert hub.traffic.contents == [PLAYS[2].name]
+    assert run(_due) == {}
+
+
+def test_the_commit_is_recorded(hub: Hub, run: Callable[..., Any]) -> None:
+    del hub
+    run(_built)
+    (origin,) = run(_origins, PLAYS[0].stem).values()
+    repository, _, rest = origin.partition("@")
+    commit, _, path = rest.partition("/")
+    assert (repository, path) == (f"hf://{REPOSITORY}", f"plays/{PLAYS[0].name}")
+    assert len(commit) == 40
+
+
+def test_a_transfer_that_breaks_off_is_tried_again(hub: Hub, run: Callable[..., Any]) -> None:
+    hub.traffic.cut = [3_000]
+    broken = run(_built)
+    hub.traffic.contents.clear()
+    assert run(_built, name="again") == broken
+
+
+def test_a_hub_that_is_busy_is_asked_again_and_one_that_stays_so_is_reported(hub: Hub, run: Callable[..., Any]) -> None:
+    hub.traffic.unavailable = 1
+    assert len(run(_listed, f"hf://{REPOSITORY}/plays/*.txt")["all"]) == len(PLAYS)
+    hub.traffic.unavailable = 1000
+    said = run(_listed, f"hf://{REPOSITORY}/plays/*.txt")
+    hub.traffic.unavailable = 0
+    assert "hf://lab/plays: the Hub answers 503 (tried 3 times)" in said
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_configuration_has_its_splits(run: Callable[..., Any]) -> None:
+    splits = {"test": "test", "train": None, "validation": "validation"}
+    files = {f"{WIKITEXT}/{split}-00000-of-00001.parquet": of for split, of in splits.items()}
+    assert run(_listed, "hf://wikitext", source={"name": WIKITEXT}) == {"all": files}
+    assert run(_listed, "hf://wikitext", partition_by="configuration") == {WIKITEXT: files}
+    (counts,) = run(_built, "hf://wikitext", name="wiki", partition_by="none", splits={}).values()
+    assert set(counts[1]) >= {"test.npy", "train.npy", "validation.npy"}
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(
+    ("path", "source", "message"),
+    [
+        ("hf://no/such", {}, "hf://no/such: there is no such dataset, or it is private and nobody is logged in"),
+        ("hf://wikitext", {"revision": "gone"}, "hf://wikitext: there is no revision 'gone'; name a branch, tag or commit"),
+        ("hf://wikitext", {"name": "none"}, "source.name: Salesforce/wikitext: BuilderConfig 'none' not found"),
+        (f"hf://{REPOSITORY}/none/*", {}, "source.path: no file of lab/plays at"),
+        (f"hf://{REPOSITORY}@main", {}, "source.path: 'hf://lab/plays@main' is not a repository; name one as in hf://org/name"),
+    ],
+)
+def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: dict[str, str], message: str) -> None:
+    assert message in run(_listed, path, source=source)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("README.md", "---\nconfigs: [a: b: c\n---\n", "the dataset cannot be loaded: ParserError"),
+        (
+            "README.md",
+            "---\nconfigs:\n- config_name: a\n  data_files: gone.jsonl\n---\n",
+            "gone.jsonl'; mend the repository, or name its files",
+        ),
+        ("bad.py", "import datasets\n", "Dataset scripts are no longer supported"),
+    ],
+)
+def test_a_repository_that_cannot_be_loaded_is_told_at_once(
+    hub: Hub, run: Callable[..., Any], name: str, content: str, message: str
+) -> None:
+    folder = hub.repositories / "datasets" / "lab" / "bad"
+    for path in folder.glob("*"):
+        path.unlink()
+    write_text(folder / name, content)
+    told = run(_listed, "hf://lab/bad")
+    assert told.startswith("hf://lab/bad: ")
+    assert message in told
+    assert "tried" not in told
+
+
+def _left_out(workspace: Workspace, path: str) -> list[tuple[str, str]]:
+    listing = workspace.sources.listing(declare_corpus(workspace.data, "listed", path))
+    return [(file.origin.rpartition("/")[2], file.reason) for file in listing.left_out]
+
+
+def test_files_of_another_format_than_the_one_that_is_read_are_reported(hub: Hub, run: Callable[..., Any]) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c.csv", ".d.jsonl"):
+        write_text(hub.repositories / "datasets" / "lab" / "mixed" / name, '{"text": "x"}\n')
+    ((name, reason),) = run(_left_out, "hf://lab/mixed")
+    assert (name, reason.partition(":")[0]) == ("c.csv", "not .jsonl")
+    assert run(_left_out, "hf://lab/mixed/*.jsonl") == [(".d.jsonl", "hidden")]

@@ -1,0 +1,59 @@
+"""Files that earlier versions read in another way: only their partitions get another fingerprint, and they are read rightly."""
+
+import gzip
+import shutil
+
+import pytest
+
+from phyagi_assets.errors import SourceError
+from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.sources.irregular import MISNAMED, WITH_BOM
+from phyagi_assets.steps.step import Workspace
+from tests.support import build, declare_corpus, write_jsonl, write_text
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_only_a_text_partition_with_a_byte_order_mark_gets_another_fingerprint(workspace: Workspace) -> None:
+    for name, content in {"plain.txt": b"words", "marked.txt": BOM + b"words", "packed.txt.gz": gzip.compress(BOM + b"words")}.items():
+        write_text(workspace.data / "raw" / name, content)
+    built = build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace)
+    found = {key: steps[1].artifact.manifest.settings.get("irregular") for key, steps in built.items()}
+    assert found == {"plain": None, "marked": {"marked.txt": WITH_BOM}, "packed": {"packed.txt.gz": WITH_BOM}}
+    assert len({steps[1].artifact.manifest.details["content"] for steps in built.values()}) == 1
+    shutil.rmtree(workspace.store.root / ".irregular")
+    assert all(
+        step.reused
+        for steps in build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace).values()
+        for step in steps
+    )
+
+
+def test_marked_json_and_csv_keep_their_fingerprint(workspace: Workspace) -> None:
+    write_text(workspace.data / "raw" / "a.jsonl", BOM + b'{"text": "words"}\n')
+    write_text(workspace.data / "raw" / "b.csv", BOM + b"text\nwords\n")
+    built = build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace)
+    assert all("irregular" not in steps[1].artifact.manifest.settings for steps in built.values())
+    assert len({steps[1].artifact.manifest.details["content"] for steps in built.values()}) == 1
+
+
+def test_files_that_were_skipped_whole_are_read_or_refused(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    plain = write_jsonl(workspace.data / "raw" / "plain.jsonl", ["one", None, "two"]).read_bytes()
+    write_text(workspace.data / "raw" / "packed.jsonl", gzip.compress(plain))
+    corpus = declare_corpus(workspace.data, "c", "raw/*", partition_by="file", on_invalid="skip")
+    built = build(corpus, workspace)
+    assert "irregular" not in built["plain"][1].artifact.manifest.settings
+    assert built["packed"][1].artifact.manifest.settings["irregular"] == {"packed.jsonl": MISNAMED}
+    assert "c/tokenized_arrow/plain: plain.jsonl: 1 of 3 rows left out; row 2: 'text' is null" in caplog.messages
+    (row,) = inspect_named("c/numpy_cache/packed", workspace.store).parts
+    assert row == {"file": "packed.jsonl", "rows left out": "1", "of rows": "3", "the first": "row 2: 'text' is null"}
+    assert inspect_named("c", workspace.store).facts["rows left out"].startswith("2: ")
+    for content, why in (
+        (plain.decode().encode("utf-16"), "is UTF-16 text, not UTF-8"),
+        (b'{\n "text": "one"\n}\n', "is pretty-printed JSON"),
+        (b"id,text\n1,one\n", r"none of its rows \(2\) has text; row 1: is not JSON"),
+    ):
+        write_text(workspace.data / "raw" / "packed.jsonl", content)
+        with pytest.raises(SourceError, match=rf"packed\.jsonl: {why}") as refused:
+            build(corpus, workspace)
+        assert "on_invalid" not in str(refused.value)

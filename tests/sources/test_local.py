@@ -1,0 +1,248 @@
+"""Local sources: globs, and folders that ``datasets.save_to_disk`` wrote."""
+
+import glob
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.sources.files import Partition, readable
+from phyagi_assets.sources.listing import Sources
+from phyagi_assets.steps.step import Workspace
+from tests.support import build, declare_corpus, list_partitions, write_text
+
+TEXTS = [f"Document {i}, of some words." for i in range(20)]
+
+
+@pytest.fixture
+def saved(data: Path) -> Path:
+    """A dictionary of two splits, the training one in three files."""
+    splits = {"train": Dataset.from_dict({"text": TEXTS[:15]}), "validation": Dataset.from_dict({"text": TEXTS[15:]})}
+    DatasetDict(splits).save_to_disk(data / "raw" / "saved", num_shards={"train": 3, "validation": 1})
+    return data / "raw" / "saved"
+
+
+def texts(corpus_texts: Partition, declared: object) -> list[str]:
+    return [text for batch in read_documents(declared, readable(corpus_texts)) for text in batch.texts.to_pylist()]  # type: ignore[arg-type]
+
+
+def test_a_saved_dataset_is_read_in_the_order_of_its_rows(data: Path, saved: Path) -> None:
+    corpus = declare_corpus(data, "corpus", "raw/saved/train")
+    partition = list_partitions(corpus, data)["all"]
+    assert len(partition.files) == 3
+    assert texts(partition, corpus) == TEXTS[:15]
+    assert saved.is_dir()
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_saved_dictionary_keeps_its_splits(workspace: Workspace) -> None:
+    corpus = declare_corpus(workspace.data, "corpus", "raw/saved")
+    partition = list_partitions(corpus, workspace.data)["all"]
+    assert partition.splits == {"saved/validation/data-00000-of-00001.arrow": "validation"}
+    manifest = build(corpus, workspace)["all"][-1].artifact.manifest
+    assert {split: of["documents"] for split, of in manifest.counts.items()} == {"train": 15, "validation": 5}
+
+
+@pytest.mark.usefixtures("saved")
+def test_a_split_that_the_source_has_is_not_made_again(data: Path) -> None:
+    corpus = declare_corpus(data, "corpus", "raw/saved", splits={"validation": 0.1})
+    with pytest.raises(DeclarationError, match=r"splits: .*saved/validation/.* is in the source's own validation split; take validation"):
+        list_partitions(corpus, data)
+
+
+@pytest.mark.usefixtures("saved")
+def test_what_the_source_does_not_hold_back_is_divided(workspace: Workspace) -> None:
+    corpus = declare_corpus(workspace.data, "corpus", "raw/saved", splits={"test": 0.4})
+    counts = build(corpus, workspace)["all"][-1].artifact.manifest.counts
+    assert counts["validation"]["documents"] == 5
+    assert counts["train"]["documents"] + counts["test"]["documents"] == 15
+
+
+def test_a_path_for_each_split_keeps_them(workspace: Workspace) -> None:
+    for name, text in (("a", "One."), ("b", "Two."), ("c", "Three.")):
+        write_text(workspace.data / "raw" / f"{name}.txt", text)
+    paths = {"train": "raw/[ab].txt", "test": "raw/c.txt"}
+    corpus = declare_corpus(workspace.data, "corpus", "unused", source={"path": paths})
+    partition = list_partitions(corpus, workspace.data)["all"]
+    assert {file.name: file.split for file in partition.files} == {"test/c.txt": "test", "train/a.txt": None, "train/b.txt": None}
+    counts = build(corpus, workspace)["all"][-1].artifact.manifest.counts
+    assert {split: of["documents"] for split, of in counts.items()} == {"train": 2, "test": 1}
+
+
+def test_a_file_that_changes_its_split_changes_its_arrays_and_is_not_encoded_again(workspace: Workspace) -> None:
+    write_text(workspace.data / "raw" / "a.txt", "One.")
+    write_text(workspace.data / "raw" / "b.txt", "Two.")
+    built = [
+        build(declare_corpus(workspace.data, "corpus", "unused", source={"path": paths}), workspace)["all"]
+        for paths in ({"train": "raw/a.txt", "test": "raw/b.txt"}, {"train": "raw/a.txt", "validation": "raw/b.txt"})
+    ]
+    assert [set(of[-1].artifact.manifest.counts) for of in built] == [{"train", "test"}, {"train", "validation"}]
+
+
+@pytest.mark.parametrize("record", ["{}", "[", '{"_data_files": 3}'])
+def test_a_folder_that_is_no_saved_dataset_is_an_error(data: Path, record: str) -> None:
+    write_text(data / "raw" / "odd" / "state.json", record)
+    with pytest.raises(SourceError, match=r"state.json: is not what datasets.save_to_disk writes"):
+        list_partitions(declare_corpus(data, "corpus", "raw/odd"), data)
+
+
+def test_a_saved_dataset_that_lost_a_file_is_an_error_and_no_shorter_one(data: Path, saved: Path) -> None:
+    (saved / "train" / "data-00001-of-00003.arrow").unlink()
+    with pytest.raises(SourceError, match=r"names data-00001-of-00003.arrow, which is not there; save the dataset again"):
+        list_partitions(declare_corpus(data, "corpus", "raw/saved"), data)
+
+
+def test_a_glob_may_match_saved_datasets(data: Path, saved: Path) -> None:
+    saved.rename(saved.with_name("first"))
+    Dataset.from_dict({"text": ["more"]}).save_to_disk(data / "raw" / "second")
+    corpus = declare_corpus(data, "corpus", "raw/*", partition_by="^([^/]*)/")
+    partitions = list_partitions(corpus, data)
+    assert {key: len(partition.files) for key, partition in partitions.items()} == {"first": 4, "second": 1}
+    assert texts(partitions["second"], corpus) == ["more"]
+    assert json.loads((data / "raw" / "second" / "state.json").read_text())["_data_files"]
+
+
+def names(data: Path, path: str) -> list[str]:
+    """The names of the files of a source in one partition."""
+    return [file.name for file in list_partitions(declare_corpus(data, "corpus", path), data)["all"].files]
+
+
+def test_linked_folders_are_entered(data: Path) -> None:
+    write_text(data / "elsewhere" / "deep" / "a.txt", "a")
+    write_text(data / "raw" / "c.txt", "c")
+    (data / "raw" / "one").symlink_to(data / "elsewhere")
+    assert names(data, "raw/**/*.txt") == ["c.txt", "one/deep/a.txt"]
+    assert names(data, "raw/**") == ["c.txt", "one/deep/a.txt"]
+    assert names(data, "raw/*/*/*.txt") == ["one/deep/a.txt"]
+
+
+@pytest.mark.parametrize("target", ["raw", "raw/x", ".", "elsewhere"])
+def test_a_link_to_a_folder_that_contains_it_is_not_followed(data: Path, target: str) -> None:
+    write_text(data / "elsewhere" / "b" / "b.txt", "b")
+    write_text(data / "raw" / "x" / "a.txt", "a")
+    (data / "raw" / "x" / "far").symlink_to("../../elsewhere/b")
+    (data / "elsewhere" / "b" / "up").symlink_to(data / target)
+    (data / "raw" / "x" / "self").symlink_to(".")
+    expected = ["x/a.txt", "x/far/b.txt"]
+    assert names(data, "raw/**/*.txt") == expected
+    assert names(data, "raw/**") == expected
+    assert names(data, "raw/*/*/*.txt") == ["x/far/b.txt"]
+
+
+def test_two_folders_that_link_to_each_other_are_read_once_each(data: Path) -> None:
+    write_text(data / "raw" / "a" / "a.txt", "a")
+    write_text(data / "raw" / "b" / "b.txt", "b")
+    (data / "raw" / "a" / "to_b").symlink_to("../b")
+    (data / "raw" / "b" / "to_a").symlink_to("../a")
+    assert names(data, "raw/a/**/*.txt") == ["a.txt", "to_b/b.txt"]
+
+
+link_targets = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=3)
+
+
+@given(
+    files=st.lists(st.integers(0, 5), min_size=1, max_size=4),
+    links=link_targets,
+    pattern=st.sampled_from(["**", "**/*", "*/*", "*/**/*", "**/f0"]),
+)
+def test_what_is_found_is_what_glob_finds_without_cycles(
+    tmp_path_factory: pytest.TempPathFactory, files: list[int], links: list[tuple[int, int]], pattern: str
+) -> None:
+    """Folders 0 to 5 of a binary tree; a link leads only to a folder that contains neither it nor one that leads back."""
+    data = tmp_path_factory.mktemp("data")
+    folders = [data / "raw", *(data / "raw" / name for name in ("p", "q", "p/r", "p/s", "q/t"))]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    for i, at in enumerate(files):
+        write_text(folders[at] / f"f{i}", "x")
+    for i, (at, to) in enumerate(links):
+        if to in (3, 4, 5) and at < to and not folders[at].is_relative_to(folders[to]):
+            (folders[at] / f"l{i}").symlink_to(folders[to])
+    found = sorted(name for name in glob.glob(pattern, root_dir=data / "raw", recursive=True) if (data / "raw" / name).is_file())  # noqa: PTH207
+    listed = names(data, f"raw/{pattern}") if found else []
+    assert listed == found
+
+
+def test_what_tools_leave_is_left_out_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    left = [".part-2.jsonl", ".ipynb_checkpoints/part-1.jsonl", "_temporary/0/part-1.jsonl", "day/UPPER.JSONL"]
+    for name in ["part-0.jsonl", "day/part-1.jsonl", "_SUCCESS", *left]:
+        write_text(data / "raw" / name, '{"text": "x"}')
+    sources = Sources(data, data / "notes")
+    listing = sources.listing(declare_corpus(data, "corpus", "raw/**/*.jsonl"))
+    assert [file.name for file in listing.partitions["all"].files] == ["day/part-1.jsonl", "part-0.jsonl"]
+    assert sorted(file.origin for file in listing.left_out) == sorted(str(data / "raw" / name) for name in left)
+    sources.listing(declare_corpus(data, "corpus", "raw/**/*.jsonl"))
+    (told,) = caplog.messages
+    assert told.startswith("corpus: 4 files left out: ")
+    assert "2 hidden" in told
+    assert names(data, "raw/_temporary/**/*.jsonl") == ["0/part-1.jsonl"]
+    assert names(data, "raw/.ipynb_checkpoints/*.jsonl") == ["part-1.jsonl"]
+
+
+def test_a_pattern_that_fits_only_what_is_left_out_says_so(data: Path) -> None:
+    write_text(data / "raw" / ".a.txt", "x")
+    with pytest.raises(DeclarationError, match=r"no file matches .*; 1 left out, such as .*/raw/\.a\.txt \(hidden\)"):
+        names(data, "raw/*.txt")
+
+
+def test_links_to_nothing_are_not_missed(data: Path) -> None:
+    write_text(data / "raw" / "a.txt", "x")
+    (data / "raw" / ".#a.txt").symlink_to("user@host")  # an editor's lock
+    (data / "raw" / "disk").symlink_to("/not/mounted")
+    listing = Sources(data, data / "notes").listing(declare_corpus(data, "corpus", "raw/**/*.txt"))
+    assert [(file.origin, file.reason) for file in listing.left_out] == [(str(data / "raw" / "disk"), "a link to what is not there")]
+    (data / "raw" / "b.txt").symlink_to("gone.txt")
+    with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which is not there; mend the link, or remove it"):
+        names(data, "raw/**/*.txt")
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error() -> None:
+    with tempfile.TemporaryDirectory() as folder, unprivileged(Path(folder)) as data:
+        write_text(data / "raw" / "a.txt", "x")
+        closed = data / "raw" / "closed"
+        closed.mkdir(mode=0)
+        (data / "raw" / ".hidden").mkdir(mode=0)
+        with pytest.raises(SourceError, match=r"raw/closed: this folder cannot be listed: Permission denied; make it readable"):
+            names(data, "raw/**/*.txt")
+        with pytest.raises(SourceError, match=r"raw/closed/a.txt: cannot be looked at: Permission denied"):
+            names(data, "raw/c*/a.txt")
+        closed.chmod(0o700)
+        assert names(data, "raw/**/*.txt") == ["a.txt"]
+
+
+@contextmanager
+def unprivileged(folder: Path) -> Iterator[Path]:
+    """Be a user for whom permissions count, with a folder."""
+    me, nobody = os.geteuid(), 65534
+    if me == 0:
+        os.chown(folder, nobody, nobody)
+        os.seteuid(nobody)
+    try:
+        yield folder
+    finally:
+        os.seteuid(me)
+
+
+def test_odd_names_are_read_or_refused(data: Path) -> None:
+    odd = ["new\nline.txt", "cafe\u0301.txt", "a b.txt", "[1].txt"]
+    for name in odd:
+        write_text(data / "raw" / name, "x")
+    assert names(data, "raw/*.txt") == sorted(odd)
+    assert names(data, "raw/*caf\u00e9.txt") == ["cafe\u0301.txt"]
+    assert names(data, "raw/[[]1].txt") == ["[1].txt"]
+
+
+def test_a_saved_dataset_below_two_stars_is_read_as_one(data: Path, saved: Path) -> None:
+    expected = names(data, "raw/saved")
+    assert names(data, "raw/**") == expected
+    assert names(data, "raw/saved/**") == [name.removeprefix("saved/") for name in expected]
+    assert saved.is_dir()

@@ -1,0 +1,296 @@
+"""Sources in S3: listed, fetched once, verified, gone on with, and never taken for empty."""
+
+import gzip
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.build.scan import look_at
+from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.sources.retries import Patience
+from phyagi_assets.steps.raw import build_raw, wanted_raw
+from phyagi_assets.steps.step import Workspace
+from tests.s3 import SECRET, S3Server
+from tests.support import DATA, build, declare_corpus, write_text
+from tests.tokenizers.doubtful import holdings
+
+PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:3]
+
+
+@pytest.fixture
+def workspace(workspace: Workspace) -> Workspace:
+    """One that waits for nobody."""
+    return replace(workspace, patience=Patience(attempts=3, pause=0.0))
+
+
+@pytest.fixture
+def plays(s3: S3Server, workspace: Workspace) -> Corpus:
+    for play in PLAYS:
+        s3.put(f"lake/plays/{play.name}", play)
+    s3.put("lake/other/readme.md", b"no play")
+    return declare_corpus(workspace.data, "plays", "s3://raw/lake/plays/*.txt", partition_by="file", splits={"validation": 0.3})
+
+
+def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(plays: Corpus, workspace: Workspace) -> None:
+    for play in PLAYS:
+        write_text(workspace.data / "raw" / play.name, play.read_bytes())
+    local = declare_corpus(workspace.data, "local", "raw/*.txt", partition_by="file", splits={"validation": 0.3})
+    far, near = build(plays, workspace), build(local, workspace)
+    assert list(far) == list(near)
+    for key in far:
+        assert [built.artifact.fingerprint for built in far[key]] == [built.artifact.fingerprint for built in near[key]]
+        arrays = [{path.name: path.read_bytes() for path in of[key][-1].artifact.path.glob("*.npy")} for of in (far, near)]
+        assert arrays[0] == arrays[1]
+
+
+def test_a_corpus_that_moves_there_and_back_needs_no_new_tokens(s3: S3Server, workspace: Workspace) -> None:
+    write_text(workspace.data / "raw" / "a.txt", "One.")
+    s3.put("moved/a.txt", b"One.")
+    places = ("raw/a.txt", "s3://raw/moved/a.txt", "raw/a.txt")
+    built = [build(declare_corpus(workspace.data, "corpus", place), workspace)["all"] for place in places]
+    assert [[of.reused for of in chain] for chain in built] == [[False] * 3, [False, True, True], [True] * 3]
+    s3.faults.is_down = True
+    assert (built[1][0].artifact.path / "files" / "a.txt").read_text() == "One."
+
+
+def test_what_was_fetched_is_not_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+    build(plays, workspace)
+    assert len(s3.faults.contents) == 3
+    build(plays, workspace)
+    assert all(link.stands for part in workspace.sources.partitions(plays).values() for link in corpus_links(plays, part, workspace))
+    assert look_at(plays, workspace).due == []
+    assert len(s3.faults.contents) == 3
+    s3.put(f"lake/plays/{PLAYS[0].name}", PLAYS[0])  # put again, the same
+    assert look_at(plays, workspace).due == []
+    s3.put(f"lake/plays/{PLAYS[1].name}", b"another play")
+    s3.put("lake/plays/new.txt", b"a new play")
+    due = {item.key: item.stages for item in look_at(plays, workspace).due}
+    assert due == dict.fromkeys([PLAYS[1].stem, "new"], ("raw_dataset", "tokenized_arrow", "numpy_cache"))
+    build(plays, workspace)
+    assert sorted(s3.faults.contents[3:]) == [f"lake/plays/{PLAYS[1].name}", "lake/plays/new.txt"]
+
+
+def test_one_file_of_a_partition_that_changes_is_fetched_alone(s3: S3Server, workspace: Workspace) -> None:
+    for i in range(10):
+        s3.put(f"day/{i}.txt", f"Text {i}.".encode())
+    corpus = declare_corpus(workspace.data, "days", "s3://raw/day/*.txt")
+    build(corpus, workspace)
+    s3.put("day/7.txt", b"Another.")
+    build(corpus, workspace)
+    assert s3.faults.contents[10:] == ["day/7.txt"]
+
+
+def test_an_object_in_parts_and_a_compressed_one_arrive(s3: S3Server, workspace: Workspace) -> None:
+    lines = b"".join(b'{"text": "Line %d of many."}\n' % i for i in range(300_000))
+    s3.put_in_parts("big/one.jsonl", lines)
+    s3.put("big/two.jsonl.gz", gzip.compress(lines[: 9 * 28]))
+    corpus = declare_corpus(workspace.data, "big", "s3://raw/big/*")
+    build(corpus, workspace)
+    (partition,) = workspace.sources.partitions(corpus).values()
+    assert "-" in str(partition.files[0].stamp[0])
+    assert wanted_raw(corpus, partition, workspace)
+
+
+def test_a_transfer_that_breaks_off_is_gone_on_with(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+    key, partition = next(iter(workspace.sources.partitions(plays).items()))
+    s3.faults.cut = [5_000, 10_000]
+    built = build_raw(plays, partition, workspace)
+    assert (built.artifact.path / "files" / f"{key}.txt").read_bytes() == PLAYS[0].read_bytes()
+    assert len(s3.faults.contents) == 3
+    assert not list((workspace.store.root / ".transfers").rglob("*.txt"))
+
+
+def test_what_was_broken_off_for_good_is_gone_on_with_by_the_next_run(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+    partition = next(iter(workspace.sources.partitions(plays).values()))
+    before = holdings(workspace.store.root)
+    s3.faults.cut = [5_000] * 3
+    with pytest.raises(SourceError, match=r"s3://raw/lake/plays/.*\.txt: .* \(tried 3 times\)"):
+        build_raw(plays, partition, workspace)
+    assert {name: of for name, of in holdings(workspace.store.root).items() if not name.startswith(".transfers")} == before
+    progress: list[int] = []
+    build_raw(plays, partition, workspace, progress.append)
+    assert sum(progress) == PLAYS[0].stat().st_size - 15_000
+
+
+def test_a_flipped_byte_is_noticed_and_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+    partition = next(iter(workspace.sources.partitions(plays).values()))
+    s3.faults.flipped = 1
+    built = build_raw(plays, partition, workspace)
+    assert (built.artifact.path / "files" / PLAYS[0].name).read_bytes() == PLAYS[0].read_bytes()
+
+
+def test_a_busy_server_is_asked_again_and_one_that_is_down_is_reported(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+    s3.faults.unavailable = 2
+    assert len(workspace.sources.partitions(plays)) == 3
+    s3.faults.is_down = True
+    with pytest.raises(SourceError, match=r"s3://raw/lake/plays/: cannot be reached, or broke off: \w+ \(tried 3 times\)"):
+        workspace.sources.partitions(plays)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("s3://raw/lake/none/*.txt", r"corpus.yaml:3: source.path: no object matches s3://raw/lake/none/\*\.txt"),
+        ("s3://raw", r"corpus.yaml:3: source.path: 's3://raw' names no objects; name them, as in s3://raw/folder/\*\.jsonl"),
+        ("s3://raw/lake/", r"names no objects"),
+        ("s3://raw/a**/b", r"is not a valid glob"),
+    ],
+)
+@pytest.mark.usefixtures("plays")
+def test_what_names_no_object_is_an_error_at_its_line(workspace: Workspace, path: str, message: str) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", path))
+
+
+def test_a_bucket_that_is_not_there_is_named(s3: S3Server, workspace: Workspace) -> None:
+    del s3
+    with pytest.raises(SourceError, match=r"s3://nowhere/x/: there is no such bucket"):
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://nowhere/x/*"))
+
+
+def test_secrets_stand_nowhere(
+    plays: Corpus, s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    s3.faults.unavailable = 1
+    build(plays, workspace)
+    wrong = "AnotherSecret/0123456789"
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", wrong)
+    with pytest.raises(SourceError, match=r"the secret key is not right") as denied:
+        Workspace(data=workspace.data, store=workspace.store).sources.partitions(plays)
+    written = [path.read_bytes() for path in workspace.store.root.rglob("*") if path.is_file()]
+    for secret in (SECRET, wrong):
+        assert secret not in str(denied.value) + caplog.text
+        assert not any(secret.encode() in content for content in written)
+
+
+@pytest.mark.usefixtures("plays")
+def test_nor_in_what_dagster_keeps_of_its_runs(s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.faults.unavailable = 1
+    said = [materialize(workspace)]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "AnotherSecret/0123456789")
+    said += [materialize(workspace)]
+    assert [done.returncode for done in said] == [0, 1]
+    assert "the secret key is not right" in said[-1].stderr
+    kept = [path.read_bytes() for path in workspace.store.root.rglob("*") if path.is_file()]
+    assert any(b"s3://raw/lake/plays" in content for content in kept)
+    for secret in (SECRET, "AnotherSecret/0123456789"):
+        assert not any(secret in done.stdout + done.stderr for done in said)
+        assert not any(secret.encode() in content for content in kept)
+
+
+def materialize(workspace: Workspace) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "materialize", "--data", str(workspace.data)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_the_profile_files_of_its_users_are_heeded(
+    plays: Corpus, s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = f"[profile lake]\nregion = us-east-1\nendpoint_url = {s3.proxy}\n"
+    credentials = f"[lake]\naws_access_key_id = {s3.environment['AWS_ACCESS_KEY_ID']}\naws_secret_access_key = {SECRET}\n"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(write_text(tmp_path / "aws" / "config", config)))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(write_text(tmp_path / "aws" / "credentials", credentials)))
+    for name in s3.environment:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "lake")
+    assert len(workspace.sources.partitions(plays)) == 3
+
+
+def listed(workspace: Workspace, path: str) -> list[str]:
+    corpus = declare_corpus(workspace.data, "corpus", path)
+    return [file.name for file in workspace.sources.partitions(corpus)["all"].files]
+
+
+def test_keys_are_matched_as_local_files_are(s3: S3Server, workspace: Workspace) -> None:
+    for name in ("a.txt", "d/b.txt", ".c.txt", "_temporary/0/d.txt", "cafe\u0301.txt", "x [1].txt"):
+        s3.put(f"lake/{name}", b"x")
+        write_text(workspace.data / "lake" / name, "x")
+    for pattern in ("lake/**/*.txt", "lake/**", "lake/*", "lake/caf\u00e9*", "lake/x [[]1].txt", "lake/_temporary/**"):
+        assert listed(workspace, f"s3://raw/{pattern}") == listed(workspace, pattern)
+    left_out = workspace.sources.listing(declare_corpus(workspace.data, "corpus", "s3://raw/lake/**/*.txt")).left_out
+    assert sorted(file.origin for file in left_out) == ["s3://raw/lake/.c.txt", "s3://raw/lake/_temporary/0/d.txt"]
+
+
+def test_content_that_is_kept_compressed_is_decoded(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("packed/a.txt", gzip.compress(b"One."), ContentEncoding="gzip")
+    s3.put("packed/b.txt.gz", gzip.compress(b"Two."), ContentEncoding="gzip")
+    s3.put("packed/c.txt", b"Three.", ContentEncoding="gzip")
+    built = build(declare_corpus(workspace.data, "corpus", "s3://raw/packed/*"), workspace)["all"]
+    files = built[0].artifact.path / "files"
+    assert (files / "a.txt").read_bytes() == b"One."
+    assert gzip.decompress((files / "b.txt.gz").read_bytes()) == b"Two."
+    assert built[-1].artifact.manifest.counts["train"]["documents"] == 3
+    assert [of.reused for of in build(declare_corpus(workspace.data, "corpus", "s3://raw/packed/*"), workspace)["all"]] == [True] * 3
+
+
+def test_an_address_that_is_not_valid_is_told_without_its_password(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:the-password@host name:x")
+    with pytest.raises(SourceError, match=r"the settings of S3 are not valid: ") as told:
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/a.txt"))
+    assert "the-password" not in str(told.value)
+
+
+def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("old/a.txt", b"One.")
+    s3.faults.unlisted, s3.faults.ahead = ("ETag",), 60
+    corpus = declare_corpus(workspace.data, "corpus", "s3://raw/old/*.txt")
+    partition = workspace.sources.partitions(corpus)["all"]
+    built = build_raw(corpus, partition, workspace)
+    assert (built.artifact.path / "files" / "a.txt").read_bytes() == b"One."
+    again = wanted_raw(corpus, workspace.sources.partitions(corpus)["all"], workspace)
+    assert again
+    assert again.fingerprint == built.artifact.fingerprint
+    assert s3.faults.contents == ["old/a.txt"]
+    later = replace(partition.files[0], stamp=("", 4, "2001-01-01T00:00:00+00:00"))
+    with pytest.raises(SourceError, match=r"s3://raw/old/a.txt: GetObject: the object is (gone or )?another than was listed"):
+        build_raw(corpus, replace(partition, files=(later,)), workspace)
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "message"),
+    [
+        (
+            ("ETag",),
+            r"s3://raw/new/a\.txt: is listed with no ETag and was written at [\d:]+, too short before .*; wait a few seconds, or use",
+        ),
+        (("ETag", "LastModified"), r"s3://raw/new/a\.txt: is listed with no ETag and no time of writing, .*; use a server that gives both"),
+        (("Size",), r"s3://raw/new/a\.txt: is listed with no size, .*; use a server that gives both"),
+    ],
+)
+def test_object_whose_change_could_not_be_noticed_is_refused(
+    s3: S3Server, workspace: Workspace, unlisted: tuple[str, ...], message: str
+) -> None:
+    s3.put("new/a.txt", b"One.")
+    s3.faults.unlisted, s3.faults.ahead = unlisted, -3600
+    with pytest.raises(SourceError, match=message):
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/new/*"))
+
+
+def test_key_that_is_a_file_and_a_folder_is_read_alone_and_refused_with_its_files(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("both/a", b"One.")
+    s3.put("both/a/b.txt", b"Two.")
+    assert listed(workspace, "s3://raw/both/*") == ["a"]
+    assert listed(workspace, "s3://raw/both/a/*") == ["b.txt"]
+    with pytest.raises(
+        SourceError, match=r"s3://raw/both/a: it is an object, and the folder of s3://raw/both/a/b\.txt; narrow source\.path"
+    ):
+        listed(workspace, "s3://raw/both/**")
+    apart = declare_corpus(workspace.data, "apart", "s3://raw/both/**", partition_by="file", source={"format": "text"})
+    assert [[file.name for file in part.files] for part in workspace.sources.partitions(apart).values()] == [["a"], ["a/b.txt"]]
+
+
+def test_key_that_ends_in_a_slash_is_a_folder_where_it_is_empty_and_refused_where_it_is_not(s3: S3Server, workspace: Workspace) -> None:
+    s3.put("ends/", b"")
+    s3.put("ends/a.txt", b"One.")
+    assert listed(workspace, "s3://raw/ends/**") == ["a.txt"]
+    s3.put("ends/b", b"Two.")
+    s3.faults.renamed = {"ends/b": "ends/b/"}
+    with pytest.raises(SourceError, match=r"s3://raw/ends/b/: its name is not a valid path of a file; rename it"):
+        listed(workspace, "s3://raw/ends/**")

@@ -1,0 +1,296 @@
+"""Every format gives the same documents, exactly."""
+
+import gzip
+import itertools
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.declare.schema import Format
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources import readers
+from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.readers import ReadOptions, read_rows
+from tests.support import local_file, write_jsonl, write_text
+
+AWKWARD = [
+    "plain",
+    "",
+    " ",
+    "a\r\nb\rc\n",
+    "nul\x00inside",
+    "in\ufeffside",
+    "line\u2028and\u2029paragraph\x85",
+    "e\u0301 👩‍👩‍👧 🇩🇪 \U0010ffff",
+    'quotes " and , and \\ and \t',
+    "<|endoftext|>",
+    "long " * 5000,
+]
+
+
+def table() -> pa.Table:
+    return pa.table({"id": list(range(len(AWKWARD))), "text": AWKWARD})
+
+
+def write_stream(content: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
+        writer.write_table(content, max_chunksize=3)
+
+
+def write_file(content: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, content.schema) as writer:
+        writer.write_table(content, max_chunksize=3)
+
+
+TABLE_WRITERS: dict[str, tuple[Format, Callable[[pa.Table, Path], object]]] = {
+    "csv": ("csv", pa.csv.write_csv),
+    "parquet": ("parquet", lambda content, path: pa.parquet.write_table(content, path, row_group_size=4)),
+    "arrow stream": ("arrow", write_stream),
+    "arrow file": ("arrow", write_file),
+}
+
+
+def _write_all(write: Callable[[pa.Table, Path], object], path: Path) -> object:
+    return write(table(), path)
+
+
+WRITERS: dict[str, tuple[Format, Callable[[Path], object]]] = {
+    "json": ("json", lambda path: write_jsonl(path, AWKWARD)),
+    "parquet dictionary": ("parquet", lambda path: pa.parquet.write_table(dictionary(), path)),
+    **{name: (kind, partial(_write_all, write)) for name, (kind, write) in TABLE_WRITERS.items()},
+}
+
+
+def dictionary() -> pa.Table:
+    return table().set_column(1, "text", table()["text"].dictionary_encode())
+
+
+def texts(path: Path, kind: Format, sample_by: str = "document", columns: tuple[str, ...] = ("text",)) -> list[str | None]:
+    return [
+        text
+        for batch in read_rows(Span(file=local_file(path)), kind, ReadOptions(columns=columns, sample_by=sample_by))
+        for text in batch.columns[0].to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_documents_come_back_exactly_and_in_their_places(tmp_path: Path, writer: str) -> None:
+    kind, write = WRITERS[writer]
+    write(tmp_path / "file")
+    read = list(read_rows(Span(file=local_file(tmp_path / "file")), kind, ReadOptions(columns=("text",), sample_by="document")))
+    assert [text for batch in read for text in batch.columns[0].to_pylist()] == AWKWARD
+    assert [number for batch in read for number in batch.numbers.tolist()] == list(range(len(AWKWARD)))
+    assert sum(batch.consumed for batch in read) > 0
+
+
+@pytest.mark.parametrize("document", AWKWARD, ids=range(len(AWKWARD)))
+def test_a_text_file_is_its_bytes(tmp_path: Path, document: str) -> None:
+    assert texts(write_text(tmp_path / "file", document), "text") == [document]
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+@pytest.mark.parametrize(
+    ("sample_by", "content", "expected"),
+    [
+        ("line", "one\ntwo\r\n\nfour", ["one", "two", "", "four"]),
+        ("line", "one\n", ["one"]),
+        ("paragraph", "one\nstill one\n\ntwo\n \n\n\nthree\n", ["one\nstill one", "two", "three"]),
+        ("paragraph", "one\r\n\r\ntwo", ["one", "two"]),
+        ("paragraph", "\n\n", []),
+        ("paragraph", "  \n\n   indented\n\n\tas it stands \n\n  ", ["   indented", "\tas it stands "]),
+    ],
+)
+def test_text_is_divided_alike_whatever_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, sample_by: str, content: str, expected: list[str]
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK", block)
+    assert texts(write_text(tmp_path / "file", content), "text", sample_by) == expected
+
+
+@settings(deadline=None)
+@given(content=st.text(st.sampled_from("ab \n\r\t\u2028é")), block=st.integers(1, 12))
+def test_paragraphs_are_what_blank_lines_separate(tmp_path_factory: pytest.TempPathFactory, content: str, block: int) -> None:
+    groups = itertools.groupby(content.split("\n"), key=lambda line: bool(line.strip(" \t\r")))
+    path = write_text(tmp_path_factory.mktemp("text") / "file", content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "BLOCK", block)
+        assert texts(path, "text", "paragraph") == ["\n".join(lines).rstrip("\r") for filled, lines in groups if filled]
+
+
+@settings(deadline=None)
+@given(lines=st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), block=st.integers(1, 12))
+def test_lines_are_what_newlines_end(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int) -> None:
+    path = write_text(tmp_path_factory.mktemp("text") / "file", "".join(f"{line}\n" for line in lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readers, "BLOCK", block)
+        assert texts(path, "text", "line") == [line.removesuffix("\r") for line in lines]
+
+
+@pytest.mark.parametrize(("sample_by", "block"), [("document", 4), ("line", 4), ("paragraph", 1 << 20)])
+def test_text_that_is_no_utf8_names_the_line_and_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_by: str, block: int
+) -> None:
+    monkeypatch.setattr(readers, "BLOCK", block)
+    path = write_text(tmp_path / "file", b"first\nsecond\ncaf" + b"\xe9\n")
+    with pytest.raises(SourceError, match=rf"{path}:3: is not UTF-8: byte 0xe9"):
+        texts(path, "text", sample_by)
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_column_that_is_not_there_lists_those_that_are(tmp_path: Path, writer: str) -> None:
+    kind, write = WRITERS[writer]
+    write(tmp_path / "file")
+    with pytest.raises(SourceError, match=r"file: has no column 'body'; .*text"):
+        texts(tmp_path / "file", kind, columns=("body",))
+
+
+def test_a_column_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    pa.parquet.write_table(table(), tmp_path / "file")
+    with pytest.raises(SourceError, match="column 'id' holds int64, not text"):
+        texts(tmp_path / "file", "parquet", columns=("id",))
+
+
+@pytest.mark.parametrize("writer", TABLE_WRITERS)
+def test_column_that_occurs_twice_is_refused(tmp_path: Path, writer: str) -> None:
+    kind, write = TABLE_WRITERS[writer]
+    write(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "file")
+    with pytest.raises(SourceError, match="has 2 columns 'text'; rename all but one"):
+        texts(tmp_path / "file", kind)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_what_a_file_calls_text_and_is_none_is_a_row_at_fault(tmp_path: Path, kind: pa.DataType) -> None:
+    binary = pa.large_binary() if kind == pa.large_string() else pa.binary()
+    content = pa.table({"text": pa.array([b"one", b"caf\xe9", None, b"four"], binary).view(kind)})
+    pa.parquet.write_table(content, tmp_path / "file")
+    (batch,) = read_rows(Span(file=local_file(tmp_path / "file")), "parquet", ReadOptions(columns=("text",), sample_by="document"))
+    assert batch.columns[0].to_pylist() == ["one", None, None, "four"]
+    assert batch.problems == {1: "'text' is not UTF-8 at byte 3"}
+
+
+@pytest.mark.parametrize("longest", [1, 20, 2000])
+def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+    monkeypatch.setattr(readers, "BLOCK", 64)
+    expected = [("line\n" * (i % 7 * longest)) + str(i) for i in range(50)]
+    numbers = [*range(49), "no number"]
+    write_text(tmp_path / "file", "id,text\n" + "".join(f'{n},"{text}"\n' for n, text in zip(numbers, expected, strict=True)))
+    read = list(read_rows(Span(file=local_file(tmp_path / "file")), "csv", ReadOptions(columns=("text",), sample_by="document")))
+    assert [text for batch in read for text in batch.columns[0].to_pylist()] == expected
+    assert [number for batch in read for number in batch.numbers.tolist()] == list(range(len(expected)))
+
+
+@pytest.mark.parametrize(
+    ("content", "expected", "problems"),
+    [
+        (b"id,text\n1,a\n2\n3,c\n4,d,e\n", {0: "a", 2: "c"}, {1: "has 1 columns, where the header has 2", 3: "has 3 columns, .*"}),
+        (b"text\na\ncaf\xe9\nc\n", {0: "a", 1: None, 2: "c"}, {1: "'text' is not UTF-8 at byte 3"}),
+        (b"id,text\n", {}, {}),
+        (b"", {}, {}),
+        (b"\n", {}, {}),
+        (b"\xef\xbb\xbftext\na\n", {0: "a"}, {}),
+    ],
+)
+def test_a_csv_row_at_fault_is_told_by_its_number(
+    tmp_path: Path, content: bytes, expected: dict[int, str | None], problems: dict[int, str]
+) -> None:
+    read = list(
+        read_rows(
+            Span(file=local_file(write_text(tmp_path / "file", content))), "csv", ReadOptions(columns=("text",), sample_by="document")
+        )
+    )
+    assert {
+        number: text for batch in read for number, text in zip(batch.numbers.tolist(), batch.columns[0].to_pylist(), strict=True)
+    } == expected
+    found = {row: problem for batch in read for row, problem in batch.problems.items()}
+    assert found.keys() == problems.keys()
+    assert all(re.fullmatch(problems[row], found[row]) for row in found), found
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "content", "expected"),
+    [
+        ("a.tsv", None, "id\ttext\n1\ta, b\n", ["a, b"]),
+        ("a.tsv.gz", None, "id\ttext\n1\ta, b\n", ["a, b"]),
+        ("a.csv", ";", 'id;text\n1;"a;b"\n', ["a;b"]),
+        ("a.tsv", ",", "id,text\n1,a\tb\n", ["a\tb"]),
+    ],
+)
+def test_columns_are_separated_by_what_is_declared_or_the_name_says(
+    tmp_path: Path, name: str, delimiter: str | None, content: str, expected: list[str]
+) -> None:
+    path = write_text(tmp_path / name, gzip.compress(content.encode()) if name.endswith(".gz") else content)
+    options = ReadOptions(columns=("text",), sample_by="document", delimiter=delimiter)
+    assert [text for batch in read_rows(Span(file=local_file(path)), "csv", options) for text in batch.columns[0].to_pylist()] == expected
+
+
+def test_a_table_that_is_separated_by_another_character_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"has no column 'text'; .*if ';' separates the columns, declare it as source\.delimiter"):
+        texts(write_text(tmp_path / "file", "id;text\n1;a\n"), "csv")
+
+
+def write_nested(path: Path, kind: Format, values: pa.Array, literal: pa.Array | None = None) -> None:
+    columns = {"id": pa.array(range(len(values))), "meta": values} | ({} if literal is None else {"meta.text": literal})
+    content = pa.table(columns)
+    if kind == "parquet":
+        pa.parquet.write_table(content, path)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, content.schema) as writer:
+            writer.write_table(content, max_chunksize=2)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_a_dotted_name_leads_into_structs_and_the_column_of_that_name_wins(tmp_path: Path, kind: Format) -> None:
+    values = pa.array([{"n": 1, "text": "a"}, None, {"n": 3, "text": None}, {"n": 4, "text": "d"}, {"n": 5, "text": "e"}])
+    write_nested(tmp_path / "file", kind, values)
+    assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["a", None, None, "d", "e"]
+    with pytest.raises(SourceError, match=r"has no column 'meta\.body'; it has id, meta\.n, meta\.text"):
+        texts(tmp_path / "file", kind, columns=("meta.body",))
+    with pytest.raises(SourceError, match=r"column 'meta' holds struct<.*>, not text; .* as in meta\.n"):
+        texts(tmp_path / "file", kind, columns=("meta",))
+    write_nested(tmp_path / "both", kind, values, pa.array(["A", "B", "C", "D", "E"]))
+    assert texts(tmp_path / "both", kind, columns=("meta.text",)) == ["A", "B", "C", "D", "E"]
+
+
+KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()]
+KINDS += [pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.large_binary())]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("column", KINDS, ids=str)
+def test_text_is_read_from_columns_of_every_kind_that_may_hold_it(tmp_path: Path, kind: Format, column: pa.DataType) -> None:
+    values = pa.array([b"one", None, "zw\u00f6lf and more".encode(), b""])
+    if pa.types.is_dictionary(column):
+        indices = pa.array([0, None, 1, 2], column.index_type)
+        values = pa.DictionaryArray.from_arrays(indices, values.drop_null().cast(column.value_type))
+    else:
+        values = values.cast(column)
+    nested = pa.StructArray.from_arrays([values], names=["text"])
+    write_nested(tmp_path / "file", kind, nested, nested.field(0))
+    assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
+    write_nested(tmp_path / "nested", kind, nested)
+    assert texts(tmp_path / "nested", kind, columns=("meta.text",)) == ["one", None, "zw\u00f6lf and more", ""]
+
+
+@pytest.mark.parametrize("writer", ["parquet", "arrow stream", "arrow file"])
+@pytest.mark.parametrize("kept", [0.0, 0.5])
+def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, writer: str, kept: float) -> None:
+    kind, write = WRITERS[writer]
+    write(tmp_path / "file")
+    content = (tmp_path / "file").read_bytes()
+    (tmp_path / "file").write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(SourceError, match=r"file: .*(damaged|cannot be read)"):
+        texts(tmp_path / "file", kind)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"gone: cannot be read: No such file"):
+        texts(tmp_path / "gone", "text")

@@ -1,0 +1,167 @@
+"""Token arrays, and what leads from them to their documents."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+import transformers
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.steps.cache import split_of
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Artifact, Store
+from tests.support import GPT2, build, build_partition, declare_corpus, write_jsonl
+from tests.tokenizers.doubtful import holdings
+
+EOS = 50256
+SPLIT = {"splits": {"validation": 0.2, "test": 0.3}}
+WORDS = [f"number {i} of the documents" if i % 7 else "" for i in range(200)]
+
+
+def _cache(workspace: Workspace, texts: list[str] | None = None, **keys: Any) -> Artifact:
+    """The cache of a corpus of one file."""
+    if texts is not None:
+        write_jsonl(workspace.data / "c.jsonl", texts)
+    ((_, _, cache),) = build(declare_corpus(workspace.data, "c", "c.jsonl", **keys), workspace).values()
+    return cache.artifact
+
+
+def _documents(cache: Artifact, split: str) -> list[npt.NDArray[Any]]:
+    """Ids of each document, cut at the ends that the cache names."""
+    ends = np.load(cache.path / f"{split}.documents.npy")
+    return np.split(np.load(cache.path / f"{split}.npy", mmap_mode="r"), ends[:-1])
+
+
+def _texts(cache: Artifact) -> dict[str, list[str]]:
+    """The texts of each split, by what their ids decode to."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(cache.path / "tokenizer")
+    return {split: [tokenizer.decode(ids[:-1]) for ids in _documents(cache, split)] for split in cache.manifest.counts}
+
+
+def test_arrays_are_plain_and_closed_by_their_last_document(workspace: Workspace) -> None:
+    cache = _cache(workspace, WORDS, **SPLIT)
+    assert set(cache.manifest.counts) == set(SPLITS)
+    for split, counts in cache.manifest.counts.items():
+        ids = np.load(cache.path / f"{split}.npy", mmap_mode="r")
+        ends = np.load(cache.path / f"{split}.documents.npy")
+        assert (ids.dtype, ids.ndim, ends.dtype) == (np.uint16, 1, np.int64)
+        assert (np.diff(ends, prepend=0) > 0).all()
+        assert (len(ends), ends[-1]) == (counts["documents"], len(ids)) == (counts["documents"], counts["tokens"])
+        assert np.array_equal(np.flatnonzero(ids == EOS), ends - 1)
+
+
+@pytest.mark.parametrize(("dtype", "found"), [("auto", np.uint16), ("uint16", np.uint16), ("int32", np.int32)])
+def test_the_dtype_is_the_declared_one_and_the_smallest_that_fits_where_none_is(
+    workspace: Workspace, dtype: str, found: type[np.generic]
+) -> None:
+    cache = _cache(workspace, ["one two"], dtype=dtype)
+    ids = np.load(cache.path / "train.npy")
+    assert ids.dtype == found == np.dtype(json.loads((cache.path / "config.json").read_text(encoding="utf-8"))["dtype"])
+    assert ids.tolist() == [505, 734, EOS]
+
+
+def test_origins_lead_to_the_file_and_the_row(workspace: Workspace) -> None:
+    texts = {name: [f"{name} {i}" if i % 3 else "" for i in range(30)] for name in ("a", "b")}
+    for name, rows in texts.items():
+        write_jsonl(workspace.data / "c" / f"{name}.jsonl", rows)
+    ((_, _, cache),) = build(declare_corpus(workspace.data, "c", "c/*.jsonl", **SPLIT), workspace).values()
+    files = cache.artifact.manifest.details["files"]
+    assert files == ["a.jsonl", "b.jsonl"]
+    found = set()
+    for split, decoded in _texts(cache.artifact).items():
+        origins = np.load(cache.artifact.path / f"{split}.origins.npy").tolist()
+        for text, (file, row) in zip(decoded, origins, strict=True):
+            assert text == texts[Path(files[file]).stem][row]
+            found.add((file, row))
+    assert found == {(file, row) for file, rows in enumerate(texts.values()) for row, text in enumerate(rows) if text}
+
+
+def test_a_cache_carries_its_tokenizer_as_a_folder_and_as_a_pickle(workspace: Workspace) -> None:
+    cache = _cache(workspace, ["one two"], **SPLIT)
+    loaded = transformers.AutoTokenizer.from_pretrained(cache.path / "tokenizer")
+    pickled = pickle.loads((cache.path / "tokenizer.pkl").read_bytes())
+    declared = transformers.AutoTokenizer.from_pretrained(GPT2)
+    text = "It's <|endoftext|> naïve 👍🏽"
+    assert loaded(text).input_ids == pickled(text).input_ids == declared(text).input_ids
+    config = json.loads((cache.path / "config.json").read_text(encoding="utf-8"))
+    assert (config["append_eos"], config["splits"], config["tokenizer"]["eos_token_id"]) == (True, SPLIT["splits"], EOS)
+    assert {"manifest.json", "config.json", "tokenizer.pkl"} <= {path.name for path in cache.path.iterdir()}
+
+
+SHARES = st.tuples(st.floats(0.01, 0.49), st.floats(0.01, 0.49)).map(lambda pair: dict(zip(SPLITS[1:], pair, strict=True)))
+
+
+@given(hashes=st.lists(st.integers(0, 2**64 - 1)), shares=SHARES, data=st.data())
+def test_a_document_has_its_split_whatever_stands_beside_it(hashes: list[int], shares: Mapping[str, float], data: st.DataObject) -> None:
+    alone = {value: split_of(np.array([value], np.uint64), shares)[0] for value in hashes}
+    other = data.draw(st.permutations([*hashes, *data.draw(st.lists(st.integers(0, 2**64 - 1)))]))
+    for value, split in zip(other, split_of(np.array(other, np.uint64), shares), strict=True):
+        assert alone.get(value, split) == split
+
+
+@given(value=st.integers(0, 2**64 - 1), smaller=st.floats(0.01, 0.3), larger=st.floats(0.3, 0.9))
+def test_what_a_small_validation_split_holds_a_larger_one_holds_too(value: int, smaller: float, larger: float) -> None:
+    one, other = (split_of(np.array([value], np.uint64), {"validation": share})[0] for share in (smaller, larger))
+    assert other == one or SPLITS[other] == "validation"
+
+
+def test_splits_take_about_their_shares_and_all_documents_take_part() -> None:
+    hashes = np.array([xxhash.xxh3_64_intdigest(f"document {i}".encode()) for i in range(10_000)], np.uint64)
+    counts = np.bincount(split_of(hashes, SPLIT["splits"]), minlength=3)
+    assert np.abs(counts - [5000, 2000, 3000]).max() < 200  # four standard deviations
+    assert (split_of(hashes, {}) == SPLITS.index("train")).all()
+
+
+def test_documents_stay_in_their_splits_as_the_corpus_grows_and_equal_texts_stay_together(workspace: Workspace) -> None:
+    texts = [text for text in WORDS if text]
+    before = _texts(_cache(workspace, texts, **SPLIT))
+    after = _texts(_cache(workspace, [*(f"new {i}" for i in range(100)), *reversed(texts), *texts], **SPLIT))
+    for split, found in before.items():
+        assert sorted(text for text in after[split] if not text.startswith("new")) == sorted(2 * found)
+        assert not any(set(after[split]) & set(of) for other, of in after.items() if other != split)
+
+
+def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Workspace) -> None:
+    cache = _cache(workspace, WORDS, **SPLIT)
+    before = holdings(cache.path)
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl", **SPLIT)
+    partition = workspace.sources.partitions(corpus)["all"]
+    assert all(link.stands for link in corpus_links(corpus, partition, workspace))
+    (cache.path / "train.npy").unlink()
+    assert [link.stands for link in corpus_links(corpus, partition, workspace)] == [True, True, False]
+    assert [built.reused for built in build_partition(corpus, partition, workspace)] == [True, True, False]
+    assert holdings(cache.path) == before
+    assert all(link.stands for link in corpus_links(corpus, partition, workspace))
+
+
+def test_the_same_inputs_make_the_same_bytes_in_another_store(workspace: Workspace, tmp_path: Path) -> None:
+    other = Workspace(data=tmp_path / "elsewhere", store=Store(tmp_path / "another"), engines=workspace.engines)
+    other.data.mkdir()
+    shutil.copytree(workspace.store.root / ".tokenizers" / "conformance", other.store.root / ".tokenizers" / "conformance", symlinks=True)
+    for each in (workspace, other):
+        _cache(each, WORDS, **SPLIT)
+    assert holdings(other.store.root) == holdings(workspace.store.root)
+
+
+def test_documents_of_many_batches_keep_their_order(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = holdings(_cache(workspace, WORDS, **SPLIT).path)
+    shutil.rmtree(workspace.store.root / "c")
+    monkeypatch.setattr("phyagi_assets.sources.documents.BATCH_BYTES", 200)
+    cache = _cache(workspace, **SPLIT)
+    tokenized = workspace.store.pointer("c/tokenized_arrow/all") / "data-00000-of-00001.arrow"
+    assert sum(1 for _ in pa.ipc.open_stream(tokenized.read_bytes())) > 10
+    manifest = "manifest.json"
+    assert {name: of for name, of in holdings(cache.path).items() if name != manifest} == {
+        name: of for name, of in whole.items() if name != manifest
+    }

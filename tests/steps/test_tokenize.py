@@ -1,0 +1,251 @@
+"""The ids of every document, measured by ``transformers``."""
+
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+import xxhash
+from datasets import Features, List, Value, load_from_disk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
+
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.errors import MissingArtifactsError, SourceError
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.raw import build_raw
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.engines import ReferenceEngine
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import DATA, GPT2, build, build_partition, declare_corpus, list_partitions, write_jsonl, write_text
+from tests.tokenizers.doubtful import REFUSING, doubtful, holdings
+
+EOS = 50256
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    return transformers.AutoTokenizer.from_pretrained(GPT2)
+
+
+def _wanted(reference: Any, text: str) -> list[int]:
+    return [*reference(text, verbose=False).input_ids, EOS] if text else []
+
+
+def _rows(artifact: Artifact) -> list[Any]:
+    return list(load_from_disk(str(artifact.path)).with_format("numpy")["input_ids"])
+
+
+def _assert_rows(artifact: Artifact, wanted: list[list[int]]) -> None:
+    rows = _rows(artifact)
+    assert [len(row) for row in rows] == [len(ids) for ids in wanted]
+    for row, ids in zip(rows, wanted, strict=True):
+        assert np.array_equal(row, ids)
+
+
+@pytest.fixture(scope="module")
+def samples(
+    prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, tuple[Partition, list[Built]]]]:
+    """What the corpora of the repository are built to, by corpus and partition."""
+    root = tmp_path_factory.mktemp("samples") / "store"
+    shutil.copytree(prepared_store, root, copy_function=os.link)
+    workspace = Workspace(data=DATA, store=Store(root), engines=engines)
+    return {
+        name: {key: (partition, build_partition(corpus, partition, workspace)) for key, partition in list_partitions(corpus, DATA).items()}
+        for name, corpus in load_catalog(DATA).corpora.items()
+    }
+
+
+def _documents(partition: Partition) -> list[str]:
+    (file,) = partition.files
+    text = file.path.read_bytes().decode()
+    return [json.loads(line)["text"] for line in text.splitlines()] if file.path.suffix == ".jsonl" else [text]
+
+
+@pytest.mark.parametrize(("corpus", "partitions"), [("shakespeare", 12), ("factbook", 5)])
+def test_every_document_of_the_sample_corpora_has_the_ids_that_transformers_gives(
+    samples: Mapping[str, Mapping[str, tuple[Partition, list[Built]]]], reference: Any, corpus: str, partitions: int
+) -> None:
+    assert len(samples[corpus]) == partitions
+    for partition, (_, tokenized, _) in samples[corpus].values():
+        _assert_rows(tokenized.artifact, [_wanted(reference, text) for text in _documents(partition)])
+
+
+def test_each_partition_and_split_of_the_sample_corpora_has_as_many_tokens_as_tokenizers_counts(
+    samples: Mapping[str, Mapping[str, tuple[Partition, list[Built]]]],
+) -> None:
+    direct = tokenizers.ByteLevelBPETokenizer(str(GPT2 / "vocab.json"), str(GPT2 / "merges.txt"))
+    for partitions in samples.values():
+        for partition, (_, tokenized, cache) in partitions.values():
+            counted = {"train": 0, "validation": 0}
+            for text in _documents(partition):
+                split = "validation" if xxhash.xxh3_64_intdigest(text.encode()) < 0.05 * 2**64 else "train"
+                counted[split] += len(direct.encode(text).ids) + 1
+            found = {split: of["tokens"] for split, of in cache.artifact.manifest.counts.items()}
+            assert found == {split: tokens for split, tokens in counted.items() if tokens}
+            assert tokenized.artifact.manifest.counts["tokens"] == sum(counted.values())
+
+
+AWKWARD = [
+    "", " ", "   ", "\t \n\n", "\0", "a\0b\0", "one\r\ntwo\r\n", "\r", "e\u0301\u0301 n\u0303", "\u0301", "\ufeffBOM",
+    "👩\u200d👩\u200d👧\u200d👦👍🏽🇩🇪🏴\U000e0067\U000e0062\U000e007f", "to <|endoftext|> from", "<|endoftext|>", "<|endoftext|><|endof",
+    "I\u2019m, I'M, I'\u017f", "नमस्ते שלום 日本語", "\U0010ffff\ue000", "a" * 1_000_000, " " * 100_000, "",
+]  # fmt: skip
+
+
+def test_awkward_documents_have_the_ids_that_transformers_gives(workspace: Workspace, reference: Any) -> None:
+    write_jsonl(workspace.data / "c.jsonl", AWKWARD)
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl"), workspace).values()
+    _assert_rows(tokenized.artifact, [_wanted(reference, text) for text in AWKWARD])
+    assert tokenized.artifact.manifest.counts["empty"] == 2
+
+
+def test_a_document_of_ten_megabytes_has_the_ids_that_transformers_gives(workspace: Workspace, reference: Any) -> None:
+    plays = [path.read_text(encoding="utf-8") for path in sorted((DATA / "raw" / "shakespeare").glob("*.txt"))]
+    text = "\n".join(f"{play} ({i})" for i in range(7) for play in plays)
+    assert len(write_text(workspace.data / "c.txt", text).read_bytes()) > 10_000_000
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.txt"), workspace).values()
+    _assert_rows(tokenized.artifact, [_wanted(reference, text)])
+
+
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=12).filter(any), skipped=st.sets(st.integers(0, 12)))
+def test_any_documents_stand_in_their_order_whatever_is_left_out_between_them(
+    workspace: Workspace, reference: Any, texts: list[str], skipped: set[int]
+) -> None:
+    rows: list[str | None] = list(texts)
+    for i in sorted(skipped):
+        rows.insert(i, None)
+    write_jsonl(workspace.data / "c.jsonl", rows)
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace).values()
+    _assert_rows(tokenized.artifact, [_wanted(reference, text) for text in texts])
+    counts = tokenized.artifact.manifest.counts
+    assert (counts["documents"], counts["invalid"], counts["empty"]) == (len(texts), len(skipped), texts.count(""))
+    assert counts["text_bytes"] == len("".join(texts).encode())
+
+
+def test_datasets_opens_the_folder_with_its_columns(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", ["one two", "", "three"])
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl"), workspace).values()
+    dataset = load_from_disk(str(tokenized.artifact.path))
+    columns = {"length": Value("int64"), "hash": Value("uint64"), "file": Value("int32"), "row": Value("int64")}
+    assert dataset.features == Features({"input_ids": List(Value("uint16")), **columns})
+    assert dataset["length"][:] == [3, 0, 2]
+    assert dataset["row"][:] == [0, 1, 2]
+    assert dataset["hash"][0] == xxhash.xxh3_64_intdigest(b"one two")
+
+
+def test_documents_get_no_eos_where_none_is_declared(workspace: Workspace, reference: Any) -> None:
+    write_jsonl(workspace.data / "c.jsonl", ["one two", "", "three"])
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl", append_eos=False), workspace).values()
+    _assert_rows(tokenized.artifact, [reference(text).input_ids for text in ("one two", "", "three")])
+
+
+def test_an_empty_document_is_a_row_of_length_0_whatever_the_tokenizer_puts_before_documents(data: Path) -> None:
+    save_byte_tokenizer(data / "tk")
+    tokenizer = tokenizers.Tokenizer.from_file(str(data / "tk" / "tokenizer.json"))
+    tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 256)])
+    tokenizer.save(str(data / "tk" / "tokenizer.json"))
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    write_jsonl(data / "c.jsonl", ["", "ab", ""])
+    ((_, tokenized, _),) = build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk"), workspace).values()
+    _assert_rows(tokenized.artifact, [[], [256, 64, 65, 256], []])
+
+
+@pytest.mark.parametrize(
+    ("rows", "keys", "refusal"),
+    [
+        ([None], {"on_invalid": "skip"}, r"c\.jsonl: none of its rows \(1\) has text; row 1: 'text' is null; give the file"),
+        ([None, None], {}, r"c\.jsonl: none of its rows \(2\) has text; row 1: 'text' is null; give the file"),
+        (["good", None], {}, r"c\.jsonl: row 2: .* on_invalid: skip"),
+        ([{"body": "text"}], {}, r"c\.jsonl: has no column 'text'"),
+    ],
+)
+def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
+    workspace: Workspace, rows: list[Any], keys: dict[str, Any], refusal: str
+) -> None:
+    write_jsonl(workspace.data / "c.jsonl", ["as it was"])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl", **keys)
+    build(corpus, workspace)
+    write_jsonl(workspace.data / "c.jsonl", rows)
+    partition = workspace.sources.partitions(corpus)["all"]
+    build_raw(corpus, partition, workspace)
+    before = holdings(workspace.store.root)
+    with pytest.raises(SourceError, match=refusal):
+        build_tokenized(corpus, partition, workspace)
+    assert holdings(workspace.store.root) == before
+    assert any(path.endswith("tokenized_arrow/all") for path in before)
+
+
+def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace) -> None:
+    write_text(workspace.data / "c.txt", "one")
+    corpus = declare_corpus(workspace.data, "c", "c.txt")
+    partition = workspace.sources.partitions(corpus)["all"]
+    with pytest.raises(MissingArtifactsError, match="c/raw_dataset/all"):
+        build_tokenized(corpus, partition, workspace)
+    build_raw(corpus, partition, workspace)
+    before = holdings(workspace.store.root)
+    write_text(workspace.data / "c.txt", "two")
+    with pytest.raises(
+        SourceError, match=r"c\.txt: changed; .* 'all' are not what c/raw_dataset/all pinned any more; materialize that again"
+    ):
+        build_tokenized(corpus, partition, workspace)
+    assert holdings(workspace.store.root) == before
+
+
+@pytest.mark.parametrize(("left", "keys"), [(0, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
+def test_file_truncated_while_it_is_read_is_named(workspace: Workspace, left: int, keys: dict[str, Any]) -> None:
+    for name in ("a", "b", "c"):
+        write_jsonl(workspace.data / "c" / f"{name}.jsonl", ["one", "two"])
+    corpus = declare_corpus(workspace.data, "c", "c/*.jsonl", **keys)
+    partition = workspace.sources.partitions(corpus)["all"]
+    build_raw(corpus, partition, workspace)
+    before = holdings(workspace.store.root)
+    cut = workspace.data / "c" / "b.jsonl"
+    with pytest.raises(SourceError, match=rf"^{re.escape(str(cut))}: changed; .* pinned any more"):
+        build_tokenized(corpus, partition, workspace, lambda _consumed: os.truncate(cut, left))
+    assert holdings(workspace.store.root) == before
+
+
+@pytest.mark.usefixtures("few_code_points")
+def test_a_partition_that_the_fast_engine_gets_wrong_is_encoded_again_by_the_reference_loudly(
+    workspace: Workspace, reference: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    doubted = replace(workspace, engines=EnginePool(doubtful(lambda text: "xyzzy" in text)))
+    texts = ["plugh", "say xyzzy", "", *(f"room {i}" for i in range(50))]
+    write_jsonl(workspace.data / "c" / "wrong.jsonl", texts)
+    write_jsonl(workspace.data / "c" / "right.jsonl", ["plugh"])
+    with caplog.at_level(logging.WARNING):
+        built = build(declare_corpus(workspace.data, "c", "c/*.jsonl", partition_by="file"), doubted)
+    _assert_rows(built["wrong"][1].artifact, [_wanted(reference, text) for text in texts])
+    (warning,) = caplog.messages
+    assert warning.startswith("c/tokenized_arrow/wrong: doubtful 1 and tokenizers")
+    assert "'say xyzzy'; all of the partition is encoded again by tokenizers" in warning
+    engines = {key: steps[1].artifact.manifest.produced_with["engine"] for key, steps in built.items()}
+    assert engines == {"wrong": ReferenceEngine.name, "right": "doubtful 1"}
+
+
+@pytest.mark.parametrize("verify", ["sample", "full"])
+@pytest.mark.usefixtures("few_code_points")
+def test_full_verification_finds_the_one_document_that_a_sample_passes_by(workspace: Workspace, reference: Any, verify: str) -> None:
+    doubted = replace(workspace, engines=EnginePool(doubtful(lambda text: "xyzzy" in text)))
+    texts = ["The quick brown fox jumps over the lazy dog. " * 3] * 10_000
+    texts[7_890] = "xyzzy"
+    write_jsonl(workspace.data / "c.jsonl", texts)
+    ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl", verify=verify), doubted).values()
+    found = _rows(tokenized.artifact)[7_890].tolist() == _wanted(reference, "xyzzy")
+    assert found == (verify == "full")

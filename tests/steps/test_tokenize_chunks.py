@@ -1,0 +1,177 @@
+"""A partition in pieces, encoded by several processes: what is built is what one process builds, and what fails fails alike."""
+
+import multiprocessing
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_from_disk
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.removals import Removal, add_removals
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.inspection.statistics import document_lengths
+from phyagi_assets.sources import chunks
+from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.raw import build_raw
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.tokenize import build_tokenized
+from tests.support import declare_corpus, write_jsonl, write_text
+from tests.tokenizers.doubtful import WRONG_ABOUT_BEWARE, holdings, trusting
+
+TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(400)]
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of 4 KB: some ten of a file here."""
+    monkeypatch.setattr(chunks, "PIECE", 4096)
+
+
+def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Callable[[int], None] = id) -> tuple[Built, dict[str, str]]:
+    """The tokenized artifact, and all that a store holds then; the store is as it was before, afterwards."""
+    before = workspace.store.root.with_name("before")
+    shutil.copytree(workspace.store.root, before, symlinks=True)
+    try:
+        (partition,) = workspace.sources.partitions(corpus).values()
+        build_raw(corpus, partition, workspace)
+        tokenized = build_tokenized(corpus, partition, workspace, on_progress, processes=processes)
+        build_cache(corpus, partition, workspace)
+        found = holdings(workspace.store.root)
+        rows = load_from_disk(str(tokenized.artifact.path))
+        assert len(rows) == tokenized.artifact.manifest.counts["documents"]
+        assert document_lengths(tokenized.artifact).tolist() == rows["length"][:]
+        return tokenized, found
+    finally:
+        shutil.rmtree(workspace.store.root)
+        before.rename(workspace.store.root)
+
+
+def check_alike(corpus: Corpus, workspace: Workspace, pieces: int) -> Built:
+    """Two processes build what one does, byte for byte, and tell the same progress."""
+    told: tuple[list[int], list[int]] = ([], [])
+    _, alone = built(corpus, workspace, 1, told[0].append)
+    tokenized, together = built(corpus, workspace, 2, told[1].append)
+    assert together == alone
+    assert sum(told[0]) == sum(told[1]) > 0
+    assert len([name for name in tokenized.artifact.manifest.files if name.endswith(".arrow")]) == pieces
+    assert multiprocessing.active_children() == []
+    return tokenized
+
+
+def test_json_lines(workspace: Workspace) -> None:
+    rows: list[str | None] = [*TEXTS[:200], None, *TEXTS[200:]]
+    size = write_jsonl(workspace.data / "c.jsonl", rows).stat().st_size
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip", splits={"validation": 0.2})
+    tokenized = check_alike(corpus, workspace, size // 4096)
+    counts = tokenized.artifact.manifest.counts
+    assert (counts["documents"], counts["invalid"], counts["empty"]) == (len(TEXTS), 1, TEXTS.count(""))
+
+
+def test_parquet(workspace: Workspace) -> None:
+    pq.write_table(pa.table({"text": TEXTS}), workspace.data / "c.parquet", row_group_size=10, compression="none", use_dictionary=False)
+    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.parquet"), workspace, 10)
+    assert tokenized.artifact.manifest.counts["documents"] == len(TEXTS)
+
+
+def test_many_files(workspace: Workspace) -> None:
+    for i in range(100):
+        write_text(workspace.data / "raw" / f"{i:02}.txt", f"document {i} " * 15)
+    check_alike(declare_corpus(workspace.data, "c", "raw/*.txt"), workspace, 5)
+
+
+def test_pieces_without_a_document(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [*TEXTS[1:3], *[None] * 1000, *TEXTS[1:3]])
+    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 3)
+    assert tokenized.artifact.manifest.counts["documents"] == 4
+
+
+def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", TEXTS)
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    gone = map(document_id, text_hashes(pa.array([TEXTS[1], TEXTS[399]])).tolist())
+    add_removals(corpus, [Removal(id=one) for one in gone])
+    tokenized = check_alike(corpus, workspace, 8)
+    assert tokenized.artifact.manifest.counts["removed"] == 2
+
+
+def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [*TEXTS[:300], "beware", *TEXTS[300:]])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl", verify="full")
+    _, wanted = built(corpus, workspace, 1)
+    doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
+    tokenized, found = built(corpus, doubted, 2)
+    assert tokenized.artifact.manifest.produced_with["engine"].startswith("tokenizers ")
+    rows = {name: digest for name, digest in found.items() if name.endswith((".arrow", ".npy"))}
+    assert rows
+    assert rows.items() <= wanted.items()
+
+
+def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
+    (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 2)
+    engines = [tokenized.artifact.manifest.produced_with["engine"].split()[0] for tokenized in (alone, together)]
+    assert engines == ["tokenizers", "tokenizers"]
+    assert found == found_together
+
+
+def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Callable[[int], Any] = id) -> None:
+    (partition,) = workspace.sources.partitions(corpus).values()
+    build_raw(corpus, partition, workspace)
+    before = holdings(workspace.store.root)
+    with pytest.raises(PhyagiAssetsError, match=refusal) as refused:
+        build_tokenized(corpus, partition, workspace, on_progress, processes=2)
+    assert isinstance(refused.value, SourceError) or "process" in refusal
+    assert holdings(workspace.store.root) == before
+    assert list((workspace.store.root / "c" / "tokenized_arrow" / ".staging").glob("*")) == []
+    assert multiprocessing.active_children() == []
+
+
+def test_a_row_at_fault_is_named_and_nothing_is_left_behind(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [*TEXTS, None])
+    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; correct the row")
+
+
+def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) -> None:
+    write_jsonl(workspace.data / "c.jsonl", [{"words": text} for text in TEXTS])
+    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_there_is_a_process_at_least(workspace: Workspace, processes: int) -> None:
+    write_jsonl(workspace.data / "c.jsonl", TEXTS)
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    with pytest.raises(PhyagiAssetsError, match=f"encoded by one process at least, not by {processes}"):
+        build_tokenized(corpus, workspace.sources.partitions(corpus)["all"], workspace, processes=processes)
+
+
+def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspace: Workspace) -> None:
+    def kill_one(_consumed: int) -> None:
+        multiprocessing.active_children()[0].kill()
+
+    write_jsonl(workspace.data / "c.jsonl", TEXTS * 20)
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    failing(
+        corpus,
+        workspace,
+        r"c\.yaml: partition 'all', \S+c\.jsonl( from row [\d,]+ on)?: the process that encoded it was killed by SIGKILL; build",
+        kill_one,
+    )
+    assert built(corpus, workspace, 2)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
+
+
+@pytest.mark.parametrize(("documents", "has_others"), [(20, False), (400, True)])
+def test_single_chunk_is_encoded_by_the_calling_process(workspace: Workspace, documents: int, has_others: bool) -> None:
+    others: list[int] = []
+    write_jsonl(workspace.data / "c.jsonl", TEXTS[:documents])
+    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    found = built(corpus, workspace, 2, lambda _bytes: others.append(len(multiprocessing.active_children())))
+    assert found[0].artifact.manifest.counts["documents"] == documents
+    assert any(others) is has_others

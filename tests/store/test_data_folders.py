@@ -1,0 +1,52 @@
+"""A store knows which data folder its names come from."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.store.data_folders import claim, of_others, other_folder
+from phyagi_assets.store.local import Store
+from tests.support import declare_corpus
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    for name in ("plays", "notes"):
+        (store.root / name).mkdir(parents=True)
+    return store
+
+
+def test_a_second_data_folder_is_told_of_the_first_and_cleans_nothing_of_it(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for data in ("a", "b"):
+        declare_corpus(tmp_path / data, "plays", "*.txt")
+    with caplog.at_level(logging.WARNING):
+        claim(store, tmp_path / "a", ["plays", "notes"])
+        claim(store, tmp_path / "a", ["plays", "notes"])
+        assert caplog.messages == []
+        assert of_others(store, tmp_path / "a", {"plays"}) == {}
+        assert of_others(store, tmp_path / "b", {"plays"}).keys() == {"plays", "notes"}
+        assert f"the data folder {tmp_path / 'a'}, and now from {tmp_path / 'b'}" in other_folder(store, tmp_path / "b", "plays")
+        assert other_folder(store, tmp_path / "a", "plays") == other_folder(store, tmp_path / "b", "unknown") == ""
+        claim(store, tmp_path / "b", ["plays"])
+    assert [f"the data folder {tmp_path / 'a'}, and now from {tmp_path / 'b'}" in message for message in caplog.messages] == [True]
+    assert of_others(store, tmp_path / "third", set()).keys() == {"plays", "notes"}
+
+
+def test_a_data_folder_that_was_moved_takes_its_names_along(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    declare_corpus(tmp_path / "a", "plays", "*.txt")
+    claim(store, tmp_path / "a", ["plays"])
+    shutil.move(tmp_path / "a", tmp_path / "moved")
+    assert of_others(store, tmp_path / "moved", {"plays"}) == {}
+    claim(store, tmp_path / "moved", ["plays"])
+    assert caplog.messages == []
+
+
+def test_a_store_without_records_belongs_to_a_data_folder_that_declares_something_in_it(store: Store, tmp_path: Path) -> None:
+    assert of_others(store, tmp_path / "third", {"else"}).keys() == {"plays", "notes"}
+    assert of_others(store, tmp_path / "a", {"plays"}) == {}
+    assert of_others(store, tmp_path, set()) == {}

@@ -1,0 +1,257 @@
+"""The store's promises: all or nothing, never edited, never out of its folder."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.store.local import STAGING, Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+from tests.support import REPOSITORY
+from tests.tokenizers.doubtful import holdings
+
+ADDRESS = "corpus/stage/part"
+
+
+def wanted(content: str) -> Manifest:
+    return Manifest.wanted("step", code_version="1", inputs={"content": content}, settings={})
+
+
+def write(store: Store, content: str, *, publish: bool = True) -> Artifact:
+    manifest = wanted(content)
+
+    def fill(folder: Path) -> Manifest:
+        for name in ("one", "two"):
+            (folder / name).write_text(content)
+        return replace(manifest, counts={"letters": len(content)})
+
+    artifact = store.write(ADDRESS, manifest, fill)
+    if publish:
+        store.publish(artifact)
+    return artifact
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def test_what_is_published_is_opened_and_listed_with_its_manifest(store: Store) -> None:
+    written = write(store, "text")
+    opened = store.open(ADDRESS)
+    assert opened == written
+    assert opened.manifest.files["one"].bytes == 4
+    assert (store.pointer(ADDRESS) / "one").read_text() == "text"
+    assert list(store.list()) == [ADDRESS]
+
+
+def test_a_version_is_nothing_to_readers_until_it_is_published(store: Store) -> None:
+    old = write(store, "old")
+    new = write(store, "new", publish=False)
+    assert store.open(ADDRESS) == old
+    assert store.find(ADDRESS, new.fingerprint) == new
+
+
+def test_the_version_before_stays_after_another_is_published(store: Store) -> None:
+    old = write(store, "old")
+    write(store, "new")
+    assert (old.path / "one").read_text() == "old"
+    store.publish(old)
+    assert store.open(ADDRESS) == old
+
+
+def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
+    write(store, "old")
+    before = holdings(store.root)
+
+    def fail(folder: Path) -> Manifest:
+        (folder / "one").write_text("half")
+        raise RuntimeError("on the way")
+
+    with pytest.raises(RuntimeError, match="on the way"):
+        store.write(ADDRESS, wanted("new"), fail)
+    assert holdings(store.root) == before
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    for store in (one, other):
+        write(store, "text")
+    assert holdings(one.root) == holdings(other.root)
+
+
+def test_a_damaged_version_is_not_opened_and_is_written_anew(store: Store) -> None:
+    artifact = write(store, "text")
+    (artifact.path / "one").unlink()
+    assert store.open(ADDRESS) is None
+    assert store.find(ADDRESS, artifact.fingerprint) is None
+    assert write(store, "text") == artifact
+    assert store.open(ADDRESS) == artifact
+
+
+def test_a_version_with_the_manifest_of_another_is_not_opened(store: Store) -> None:
+    old, new = write(store, "old"), write(store, "new")
+    (new.path / "manifest.json").write_bytes((old.path / "manifest.json").read_bytes())
+    assert store.open(ADDRESS) is None
+    assert write(store, "new") == new
+
+
+def test_a_version_that_another_run_has_finished_meanwhile_is_kept(store: Store) -> None:
+    inside: list[Artifact] = []
+
+    def fill(folder: Path) -> Manifest:
+        inside.append(write(store, "text"))
+        (folder / "one").write_text("text")
+        return wanted("text")
+
+    assert store.write(ADDRESS, wanted("text"), fill) == inside[0]
+
+
+def test_a_reader_sees_one_version_or_the_other_while_they_are_flipped(store: Store) -> None:
+    versions = [write(store, content) for content in ("a" * 100, "b" * 200)]
+    stop = threading.Event()
+
+    def flip() -> None:
+        while not stop.is_set():
+            for version in versions:
+                store.publish(version)
+
+    flipper = threading.Thread(target=flip)
+    flipper.start()
+    try:
+        for _ in range(500):
+            opened = store.open(ADDRESS)
+            assert opened in versions
+            assert (opened.path / "one").read_text() == (opened.path / "two").read_text()
+    finally:
+        stop.set()
+        flipper.join()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.store.test_local import wanted
+from phyagi_assets.store.local import Store
+
+def fill(folder):
+    (folder / "one").write_text("half")
+    print("writing", flush=True)
+    signal.pause()
+
+Store(Path(sys.argv[1])).write("corpus/stage/part", wanted("new"), fill)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(store: Store) -> None:
+    write(store, "old")
+    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert writer.stdout
+    assert writer.stdout.readline() == "writing\n"
+    left = list((store.root / STAGING).glob("*/version/one"))
+    write(store, "meanwhile", publish=False)
+    assert all(path.exists() for path in left)
+    assert len(left) == 1
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert store.open(ADDRESS) is not None
+    write(store, "later", publish=False)
+    assert not left[0].exists()
+    assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
+
+
+@pytest.mark.parametrize(
+    "address", ["a", "../a/b", "a/../b", "a/b/..", "/a/b", "a//b", ".a/b", "a/.versions", "a/b\n", "a\\b", "a/b@c", ""]
+)
+def test_an_address_that_is_none_or_leads_out_of_the_store_is_refused(store: Store, address: str) -> None:
+    with pytest.raises(StoreError, match="is no address"):
+        store.pointer(address)
+
+
+def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbish_that_the_next_removes(tmp_path: Path) -> None:
+    moment, ends = 0, set()
+    while 0 not in ends:
+        store = Store(tmp_path / str(moment))
+        versions = [write(store, "old"), replace_root(store, "new")]
+        ends.add(killed_after(moment, lambda store=store: write(store, "new")))
+        assert store.open(ADDRESS) in versions
+        write(store, "later", publish=False)
+        assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
+        assert write(store, "new") == store.open(ADDRESS) == versions[1]
+        moment += 1
+    assert ends == {0, signal.SIGKILL}
+    assert moment > 20
+
+
+def test_what_a_killed_writer_left_can_be_removed_without_writing_anything(store: Store) -> None:
+    killed = killed_after(20, lambda: write(store, "text"))
+    assert killed == signal.SIGKILL
+    assert len(list((store.root / STAGING).iterdir())) == 3  # the entry, the folder, its lock
+    store.clear_rubbish()
+    assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
+
+
+def replace_root(store: Store, content: str) -> Artifact:
+    """What writing `content` will give."""
+    elsewhere = Store(store.root.with_suffix(".twin"))
+    written = write(elsewhere, content)
+    return replace(written, path=store.root / written.path.relative_to(elsewhere.root))
+
+
+def killed_after(moment: int, action: Callable[[], object]) -> int:
+    """Do it in a process that dies at its n-th touch of the file system; the signal, or 0 where it had ended by then."""
+    child = os.fork()
+    if not child:
+        touches = itertools.count()
+
+        def die(event: str, _arguments: object) -> None:
+            if event in TOUCHES and next(touches) == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(die)
+        action()
+        os._exit(0)
+    return os.WTERMSIG(os.waitpid(child, 0)[1])
+
+
+TOUCHES = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "shutil.rmtree", "fcntl.flock", "os.scandir"}
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from phyagi_assets.store.local import Store
+with Store(Path(sys.argv[1])).turn("corpus/stage/part"):
+    print("holding", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_turn_is_waited_for_and_one_that_was_held_by_a_killed_process_is_free(store: Store) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert holder.stdout
+    assert holder.stdout.readline() == "holding\n"
+    taken = threading.Event()
+
+    def take() -> None:
+        with store.turn("corpus/stage/other"):  # another name is nobody's business
+            pass
+        with store.turn("corpus/stage/part"):
+            taken.set()
+
+    waiting = threading.Thread(target=take)
+    waiting.start()
+    assert not taken.wait(0.3)
+    holder.kill()
+    assert taken.wait(10)
+    waiting.join()
+    holder.wait()

@@ -1,0 +1,93 @@
+"""Engines that are wrong in known ways, and what a store holds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.local import Store
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine
+from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label, tokenizer_store
+
+
+class DoubtfulEngine:
+    """The fast engine, but for documents that it gets wrong: their last id is another one."""
+
+    name = "doubtful 1"
+
+    def __init__(self, engine: Engine, wrong: Callable[[str], bool]) -> None:
+        self._engine = engine
+        self._wrong = wrong
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        encoded = self._engine.encode(texts)
+        ids = encoded.ids.copy()
+        for text, end in zip(texts.to_pylist(), encoded.ends.tolist(), strict=True):
+            if text and self._wrong(text):
+                ids[end - 1] ^= 1
+        return Encoded(ids=ids, ends=encoded.ends)
+
+
+class FailingEngine:
+    """Loads, and then fails at whatever it is given."""
+
+    name = "failing 1"
+
+    def __init__(self, backend: Path) -> None:
+        self._backend = backend
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        raise RuntimeError(f"cannot encode {len(texts)} texts")
+
+
+def doubtful(wrong: Callable[[str], bool]) -> EngineChoice:
+    return EngineChoice(name=DoubtfulEngine.name, make=lambda backend: DoubtfulEngine(FastokensEngine(backend), wrong))
+
+
+def wrong_about_beware(backend: Path) -> DoubtfulEngine:
+    return DoubtfulEngine(FastokensEngine(backend), "beware".__eq__)
+
+
+WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
+"""Another process can load it."""
+
+
+def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
+    """A workspace that uses an engine, which conformance has found as good as the fast engine."""
+    give_report(corpus, choice.name, workspace.data, workspace.store, workspace.store)
+    return replace(workspace, engines=EnginePool(choice))
+
+
+def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined: Store) -> None:
+    """Give an engine and a corpus's tokenizer the report that another store has, which would take half a minute to earn."""
+    prepared, kept = prepare_tokenizer(corpus, data, store), tokenizer_store(store)
+    (version,) = (tokenizer_store(examined).root / "conformance" / ".versions").iterdir()
+    report = Manifest.read(version)
+    settings, inputs = {**report.settings, "engine": engine}, {"backend": file_digest(prepared.backend)}
+    wanted = Manifest.wanted(report.step, code_version=report.code_version, inputs=inputs, settings=settings)
+    kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
+
+
+def refusing(backend: Path) -> DoubtfulEngine:
+    raise ValueError(f"no engine for {backend.name}")
+
+
+REFUSING = EngineChoice(name="refusing 1", make=refusing)
+"""Leaves everything to the reference, without a conformance run."""
+
+
+def holdings(root: Path) -> dict[str, str]:
+    """Every file of a store by its digest and every pointer by its target, but for rubbish, memories and Dagster's records."""
+    aside = {".staging", ".digests", ".irregular", ".locks", ".dagster", ".data_folders"}
+    found = (path for path in sorted(root.rglob("*")) if not aside & set(path.relative_to(root).parts))
+    return {
+        path.relative_to(root).as_posix(): f"-> {path.readlink()}" if path.is_symlink() else file_digest(path)
+        for path in found
+        if path.is_symlink() or path.is_file()
+    }

@@ -1,0 +1,133 @@
+"""How far an engine may be trusted, found out."""
+
+import json
+import logging
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers import conformance as conformance_run
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
+from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
+from phyagi_assets.tokenizers.exact import FASTOKENS, EngineChoice, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
+from tests.support import declare_corpus
+from tests.tokenizers.doubtful import REFUSING, FailingEngine, doubtful, holdings, refusing
+
+LONG_S, SMILE = "\u017f", "\U0001f642"
+FAILING = EngineChoice(name=FailingEngine.name, make=FailingEngine)
+
+
+class Run(NamedTuple):
+    """A tokenizer, where it is kept, and an engine that gets two code points wrong."""
+
+    prepared: PreparedTokenizer
+    store: Store
+    choice: EngineChoice
+    report: Conformance
+
+
+@pytest.fixture(scope="module")
+def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
+    """A run over the code points around the two that the engine gets wrong; over every code point in the long variant."""
+    base = tmp_path_factory.mktemp("conformance")
+    store = Store(base / "store")
+    shutil.copytree(prepared_store, store.root)
+    prepared = prepare_tokenizer(declare_corpus(base / "data", "c", "c.txt"), base / "data", store)
+    choice = doubtful(lambda text: LONG_S in text or SMILE in text)
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.config.getoption("soak"):
+            patch.setattr(conformance_run, "_code_point_groups", lambda: [range(0x300), range(0x1F600, 0x1F680)])
+        return Run(prepared, store, choice, conformance(prepared, choice.make, choice.name, store))
+
+
+def test_every_code_point_that_text_can_have_is_compared() -> None:
+    points = [point for group in conformance_run._code_point_groups() for point in group]
+    assert points == [*range(0xD800), *range(0xE000, 0x110000)]
+
+
+def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
+    assert run.report == Conformance(engine=run.choice.name, unsafe=(ord(LONG_S), ord(SMILE)))
+
+
+def test_their_documents_are_exact_all_the_same(run: Run) -> None:
+    exact = ExactTokenizer(Engines.load(run.prepared, run.store, run.choice), verify="full")
+    texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
+    truth = ReferenceEngine(run.prepared.backend).encode(texts)
+    encoded, wrong = exact.encode(texts), run.choice.make(run.prepared.backend).encode(texts)
+    assert exact.engine == run.choice.name
+    assert np.array_equal(encoded.ids, truth.ids)
+    assert np.array_equal(encoded.ends, truth.ends)
+    assert [i for i in range(len(texts)) if not np.array_equal(wrong.of(i), truth.of(i))] == [1, 3, 4]
+
+
+def test_a_report_is_made_once(run: Run) -> None:
+    kept = holdings(run.store.root)
+    assert conformance(run.prepared, refusing, run.choice.name, run.store) == run.report  # the engine is not even loaded
+    assert holdings(run.store.root) == kept
+
+
+def test_another_version_of_the_engine_is_another_run(run: Run) -> None:
+    assert conformance(run.prepared, refusing, "doubtful 2", run.store).distrust
+
+
+def test_the_engine_that_is_used_knows_gpt2_to_the_last_code_point(run: Run) -> None:
+    """The report comes with the store; an engine that is loaded to make another would refuse."""
+    assert conformance(run.prepared, refusing, FASTOKENS.name, run.store) == Conformance(engine=FASTOKENS.name)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        (doubtful(lambda text: "Hello" in text), "'Hello' differs, and no code point in it explains why"),
+        (doubtful(lambda text: "<|endoftext|>" in text), "'<|endoftext|>' differs"),
+        (doubtful(lambda text: len(text) > 500), "code points 0x0–0x3f differ together but not one by one"),
+        (REFUSING, "the engine refuses the tokenizer: no engine for backend.json"),
+        (FAILING, "the engine fails: cannot encode"),
+    ],
+)
+@pytest.mark.usefixtures("few_code_points")
+def test_what_no_code_point_explains_sends_the_tokenizer_to_the_reference_with_a_warning_that_says_why(
+    run: Run, choice: EngineChoice, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    choice = replace(choice, name=f"{choice.name}, {reason}")  # a report of its own
+    with caplog.at_level(logging.WARNING):
+        engines = EnginePool(choice).engines(run.prepared, run.store)
+    assert engines.fast is None
+    (warning,) = caplog.messages
+    assert f"is not used for tokenizer {run.prepared.name!r}" in warning
+    assert reason in warning
+    assert ReferenceEngine.name in warning
+
+
+def _settings(folder: Path, *, added: dict[str, Any], model: dict[str, Any]) -> Path:
+    save_byte_tokenizer(folder)
+    declared = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    declared["added_tokens"][0] |= added
+    declared["model"] |= model
+    (folder / "tokenizer.json").write_text(json.dumps(declared), encoding="utf-8")
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word"])
+def test_added_tokens_that_swallow_their_surroundings_are_left_to_the_reference(tmp_path: Path, flag: str) -> None:
+    backend = _settings(tmp_path, added={flag: True}, model={})
+    assert examine(backend, FastokensEngine, FastokensEngine.name).distrust == f"added token '<|endoftext|>' has {flag}"
+
+
+def test_a_model_with_dropout_is_left_to_the_reference(tmp_path: Path) -> None:
+    backend = _settings(tmp_path, added={}, model={"dropout": 0.1})
+    assert "dropout" in examine(backend, FastokensEngine, FastokensEngine.name).distrust
+
+
+@pytest.mark.usefixtures("few_code_points")
+def test_a_tokenizer_without_such_settings_is_trusted(tmp_path: Path) -> None:
+    backend = _settings(tmp_path, added={}, model={})
+    assert examine(backend, FastokensEngine, FastokensEngine.name) == Conformance(engine=FastokensEngine.name)

@@ -1,0 +1,233 @@
+"""Tokenizers as they are declared, and as they are kept."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import Store
+from phyagi_assets.tokenizers.awkward import awkward_strings
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.prepare import SAVED, prepare_tokenizer, tokenizer_label
+from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.doubtful import REFUSING, holdings
+
+
+def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
+    """A tokenizer of bytes, with tokens that no text has below the EOS, and settings of its own."""
+    save_byte_tokenizer(folder)
+    file, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
+    declared = json.loads(file.read_text(encoding="utf-8"))
+    declared["model"]["vocab"] |= {f"unused{i}": 256 + i for i in range(unused)}
+    declared["added_tokens"][0]["id"] += unused
+    file.write_text(json.dumps(declared), encoding="utf-8")
+    changed = {**json.loads(config.read_text(encoding="utf-8")), **settings}
+    config.write_text(json.dumps({key: value for key, value in changed.items() if value is not None}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("settings", "keys", "refusal"),
+    [
+        ({"eos_token": None}, {}, r"c\.yaml: tokenizer 'tk/own' has no EOS token .* append_eos: false"),
+        (
+            {"unused": 65_400},
+            {"dtype": "uint16"},
+            r"c\.yaml: tokenizer 'tk/own' has ids up to 65656, and uint16 ends at 65535; say dtype: int32",
+        ),
+        ({"split_special_tokens": True}, {}, r"'tk/own' .*split_special_tokens"),
+    ],
+)
+def test_a_tokenizer_that_cannot_do_what_the_corpus_asks_is_refused_with_the_way_out(
+    data: Path, settings: dict[str, Any], keys: dict[str, Any], refusal: str
+) -> None:
+    _byte_tokenizer(data / "tk" / "own", **settings)
+    with pytest.raises(TokenizerError, match=refusal):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), data, Store(data / "store"))
+
+
+def test_a_tokenizer_without_eos_serves_where_none_is_wanted(data: Path) -> None:
+    _byte_tokenizer(data / "tk" / "own", eos_token=None)
+    corpus = declare_corpus(data, "c", "c.txt", tokenizer="tk/own", append_eos=False)
+    assert prepare_tokenizer(corpus, data, Store(data / "store")).eos_token_id is None
+
+
+def test_ids_beyond_uint16_make_int32_arrays_of_their_own_accord(data: Path) -> None:
+    _byte_tokenizer(data / "tk" / "own", unused=65_400)
+    write_text(data / "c.txt", "ab")
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    ((_, _, cache),) = build(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), workspace).values()
+    ids = np.load(cache.artifact.path / "train.npy")
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [64, 65, 65_656]
+
+
+@pytest.mark.parametrize("files", [[], ["notes.md"], ["tokenizer.json"]])
+def test_a_folder_that_is_no_tokenizer_is_named_with_what_one_holds(data: Path, files: list[str]) -> None:
+    (data / "tk").mkdir()
+    for file in files:
+        write_text(data / "tk" / file, "nothing of the kind")
+    store = Store(data / "store")
+    with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: .*tokenizer\.json"):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, store)
+    assert holdings(store.root) == {}
+
+
+def test_a_hub_that_does_not_answer_is_an_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
+    corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
+    with pytest.raises(TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be had from the Hub: .*refused"):
+        prepare_tokenizer(corpus, data, Store(data / "store"))
+
+
+def test_what_is_kept_says_nothing_of_this_machine(data: Path) -> None:
+    _byte_tokenizer(data / "tk" / "own")
+    prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, Store(data / "store"))
+    kept = [path for path in prepared.artifact.path.rglob("*") if path.is_file()]
+    assert len(kept) >= 5
+    for path in kept:
+        assert str(data).encode() not in path.read_bytes()
+        assert str(REPOSITORY).encode() not in path.read_bytes()
+
+
+def test_preparing_again_reads_what_is_kept(workspace: Workspace) -> None:
+    corpus = declare_corpus(workspace.data, "c", "c.txt")
+    kept = holdings(workspace.store.root)
+    first, second = (prepare_tokenizer(corpus, workspace.data, workspace.store) for _ in range(2))
+    assert first == second
+    assert holdings(workspace.store.root) == kept
+
+
+def test_another_process_keeps_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
+    corpus = declare_corpus(workspace.data, "c", "c.txt")
+    here = prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from phyagi_assets.declare.schema import CorpusConfig; from phyagi_assets.declare.yaml_reader import load_yaml\n"
+        "from phyagi_assets.store.local import Store; from phyagi_assets.tokenizers.prepare import prepare_tokenizer\n"
+        "print(prepare_tokenizer(load_yaml(Path(sys.argv[1]), CorpusConfig), Path('.'), Store(Path(sys.argv[2]))).artifact.path)"
+    )
+    seeded = {**os.environ, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", program, str(corpus.path), str(tmp_path / "other")]
+    there = subprocess.run(command, env=seeded, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.strip()
+    assert holdings(Path(there)) == holdings(here)
+
+
+def test_the_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> None:
+    prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
+    backend = tokenizers.Tokenizer.from_file(str(prepared.backend))
+    declared, saved = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (GPT2, prepared.artifact.path / SAVED))
+    for text in awkward_strings(["<|endoftext|>"], count=500):
+        assert declared(text).input_ids == saved(text).input_ids == backend.encode(text).ids
+    assert (saved.eos_token_id, len(saved)) == (prepared.eos_token_id, prepared.vocab_size) == (50256, 50257)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("tokenizers/gpt2", "gpt2"), ("org/Name-1.5@main", "Name-1-5"), ("a/b/", "b"), ("..", "tokenizer")]
+)
+def test_a_label_is_a_plain_name(name: str, label: str) -> None:
+    assert tokenizer_label(name) == label
+
+
+@pytest.fixture(scope="module")
+def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("bytewise")
+    save_byte_tokenizer(folder)
+    return transformers.AutoTokenizer.from_pretrained(folder)
+
+
+@settings(deadline=None)
+@given(text=st.text())
+def test_the_byte_tokenizer_gives_an_id_a_byte_and_the_text_back(bytewise: Any, text: str) -> None:
+    ids = bytewise(text).input_ids
+    assert len(ids) == len(text.encode())
+    assert bytewise.decode(ids) == text
+
+
+def _with_end(folder: Path, *, single: str) -> None:
+    """A tokenizer of words whose post-processor puts tokens around each text."""
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2, "<lang>": 3, "a": 4, "b": 5}
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="<unk>"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    words.add_special_tokens(["<s>", "</s>", "<lang>"])
+    words.post_processor = tokenizers.processors.TemplateProcessing(
+        single=single, special_tokens=[(token, vocab[token]) for token in ("<s>", "</s>", "<lang>")]
+    )
+    words.enable_truncation(1)
+    words.enable_padding(length=9)
+    folder.mkdir(parents=True)
+    words.save(str(folder / "tokenizer.json"))
+    write_text(folder / "tokenizer_config.json", json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"}))
+
+
+@pytest.mark.parametrize(
+    ("single", "ids"),
+    [("$A", [4, 5, 2]), ("$A </s>", [4, 5, 2]), ("<s> $A </s>", [1, 4, 5, 2]), ("<s> $A", [1, 4, 5, 2]), ("$A <lang>", [4, 5, 3, 2])],
+)
+def test_a_document_ends_with_one_eos_whoever_puts_it_there(data: Path, single: str, ids: list[int]) -> None:
+    _with_end(data / "tk", single=single)
+    write_text(data / "c.txt", "a b")
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    ((_, rows, cache),) = build(declare_corpus(data, "c", "c.txt", tokenizer="tk"), workspace).values()
+    assert np.load(cache.artifact.path / "train.npy").tolist() == ids
+    assert not rows.failures
+    assert ("eos_by" in rows.artifact.manifest.settings) == single.endswith("</s>")
+
+
+def test_an_eos_with_a_token_behind_it_is_refused_where_one_is_to_be_appended(data: Path) -> None:
+    _with_end(data / "tk", single="$A </s> <lang>")
+    with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; say append_eos: false"):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+
+
+def test_dropout_is_refused_with_its_reason(data: Path) -> None:
+    _byte_tokenizer(data / "tk")
+    file = data / "tk" / "tokenizer.json"
+    declared = json.loads(file.read_text())
+    declared["model"]["dropout"] = 0.1
+    file.write_text(json.dumps(declared))
+    with pytest.raises(TokenizerError, match=r"draws its tokens at random: its tokenizer.json has model.dropout: 0.1"):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+
+
+def test_a_folder_with_code_of_its_own_is_not_run_and_nobody_is_asked(data: Path) -> None:
+    _byte_tokenizer(data / "tk", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
+    write_text(data / "tk" / "own.py", f"open({str(data / 'ran')!r}, 'w')\nclass Own: pass\n")
+    with contextlib.suppress(TokenizerError):
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+    assert not (data / "ran").exists()
+
+
+@pytest.mark.parametrize(("mode", "is_token"), [("allow", True), ("text", False)])
+def test_a_spelled_special_token_is_what_the_corpus_says(data: Path, mode: str, is_token: bool) -> None:
+    _byte_tokenizer(data / "tk")
+    texts = ["plain", "a<|endoftext|>b", "<|endoftext|>"]
+    write_jsonl(data / "c.jsonl", texts)
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    ((_, rows, cache),) = build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens=mode), workspace).values()
+    loaded = transformers.AutoTokenizer.from_pretrained(data / "tk")
+    wanted = [id_ for text in texts for id_ in [*loaded(text, split_special_tokens=not is_token).input_ids, 256]]
+    assert np.load(cache.artifact.path / "train.npy").tolist() == wanted
+    assert (256 in loaded(texts[2], split_special_tokens=not is_token).input_ids) == is_token
+    assert not rows.failures
+    assert ("special_tokens" in rows.artifact.manifest.settings) != is_token
+
+
+def test_a_refused_special_token_is_named_with_file_and_row(data: Path) -> None:
+    _byte_tokenizer(data / "tk")
+    write_jsonl(data / "c.jsonl", ["plain", "a<|endoftext|>b"])
+    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    with pytest.raises(SourceError, match=r"c\.jsonl row 2: the text spells the special token '<\|endoftext\|>'"):
+        build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens="error"), workspace)
