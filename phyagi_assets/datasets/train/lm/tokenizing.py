@@ -49,7 +49,7 @@ def tokenize_into(
     from phyagi_assets.store.local import Store
     from phyagi_assets.tokenizers.prepare import prepare_loaded
 
-    tell("phyagi_assets.pipeline")  # a tokenizer's conformance run takes a while, and says so
+    tell("phyagi_assets.tokenizers")  # a tokenizer's conformance run takes a while, and says so
     store = Store(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
