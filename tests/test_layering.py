@@ -1,9 +1,10 @@
-"""Who may import whom."""
+"""Which package may import which, and what may be absent."""
 
 import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,53 +14,88 @@ from tests.support import REPOSITORY
 PACKAGE = REPOSITORY / "phyagi_assets"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-UPPER = {"dagster", "phyagi_assets.components", "phyagi_assets.defs"}
-FORBIDDEN = {
-    "datasets": UPPER,
-    "pipeline": UPPER | {"torch", "phyagi_assets.datasets"},
-    "order": UPPER | {"torch", "phyagi_assets.datasets", "phyagi_assets.pipeline"},
-}
+LAYERS = [
+    ("cli",),
+    ("defs", "definitions", "components"),
+    ("orchestration",),
+    ("datasets",),
+    ("inspection",),
+    ("build",),
+    ("steps",),
+    ("order",),
+    ("execution",),
+    ("tokenizers",),
+    ("sources",),
+    ("formats",),
+    ("store",),
+    ("declare",),
+    ("errors", "settings", "formatting", "paths", "utils", "__init__"),
+]
+"""Imports only point down this list: a package imports itself and what is below it."""
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+KNOW_DAGSTER = {"cli", "defs", "definitions", "components", "orchestration"}
+KNOW_TORCH = {"datasets"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+NAMES = {name_of(path): path for path in MODULES}
 
 
 def imported_by(path: Path, *, at_once: bool = False) -> Iterator[str]:
-    """What a module imports, or what it imports as soon as it is imported itself."""
+    """What a module imports, inside its functions too, or what it imports as soon as it is imported itself."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            yield f"{node.module}"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in NAMES else f"{node.module}"
 
 
-def barred(names: Iterator[str], forbidden: set[str]) -> set[str]:
-    return {name for name in names if any(name == bar or name.startswith(f"{bar}.") for bar in forbidden)}
+def foreign(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported_by(path)}
 
 
-@pytest.mark.parametrize("layer", FORBIDDEN)
-def test_a_layer_imports_nothing_that_it_must_not_know(layer: str) -> None:
-    found = {path.name: barred(imported_by(path), FORBIDDEN[layer]) for path in (PACKAGE / layer).rglob("*.py")}
+def test_every_module_is_in_a_layer() -> None:
+    assert {layer_of(path) for path in MODULES} == set(RANKS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path: Path) -> None:
+    own = [name for name in imported_by(path) if name in NAMES]
+    upwards = [name for name in own if RANKS[layer_of(NAMES[name])] < RANKS[layer_of(path)]]
+    assert not upwards
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {name: {other for other in imported_by(path) if other in NAMES and other != name} for name, path in NAMES.items()}
+    TopologicalSorter(graph).prepare()
+
+
+def test_only_the_upper_layers_import_dagster() -> None:
+    assert {layer_of(path) for path in MODULES if "dagster" in foreign(path)} <= KNOW_DAGSTER
+
+
+def test_only_the_datasets_import_torch() -> None:
+    assert {layer_of(path) for path in MODULES if "torch" in foreign(path)} <= KNOW_TORCH
+
+
+def test_the_datasets_import_steps_and_tokenizers_only_where_they_write_a_cache() -> None:
+    barred = ("phyagi_assets.steps", "phyagi_assets.tokenizers", "phyagi_assets.sources")
+    datasets = (path for path in MODULES if layer_of(path) == "datasets")
+    found = {name_of(path): [name for name in imported_by(path, at_once=True) if name.startswith(barred)] for path in datasets}
     assert not any(found.values()), found
-
-
-def test_the_datasets_import_the_pipeline_only_where_they_write_a_cache() -> None:
-    found = {
-        path.name: barred(imported_by(path, at_once=True), {"phyagi_assets.pipeline"}) for path in (PACKAGE / "datasets").rglob("*.py")
-    }
-    assert not any(found.values()), found
-
-
-def test_nothing_imports_the_command() -> None:
-    outside = (path for path in MODULES if "cli" not in path.relative_to(PACKAGE).parts)
-    assert not {path.name for path in outside if barred(imported_by(path), {"phyagi_assets.cli"})}
-
-
-def test_only_the_layers_that_speak_to_dagster_import_it() -> None:
-    speaking = {
-        path.relative_to(PACKAGE).parts[0] for path in MODULES if any(name.split(".")[0] == "dagster" for name in imported_by(path))
-    }
-    assert speaking <= {"components", "defs", "cli", "report.py", "definitions.py"}
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -79,11 +115,12 @@ def test_without_torch_the_error_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "absent"), [(("pipeline",), ["torch", "dagster"]), (("components", "defs", "definitions", "cli", "report"), ["torch"])]
+    ("layers", "absent"),
+    [(set(RANKS) - KNOW_DAGSTER - KNOW_TORCH, ["torch", "dagster"]), (KNOW_DAGSTER, ["torch"])],
+    ids=["below Dagster", "those that know Dagster"],
 )
-def test_what_has_to_build_without_a_package_is_imported_without_it(layers: tuple[str, ...], absent: list[str]) -> None:
-    paths = (path.relative_to(PACKAGE).with_suffix("") for path in MODULES)
-    modules = [f"phyagi_assets.{'.'.join(path.parts)}" for path in paths if path.parts[0] in layers]
+def test_modules_are_imported_without_packages_that_building_does_not_need(layers: set[str], absent: list[str]) -> None:
+    modules = [name for name, path in NAMES.items() if layer_of(path) in layers]
     blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({absent}))"
     done = run_python(f"{blocked}; print(len([importlib.import_module(name) for name in {modules}]))")
     assert done.stdout.strip() == str(len(modules)), done.stderr
@@ -91,10 +128,8 @@ def test_what_has_to_build_without_a_package_is_imported_without_it(layers: tupl
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_names_its_subject_and_does_not_print(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     where = path.relative_to(PACKAGE)
-    assert "utils" not in where.with_suffix("").parts or where in (
-        Path("utils/config.py"),
-        Path("utils/__init__.py"),
-    )  # the reference library's path
+    of_the_reference = (Path("utils/config.py"), Path("utils/__init__.py"))
+    assert "utils" not in where.with_suffix("").parts or where in of_the_reference
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]

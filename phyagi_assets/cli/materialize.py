@@ -64,7 +64,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
                 side_by_side = SideBySide(
                     jobs=many, threads=threads, settings=settings, on_start=progress.started, on_progress=progress.advance
                 )
-                outcome = runner.run(work, progress.started, at, side_by_side if many > 1 else None)
+                outcome = runner.run(work, progress.started, at, side_by_side.build if many > 1 else None)
         for tree in catalog_trees(chosen, workspace.store):
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)

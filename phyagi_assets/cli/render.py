@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.tree import Tree
 
 from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, short
 from phyagi_assets.inspection.describe import Inspection
 from phyagi_assets.inspection.documents import FoundDocument
@@ -25,7 +27,6 @@ from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.mixture import STAGE as MIXED
-from phyagi_assets.steps.step import OnProgress
 from phyagi_assets.store.local import Artifact, Store
 
 if TYPE_CHECKING:  # it needs torch
@@ -92,7 +93,7 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
         if artifact is None:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
-        plan = Plan.read(artifact.path / PLAN)
+        plan = read_plan(artifact.path / PLAN)
         head, *branches = plan_lines(plan)
         tree = Tree(_first_bold(head))
         for branch in branches:

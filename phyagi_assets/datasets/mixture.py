@@ -9,6 +9,7 @@ from phyagi_assets.datasets.explain import Explainer, Explanation
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths, plan_folder
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
@@ -142,7 +143,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
             )
     file = path / PLAN if path.is_dir() else path
     file = _in_its_place(plan_folder(file) / real_path(file).name)
-    return LoadedMixture(plan=Plan.read(file), home=file.parent, options=options)
+    return LoadedMixture(plan=read_plan(file), home=file.parent, options=options)
 
 
 def _in_its_place(file: Path) -> Path:
@@ -150,7 +151,7 @@ def _in_its_place(file: Path) -> Path:
     folder = file.parent
     if folder.name != "mixed_dataset":
         return file
-    version = folder.parent / ".versions" / f"{folder.name}@{Plan.read(file).fingerprint}" / PLAN
+    version = folder.parent / ".versions" / f"{folder.name}@{read_plan(file).fingerprint}" / PLAN
     if not version.is_file():
         raise StoreError(
             f"{file}: is in a folder where the store keeps a link: the store was copied without its links, and materialize puts them back: "

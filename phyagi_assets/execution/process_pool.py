@@ -20,7 +20,7 @@ from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, memory_named
-from phyagi_assets.steps.step import OnProgress
+from phyagi_assets.execution.progress import OnProgress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -7,11 +7,7 @@ the file into these types and checks it.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Literal, Self
-
-from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan_digest import verify_plan
+from typing import Literal
 
 PLAN = "mixture.json"
 FORMAT = 3
@@ -233,26 +229,6 @@ class Plan:
     def to_json(self) -> str:
         """Return the content of the plan's file."""
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a plan and check it.
-
-        Raises
-        ------
-        StoreError
-            The file does not exist, is not a plan, was changed since it was written, is written by a newer release, or contradicts itself.
-        """
-        from phyagi_assets.formats.plan_file import parsed_plan
-
-        verify_plan(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as problem:
-            raise StoreError(f"{path}: cannot be read: {problem.strerror}") from None
-        except ValueError as problem:
-            raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
-        return cls(**parsed_plan(text, path))
 
 
 def partition_indices(source: Source) -> list[int]:

@@ -1,4 +1,4 @@
-"""Parse and check ``mixture.json``.
+"""Read and check ``mixture.json``.
 
 The file says where training reads, so nothing in it is taken on trust: every key has its type and its range, and counts that follow from
 other counts have to agree with them. An error names the file and the key.
@@ -20,6 +20,7 @@ from phyagi_assets.formats.plan import (
     Ancestor,
     Cut,
     Group,
+    Plan,
     PlannedCorpus,
     PlannedPartition,
     Segment,
@@ -28,6 +29,7 @@ from phyagi_assets.formats.plan import (
     group_samples,
     samples_in,
 )
+from phyagi_assets.formats.plan_digest import verify_plan
 
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit 64 bits."""
@@ -98,21 +100,26 @@ _GROUP = {"partitions": _INDICES, "samples": _COUNT, "offset": _COUNT, "key": _i
 _CUT = {"place": _COUNT, "start": _COUNT, "stop": _COUNT}
 
 
-def parsed_plan(text: str, path: Path) -> dict[str, Any]:
-    """Return the fields of a plan.
-
-    Parameters
-    ----------
-    text
-        Content of the file.
-    path
-        Path of the file, for errors.
+def read_plan(path: Path) -> Plan:
+    """Read a plan and check it.
 
     Raises
     ------
     StoreError
-        The text is not a plan, is written by a newer release, or contradicts itself.
+        The file does not exist, is not a plan, was changed since it was written, is written by a newer release, or contradicts itself.
     """
+    verify_plan(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as problem:
+        raise StoreError(f"{path}: cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
+        raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
+    return Plan(**_parsed(text, path))
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """Return the fields of a plan, from the content of its file."""
     try:
         record = json.loads(text)
         format_ = record.get("format") if isinstance(record, dict) else None

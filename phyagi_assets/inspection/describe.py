@@ -12,6 +12,7 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.preview import decode
 from phyagi_assets.inspection.statistics import Lengths, document_lengths
 from phyagi_assets.order.composition import composition, largest_deviation
@@ -74,7 +75,7 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
     facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
     if manifest.step == mixture.STAGE:
-        plan = Plan.read(path / PLAN)
+        plan = read_plan(path / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"

@@ -8,6 +8,7 @@ from pathlib import Path
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.inspection.documents import spans_of
 from phyagi_assets.inspection.survey import plans_in
@@ -47,7 +48,7 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     for version in plans_in(store):
         file = version.path / PLAN
         try:
-            yield from list(_of_plan(Plan.read(file), file, corpus, ids, until, is_published=version.is_published))
+            yield from list(_of_plan(read_plan(file), file, corpus, ids, until, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:
             logger.warning("%s: cannot be searched for the documents: %s", file, problem)
 

@@ -9,6 +9,7 @@ from itertools import islice
 from phyagi_assets.build.staleness import corpus_links
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.planning import amounts
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.sources.documents import read_documents
@@ -137,7 +138,7 @@ def _standing(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Worksp
         for part in mixture.config.datasets
     }
     published = standing_mixture(wanted_mixture(mixture, caches), mixture_address(mixture), workspace.store)
-    return Plan.read(published.path / PLAN) if published else None
+    return read_plan(published.path / PLAN) if published else None
 
 
 def _size(corpus: Corpus, workspace: Workspace) -> _Size:

@@ -17,7 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.survey import Foreign, Survey, Version, survey
 from phyagi_assets.sources.snapshot import TRANSFERS, clear_transfers
 from phyagi_assets.store.local import Store, version_named
@@ -128,7 +129,7 @@ class Cleaning:
     def _named(self, version: Version) -> Named:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
-            plan = Plan.read(version.path / PLAN)
+            plan = read_plan(version.path / PLAN)
         except StoreError as problem:
             self.foreign.append(Foreign(path=version.path, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
             return _named_by_manifest(version.manifest)

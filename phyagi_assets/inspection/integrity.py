@@ -10,7 +10,8 @@ from pathlib import Path
 from phyagi_assets.declare.catalog import Corpus, read_catalog
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import format_of
@@ -148,7 +149,7 @@ def _damage(path: Path) -> list[str]:
 
 def _plan_problems(file: Path) -> Iterator[str]:
     try:
-        plan = Plan.read(file)
+        plan = read_plan(file)
     except StoreError as problem:
         yield str(problem)
         return

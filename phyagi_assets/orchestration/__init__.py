@@ -1,0 +1,1 @@
+"""Dagster: declarations → assets, checks, partitions, sensors, schedules and runs."""

@@ -5,7 +5,7 @@ what is there. The order of the runs is that of the flow: the stale steps of eac
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -18,7 +18,6 @@ from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceErro
 from phyagi_assets.orchestration.assets import encoding_run_config, mixture_run_config
 from phyagi_assets.orchestration.instance import told_of_records
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
-from phyagi_assets.orchestration.parallel import SideBySide
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.sources.chunks import most_pieces
 from phyagi_assets.sources.files import Partition
@@ -30,6 +29,9 @@ from phyagi_assets.tokenizers.prepare import find_commits
 _DATA_VERSION = "dagster/data_version"
 Recorded = Mapping[str, Mapping[str, str]]
 """By stage and partition, the data version that Dagster has."""
+
+BuildInProcesses = Callable[[Sequence[Work], Mapping[tuple[str, str], str]], Generator[tuple[Work, Outcome], None, None]]
+"""Builds partitions in other processes, given the commits of tokenizers, and yields the outcome of each as it ends."""
 
 _NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -93,7 +95,7 @@ class Runner:
         return links
 
     def run(
-        self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None, side_by_side: SideBySide | None = None
+        self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None, side_by_side: BuildInProcesses | None = None
     ) -> Outcome:
         """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
 
@@ -110,7 +112,7 @@ class Runner:
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if side_by_side:
             commits = find_commits(self._catalog.corpora[name] for name in sorted({item.corpus for item in work}))
-            with closing(side_by_side.build(work, commits)) as ended:
+            with closing(side_by_side(work, commits)) as ended:
                 for item, outcome in ended:
                     self.outcome.add(outcome)
                     if not outcome.failed:

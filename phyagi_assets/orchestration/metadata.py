@@ -7,6 +7,7 @@ import dagster as dg
 
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import short
 from phyagi_assets.inspection.preview import preview
 from phyagi_assets.inspection.statistics import Lengths, document_lengths
@@ -70,7 +71,7 @@ def cache_metadata(built: Built) -> Metadata:
 
 def mixture_metadata(built: Built) -> Metadata:
     """Of a mixture's plan."""
-    plan = Plan.read(built.artifact.path / PLAN)
+    plan = read_plan(built.artifact.path / PLAN)
     components = composition(plan)
     corpora = [
         {

@@ -12,9 +12,9 @@ import dagster as dg
 
 from phyagi_assets.build.work import Outcome, Work
 from phyagi_assets.execution.process_pool import Crew, Died
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import OnProgress
 from phyagi_assets.tokenizers.prepare import Commits, use_commits
 
 

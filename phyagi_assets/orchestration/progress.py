@@ -7,8 +7,8 @@ from typing import Protocol
 
 import dagster as dg
 
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import OnProgress
 
 
 class Progress(Protocol):

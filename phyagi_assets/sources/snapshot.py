@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile
+from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.transfer import transfer
-from phyagi_assets.steps.step import OnProgress, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.store.local import Artifact
 
@@ -48,15 +48,18 @@ class Transfers:
 
     Parameters
     ----------
-    workspace, corpus, partition
-        Whose, and of what.
+    folder
+        Where what was fetched is kept.
+    sources
+        Where the files come from.
+    partition
+        The partition whose files are fetched.
     """
 
-    def __init__(self, workspace: Workspace, corpus: str, partition: Partition) -> None:
-        self._workspace, self._partition = workspace, partition
-        self._folder = workspace.store.root / TRANSFERS / corpus / partition.key
+    def __init__(self, folder: Path, sources: Sources, partition: Partition) -> None:
+        self._folder, self._sources, self._partition = folder, sources, partition
 
-    def fetch(self, published: Artifact | None, digests: DigestCache, on_progress: OnProgress | None) -> dict[str, Path]:
+    def fetch(self, published: Artifact | None, digests: DigestCache, on_progress: Callable[[int], None] | None) -> dict[str, Path]:
         """Have every remote file of the partition here.
 
         Parameters
@@ -99,11 +102,11 @@ class Transfers:
         remote = [file for file in self._partition.files if file.path is None]
         return dict(zip([file.name for file in remote], _side_by_side(one, remote, stop), strict=True))
 
-    def _transferred(self, file: SourceFile, tell: OnProgress) -> Path:
-        remote = self._workspace.sources.remote(file.origin)
+    def _transferred(self, file: SourceFile, tell: Callable[[int], None]) -> Path:
+        remote = self._sources.remote(file.origin)
         assert remote is not None, "a file without a path has a URI"
         folder = self._folder / text_digest(canonical_json([file.name, file.stamp]))
-        return transfer(remote, file, folder, self._workspace.sources.patience, tell)
+        return transfer(remote, file, folder, self._sources.patience, tell)
 
     def clear(self) -> None:
         """Remove what the artifact holds now."""

@@ -19,11 +19,12 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.npy import ArrayWriter
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
-from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
 from phyagi_assets.steps.tokenize import tokenized_address
 from phyagi_assets.store.linking import link, link_tree
 from phyagi_assets.store.local import Artifact

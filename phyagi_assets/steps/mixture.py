@@ -13,6 +13,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.planning import extended, first_segment
 from phyagi_assets.paths import real_path
@@ -192,7 +193,7 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
-    plan = Plan.read(published.path / PLAN)
+    plan = read_plan(published.path / PLAN)
     if at <= plan.current.start:
         raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
     tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))

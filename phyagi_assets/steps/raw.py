@@ -10,10 +10,11 @@ from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import LocalFile, Partition, SourceFile, held_out, readable
-from phyagi_assets.sources.snapshot import FILES, Transfers
-from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.sources.snapshot import FILES, TRANSFERS, Transfers
+from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
 from phyagi_assets.store.linking import link
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -75,7 +76,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         pinned = _wanted_now(corpus, partition, workspace)
         return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
     with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
-        transfers = Transfers(workspace, corpus.config.name, partition)
+        transfers = Transfers(workspace.store.root / TRANSFERS / corpus.config.name / partition.key, workspace.sources, partition)
         published = workspace.store.open(address)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():

@@ -16,9 +16,6 @@ from phyagi_assets.tokenizers.exact import EnginePool
 
 logger = logging.getLogger(__name__)
 
-OnProgress = Callable[[int], None]
-"""Called by long steps with the bytes of source that are done since the last call."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:

@@ -15,6 +15,7 @@ import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import complete, rows_features, rows_in
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_pieces
@@ -26,7 +27,7 @@ from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.steps.raw import local_files, raw_address, snapshot_files, wanted_raw
-from phyagi_assets.steps.step import Built, OnProgress, Workspace, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, Written, write_pieces
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest

@@ -16,13 +16,13 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.process_pool import THREADS, Crew, Died, processors
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
 from phyagi_assets.sources.chunks import Piece, piece_name, pieces
 from phyagi_assets.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.steps.encoding import RowMaker, encode_documents, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
-from phyagi_assets.steps.step import OnProgress
 from phyagi_assets.store.local import Store
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer

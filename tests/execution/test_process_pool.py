@@ -18,7 +18,7 @@ import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
 from phyagi_assets.execution.process_pool import Crew, Died, Fault
-from phyagi_assets.steps.step import OnProgress
+from phyagi_assets.execution.progress import OnProgress
 
 logger = logging.getLogger("phyagi_assets.tests")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
 from tests.order.plans import plan_of, sized
@@ -37,7 +38,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path, crosses: bool) -> None
     plan = grown(crosses=crosses)
     path = tmp_path / "mixture.json"
     path.write_text(plan.to_json(), encoding="utf-8")
-    assert Plan.read(path) == plan
+    assert read_plan(path) == plan
     assert [segment.crosses for segment in plan.segments] == [crosses, True]
 
 
@@ -82,18 +83,18 @@ def test_a_value_that_cannot_be_is_refused_with_its_file_and_key(
     placed(record, keys[:-1])[keys[-1]] = value
     path = written(tmp_path / "mixture.json", record)
     with pytest.raises(StoreError, match=re.escape(f"{path}: ") + ".*" + re.escape(refusal)):
-        Plan.read(path)
+        read_plan(path)
 
 
 def test_a_key_that_is_missing_or_not_known_is_named(tmp_path: Path) -> None:
     record = json.loads(grown().to_json())
     del record["segments"][0]["sources"][1]["groups"]
     with pytest.raises(StoreError, match=r"segments\[0\]\.sources\[1\]\.groups: is missing"):
-        Plan.read(written(tmp_path / "mixture.json", record))
+        read_plan(written(tmp_path / "mixture.json", record))
     record = json.loads(grown().to_json())
     record["corpora"][1]["parts"] = 1
     with pytest.raises(StoreError, match=r"corpora\[1\]\.parts: is not a key of a plan"):
-        Plan.read(written(tmp_path / "mixture.json", record))
+        read_plan(written(tmp_path / "mixture.json", record))
 
 
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({}) | st.just([1])
@@ -115,7 +116,7 @@ def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
     record = json.loads(json.dumps(RECORD))
     placed(record, keys[:-1])[keys[-1]] = junk
     path = written(tmp_path_factory.getbasetemp() / "changed.json", record)
-    refusal, plan = attempted(lambda: Plan.read(path))
+    refusal, plan = attempted(lambda: read_plan(path))
     if plan is None:
         assert isinstance(refusal, StoreError)
         assert str(refusal).startswith(f"{path}: ")

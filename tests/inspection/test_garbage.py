@@ -9,7 +9,7 @@ import pytest
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
-from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.garbage import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
@@ -41,7 +41,7 @@ def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str
 
 
 def arrays(folder: Path) -> list[list[int]]:
-    plan = Plan.read(folder / "mixture.json")
+    plan = read_plan(folder / "mixture.json")
     shards = (shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
     return [np.load(folder / shard.path).tolist() for shard in shards]
 

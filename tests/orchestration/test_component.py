@@ -14,11 +14,9 @@ def named(path: str) -> object:
     return getattr(import_module(module), name)
 
 
-@pytest.mark.parametrize(
-    "path", ["phyagi_assets.orchestration.component.CatalogComponent", "phyagi_assets.components.catalog.CatalogComponent"]
-)
-def test_component_is_found_under_its_path_and_the_earlier_one(path: str) -> None:
-    assert named(path) is CatalogComponent
+@pytest.mark.parametrize("module", ["phyagi_assets.orchestration.component", "phyagi_assets.components.catalog"])
+def test_component_is_found_under_its_path_and_the_earlier_one(module: str) -> None:
+    assert named(f"{module}.CatalogComponent") is CatalogComponent
 
 
 def test_component_of_the_project_is_named_by_its_path() -> None:

@@ -13,6 +13,7 @@ import pytest
 from phyagi_assets.build.staleness import STAGES
 from phyagi_assets.build.work import shared_out
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.materialize import Runner
@@ -20,7 +21,6 @@ from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources import chunks
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import OnProgress
 from tests.orchestration.conftest import PLAY, Project
 from tests.support import declare_corpus, write_jsonl, write_text
 

@@ -25,7 +25,7 @@ def bring_up_to_date(project: Project, on_start: Callable[[str], None], on_progr
     settings = Settings(data=project.workspace.data, store=project.workspace.store.root)
     side_by_side = SideBySide(jobs=2, threads=1, settings=settings, on_start=on_start, on_progress=on_progress)
     runner = Runner(load_catalog(project.workspace.data), project.definitions, project.workspace, project.instance)
-    return runner.run(runner.stale(), lambda _name: None, None, side_by_side)
+    return runner.run(runner.stale(), lambda _name: None, None, side_by_side.build)
 
 
 def test_what_is_built_side_by_side_is_what_is_built_in_turn(project: Project) -> None:

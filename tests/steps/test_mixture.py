@@ -12,7 +12,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS, MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError
-from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import Store
@@ -46,7 +46,7 @@ def _arrays(folder: Path) -> dict[tuple[str, str, str], list[int]]:
     """The tokens that a plan names, by corpus, partition and split."""
     return {
         (corpus.name, partition.key, split): np.load(folder / shard.path).tolist()
-        for corpus in Plan.read(folder / "mixture.json").corpora
+        for corpus in read_plan(folder / "mixture.json").corpora
         for partition in corpus.partitions
         for split, shard in partition.shards.items()
     }
@@ -56,7 +56,7 @@ def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Works
     corpora = _corpora(workspace)
     built = {name: build(corpus, workspace) for name, corpus in corpora.items()}
     mixed = _plan(_mixture(workspace), corpora, workspace)
-    plan = Plan.read(mixed.artifact.path / "mixture.json")
+    plan = read_plan(mixed.artifact.path / "mixture.json")
     assert (plan.name, plan.seq_len, plan.seed, plan.dtype) == ("mix", 16, 42, "uint16")
     assert [(plan.corpora[source.corpus].name, source.weight) for source in plan.current.sources] == [("one", 1.5), ("two", 0.5)]
     for source in plan.current.sources:
@@ -206,12 +206,12 @@ def test_a_position_adds_a_segment_and_nothing_changed_leaves_it_alone(workspace
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     old = _plan(_mixture(workspace), corpora, workspace)
-    before = Plan.read(old.artifact.path / "mixture.json")
+    before = read_plan(old.artifact.path / "mixture.json")
     write_jsonl(workspace.data / "two" / "c.jsonl", [f"late {i}" for i in range(60)])
     _built(workspace, corpora)
     heavier = _mixture(workspace, weights=(1.5, 2.0))
     new = _at(heavier, corpora, workspace, 30)
-    plan = Plan.read(new.artifact.path / "mixture.json")
+    plan = read_plan(new.artifact.path / "mixture.json")
     assert plan.segments[0] == before.segments[0]
     assert [segment.start for segment in plan.segments] == [0, 30]
     assert [source.weight for source in plan.current.sources] == [1.5, 2.0]
@@ -221,11 +221,11 @@ def test_a_position_adds_a_segment_and_nothing_changed_leaves_it_alone(workspace
     assert _plan(heavier, corpora, workspace).artifact.path == new.artifact.path  # the schedule runs it without a position
     assert _at(heavier, corpora, workspace, 90).artifact.path == new.artifact.path
     assert (old.artifact.path / "mixture.json").is_file()
-    third = Plan.read(_at(_mixture(workspace), corpora, workspace, 50).artifact.path / "mixture.json")
+    third = read_plan(_at(_mixture(workspace), corpora, workspace, 50).artifact.path / "mixture.json")
     assert [segment.start for segment in third.segments] == [0, 30, 50]
     assert third.agrees(before.fingerprint, 30)
     assert third.agrees(plan.fingerprint, 50)
-    replaced = Plan.read(_plan(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace).artifact.path / "mixture.json")
+    replaced = read_plan(_plan(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace).artifact.path / "mixture.json")
     assert (len(replaced.segments), replaced.ancestors) == (1, ())
 
 
@@ -255,7 +255,7 @@ def test_shares_are_parts_of_the_samples_whatever_a_corpus_holds(workspace: Work
 
     def drawn(*parts: dict[str, Any]) -> list[float]:
         declared = declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=list(parts))
-        plan = Plan.read(_plan(load_yaml(declared, MixtureConfig), corpora, workspace).artifact.path / "mixture.json")
+        plan = read_plan(_plan(load_yaml(declared, MixtureConfig), corpora, workspace).artifact.path / "mixture.json")
         return [source.drawn / plan.current.drawn for source in plan.current.sources]
 
     assert drawn({"corpus": "one", "share": 0.9}, {"corpus": "two", "share": 0.1}) == pytest.approx([0.9, 0.1], abs=0.025)

@@ -9,6 +9,7 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import array_length
 from phyagi_assets.formats.plan import PLAN, Plan, Shard, group_samples
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
@@ -23,7 +24,7 @@ ORDER = "order_can_be_read"
 def check_plan(artifact: Artifact) -> list[Check]:
     """Check a plan, and that what it names is there."""
     file = artifact.path / PLAN
-    plan = Plan.read(file)
+    plan = read_plan(file)
     return [_arrays(plan, file), _samples(plan), _order(plan, file)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.checks.plans import ORDER, check_plan
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -74,5 +75,5 @@ def test_a_plan_whose_manifest_is_missing_or_odd_is_refused(plan: Plan, tmp_path
 def test_a_plan_that_was_copied_out_of_its_store_is_read_as_it_is(plan: Plan, tmp_path: Path) -> None:
     copy = tmp_path / "copy.json"
     copy.write_text(plan.to_json())
-    assert Plan.read(copy) == plan
+    assert read_plan(copy) == plan
     assert json.loads(copy.read_text())["seed"] == 42
