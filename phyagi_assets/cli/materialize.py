@@ -30,7 +30,8 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
     with errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.build.work import jobs_by_default, shared_out
-        from phyagi_assets.cli.render import BarProgress, catalog_trees
+        from phyagi_assets.cli.progress import BarProgress
+        from phyagi_assets.cli.render import catalog_trees
         from phyagi_assets.declare.catalog import read_catalog
         from phyagi_assets.execution.process_pool import processors
         from phyagi_assets.orchestration.component import catalog_definitions

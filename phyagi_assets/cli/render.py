@@ -1,19 +1,15 @@
-"""What the command prints: trees, tables and bars, with rich."""
+"""What the command prints: trees and tables, with rich."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.table import Table
 from rich.tree import Tree
 
 from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, short
@@ -24,7 +20,6 @@ from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import Cleaning, Removable
 from phyagi_assets.inspection.statistics import Lengths
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.mixture import STAGE as MIXED
 from phyagi_assets.store.local import Artifact, Store
@@ -36,52 +31,6 @@ _LISTED = 20
 """Documents, or positions of one, that are listed."""
 _SHOWN = 400
 """Characters of a document in an explanation."""
-
-
-class BarProgress:
-    """One bar over all that a command has to read, in bytes of source.
-
-    Parameters
-    ----------
-    console
-        Where it is drawn; nothing is where that is no terminal.
-    """
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task: TaskID = self._bar.add_task("", total=None)
-        self._base = 0
-
-    @contextmanager
-    def over(self, total: int) -> Iterator["BarProgress"]:
-        """Draw the bar while inside."""
-        self._bar.update(self._task, total=total)
-        with self._bar:
-            yield self
-
-    def started(self, name: str) -> None:
-        """Name what is being worked on."""
-        self._bar.update(self._task, description=name)
-
-    def advance(self, consumed: int) -> None:
-        """Go on by some bytes."""
-        self._bar.update(self._task, advance=consumed)
-
-    @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
-        """Advance with a step, by what it says and at its end by what it left unsaid."""
-        del context
-        before, said = self._bar.tasks[self._task].completed, 0
-        size = partition.bytes if stage == "tokenized_arrow" else 0
-
-        def on_progress(consumed: int) -> None:
-            nonlocal said
-            said += consumed
-            self._bar.update(self._task, completed=before + min(said, size))
-
-        yield on_progress
-        self._bar.update(self._task, completed=before + size)
 
 
 def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
