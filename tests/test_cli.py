@@ -273,7 +273,7 @@ def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> N
     command("materialize", "--data", data)
     for name, shown in {
         "mix": "samples in an epoch",
-        "first": "tokens a document",
+        "first": "tokens per document",
         "first/numpy_cache/all": "The first corpus, document 0.",
         str(data / "store" / "second" / "numpy_cache" / "all" / "train.npy"): "b.txt row 1",
     }.items():

@@ -70,7 +70,7 @@ def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(
     assert metadata["dtype"]["text"] == "uint16"
     assert metadata["path"]["path"] == str(cache.path)
     assert "HAMLET, PRINCE OF DENMARK" in metadata["first tokens"]["mdStr"]
-    assert "data:image/svg+xml;base64," in metadata["tokens a document, plotted"]["mdStr"]
+    assert "data:image/svg+xml;base64," in metadata["tokens per document, plotted"]["mdStr"]
     assert {"key": "dagster/data_version", "value": cache.fingerprint} in shown["tags"]
 
     mixture = load_mixture("mix", store=settings.store)

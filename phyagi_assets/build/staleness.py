@@ -1,7 +1,7 @@
-"""The chain of a corpus: what each of its artifacts has to be now, and which of them stand.
+"""What each artifact has to be now, and which of them are stale.
 
 Everything follows from the files, the declarations and the store; Dagster's records do not enter into it. A fingerprint is a
-function of the one before it, so all that a partition wants is known before anything is built.
+function of the one before it, so all that a partition needs is known before anything is built.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import cache, mixture, raw, tokenize
-from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.mixture import MIXTURE
+from phyagi_assets.steps.step import Scope, Step, Workspace
 from phyagi_assets.store.manifest import Manifest
 
-STAGES = (raw.STAGE, tokenize.STAGE, cache.STAGE)
-"""Of a corpus, in the order of the flow."""
+STAGES = tuple(step.name for step in FLOW.of(Scope.PARTITION))
+"""Names of the steps of a partition, in the order of the flow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """One artifact of a chain: where it is, what it has to be, and whether that is what is published, whole."""
+    """One artifact of the flow: where it is, what it has to be, and whether that is what is published, whole."""
 
     stage: str
     address: str
@@ -28,34 +29,51 @@ class Link:
     stands: bool
 
 
-def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Link]:
-    """The artifacts of one partition, in the order of the flow."""
-    addresses = [address(corpus, partition.key) for address in (raw.raw_address, tokenize.tokenized_address, cache.cache_address)]
-    wanted_raw = raw.wanted_raw(corpus, partition, workspace)
-    if wanted_raw is None:
-        return [Link(stage=stage, address=address, wanted=None, stands=False) for stage, address in zip(STAGES, addresses, strict=True)]
-    wanted_tokenized = tokenize.wanted_tokenized(corpus, partition, workspace, wanted_raw.fingerprint)
-    wanted_cache = cache.wanted_cache(corpus, partition, wanted_tokenized.fingerprint)
-    holding = (raw.snapshot_files(partition), (), ())
-    return [
-        _link(wanted, address, workspace, held)
-        for wanted, address, held in zip((wanted_raw, wanted_tokenized, wanted_cache), addresses, holding, strict=True)
-    ]
+def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[Link]:
+    """Return the artifacts of one partition, in the order of the flow."""
+    links: dict[str, Link] = {}
+    for step in flow.of(Scope.PARTITION):
+        address, inputs = step.address(corpus.config.name, partition.key), _inputs(step, links)
+        wanted = None if inputs is None else step.expected(corpus, partition, workspace, inputs)
+        links[step.name] = _link(step, wanted, address, workspace, step.holds(partition))
+    return list(links.values())
 
 
-def mixture_link(declared: Mixture, caches: Mapping[str, Mapping[str, str]], workspace: Workspace) -> Link:
-    """The plan of a mixture, given the fingerprints that its caches have to have, by corpus and partition."""
-    wanted, address = mixture.wanted_mixture(declared, caches), mixture.mixture_address(declared)
-    standing = mixture.standing_mixture(wanted, address, workspace.store)
-    return Link(
-        stage=mixture.STAGE,
-        address=address,
-        wanted=standing.fingerprint if standing else wanted.fingerprint,
-        stands=standing is not None,
-    )
+def whole_corpus_link(corpus: Corpus, step: Step, inputs: Mapping[str, str | None], workspace: Workspace) -> Link:
+    """Return the artifact of a step that is built once per corpus.
+
+    Parameters
+    ----------
+    inputs
+        By partition, the fingerprint that the step's input has to have; None where it is not known yet.
+    """
+    known = {key: fingerprint for key, fingerprint in inputs.items() if fingerprint is not None}
+    wanted = step.expected(corpus, workspace, known) if len(known) == len(inputs) else None
+    return _link(step, wanted, step.address(corpus.config.name), workspace)
 
 
-def _link(wanted: Manifest, address: str, workspace: Workspace, holding: Collection[str]) -> Link:
-    published = workspace.store.open(address)
-    stands = published is not None and published.fingerprint == wanted.fingerprint and published.holds(holding)
-    return Link(stage=wanted.step, address=address, wanted=wanted.fingerprint, stands=stands)
+def mixture_link(declared: Mixture, inputs: Mapping[str, Mapping[str, str]], workspace: Workspace, step: Step = MIXTURE) -> Link:
+    """Return the artifact of a step that is built once per mixture.
+
+    Parameters
+    ----------
+    inputs
+        By corpus and partition, the fingerprint that the step's input has to have.
+    """
+    return _link(step, step.expected(declared, workspace, inputs), step.address(declared.config.name), workspace)
+
+
+def _inputs(step: Step, links: Mapping[str, Link]) -> dict[str, str] | None:
+    """Return the fingerprint of a step's input by its name; None if it is not known yet."""
+    if step.input is None:
+        return {}
+    wanted = links[step.input].wanted
+    return None if wanted is None else {step.input: wanted}
+
+
+def _link(step: Step, wanted: Manifest | None, address: str, workspace: Workspace, holding: Collection[str] = ()) -> Link:
+    if wanted is None:
+        return Link(stage=step.name, address=address, wanted=None, stands=False)
+    standing = step.standing(wanted, address, workspace.store, holding)
+    fingerprint = standing.fingerprint if standing else wanted.fingerprint
+    return Link(stage=step.name, address=address, wanted=fingerprint, stands=standing is not None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from phyagi_assets.execution.process_pool import processors
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import tokenize
+from phyagi_assets.steps.flow import FLOW
 
 PROCESSORS_EACH = 8
 """That one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
@@ -31,7 +31,7 @@ class Work:
     @property
     def bytes(self) -> int:
         """Bytes of source that the slow step has to read."""
-        return self.partition.bytes if tokenize.STAGE in self.stages else 0
+        return self.partition.bytes if any(FLOW[stage].is_slow for stage in self.stages) else 0
 
 
 def jobs_by_default() -> int:

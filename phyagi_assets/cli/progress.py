@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.tokenize import STAGE as TOKENIZED
+from phyagi_assets.steps.step import Step
 
 
 class BarProgress:
@@ -42,11 +42,11 @@ class BarProgress:
         self._bar.update(self._task, advance=consumed)
 
     @contextmanager
-    def watch(self, context: object, stage: str, partition: Partition) -> Iterator[OnProgress]:
+    def watch(self, context: object, step: Step, partition: Partition) -> Iterator[OnProgress]:
         """Advance with a step, by what it says and at its end by what it left unsaid."""
         del context
         before, said = self._bar.tasks[self._task].completed, 0
-        size = partition.bytes if stage == TOKENIZED else 0
+        size = partition.bytes if step.is_slow else 0
 
         def on_progress(consumed: int) -> None:
             nonlocal said

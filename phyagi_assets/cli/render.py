@@ -18,9 +18,9 @@ from phyagi_assets.inspection.documents import FoundDocument
 from phyagi_assets.inspection.exposure import Exposure
 from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import Cleaning, Removable
-from phyagi_assets.inspection.statistics import Lengths
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
+from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.mixture import STAGE as MIXED
 from phyagi_assets.store.local import Artifact, Store
 
@@ -184,7 +184,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
 def _lengths(lengths: Lengths) -> Table:
     quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
     table = Table(
-        "tokens", "documents", "", title=f"tokens a document: {quantiles}, mean {lengths.mean:,.1f}", title_justify="left", box=None
+        "tokens", "documents", "", title=f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", title_justify="left", box=None
     )
     most = max(count for _, count in lengths.histogram)
     for low, count in lengths.histogram:

@@ -13,11 +13,12 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.preview import decode
-from phyagi_assets.inspection.statistics import Lengths, document_lengths
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.lengths import Lengths, array_lengths
+from phyagi_assets.steps.preview import decode
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -50,7 +51,7 @@ class Inspection:
     samples: list[Sample] = field(default_factory=list)
 
 
-def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Inspection:
+def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> Inspection:
     """Describe an artifact by its folder.
 
     Parameters
@@ -80,12 +81,13 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48) -> Ins
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
         return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
-    if manifest.step not in (tokenize.STAGE, cache.STAGE):
+    step = flow.find(manifest.step)
+    if step is None or step.lengths is None:
         return Inspection(title=manifest.step, facts=facts)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
     shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
-    lengths = Lengths.of(document_lengths(artifact))
+    lengths = Lengths.of(step.lengths(artifact))
     return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown)
 
 
@@ -116,7 +118,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
         }
         for artifact in caches
     ]
-    lengths = np.concatenate([document_lengths(artifact) for artifact in caches])
+    lengths = np.concatenate([array_lengths(artifact) for artifact in caches])
     shown = next((samples for artifact in caches if (samples := _samples(artifact, 1, 48))), [])
     return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
 

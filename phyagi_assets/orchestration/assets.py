@@ -1,164 +1,56 @@
-"""A declaration → its assets. What the assets do is the pipeline's business; here it is only given Dagster's form."""
+"""A declaration → its assets: the steps of the flow in Dagster's form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
-from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, memory_named
 from phyagi_assets.inspection.describe import LEFT_OUT
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_asked
-from phyagi_assets.orchestration.metadata import Metadata, cache_metadata, mixture_metadata, raw_metadata, tokenized_metadata
 from phyagi_assets.orchestration.orphaned_runs import at_work
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.sensors import FAILURE_TAG, LASTING, follow_condition, freshness_policy
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import cache, mixture, raw, tokenize
-from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps import raw
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
 
-
-class MixtureRun(dg.Config):
-    """How a mixture is materialized."""
-
-    at_position: int | None = Field(
-        default=None,
-        description="Position of training from which on the corpora and weights are read as they are now; what comes before stays as it "
-        "was. Without one, a new plan replaces the old one.",
-    )
-
-
-PROCESSES = "processes"
 WORKSPACE = "workspace"
 PROGRESS = "progress"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChainStep:
-    """A step of a corpus's chain, and how its asset looks."""
-
-    stage: str
-    code_version: str
-    upstream: str | None
-    kinds: frozenset[str]
-    holds: str
-    build: Callable[..., Built]
-    """Runs it, given the corpus, the partition, the workspace and what to tell progress to; and, by name, what is configured."""
-    describe: Callable[[Built], Metadata]
-    config: dict[str, dg.Field] = field(default_factory=dict)
-    """What of a run of it can be configured."""
+def corpus_assets(corpus: Corpus, flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
+    """Return the assets of a corpus: one for each step that is built per partition or per corpus."""
+    partitioned = [_partitioned_asset(corpus, step) for step in flow.of(Scope.PARTITION)]
+    return [*partitioned, *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
 
 
-CHAIN = (
-    ChainStep(
-        stage=raw.STAGE,
-        code_version=raw.CODE_VERSION,
-        upstream=None,
-        kinds=frozenset({"file"}),
-        holds="The files of the source, pinned by their content.",
-        build=raw.build_raw,
-        describe=raw_metadata,
-    ),
-    ChainStep(
-        stage=tokenize.STAGE,
-        code_version=tokenize.CODE_VERSION,
-        upstream=raw.STAGE,
-        kinds=frozenset({"arrow", "huggingface"}),
-        holds="The token ids of every document, a row each: `datasets.load_from_disk` opens it.",
-        build=tokenize.build_tokenized,
-        describe=tokenized_metadata,
-        config={
-            PROCESSES: dg.Field(
-                int,
-                default_value=1,  # as many runs as there are processors may be at work
-                description="How many processes encode it, where it is so large that it is cut into pieces.",
-            )
-        },
-    ),
-    ChainStep(
-        stage=cache.STAGE,
-        code_version=cache.CODE_VERSION,
-        upstream=tokenize.STAGE,
-        kinds=frozenset({"numpy"}),
-        holds="The token arrays of every split, for training code to map into memory.",
-        build=cache.build_cache,
-        describe=cache_metadata,
-    ),
-)
+def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
+    """Return the assets of a mixture, downstream of the inputs in all its corpora's partitions."""
+    return [_mixture_asset(declared, corpora, step) for step in flow.of(Scope.MIXTURE)]
 
 
-def corpus_assets(corpus: Corpus) -> list[dg.AssetsDefinition]:
-    """raw_dataset → tokenized_arrow → numpy_cache, partitioned alike."""
-    return [_step_asset(corpus, step) for step in CHAIN]
+def run_config(name: str, step: Step, **options: int | None) -> dict[str, Any]:
+    """Return the run configuration that gives a step options."""
+    return {"ops": {f"{name}__{step.name}": {"config": options}}}
 
 
-def mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus]) -> dg.AssetsDefinition:
-    """The plan of a mixture, downstream of the caches of all its corpora's partitions."""
-    parts = [part.corpus for part in declared.config.datasets]
-
-    @dg.asset(
-        key=[declared.config.name, mixture.STAGE],
-        deps=[dg.AssetDep([corpus, cache.STAGE], partition_mapping=dg.AllPartitionMapping()) for corpus in parts],
-        group_name=declared.config.name,
-        kinds={"json"},
-        owners=list(declared.config.owners),
-        description=_described(declared, "The plan of the mixture: which token arrays, with what weights, in what order."),
-        code_version=mixture.CODE_VERSION,
-        automation_condition=follow_condition(),
-        freshness_policy=freshness_policy(declared.config.fresh_within),
-        check_specs=check_specs(declared.config.name, mixture.STAGE),
-        required_resource_keys={WORKSPACE},
-    )
-    def mixed_dataset(context: dg.AssetExecutionContext, config: MixtureRun) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-        workspace: Workspace = context.resources.workspace
-        keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with _failures(context), at_work(context.run.run_id, workspace.store):
-            require_as_asked(context.run.tags, declared)
-            claim(workspace.store, workspace.data, [declared.config.name], context.log)
-            for part in parts:
-                require_as_asked(context.run.tags, corpora[part])
-            built = mixture.build_mixture(declared, corpora, keys, workspace, config.at_position)
-        with _failures(context):
-            yield from outcome(built, mixture_metadata)
-
-    return mixed_dataset
-
-
-def mixture_run_config(name: str, at: int | None) -> dict[str, Any]:
-    """The run configuration that changes a mixture from a position on."""
-    return {"ops": {f"{name}__{mixture.STAGE}": {"config": {"at_position": at}}}} if at is not None else {}
-
-
-def encoding_run_config(item: Work) -> dict[str, Any]:
-    """The run configuration that has a partition encoded by its share of the processes."""
-    return {"ops": {f"{item.corpus}__{tokenize.STAGE}": {"config": {PROCESSES: item.processes}}}}
-
-
-def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
+def _partitioned_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
     name = corpus.config.name
 
-    @dg.asset(
-        key=[name, step.stage],
-        deps=[[name, step.upstream]] if step.upstream else [],
-        partitions_def=partitions_def(corpus),
-        group_name=name,
-        kinds=set(step.kinds),
-        owners=list(corpus.config.owners),
-        description=_described(corpus, step.holds),
-        code_version=step.code_version,
-        automation_condition=follow_condition() if step.upstream else None,
-        freshness_policy=freshness_policy(corpus.config.fresh_within),
-        check_specs=check_specs(name, step.stage),
-        required_resource_keys={WORKSPACE, PROGRESS},
-        config_schema=step.config,
-    )
+    own = {
+        "deps": [[name, step.input]] if step.input else [],
+        "partitions_def": partitions_def(corpus),
+        "automation_condition": follow_condition() if step.input else None,
+        "required_resource_keys": {WORKSPACE, PROGRESS},
+    }
+
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         progress: Progress = context.resources.progress
@@ -166,20 +58,94 @@ def _step_asset(corpus: Corpus, step: ChainStep) -> dg.AssetsDefinition:
             require_as_asked(context.run.tags, corpus)
             claim(workspace.store, workspace.data, [name], context.log)
             partition = _partition(corpus, context.partition_key, step, workspace)
-            with progress.watch(context, step.stage, partition) as on_progress:
+            with progress.watch(context, step, partition) as on_progress:
                 built = step.build(corpus, partition, workspace, on_progress, **(context.op_execution_context.op_config or {}))
-        left_out = workspace.sources.left_out(corpus) if step.upstream is None else ""
+        left_out = workspace.sources.left_out(corpus) if step.input is None else ""
         with _failures(context, corpus):
-            yield from outcome(built, lambda of: {**step.describe(of), LEFT_OUT: left_out} if left_out else step.describe(of))
+            yield from outcome(built, lambda of: {**step.facts(of), LEFT_OUT: left_out} if left_out else step.facts(of))
 
-    return materialize
+    return _asset(corpus, step, materialize, own)
 
 
-def _partition(corpus: Corpus, key: str, step: ChainStep, workspace: Workspace) -> Partition:
-    """Of the source where the step pins it, and as it was pinned where it builds on that."""
-    if step.upstream is None:
+def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
+    name = corpus.config.name
+
+    own = {
+        "deps": [_of_all_partitions(name, step)],
+        "automation_condition": follow_condition(),
+        "required_resource_keys": {WORKSPACE},
+    }
+
+    def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        workspace: Workspace = context.resources.workspace
+        with _failures(context, corpus), at_work(context.run.run_id, workspace.store):
+            require_as_asked(context.run.tags, corpus)
+            claim(workspace.store, workspace.data, [name], context.log)
+            keys = sorted(context.instance.get_dynamic_partitions(name))
+            built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
+        with _failures(context, corpus):
+            yield from outcome(built, step.facts)
+
+    return _asset(corpus, step, materialize, own)
+
+
+def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
+    parts = [part.corpus for part in declared.config.datasets]
+
+    own = {
+        "deps": [_of_all_partitions(corpus, step) for corpus in parts],
+        "automation_condition": follow_condition(),
+        "required_resource_keys": {WORKSPACE},
+    }
+
+    def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        workspace: Workspace = context.resources.workspace
+        keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
+        with _failures(context), at_work(context.run.run_id, workspace.store):
+            require_as_asked(context.run.tags, declared)
+            claim(workspace.store, workspace.data, [declared.config.name], context.log)
+            for part in parts:
+                require_as_asked(context.run.tags, corpora[part])
+            built = step.build(declared, corpora, keys, workspace, **(context.op_execution_context.op_config or {}))
+        with _failures(context):
+            yield from outcome(built, step.facts)
+
+    return _asset(declared, step, materialize, own)
+
+
+def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], own: Mapping[str, Any]) -> dg.AssetsDefinition:
+    """Return an asset of a step, given what is special of its scope."""
+    name = declared.config.name
+    made: dg.AssetsDefinition = dg.asset(
+        key=[name, step.name],
+        group_name=name,
+        kinds=set(step.kinds),
+        owners=list(declared.config.owners),
+        description=_described(declared, step.description),
+        code_version=step.code_version,
+        freshness_policy=freshness_policy(declared.config.fresh_within),
+        check_specs=check_specs(name, step),
+        config_schema={option: _field(of) for option, of in step.options.items()},
+        **own,
+    )(materialize)
+    return made
+
+
+def _field(option: Option) -> dg.Field:
+    kind = int if option.default is not None else dg.Noneable(int)
+    return dg.Field(kind, default_value=option.default, is_required=False, description=option.description)
+
+
+def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
+    assert step.input is not None, "a step of a corpus or mixture reads partitions"
+    return dg.AssetDep([corpus, step.input], partition_mapping=dg.AllPartitionMapping())
+
+
+def _partition(corpus: Corpus, key: str, step: Step, workspace: Workspace) -> Partition:
+    """Return a partition: of the source for the first step, which pins it, and as it was pinned for the others."""
+    if step.input is None:
         return raw.listed_partition(corpus, key, workspace)
-    return raw.pinned_partition(corpus, key, workspace, wanted_by=f"{corpus.config.name}/{step.stage}/{key}")
+    return raw.pinned_partition(corpus, key, workspace, wanted_by=step.address(corpus.config.name, key))
 
 
 @contextmanager

@@ -1,56 +1,36 @@
-"""The pipeline's checks as Dagster's: those that come with each materialization, and one that reads all that is published."""
+"""The checks of steps as Dagster's: those that come with each materialization, and one that reads all that is published."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.integrity import StoreProblem, store_problems
-from phyagi_assets.orchestration.metadata import Metadata
-from phyagi_assets.steps import cache, mixture, raw, tokenize
+from phyagi_assets.orchestration.metadata import metadata
+from phyagi_assets.steps import cache
 from phyagi_assets.steps.checks import check, tokens
-from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.checks.check import SOUND, WITHIN_LIMITS
+from phyagi_assets.steps.facts import Facts
+from phyagi_assets.steps.step import Built, Step, Workspace
 
 STORED = "stored_as_written"
 
 _LISTED = 20
 """Damaged files that a result names."""
 
-SOUND, WITHIN_LIMITS = "sound", "within_limits"
-"""What Dagster is told of: a check of its own for everything that is looked at would take longer than to build a small partition."""
-_AS_WRITTEN = "The files are what was written, by their checksums"
-_IDS = "every id is one of the tokenizer's, and every document ends with the EOS where that is declared"
-_OF_STAGE: Mapping[str, Mapping[str, str]] = {
-    raw.STAGE: {},
-    tokenize.STAGE: {
-        SOUND: f"{_AS_WRITTEN}; {_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "
-        "there are as many documents and tokens as were counted when they were written.",
-        WITHIN_LIMITS: "The share of documents whose text stands before them is within `limits.duplicates`, and that of rows that were "
-        "left out within `limits.invalid`.",
-    },
-    cache.STAGE: {
-        SOUND: f"{_AS_WRITTEN}; {_IDS}; the ends of the documents increase, and close where their arrays end; over all splits, there are "
-        "as many documents and tokens as were tokenized.",
-    },
-    mixture.STAGE: {
-        SOUND: f"{_AS_WRITTEN}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
-        "corpora add up.",
-    },
-}
 _LIMITS = {tokens.DUPLICATES, tokens.INVALID}
 
 
-def check_specs(name: str, stage: str) -> list[dg.AssetCheckSpec]:
-    """The checks of an asset. One that fails keeps the version from being published, and what follows from being built."""
-    key = dg.AssetKey([name, stage])
+def check_specs(name: str, step: Step) -> list[dg.AssetCheckSpec]:
+    """Return the checks of an asset. One that fails keeps the version from being published, and what follows from being built."""
+    key = dg.AssetKey([name, step.name])
     return [
-        dg.AssetCheckSpec(check_name, asset=key, blocking=True, description=description)
-        for check_name, description in _OF_STAGE[stage].items()
+        dg.AssetCheckSpec(check_name, asset=key, blocking=True, description=description) for check_name, description in step.checks.items()
     ]
 
 
-def outcome(built: Built, describe: Callable[[Built], Metadata]) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """What a step has built, as its asset gives it to Dagster.
 
     Raises
@@ -66,7 +46,9 @@ def outcome(built: Built, describe: Callable[[Built], Metadata]) -> Iterator[dg.
     if built.failures:
         yield from results
         raise dg.Failure(description="; ".join(map(str, built.failures)), allow_retries=False)
-    yield dg.MaterializeResult(metadata=describe(built), data_version=dg.DataVersion(built.artifact.fingerprint), check_results=results)
+    yield dg.MaterializeResult(
+        metadata=metadata(describe(built)), data_version=dg.DataVersion(built.artifact.fingerprint), check_results=results
+    )
 
 
 def _result(name: str, looked_at: Sequence[check.Check]) -> dg.AssetCheckResult:

@@ -3,13 +3,14 @@
 import dagster as dg
 
 from phyagi_assets.declare.catalog import Catalog, read_catalog
-from phyagi_assets.orchestration.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_asset
+from phyagi_assets.orchestration.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_assets
 from phyagi_assets.orchestration.checks import stored_check
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
 from phyagi_assets.orchestration.partitions import partitions_sensor
 from phyagi_assets.orchestration.progress import LoggedProgress, Progress
 from phyagi_assets.orchestration.sensors import follow_sensor, refresh_schedule, refresh_sensor
 from phyagi_assets.settings import Settings
+from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Store
 
@@ -40,10 +41,10 @@ def data_folder_definitions(settings: Settings) -> dg.Definitions:
     return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
 
 
-def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress) -> dg.Definitions:
+def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow = FLOW) -> dg.Definitions:
     """The assets of everything usable in a catalog, with what they need, and a placeholder for each broken declaration."""
-    corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus)]
-    mixtures = [mixture_asset(mixture, catalog.corpora) for mixture in catalog.mixtures.values()]
+    corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus, flow)]
+    mixtures = [asset for mixture in catalog.mixtures.values() for asset in mixture_assets(mixture, catalog.corpora, flow)]
     names = [*catalog.corpora, *catalog.mixtures, *(broken.name for broken in catalog.broken)]
     return dg.Definitions(
         assets=[*corpora, *mixtures, *map(placeholder, catalog.broken)],

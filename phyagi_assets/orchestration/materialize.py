@@ -11,19 +11,20 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.build.staleness import STAGES, Link, corpus_links, mixture_link
+from phyagi_assets.build.staleness import Link, corpus_links, mixture_link, whole_corpus_link
 from phyagi_assets.build.work import Outcome, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError
-from phyagi_assets.orchestration.assets import encoding_run_config, mixture_run_config
+from phyagi_assets.orchestration.assets import run_config
 from phyagi_assets.orchestration.instance import told_of_records
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.sources.chunks import most_pieces
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import mixture, tokenize
-from phyagi_assets.steps.cache import STAGE as CACHE
-from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.mixture import AT_POSITION
+from phyagi_assets.steps.step import Scope, Step, Workspace
+from phyagi_assets.steps.tokenize import PROCESSES
 from phyagi_assets.tokenizers.prepare import find_commits
 
 _DATA_VERSION = "dagster/data_version"
@@ -50,12 +51,17 @@ class Runner:
         The definitions that hold its assets.
     workspace, instance
         Where they are and where Dagster keeps its records.
+    flow
+        The steps.
     """
 
-    def __init__(self, catalog: Catalog, definitions: dg.Definitions, workspace: Workspace, instance: dg.DagsterInstance) -> None:
-        self._catalog, self._workspace, self._instance = catalog, workspace, instance
+    def __init__(
+        self, catalog: Catalog, definitions: dg.Definitions, workspace: Workspace, instance: dg.DagsterInstance, flow: Flow = FLOW
+    ) -> None:
+        self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._job = definitions.resolve_implicit_global_asset_job_def()
-        self._caches: dict[str, dict[str, str]] = {}
+        self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
+        """By corpus, step and partition, the fingerprint that an artifact has to have; None while it is unknown."""
         self.outcome = Outcome()
 
     def stale(self) -> list[Work]:
@@ -67,7 +73,7 @@ class Runner:
         try:
             partitions = self._workspace.sources.partitions(corpus)
             sync_partitions(self._instance, corpus, partitions)
-            self._caches[name] = {}
+            self._expected[name] = {}
             recorded = self._all_recorded(name)
             for partition in partitions.values():
                 try:
@@ -90,8 +96,9 @@ class Runner:
         return [link.stage for link in links if not (link.stands and recorded[link.stage].get(partition.key) == link.wanted)]
 
     def _links(self, corpus: Corpus, partition: Partition) -> list[Link]:
-        links = corpus_links(corpus, partition, self._workspace)
-        self._caches.setdefault(corpus.config.name, {})[partition.key] = next(link.wanted or "" for link in links if link.stage == CACHE)
+        links = corpus_links(corpus, partition, self._workspace, self._flow)
+        for link in links:
+            self._expected.setdefault(corpus.config.name, {}).setdefault(link.stage, {})[partition.key] = link.wanted
         return links
 
     def run(
@@ -121,9 +128,14 @@ class Runner:
             for item in work:
                 on_start(item.name)
                 self.build(item)
+        for corpus in self._catalog.corpora.values():
+            for step in self._flow.of(Scope.CORPUS):
+                with self._workspace.store.turn(f"runs/{step.address(corpus.config.name)}"):
+                    self._build_whole(corpus, step, on_start)
         for declared in self._catalog.mixtures.values():
-            with self._workspace.store.turn(f"runs/{declared.config.name}"):
-                self._mix(declared, on_start, at)
+            for step in self._flow.of(Scope.MIXTURE):
+                with self._workspace.store.turn(f"runs/{declared.config.name}"):
+                    self._mix(declared, step, on_start, at)
         return self.outcome
 
     def build(self, item: Work) -> None:
@@ -138,34 +150,58 @@ class Runner:
         name, corpus, stages = item.name, self._catalog.corpora[item.corpus], list(item.stages)
         while stages:
             assets = [dg.AssetKey([item.corpus, stage]) for stage in stages]
-            self._execute(name, assets, item.partition.key, encoding_run_config(item) if tokenize.STAGE in stages else _NOTHING)
+            self._execute(name, assets, item.partition.key, self._shares(item, stages))
             if name in self.outcome.failed:
                 return
             # What a stage has to be may be known only now that those before it are there.
             left = [link.stage for link in self._links(corpus, item.partition) if not link.stands]
             stages = left if left != stages else []
 
+    def _shares(self, item: Work, stages: Sequence[str]) -> Mapping[str, Any]:
+        """Return the run configuration that has a partition built by its share of the processes."""
+        step = next((step for stage in stages if PROCESSES in (step := self._flow[stage]).options), None)
+        return run_config(item.corpus, step, **{PROCESSES: item.processes}) if step else _NOTHING
+
     def _was_built_meanwhile(self, item: Work) -> bool:
         """Whether another command has brought it up to date while this one was on its way to it."""
         corpus = self._catalog.corpora[item.corpus]
         try:
-            stand = all(link.stands for link in corpus_links(corpus, item.partition, self._workspace))
+            stand = all(link.stands for link in corpus_links(corpus, item.partition, self._workspace, self._flow))
             return stand and not self._stale_stages(corpus, item.partition, self._all_recorded(item.corpus))
         except PhyagiAssetsError:  # the run finds it too, and tells
             return False
 
-    def _mix(self, declared: Mixture, on_start: Callable[[str], None], at: int | None) -> None:
+    def _build_whole(self, corpus: Corpus, step: Step, on_start: Callable[[str], None]) -> None:
+        name = corpus.config.name
+        if any(failed.partition("/")[0] == name for failed in self.outcome.failed):
+            return
+        inputs = self._expected.get(name, {}).get(step.input or "", {})
+        link = whole_corpus_link(corpus, step, inputs, self._workspace)
+        self._run_unless_current(f"{name}/{step.name}", name, step, link, on_start, _NOTHING)
+
+    def _mix(self, declared: Mixture, step: Step, on_start: Callable[[str], None], at: int | None) -> None:
         name = declared.config.name
-        parts = {part.corpus for part in declared.config.datasets}
+        parts = [part.corpus for part in declared.config.datasets]
         if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
             self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
             return
-        link = mixture_link(declared, {part.corpus: self._caches[part.corpus] for part in declared.config.datasets}, self._workspace)
-        if link.stands and self._recorded_mixture(name) == link.wanted:
+        expected = {part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts}
+        inputs = {part: {key: fingerprint or "" for key, fingerprint in of.items()} for part, of in expected.items()}
+        link = mixture_link(declared, inputs, self._workspace, step)
+        self._run_unless_current(
+            name, name, step, link, on_start, run_config(name, step, **{AT_POSITION: at}) if at is not None else _NOTHING
+        )
+
+    def _run_unless_current(
+        self, shown: str, name: str, step: Step, link: Link, on_start: Callable[[str], None], config: Mapping[str, Any]
+    ) -> None:
+        """Run a step that is not partitioned, unless its artifact is current and Dagster knows it."""
+        key = dg.AssetKey([name, step.name])
+        if link.stands and self._recorded_version(key) == link.wanted:
             self.outcome.current += 1
             return
-        on_start(name)
-        self._execute(name, [dg.AssetKey([name, mixture.STAGE])], None, mixture_run_config(name, at))
+        on_start(shown)
+        self._execute(shown, [key], None, config)
 
     def _execute(self, name: str, assets: list[dg.AssetKey], partition: str | None, config: Mapping[str, Any] = _NOTHING) -> None:
         result = self._job.execute_in_process(
@@ -179,7 +215,7 @@ class Runner:
             self.outcome.failed[name] = _reason(result, self._instance.root_directory)
 
     def _all_recorded(self, corpus: str) -> Recorded:
-        return {stage: self._recorded(corpus, stage) for stage in STAGES}
+        return {step.name: self._recorded(corpus, step.name) for step in self._flow.of(Scope.PARTITION)}
 
     def _recorded(self, corpus: str, stage: str) -> dict[str, str]:
         """The data version that Dagster has of each partition."""
@@ -188,8 +224,8 @@ class Runner:
         )
         return {key: of[_DATA_VERSION] for key, of in tags.items() if _DATA_VERSION in of}
 
-    def _recorded_mixture(self, name: str) -> str | None:
-        event = self._instance.get_latest_materialization_event(dg.AssetKey([name, mixture.STAGE]))
+    def _recorded_version(self, key: dg.AssetKey) -> str | None:
+        event = self._instance.get_latest_materialization_event(key)
         materialization = event.asset_materialization if event else None
         return (materialization.tags or {}).get(_DATA_VERSION) if materialization else None
 

@@ -15,6 +15,7 @@ from phyagi_assets.execution.process_pool import Crew, Died
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.step import Step
 from phyagi_assets.tokenizers.prepare import Commits, use_commits
 
 
@@ -77,11 +78,9 @@ class _ToldProgress:
         self._tell = tell
 
     @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
         del context
-        from phyagi_assets.steps import tokenize
-
-        left = partition.bytes if stage == tokenize.STAGE else 0
+        left = partition.bytes if step.is_slow else 0
 
         def on_progress(consumed: int) -> None:
             nonlocal left

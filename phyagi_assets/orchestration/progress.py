@@ -9,12 +9,13 @@ import dagster as dg
 
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.step import Step
 
 
 class Progress(Protocol):
     """Watches a step and is told of every batch that it finishes."""
 
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> AbstractContextManager[OnProgress]:
+    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> AbstractContextManager[OnProgress]:
         """While the step runs; the callback takes the bytes of source that it has done since the last call."""
 
 
@@ -31,7 +32,7 @@ class LoggedProgress:
         self._every = every
 
     @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
         total = partition.bytes
         done, told = 0, time.monotonic()
 
@@ -40,6 +41,6 @@ class LoggedProgress:
             done += consumed
             if time.monotonic() - told >= self._every:
                 told = time.monotonic()
-                context.log.info(f"{stage} {partition.key}: {min(done / max(total, 1), 1):.0%} of {total / 1e6:.1f} MB read")
+                context.log.info(f"{step.name} {partition.key}: {min(done / max(total, 1), 1):.0%} of {total / 1e6:.1f} MB read")
 
         yield on_progress

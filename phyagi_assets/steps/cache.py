@@ -24,8 +24,12 @@ from phyagi_assets.formats.npy import ArrayWriter
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
-from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
-from phyagi_assets.steps.tokenize import tokenized_address
+from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
+from phyagi_assets.steps.facts import Facts, Rows, Text
+from phyagi_assets.steps.lengths import array_lengths, length_facts
+from phyagi_assets.steps.preview import preview
+from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
+from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
 from phyagi_assets.store.linking import link, link_tree
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -33,6 +37,8 @@ from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 
 STAGE = "numpy_cache"
 CODE_VERSION = "2"
+_PREVIEWED = 64
+"""Tokens that are shown as text."""
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
@@ -164,3 +170,43 @@ class _SplitWriter(ExitStack):
     @property
     def counts(self) -> dict[str, int]:
         return {"documents": self._ends.length, "tokens": self._ids.length}
+
+
+def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
+    return wanted_cache(corpus, partition, inputs[TOKENIZE.name])
+
+
+def _facts(built: Built) -> Facts:
+    manifest = built.artifact.manifest
+    arrays = {f"{split}.npy": manifest.files[f"{split}.npy"].bytes for split in manifest.counts}
+    documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
+    headline = amounts(documents, tokens, sum(arrays.values()), built.seconds)
+    if not arrays:  # the partition is empty
+        return {**headline, **built_facts(built)}
+    return {
+        **headline,
+        **length_facts(array_lengths(built.artifact)),
+        "splits": Rows(rows=[{"split": split, **of, "bytes": arrays[f"{split}.npy"]} for split, of in manifest.counts.items()]),
+        "first tokens": Text(text=preview(built.artifact.path, tokens=_PREVIEWED)),
+        "dtype": manifest.details["dtype"],
+        "engine": manifest.details["engine"],
+        **built_facts(built),
+    }
+
+
+CACHE = Step(
+    name=STAGE,
+    scope=Scope.PARTITION,
+    code_version=CODE_VERSION,
+    input=TOKENIZE.name,
+    description="The token arrays of every split, for training code to map into memory.",
+    kinds=frozenset({"numpy"}),
+    expected=_expected,
+    build=build_cache,
+    checks={
+        SOUND: f"{FILES_AND_IDS}; the ends of the documents increase, and close where their arrays end; over all splits, there are "
+        "as many documents and tokens as were tokenized.",
+    },
+    facts=_facts,
+    lengths=array_lengths,
+)

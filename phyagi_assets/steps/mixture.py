@@ -5,7 +5,7 @@ reads the same bytes after a refresh.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,14 @@ from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.order.planning import extended, first_segment
 from phyagi_assets.paths import real_path
-from phyagi_assets.steps.cache import cache_address
-from phyagi_assets.steps.checks.check import check_found
+from phyagi_assets.steps.cache import CACHE, cache_address
+from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
-from phyagi_assets.steps.step import Built, Workspace, reuse_or_build
+from phyagi_assets.steps.facts import Bars, Facts, Rows
+from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, reuse_or_build
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
@@ -30,6 +32,7 @@ STAGE = "mixed_dataset"
 APPENDED = "appended"
 """Setting of a plan that goes on from an earlier one."""
 CODE_VERSION = "3"
+AT_POSITION = "at_position"
 _STANDING = (CODE_VERSION, "2")
 """Code versions of published plans that stay while their inputs and settings do."""
 _MOST_DRAWN = 1 << 52
@@ -111,13 +114,17 @@ def _in_its_place(artifact: Artifact, store: Store) -> Artifact:
 
 
 def build_mixture(
-    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None = None
+    mixture: Mixture,
+    corpora: Mapping[str, Corpus],
+    partitions: Mapping[str, Sequence[str]],
+    workspace: Workspace,
+    at_position: int | None = None,
 ) -> Built:
     """Plan a mixture over what is published.
 
     Parameters
     ----------
-    at
+    at_position
         The position from which on it is to be read, as a segment more of the published plan; by default a new plan takes that one's place.
 
     Raises
@@ -129,7 +136,7 @@ def build_mixture(
         counted, or what is appended does not fit the published plan.
     """
     with workspace.store.planning():  # what it names stays in place until it is published
-        return _build(mixture, corpora, partitions, workspace, at)
+        return _build(mixture, corpora, partitions, workspace, at_position)
 
 
 def _build(
@@ -266,3 +273,76 @@ def _check_alike(mixture: Mixture, caches: Caches) -> None:
                 f"{one!r} and {other!r} have not the same {what}" if one != other else f"partitions of {one!r} have not the same {what}"
             )
             raise mixture.error(f"{message}; bring them up to date, or declare the same {what} for both", "datasets")
+
+
+def _expected(mixture: Mixture, _workspace: Workspace, inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
+    return wanted_mixture(mixture, inputs)
+
+
+def _standing(expected: Manifest, address: str, store: Store, _holding: Collection[str]) -> Artifact | None:
+    return standing_mixture(expected, address, store)
+
+
+def _facts(built: Built) -> Facts:
+    plan = read_plan(built.artifact.path / PLAN)
+    components = composition(plan)
+    corpora: list[dict[str, str | int | float]] = [
+        {
+            "corpus": component.corpus,
+            "declared": component.amount,
+            "partitions": component.partitions,
+            **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
+            "training samples": component.samples,
+            "training tokens in no sample": component.uncovered,
+            "in an epoch": component.drawn,
+            "epochs": round(component.epochs, 3),
+        }
+        for component, source in zip(components, plan.current.sources, strict=True)
+    ]
+    drawn = [(component.corpus, component.drawn) for component in components]
+    documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
+    return {
+        **amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
+        "samples in an epoch": plan.current.drawn,
+        "training tokens in no sample": plan.uncovered(),
+        "corpora": Rows(rows=corpora),
+        "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
+        "order": _order(plan),
+        "segments": len(plan.segments),
+        "largest deviation from the weights, samples": round(largest_deviation(plan), 3),
+        "sequence length": plan.seq_len,
+        "dtype": plan.dtype,
+        "engine": built.artifact.manifest.details.get("engine", ""),
+        **built_facts(built),
+    }
+
+
+def _order(plan: Plan) -> str:
+    if len(plan.segments) == 1:
+        return "one order from position 0 on"
+    return f"changed from position {plan.current.start:,} on; before it, as plan {plan.ancestors[0].fingerprint} has it"
+
+
+MIXTURE = Step(
+    name=STAGE,
+    scope=Scope.MIXTURE,
+    code_version=CODE_VERSION,
+    input=CACHE.name,
+    description="The plan of the mixture: which token arrays, with what weights, in what order.",
+    kinds=frozenset({"json"}),
+    expected=_expected,
+    build=build_mixture,
+    standing=_standing,
+    checks={
+        SOUND: f"{FILES}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
+        "corpora add up.",
+    },
+    facts=_facts,
+    options={
+        AT_POSITION: Option(
+            default=None,
+            description="Position of training from which on the corpora and weights are read as they are now; what comes before stays as "
+            "it was. Without one, a new plan replaces the old one.",
+        )
+    },
+)

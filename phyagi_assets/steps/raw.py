@@ -14,13 +14,16 @@ from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import LocalFile, Partition, SourceFile, held_out, readable
 from phyagi_assets.sources.snapshot import FILES, TRANSFERS, Transfers
-from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
+from phyagi_assets.steps.facts import Facts, Listing
+from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
 from phyagi_assets.store.linking import link
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
 
 STAGE = "raw_dataset"
 CODE_VERSION = "1"
+_LISTED = 20
+"""Source files that are shown."""
 
 
 def raw_address(corpus: Corpus, partition: str) -> str:
@@ -158,3 +161,33 @@ def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
     origins = {file.name: file.origin for file in partition.files if file.path is None}
     details = {"origins": origins} if origins else {}
     return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
+
+
+def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, _inputs: Mapping[str, str]) -> Manifest | None:
+    return wanted_raw(corpus, partition, workspace)
+
+
+def _facts(built: Built) -> Facts:
+    manifest = built.artifact.manifest
+    origins = manifest.details.get("origins", {})
+    files = [str(origins.get(name, name)) for name in list(manifest.inputs["files"])[:_LISTED]]
+    return {
+        "files": manifest.counts["files"],
+        "bytes": manifest.counts["bytes"],
+        "source files": Listing(items=files),
+        **built_facts(built),
+    }
+
+
+RAW = Step(
+    name=STAGE,
+    scope=Scope.PARTITION,
+    code_version=CODE_VERSION,
+    input=None,
+    description="The files of the source, pinned by their content.",
+    kinds=frozenset({"file"}),
+    expected=_expected,
+    build=build_raw,
+    holds=snapshot_files,
+    facts=_facts,
+)

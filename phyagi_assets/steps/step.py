@@ -1,15 +1,22 @@
-"""What every step has in common: reuse the version that is wanted, or build it; then publish it."""
+"""A step of the flow, and what every step has in common: reuse the version that is expected, or build it; then publish it."""
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.retries import Patience
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
+from phyagi_assets.steps.facts import Facts, Place
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EnginePool
@@ -48,6 +55,103 @@ class Built:
     def failures(self) -> list[Check]:
         """The checks that failed. Where there are any, what was published before it stays."""
         return [check for check in self.checks if not check.passed]
+
+
+def built_facts(built: Built) -> Facts:
+    """Return the facts that every artifact has."""
+    return {
+        "seconds": round(built.seconds, 3),
+        "reused": built.reused,
+        "fingerprint": built.artifact.fingerprint,
+        "path": Place(path=str(built.artifact.path)),
+    }
+
+
+def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
+    """Return the headline numbers of an artifact that holds documents, and the speed if it was built now."""
+    speed = {"tokens per second": round(tokens / seconds)} if seconds else {}
+    return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
+
+
+class Scope(Enum):
+    """What a step builds one artifact of."""
+
+    PARTITION = "partition"
+    CORPUS = "corpus"
+    MIXTURE = "mixture"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """A whole number that one run of a step can be given."""
+
+    default: int | None
+    description: str
+
+
+def published_as_expected(expected: Manifest, address: str, store: Store, holding: Collection[str] = ()) -> Artifact | None:
+    """Return the published artifact if it is the expected version and has the files that it must hold itself."""
+    published = store.open(address)
+    return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
+
+
+def _holds_nothing(_partition: Any) -> Collection[str]:
+    return ()
+
+
+def _no_facts(_built: Built) -> Facts:
+    return {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One step of the flow.
+
+    Dagster's assets with their checks and metadata, the command, staleness and inspection are derived from it. What its functions are
+    given depends on its scope:
+
+    ========= ================================== ========================================================
+    scope     subject                            inputs
+    ========= ================================== ========================================================
+    partition corpus, partition                  fingerprint of the input, by the name of its step
+    corpus    corpus                             fingerprints of the input, by partition
+    mixture   mixture                            fingerprints of the input, by corpus and partition
+    ========= ================================== ========================================================
+    """
+
+    name: str
+    """Last part of the asset key, and part of the addresses of its artifacts."""
+    scope: Scope
+    code_version: str
+    input: str | None
+    """Name of the step whose artifacts it reads; None for the first step."""
+    description: str
+    """What its artifacts hold."""
+    kinds: frozenset[str]
+    """Kinds of the asset in Dagster."""
+    expected: Callable[..., Manifest | None]
+    """Given the subject, the workspace and the inputs: what the artifact has to be now; None if it is unknown until files are fetched."""
+    build: Callable[..., Built]
+    """Builds the artifact. Partition: given corpus, partition, workspace, progress callback; corpus: corpus, keys of its partitions,
+    workspace, progress callback; mixture: mixture, corpora and keys of their partitions by name, workspace. Options by keyword."""
+    standing: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
+    """Given what is expected, the address, the store and the files to hold: the published artifact, if it need not be built."""
+    holds: Callable[[Partition], Collection[str]] = _holds_nothing
+    """Files that the artifact of a partition has to hold itself."""
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """Names of its checks, and what they examine. A check that fails keeps the version from being published."""
+    facts: Callable[[Built], Facts] = _no_facts
+    """What a person is shown of a built artifact, the headline numbers first."""
+    lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
+    """Tokens of each document of an artifact; None if it holds no documents."""
+    options: Mapping[str, Option] = field(default_factory=dict)
+    """Options of a run, by name."""
+    is_slow: bool = False
+    """Whether building takes so long that progress is measured in its bytes of source."""
+
+    def address(self, name: str, partition: str | None = None) -> str:
+        """Return the address of the artifact of a corpus or mixture, or of one partition."""
+        return f"{name}/{self.name}/{partition}" if self.scope is Scope.PARTITION else f"{name}/{self.name}"
 
 
 def reuse_or_build(

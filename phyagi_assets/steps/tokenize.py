@@ -22,12 +22,14 @@ from phyagi_assets.sources.chunks import most_pieces
 from phyagi_assets.sources.documents import RowTally, read_documents
 from phyagi_assets.sources.files import LocalFile, Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
-from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
-from phyagi_assets.steps.raw import local_files, raw_address, snapshot_files, wanted_raw
-from phyagi_assets.steps.step import Built, Workspace, require, reuse_or_build
+from phyagi_assets.steps.facts import Facts, Rows
+from phyagi_assets.steps.lengths import length_facts, row_lengths
+from phyagi_assets.steps.raw import RAW, local_files, raw_address, snapshot_files, wanted_raw
+from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, Written, write_pieces
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -39,6 +41,9 @@ STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
 SKIPPED = "skipped"
 """Detail of the manifest that names the files with rows that were left out."""
+PROCESSES = "processes"
+_SHOWN = 100
+"""Files with rows left out that are shown."""
 _REPORTED = 20
 """Files whose rows that were left out are logged."""
 
@@ -260,3 +265,52 @@ def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
         documents, removed = (tally.counts[name] for name in ("documents", "removed"))
         why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"
         logger.warning("%s is published as empty: its %s (%s)", address, why, _first([file.name for file in files]))
+
+
+def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
+    return wanted_tokenized(corpus, partition, workspace, inputs[RAW.name])
+
+
+def _facts(built: Built) -> Facts:
+    manifest = built.artifact.manifest
+    counts = manifest.counts
+    skipped = [
+        {"file": file, "rows left out": of["rows"], "of rows": of["of"], "first": of["first"]}
+        for file, of in manifest.details.get(SKIPPED, {}).items()
+    ]
+    return {
+        **amounts(counts["documents"], counts["tokens"], counts["text_bytes"], built.seconds),
+        **length_facts(row_lengths(built.artifact)),
+        "empty documents": counts["empty"],
+        "invalid rows left out": counts["invalid"],
+        **({"files with rows left out": Rows(rows=skipped[:_SHOWN])} if skipped else {}),
+        "removed documents left out": counts["removed"],
+        "content": manifest.details["content"],
+        "dtype": manifest.details["dtype"],
+        "engine": manifest.produced_with["engine"],
+        **built_facts(built),
+    }
+
+
+TOKENIZE = Step(
+    name=STAGE,
+    scope=Scope.PARTITION,
+    code_version=CODE_VERSION,
+    input=RAW.name,
+    description="The token ids of every document, one row per document; `datasets.load_from_disk` opens it.",
+    kinds=frozenset({"arrow", "huggingface"}),
+    expected=_expected,
+    build=build_tokenized,
+    checks={
+        SOUND: f"{FILES_AND_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "
+        "there are as many documents and tokens as were counted when they were written.",
+        WITHIN_LIMITS: "The share of documents whose text stands before them is within `limits.duplicates`, and that of rows that were "
+        "left out within `limits.invalid`.",
+    },
+    facts=_facts,
+    lengths=row_lengths,
+    options={
+        PROCESSES: Option(default=1, description="How many processes encode it, where it is so large that it is cut into pieces."),
+    },  # one by default, because as many runs as there are processors may be at work
+    is_slow=True,
+)

@@ -10,8 +10,8 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
 from phyagi_assets.inspection.describe import inspect_artifact, inspect_named
 from phyagi_assets.inspection.integrity import declaration_problems
-from phyagi_assets.inspection.preview import decode, preview
 from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.preview import decode, preview
 from phyagi_assets.steps.step import Built, Workspace
 from tests.steps.test_exclusions import id_of
 from tests.support import build, declare, declare_corpus, write_jsonl

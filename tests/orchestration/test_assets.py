@@ -94,11 +94,11 @@ def test_a_materialization_says_what_it_is(project: Project) -> None:
     assert arrays["bytes"] == sum(record.bytes for name, record in cached.manifest.files.items() if name in {"train.npy", "validation.npy"})
     for said in (text, arrays):
         assert said["tokens"] == sum(of["tokens"] for of in cached.manifest.counts.values())
-        assert said["tokens a second"] > 0
+        assert said["tokens per second"] > 0
         assert said["dtype"] == "uint16"
         assert said["engine"].startswith("fastokens")
-        assert [row.data["longest"] for row in said["tokens a document"].records] == [said["tokens"]]  # a play is one document
-        assert chart(said["tokens a document, plotted"]).tag.endswith("svg")
+        assert [row.data["longest"] for row in said["tokens per document"].records] == [said["tokens"]]  # a play is one document
+        assert chart(said["tokens per document, plotted"]).tag.endswith("svg")
     assert "ALL THE WORLD" in arrays["first tokens"]
 
     planned, plan = latest(project, "mix", "mixed_dataset")

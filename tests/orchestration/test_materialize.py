@@ -21,6 +21,7 @@ from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources import chunks
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.step import Step
 from tests.orchestration.conftest import PLAY, Project
 from tests.support import declare_corpus, write_jsonl, write_text
 
@@ -112,9 +113,9 @@ class CtrlC:
     """Interrupts the process in the middle of the slow step, as the user's terminal does."""
 
     @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
         del context, partition
-        if stage == "tokenized_arrow":
+        if step.name == "tokenized_arrow":
             signal.raise_signal(signal.SIGINT)
         yield lambda _consumed: None
 
@@ -162,11 +163,11 @@ class CountedProcesses:
         self.most: dict[str, int] = {}
 
     @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, stage: str, partition: Partition) -> Iterator[OnProgress]:
+    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
         name = f"{context.asset_key.path[0]}/{partition.key}"
 
         def count(_consumed: int) -> None:
-            if stage == "tokenized_arrow":
+            if step.name == "tokenized_arrow":
                 self.most[name] = max(self.most.get(name, 0), len(multiprocessing.active_children()))
 
         yield count

@@ -22,10 +22,10 @@ from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.exposure import exposures
 from phyagi_assets.inspection.integrity import store_problems
-from phyagi_assets.inspection.statistics import document_lengths
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.tokens import check_tokens
+from phyagi_assets.steps.lengths import array_lengths, row_lengths
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Artifact, Store
@@ -65,7 +65,7 @@ class Artifacts:
         ]
         self._readers: dict[str, Callable[[], Any]] = {
             "rows": lambda: [batch.to_pylist() for batch in row_batches(self._published[ROWS])],
-            "lengths": lambda: [document_lengths(self._published[address]).tolist() for address in (ROWS, CACHE)],
+            "lengths": lambda: [row_lengths(self._published[ROWS]).tolist(), array_lengths(self._published[CACHE]).tolist()],
             "token checks": self._check_tokens,
             "array checks": lambda: [str(check) for check in check_arrays(self._published[CACHE], self._published[ROWS].manifest)],
             "inspect": lambda: [str(inspect_named(address, self._workspace.store)) for address in ("c", ROWS, CACHE, PLAN, "mix")],

@@ -19,10 +19,11 @@ from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.exposure import exposures
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import store_problems
-from phyagi_assets.orchestration.metadata import cache_metadata, tokenized_metadata
+from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.tokenize import TOKENIZE
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 TEXTS = [f"document {i} has words, and so it goes on for a while" for i in range(20)]
@@ -63,7 +64,7 @@ def test_empty_partitions_of_every_format_are_published_noted_and_mixed(workspac
     assert len(built) == len(EMPTY) + 1
     for key, (_, tokenized, cache) in built.items():
         assert not [*tokenized.failures, *cache.failures]
-        assert tokenized_metadata(tokenized)["tokens"] == cache_metadata(cache)["tokens"] == tokenized.artifact.manifest.counts["tokens"]
+        assert TOKENIZE.facts(tokenized)["tokens"] == CACHE.facts(cache)["tokens"] == tokenized.artifact.manifest.counts["tokens"]
         noted = [message for message in caplog.messages if message.startswith(f"c/tokenized_arrow/{key} is published as empty")]
         assert len(noted) == (key != "full")
         assert "tokens" in str(inspect_named(f"c/numpy_cache/{key}", workspace.store).facts)

@@ -14,10 +14,10 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.inspection.statistics import document_lengths
 from phyagi_assets.sources import chunks
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
@@ -45,7 +45,7 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
         found = holdings(workspace.store.root)
         rows = load_from_disk(str(tokenized.artifact.path))
         assert len(rows) == tokenized.artifact.manifest.counts["documents"]
-        assert document_lengths(tokenized.artifact).tolist() == rows["length"][:]
+        assert row_lengths(tokenized.artifact).tolist() == rows["length"][:]
         return tokenized, found
     finally:
         shutil.rmtree(workspace.store.root)

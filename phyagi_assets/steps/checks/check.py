@@ -8,6 +8,11 @@ from phyagi_assets.store.local import Artifact
 
 AS_WRITTEN = "as_written"
 
+SOUND, WITHIN_LIMITS = "sound", "within_limits"
+"""The checks that a step has: one of everything that is looked at would take longer to record than a small partition takes to build."""
+FILES = "The files are what was written, by their checksums"
+FILES_AND_IDS = f"{FILES}; every id is one of the tokenizer's, and every document ends with the EOS where that is declared"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:

@@ -1,4 +1,4 @@
-"""How long documents are, of any artifact that holds them."""
+"""Lengths of documents, of artifacts that hold them."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,16 @@ import numpy.typing as npt
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches
-from phyagi_assets.steps.tokenize import STAGE as TOKENIZED
+from phyagi_assets.formatting import short
+from phyagi_assets.steps.facts import Bars, Facts, Rows
 from phyagi_assets.store.local import Artifact
+
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """Tokens a document, EOS included, over the documents that have any."""
+    """Tokens per document, including the EOS, over the documents that have any."""
 
     documents: int
     mean: float
@@ -41,10 +44,25 @@ class Lengths:
         )
 
 
-def document_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
-    """Tokens of each document in a tokenized artifact or a cache, split after split; an empty partition has none."""
-    none = np.zeros(0, np.int64)
-    if artifact.manifest.step == TOKENIZED:
-        return np.concatenate([none, *(batch.column("length").to_numpy() for batch in row_batches(artifact, ["length"]))])
+def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
+    """Return the tokens of each document of a tokenized artifact, 0 for an empty document."""
+    return np.concatenate([_NONE, *(batch.column("length").to_numpy() for batch in row_batches(artifact, ["length"]))])
+
+
+def array_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
+    """Return the tokens of each document of a cache, split after split."""
     ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
-    return np.concatenate([none, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
+    return np.concatenate([_NONE, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
+
+
+def length_facts(lengths: npt.NDArray[np.int64]) -> Facts:
+    """Return what a person is shown of the lengths of documents."""
+    found = Lengths.of(lengths)
+    if found is None:
+        return {}
+    return {
+        "tokens per document": Rows(rows=[{**found.quantiles, "mean": round(found.mean, 1)}]),
+        "tokens per document, plotted": Bars(
+            title="documents by their number of tokens", bars=[(f"≥{short(low)}", count) for low, count in found.histogram]
+        ),
+    }

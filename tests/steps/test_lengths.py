@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.inspection.statistics import Lengths, document_lengths
+from phyagi_assets.steps.lengths import Lengths, array_lengths, row_lengths
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare_corpus, write_jsonl
 
@@ -43,6 +43,6 @@ def test_a_tokenized_artifact_and_its_cache_hold_documents_of_the_same_lengths(w
     write_jsonl(workspace.data / "c.jsonl", ["word " * (i % 9) for i in range(60)])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", splits={"validation": 0.5})
     ((_, tokenized, cache),) = build(corpus, workspace).values()
-    assert document_lengths(tokenized.artifact).tolist() == [i % 9 + 2 if i % 9 else 0 for i in range(60)]
+    assert row_lengths(tokenized.artifact).tolist() == [i % 9 + 2 if i % 9 else 0 for i in range(60)]
     assert len(cache.artifact.manifest.counts) == 2
-    assert Lengths.of(document_lengths(cache.artifact)) == Lengths.of(document_lengths(tokenized.artifact))
+    assert Lengths.of(array_lengths(cache.artifact)) == Lengths.of(row_lengths(tokenized.artifact))
