@@ -1,6 +1,6 @@
 # make demo   build the sample corpora and mixture, and read a batch of them
 # make ui     Dagster's UI on what was built
-# make test   ruff, mypy, and all tests
+# make test   ruff, codespell, mypy, and all tests
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing,
 #             bench-keeping-up, bench-one-large-file: one of them)
@@ -24,6 +24,7 @@ ui: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 

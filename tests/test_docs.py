@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import _model_in
+from phyagi_assets.steps.flow import FLOW
 from tests.support import REPOSITORY
 
 
@@ -42,3 +43,11 @@ def test_the_tables_of_a_declaration_list_its_keys() -> None:
             parent, _, name = key.rpartition(".")
             row = next((row for row in rows if parent and row.startswith(f"| `{parent}` ")), "")
             assert key in listed or re.search(rf"\b{name}\b", row) or any(inner.startswith(f"{key}.") for inner in listed), key
+
+
+def test_the_table_of_steps_is_the_list_of_steps() -> None:
+    page = (REPOSITORY / "docs" / "how-it-works.md").read_text(encoding="utf-8")
+    section = page[page.index("## The steps\n") :].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    sources = {step.name: f"`{step.input}`" if step.input else "the source" for step in FLOW.steps}
+    assert rows == [f"| `{step.name}` | {step.scope.value} | {sources[step.name]} | {step.description} |" for step in FLOW.steps]
