@@ -1,7 +1,7 @@
-"""Processes that work side by side: each has a pipe to this one, which hands out what there is to do, one thing at a time.
+"""A pool of local processes that survives the death of a worker.
 
-How far a process is, and what it logs, comes through the pipe too. A process ends when its pipe closes or this process dies, so that none
-is left over when this one is killed.
+Each worker process has a pipe to this process, which sends it one item at a time. Results, progress and log records come back through the
+pipe. A worker ends when its pipe closes or this process dies, so that no worker is left when this process is killed.
 """
 
 import logging
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Item], Result]]]
 
 THREADS = "RAYON_NUM_THREADS"
-"""How many threads the engine has; read when it first encodes."""
+"""Environment variable with the number of threads of the engine, which reads it when it first encodes."""
 _TO_END = 10.0
 """Seconds that an interrupted process has to end in."""
 _SPAWN = multiprocessing.get_context("spawn")
@@ -35,25 +35,25 @@ _PACKAGE = "phyagi_assets"
 
 
 def processors() -> int:
-    """How many this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Died(Exception):
-    """A process came to an end while it was at something; the message says how."""
+    """A worker process died while it ran a task; the message says how."""
 
 
 class Fault(Exception):
-    """What was raised in a process and is nothing that the user can put right; the message is its traceback."""
+    """An unexpected exception in a worker process; the message is its traceback."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ended:
-    """What a process says of the thing that it was at."""
+    """The outcome of one item."""
 
     result: Any
     is_last: bool = False
-    """Whether it does no more."""
+    """Whether the worker ends with it."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class _Worker(Generic[Item]):
             self.connection.send(item)
 
     def hear(self, on_progress: OnProgress) -> _Ended | None:
-        """What it says; how it has ended if it has."""
+        """Receive one message; return the outcome of the item if the message is one, or if the worker died."""
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
@@ -87,21 +87,21 @@ class _Worker(Generic[Item]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Crew(Generic[Item, Result]):
-    """Processes that do things.
+class ProcessPool(Generic[Item, Result]):
+    """Worker processes that run a function on items.
 
     Parameters
     ----------
     prepare
-        Entered in each process first, given what to tell progress to; gives what does a thing.
+        Context manager that each worker enters first, given a progress callback; returns the function that runs an item.
     size
-        How many processes.
+        Number of processes.
     threads
-        How many the engine has in each of them.
+        Number of threads of the engine in each process.
     on_progress
-        Told what they tell.
+        Called with the progress that workers report.
     name
-        Returns what messages call an item: what takes more memory than there is.
+        Returns the name of an item for messages, such as the one about too little memory.
     """
 
     prepare: Prepare[Item, Result]
@@ -111,7 +111,7 @@ class Crew(Generic[Item, Result]):
     name: Callable[[Item], str]
 
     def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
-        """Do everything, begun in its order; each as it ends, with what came of it: a result, an error, `Fault` or `Died`."""
+        """Run all items, and yield each with its result, or with the error, `Fault` or `Died` that ended it, in the order in which they end."""
         workers: list[_Worker[Item]] = []
         try:
             for _ in range(self.size):  # all of them, before the first one has what it waits for

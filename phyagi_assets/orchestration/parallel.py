@@ -11,7 +11,7 @@ from functools import partial
 import dagster as dg
 
 from phyagi_assets.build.work import Outcome, Work
-from phyagi_assets.execution.process_pool import Crew, Died
+from phyagi_assets.execution.process_pool import Died, ProcessPool
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
@@ -52,8 +52,8 @@ class SideBySide:
             What every process uses: a process that asked the Hub itself could find that a branch has moved.
         """
         prepare, size = partial(_builder, self.settings, commits), min(self.jobs, len(work))
-        crew = Crew[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress, name=_name)
-        with closing(crew.do(self._begun(work))) as done:
+        pool = ProcessPool[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress, name=_name)
+        with closing(pool.do(self._begun(work))) as done:
             for item, result in done:
                 yield item, result if isinstance(result, Outcome) else _failed(item, result)
 

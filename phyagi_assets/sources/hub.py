@@ -12,8 +12,8 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.sources.compression import plain_name
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, is_glob
-from phyagi_assets.sources.notes import ListingNotes
-from phyagi_assets.sources.retries import Patience, TransientError, within
+from phyagi_assets.sources.listing_cache import ListingCache
+from phyagi_assets.sources.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 
 SCHEME = "hf://"
@@ -35,14 +35,14 @@ class Hub:
 
     Parameters
     ----------
-    patience
-        With a Hub that is down.
-    notes
-        Where listings are remembered, by commit.
+    retry_policy
+        How requests to the Hub are retried.
+    listings
+        Folder in which listings are cached, by commit.
     """
 
-    def __init__(self, patience: Patience, notes: Path) -> None:
-        self._patience, self._notes = patience, notes
+    def __init__(self, retry_policy: RetryPolicy, listings: Path) -> None:
+        self._retry_policy, self._listings = retry_policy, listings
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the files of a configuration, of several, or of a glob in a repository.
@@ -56,7 +56,7 @@ class Hub:
         """
         repository, pattern = _parsed(corpus, declared)
         source = corpus.config.source
-        return self._patience.with_retries(f"{SCHEME}{repository}", lambda: self._list(corpus, source, repository, pattern))
+        return self._retry_policy.with_retries(f"{SCHEME}{repository}", lambda: self._list(corpus, source, repository, pattern))
 
     def _list(self, corpus: Corpus, source: SourceConfig, repository: str, pattern: str) -> Listing:
         from huggingface_hub import HfApi
@@ -64,7 +64,7 @@ class Hub:
         with _translated(source):
             found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
         identity, commit = str(found.id), str(found.sha)
-        known = ListingNotes(self._notes / f"{corpus.config.name}.json")
+        known = ListingCache(self._listings / f"{corpus.config.name}.json")
         asked = [_RULES, identity, commit, pattern, list(source.name), corpus.config.partition_by == "configuration"]
         noted = known.recall(asked)
         if noted is not None:

@@ -17,7 +17,7 @@ from phyagi_assets.sources.local import list_local
 from phyagi_assets.sources.object_store import S3
 from phyagi_assets.sources.object_store import SCHEME as BUCKETS
 from phyagi_assets.sources.partitioning import partitioned
-from phyagi_assets.sources.retries import Patience, within
+from phyagi_assets.sources.retries import RetryPolicy, within
 from phyagi_assets.sources.transfer import Remote
 
 logger = logging.getLogger(__name__)
@@ -44,15 +44,15 @@ class Sources:
     ----------
     data
         The data folder, which relative paths start from.
-    notes
-        Where listings of what cannot change are remembered.
-    patience
-        With servers that are down.
+    listings
+        Folder in which listings of commits are cached.
+    retry_policy
+        How requests to servers are retried.
     """
 
-    def __init__(self, data: Path, notes: Path, patience: Patience | None = None) -> None:
-        self._data, self._notes = data, notes
-        self.patience = patience or Patience()
+    def __init__(self, data: Path, listings: Path, retry_policy: RetryPolicy | None = None) -> None:
+        self._data, self._listing_caches = data, listings
+        self.retry_policy = retry_policy or RetryPolicy()
         self._reported: dict[str, str] = {}
 
     def remote(self, uri: str) -> Remote | None:
@@ -61,11 +61,11 @@ class Sources:
 
     @cached_property
     def _buckets(self) -> S3:
-        return S3(self.patience)
+        return S3(self.retry_policy)
 
     @cached_property
     def _hub(self) -> Hub:
-        return Hub(self.patience, self._notes)
+        return Hub(self.retry_policy, self._listing_caches)
 
     def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
         """List a corpus's source and divide it.

@@ -17,7 +17,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
-from phyagi_assets.sources.retries import Patience, TransientError
+from phyagi_assets.sources.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 
 SCHEME = "s3://"
@@ -39,12 +39,12 @@ class S3:
 
     Parameters
     ----------
-    patience
+    retry_policy
         With servers that are down.
     """
 
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, retry_policy: RetryPolicy) -> None:
+        self._retry_policy = retry_policy
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the objects that a glob matches.
@@ -64,7 +64,7 @@ class S3:
         if not is_glob(pattern):
             raise corpus.error(f"{declared!r} is not a valid glob: '**' must be a whole part, as in s3://bucket/**/*.txt", "source", "path")
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
-        objects, files = self._patience.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._matching(bucket, prefix, glob))
+        objects, files = self._retry_policy.with_retries(f"{SCHEME}{bucket}/{prefix}", lambda: self._matching(bucket, prefix, glob))
         left_out = tuple(
             LeftOut(origin=f"{SCHEME}{bucket}/{found['Key']}", reason=reason)
             for found in objects

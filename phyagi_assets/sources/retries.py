@@ -55,25 +55,25 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
-    """How often something is tried, and the pauses between: each twice as long as the one before, half of it at random."""
+class RetryPolicy:
+    """Number of attempts, and the pauses between them: each is twice as long as the one before, half of it random."""
 
     attempts: int = 6
     pause: float = 1.0
-    """Seconds, after the first failure."""
+    """Pause after the first failure, in seconds."""
 
     def with_retries(self, what: str, action: Callable[[], Result]) -> Result:
-        """Do something, again and again while it fails of what may go away.
+        """Run an action, and run it again while it fails for a reason that may go away.
 
         Parameters
         ----------
         what
-            For messages: where it is done.
+            Where it is done, for messages.
 
         Raises
         ------
         SourceError
-            It failed as often as it may, or of what does not go away.
+            It failed in every attempt, or for a reason that does not go away.
         """
         for attempt in range(1, self.attempts + 1):
             try:

@@ -106,7 +106,7 @@ class Transfers:
         remote = self._sources.remote(file.origin)
         assert remote is not None, "a file without a path has a URI"
         folder = self._folder / text_digest(canonical_json([file.name, file.stamp]))
-        return transfer(remote, file, folder, self._sources.patience, tell)
+        return transfer(remote, file, folder, self._sources.retry_policy, tell)
 
     def clear(self) -> None:
         """Remove what the artifact holds now."""

@@ -13,7 +13,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.files import Listing, SourceFile
-from phyagi_assets.sources.retries import Patience, TransientError
+from phyagi_assets.sources.retries import RetryPolicy, TransientError
 
 OnBytes = Callable[[int], None]
 """Called with the number of bytes that have come since the last call, and with 0 before each try. It stops a transfer by raising."""
@@ -51,7 +51,7 @@ class Remote(Protocol):
         """Fetch a file into a folder that is there for it alone, and in which an earlier try may have left a part of it."""
 
 
-def transfer(remote: Remote, file: SourceFile, folder: Path, patience: Patience, on_bytes: OnBytes) -> Path:
+def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: RetryPolicy, on_bytes: OnBytes) -> Path:
     """Fetch and verify a file.
 
     Parameters
@@ -84,7 +84,7 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, patience: Patience,
         _decoded(fetched, file).replace(verified)
         return verified
 
-    return patience.with_retries(file.origin, once)
+    return retry_policy.with_retries(file.origin, once)
 
 
 def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[bytes]], on_bytes: OnBytes) -> Path:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
-from phyagi_assets.sources.retries import Patience
+from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.steps.facts import Facts, Place
 from phyagi_assets.store.local import Artifact, Store
@@ -26,17 +26,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """The data folder and the store that the steps work between."""
+    """The data folder that steps read and the store that they write."""
 
     data: Path
     store: Store
     engines: EnginePool = field(default_factory=EnginePool)
-    patience: Patience = field(default_factory=Patience)
-    """With sources that are down."""
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    """How requests to sources are retried."""
     sources: Sources = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", Sources(self.data, self.store.root / ".listings", self.patience))
+        object.__setattr__(self, "sources", Sources(self.data, self.store.root / ".listings", self.retry_policy))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

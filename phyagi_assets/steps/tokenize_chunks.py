@@ -15,7 +15,7 @@ import pyarrow as pa
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.execution.process_pool import THREADS, Crew, Died, processors
+from phyagi_assets.execution.process_pool import THREADS, Died, ProcessPool, processors
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
 from phyagi_assets.sources.chunks import Piece, piece_name, pieces
@@ -103,12 +103,12 @@ def _side_by_side(
 ) -> Iterator[Written]:
     prepare = partial(_prepared, recipe, folder)
     name = partial(_name, recipe.corpus.path, recipe.partition)
-    crew = Crew[tuple[int, Piece], Written](
+    pool = ProcessPool[tuple[int, Piece], Written](
         prepare=prepare, size=processes, threads=_threads(processes), on_progress=on_progress, name=name
     )
     done: dict[int, Written | Exception] = {}
     given = 0
-    with closing(crew.do(parts)) as ended:
+    with closing(pool.do(parts)) as ended:
         for (number, piece), result in ended:
             if isinstance(result, Died):
                 remedy = "build it again, with fewer processes if they took more memory than there is"

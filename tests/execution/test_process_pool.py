@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
-from phyagi_assets.execution.process_pool import Crew, Died, Fault
+from phyagi_assets.execution.process_pool import Died, Fault, ProcessPool
 from phyagi_assets.execution.progress import OnProgress
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -64,8 +64,10 @@ def item_name(item: object) -> str:
 
 
 def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id) -> dict[int, Any]:
-    crew = Crew[int, tuple[int, str]](prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress, name=item_name)
-    found = dict(crew.do(iter(items)))
+    pool = ProcessPool[int, tuple[int, str]](
+        prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress, name=item_name
+    )
+    found = dict(pool.do(iter(items)))
     assert multiprocessing.active_children() == []
     return found
 
@@ -112,8 +114,8 @@ def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None
         wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
         yield 3
 
-    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
-    found = dict(crew.do(items()))
+    pool = ProcessPool[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
+    found = dict(pool.do(items()))
     assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
 
 
@@ -132,14 +134,14 @@ def unprepared(_on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
 
 
 def test_what_keeps_a_process_from_beginning_is_told() -> None:
-    found = dict(Crew[int, int](prepare=unprepared, size=2, threads=1, on_progress=id, name=item_name).do(iter([1, 2, 3])))
+    found = dict(ProcessPool[int, int](prepare=unprepared, size=2, threads=1, on_progress=id, name=item_name).do(iter([1, 2, 3])))
     assert [str(problem) for problem in found.values()] == ["there is nothing to begin with"] * 3
     assert multiprocessing.active_children() == []
 
 
 def test_closing_early_terminates_workers(tmp_path: Path) -> None:
-    crew = Crew[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
-    doing = crew.do(iter(range(20, 60)))
+    pool = ProcessPool[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
+    doing = pool.do(iter(range(20, 60)))
     next(doing)
     doing.close()
     assert multiprocessing.active_children() == []
@@ -161,7 +163,7 @@ def slow(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], None
 
 
 def work_slowly(folder: Path) -> None:
-    for _ in Crew[int, None](prepare=partial(slow, folder), size=2, threads=1, on_progress=id, name=item_name).do(iter(range(1000))):
+    for _ in ProcessPool[int, None](prepare=partial(slow, folder), size=2, threads=1, on_progress=id, name=item_name).do(iter(range(1000))):
         pass
 
 
@@ -202,6 +204,6 @@ def test_errors_arrive_with_their_type_message_and_attributes() -> None:
         DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
         MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
     ]
-    crew = Crew[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id, name=item_name)
-    found = [result for _, result in crew.do(iter(errors))]
+    pool = ProcessPool[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id, name=item_name)
+    found = [result for _, result in pool.do(iter(errors))]
     assert [(type(error), str(error), vars(error)) for error in found] == [(type(error), str(error), vars(error)) for error in errors]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.sources.files import Listing
-from phyagi_assets.sources.notes import ListingNotes
+from phyagi_assets.sources.listing_cache import ListingCache
 from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
 from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
@@ -99,7 +99,7 @@ def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_p
 
 
 def test_a_listing_that_cannot_be_remembered_is_only_asked_for_again(tmp_path: Path) -> None:
-    notes = ListingNotes(write_text(tmp_path / "full", "") / "corpus.json")
-    notes.keep(["where"], Listing(files=()))
-    assert notes.recall(["where"]) is None
+    listings = ListingCache(write_text(tmp_path / "full", "") / "corpus.json")
+    listings.keep(["where"], Listing(files=()))
+    assert listings.recall(["where"]) is None
     assert holdings(tmp_path).keys() == {"full"}

@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.build.scan import look_at
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.sources.retries import Patience
+from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import Store
@@ -53,7 +53,9 @@ def run(_hub: tuple[Hub, ProcessPoolExecutor], workspace: Workspace) -> Callable
 def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
     """What a function gives, or says is wrong."""
     try:
-        return function(Workspace(data=data, store=Store(data / "store"), patience=Patience(attempts=3, pause=0.0)), *arguments, **keys)
+        return function(
+            Workspace(data=data, store=Store(data / "store"), retry_policy=RetryPolicy(attempts=3, pause=0.0)), *arguments, **keys
+        )
     except PhyagiAssetsError as problem:
         return str(problem)
 

@@ -13,7 +13,7 @@ from phyagi_assets.build.scan import look_at
 from phyagi_assets.build.staleness import corpus_links
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.sources.retries import Patience
+from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw, wanted_raw
 from phyagi_assets.steps.step import Workspace
 from tests.s3 import SECRET, S3Server
@@ -26,7 +26,7 @@ PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:3]
 @pytest.fixture
 def workspace(workspace: Workspace) -> Workspace:
     """One that waits for nobody."""
-    return replace(workspace, patience=Patience(attempts=3, pause=0.0))
+    return replace(workspace, retry_policy=RetryPolicy(attempts=3, pause=0.0))
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Listing, SourceFile
-from phyagi_assets.sources.retries import Patience, TransientError
+from phyagi_assets.sources.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks, transfer
 
 CONTENT = bytes(range(256)) * 40
-QUICK = Patience(attempts=4, pause=0.0)
+QUICK = RetryPolicy(attempts=4, pause=0.0)
 
 
 @dataclass(kw_only=True)
@@ -114,5 +114,5 @@ def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TransientError("busy")
 
     with pytest.raises(SourceError):
-        Patience(attempts=6, pause=1.0).with_retries("there", action)
+        RetryPolicy(attempts=6, pause=1.0).with_retries("there", action)
     assert [2 ** (i - 1) <= pause <= 2**i for i, pause in enumerate(pauses)] == [True] * 5

@@ -1,4 +1,4 @@
-"""Listings of what cannot change, remembered."""
+"""Cached listings of sources that cannot change, such as a commit of a repository."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,20 +10,20 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile
 from phyagi_assets.store.state import recall, remember
 
 
-class ListingNotes:
-    """The listing of one corpus as it was last asked for.
+class ListingCache:
+    """The last listing of one corpus.
 
     Parameters
     ----------
     path
-        The JSON file that remembers it. Losing it costs a listing.
+        Path of the JSON file. If it is lost, the source is listed again.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def recall(self, asked: Sequence[Any]) -> Listing | None:
-        """The listing, if that is what was asked for the last time."""
+        """Return the listing if it was the last one that was asked for, else None."""
         with suppress(ValueError, TypeError, KeyError):
             noted = recall(self._path)
             if noted["asked"] == list(asked):
@@ -32,5 +32,5 @@ class ListingNotes:
         return None
 
     def keep(self, asked: Sequence[Any], listing: Listing) -> None:
-        """Remember a listing of remote files."""
+        """Store a listing of remote files."""
         remember(self._path, {"asked": list(asked), **asdict(listing)})
