@@ -111,7 +111,7 @@ class ProcessPool(Generic[Item, Result]):
     name: Callable[[Item], str]
 
     def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
-        """Run all items, and yield each with its result, or with the error, `Fault` or `Died` that ended it, in the order in which they end."""
+        """Run all items; yield each when it ends, with its result or with the error, `Fault` or `Died` that ended it."""
         workers: list[_Worker[Item]] = []
         try:
             for _ in range(self.size):  # all of them, before the first one has what it waits for

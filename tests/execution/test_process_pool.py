@@ -122,7 +122,7 @@ def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None
 def test_a_fault_comes_with_its_traceback_and_the_others_are_done(tmp_path: Path) -> None:
     found = done(tmp_path, 14, 1, 2, size=1)
     assert isinstance(found[14], Fault)
-    assert "test_crew.py" in str(found[14])
+    assert "test_process_pool.py" in str(found[14])
     assert "ZeroDivisionError: fourteen is no item" in str(found[14])
     assert (found[1], found[2]) == ((1, "3"), (2, "3"))
 
