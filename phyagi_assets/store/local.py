@@ -292,7 +292,10 @@ class Store:
                 pass
 
     def discard(self, address: str, version: Path) -> None:
-        """Take a version out of the store, its pointer first if it is the one that is published.
+        """Take a damaged version out of the store, and then its pointer if it is the one that is published.
+
+        In this order, because a kill in between has to leave something that the next check finds: a version without its pointer could
+        be taken for one that lost it.
 
         Parameters
         ----------
@@ -305,7 +308,10 @@ class Store:
             The store did not make the folder, or not all that is in it. Nothing is removed then.
         """
         with self.writing(), self.aside() as take:
-            self.withdraw(address, version, take)
+            self._require_own(address, version)
+            if version.exists():
+                take(version)
+            self._unpublish(address, version)
 
     def withdraw(self, address: str, version: Path, take: Callable[[Path], None]) -> None:
         """Take a version out of its place, its pointer first; `take` comes from `aside`, and the caller has the address's turn.
@@ -315,14 +321,21 @@ class Store:
         StoreError
             The store did not make the folder, or not all that is in it. Nothing is removed then.
         """
+        self._require_own(address, version)
+        self._unpublish(address, version)
+        if version.exists():
+            take(version)
+
+    def _require_own(self, address: str, version: Path) -> None:
         if foreign := self.foreign(address, version):
             raise StoreError(f"{version}: {foreign}; it is left as it is")
+
+    def _unpublish(self, address: str, version: Path) -> None:
+        """Remove the pointer of an address if it points to a version."""
         pointer = self.pointer(address)
         if is_pointer(pointer) and real_path(pointer) == real_path(version):
             pointer.unlink()
             _flush(pointer.parent)
-        if version.exists():
-            take(version)
 
     def foreign(self, address: str, version: Path) -> str:
         """Why a folder must not be removed as a version of an artifact; empty where the store made all of it."""
