@@ -17,21 +17,23 @@ class Flow:
     Raises
     ------
     ValueError
-        Two steps have one name, or a step reads one that does not come before it or has a wider scope.
+        Two steps have the same name, a step comes before the one that it reads, a step reads one that is not built per partition, or a
+        step of a corpus or mixture reads none.
     """
 
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
-        scopes = list(Scope)
         before: dict[str, Step] = {}
         for step in self.steps:
             if step.name in before:
                 raise ValueError(f"step {step.name!r}: two steps have this name")
             if step.input is not None and step.input not in before:
                 raise ValueError(f"step {step.name!r}: reads {step.input!r}, which does not come before it")
-            if step.input is not None and scopes.index(before[step.input].scope) > scopes.index(step.scope):
-                raise ValueError(f"step {step.name!r}: is built per {step.scope.value} and reads {step.input!r}, which has a wider scope")
+            if step.input is not None and before[step.input].scope is not Scope.PARTITION:
+                raise ValueError(f"step {step.name!r}: reads {step.input!r}, which is not built per partition")
+            if step.input is None and step.scope is not Scope.PARTITION:
+                raise ValueError(f"step {step.name!r}: is built per {step.scope.value} and reads no other step")
             before[step.name] = step
 
     def of(self, scope: Scope) -> Iterator[Step]:
@@ -39,7 +41,10 @@ class Flow:
         return (step for step in self.steps if step.scope is scope)
 
     def __getitem__(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
+        found = self.find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def find(self, name: str) -> Step | None:
         """Return the step of a name, or None if there is none."""

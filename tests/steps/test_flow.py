@@ -18,6 +18,7 @@ from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.progress import LoggedProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.checks.check import SOUND, Check
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -26,15 +27,17 @@ from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
 from tests.support import declare_corpus, write_text
 
+CODE_VERSION = "1"
+
 
 def expected_lengths(_corpus: Corpus, _partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return Manifest.wanted("lengths", code_version="1", inputs=inputs, settings={})
+    return Manifest.wanted("lengths", code_version=CODE_VERSION, inputs=inputs, settings={})
 
 
 def build_lengths(corpus: Corpus, partition: Partition, workspace: Workspace, _on_progress: OnProgress) -> Built:
     name, key = corpus.config.name, partition.key
-    cache = require(workspace.store, FLOW["numpy_cache"].address(name, key), wanted_by="lengths")
-    expected = expected_lengths(corpus, partition, workspace, {"numpy_cache": cache.fingerprint})
+    cache = require(workspace.store, CACHE.address(name, key), wanted_by="lengths")
+    expected = expected_lengths(corpus, partition, workspace, {CACHE.name: cache.fingerprint})
     tokens = sum(of["tokens"] for of in cache.manifest.counts.values())
 
     def fill(folder: Path) -> Manifest:
@@ -53,7 +56,7 @@ def length_facts(built: Built) -> Facts:
 
 
 def expected_total(_corpus: Corpus, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return Manifest.wanted("total", code_version="1", inputs={"lengths": dict(inputs)}, settings={})
+    return Manifest.wanted("total", code_version=CODE_VERSION, inputs={"lengths": dict(inputs)}, settings={})
 
 
 def build_total(corpus: Corpus, partitions: Sequence[str], workspace: Workspace) -> Built:
@@ -67,8 +70,8 @@ def build_total(corpus: Corpus, partitions: Sequence[str], workspace: Workspace)
 LENGTHS = Step(
     name="lengths",
     scope=Scope.PARTITION,
-    code_version="1",
-    input="numpy_cache",
+    code_version=CODE_VERSION,
+    input=CACHE.name,
     description="The number of tokens of a partition.",
     kinds=frozenset({"json"}),
     expected=expected_lengths,
@@ -79,7 +82,7 @@ LENGTHS = Step(
 TOTAL = Step(
     name="total",
     scope=Scope.CORPUS,
-    code_version="1",
+    code_version=CODE_VERSION,
     input="lengths",
     description="The number of tokens of a corpus.",
     kinds=frozenset({"json"}),
@@ -129,7 +132,8 @@ def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Worksp
     [
         ((*FLOW.steps, LENGTHS, LENGTHS), "'lengths': two steps have this name"),
         ((*FLOW.steps, TOTAL), "'total': reads 'lengths', which does not come before it"),
-        ((*FLOW.steps, LENGTHS, TOTAL, replace(LENGTHS, name="late", input="total")), "'late': is built per partition and reads 'total'"),
+        ((*FLOW.steps, LENGTHS, TOTAL, replace(LENGTHS, name="late", input="total")), "'late': reads 'total', which is not built per"),
+        ((*FLOW.steps, replace(TOTAL, input=None)), "'total': is built per corpus and reads no other step"),
     ],
 )
 def test_steps_that_do_not_follow_each_other_are_refused(steps: tuple[Step, ...], said: str) -> None:
