@@ -12,12 +12,12 @@ from phyagi_assets.steps.tokenize import TOKENIZE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flow:
-    """Steps, each after the one that it reads.
+    """Steps in the order of the flow: each step comes after the step that it reads.
 
     Raises
     ------
     ValueError
-        Two steps have one name, or a step reads one that does not come before it or has a wider scope.
+        Two steps have the same name, or a step reads a step that does not come before it or has a wider scope.
     """
 
     steps: tuple[Step, ...]
@@ -35,14 +35,14 @@ class Flow:
             before[step.name] = step
 
     def of(self, scope: Scope) -> Iterator[Step]:
-        """Return the steps of a scope."""
+        """Return the steps of a scope, in the order of the flow."""
         return (step for step in self.steps if step.scope is scope)
 
     def __getitem__(self, name: str) -> Step:
         return next(step for step in self.steps if step.name == name)
 
     def find(self, name: str) -> Step | None:
-        """Return the step of a name, or None if there is none."""
+        """Return the step with a name, or None if no step has the name."""
         return next((step for step in self.steps if step.name == name), None)
 
 
