@@ -136,7 +136,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
 
 
 def _standing(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
-    """Return the published plan if it is current; its samples are counted, not computed, as an earlier release may have cut them."""
+    """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
     caches = {
         part.corpus: {
             key: corpus_links(corpora[part.corpus], partition, workspace)[-1].wanted or ""
