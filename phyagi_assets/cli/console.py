@@ -40,7 +40,7 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
-    """Return a console on standard output, standard error or a file, which makes all text `visible` that it prints."""
+    """Return a console on standard output, standard error or a file that prints unsafe characters as visible symbols."""
     console = Console(stderr=stderr, file=file)
     console.push_render_hook(_Visible())
     return console

@@ -81,6 +81,7 @@ class _ToldProgress:
 
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
+        """Report the bytes of a slow step as they are processed and, when the step ends, the bytes that it did not report."""
         del context
         left = partition.bytes if step.is_slow else 0
 

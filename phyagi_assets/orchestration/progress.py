@@ -33,6 +33,7 @@ class LoggedProgress:
 
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
+        """Write the progress of a step to its run's log."""
         total = partition.bytes
         done, told = 0, time.monotonic()
 

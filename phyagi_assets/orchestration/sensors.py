@@ -216,7 +216,7 @@ def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
 
 
 def _warnings(corpus: Corpus, workspace: Workspace) -> list[str]:
-    """Return the warnings that a tick shows: files that were left out, and a store that is used by another data folder."""
+    """Return the warnings that a tick shows: files that the source leaves out, and another data folder that built this corpus."""
     name = corpus.config.name
     left_out = workspace.sources.left_out(corpus)
     other = other_folder(workspace.store, workspace.data, name)

@@ -42,6 +42,7 @@ _PREVIEWED = 64
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's cache."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
@@ -167,6 +168,7 @@ class _SplitWriter(ExitStack):
         origins: npt.NDArray[np.int64],
         hashes: npt.NDArray[np.uint64],
     ) -> None:
+        """Append documents: their ids, one document after the other, and their lengths, origins and text hashes, one per document."""
         self._ends.append(self._ids.length + np.cumsum(lengths))
         self._ids.append(ids)
         self._origins.append(origins)
@@ -174,6 +176,7 @@ class _SplitWriter(ExitStack):
 
     @property
     def counts(self) -> dict[str, int]:
+        """Number of documents and of tokens written so far."""
         return {"documents": self._ends.length, "tokens": self._ids.length}
 
 

@@ -82,7 +82,7 @@ class RowMaker:
     eos: int | None
     """Id of the EOS to append to every non-empty document; None to append nothing."""
     dtype: np.dtype[Any]
-    """dtype of the token ids."""
+    """The dtype of the token ids."""
     schema: pa.Schema
     """Arrow schema of the rows."""
 

@@ -42,6 +42,7 @@ Caches = Mapping[str, Sequence[Artifact]]
 
 
 def mixture_address(mixture: Mixture) -> str:
+    """Return the address of a mixture's plan."""
     return f"{mixture.config.name}/{STAGE}"
 
 
@@ -215,7 +216,7 @@ def _build(
 
 
 def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
-    """Return the published plan, or raise a `DeclarationError` if no segment can start at the position `at`."""
+    """Return the published plan; raise a `DeclarationError` if no segment with the mixture's settings can start at the position `at`."""
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")

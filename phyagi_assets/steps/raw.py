@@ -27,6 +27,7 @@ _LISTED = 20
 
 
 def raw_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's raw artifact."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 

@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's tokenized artifact."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
@@ -218,6 +219,7 @@ class _Tally:
 
     @classmethod
     def of(cls, written: Generator[Written, None, None]) -> "_Tally":
+        """Add up the results of all chunks, in their order."""
         tally, content = cls(), xxhash.xxh3_128()
         with closing(written):
             for piece in written:

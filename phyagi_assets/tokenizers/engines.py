@@ -31,6 +31,7 @@ class Encoded:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of ids of each document, shape ``(documents,)``."""
         return np.diff(self.ends, prepend=0)
 
 
@@ -66,6 +67,7 @@ class ReferenceEngine:
         self.tokenizer.encode_special_tokens = splits_special_tokens
 
     def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls."""
         encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)
@@ -85,6 +87,13 @@ class FastokensEngine:
         self._tokenizer = fastokens.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls.
+
+        Raises
+        ------
+        RuntimeError
+            The engine panicked.
+        """
         try:
             ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
         except BaseException as problem:

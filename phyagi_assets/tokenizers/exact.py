@@ -97,6 +97,7 @@ class Engines:
         return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
 
     def without_fast(self) -> "Engines":
+        """Return the reference engine alone."""
         return Engines(reference=self.reference)
 
 
@@ -132,7 +133,7 @@ class EnginePool:
 
 
 class ExactTokenizer:
-    """Encoder of batches of documents that gives exact ids.
+    """Encoder that gives the exact ids of batches of documents.
 
     Parameters
     ----------

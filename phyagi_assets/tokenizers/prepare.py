@@ -58,6 +58,7 @@ class PreparedTokenizer:
 
     @property
     def backend(self) -> Path:
+        """The ``tokenizers`` JSON file."""
         return self.artifact.path / BACKEND
 
     @property
