@@ -1,6 +1,6 @@
 """Survey of a store: the versions of its artifacts, and files that the store did not make.
 
-``clean`` removes only versions found here, and none that is `Version.protected`.
+Apart from interrupted transfers, ``clean`` removes only versions found here, and none that is `Version.protected`.
 """
 
 from collections.abc import Iterator

@@ -63,7 +63,7 @@ def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection
 
 
 def _is_gone(lock: Path, looks: int = 3) -> bool:
-    """Return whether no process holds a lock. It is tried `looks` times, because it is free for a moment between two steps."""
+    """Return whether no process holds a lock; tested `looks` times, because the lock is free for a moment between two steps."""
     for look in range(looks):
         if is_held(lock):
             return False

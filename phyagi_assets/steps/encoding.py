@@ -115,7 +115,7 @@ def encode_documents(
     Raises
     ------
     EngineMismatch
-        `ExactTokenizer.judge` found that the fast engine gives other ids than the reference engine.
+        The fast engine failed, or gave other ids than the reference engine.
     """
 
     def encoded() -> Iterator[tuple[Documents, Encoded]]:

@@ -1,4 +1,4 @@
-"""mixed_dataset: the plan of a mixture, which says what caches the mixture reads, and how.
+"""mixed_dataset: the plan of a mixture, which lists the caches to read and the order of their samples.
 
 The plan copies no tokens. It refers to versions of the caches, not to their addresses, so that a training run reads the same bytes after a
 refresh.

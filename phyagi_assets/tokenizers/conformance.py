@@ -1,4 +1,4 @@
-"""Conformance run: find out once per tokenizer and engine on what text a fast engine gives the ids of ``tokenizers``.
+"""Conformance run: find the text on which a fast engine differs from ``tokenizers``, once per tokenizer and engine version.
 
 All known differences between fast engines and ``tokenizers`` concern rare characters, which samples of text miss. Therefore every Unicode
 code point is encoded both ways, alone and in contexts that matter to pre-tokenizers, and so are every added token and a few thousand
