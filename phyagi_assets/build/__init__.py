@@ -1,1 +1,1 @@
-"""What has to be built now: which artifacts are stale, and what a scan of a source finds."""
+"""Decide what has to be built now: staleness of artifacts, and scans of sources."""

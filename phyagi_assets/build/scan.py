@@ -1,4 +1,4 @@
-"""A look at a source: what of a corpus has to be built again, found without reading what has not changed."""
+"""Scan of a source: find the partitions of a corpus that have to be built again, without reading unchanged files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 READ_AT_MOST = 1 << 28
-"""Bytes of touched local files that a look reads, to tell whether they changed; beyond that, a run is asked for to tell."""
+"""Number of bytes that a scan reads to find out whether touched local files changed; beyond that, it leaves the reading to a run."""
 
 LOOK_SECONDS = 45.0
-"""Longest time, in seconds, that a look waits for a remote source: Dagster gives a sensor 60, and then names no source."""
+"""Longest time that a scan waits for a remote source, in seconds. Dagster stops a sensor after 60, without naming the source."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,32 +23,40 @@ class Due:
     """A partition that has to be built again."""
 
     key: str
+    """Key of the partition."""
     stages: Sequence[str]
+    """Names of the steps to run, in the order of the flow."""
     content: str
-    """Digest of how its files look, of the declaration and of what is removed: the same as long as they are."""
+    """Digest of the stamps of its files, the declaration and the exclusions."""
     published: bool
-    """Whether every stage has a version, though not the one that it should have."""
+    """Whether each of these steps has a published version, which need not be the expected one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """What was found."""
+    """The result of a scan."""
 
     listing: str
-    """Digest of the whole listing and of the declaration: as long as it is the same, so is the rest."""
+    """Digest of the whole listing, the declaration and the exclusions; if it is unchanged, nothing in the source has changed."""
     partitions: dict[str, Partition]
+    """Partitions of the corpus, by key."""
     due: list[Due]
+    """Partitions that have to be built again."""
 
 
 def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds: float | None = LOOK_SECONDS) -> Look:
-    """List a corpus's source and find what has to be built again.
+    """List a corpus's source and find the partitions that have to be built again.
 
     Parameters
     ----------
+    corpus
+        The corpus.
+    workspace
+        The data folder and the store.
     settled
-        The digest of a listing of which nothing was due: where it is still that, nothing more is looked at.
+        Digest of a listing (`Look.listing`) for which nothing was due. If the listing is unchanged, staleness is not examined.
     seconds
-        Longest time that listing remote files may take; None is any time.
+        Longest time that listing remote files may take, in seconds; None for no limit.
 
     Raises
     ------
@@ -77,7 +85,7 @@ def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, m
     if published is None:
         return STAGES
     if not may_read:
-        return STAGES  # one run reads it, and finds the versions of the later stages if the content is what it was
+        return STAGES  # one run reads the files, and reuses the versions of the later steps if the content is unchanged
     links = corpus_links(corpus, partition, workspace)
     return STAGES if links[0].wanted is None else [link.stage for link in links if not link.stands]
 

@@ -1,7 +1,8 @@
-"""What each artifact has to be now, and which of them are stale.
+"""Staleness: the expected version of each artifact, and whether it is published.
 
-Everything follows from the files, the declarations and the store; Dagster's records do not enter into it. A fingerprint is a
-function of the one before it, so all that a partition needs is known before anything is built.
+Staleness follows from the files, the declarations and the store, not from Dagster's records. The fingerprint of a step is a function of the
+fingerprint of the step before it, so all expected versions of a partition are known before anything is built, unless remote files have to
+be fetched first.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,13 +21,15 @@ STAGES = tuple(step.name for step in FLOW.of(Scope.PARTITION))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
-    """One artifact of the flow: where it is, what it has to be, and whether that is what is published, whole."""
+    """Expected version of one artifact of the flow, and whether it is published."""
 
     stage: str
+    """Name of the step."""
     address: str
     wanted: str | None
-    """The fingerprint that it has to have; None where remote files have to be fetched to tell."""
+    """Expected fingerprint; None if it is unknown until remote files are fetched."""
     stands: bool
+    """Whether the expected version is published and intact; otherwise the artifact is stale."""
 
 
 def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[Link]:
@@ -45,7 +48,7 @@ def whole_corpus_link(corpus: Corpus, step: Step, inputs: Mapping[str, str | Non
     Parameters
     ----------
     inputs
-        By partition, the fingerprint that the step's input has to have; None where it is not known yet.
+        Expected fingerprint of the step's input, by partition; None if it is not known yet.
     """
     known = {key: fingerprint for key, fingerprint in inputs.items() if fingerprint is not None}
     wanted = step.expected(corpus, workspace, known) if len(known) == len(inputs) else None
@@ -58,7 +61,7 @@ def mixture_link(declared: Mixture, inputs: Mapping[str, Mapping[str, str]], wor
     Parameters
     ----------
     inputs
-        By corpus and partition, the fingerprint that the step's input has to have.
+        Expected fingerprint of the step's input, by corpus and partition.
     """
     return _link(step, step.expected(declared, workspace, inputs), step.address(declared.config.name), workspace)
 

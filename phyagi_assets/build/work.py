@@ -1,4 +1,4 @@
-"""What there is to do, and what came of it."""
+"""The partitions that have to be built, and the outcome of building them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW
 
 PROCESSORS_EACH = 8
-"""That one process can keep busy: what it does for a batch beside the engine is done by one at a time."""
+"""Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,45 +19,55 @@ class Work:
     partition: Partition
     stages: Sequence[str]
     pieces: int = 1
-    """How many it can be cut into."""
+    """Largest number of chunks into which the partition can be cut."""
     processes: int = 1
-    """How many may encode it."""
+    """Largest number of processes that may encode it."""
 
     @property
     def name(self) -> str:
-        """``corpus/partition``."""
+        """Name of the partition for messages, as ``corpus/partition``."""
         return f"{self.corpus}/{self.partition.key}"
 
     @property
     def bytes(self) -> int:
-        """Bytes of source that the slow step has to read."""
+        """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
         return self.partition.bytes if any(FLOW[stage].is_slow for stage in self.stages) else 0
 
 
 def jobs_by_default() -> int:
-    """As many processes as keep the machine busy."""
+    """Return the number of processes that keeps all processors busy."""
     return max(1, processors() // PROCESSORS_EACH)
 
 
 def shared_out(work: Sequence[Work], jobs: int) -> list[Work]:
-    """The work, each with its share of the processes: that of its bytes, one at least, and no more than it has pieces."""
+    """Share processes among partitions by their bytes.
+
+    Each partition gets at least one process, and at most as many as it has chunks.
+
+    Parameters
+    ----------
+    work
+        The partitions.
+    jobs
+        Number of processes to share.
+    """
     total = max(1, sum(item.bytes for item in work))
     return [replace(item, processes=max(1, min(item.pieces, jobs * item.bytes // total))) for item in work]
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What came of bringing things up to date."""
+    """The outcome of bringing corpora and mixtures up to date."""
 
     built: list[str] = field(default_factory=list)
-    """Of what was run, ``corpus/partition`` or the mixture."""
+    """Names of the partitions (``corpus/partition``), corpus steps (``corpus/step``) and mixtures that were built."""
     current: int = 0
-    """How many partitions and mixtures stood already."""
+    """Number of partitions, corpus steps and mixtures that were current already."""
     failed: dict[str, str] = field(default_factory=dict)
-    """What failed, and why."""
+    """Reasons for failures, by name of the partition, corpus, corpus step or mixture."""
 
     def add(self, other: "Outcome") -> None:
-        """Take in what came of another part."""
+        """Add another outcome to this one."""
         self.built += other.built
         self.current += other.current
         self.failed |= other.failed

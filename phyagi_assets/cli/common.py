@@ -56,4 +56,5 @@ def log_to(console: Console) -> None:
 
 
 def say_error(message: str) -> None:
+    """Print an error message to standard error."""
     new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)

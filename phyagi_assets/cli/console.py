@@ -1,7 +1,7 @@
-"""Consoles that print text from outside without obeying it.
+"""Consoles that are safe for untrusted text.
 
-A document, a file name or an error message may hold escape sequences, which a terminal would carry out, or marks that reverse the direction
-of text. Everything that is printed through a console made here shows such characters instead of sending them.
+A document, a file name or an error message may contain escape sequences, which a terminal would execute, or marks that reverse the
+direction of text. The consoles created here print visible symbols in place of these characters.
 """
 
 import re
@@ -13,16 +13,16 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook,
 from rich.segment import Segment
 
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but for tabs and line feeds
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, except tabs and line feeds
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction of text
     "\ud800-\udfff]"  # bytes of a file name that are not UTF-8
 )
 _PICTURES = 0x2400
-"""Where Unicode has pictures of the control characters."""
+"""First code point of the Unicode block of pictures for control characters."""
 
 
 def visible(text: str) -> str:
-    r"""Show control characters, marks of direction and surrogates instead of sending them to a terminal.
+    r"""Replace control characters, direction marks and surrogates with visible symbols.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
-    """Return a console on standard output, standard error or a file that shows what it would otherwise send to the terminal."""
+    """Return a console on standard output, standard error or a file that prints unsafe characters as visible symbols."""
     console = Console(stderr=stderr, file=file)
     console.push_render_hook(_Visible())
     return console

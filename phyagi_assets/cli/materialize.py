@@ -1,4 +1,4 @@
-"""The commands that plan and build."""
+"""Commands that plan and build mixtures, and clean the store."""
 
 import os
 import sys
@@ -48,7 +48,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
         workspace = Workspace(data=settings.data, store=Store(settings.store))
-        # A stderr of our own: Dagster captures the other one into the logs of its runs, where a bar has no place.
+        # Duplicate stderr for the progress bar: Dagster captures the original into the logs of its runs.
         messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
         log_to(messages)
@@ -150,7 +150,7 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
             others=of_others(workspace.store, settings.data, {*catalog.corpora, *catalog.mixtures}),
         )
         if yes and settings.store.is_dir():
-            workspace.store.clear_rubbish()  # of an earlier clean that was killed
+            workspace.store.clear_rubbish()  # left by an earlier clean that was killed
         found = cleaning.find()
         removed = cleaning.remove(found) if yes and found else []
         show_removable(new_console(), found, cleaning, removed=removed if yes else None)

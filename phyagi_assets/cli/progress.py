@@ -1,4 +1,4 @@
-"""The bar that the command draws while it builds."""
+"""The progress bar of the command."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from phyagi_assets.steps.step import Step
 
 
 class BarProgress:
-    """One bar over all that a command has to read, in bytes of source.
+    """A single progress bar over all bytes of source that a command reads.
 
     Parameters
     ----------
     console
-        Where it is drawn; nothing is where that is no terminal.
+        Console to draw the bar on. If the console is not a terminal, no bar is drawn.
     """
 
     def __init__(self, console: Console) -> None:
@@ -28,22 +28,28 @@ class BarProgress:
 
     @contextmanager
     def over(self, total: int) -> Iterator["BarProgress"]:
-        """Draw the bar while inside."""
+        """Draw the bar inside the context.
+
+        Parameters
+        ----------
+        total
+            Total size of the sources to read, in bytes.
+        """
         self._bar.update(self._task, total=total)
         with self._bar:
             yield self
 
     def started(self, name: str) -> None:
-        """Name what is being worked on."""
+        """Show the name of the partition, corpus step or mixture that is started."""
         self._bar.update(self._task, description=name)
 
     def advance(self, consumed: int) -> None:
-        """Go on by some bytes."""
+        """Advance the bar by a number of bytes."""
         self._bar.update(self._task, advance=consumed)
 
     @contextmanager
     def watch(self, context: object, step: Step, partition: Partition) -> Iterator[OnProgress]:
-        """Advance with a step, by what it says and at its end by what it left unsaid."""
+        """Advance the bar with the progress of a step and, when the step ends, by the bytes that it did not report."""
         del context
         before, said = self._bar.tasks[self._task].completed, 0
         size = partition.bytes if step.is_slow else 0

@@ -1,4 +1,4 @@
-"""The command that leaves documents out."""
+"""The command that excludes documents."""
 
 import click
 

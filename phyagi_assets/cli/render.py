@@ -1,4 +1,4 @@
-"""What the command prints: trees and tables, with rich."""
+"""Output of the commands: trees and tables, rendered with rich."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -28,13 +28,13 @@ if TYPE_CHECKING:  # it needs torch
     from phyagi_assets.datasets.explain import ExplainedSample
 
 _LISTED = 20
-"""Documents, or positions of one, that are listed."""
+"""Largest number of documents, or of positions of a document, that are listed."""
 _SHOWN = 400
-"""Characters of a document in an explanation."""
+"""Largest number of characters of a document in an explanation."""
 
 
 def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
-    """What there is of each mixture and of the corpora that stand in none."""
+    """Yield a tree for each mixture, and for each corpus that is in no mixture, with what is published of it."""
     mixed: set[str] = set()
     for name, mixture in catalog.mixtures.items():
         mixed |= {part.corpus for part in mixture.config.datasets}
@@ -55,7 +55,7 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
 
 
 def show_forecast(console: Console, found: Forecast) -> None:
-    """Print what a run would read."""
+    """Print the forecast of a run."""
     console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
     table = Table("corpus", "declared", "training tokens", "in no sample", "read", "epochs", "")
     for corpus in found.corpora:
@@ -80,7 +80,7 @@ def _duration(seconds: int) -> str:
 
 
 def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> None:
-    """Print where samples come from, and the beginning of what they say of each document."""
+    """Print the origin of samples, and the beginning of the text that they contain of each document."""
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
         console.print(head, highlight=False)
@@ -96,12 +96,18 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
 
 
 def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:
-    """Print what can go, or is gone, and what is left alone.
+    """Print the versions that can be removed or were removed, and the files that are left alone.
 
     Parameters
     ----------
+    console
+        The console.
+    found
+        Versions that can be removed.
+    cleaning
+        The search that found them.
     removed
-        What was removed; None where nothing was to be.
+        Versions that were removed; None if nothing was to be removed.
     """
     gone = {item.path for item in removed or ()}
     for item in found:
@@ -122,7 +128,7 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
 
 
 def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
-    """Print documents that are to be removed."""
+    """Print the documents that are to be excluded."""
     for document in found[:_LISTED]:
         where = f"{document.partition}  {document.file} row {document.row + 1:,}"
         console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
@@ -131,7 +137,7 @@ def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
 
 
 def show_exposures(console: Console, found: Iterable[Exposure]) -> None:
-    """Print where mixtures have shown documents."""
+    """Print the positions at which mixtures use documents."""
     table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
     for column in table.columns[:4]:
         column.no_wrap = True
@@ -162,7 +168,7 @@ def _epochs(number: float) -> str:
 
 
 def show_inspection(console: Console, found: Inspection) -> None:
-    """Print an artifact's facts, parts, lengths and samples."""
+    """Print the facts, parts, lengths and samples of an artifact or a corpus."""
     console.print(f"[bold]{found.title}[/]")
     facts = Table(show_header=False, box=None)
     facts.add_column()

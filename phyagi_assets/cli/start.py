@@ -58,7 +58,7 @@ def ui(port: int, data: str | None, store: str | None) -> None:
 
         settings.require_data()
         environment = ui_environment(settings)
-        workspace = Path(__file__).parents[2] / "workspace.yaml"  # of this project; one in the working directory may be another's
+        workspace = Path(__file__).parents[2] / "workspace.yaml"  # of this project; one in the working directory may not be
         where = ["-w", str(workspace)] if workspace.is_file() else ["-m", "phyagi_assets.definitions"]
         beside = Path(sys.executable).with_name("dg")
         dg = str(beside) if beside.exists() else "dg"

@@ -1,1 +1,1 @@
-"""What people look at: descriptions, statistics, documents, forecasts, integrity, and what can be deleted."""
+"""Inspection of a store for people: descriptions, statistics, document search, forecasts, integrity checks and garbage collection."""

@@ -1,4 +1,4 @@
-"""What an artifact is, as facts and samples for a person to read."""
+"""Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,9 @@ from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 LEFT_OUT = "files left out of the source"
-"""Label of the files that the source's pattern fits and that are not documents, such as hidden ones."""
+"""Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
 _LISTING_SECONDS = 10.0
-"""Longest time, in seconds, that listing a remote source may take before a corpus is described without it."""
+"""Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,20 +34,24 @@ class Sample:
     """The beginning of one document."""
 
     where: str
-    """Split and number, the file and row that it comes from, and its id."""
+    """Split, index in the split, source file, row and id of the document."""
     tokens: int
+    """Number of tokens of the whole document."""
     text: str
+    """Text of its first tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """An artifact, described."""
+    """The description of an artifact or a corpus."""
 
     title: str
     facts: dict[str, str]
+    """Values to show, by label."""
     parts: list[dict[str, str]] = field(default_factory=list)
-    """A row for each part of it: the corpora of a mixture, the partitions of a corpus."""
+    """One table row per part: the corpora of a mixture, the partitions of a corpus, or the files of which rows were left out."""
     lengths: Lengths | None = None
+    """Distribution of the tokens per document; None if there are no documents."""
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -57,14 +61,18 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: 
     Parameters
     ----------
     folder
-        A published artifact, or a version of one.
-    samples, tokens
-        How many documents to show, and how much of each.
+        Folder of a published artifact, or of a version.
+    samples
+        Largest number of documents to show.
+    tokens
+        Largest number of tokens to show of each document.
+    flow
+        The steps.
 
     Raises
     ------
     StoreError
-        The folder holds no artifact, or its files are not what was written.
+        The folder holds no artifact, or the artifact is damaged.
     """
     path = real_path(folder)
     manifest = Manifest.read(path)
@@ -97,7 +105,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     Raises
     ------
     StoreError
-        There are none.
+        The store has no published cache of the corpus.
     """
     caches = [artifact for address in store.list() if address.startswith(f"{name}/{cache.STAGE}/") and (artifact := store.open(address))]
     if not caches:
@@ -124,7 +132,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
 
 
 def _skipped(artifacts: Sequence[Artifact]) -> list[dict[str, str]]:
-    """A row for each file with rows that were left out."""
+    """Return one table row per file of which rows were left out."""
     return [
         {"file": file, "rows left out": _flat(of["rows"]), "of rows": _flat(of["of"]), "the first": of["first"]}
         for artifact in artifacts
@@ -150,7 +158,7 @@ def _corpora(plan: Plan) -> list[dict[str, str]]:
 
 
 def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
-    """Documents spread evenly over the largest split; none of an empty partition."""
+    """Return documents spread evenly over the split with the most tokens; none if the partition is empty."""
     splits = [split for split in SPLITS if split in artifact.manifest.counts]
     if not splits:
         return []
@@ -185,18 +193,22 @@ def _flat(value: object) -> str:
 
 
 def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> Inspection:
-    """Describe what a name means: a path of an artifact or of a file in one, an address in the store, a mixture or a corpus.
+    """Describe an artifact or a corpus, given any of its names.
 
     Parameters
     ----------
+    name
+        Path of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
+    store
+        The store.
     workspace
-        Data folder that declares the corpus, whose source is listed to count the files that it leaves out; by default, they are not
-        counted.
+        The data folder that declares the corpus. Its source is listed to report the files that it leaves out. By default, these files are
+        not reported.
 
     Raises
     ------
     StoreError
-        It means none of these, or what it means is damaged.
+        The name refers to nothing in the store, or the artifact is damaged.
     """
     path = Path(name)
     for folder in (path.parent if path.is_file() else path, store.root / name, store.root / name / mixture.STAGE):
@@ -216,7 +228,7 @@ def _left_out(name: str, workspace: Workspace) -> str:
         return ""
     corpus = catalog.corpora[name]
     try:
-        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # they are among the facts
+        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # the facts report these files
     except PhyagiAssetsError as problem:
         return f"unknown: {problem}"
     return workspace.sources.left_out(corpus)

@@ -1,4 +1,4 @@
-"""Documents of a corpus, found by their ids in what was built of it, or by their text in its source."""
+"""Search for documents of a corpus, by id in its caches or by text in its source."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -24,42 +24,58 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Store
 
 _SHOWN = 32
-"""Tokens of a document whose text is shown."""
+"""Number of tokens of a document whose text is shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundDocument:
-    """A document, and where it stands."""
+    """A document that was found, and its location in the source."""
 
     id: str
     partition: str
+    """Key of the partition."""
     file: str
-    """As the source lists it."""
+    """Name of the source file, as in the listing of the source."""
     row: int
-    """0-based, in the file."""
+    """Row in the file, 0-based."""
     text: str
-    """How it begins."""
+    """Beginning of the text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Where a document lies in a token array."""
+    """The range of tokens that a document occupies in a token array."""
 
     document: int
-    """Which of the array's documents."""
+    """Index of the document in the array, 0-based."""
     id: str
     start: int
+    """Index of its first token."""
     end: int
-    """Behind its last token."""
+    """Index after its last token."""
 
 
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
-    """Where some documents lie in the arrays of a cache.
+    """Find documents in a token array of a cache.
+
+    Parameters
+    ----------
+    folder
+        The cache folder.
+    split
+        Split to search.
+    ids
+        Ids of the documents.
+
+    Yields
+    ------
+    Span
+        The range of each document that was found, in the order of the array.
 
     Raises
     ------
     StoreError
-        The cache does not tell the hashes of its documents.
+        The cache has no hashes of its documents, or their number does not fit the documents.
     """
     path = folder / f"{split}.hashes.npy"
     if not path.is_file():
@@ -73,7 +89,7 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
 
 
 def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:
-    """Documents by their ids, in whatever versions of the corpus's caches there are."""
+    """Return the documents with some ids, from all versions of the corpus's caches in the store."""
     found: dict[tuple[str, str, str, int], FoundDocument] = {}
     for version in survey(store).versions:
         if not version.address.startswith(f"{corpus.config.name}/{cache.STAGE}/"):
@@ -95,14 +111,14 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
 
 
 def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[FoundDocument]:
-    """Documents whose text a regular expression (RE2) is found in, of everything that is here: local files and fetched ones.
+    """Yield the documents whose text matches a regular expression (RE2), from local files and fetched snapshots.
 
     Raises
     ------
     PhyagiAssetsError
-        The pattern is no regular expression.
+        The pattern is not a valid regular expression.
     SourceError
-        The source cannot be listed or read, or a partition of it was never fetched.
+        The source cannot be listed or read, or a partition was never fetched.
     """
     try:
         pc.match_substring_regex(pa.array([""]), pattern)

@@ -38,12 +38,19 @@ class Exposure:
 def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None = None) -> Iterator[Exposure]:
     """Find documents of a corpus in the order of every plan in a store.
 
-    A plan or cache that cannot be read is logged and skipped.
+    If a plan or one of its caches cannot be read, a warning is logged and the plan is skipped.
 
     Parameters
     ----------
+    corpus
+        Name of the corpus.
+    ids
+        Ids of the documents.
+    store
+        The store.
     until
-        End of the range of positions to search, exclusive; by default, the end of an epoch of the mixture.
+        End of the range of training positions to search, exclusive; by default, the end of an epoch of the mixture. Other splits are
+        always searched to their end.
     """
     for version in plans_in(store):
         file = version.path / PLAN

@@ -1,4 +1,4 @@
-"""What a run over a mixture would read, and what building it would take, before anything is built."""
+"""Forecast of a run over a mixture, before anything is built: the tokens that it reads, and the disk and time that building takes."""
 
 import math
 import time
@@ -22,57 +22,58 @@ from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 _PROBED = 4
-"""Batches of a megabyte that are encoded to learn how many tokens the text has, and how fast they come."""
+"""Number of batches (of about a megabyte) that are encoded to measure tokens per byte and bytes per second."""
 _BYTES_A_TOKEN = 4.3
-"""Of English text; taken for what lies elsewhere and was never fetched."""
+"""Bytes per token of English text, assumed for remote sources that have no local partition to measure."""
 _BYTES_A_SECOND = 50e6
-"""Of such text, fetched and encoded."""
+"""Bytes per second at which such sources are assumed to be fetched and encoded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusForecast:
-    """A corpus in a run."""
+    """Forecast for one corpus of a mixture."""
 
     corpus: str
     amount: str
-    """As declared: ``×1.5`` or ``30 %``."""
+    """Declared weight or share, as ``×1.5`` or ``30 %``."""
     tokens: int
-    """Training tokens that it has, or will have."""
+    """Number of training tokens of the corpus once it is built."""
     is_exact: bool
-    """Whether all of it is built, so that its tokens are counted and not estimated."""
+    """Whether all partitions are built, so that `tokens` is counted and not estimated."""
     uncovered: int
-    """Training tokens of it that are in no sample."""
+    """Number of training tokens that are in no sample."""
     read: int
-    """Tokens of it that the run reads."""
+    """Number of tokens of the corpus that the run reads."""
     epochs: float
-    """How often the run reads it."""
+    """Number of epochs over the corpus in the run."""
     max_epochs: float | None
+    """Declared limit on `epochs`; None without a limit."""
 
     @property
     def repeats_too_often(self) -> bool:
-        """Whether it is read more often than declared."""
+        """Whether the run reads the corpus more often than `max_epochs` allows."""
         return self.max_epochs is not None and self.epochs > self.max_epochs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """A run over a mixture."""
+    """Forecast of a run over a mixture."""
 
     mixture: str
     tokens: int
-    """Tokens that the run reads."""
+    """Number of tokens that the run reads."""
     epochs: float
-    """Of the mixture."""
+    """Number of epochs over the mixture in the run."""
     corpora: tuple[CorpusForecast, ...]
     bytes_to_write: int
-    """Disk that building takes."""
+    """Disk space that building takes, in bytes; 0 if everything is built."""
     seconds: float
-    """Time that building takes, about."""
+    """Estimated time that building takes, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Size:
-    """Training tokens of a corpus, and what is not built of it."""
+    """Size of a corpus in training tokens, and the cost of building its missing partitions."""
 
     tokens: int
     is_exact: bool
@@ -81,17 +82,23 @@ class _Size:
 
 
 def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace, tokens: int | None = None) -> Forecast:
-    """Forecast a run.
+    """Forecast a run over a mixture.
 
     Parameters
     ----------
+    mixture
+        The mixture.
+    corpora
+        Corpora by name.
+    workspace
+        The data folder and the store.
     tokens
-        That the run reads; by default an epoch of the mixture.
+        Number of tokens that the run reads, rounded up to whole samples; by default, one epoch of the mixture.
 
     Raises
     ------
     DeclarationError, SourceError, TokenizerError
-        What would keep it from being built.
+        An error that would also keep the mixture from being built.
     """
     config = mixture.config
     sizes = [_size(corpora[part.corpus], workspace) for part in config.datasets]
@@ -129,7 +136,7 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
 
 
 def _standing(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
-    """Return the published plan, if it is what the mixture has to be: its samples are counted, whatever release cut them."""
+    """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
     caches = {
         part.corpus: {
             key: corpus_links(corpora[part.corpus], partition, workspace)[-1].wanted or ""
@@ -163,12 +170,12 @@ def _size(corpus: Corpus, workspace: Workspace) -> _Size:
 
 
 def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
-    """All of what is missing, judged by the beginning of its largest partition that is here."""
+    """Estimate the tokens and cost of missing partitions from the beginning of the largest local one."""
     prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-    twice = 2 * token_dtype(corpus, prepared).itemsize  # as rows and as an array
+    twice = 2 * token_dtype(corpus, prepared).itemsize  # tokens are written twice: as rows and as an array
     size = sum(partition.bytes for partition in partitions)
     here = [partition for partition in partitions if partition.is_local]
-    if not here:  # and nothing is fetched to tell
+    if not here:  # nothing is fetched for an estimate
         whole = round(size / _BYTES_A_TOKEN)
         return _Size(tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
     probed = max(here, key=lambda partition: partition.bytes)

@@ -39,7 +39,7 @@ Named = set[tuple[str, str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removable:
-    """A version that can be removed."""
+    """A version, or an interrupted transfer, that can be removed."""
 
     name: str
     """Path relative to the root of the store."""

@@ -1,4 +1,4 @@
-"""Whether what is declared can be built, and what is stored is what was written."""
+"""Integrity checks: whether the declarations can be built, and whether the store is intact."""
 
 import errno
 import os
@@ -22,13 +22,13 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 OnChecked = Callable[[str], None]
-"""Told the name of each thing that was looked at."""
+"""Called with the name of each declaration, or the address of each artifact, that was checked."""
 OnLeftOut = Callable[[str, str], None]
 """Called with the name of a corpus and one line on the files that its source leaves out."""
 
 
 def links_in_loops(folders: Sequence[Path]) -> list[Path]:
-    """Find the links in some folders that lead in a circle, sorted. Other links are not followed."""
+    """Return the symbolic links in folders that are part of a loop or lead into one, sorted. Links to other folders are not followed."""
     found = {folder for folder in folders if _leads_in_a_circle(folder)}
     for folder in folders:
         for parent, *names in os.walk(folder):
@@ -46,12 +46,16 @@ def _leads_in_a_circle(link: Path) -> bool:
 
 
 def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_out: OnLeftOut | None = None) -> Iterator[str]:
-    """Everything that is wrong with the declarations, the sources and the tokenizers that they name.
+    """Yield every problem with the declarations, and with the sources and tokenizers that they name.
 
     Parameters
     ----------
+    workspace
+        The data folder and the store.
+    on_checked
+        Called with the name of each declaration that was checked.
     on_left_out
-        Called with the name of each corpus whose source leaves out files, and one line on them. They are not problems. Without it, a
+        Called with the name of each corpus whose source leaves out files, and one line on the files, which are not a problem. By default, a
         warning is logged.
     """
     catalog, problems = read_catalog(workspace.data)
@@ -80,24 +84,29 @@ def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreProblem:
-    """Something in the store that is not as it should be."""
+    """A problem with a published artifact."""
 
     address: str
     found: str
+    """Description of the problem."""
     version: Path | None = None
-    """The folder that does not hold what was written to it; None where something else is wrong."""
+    """Folder of the damaged version; None if the problem is not damage to a version."""
 
     def __str__(self) -> str:
         return self.found
 
 
 def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Iterator[StoreProblem]:
-    """Everything in the store that is not what was written: each published artifact read and compared with its checksums.
+    """Compare every published artifact with its checksums, and yield the problems.
 
     Parameters
     ----------
+    store
+        The store.
+    on_checked
+        Called with the address of each artifact that was checked.
     corpus
-        Whose artifacts to read; by default, everybody's.
+        Name of the corpus or mixture whose artifacts are checked; by default, all artifacts are checked.
     """
     for address in store.list():
         if corpus and not address.startswith(f"{corpus}/"):
@@ -116,18 +125,26 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
 
 
 def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[list[str], list[str]]:
-    """Take what is damaged out of the store, so that it is built again.
+    """Remove damaged versions from the store, so that they are built again.
+
+    Parameters
+    ----------
+    store
+        The store.
+    problems
+        Problems found by `store_problems`.
 
     Returns
     -------
-    tuple of list of str
-        The addresses at which nothing is published any more, and why others were left as they are: because the store did not make
-        everything in them, or because they were mended meanwhile.
+    discarded : list of str
+        Addresses of the versions that were removed, sorted.
+    left : list of str
+        Reasons why the other versions were left alone: the store did not make all their files, or they were rebuilt in the meantime.
     """
     damaged = {problem.version: problem.address for problem in problems if problem.version}
     discarded, left = set(), []
     for version, address in damaged.items():
-        with store.turn(address):  # a run may be building it again at this moment
+        with store.turn(address):  # a run may be rebuilding the artifact right now
             if not _damage(version):
                 left.append(f"{address}: has been built again meanwhile")
                 continue

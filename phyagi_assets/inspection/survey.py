@@ -1,6 +1,6 @@
-"""Everything that lies in a store: the versions of its artifacts, and what somebody else put there.
+"""Survey of a store: the versions of its artifacts, and files that the store did not make.
 
-``clean`` removes none but these versions, and of them none that is `Version.protected`.
+Apart from interrupted transfers, ``clean`` removes only versions found here, and none that is `Version.protected`.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ class Version:
     address: str
     fingerprint: str
     path: Path
-    """Its folder, through the store's own folders."""
+    """Folder of the version, as a path in the store."""
     manifest: Manifest
     is_published: bool
     protected: str
-    """Why it must not be removed, whatever else is true of it; empty where the store made all of it."""
+    """Reason why the version must never be removed; empty if the store made all of it."""
 
     @property
     def name(self) -> str:
@@ -32,12 +32,12 @@ class Version:
 
     @property
     def partition(self) -> str:
-        """Key of the partition; of a mixture, the name of its step."""
+        """Key of the partition; for an artifact without partitions, such as a plan, the name of its step."""
         return self.address.rpartition("/")[2]
 
     @property
     def is_plan(self) -> bool:
-        """Whether it is a version of a mixture's plan, whose address has no partition."""
+        """Whether the address has no partition, as that of a mixture's plan."""
         return self.address.count("/") == 1
 
 
@@ -47,6 +47,7 @@ class Foreign:
 
     path: Path
     why: str
+    """Reason why the store leaves it alone."""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.why}"
@@ -54,14 +55,14 @@ class Foreign:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What lies in a store."""
+    """The contents of a store."""
 
     versions: list[Version] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
 
 
 def survey(store: Store) -> Survey:
-    """Look at every version in a store, and at what else is there. The store's records, whose names begin with a dot, are not looked at."""
+    """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped."""
     found = Survey()
     for top in _entries(store.root):
         if not top.is_dir() or not is_part(top.name):
@@ -84,12 +85,12 @@ def survey(store: Store) -> Survey:
 
 
 def plans_in(store: Store) -> Iterator[Version]:
-    """Every version of every mixture's plan."""
+    """Return all versions of the plans of all mixtures."""
     return (version for version in survey(store).versions if version.is_plan)
 
 
 def _look_into(store: Store, prefix: str, found: Survey) -> None:
-    """Take in the versions beside one folder of pointers."""
+    """Add the versions of the artifacts in one folder of the store to `found`."""
     folder = store.root / prefix / VERSIONS
     if folder.is_symlink():
         found.foreign.append(_foreign(folder))
@@ -99,7 +100,7 @@ def _look_into(store: Store, prefix: str, found: Survey) -> None:
             found.foreign.append(version)
             continue
         found.versions.append(version)
-        if version.protected and not store.foreign_folder(version.address):  # of a whole folder it is said once
+        if version.protected and not store.foreign_folder(version.address):  # a foreign folder is reported once, not per version
             found.foreign.append(Foreign(path=path, why=version.protected))
     set_aside = _entries(store.root / prefix / SET_ASIDE)
     found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)

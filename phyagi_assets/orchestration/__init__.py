@@ -1,1 +1,1 @@
-"""Dagster: declarations → assets, checks, partitions, sensors, schedules and runs."""
+"""Integration with Dagster: assets, checks, partitions, sensors, schedules and runs, derived from the declarations."""

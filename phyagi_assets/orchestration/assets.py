@@ -1,4 +1,4 @@
-"""A declaration → its assets: the steps of the flow in Dagster's form."""
+"""The assets of a declaration: the steps of the flow as Dagster assets."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ PROGRESS = "progress"
 
 
 def corpus_assets(corpus: Corpus, flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
-    """Return the assets of a corpus: one for each step that is built per partition or per corpus."""
+    """Return the assets of a corpus: one for each step with the scope of a partition or of a corpus."""
     partitioned = [_partitioned_asset(corpus, step) for step in flow.of(Scope.PARTITION)]
     return [*partitioned, *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
 
@@ -37,7 +37,7 @@ def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow 
 
 
 def run_config(name: str, step: Step, **options: int | None) -> dict[str, Any]:
-    """Return the run configuration that gives a step options."""
+    """Return the run configuration that sets options of a step of the corpus or mixture `name`."""
     return {"ops": {f"{name}__{step.name}": {"config": options}}}
 
 
@@ -114,7 +114,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
 
 
 def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], own: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """Return an asset of a step, given what is special of its scope."""
+    """Return the asset of a step. `own` holds the arguments of `dg.asset` that depend on the step's scope."""
     name = declared.config.name
     made: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
@@ -142,7 +142,7 @@ def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
 
 
 def _partition(corpus: Corpus, key: str, step: Step, workspace: Workspace) -> Partition:
-    """Return a partition: of the source for the first step, which pins it, and as it was pinned for the others."""
+    """Return a partition: as the source lists it for the first step, which pins it; as it was pinned for all other steps."""
     if step.input is None:
         return raw.listed_partition(corpus, key, workspace)
     return raw.pinned_partition(corpus, key, workspace, wanted_by=step.address(corpus.config.name, key))
@@ -150,7 +150,7 @@ def _partition(corpus: Corpus, key: str, step: Step, workspace: Workspace) -> Pa
 
 @contextmanager
 def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
-    """Turn errors that the user can put right into failures with a message, and tag the run if trying again cannot help."""
+    """Turn user errors into Dagster failures without a traceback, and tag the run if a retry cannot help."""
     try:
         with memory_named(context.asset_key.to_user_string()):
             yield
@@ -164,7 +164,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
 
 
 def _lasts(problem: PhyagiAssetsError, corpus: Corpus | None) -> bool:
-    """Whether an error stays until an input changes: what the disk, a server or another step causes may go away."""
+    """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
     return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)

@@ -1,4 +1,4 @@
-"""The checks of steps as Dagster's: those that come with each materialization, and one that reads all that is published."""
+"""Dagster asset checks: the checks of a step, made at each materialization, and a check that reads all published artifacts."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,13 +17,13 @@ from phyagi_assets.steps.step import Built, Step, Workspace
 STORED = "stored_as_written"
 
 _LISTED = 20
-"""Damaged files that a result names."""
+"""Largest number of problems that a result lists."""
 
 _LIMITS = {tokens.DUPLICATES, tokens.INVALID}
 
 
 def check_specs(name: str, step: Step) -> list[dg.AssetCheckSpec]:
-    """Return the checks of an asset. One that fails keeps the version from being published, and what follows from being built."""
+    """Return the checks of an asset. If one fails, the version is not published, and downstream assets are not built."""
     key = dg.AssetKey([name, step.name])
     return [
         dg.AssetCheckSpec(check_name, asset=key, blocking=True, description=description) for check_name, description in step.checks.items()
@@ -31,12 +31,24 @@ def check_specs(name: str, step: Step) -> list[dg.AssetCheckSpec]:
 
 
 def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    """What a step has built, as its asset gives it to Dagster.
+    """Report the outcome of a step to Dagster, as its asset function.
+
+    Parameters
+    ----------
+    built
+        The outcome of the step.
+    describe
+        Returns the facts to show as metadata.
+
+    Yields
+    ------
+    dagster.MaterializeResult or dagster.AssetCheckResult
+        The materialization with the results of its checks; only the results of the checks if one of them failed.
 
     Raises
     ------
     dagster.Failure
-        A check failed. Nothing was published, so nothing is said to be materialized.
+        A check failed. The version was not published, so no materialization is reported.
     """
     groups = {
         SOUND: [of for of in built.checks if of.name not in _LIMITS],
@@ -61,12 +73,16 @@ def _result(name: str, looked_at: Sequence[check.Check]) -> dg.AssetCheckResult:
 
 
 def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition:
-    """Reads everything that is published of a corpus against its checksums, when it is run by itself: in the UI, or by a schedule.
+    """Return a check that compares all published artifacts of a corpus with their checksums.
+
+    The check runs on its own, from the UI or from a schedule, not as part of a materialization.
 
     Parameters
     ----------
+    corpus
+        The corpus.
     workspace_key
-        Of the resource that is the workspace.
+        Key of the Dagster resource that holds the workspace.
     """
     name = corpus.config.name
     key = dg.AssetKey([name, cache.STAGE])
@@ -77,7 +93,7 @@ def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition
 
     @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], can_subset=True, required_resource_keys={workspace_key})
     def stored_as_written(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        if context.has_partition_key:  # a run that builds one partition, whose own checks have looked at it: this one is about all
+        if context.has_partition_key:  # the run builds one partition, which its own checks cover; this check covers all
             return
         workspace: Workspace = getattr(context.resources, workspace_key)
         read: list[str] = []
@@ -87,7 +103,17 @@ def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition
 
 
 def stored_result(key: dg.AssetKey, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
-    """What reading the artifacts came to."""
+    """Return the result of comparing artifacts with their checksums.
+
+    Parameters
+    ----------
+    key
+        Key of the asset that shows the result.
+    problems
+        Problems that were found.
+    read
+        Addresses of the artifacts that were read.
+    """
     damaged = {problem.address for problem in problems}
     found = f"{counted(len(read), 'artifact')} compared with what was written, none damaged"
     if problems:

@@ -1,4 +1,4 @@
-"""The catalog: every declaration under the data folder, as definitions."""
+"""The catalog as a Dagster component: every declaration in the data folder as definitions."""
 
 import dagster as dg
 
@@ -16,7 +16,7 @@ from phyagi_assets.store.local import Store
 
 
 class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
-    """Builds the assets of every corpus and mixture that a data folder declares.
+    """Component that defines the assets of every corpus and mixture declared in a data folder.
 
     Attributes
     ----------
@@ -30,19 +30,19 @@ class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
     store: str | None = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Read the declarations, and nothing of what they declare."""
+        """Build the definitions from the declarations alone; sources, artifacts and tokenizers are not read."""
         del context
         return data_folder_definitions(Settings.resolve(data=self.data, store=self.store))
 
 
 def data_folder_definitions(settings: Settings) -> dg.Definitions:
-    """The definitions of what a data folder declares, as the UI and its runs use them."""
+    """Return the definitions of a data folder, as the UI and its runs use them."""
     catalog, _ = read_catalog(settings.require_data())
     return catalog_definitions(catalog, Workspace(data=catalog.data, store=Store(settings.store)), LoggedProgress())
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow = FLOW) -> dg.Definitions:
-    """The assets of everything usable in a catalog, with what they need, and a placeholder for each broken declaration."""
+    """Return the definitions of a catalog: assets, checks, sensors and schedules, and a placeholder asset per broken declaration."""
     corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus, flow)]
     mixtures = [asset for mixture in catalog.mixtures.values() for asset in mixture_assets(mixture, catalog.corpora, flow)]
     names = [*catalog.corpora, *catalog.mixtures, *(broken.name for broken in catalog.broken)]

@@ -1,8 +1,8 @@
-"""Agreement between a code location and the runs that it asks for on what is declared.
+"""Keep a code location and its runs in agreement about the declarations.
 
-The code location reads the declarations when it is loaded. The process of a run reads them again, later. So a sensor or schedule asks for
-nothing while a file declares something else than what was loaded, and a run carries the digests of the declarations that asked for it and
-fails before it builds anything else.
+The code location reads the declarations when it is loaded. The process of a run reads them again, later. So a sensor or schedule requests
+no runs while a file differs from the declaration that was loaded. A run is tagged with the digests of the declarations for which it was
+requested, and fails before it builds from other declarations.
 """
 
 import json
@@ -15,39 +15,46 @@ from phyagi_assets.declare.catalog import Broken, Catalog, Corpus, Mixture, read
 from phyagi_assets.errors import DeclarationError
 
 DECLARED_TAG = "phyagi_assets/declared"
-"""Tag of a run: the digests of the declarations that asked for it, by name, as JSON."""
+"""Tag of a run: the digests of the declarations for which it was requested, by name, as JSON."""
 
 RELOAD = "reload the code location (Deployment, Reload)"
 
 
 def declared_tag(declared: Iterable[Corpus | Mixture]) -> dict[str, str]:
-    """Return the tag for a run that builds what is declared."""
+    """Return the tag for a run that builds the declared corpora and mixtures."""
     return {DECLARED_TAG: json.dumps({each.config.name: each.digest for each in declared}, sort_keys=True)}
 
 
 def require_as_asked(tags: Mapping[str, str], declared: Corpus | Mixture) -> None:
-    """Check that the declaration is the one that asked for the run.
+    """Check that a declaration is the one for which the run was requested.
+
+    Parameters
+    ----------
+    tags
+        Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted.
+    declared
+        The declaration as this process read it.
 
     Raises
     ------
     DeclarationError
-        It was edited in the meantime.
+        The declaration was edited after the code location was loaded.
     """
     try:
         asked = json.loads(tags.get(DECLARED_TAG, "{}"))
-    except ValueError:  # a tag that a user wrote asks for nothing in particular
+    except ValueError:  # a tag written by a user requires nothing
         return
     if isinstance(asked, dict) and asked.get(declared.config.name, declared.digest) != declared.digest:
         raise DeclarationError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
 
 
 def require_as_loaded(declared: Corpus | Mixture) -> None:
-    """Check that the file still declares what was loaded.
+    """Check that the file still holds the declaration that was loaded.
 
     Raises
     ------
     dagster.Failure
-        It does not; nothing must be asked for.
+        The file changed, so no runs must be requested.
     """
     if change := declared.changed_since_load():
         since = "the declaration changed since the code location was loaded"

@@ -1,4 +1,4 @@
-"""The project's own Dagster instance: where the UI finds what the command built."""
+"""The Dagster instance of a store, which the command and the UI share."""
 
 import os
 import re
@@ -20,9 +20,9 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.store.local import Store
 
 UI = "dagster/ui"
-"""Name of the turn that the UI of a store keeps while it runs."""
+"""Name of the lock that the UI of a store holds while it runs."""
 _OF_DATABASE = re.compile(r"^sqlalchemy\.exc\.\w+: \([\w.]+\) (.+)", re.MULTILINE)
-"""First line of what SQLAlchemy says of an error of a database, after which it gives the statement and its parameters."""
+"""First line of SQLAlchemy's message for a database error; the statement and its parameters follow."""
 _DAGSTER_YAML = """\
 telemetry:
   enabled: false
@@ -42,11 +42,19 @@ schedules:
   num_workers: 8
 """
 _EARLIER_YAML = _DAGSTER_YAML.partition("sensors:")[0]
-"""Configuration written by earlier releases. A file that a user changed is left alone."""
+"""Configuration written by earlier releases, which is replaced. A file that a user changed is left alone."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """The environment in which any Dagster command sees these folders and this instance; makes the instance's folder if need be."""
+    """Return the environment in which any Dagster command uses these folders and this instance.
+
+    The folder of the instance and its ``dagster.yaml`` are created if they do not exist.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The folder of the instance cannot be created.
+    """
     home = settings.dagster_home
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -77,7 +85,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
         InstanceRef.from_dir(home)
     try:
         lock = Store(settings.store).keep_turn(UI)
-    except (PermissionError, StoreError):  # a store that can only be read, shown with a DAGSTER_HOME elsewhere
+    except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
         return environment
     if lock is None:
         raise PhyagiAssetsError(
@@ -88,7 +96,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
 
 
 def _is_to_be_written(path: Path) -> bool:
-    """Whether a configuration is missing, or is what an earlier release wrote."""
+    """Return whether a configuration is missing, or was written by an earlier release and can be replaced."""
     if not path.exists():
         return True
     found = re.sub(r"max_concurrent_runs: \d+", "max_concurrent_runs: {runs}", path.read_bytes().decode(errors="replace"))
@@ -97,12 +105,16 @@ def _is_to_be_written(path: Path) -> bool:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The instance, while inside.
+    """Open the instance of a store.
+
+    Database errors are also turned into a `StoreError` inside the context.
 
     Raises
     ------
     StoreError
-        Its databases cannot be written to, then or later: the disk is full, or they are damaged.
+        The databases of the instance cannot be opened or written to: access is denied, the disk is full, or they are damaged.
+    PhyagiAssetsError
+        The folder of the instance cannot be created, or ``dagster.yaml`` is not a valid configuration.
     """
     home = dagster_environment(settings)["DAGSTER_HOME"]
     try:
@@ -120,14 +132,16 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 def told_of_records(error: SerializableErrorInfo, home: str) -> str:
-    """Return what the user can put right of a failure of Dagster's records, without the statement that failed; empty for other failures.
+    """Return a message for the user if a failure was caused by Dagster's databases; empty for other failures.
+
+    The message leaves out the SQL statement that failed.
 
     Parameters
     ----------
     error
-        What ended a step, and what caused it.
+        Error that ended a step, with its causes.
     home
-        The folder that holds the records.
+        Folder of the instance, which holds the databases.
     """
     following: SerializableErrorInfo | None = error
     while following:
@@ -149,11 +163,11 @@ def _records_problem(home: str, found: str) -> str:
 
 
 def _share(home: Path) -> None:
-    """Let a group that may write to the instance's folder write to its databases: SQLite makes them for their owner alone."""
+    """Make the databases writable for the group if the instance's folder is; SQLite creates them writable for the owner only."""
     with suppress(OSError):
         if home.stat().st_mode & stat.S_IWGRP:
             for path in home.rglob("*.db*"):
-                with suppress(OSError):  # of another user
+                with suppress(OSError):  # the file belongs to another user
                     if not path.is_symlink():
                         path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWGRP)
 
@@ -161,7 +175,7 @@ def _share(home: Path) -> None:
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
     try:
         with (
-            Store(settings.store).turn("dagster/instance", silent=True),  # its databases are made when it is first opened, by one process
+            Store(settings.store).turn("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
             return dg.DagsterInstance.from_config(home)
@@ -174,7 +188,7 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
 
 @contextmanager
 def _configuration_errors(home: str) -> Iterator[None]:
-    """Report a configuration that Dagster does not accept without a traceback."""
+    """Turn Dagster's errors about an invalid configuration into errors without a traceback."""
     try:
         yield
     except (dg.DagsterInvalidConfigError, yaml.YAMLError, UnicodeDecodeError, CheckError, DagsterInvariantViolationError) as problem:

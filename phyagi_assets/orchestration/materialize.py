@@ -1,7 +1,8 @@
-"""Bring corpora and mixtures up to date, like make: what stands is left alone, what does not is a Dagster run.
+"""Bring corpora and mixtures up to date, like make: stale artifacts are built in Dagster runs, all others are left alone.
 
-Whether an artifact stands follows from its fingerprint and its files; Dagster's record has to say the same, so that the UI shows
-what is there. The order of the runs is that of the flow: the stale steps of each partition together, then the mixtures.
+Staleness follows from fingerprints and files. An artifact is also run again if Dagster has not recorded its version, so that the UI shows
+the actual state. Runs are ordered by the flow: first the stale steps of each partition together, then the steps of corpora, then the
+mixtures.
 """
 
 import logging
@@ -29,10 +30,10 @@ from phyagi_assets.tokenizers.prepare import find_commits
 
 _DATA_VERSION = "dagster/data_version"
 Recorded = Mapping[str, Mapping[str, str]]
-"""By stage and partition, the data version that Dagster has."""
+"""Data version recorded by Dagster, by step and partition."""
 
 BuildInProcesses = Callable[[Sequence[Work], Mapping[tuple[str, str], str]], Generator[tuple[Work, Outcome], None, None]]
-"""Builds partitions in other processes, given the commits of tokenizers, and yields the outcome of each as it ends."""
+"""Builds partitions in worker processes, given the commits of tokenizers, and yields the outcome of each partition when it ends."""
 
 _NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -41,16 +42,18 @@ logger = logging.getLogger(__name__)
 
 
 class Runner:
-    """Runs what is stale of a catalog.
+    """Finds and builds the stale artifacts of a catalog.
 
     Parameters
     ----------
     catalog
-        What to bring up to date.
+        The corpora and mixtures to bring up to date.
     definitions
-        The definitions that hold its assets.
-    workspace, instance
-        Where they are and where Dagster keeps its records.
+        Definitions with the assets of the catalog.
+    workspace
+        The data folder and the store.
+    instance
+        The Dagster instance that records the runs.
     flow
         The steps.
     """
@@ -61,11 +64,14 @@ class Runner:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._job = definitions.resolve_implicit_global_asset_job_def()
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
-        """By corpus, step and partition, the fingerprint that an artifact has to have; None while it is unknown."""
+        """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
         self.outcome = Outcome()
 
     def stale(self) -> list[Work]:
-        """List the sources, tell Dagster of their partitions, and find what does not stand."""
+        """List the sources, update Dagster's partitions, and return the partitions with stale steps.
+
+        Errors are recorded in `outcome`, and do not keep the other partitions and corpora from being listed.
+        """
         return [work for corpus in self._catalog.corpora.values() for work in self._stale_of(corpus)]
 
     def _stale_of(self, corpus: Corpus) -> Iterator[Work]:
@@ -78,7 +84,7 @@ class Runner:
             for partition in partitions.values():
                 try:
                     stages = self._stale_stages(corpus, partition, recorded)
-                except SourceError as problem:  # of this one; the others are built all the same
+                except SourceError as problem:  # the other partitions are built all the same
                     self.outcome.failed[f"{name}/{partition.key}"] = str(problem)
                     continue
                 if stages:
@@ -89,10 +95,10 @@ class Runner:
             self.outcome.failed[name] = str(problem)
 
     def _stale_stages(self, corpus: Corpus, partition: Partition, recorded: Recorded) -> list[str]:
-        """The stages of a partition that do not stand, or that Dagster does not know of."""
+        """Return the steps of a partition that are stale, or whose current version Dagster has not recorded."""
         links = self._links(corpus, partition)
         if links[0].wanted is None and self._workspace.store.open(links[0].address):
-            return [links[0].stage]  # what it holds may turn out to be what it held: whether the others stand is seen then
+            return [links[0].stage]  # its content may turn out to be unchanged; the later steps are examined after its run
         return [link.stage for link in links if not (link.stands and recorded[link.stage].get(partition.key) == link.wanted)]
 
     def _links(self, corpus: Corpus, partition: Partition) -> list[Link]:
@@ -104,16 +110,23 @@ class Runner:
     def run(
         self, work: Sequence[Work], on_start: Callable[[str], None], at: int | None = None, side_by_side: BuildInProcesses | None = None
     ) -> Outcome:
-        """Run the steps, then the mixtures. A partition that fails does not keep the others from being built.
+        """Build the partitions, then the steps of corpora, then the mixtures. A partition that fails does not stop the others.
 
         Parameters
         ----------
+        work
+            The partitions to build, from `stale`.
         on_start
-            Told the name of each thing that is about to be run.
+            Called with the name of each partition, corpus step or mixture before it is run; not for partitions built by `side_by_side`.
         at
-            The position from which on mixtures are changed; by default their plans are replaced.
+            Position at which a new segment is appended to the plans of mixtures; by default, their plans are replaced.
         side_by_side
-            Builds the partitions in other processes; by default, this one does, one after the other.
+            Builds the partitions in worker processes; by default, this process builds them one after the other.
+
+        Returns
+        -------
+        Outcome
+            The outcome so far, including errors found by `stale`.
         """
         self._workspace.store.clear_rubbish()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
@@ -139,7 +152,7 @@ class Runner:
         return self.outcome
 
     def build(self, item: Work) -> None:
-        """Run the steps of one partition, unless another command does so meanwhile."""
+        """Run the steps of one partition, unless another command has built it in the meantime."""
         with self._workspace.store.turn(f"runs/{item.name}"):
             if self._was_built_meanwhile(item):
                 self.outcome.current += 1
@@ -153,22 +166,22 @@ class Runner:
             self._execute(name, assets, item.partition.key, self._shares(item, stages))
             if name in self.outcome.failed:
                 return
-            # What a stage has to be may be known only now that those before it are there.
+            # The expected version of a step may only be known after the steps before it have run.
             left = [link.stage for link in self._links(corpus, item.partition) if not link.stands]
             stages = left if left != stages else []
 
     def _shares(self, item: Work, stages: Sequence[str]) -> Mapping[str, Any]:
-        """Return the run configuration that has a partition built by its share of the processes."""
+        """Return the run configuration that gives a partition its share of the processes."""
         step = next((step for stage in stages if PROCESSES in (step := self._flow[stage]).options), None)
         return run_config(item.corpus, step, **{PROCESSES: item.processes}) if step else _NOTHING
 
     def _was_built_meanwhile(self, item: Work) -> bool:
-        """Whether another command has brought it up to date while this one was on its way to it."""
+        """Return whether another command has brought a partition up to date since `stale` listed it."""
         corpus = self._catalog.corpora[item.corpus]
         try:
             stand = all(link.stands for link in corpus_links(corpus, item.partition, self._workspace, self._flow))
             return stand and not self._stale_stages(corpus, item.partition, self._all_recorded(item.corpus))
-        except PhyagiAssetsError:  # the run finds it too, and tells
+        except PhyagiAssetsError:  # the run finds the same error, and reports it
             return False
 
     def _build_whole(self, corpus: Corpus, step: Step, on_start: Callable[[str], None]) -> None:
@@ -195,7 +208,7 @@ class Runner:
     def _run_unless_current(
         self, shown: str, name: str, step: Step, link: Link, on_start: Callable[[str], None], config: Mapping[str, Any]
     ) -> None:
-        """Run a step that is not partitioned, unless its artifact is current and Dagster knows it."""
+        """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key = dg.AssetKey([name, step.name])
         if link.stands and self._recorded_version(key) == link.wanted:
             self.outcome.current += 1
@@ -210,7 +223,7 @@ class Runner:
         if result.success:
             self.outcome.built += [name] if name not in self.outcome.built[-1:] else []
         elif _interrupted(result):
-            raise KeyboardInterrupt  # for Dagster it is one run that failed; for the user it is all of them
+            raise KeyboardInterrupt  # Dagster ends only this run; the user means to stop all of them
         else:
             self.outcome.failed[name] = _reason(result, self._instance.root_directory)
 
@@ -218,7 +231,7 @@ class Runner:
         return {step.name: self._recorded(corpus, step.name) for step in self._flow.of(Scope.PARTITION)}
 
     def _recorded(self, corpus: str, stage: str) -> dict[str, str]:
-        """The data version that Dagster has of each partition."""
+        """Return the data version that Dagster has recorded for each partition."""
         tags = self._instance.event_log_storage.get_latest_tags_by_partition(
             dg.AssetKey([corpus, stage]), dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION]
         )
@@ -233,7 +246,7 @@ class Runner:
 def _pieces(corpus: Corpus, partition: Partition) -> int:
     try:
         return most_pieces(corpus, partition.files)
-    except DeclarationError:  # of which its run will tell
+    except DeclarationError:  # its run reports the error
         return 1
 
 

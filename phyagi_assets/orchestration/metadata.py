@@ -1,4 +1,4 @@
-"""What a materialization shows in the UI: the facts of a step in Dagster's form."""
+"""Metadata of materializations for the UI: the facts of a step as Dagster metadata."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Metadata = dict[str, Any]
 
 
 def metadata(facts: Facts) -> Metadata:
-    """Return facts as metadata of Dagster, in their order."""
+    """Return facts as Dagster metadata, in the same order."""
     return {name: _value(fact) for name, fact in facts.items()}
 
 

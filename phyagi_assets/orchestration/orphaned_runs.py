@@ -1,7 +1,7 @@
-"""Runs whose process is gone: killed, or lost with the machine.
+"""Detection of orphaned runs, whose process was killed or lost with the machine.
 
-Dagster would hold them to be under way for ever, and count them among the runs that may be under way at once. A step holds a lock while
-it runs, which the kernel lets go of when the process dies.
+Dagster would show these runs as in progress forever, and count them towards the limit on concurrent runs. Each step holds a file lock while
+it runs, which the kernel releases when the process dies.
 """
 
 import time
@@ -17,7 +17,7 @@ from phyagi_assets.store.local import LOCKS, Store
 from phyagi_assets.store.locks import is_held, locked
 
 _QUIET = timedelta(minutes=2)
-"""How long a run may take to begin, and between two steps."""
+"""Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
 _MESSAGE = "The process of this run is gone. What it had published stands; the next look asks for the rest."
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -35,12 +35,21 @@ def at_work(run_id: str, store: Store) -> Iterator[None]:
 
 
 def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:
-    """Report the runs as failed whose process is gone; their ids.
+    """Report orphaned runs to Dagster as failed.
 
     Parameters
     ----------
+    instance
+        The Dagster instance.
+    store
+        The store that holds the locks of the runs.
     names
-        Of the corpora and mixtures whose runs these may be: others have no such lock.
+        Names of corpora and mixtures. Only runs of their assets are considered, because other runs hold no lock.
+
+    Returns
+    -------
+    list of str
+        Ids of the runs reported as failed.
     """
     before = datetime.now(UTC) - _QUIET
     found = []
@@ -54,7 +63,7 @@ def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection
 
 
 def _is_gone(lock: Path, looks: int = 3) -> bool:
-    """Whether nobody holds a lock, and not only for the moment between two steps."""
+    """Return whether no process holds a lock; tested `looks` times, because the lock is free for a moment between two steps."""
     for look in range(looks):
         if is_held(lock):
             return False

@@ -1,6 +1,6 @@
-"""Processes that build partitions side by side: one partition keeps only so many processors busy.
+"""Build partitions in parallel worker processes, because one partition cannot keep all processors busy.
 
-The largest are handed out first. A process that dies, however it dies, is a partition that failed.
+The largest partitions are started first. If a worker process dies, its partition counts as failed.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,20 +21,20 @@ from phyagi_assets.tokenizers.prepare import Commits, use_commits
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SideBySide:
-    """Builds partitions in several processes.
+    """Builder of partitions in several worker processes.
 
     Parameters
     ----------
     jobs
-        How many processes.
+        Largest number of worker processes.
     threads
-        How many the engine has in each of them.
+        Number of engine threads in each worker process.
     settings
-        Where the data folder and the store are.
+        Paths of the data folder and the store.
     on_start
-        Told the name of each partition that is begun.
+        Called with the name of each partition that is started.
     on_progress
-        Told the bytes of source that are done since the last call.
+        Called with the bytes of source that were processed since the last call.
     """
 
     jobs: int
@@ -44,12 +44,14 @@ class SideBySide:
     on_progress: OnProgress
 
     def build(self, work: Sequence[Work], commits: Commits) -> Generator[tuple[Work, Outcome], None, None]:
-        """Build all of it; each as it ends, with what came of it.
+        """Build partitions, and yield each one when it ends, with its outcome.
 
         Parameters
         ----------
+        work
+            The partitions to build.
         commits
-            What every process uses: a process that asked the Hub itself could find that a branch has moved.
+            Commits of tokenizers that all worker processes use. If each process asked the Hub, a branch could move in between.
         """
         prepare, size = partial(_builder, self.settings, commits), min(self.jobs, len(work))
         pool = ProcessPool[Work, Outcome](prepare=prepare, size=size, threads=self.threads, on_progress=self.on_progress, name=_name)
@@ -72,13 +74,14 @@ def _failed(item: Work, problem: Exception) -> Outcome:
 
 
 class _ToldProgress:
-    """Tells the command how far the slow step is."""
+    """Reports the progress of the slow step to the command."""
 
     def __init__(self, tell: OnProgress) -> None:
         self._tell = tell
 
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
+        """Report the bytes of a slow step as they are processed and, when the step ends, the bytes that it did not report."""
         del context
         left = partition.bytes if step.is_slow else 0
 
@@ -93,7 +96,7 @@ class _ToldProgress:
 
 @contextmanager
 def _builder(settings: Settings, commits: Commits, on_progress: OnProgress) -> Iterator[Callable[[Work], Outcome]]:
-    """What builds a partition in a process of its own."""
+    """Load the definitions in a worker process, and return the function that builds a partition."""
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.orchestration.component import catalog_definitions
     from phyagi_assets.orchestration.instance import open_instance

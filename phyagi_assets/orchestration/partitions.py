@@ -1,4 +1,4 @@
-"""Dagster's dynamic partitions, kept as the sources' listings say."""
+"""Dagster's dynamic partitions, kept in sync with the listings of the sources."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,24 +13,27 @@ from phyagi_assets.steps.step import Workspace
 
 
 def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
-    """The definition of a corpus's partitions."""
+    """Return the definition of a corpus's partitions."""
     return dg.DynamicPartitionsDefinition(name=corpus.config.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionChange:
-    """What has to be done for Dagster to know the partitions that there are."""
+    """Difference between the partitions that Dagster knows and those that the source lists."""
 
     new: Sequence[str]
+    """Keys to add, sorted."""
     gone: Sequence[str]
+    """Keys to delete, sorted."""
 
     @classmethod
     def between(cls, known: Collection[str], listed: Collection[str]) -> "PartitionChange":
+        """Compute the change from the known keys to the listed keys."""
         return cls(new=sorted(set(listed) - set(known)), gone=sorted(set(known) - set(listed)))
 
 
 def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> PartitionChange:
-    """Make Dagster know just the listed partitions."""
+    """Add and delete Dagster's partitions of a corpus until they are the listed ones; return the change."""
     name = corpus.config.name
     change = PartitionChange.between(instance.get_dynamic_partitions(name), listed)
     if change.new:
@@ -41,12 +44,16 @@ def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collec
 
 
 def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:
-    """A sensor that adds what is new in the sources and retires what is gone from them, partitions and runs.
+    """Return a sensor that adds and deletes Dagster's partitions as local sources change, and reports orphaned runs as failed.
 
     Parameters
     ----------
+    corpora
+        Corpora by name. Corpora with a remote source are skipped: their own sensor or schedule updates their partitions.
+    workspace
+        The data folder and the store.
     names
-        Of everything that is declared, whose runs are looked after.
+        Names of all declarations, including broken ones, whose orphaned runs are reported.
     """
 
     @dg.sensor(name="partitions", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=_SENSOR)
@@ -57,7 +64,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
         problems: list[str] = []
         for corpus in corpora.values():
             if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
-                continue  # not every half minute: its own sensor or schedule does it
+                continue  # too slow for every half minute: its own sensor or schedule lists it
             if edit := corpus.changed_since_load():
                 problems.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
                 continue

@@ -1,4 +1,4 @@
-"""Plots for Dagster's metadata: small SVG bar charts that the UI shows in place."""
+"""Plots for Dagster metadata: small SVG bar charts that the UI shows inline."""
 
 import base64
 from collections.abc import Sequence
@@ -10,21 +10,21 @@ _BAR, _LETTER, _GAP, _HEIGHT, _MARGIN = 34, 7, 6, 120, 26
 
 
 def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> str:
-    """Markdown with a bar chart inside.
+    """Return Markdown with an embedded bar chart.
 
     Parameters
     ----------
     title
-        Above the bars.
+        Title of the chart.
     bars
-        Label and height of each.
+        Label and height of each bar.
     """
     encoded = base64.b64encode(bar_chart_svg(title, bars).encode()).decode()
     return f"![{title}](data:image/svg+xml;base64,{encoded})"
 
 
 def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]]) -> str:
-    """The chart itself."""
+    """Return a bar chart as SVG; the parameters are those of `bar_chart`."""
     top = max((height for _, height in bars), default=0) or 1
     bar = max(_BAR, *(_LETTER * len(label) for label, _ in bars), 0)
     width = max(_MARGIN * 2 + len(bars) * (bar + _GAP), _LETTER * len(title) + _MARGIN * 2)

@@ -1,4 +1,4 @@
-"""Progress of long steps: a Dagster resource, so that the command can put a bar in its place."""
+"""Progress of slow steps, as a Dagster resource that the command replaces with a progress bar."""
 
 import time
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from phyagi_assets.steps.step import Step
 
 
 class Progress(Protocol):
-    """Watches a step and is told of every batch that it finishes."""
+    """Receiver of the progress of steps."""
 
     def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> AbstractContextManager[OnProgress]:
-        """While the step runs; the callback takes the bytes of source that it has done since the last call."""
+        """Return a context for the run of a step, and in it a callback that takes the bytes of source processed since the last call."""
 
 
 class LoggedProgress:
-    """Writes how far a step is to the run's log, every few seconds.
+    """Progress that is written to the run's log every few seconds.
 
     Parameters
     ----------
     every
-        Seconds between two lines.
+        Shortest time between two lines, in seconds.
     """
 
     def __init__(self, every: float = 5.0) -> None:
@@ -33,6 +33,7 @@ class LoggedProgress:
 
     @contextmanager
     def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
+        """Write the progress of a step to its run's log."""
         total = partition.bytes
         done, told = 0, time.monotonic()
 

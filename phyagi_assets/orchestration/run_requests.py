@@ -1,15 +1,16 @@
-"""Whether to ask for a run of a partition that is due, given the runs that were asked for with the same content.
+"""Decide whether to request a run of a partition that is due, given the earlier runs for the same content.
 
-A function of values, so that it can be tested as a table. A content is asked for once. What follows depends on how its last run ended:
+The decision is a pure function, so that it can be tested as a table. A run is requested once per content. Whether another one follows
+depends on how the last run ended:
 
-=========== ==================================================================================================
-last run    then
-=========== ==================================================================================================
-under way   wait for it
-succeeded   settled, if the run published what is there now: another run would do the same; else ask
-cancelled   a user stopped it: left until somebody asks for it, or its content changes
-failed      for a reason that lasts: left likewise; for one that may go away: asked for again, at growing intervals
-=========== ==================================================================================================
+=========== ==============================================================================================================
+last run    decision
+=========== ==============================================================================================================
+in progress wait for it
+succeeded   no request if the run published the current version, because another run would publish the same; else request
+cancelled   no request until a user asks for a run or the content changes, because a user stopped it
+failed      for a lasting reason: no request, as for cancelled; for any other reason: request again, at growing intervals
+=========== ==============================================================================================================
 """
 
 from collections.abc import Sequence
@@ -29,11 +30,11 @@ UNDER_WAY = frozenset(
     }
 )
 PROMPT_RETRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 60, 3600
-"""Failures after which a retry waits; the first and the longest wait, in seconds."""
+"""Number of failures from which on a retry waits; the first and the longest wait, in seconds."""
 
 
 class Answer(Enum):
-    """Whether to ask, and if not, why not."""
+    """The decision: request a run, or the reason not to."""
 
     ASK = "asked for"
     UNDER_WAY = "under way"
@@ -45,26 +46,26 @@ class Answer(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One run of a content."""
+    """One run for a content."""
 
     status: DagsterRunStatus
     ended: float = 0.0
-    """Seconds since 1970; 0 if it has not ended."""
+    """End of the run, in seconds since 1970; 0 if it has not ended."""
     lasting: bool = False
     """Whether the failure persists until an input changes."""
 
 
 def answer(attempts: Sequence[Attempt], *, now: float, current: bool = False) -> Answer:
-    """Decide whether to ask for another run of a content.
+    """Decide whether to request another run for a content.
 
     Parameters
     ----------
     attempts
-        Its runs so far, the oldest first.
+        Earlier runs for the content, the oldest first.
     now
-        Seconds since 1970.
+        Current time, in seconds since 1970.
     current
-        Whether what is published was published by the last of them.
+        Whether the last of these runs made the latest materialization.
     """
     if any(attempt.status in UNDER_WAY for attempt in attempts):
         return Answer.UNDER_WAY

@@ -1,7 +1,7 @@
-"""Sensors and schedules that look for new or changed content and ask for one run for each.
+"""Sensors and schedules that scan sources for new or changed content and request one run per content.
 
-A run carries the content that it was asked for as a tag. What the runs of a content came to decides whether another one is asked for; see
-:mod:`phyagi_assets.orchestration.run_requests`.
+Each run is tagged with the content for which it was requested. The outcome of the runs for a content decides whether another run is
+requested; see :mod:`phyagi_assets.orchestration.run_requests`.
 """
 
 import logging
@@ -29,20 +29,23 @@ from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.tokenizers.prepare import forget_commits
 
 CONTENT_TAG = "phyagi_assets/content"
-"""Of a run: which partition, with which content, it was asked to build."""
+"""Tag of a run: the partition and the content that the run was requested to build."""
 
 FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
-"""Value of the tag of a run that failed for a reason that lasts until one of its inputs changes."""
+"""Tag of a failed run, and its value if the cause persists until one of the run's inputs changes."""
 
 RUNS_AT_ONCE = 100
-"""Runs that a look asks for at most; the next look asks for the rest."""
+"""Largest number of runs that one scan requests; the next scan requests the rest."""
 
 _EVERY = 60
-"""Seconds between two looks, where nothing else is declared."""
+"""Time between two scans if none is declared, in seconds."""
 
 
 def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
-    """Looks at a corpus's source again and again; running where ``refresh`` is a span of time, else to be turned on in the UI."""
+    """Return a sensor that scans a corpus's source at intervals.
+
+    The sensor is on by default if ``refresh`` is a time span; otherwise it can be turned on in the UI.
+    """
     name, refresh = corpus.config.name, corpus.config.refresh
     by_span = refresh is not None and not looks_like_cron(refresh)
 
@@ -79,7 +82,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
 
 
 def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinition | None:
-    """Looks at a corpus's source when its ``refresh`` says so, where that is a cron expression."""
+    """Return a schedule that scans a corpus's source, or None if ``refresh`` is not a cron expression."""
     name, refresh = corpus.config.name, corpus.config.refresh
     if refresh is None or not looks_like_cron(refresh):
         return None
@@ -111,7 +114,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinit
 
 
 def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationConditionSensorDefinition:
-    """Return the sensor that builds what is downstream of a change."""
+    """Return the sensor that builds the assets downstream of a change."""
     return dg.AutomationConditionSensorDefinition(
         "follow_changes",
         target=dg.AssetSelection.all(),
@@ -123,10 +126,10 @@ def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationCon
 
 
 def follow_condition() -> Any:
-    """Return the condition on which an asset follows those upstream of it: their data versions change and their checks pass.
+    """Return the condition that builds an asset when upstream data versions change and upstream checks pass.
 
-    Once for a change: a run that was cancelled or failed is not repeated, and neither is the rest of a run that was to build the asset
-    itself. So what is missing is not a reason, in contrast to ``AutomationCondition.eager()``.
+    An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
+    asset itself. So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
     """
     condition = dg.AutomationCondition
     changed = condition.data_version_changed() & ~condition.executed_with_root_target()
@@ -140,22 +143,23 @@ def follow_condition() -> Any:
 
 
 def freshness_policy(within: str | None) -> dg.FreshnessPolicy | None:
-    """A policy that is broken where nothing new came for a span of time."""
+    """Return a policy that fails if an asset was not materialized for the time span `within`; None without a time span."""
     return dg.FreshnessPolicy.time_window(fail_window=parse_span(within)) if within else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """The runs to ask for, and what becomes of the other partitions that are due."""
+    """The runs to request, and the decisions for the other partitions that are due."""
 
     requests: Sequence[dg.RunRequest]
     left: Counter[Answer]
+    """Number of partitions without a request, by reason."""
     settled: Sequence[str]
-    """Partitions that a run has built, but not to what is expected here."""
+    """Keys of partitions that a run has built, but to another version than this process expects."""
 
 
 def run_requests(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> Asked:
-    """Decide for each partition that is due whether to ask for a run."""
+    """Decide for each partition that is due whether to request a run; at most `RUNS_AT_ONCE` runs are requested."""
     name = corpus.config.name
     tags = {item.key: f"{name}/{item.key}@{item.content}" for item in due}
     runs = _runs(instance, list(tags.values()))
@@ -181,7 +185,7 @@ def run_requests(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due
 
 
 def _runs(instance: dg.DagsterInstance, contents: Sequence[str]) -> Mapping[str, list[dg.RunRecord]]:
-    """The runs of each content, the oldest first."""
+    """Return the runs for each content, the oldest first."""
     found: dict[str, list[dg.RunRecord]] = {}
     for start in range(0, len(contents), 500):
         records = instance.get_run_records(RunsFilter(tags={CONTENT_TAG: contents[start : start + 500]}))
@@ -196,7 +200,7 @@ def _attempt(record: dg.RunRecord) -> Attempt:
 
 
 def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: str) -> bool:
-    """Whether a run made the latest materialization of what is due."""
+    """Return whether a run made the latest materialization of the last step that is due."""
     key = dg.AssetKey([corpus, item.stages[-1]])
     latest = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key, asset_partitions=[item.key]), limit=1).records
     return bool(latest) and latest[0].run_id == run_id
@@ -204,7 +208,7 @@ def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: st
 
 def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
     require_as_loaded(corpus)
-    forget_commits()  # the branch of a tokenizer may have moved since the last look of this process
+    forget_commits()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
         return look_at(corpus, workspace, settled)
     except PhyagiAssetsError as problem:  # the tick has failed, and says why
@@ -212,7 +216,7 @@ def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
 
 
 def _warnings(corpus: Corpus, workspace: Workspace) -> list[str]:
-    """Return what a tick shows a person beside what it asks for."""
+    """Return the warnings that a tick shows: files that the source leaves out, and another data folder that built this corpus."""
     name = corpus.config.name
     left_out = workspace.sources.left_out(corpus)
     other = other_folder(workspace.store, workspace.data, name)
@@ -220,7 +224,13 @@ def _warnings(corpus: Corpus, workspace: Workspace) -> list[str]:
 
 
 def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str = "") -> str:
-    """Log once for partitions that a run built otherwise than expected; what to remember so as not to log it again."""
+    """Log an error if runs built partitions to other versions than expected, once per set of partitions.
+
+    Returns
+    -------
+    str
+        Digest of the partitions, to pass as `before` in the next tick; empty if there are none.
+    """
     told = text_digest(canonical_json(sorted(asked.settled))) if asked.settled else ""
     if told and told != before:
         listed = ", ".join(asked.settled[:5]) + (", …" if len(asked.settled) > 5 else "")

@@ -6,6 +6,6 @@
                           ▲
                      tokenizers
 
-Each step takes what the step before it published, and publishes one artifact to the store under the fingerprint of what it was made from.
-An artifact that already has this fingerprint is reused, so that a refresh costs what changed.
+Each step reads the artifacts published by the step before it, and publishes one artifact to the store under the fingerprint of its inputs.
+A version with this fingerprint is reused if the store has it, so a refresh only builds what changed.
 """

@@ -1,8 +1,8 @@
-"""numpy_cache: the token arrays of a partition, a file a split, that training code maps into memory.
+"""numpy_cache: the token arrays of a partition, one file per split, that training code maps into memory.
 
-A document's split is a function of its text alone, so it never changes as the corpus grows, and equal texts are never on both
-sides. Beside each array lie the ends of its documents, their origins (file and row) and the hashes of their texts, which lead from any
-token to its source.
+A document's split is a function of its text alone, unless its file belongs to a split of the source. So the split never changes as the
+corpus grows, and equal texts never end up in different splits. Each array comes with the ends of its documents, their origins (file and
+row) and the hashes of their texts, which lead from any token to its source.
 """
 
 import json
@@ -38,15 +38,16 @@ from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
 STAGE = "numpy_cache"
 CODE_VERSION = "2"
 _PREVIEWED = 64
-"""Tokens that are shown as text."""
+"""Number of tokens at the start of a cache that are shown as text."""
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's cache."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
 def wanted_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
-    """What a partition's cache has to be, given its tokenized artifact."""
+    """Return the expected manifest of a partition's cache, given the fingerprint of its tokenized artifact."""
     settings: dict[str, Any] = {"splits": corpus.config.splits}
     if partition.splits:
         settings["source_splits"] = partition.splits
@@ -60,11 +61,11 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     Raises
     ------
     MissingArtifactsError
-        The partition's tokenized artifact is not there.
+        The partition's tokenized artifact does not exist.
     StoreError
-        It is damaged.
+        The partition's tokenized artifact is damaged.
     """
-    del on_progress  # as fast as the disk
+    del on_progress  # as fast as the disk, so progress is not worth reporting
     address = cache_address(corpus, partition.key)
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
     wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
@@ -98,16 +99,21 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
 
 
 def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt.NDArray[np.int8]:
-    """The split of each document, as an index into `SPLITS`.
+    """Return the split of each document, as an index into `SPLITS`.
 
-    The hashes are uniform over 64 bits; validation takes the lowest share of them, test the next, train the rest.
+    The hashes are uniform over 64 bits. The lowest ones go to validation, the next ones to test, and the rest to train.
 
     Parameters
     ----------
     hashes
-        1-D, of the documents' texts.
+        Hashes of the documents' texts, shape ``(documents,)``.
     shares
-        Of the documents, for the splits other than train.
+        Share of the documents that each split other than train gets, from 0 to 1, by name of the split.
+
+    Returns
+    -------
+    numpy.ndarray
+        Index into `SPLITS` of each document, shape ``(documents,)``.
     """
     place = hashes.astype(np.float64) / 2.0**64
     split = np.full(len(hashes), SPLITS.index("train"), dtype=np.int8)
@@ -120,7 +126,7 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt
 
 
 def _fixed_splits(partition: Partition) -> npt.NDArray[np.int8]:
-    """By file, the split that the source itself has it in, as an index into `SPLITS`; -1 where it has none."""
+    """Return the split that the source assigns to each file, as an index into `SPLITS`; -1 for a file without one."""
     return np.array([-1 if file.split is None else SPLITS.index(file.split) for file in partition.files], dtype=np.int8)
 
 
@@ -146,7 +152,7 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
 
 
 class _SplitWriter(ExitStack):
-    """The files of one split: the ids, the end of each document in them, its origin (file, row) and the hash of its text."""
+    """Writer for the files of one split: the ids, and the end, the origin (file, row) and the text hash of each document."""
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype[Any]) -> None:
         super().__init__()
@@ -162,6 +168,7 @@ class _SplitWriter(ExitStack):
         origins: npt.NDArray[np.int64],
         hashes: npt.NDArray[np.uint64],
     ) -> None:
+        """Append documents: their ids, one document after the other, and their lengths, origins and text hashes, one per document."""
         self._ends.append(self._ids.length + np.cumsum(lengths))
         self._ids.append(ids)
         self._origins.append(origins)
@@ -169,6 +176,7 @@ class _SplitWriter(ExitStack):
 
     @property
     def counts(self) -> dict[str, int]:
+        """Number of documents and of tokens written so far."""
         return {"documents": self._ends.length, "tokens": self._ids.length}
 
 

@@ -1,4 +1,4 @@
-"""Encoded documents → record batches: the EOS, the dtype, and where each document comes from."""
+"""Conversion of encoded documents to record batches: EOS, dtype and the origin of each document."""
 
 import re
 from collections.abc import Generator, Iterator, Sequence
@@ -23,39 +23,44 @@ from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
 
 def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
-    """The dtype of a corpus's arrays: as declared, else uint16 where every id of the tokenizer fits, else int32."""
+    """Return the dtype of a corpus's token arrays: the declared one, or uint16 if every id of the tokenizer fits, or int32."""
     if corpus.config.dtype != "auto":
         return np.dtype(corpus.config.dtype)
     return np.dtype(np.uint16 if prepared.max_id <= 0xFFFF else np.int32)
 
 
 EOS_BY, BY_TOKENIZER = "eos_by", "tokenizer"
-"""The setting of an artifact whose documents end with the EOS because the tokenizer itself puts it there, and its value."""
+"""Name and value of the setting of an artifact in which the tokenizer itself, not this package, ends each document with the EOS."""
 
 
 def eos_to_append(prepared: PreparedTokenizer, *, append_eos: bool) -> int | None:
-    """Return the EOS that has to be put behind each document: None where none is wanted, or the tokenizer puts it there."""
+    """Return the id of the EOS to append to each document; None if `append_eos` is false or the tokenizer appends the EOS itself."""
     return prepared.eos_token_id if append_eos and not prepared.ends_with_eos else None
 
 
 def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Sequence[str], corpus: Corpus) -> Documents:
-    """Return a batch in which no document spells a special token.
+    """Return the batch unchanged, or raise an error if the text of a document contains a special token.
 
     Parameters
     ----------
     documents
         The batch.
     tokens
-        How the special tokens are spelled.
+        Spellings of the special tokens.
     names
-        Of the files that the batch's documents are in.
+        Names of the partition's files; the batch refers to them by index.
     corpus
-        Whose declaration refuses them.
+        The corpus; the error names its declaration.
+
+    Returns
+    -------
+    Documents
+        The same batch.
 
     Raises
     ------
     SourceError
-        A document spells one.
+        The text of a document contains a special token.
     """
     if tokens:
         found = pc.match_substring_regex(documents.texts, "|".join(map(re.escape, tokens))).to_numpy(zero_copy_only=False)
@@ -72,15 +77,17 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Se
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowMaker:
-    """Makes the artifact's rows of encoded documents."""
+    """Builder of the rows of a tokenized artifact from encoded documents."""
 
     eos: int | None
-    """Follows every non-empty document, where there is one."""
+    """Id of the EOS to append to every non-empty document; None to append nothing."""
     dtype: np.dtype[Any]
+    """The dtype of the token ids."""
     schema: pa.Schema
+    """Arrow schema of the rows."""
 
     def rows(self, documents: Documents, encoded: Encoded) -> pa.RecordBatch:
-        """A row a document: ``input_ids``, then `arrow_folder.COLUMNS`."""
+        """Return one row per document, with the columns of `schema`: the ids, their number, the text hash, the file and the row."""
         ids, ends = with_eos(encoded, documents.nonempty, self.eos, self.dtype)
         offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
         columns = [
@@ -96,19 +103,26 @@ class RowMaker:
 def encode_documents(
     documents: Iterator[Documents], exact: ExactTokenizer, maker: RowMaker
 ) -> Generator[tuple[Documents, pa.RecordBatch], None, None]:
-    """Encode batches of documents. They are read and encoded in threads of their own, a few batches ahead.
+    """Encode batches of documents.
+
+    One thread reads and another encodes, each a few batches ahead of its consumer.
+
+    Yields
+    ------
+    tuple of Documents and pyarrow.RecordBatch
+        A batch, and its rows.
 
     Raises
     ------
     EngineMismatch
-        As `ExactTokenizer.encode` raises it.
+        The fast engine failed, or gave other ids than the reference engine.
     """
 
     def encoded() -> Iterator[tuple[Documents, Encoded]]:
         with closing(prefetch(documents, size=lambda batch: batch.texts.nbytes)) as read:
             for batch in read:
                 yield batch, exact.encode_unjudged(batch.texts)
-                del batch  # else it would stay in memory until the next is there
+                del batch  # otherwise the batch would stay in memory until the next one is read
 
     with closing(prefetch(encoded(), size=lambda both: both[0].texts.nbytes + both[1].ids.nbytes)) as batches:
         for batch, ids in batches:
@@ -122,7 +136,26 @@ def encode_documents(
 def with_eos(
     encoded: Encoded, wants_eos: npt.NDArray[np.bool_], eos: int | None, dtype: np.dtype[Any]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """The ids in the arrays' dtype, with the EOS behind each document that wants one, and the documents' new ends."""
+    """Append the EOS to the documents of a batch, and convert the ids to the dtype of the token arrays.
+
+    Parameters
+    ----------
+    encoded
+        The ids and ends of the documents.
+    wants_eos
+        Whether each document gets an EOS, shape ``(documents,)``.
+    eos
+        Id of the EOS; None to append nothing.
+    dtype
+        dtype of the ids that are returned.
+
+    Returns
+    -------
+    ids : numpy.ndarray
+        Ids of all documents, one after the other, 1-D, of `dtype`.
+    ends : numpy.ndarray
+        End of each document in `ids`, shape ``(documents,)``, int64.
+    """
     if eos is None:
         return encoded.ids.astype(dtype), encoded.ends
     ends = encoded.ends + np.cumsum(wants_eos)
@@ -130,12 +163,12 @@ def with_eos(
     is_id = np.ones(len(ids), dtype=bool)
     of_eos = ends[wants_eos] - 1
     is_id[of_eos] = False
-    ids[of_eos], ids[is_id] = eos, encoded.ids  # in one pass: a fifth less time than converting first
+    ids[of_eos], ids[is_id] = eos, encoded.ids  # assign and convert in one pass: takes a fifth less time than converting first
     return ids, ends
 
 
 def text_hashes(texts: pa.Array) -> npt.NDArray[np.uint64]:
-    """XXH3-64 of the UTF-8 bytes of each text of a string column without nulls, which are hashed where they lie."""
+    """Return the XXH3-64 of the UTF-8 bytes of each text of a string column without nulls, without copying the texts."""
     if not len(texts):
         return np.empty(0, np.uint64)
     _, offsets, data = texts.buffers()

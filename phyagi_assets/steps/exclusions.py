@@ -1,6 +1,7 @@
-"""Which of the removed documents a partition has: only those change what it has to be.
+"""Find the excluded documents that occur in a partition; only these enter its fingerprint.
 
-That is told from the hashes that stand in its tokenized rows, or by reading it where it was never tokenized, and then remembered.
+They are found by the text hashes in the partition's tokenized rows, or by reading the source if the partition was never tokenized. The
+result is kept in the store.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,27 +24,27 @@ from phyagi_assets.store.local import Store
 from phyagi_assets.store.state import recall, remember
 
 REMOVED = "removed"
-"""The setting that names them."""
+"""Setting of a tokenized artifact that lists the ids of the excluded documents that occur in the partition."""
 _MEMORY = ".removals"
 _TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular")
-"""The settings on which the text of documents depends; some are there only where they are not the default."""
+"""Settings that determine the text of the documents; some are only present if they differ from the default."""
 
 
 class LeavingOut:
-    """The removed documents of one partition.
+    """The excluded documents of one partition.
 
     Parameters
     ----------
     corpus
-        Whose removals they are.
+        The corpus that declares the exclusions.
     address
-        Of the partition's tokenized artifact.
+        Address of the partition's tokenized artifact.
     raw_fingerprint
-        Of what that is made from.
+        Fingerprint of the partition's raw artifact.
     settings
-        What it is made with, this apart.
+        Settings of the tokenized artifact, except for `REMOVED`.
     store
-        Where it is published.
+        Store that holds the tokenized artifact, and the remembered results.
     """
 
     def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
@@ -52,14 +53,14 @@ class LeavingOut:
         self._content = _content(raw_fingerprint, settings)
 
     def known(self) -> list[str] | None:
-        """Their ids, in order; None where the partition has to be read to tell."""
+        """Return the ids of the partition's excluded documents, sorted; None if the partition has to be read to find them."""
         if not self._removals:
             return []
         remembered = self._remembered()
         return self._published() if remembered is None else remembered
 
     def find(self, documents: Iterable[Documents]) -> list[str]:
-        """Read the partition for their ids."""
+        """Read the documents of the partition, and return the ids of the excluded ones, sorted."""
         found: set[str] = set()
         for batch in documents:
             found |= self._among(text_hashes(batch.texts))
@@ -103,12 +104,12 @@ class LeavingOut:
 
 
 def hashes_of(ids: Iterable[str]) -> npt.NDArray[np.uint64]:
-    """The hashes of texts that documents are called after."""
+    """Return the text hashes from which the ids of documents are formed."""
     return np.array([int(one, 16) for one in ids], dtype=np.uint64)
 
 
 def without(documents: Documents, removed: npt.NDArray[np.uint64]) -> Documents:
-    """A batch without some documents, by the hashes of their texts."""
+    """Return a batch without the documents whose text hashes are in `removed`."""
     return documents.without(np.isin(text_hashes(documents.texts), removed)) if len(removed) else documents
 
 

@@ -1,4 +1,4 @@
-"""What a person is shown of an artifact: named values that the UI and the command draw in their own way."""
+"""Facts about an artifact for people to read: named values that the UI and the command render in their own ways."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """A few names, such as those of files."""
+    """A short list of names, such as file names."""
 
     items: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A passage of text as it is in the data."""
+    """A passage of text from the data."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""Lengths of documents, of artifacts that hold them."""
+"""Lengths of the documents of an artifact, in tokens."""
 
 from dataclasses import dataclass
 
@@ -17,18 +17,20 @@ _NONE = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """Tokens per document, including the EOS, over the documents that have any."""
+    """Distribution of the tokens per document, including the EOS, over the documents that have tokens."""
 
     documents: int
+    """Number of documents that have tokens."""
     mean: float
+    """Mean number of tokens per document."""
     quantiles: dict[str, int]
-    """From the shortest to the longest document."""
+    """Tokens of the shortest document, of the documents at some quantiles, and of the longest document, by label."""
     histogram: list[tuple[int, int]]
-    """Lower bound of a bin (a power of two) and the documents in it, from the first bin with any to the last."""
+    """Lower bound (a power of two) and number of documents of each bin, from the first to the last bin that is not empty."""
 
     @classmethod
     def of(cls, lengths: npt.NDArray[np.int64]) -> "Lengths | None":
-        """Describe lengths; None where there is no document."""
+        """Compute the distribution of lengths; None if no document has tokens."""
         lengths = lengths[lengths > 0]
         if not len(lengths):
             return None
@@ -45,18 +47,18 @@ class Lengths:
 
 
 def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
-    """Return the tokens of each document of a tokenized artifact, 0 for an empty document."""
+    """Return the number of tokens of each document of a tokenized artifact, 0 for an empty document."""
     return np.concatenate([_NONE, *(batch.column("length").to_numpy() for batch in row_batches(artifact, ["length"]))])
 
 
 def array_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
-    """Return the tokens of each document of a cache, split after split."""
+    """Return the number of tokens of each document of a cache, one split after the other."""
     ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
     return np.concatenate([_NONE, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
 
 
 def length_facts(lengths: npt.NDArray[np.int64]) -> Facts:
-    """Return what a person is shown of the lengths of documents."""
+    """Return the facts about the lengths of documents; none if no document has tokens."""
     found = Lengths.of(lengths)
     if found is None:
         return {}

@@ -1,7 +1,7 @@
-"""mixed_dataset: a plan of which caches a mixture reads and how.
+"""mixed_dataset: the plan of a mixture, which lists the caches to read and the order of their samples.
 
-No token is copied. The plan names the versions of the caches, not what is published under their names, so that a training run
-reads the same bytes after a refresh.
+The plan copies no tokens. It refers to versions of the caches, not to their addresses, so that a training run reads the same bytes after a
+refresh.
 """
 
 import os
@@ -30,11 +30,11 @@ from phyagi_assets.tokenizers.prepare import SAVED
 
 STAGE = "mixed_dataset"
 APPENDED = "appended"
-"""Setting of a plan that goes on from an earlier one."""
+"""Setting of a plan that continues an earlier plan: the fingerprint of that plan, and the position at which the new segment starts."""
 CODE_VERSION = "3"
 AT_POSITION = "at_position"
 _STANDING = (CODE_VERSION, "2")
-"""Code versions of published plans that stay while their inputs and settings do."""
+"""Code versions of published plans that are not rebuilt as long as their inputs and settings stay the same."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
@@ -42,23 +42,35 @@ Caches = Mapping[str, Sequence[Artifact]]
 
 
 def mixture_address(mixture: Mixture) -> str:
+    """Return the address of a mixture's plan."""
     return f"{mixture.config.name}/{STAGE}"
 
 
 def published_caches(
     mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], store: Store
 ) -> dict[str, list[Artifact]]:
-    """The published caches of every partition of a mixture's corpora.
+    """Return the published caches of all partitions of a mixture's corpora.
 
     Parameters
     ----------
+    mixture
+        The mixture.
+    corpora
+        Corpora by name.
     partitions
-        Keys of the partitions that there are, by corpus.
+        Keys of the partitions of each corpus, by name of the corpus.
+    store
+        The store that holds the caches.
+
+    Returns
+    -------
+    dict of str to list of Artifact
+        The caches of each corpus, sorted by partition key.
 
     Raises
     ------
     MissingArtifactsError
-        Some are not there, or damaged; it lists them all.
+        Some caches are missing or damaged, or a corpus has no partitions; the error lists all of them.
     """
     caches: dict[str, list[Artifact]] = {}
     missing = []
@@ -81,7 +93,7 @@ def published_caches(
 
 
 def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
-    """What the plan has to be, given the fingerprints of the caches, by corpus and partition."""
+    """Return the expected manifest of a mixture's plan, given the fingerprints of its caches by corpus and partition."""
     config = mixture.config
     settings = {
         "seq_len": config.seq_len,
@@ -98,7 +110,7 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
 
 
 def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
-    """The published plan, if it reads now what is wanted; whatever segments came before."""
+    """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored."""
     published = store.open(address)
     if published is None:
         return None
@@ -108,7 +120,7 @@ def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact |
 
 
 def _in_its_place(artifact: Artifact, store: Store) -> Artifact:
-    """Return an artifact with its path in the store, which stays when the folder of its corpus or mixture is moved and linked."""
+    """Return an artifact with its path in the store, which stays valid if the folder of its corpus or mixture is moved and linked."""
     place = store.version_path(artifact.address, artifact.fingerprint)
     return replace(artifact, path=place) if place.is_dir() else artifact
 
@@ -120,22 +132,30 @@ def build_mixture(
     workspace: Workspace,
     at_position: int | None = None,
 ) -> Built:
-    """Plan a mixture over what is published.
+    """Write the plan of a mixture over the published caches.
 
     Parameters
     ----------
+    mixture
+        The mixture.
+    corpora
+        Corpora by name.
+    partitions
+        Keys of the partitions of each corpus, by name of the corpus.
+    workspace
+        The data folder and the store.
     at_position
-        The position from which on it is to be read, as a segment more of the published plan; by default a new plan takes that one's place.
+        Position at which a new segment is appended to the published plan. By default, a new plan replaces the published one.
 
     Raises
     ------
     MissingArtifactsError
-        A partition's cache is not there.
+        The cache of a partition is missing or damaged.
     DeclarationError
-        The corpora have different tokenizers or dtypes, one has fewer tokens than a sample, the weights draw more samples than can be
-        counted, or what is appended does not fit the published plan.
+        The corpora have different tokenizers or dtypes, a corpus has too few training tokens for one sample, the weights draw more samples
+        than can be counted, or the new segment does not fit the published plan.
     """
-    with workspace.store.planning():  # what it names stays in place until it is published
+    with workspace.store.planning():  # keeps the versions that the plan names in place until it is published
         return _build(mixture, corpora, partitions, workspace, at_position)
 
 
@@ -148,7 +168,7 @@ def _build(
     address = mixture_address(mixture)
     if standing := standing_mixture(wanted, address, workspace.store):
         checks = check_found(standing, check_plan)
-        if checks[0].passed or APPENDED in standing.manifest.settings:  # what came before a segment cannot be made again from what is here
+        if checks[0].passed or APPENDED in standing.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
             return Built(artifact=standing, reused=True, seconds=0.0, checks=checks)
         at = None
     earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
@@ -157,9 +177,9 @@ def _build(
         wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
     def fill(folder: Path) -> Manifest:
-        # Relative to where the plan will lie once it is published; every version of it lies equally deep.
+        # Paths are relative to the place of the published plan; all versions of a plan lie equally deep.
         home = workspace.store.version_path(address, wanted.fingerprint)
-        if home.parents[1].is_symlink():  # the way from there to the caches is not the one through the store
+        if home.parents[1].is_symlink():  # relative paths start at the target of the link, not at the link
             home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
         found = {name: [_planned(cache, home) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
@@ -196,7 +216,7 @@ def _build(
 
 
 def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
-    """The published plan, if a segment can begin at a position of it."""
+    """Return the published plan; raise a `DeclarationError` if no segment with the mixture's settings can start at the position `at`."""
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
@@ -219,7 +239,7 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
 
 
 def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
-    """Return a plan whose paths lead from another folder if its own paths no longer lead from the folder of the plan."""
+    """Return a plan with its paths made relative to `home` if they no longer resolve from the folder of the plan."""
     paths = PlanPaths(plan, folder)
     if not paths.is_moved:
         return plan
@@ -244,7 +264,7 @@ def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartiti
 
 
 def _check_draws(mixture: Mixture, plan: Plan) -> None:
-    """Refuse weights with which positions could not be counted in 64 bits."""
+    """Raise a `DeclarationError` if the weights make an epoch so long that positions do not fit into 64 bits."""
     sources = plan.current.sources
     if max(sum(source.rate for source in sources), plan.current.drawn) > _MOST_DRAWN:
         heaviest = max(range(len(sources)), key=lambda i: sources[i].drawn)
@@ -264,7 +284,7 @@ def _planned(cache: Artifact, home: Path) -> PlannedPartition:
 
 
 def _check_alike(mixture: Mixture, caches: Caches) -> None:
-    """One model reads all of it: ids must mean the same in every corpus."""
+    """Check that all caches have the same tokenizer and dtype: one model reads them all, so an id must mean the same in every corpus."""
     for what, of in (("tokenizer", "tokenizer_fingerprint"), ("dtype", "dtype")):
         found = {cache.manifest.details[of]: name for name, artifacts in caches.items() for cache in artifacts}
         if len(found) > 1:

@@ -1,4 +1,4 @@
-"""The beginning of a cache, as text: what a person looks at first."""
+"""Preview of a cache: its first tokens as text."""
 
 from pathlib import Path
 
@@ -12,7 +12,20 @@ from phyagi_assets.tokenizers.prepare import SAVED
 
 
 def decode(cache: Path, ids: np.ndarray) -> str:
-    """Ids as text, special tokens included, by the tokenizer that the cache carries."""
+    """Decode ids with the tokenizer in the cache folder; special tokens are kept.
+
+    Parameters
+    ----------
+    cache
+        The cache folder.
+    ids
+        Token ids, 1-D.
+
+    Raises
+    ------
+    StoreError
+        The tokenizer of the cache is missing or damaged.
+    """
     file = cache / SAVED / "tokenizer.json"
     if not file.is_file():
         raise StoreError(f"{file}: is missing; a cache carries the tokenizer that made it")
@@ -25,7 +38,13 @@ def decode(cache: Path, ids: np.ndarray) -> str:
 
 
 def preview(cache: Path, *, tokens: int) -> str:
-    """The first tokens of a cache's first split, decoded."""
+    """Decode the first `tokens` tokens of a cache's first split.
+
+    Raises
+    ------
+    StoreError
+        The cache has no token array, or its tokenizer is missing or damaged.
+    """
     for split in SPLITS:
         path = cache / f"{split}.npy"
         if path.is_file():

@@ -1,7 +1,7 @@
 """raw_dataset: the files of a partition, pinned by their content.
 
-Local files are held by reference: the artifact is a manifest with the digest of each file. Remote ones become a snapshot, and lie in the
-artifact. The fingerprint is that of the content alone: where the files come from, and when they were touched, does not enter into it.
+Local files are held by reference: the artifact is a manifest with the digest of each file. Remote files are copied into the artifact as a
+snapshot. The fingerprint depends on the names, content and splits of the files, not on their origin or modification times.
 """
 
 from collections.abc import Mapping
@@ -23,20 +23,26 @@ from phyagi_assets.store.manifest import Manifest
 STAGE = "raw_dataset"
 CODE_VERSION = "1"
 _LISTED = 20
-"""Source files that are shown."""
+"""Largest number of source files that the facts list."""
 
 
 def raw_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's raw artifact."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
 def wanted_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
-    """What the partition's raw artifact has to be, from the files as they are now; None where they have to be fetched to tell.
+    """Return the expected manifest of a partition's raw artifact, given its files as they are now.
+
+    Returns
+    -------
+    Manifest or None
+        The manifest; None if the content of a remote file is unknown until it is fetched.
 
     Raises
     ------
     SourceError
-        A file cannot be read.
+        A local file cannot be read.
     """
     digests = _digests(corpus, partition.key, workspace)
     content: dict[str, str] = {}
@@ -56,18 +62,18 @@ def wanted_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Ma
 
 
 def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool:
-    """Whether the content of all files is known from how they look, so that none has to be read or fetched."""
+    """Return whether the digest of every file is known, because its stamp is unchanged, so that no file has to be read or fetched."""
     digests = _digests(corpus, partition.key, workspace)
     return all(digests.recall(file) is not None for file in partition.files)
 
 
 def snapshot_files(partition: Partition) -> list[str]:
-    """The files that the partition's artifact holds itself."""
+    """Return the files that the partition's artifact itself has to hold, as paths in the artifact: those of the remote source files."""
     return [f"{FILES}/{file.name}" for file in partition.files if file.path is None]
 
 
 def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
-    """Pin the files of a partition, fetching those that are elsewhere.
+    """Pin the files of a partition by their content; fetch the remote ones.
 
     Raises
     ------
@@ -99,14 +105,27 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
 
 
 def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_by: str) -> Partition:
-    """A partition as its raw artifact has it, without a look at a remote source.
+    """Return a partition as its raw artifact recorded it, without listing a remote source.
+
+    If any path of the source is local, the source is listed instead.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    key
+        Key of the partition.
+    workspace
+        The data folder and the store.
+    wanted_by
+        Address of the artifact that needs the partition, for the error message.
 
     Raises
     ------
     MissingArtifactsError
-        There is no such artifact.
+        The partition has no raw artifact.
     SourceError
-        Its files are local, and not in the source any more.
+        A path of the source is local, and the source no longer contains the partition.
     """
     if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
         return listed_partition(corpus, key, workspace)
@@ -127,12 +146,12 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_b
 
 
 def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partition:
-    """A partition as the source has it now.
+    """Return a partition as the source lists it now.
 
     Raises
     ------
     SourceError
-        It is not in the source any more.
+        The source no longer contains the partition.
     """
     partitions = workspace.sources.partitions(corpus)
     if key not in partitions:
@@ -141,7 +160,7 @@ def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partitio
 
 
 def local_files(partition: Partition, raw: Artifact) -> list[LocalFile]:
-    """The files to read: where they lie, or where they lie in the snapshot."""
+    """Return the local files to read: the source files themselves, or their copies in the snapshot of the raw artifact."""
     return readable(partition, raw.path / FILES)
 
 

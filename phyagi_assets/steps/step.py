@@ -1,4 +1,4 @@
-"""A step of the flow, and what every step has in common: reuse the version that is expected, or build it; then publish it."""
+"""The type of a step of the flow, and the code that all steps share: reuse or build the expected version, then publish it."""
 
 import logging
 import time
@@ -29,11 +29,14 @@ class Workspace:
     """The data folder that steps read and the store that they write."""
 
     data: Path
+    """The data folder."""
     store: Store
     engines: EnginePool = field(default_factory=EnginePool)
+    """Loaded tokenizer engines, shared by all steps."""
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
-    """How requests to sources are retried."""
+    """Retry policy for requests to sources."""
     sources: Sources = field(init=False)
+    """Listings of the sources."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", Sources(self.data, self.store.root / ".listings", self.retry_policy))
@@ -45,20 +48,20 @@ class Built:
 
     artifact: Artifact
     reused: bool
-    """Whether the version was there already."""
+    """Whether the version existed already and was not built."""
     seconds: float
-    """What building it took; 0 where it was reused."""
+    """Time that building took, in seconds; 0 if the version was reused."""
     checks: Sequence[Check] = ()
-    """What was found when it was looked at."""
+    """Outcomes of the checks of the version."""
 
     @property
     def failures(self) -> list[Check]:
-        """The checks that failed. Where there are any, what was published before it stays."""
+        """The checks that failed. If any did, the version is not published, and the version published before stays."""
         return [check for check in self.checks if not check.passed]
 
 
 def built_facts(built: Built) -> Facts:
-    """Return the facts that every artifact has."""
+    """Return the facts that every artifact has: build time, reuse, fingerprint and path."""
     return {
         "seconds": round(built.seconds, 3),
         "reused": built.reused,
@@ -68,13 +71,25 @@ def built_facts(built: Built) -> Facts:
 
 
 def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
-    """Return the headline numbers of an artifact that holds documents, and the speed if it was built now."""
+    """Return the headline numbers of an artifact that holds documents.
+
+    Parameters
+    ----------
+    documents
+        Number of documents.
+    tokens
+        Number of tokens.
+    size
+        Size of the artifact, in bytes.
+    seconds
+        Time that building took; 0 to leave out the speed.
+    """
     speed = {"tokens per second": round(tokens / seconds)} if seconds else {}
     return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
 
 
 class Scope(Enum):
-    """What a step builds one artifact of."""
+    """The unit for which a step builds one artifact, from the narrowest to the widest."""
 
     PARTITION = "partition"
     CORPUS = "corpus"
@@ -83,14 +98,16 @@ class Scope(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
-    """A whole number that one run of a step can be given."""
+    """An integer option of a run of a step."""
 
     default: int | None
+    """Default value; None if the option is unset by default."""
     description: str
+    """Help text."""
 
 
 def published_as_expected(expected: Manifest, address: str, store: Store, holding: Collection[str] = ()) -> Artifact | None:
-    """Return the published artifact if it is the expected version and has the files that it must hold itself."""
+    """Return the published artifact if it is the expected version and holds the files `holding`; otherwise None."""
     published = store.open(address)
     return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
 
@@ -107,8 +124,8 @@ def _no_facts(_built: Built) -> Facts:
 class Step:
     """One step of the flow.
 
-    Dagster's assets with their checks and metadata, the command, staleness and inspection are derived from it. What its functions are
-    given depends on its scope:
+    Dagster's assets with their checks and metadata, the command, staleness and inspection are derived from the steps. The arguments of a
+    step's functions depend on its scope:
 
     ========= ================================== ========================================================
     scope     subject                            inputs
@@ -120,37 +137,46 @@ class Step:
     """
 
     name: str
-    """Last part of the asset key, and part of the addresses of its artifacts."""
+    """Name of the step: the last part of its asset keys, and part of the addresses of its artifacts."""
     scope: Scope
     code_version: str
+    """Version of the code that builds the artifact; part of the fingerprint. A change that does not change the output does not raise it."""
     input: str | None
-    """Name of the step whose artifacts it reads; None for the first step."""
+    """Name of the step whose artifacts the step reads; None for the first step."""
     description: str
-    """What its artifacts hold."""
+    """Description of the step's artifacts, shown in Dagster."""
     kinds: frozenset[str]
     """Kinds of the asset in Dagster."""
     expected: Callable[..., Manifest | None]
-    """Given the subject, the workspace and the inputs: what the artifact has to be now; None if it is unknown until files are fetched."""
+    """Returns the expected manifest, given the subject, the workspace and the inputs; None if it is unknown until files are fetched."""
     build: Callable[..., Built]
-    """Builds the artifact. Partition: given corpus, partition, workspace, progress callback; corpus: corpus, keys of its partitions,
-    workspace, progress callback; mixture: mixture, corpora and keys of their partitions by name, workspace. Options by keyword."""
+    """Builds the artifact. Its arguments are, by scope: partition: corpus, partition, workspace, progress callback; corpus: corpus, keys of
+    its partitions, workspace; mixture: mixture, corpora by name, keys of their partitions by name, workspace. Options are keywords."""
     standing: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
-    """Given what is expected, the address, the store and the files to hold: the published artifact, if it need not be built."""
+    """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
     holds: Callable[[Partition], Collection[str]] = _holds_nothing
-    """Files that the artifact of a partition has to hold itself."""
+    """Returns the files that the artifact of a partition itself has to hold, as paths in the artifact."""
     checks: Mapping[str, str] = field(default_factory=dict)
-    """Names of its checks, and what they examine. A check that fails keeps the version from being published."""
+    """Descriptions of the step's checks, by name. A version that fails a check is not published."""
     facts: Callable[[Built], Facts] = _no_facts
-    """What a person is shown of a built artifact, the headline numbers first."""
+    """Returns the facts about a built artifact, the headline numbers first."""
     lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
-    """Tokens of each document of an artifact; None if it holds no documents."""
+    """Returns the number of tokens of each document of an artifact, 1-D; None if the step's artifacts hold no documents."""
     options: Mapping[str, Option] = field(default_factory=dict)
     """Options of a run, by name."""
     is_slow: bool = False
-    """Whether building takes so long that progress is measured in its bytes of source."""
+    """Whether building takes so long that its progress is reported, in bytes of source."""
 
     def address(self, name: str, partition: str | None = None) -> str:
-        """Return the address of the artifact of a corpus or mixture, or of one partition."""
+        """Return the address of an artifact of this step.
+
+        Parameters
+        ----------
+        name
+            Name of the corpus or mixture.
+        partition
+            Key of the partition, for a step with the scope of a partition; others ignore it.
+        """
         return f"{name}/{self.name}/{partition}" if self.scope is Scope.PARTITION else f"{name}/{self.name}"
 
 
@@ -163,17 +189,29 @@ def reuse_or_build(
     examine: Examine | None = None,
     holding: Collection[str] = (),
 ) -> Built:
-    """Publish the version that `wanted` describes, if it is found to be what it should.
+    """Find or build the version that `wanted` describes, and publish it if all its checks pass.
 
     Parameters
     ----------
+    store
+        The store.
+    address
+        Address of the artifact.
+    wanted
+        Expected manifest; its fingerprint names the version.
     fill
-        Writes the version, where it is not there, does not hold what it should, or is damaged.
+        Writes the files of the version to a folder and returns the completed manifest. Called if the version is missing or damaged, or does
+        not hold the files `holding`.
     examine
-        Looks at it before it is published. Where a check fails, what was published before stays. Without one, not even the files of a
-        version that is there are read.
+        Checks the version before it is published. If a check fails, the version published before stays. If None, nothing is checked, and
+        the files of an existing version are not read.
     holding
-        Files that it has to have.
+        Files that the version itself has to hold, as paths in it.
+
+    Returns
+    -------
+    Built
+        The version, with the outcomes of its checks; `Built.failures` lists those that failed.
     """
     with store.turn(address):  # another run may be building it
         artifact = store.find(address, wanted.fingerprint, holding)
@@ -196,12 +234,21 @@ def reuse_or_build(
 
 
 def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
-    """The published artifact at an address.
+    """Return the published artifact at an address.
+
+    Parameters
+    ----------
+    store
+        The store.
+    address
+        Address of the artifact.
+    wanted_by
+        Address of the artifact that is built from it, for the error message.
 
     Raises
     ------
     MissingArtifactsError
-        Nothing intact is published there.
+        No artifact is published at the address, or it is damaged.
     """
     artifact = store.open(address)
     if artifact is None:

@@ -1,6 +1,6 @@
-"""A cache folder from text that is already at hand: what the dataset library does with a dataset of the Hub.
+"""Write a cache folder from columns of text, as the dataset library does for datasets of the Hub.
 
-It encodes as the tokenized_arrow step does, with its engines, and goes straight to the token arrays.
+The text is encoded as in the tokenized_arrow step, with the same engines, but written to token arrays directly.
 """
 
 import json
@@ -34,26 +34,26 @@ CODE_VERSION = "1"
 logger = logging.getLogger(__name__)
 
 Texts = Callable[[], Iterator[pa.Array]]
-"""Gives the text of a split as string columns without nulls; called anew where a split has to be read again."""
+"""Returns an iterator over the text of a split, as string columns without nulls; called again if the split has to be read again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextCache:
-    """What a cache is to be made of.
+    """Specification of a cache to write.
 
     Parameters
     ----------
     splits
-        The text of each split.
+        Text of each split, by name.
     tokenizer
-        What encodes it.
+        Tokenizer that encodes the text.
     append_eos
-        Whether the EOS follows every non-empty document.
+        Whether every non-empty document ends with the EOS.
     validation_part
-        How much of the training tokens goes to a validation split of its own, from their end, whole documents only: a fraction below
-        1, or a number of tokens.
+        Part of the training tokens to move to a new validation split: a fraction below 1, or a number of tokens. Whole documents are
+        taken from the end of the training split.
     source
-        Where the text comes from, for the manifest.
+        Description of the origin of the text; part of the fingerprint.
     """
 
     splits: Mapping[str, Texts]
@@ -64,30 +64,35 @@ class TextCache:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint16 where every id of the tokenizer fits, else int32."""
+        """The dtype of the token arrays: uint16 if every id of the tokenizer fits, otherwise int32."""
         return np.dtype(np.uint16 if self.tokenizer.max_id <= 0xFFFF else np.int32)
 
 
 def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents: Callable[[str, int], None]) -> Manifest:
-    """Tokenize text into a cache folder, whose former cache it replaces when it is whole.
+    """Tokenize text into a cache folder. A cache that is already there is replaced once the new one is complete.
 
     Parameters
     ----------
     folder
-        The cache; made if need be.
+        The cache folder; created if it does not exist.
     cache
-        What it is made of.
+        Specification of the cache.
     store
-        Where the report of the tokenizer's conformance run is kept.
+        Store that keeps the report of the tokenizer's conformance run.
     on_documents
-        Told the split and the number of documents that are done since the last call; 0 when it begins.
+        Called with the name of the split and the number of documents encoded since the last call; the number is 0 when a split begins.
+
+    Returns
+    -------
+    Manifest
+        Manifest of the cache.
 
     Raises
     ------
     TokenizerError
-        The tokenizer has no EOS where one is wanted.
+        The documents are to end with the EOS, and the tokenizer has none.
     SourceError
-        No document has any text, or the validation part would leave nothing to train on.
+        No document of a split has text, or the validation part leaves nothing to train on.
     """
     prepared = cache.tokenizer
     if cache.append_eos and prepared.eos_token_id is None:
@@ -157,7 +162,7 @@ def _encode_split(
 
 
 def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) -> None:
-    """Move the last documents of the training split to a validation split."""
+    """Move the last documents of the training split to a validation split, and update `counts`."""
     ids, ends = np.load(draft / "train.npy", mmap_mode="r"), np.load(draft / "train.documents.npy")
     part = cache.validation_part or 0
     cut = document_cut(ends, part)
@@ -171,21 +176,21 @@ def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) ->
 
 
 def document_cut(ends: npt.NDArray[np.int64], part: float) -> int:
-    """How many documents come before the last `part` of the tokens: a fraction below 1, or a number of them.
+    """Return the number of documents that come before the last `part` of the tokens.
 
-    The cut is the end of a document that is nearest to the one asked for, with tokens left on either side.
+    The cut is at the end of a document, as near as possible to the requested number of tokens, and leaves tokens on both sides.
 
     Parameters
     ----------
     ends
-        1-D, where each document ends; documents may be empty.
+        End of each document in the token array, 1-D; documents may be empty.
     part
-        As above.
+        Part of the tokens that comes after the cut: a fraction below 1, or a number of tokens.
 
     Raises
     ------
     SourceError
-        The part is all of the tokens or more, or there are not two documents with tokens.
+        The part is all of the tokens or more, or fewer than two documents have tokens.
     """
     total = int(ends[-1]) if len(ends) else 0
     wanted = part * total if part < 1 else part

@@ -1,6 +1,6 @@
-"""tokenized_arrow: the ids of every document, a row each, as a folder that ``datasets.load_from_disk`` opens.
+"""tokenized_arrow: the ids of every document, one row per document, as a folder that ``datasets.load_from_disk`` opens.
 
-An empty document is a row of length 0, so that rows stay in step with the source.
+An empty document is a row of length 0, so that rows stay aligned with the source.
 """
 
 import logging
@@ -40,25 +40,26 @@ from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_identi
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
 SKIPPED = "skipped"
-"""Detail of the manifest that names the files with rows that were left out."""
+"""Detail of the manifest that lists the files of which rows were left out."""
 PROCESSES = "processes"
 _SHOWN = 100
-"""Files with rows left out that are shown."""
+"""Largest number of files with left-out rows that the facts list."""
 _REPORTED = 20
-"""Files whose rows that were left out are logged."""
+"""Largest number of files whose left-out rows are logged one by one."""
 
 logger = logging.getLogger(__name__)
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's tokenized artifact."""
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
 def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
-    """What a partition's tokenized artifact has to be, given its raw one.
+    """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact.
 
-    Of removed documents, those that the partition has are named, and so are irregular files. Where nobody knows yet whether it has
-    any, none is.
+    The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
+    fetching or reading documents.
     """
     identity = tokenizer_identity(corpus, workspace.data)
     settings = _settings(corpus, partition, workspace, raw_fingerprint)
@@ -93,7 +94,7 @@ def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fi
 
 
 def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> list[LocalFile] | None:
-    """The files of a partition where they can be read; None while they have to be fetched."""
+    """Return the files of a partition for reading; None if they have to be fetched first."""
     if partition.is_local:
         return readable(partition)
     raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, snapshot_files(partition))
@@ -105,7 +106,7 @@ def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_finge
 
 
 def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
-    """Whether the corpus's tokenizer itself ends texts with the EOS; asked of the tokenizer, which is loaded where it never was."""
+    """Return whether the corpus's tokenizer itself ends texts with the EOS; loads the tokenizer if the answer is not cached."""
     known = workspace.engines.ends_with_eos
     if identity not in known:
         try:
@@ -122,19 +123,27 @@ def build_tokenized(
 
     Parameters
     ----------
+    corpus
+        The corpus.
+    partition
+        The partition.
+    workspace
+        The data folder and the store.
+    on_progress
+        Called with the bytes of source read since the last call.
     processes
-        How many processes may encode it, a piece each at a time; what is built is the same.
+        Largest number of processes that encode the partition, one chunk at a time each. The rows do not depend on it.
 
     Raises
     ------
     PhyagiAssetsError
-        There is no process to encode it, or one died.
+        `processes` is less than 1, or a worker process died.
     MissingArtifactsError
-        The partition's raw artifact is not there.
+        The partition's raw artifact is missing or damaged.
     SourceError
-        A file or row is not what is declared, or a file changed since it was pinned.
+        A file or row does not match the declaration, or a file changed since it was pinned.
     TokenizerError
-        The tokenizer cannot be had or does not do what the corpus asks.
+        The tokenizer cannot be loaded, or does not do what the corpus asks for.
     """
     if processes < 1:
         raise PhyagiAssetsError(f"{corpus.path}: a partition is encoded by one process at least, not by {processes}")
@@ -147,7 +156,7 @@ def build_tokenized(
         leaving_out.find(read_documents(corpus, files))
     wanted = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
     if workspace.store.find(address, wanted.fingerprint) is None:
-        # Loading a tokenizer, and the conformance run before its first use, are no part of what this partition takes.
+        # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
         tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
         workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens)
 
@@ -198,17 +207,19 @@ def build_tokenized(
 
 @dataclass(kw_only=True, slots=True)
 class _Tally:
-    """What was written, and what was left out."""
+    """Totals of the rows that were written, and of those that were left out."""
 
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     content: str = ""
-    """Digest of the texts, in their order: the same wherever they come from."""
+    """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
     pieces: int = 0
+    """Number of chunks written."""
     rows: dict[int, RowTally] = field(default_factory=dict)
-    """Of files that have rows without text or were read in several pieces, by their index."""
+    """Row counts by index of the file, for files with rows without text and for files that were read in several chunks."""
 
     @classmethod
     def of(cls, written: Generator[Written, None, None]) -> "_Tally":
+        """Add up the results of all chunks, in their order."""
         tally, content = cls(), xxhash.xxh3_128()
         with closing(written):
             for piece in written:
@@ -216,13 +227,13 @@ class _Tally:
                 tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
                 for index, rows in piece.tallies:
                     tally.rows[index] = tally.rows.get(index, RowTally()) + rows
-                for batch in rows_in(piece.path, ["hash"]):  # not handed over: a piece may have a hundred million documents
+                for batch in rows_in(piece.path, ["hash"]):  # not sent by the worker: a chunk may have 100 million
                     content.update(batch.column("hash").to_numpy().data)
         tally.content = content.hexdigest()
         return tally
 
     def skipped(self, files: Sequence[LocalFile]) -> dict[str, dict[str, Any]]:
-        """The files with rows that were left out: how many, of how many, and the first of them."""
+        """Return the files with left-out rows: by file name, the number of left-out rows, the number of rows, and the first problem."""
         return {
             files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_in(files[index])}
             for index, rows in sorted(self.rows.items())
@@ -231,7 +242,7 @@ class _Tally:
 
 
 def _unheard(_consumed: int) -> None:
-    """Where nobody asks for progress."""
+    """Ignore progress."""
 
 
 def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
@@ -254,7 +265,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
-    """Log what the partition does not hold: rows that were left out, or anything at all."""
+    """Log the rows that were left out, and warn if the partition is empty."""
     skipped = tally.skipped(files)
     for name, of in list(skipped.items())[:_REPORTED]:
         logger.warning("%s: %s: %s of %s left out; %s", address, name, f"{of['rows']:,}", counted(of["of"], "row"), of["first"])
@@ -311,6 +322,6 @@ TOKENIZE = Step(
     lengths=row_lengths,
     options={
         PROCESSES: Option(default=1, description="How many processes encode it, where it is so large that it is cut into pieces."),
-    },  # one by default, because as many runs as there are processors may be at work
+    },  # one by default, because as many runs as there are processors may run at once
     is_slow=True,
 )

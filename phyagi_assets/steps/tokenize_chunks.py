@@ -1,4 +1,4 @@
-"""The pieces of a partition → files of rows: one after the other in this process, or side by side in several."""
+"""Encode the chunks of a partition into one file of rows per chunk, in this process or in several processes at once."""
 
 import logging
 import os
@@ -32,27 +32,28 @@ COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """All that it takes to encode a piece, in whatever process."""
+    """Everything that a process needs to encode a chunk of a partition."""
 
     corpus: Corpus
     partition: str
     """Key of the partition."""
     file_names: tuple[str, ...]
-    """Of the partition's files, as the source lists them."""
+    """Names of the partition's files, in the order of the source's listing."""
     removed: npt.NDArray[np.uint64]
-    """Hashes of the documents that are left out."""
+    """Text hashes of the excluded documents, 1-D."""
     prepared: PreparedTokenizer
     store: Store
-    """Where what is known of the engines is kept."""
+    """Store that keeps the conformance reports of the engines."""
     choice: EngineChoice
+    """Choice of the engine."""
     trusts_fast: bool = True
-    """Whether the fast engine is used."""
+    """Whether the fast engine may be used."""
     seed: int
-    """With a piece's number, which of its documents the judge looks at."""
+    """Seed that determines, together with the number of a chunk, the sample of its documents that is encoded both ways."""
     maker: RowMaker
 
     def tokenizer(self, engines: Engines, piece: int) -> ExactTokenizer:
-        """What encodes a piece, by its number alone: what the judge sees is the same in whatever process."""
+        """Return the tokenizer for a chunk, given its number. Its sample depends on the number alone, not on the process."""
         if not self.trusts_fast:
             return ExactTokenizer(engines.without_fast())
         return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=(self.seed, piece))
@@ -60,36 +61,49 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What is known of a piece that was written."""
+    """The result of encoding one chunk."""
 
     path: Path
-    """The file of its rows."""
+    """The file with the chunk's rows."""
     counts: dict[str, int]
-    """Of `COUNTS`."""
+    """Counts of the chunk, by the names in `COUNTS`."""
     tallies: list[tuple[int, RowTally]]
-    """Of files that have rows without text, or of which other pieces hold a part: the file's index, and what its rows in this piece are."""
+    """Index of a file and row counts of its part in this chunk, for files with rows without text and for files split over chunks."""
 
 
 def write_pieces(
     recipe: Recipe, files: Sequence[LocalFile], folder: Path, engines: Engines, processes: int, on_progress: OnProgress
 ) -> Generator[Written, None, None]:
-    """Encode a partition's files, each piece into a file of its own, in the order of the pieces.
+    """Encode a partition's files, each chunk into a file of its own.
 
     Parameters
     ----------
+    recipe
+        Settings of the encoding.
+    files
+        Files of the partition, in the order of the source's listing.
+    folder
+        Folder to write the files of rows to.
     engines
-        Of this process.
+        Engines of this process, used if `processes` is 1.
     processes
-        How many may be at it, as far as there are pieces; this one alone where that is 1.
+        Number of worker processes; with 1, this process encodes the chunks.
+    on_progress
+        Called with the bytes of source read since the last call.
+
+    Yields
+    ------
+    Written
+        The result of each chunk, in the order of the chunks.
 
     Raises
     ------
     SourceError
-        A file cannot be read.
+        A file cannot be read, or a row does not match the declaration.
     EngineMismatch
-        The fast engine is not to be trusted with this text.
+        The fast engine gives other ids than the reference engine, or failed.
     PhyagiAssetsError
-        A process died.
+        A worker process died.
     """
     with closing(prefetch(enumerate(pieces(recipe.corpus, files)), depth=processes)) as parts:
         if processes > 1:
@@ -114,7 +128,7 @@ def _side_by_side(
                 remedy = "build it again, with fewer processes if they took more memory than there is"
                 raise PhyagiAssetsError(f"{name((number, piece))}: the process that encoded it {result}; {remedy}")
             done[number] = result
-            while given in done:  # the error that comes first in the files is the one that is told
+            while given in done:  # in order, so that the error raised is the first one in the files
                 following = done.pop(given)
                 if isinstance(following, Exception):
                     raise following
@@ -127,15 +141,15 @@ def _name(declared: Path, partition: str, part: tuple[int, Piece]) -> str:
 
 
 def _threads(processes: int) -> int:
-    """Of each process: its share of the processors, or what this one has been given, if that is less."""
+    """Return the number of engine threads per process: its share of the processors, or the limit set for this process if it is lower."""
     share, given = max(1, processors() // processes), os.environ.get(THREADS, "")
     return min(share, int(given)) if given.isdecimal() and int(given) else share
 
 
 @contextmanager
 def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator["_Writer"]:
-    """What writes a piece in a process of its own."""
-    logging.disable()  # what there is to say of the engine, the process that hands out the pieces has said
+    """Load the engines in a worker process, and return the writer of chunks."""
+    logging.disable()  # the parent process has already logged the messages about the engine
     engines = EnginePool(recipe.choice).engines(recipe.prepared, recipe.store, recipe.corpus.config.special_tokens)
     logging.disable(logging.NOTSET)
     yield _Writer(recipe, engines, folder, on_progress)
@@ -170,7 +184,7 @@ class _Writer:
                     counts[name] += more
                 tallies += batch.tallies
                 self.on_progress(batch.consumed)
-                del batch, rows  # else they would stay in memory until the next are there
+                del batch, rows  # otherwise they would stay in memory until the next ones are encoded
         return Written(path=path, counts=counts, tallies=tallies)
 
 

@@ -1,8 +1,9 @@
-"""Text → ids, exactly those of the ``transformers`` fast tokenizer.
+"""Encoding of text to exactly the ids of the ``transformers`` fast tokenizer.
 
 ::
 
     prepare ──▶ conformance ──▶ exact
-    once a       once a tokenizer   every batch: the fast engine, where it is known to agree;
-    tokenizer    and engine         the reference tokenizer elsewhere, and as a judge of samples
+    once per     once per           every batch: the fast engine for text on which it is known to agree;
+    tokenizer    tokenizer and      the reference engine for all other text, and to verify samples
+                 engine
 """

@@ -1,4 +1,4 @@
-"""Strings on which tokenizers have been seen to disagree."""
+"""Strings on which tokenizer engines are known to disagree."""
 
 import random
 from collections.abc import Sequence
@@ -18,11 +18,22 @@ PIECES = (
     "==========", "if (x) {\n\treturn;\n}", "http://a.b/c?d=e&f", "a_b-c.d",
 )
 # fmt: on
-"""Blanks of every kind, controls, combining marks, contractions, numbers, scripts, emoji sequences, private and unassigned code points."""
+"""Test strings: all kinds of whitespace, control characters, combining marks, contractions, numbers, scripts, emoji sequences, and private
+and unassigned code points."""
 
 
 def awkward_strings(added_tokens: Sequence[str], *, count: int, seed: int = 0) -> list[str]:
-    """The pieces, every added token in several surroundings, and `count` random sequences of both, the same ones each time."""
+    """Return strings that are hard to tokenize: `PIECES`, each added token in several contexts, and random sequences of both.
+
+    Parameters
+    ----------
+    added_tokens
+        Contents of the tokenizer's added tokens.
+    count
+        Number of random sequences.
+    seed
+        Seed of the random sequences; the same seed gives the same strings.
+    """
     around = [f"{before}{token}{after}" for token in added_tokens for before, after in _SURROUNDINGS]
     parts = [token[: len(token) // 2] for token in added_tokens]
     draw = random.Random(seed)

@@ -1,4 +1,4 @@
-"""A tokenizer that needs nothing: every byte is a token. For a data folder to start from, and for tests."""
+"""A byte-level tokenizer that needs no training: every byte is a token. Used in new data folders and in tests."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def save_byte_tokenizer(folder: Path) -> None:
-    """Write the folder of a tokenizer with the 256 bytes and an EOS, as ``AutoTokenizer.from_pretrained`` loads it."""
+    """Write a tokenizer with the 256 bytes and an EOS to a folder that ``AutoTokenizer.from_pretrained`` can load."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

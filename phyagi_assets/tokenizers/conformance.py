@@ -1,9 +1,10 @@
-"""How far a fast engine may be trusted with a tokenizer: measured, once, and kept.
+"""Conformance run: find the text on which a fast engine differs from ``tokenizers``, once per tokenizer and engine version.
 
-Every difference seen between fast engines and ``tokenizers`` lay in rare characters, which samples of text miss. So every Unicode
-code point is encoded both ways, alone and in surroundings that pre-tokenizers care about, and so is every added token and a few
-thousand awkward strings. Code points that are treated differently make the *unsafe set*; a document with one of them is encoded by
-``tokenizers``. A difference that no code point explains, or a setting that the engine does not know, sends the whole tokenizer there.
+All known differences between fast engines and ``tokenizers`` concern rare characters, which samples of text miss. Therefore every Unicode
+code point is encoded both ways, alone and in contexts that matter to pre-tokenizers, and so are every added token and a few thousand
+awkward strings. Code points that are encoded differently form the *unsafe set*: documents that contain one are encoded by ``tokenizers``.
+If no code point explains a difference, or the tokenizer has a setting that fast engines do not support, the fast engine is not used for the
+tokenizer at all.
 """
 
 import json
@@ -25,37 +26,38 @@ from phyagi_assets.tokenizers.prepare import PreparedTokenizer, tokenizer_label,
 CODE_VERSION = "1"
 AWKWARD = 4000
 MOST_UNSAFE = 4096
-"""An engine that differs on more code points than this is another tokenizer."""
-_TOGETHER = 64  # code points to a string: fewer strings to compare, and a mismatch is soon found among so few
-_AT_ONCE = 1 << 14  # strings to a batch
+"""Largest size of the unsafe set; an engine that differs on more code points is not used for the tokenizer."""
+_TOGETHER = 64  # code points per string: fewer strings to compare, and a mismatch is found quickly among so few
+_AT_ONCE = 1 << 14  # strings per batch
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conformance:
-    """What the run found."""
+    """The result of a conformance run."""
 
     engine: str
+    """Name of the engine, with its version."""
     unsafe: tuple[int, ...] = ()
-    """Code points whose documents the reference encodes, ascending."""
+    """Unsafe code points, ascending; documents that contain one are encoded by the reference engine."""
     distrust: str = ""
-    """Why the engine is not used at all for this tokenizer; empty where it is."""
+    """Reason why the engine is not used for this tokenizer at all; empty if it is used."""
 
 
 def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], engine_name: str, store: Store) -> Conformance:
-    """The report for a tokenizer and an engine, from the store where the run was made before.
+    """Return the conformance report for a tokenizer and an engine; read it from the store, or do the run and store the report.
 
     Parameters
     ----------
     prepared
         The tokenizer.
     engine
-        Makes the engine from the tokenizer's JSON; whatever it raises is the reason not to use it.
+        Creates the engine from the tokenizer's JSON file. If it raises an error, the engine is not used, for that reason.
     engine_name
-        The engine's name with its version: another version is another run.
+        Name of the engine, with its version; each version gets its own run.
     store
-        Where reports are kept.
+        Store that keeps the reports.
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
@@ -78,13 +80,23 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
 
 
 def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str) -> Conformance:
-    """Make the run (some 15 seconds on two cores)."""
+    """Do a conformance run, which takes about 15 seconds on two cores.
+
+    Parameters
+    ----------
+    backend
+        The tokenizer's JSON file.
+    make_engine
+        Creates the engine from the file.
+    engine_name
+        Name of the engine, with its version.
+    """
     declared = json.loads(backend.read_text(encoding="utf-8"))
     if unknown := _unknown_setting(declared):
         return Conformance(engine=engine_name, distrust=unknown)
     try:
         engine = make_engine(backend)
-    except Exception as problem:  # an engine refuses in whatever way it likes
+    except Exception as problem:  # an engine may raise any exception to refuse a tokenizer
         return Conformance(engine=engine_name, distrust=f"the engine refuses the tokenizer: {problem}")
     try:
         return _compared(engine, ReferenceEngine(backend), engine_name, [token["content"] for token in declared.get("added_tokens", [])])
@@ -115,7 +127,7 @@ def _compared(engine: Engine, reference: Engine, engine_name: str, added_tokens:
 
 
 def _unknown_setting(declared: dict[str, object]) -> str:
-    """A setting that fast engines are known to overlook, if the tokenizer has one."""
+    """Describe a setting of the tokenizer that fast engines are known to ignore; empty if it has none."""
     model = declared["model"]
     assert isinstance(model, dict)
     if model.get("dropout"):
@@ -130,7 +142,7 @@ def _unknown_setting(declared: dict[str, object]) -> str:
 
 
 def _code_point_groups() -> Iterable[Sequence[int]]:
-    """All code points but the surrogates, which no UTF-8 text has."""
+    """Yield groups of all code points except surrogates, which do not occur in UTF-8 text."""
     step = _TOGETHER * 1024
     for block in (range(0xD800), range(0xE000, 0x110000)):
         for start in range(block.start, block.stop, step):
@@ -148,7 +160,7 @@ def _apart(point: int) -> list[str]:
 
 
 def _differing(engine: Engine, reference: Engine, strings: list[str]) -> list[int]:
-    """The indices of the strings that the two encode differently."""
+    """Return the indices of the strings that the two engines encode differently."""
     found: list[int] = []
     for start in range(0, len(strings), _AT_ONCE):
         texts = pa.array(strings[start : start + _AT_ONCE], pa.string())

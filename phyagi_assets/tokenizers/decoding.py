@@ -1,4 +1,4 @@
-"""Ids → text → ids, as the reference does it, and what that can tell."""
+"""Decoding of ids to text and back to ids with the reference tokenizer, for the round-trip check."""
 
 import json
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ _PROBES = ("All the world is a stage, and all the men and women merely players."
 
 
 class Decoder:
-    """Decodes the ids of documents, and encodes what comes out.
+    """Decoder of the ids of documents, and encoder of the decoded texts.
 
-    Ids that the tokenizer puts around every text, such as a BOS, are no part of it: they are left out, and put there again.
+    Ids that the tokenizer adds around every text, such as a BOS, are not part of the text: `decode_all` leaves them out, and `encode_all`
+    adds them again.
 
     Parameters
     ----------
     tokenizer
-        The reference's.
+        Tokenizer of the reference engine.
 
     Attributes
     ----------
     keeps_text
-        Whether decoding gives back every text to the byte: the tokens are bytes, and nothing is normalized, stripped or put before the
-        text.
+        Whether decoding restores every text byte for byte, because the tokens are bytes, and nothing is normalized, stripped or prepended.
     finds_back
-        Whether decoding an ordinary text and encoding it again gives its ids, so that it is worth trying.
+        Whether ordinary text has the same ids after decoding and encoding again.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -40,16 +40,16 @@ class Decoder:
         self.finds_back = self.encode_all(self.decode_all(ids)) == ids
 
     def decode(self, ids: npt.NDArray[Any]) -> str:
-        """The text of a document's ids, special tokens included."""
+        """Return the text of a document's ids (1-D), including special tokens."""
         return str(self._tokenizer.decode(ids.tolist(), skip_special_tokens=False))
 
     def decode_all(self, documents: Sequence[Sequence[int]]) -> list[str]:
-        """The texts that documents' ids were made of, as far as ids tell."""
+        """Return the texts of documents, given their ids; without the ids that the tokenizer adds around every text."""
         bodies = [ids[self._before : len(ids) - self._behind] for ids in documents]
         return list(self._tokenizer.decode_batch(bodies, skip_special_tokens=False))
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of texts, as a document has them without the EOS that the corpus declares."""
+        """Return the ids of texts, including those that the tokenizer adds around every text, but without the corpus's `append_eos`."""
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=True)]
 
 
@@ -74,7 +74,7 @@ def _keeps_text(tokenizer: Tokenizer) -> bool:
 
 
 def _flat(step: Any) -> list[dict[str, Any]]:
-    """The settings of the steps of a sequence, or of the one that there is."""
+    """Return the settings of a pre-tokenizer or decoder, or of each of its steps if it is a sequence."""
 
     def inner(of: dict[str, Any]) -> list[dict[str, Any]]:
         parts = of.get("pretokenizers") or of.get("decoders")

@@ -1,7 +1,7 @@
-"""What encodes: one small interface, and the engines behind it.
+"""Tokenizer engines: the interface, the reference engine and the fast engine.
 
-A column of text goes in; flat ids and the end of each document come out. No engine adds an EOS or chooses a dtype; that is the
-step's business.
+An engine encodes a column of text to flat ids and the end of each document. Engines do not append the EOS of `append_eos` and do not choose
+the dtype of token arrays; the steps do both.
 """
 
 from dataclasses import dataclass
@@ -21,41 +21,43 @@ class Encoded:
     """The ids of a batch of documents."""
 
     ids: npt.NDArray[np.uint32]
-    """1-D, the documents' ids one after the other."""
+    """Ids of all documents, one after the other, 1-D."""
     ends: npt.NDArray[np.int64]
-    """1-D, where in `ids` each document ends."""
+    """End of each document in `ids`, shape ``(documents,)``."""
 
     def of(self, document: int) -> npt.NDArray[np.uint32]:
-        """The ids of one document."""
+        """Return the ids of a document, given its index."""
         return self.ids[self.ends[document - 1] if document else 0 : self.ends[document]]
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
+        """Number of ids of each document, shape ``(documents,)``."""
         return np.diff(self.ends, prepend=0)
 
 
 class Engine(Protocol):
-    """Encodes as the ``transformers`` tokenizer would when called on each text with its defaults."""
+    """An engine that encodes like the ``transformers`` tokenizer called on each text with its defaults."""
 
     @property
     def name(self) -> str:
-        """The engine's package and version, such as ``fastokens 0.3.5``."""
+        """Name and version of the engine's package, such as ``fastokens 0.3.5``."""
 
     def encode(self, texts: pa.Array) -> Encoded:
         """Encode a string column without nulls."""
 
 
 class ReferenceEngine:
-    """``tokenizers``: what the ids are measured by.
+    """The reference engine, ``tokenizers``, whose ids all other engines have to give.
 
-    Its interface gives ids as a list a document; each is copied into the flat array and dropped before the next one is asked for.
+    The package returns ids as one Python list per document. Each list is copied to the flat array and dropped before the next one is
+    created.
 
     Parameters
     ----------
     backend
-        The tokenizer's JSON.
+        The tokenizer's JSON file.
     splits_special_tokens
-        Whether a special token that is spelled in a text is ordinary text, as with the ``split_special_tokens`` of ``transformers``.
+        Whether special tokens in a text are encoded as ordinary text, as with ``split_special_tokens`` of ``transformers``.
     """
 
     name = f"tokenizers {tokenizers.__version__}"
@@ -65,6 +67,7 @@ class ReferenceEngine:
         self.tokenizer.encode_special_tokens = splits_special_tokens
 
     def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls."""
         encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)
@@ -76,7 +79,7 @@ class ReferenceEngine:
 
 
 class FastokensEngine:
-    """``fastokens``: tens of times faster, and to be trusted as far as the conformance run goes."""
+    """The fast engine, ``fastokens``: tens of times faster than the reference engine, and used as far as the conformance run allows."""
 
     name = f"fastokens {version('fastokens')}"
 
@@ -84,10 +87,17 @@ class FastokensEngine:
         self._tokenizer = fastokens.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls.
+
+        Raises
+        ------
+        RuntimeError
+            The engine panicked.
+        """
         try:
             ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
         except BaseException as problem:
-            if type(problem).__name__ == "PanicException":  # what a failed assertion in Rust becomes, which is no Exception
+            if type(problem).__name__ == "PanicException":  # a failed assertion in Rust; not a subclass of Exception
                 raise RuntimeError(f"the engine panicked: {problem}") from problem
             raise
         return Encoded(ids=np.frombuffer(ids, dtype="<u4"), ends=np.frombuffer(offsets, dtype="<u8")[1:].astype(np.int64))

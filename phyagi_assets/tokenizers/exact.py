@@ -1,4 +1,4 @@
-"""Exact ids at the fast engine's speed: which documents go to which engine, and the judge that looks over its shoulder."""
+"""Exact ids at the speed of the fast engine: choose an engine per document, and verify samples against the reference engine."""
 
 import logging
 import re
@@ -22,11 +22,11 @@ from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, R
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
 SAMPLED = 4_096
-"""Characters of a batch that are encoded both ways: a batch holds some 1 million, and the judge is some 50 times slower."""
+"""Number of characters of a batch that are encoded both ways; a batch holds about 1 million, and the reference is about 50 times slower."""
 JUDGED = 1 / 16
-"""Share of the batches that the judge takes a sample of, after the first."""
+"""Share of the batches from which a sample is verified; the first batch always is."""
 WINDOW = 2_048
-"""Characters of a long document that a sample takes."""
+"""Number of characters that a sample takes from a longer document."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -34,15 +34,17 @@ logger = logging.getLogger(__name__)
 
 
 class EngineMismatch(TokenizerError):
-    """The fast engine gave other ids than the reference did, or none, on text that conformance called safe."""
+    """The fast engine failed, or gave other ids than the reference engine, on text that the conformance run found safe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineChoice:
-    """A fast engine and how to make it; tests put others in its place."""
+    """A fast engine, which tests can replace."""
 
     name: str
+    """Name of the engine, with its version."""
     make: Callable[[Path], Engine]
+    """Creates the engine from the tokenizer's JSON file."""
 
 
 FASTOKENS = EngineChoice(name=FastokensEngine.name, make=FastokensEngine)
@@ -50,27 +52,39 @@ FASTOKENS = EngineChoice(name=FastokensEngine.name, make=FastokensEngine)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engines:
-    """The engines of one tokenizer, and how far the fast one goes."""
+    """The engines of one tokenizer, and the text that the fast engine must not encode."""
 
     reference: ReferenceEngine
     fast: Engine | None = None
-    """None where the fast engine is not to be trusted with this tokenizer at all."""
+    """The fast engine; None if it is not used for this tokenizer."""
     unsafe: tuple[int, ...] = ()
-    """Code points whose documents go to the reference."""
+    """Unsafe code points; documents that contain one are encoded by the reference engine."""
     spellings: tuple[str, ...] = ()
-    """Strings whose documents go to the reference: special tokens that are to be read as ordinary text."""
+    """Special tokens to read as ordinary text; documents that contain one are encoded by the reference engine."""
 
     @classmethod
     def load(cls, prepared: PreparedTokenizer, store: Store, choice: EngineChoice, *, special_tokens: SpecialTokens = "allow") -> "Engines":
-        """Load both, as far as the fast engine's conformance to this tokenizer goes.
+        """Load the reference engine and, if the conformance run allows it, the fast engine.
 
-        The fast engine never sees a special token that is to be ordinary text; without one in it, a text has the same ids either way.
+        With ``special_tokens="text"``, documents that contain a special token go to the reference engine. All other documents have the same
+        ids with either reading of special tokens.
+
+        Parameters
+        ----------
+        prepared
+            The tokenizer.
+        store
+            Store that keeps the conformance reports.
+        choice
+            The fast engine.
+        special_tokens
+            How special tokens in texts are read.
         """
         splits = special_tokens == "text"
         reference = ReferenceEngine(prepared.backend, splits_special_tokens=splits)
         special = prepared.special_tokens if splits else ()
         if any(token.normalized for token in special):
-            return cls(reference=reference)  # it matches in the normalized text, whose spelling the text need not have
+            return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
         report = conformance(prepared, choice.make, choice.name, store)
         if report.distrust:
             logger.warning(
@@ -83,22 +97,23 @@ class Engines:
         return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
 
     def without_fast(self) -> "Engines":
+        """Return the reference engine alone."""
         return Engines(reference=self.reference)
 
 
 class EnginePool:
-    """Engines that are loaded once and used for every partition: loading takes longer than encoding a small one."""
+    """A cache of loaded engines, shared by all partitions, because loading takes longer than encoding a small partition."""
 
     def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
         self.choice = choice
         self._loaded: dict[tuple[str, bool], Engines] = {}
         self._decoders: dict[tuple[str, bool], Decoder] = {}
         self.ends_with_eos: dict[str, bool] = {}
-        """Whether a tokenizer itself ends texts with the EOS, by its identity."""
+        """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
         self._lock = threading.Lock()
 
     def engines(self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow") -> Engines:
-        """The engines of a tokenizer, for corpora that treat special tokens in their texts alike."""
+        """Return the engines of a tokenizer, given how special tokens in texts are read; load them if necessary."""
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._loaded:
@@ -106,7 +121,7 @@ class EnginePool:
             return self._loaded[key]
 
     def decoder(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens = "allow") -> Decoder:
-        """The decoder of a tokenizer's ids, for corpora that treat special tokens in their texts alike."""
+        """Return the decoder of a tokenizer, given how special tokens in texts are read; create it if necessary."""
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._decoders:
@@ -118,16 +133,16 @@ class EnginePool:
 
 
 class ExactTokenizer:
-    """Encodes batches of documents.
+    """Encoder that gives the exact ids of batches of documents.
 
     Parameters
     ----------
     engines
-        What encodes.
+        The engines of the tokenizer.
     verify
-        ``sample`` compares a few documents of each batch with the reference; ``full`` compares all of them.
+        ``sample`` compares samples of some batches with the reference engine; ``full`` compares all documents that the fast engine encodes.
     seed
-        Which documents are sampled.
+        Seed of the choice of samples.
     """
 
     def __init__(self, engines: Engines, *, verify: str = "sample", seed: int | tuple[int, ...] = 0) -> None:
@@ -139,25 +154,31 @@ class ExactTokenizer:
 
     @property
     def engine(self) -> str:
-        """What encodes the documents that are safe."""
+        """Name of the engine that encodes safe documents."""
         return self._fast.name if self._fast else self._reference.name
 
     def encode(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without nulls, and have a sample of it judged.
+        """Encode a string column without nulls, and verify a sample.
 
-        An empty document has no ids, also where the tokenizer puts a token of its own before each document.
+        An empty document has no ids, even if the tokenizer adds tokens to every text.
 
         Raises
         ------
         EngineMismatch
-            A document that was encoded both ways came out differently, or the fast engine failed.
+            The engines gave different ids for a document, or the fast engine failed.
         """
         encoded = self.encode_unjudged(texts)
         self.judge(texts, encoded)
         return encoded
 
     def encode_unjudged(self, texts: pa.Array) -> Encoded:
-        """Encode without the judge, who may then work beside the engine, in another thread."""
+        """Encode a string column without verifying a sample, so that `judge` can run in another thread at the same time.
+
+        Raises
+        ------
+        EngineMismatch
+            The fast engine failed.
+        """
         nonempty = pc.binary_length(texts).to_numpy() > 0
         if nonempty.all():
             return self._route(texts)
@@ -172,26 +193,33 @@ class ExactTokenizer:
         unsafe = self._is_unsafe(texts)
         try:
             encoded = self._fast.encode(texts.filter(~unsafe) if unsafe.any() else texts)
-        except Exception as problem:  # an engine fails in whatever way it likes
+        except Exception as problem:  # an engine may raise any exception
             raise EngineMismatch(f"{self._fast.name} fails: {problem}") from problem
         if unsafe.any():
             encoded = _interleave(encoded, self._reference.encode(texts.filter(unsafe)), unsafe)
         return encoded
 
     def judge(self, texts: pa.Array, encoded: Encoded) -> None:
-        """Compare a sample of what the fast engine encoded, or all of it, with the reference.
+        """Compare documents that the fast engine encoded with the reference engine: a sample, or all of them.
+
+        Parameters
+        ----------
+        texts
+            The texts, a string column without nulls.
+        encoded
+            Their ids, from `encode_unjudged`.
 
         Raises
         ------
         EngineMismatch
-            A document came out differently.
+            The engines gave different ids for a document.
         """
         if self._fast is not None and self._is_taken():
             from_fast = (pc.binary_length(texts).to_numpy() > 0) & ~self._is_unsafe(texts)
             self._judge(texts, encoded, self._fast, np.flatnonzero(from_fast))
 
     def _is_taken(self) -> bool:
-        """Whether the judge looks at this batch."""
+        """Return whether this batch is verified."""
         first, self._is_first = self._is_first, False
         return first or self._verify == "full" or float(self._draw.random()) < JUDGED
 
@@ -239,7 +267,7 @@ def _mismatch(fast: Engine, text: str) -> EngineMismatch:
 
 
 def _interleave(fast: Encoded, reference: Encoded, from_reference: Mask) -> Encoded:
-    """One batch of two: documents where `from_reference` holds come from the second, in their order."""
+    """Merge two batches: the documents where `from_reference` is true come from `reference`, in order, the others from `fast`."""
     lengths = np.empty(len(from_reference), dtype=np.int64)
     lengths[~from_reference], lengths[from_reference] = fast.lengths, reference.lengths
     ids = np.empty(len(fast.ids) + len(reference.ids), dtype=np.uint32)
@@ -249,7 +277,7 @@ def _interleave(fast: Encoded, reference: Encoded, from_reference: Mask) -> Enco
 
 
 def _any_of(points: list[int]) -> str:
-    """A regex (RE2) for one of the code points, as ranges; empty where there are none."""
+    """Return a regular expression (RE2) that matches one of the code points, as ranges; empty if there are none."""
     if not points:
         return ""
     breaks = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(points)) if b != a + 1), len(points)]

@@ -1,4 +1,4 @@
-"""The token id that pads samples, from a tokenizer's own files."""
+"""The token id that pads samples, from the files of a tokenizer."""
 
 import json
 from pathlib import Path
@@ -11,15 +11,15 @@ from phyagi_assets.errors import StoreError
 
 
 def padding_id(folder: Path, dtype: str) -> int:
-    """Return the id that fills a sample that ends before its last token.
+    """Return the id that pads incomplete samples.
 
-    It is the pad token of the tokenizer, else its EOS, else 0: padding is never a label and comes after every token that is one, so any id
-    is harmless.
+    The id is that of the tokenizer's pad token, or of its EOS, or 0. Any id is harmless, because padding is never a label and comes after
+    all tokens that are.
 
     Parameters
     ----------
     folder
-        Folder that ``save_pretrained`` wrote.
+        Folder written by ``save_pretrained``.
     dtype
         dtype of the token arrays, which the id has to fit.
 

@@ -1,7 +1,7 @@
-"""A declared tokenizer, loaded once with ``transformers`` and kept in the store in the forms that the steps need.
+"""Preparation of tokenizers: load a declared tokenizer once with ``transformers``, and store it in the forms that the steps need.
 
-Loading goes through ``transformers`` because its fast tokenizer is the one whose ids count. Afterwards the steps work from what is
-kept here, and a run that tokenizes does not pay for importing it.
+The tokenizer is loaded with ``transformers`` because the ids of its fast tokenizer are the exact ones. Afterwards the steps use the stored
+forms, so that runs do not have to import ``transformers``.
 """
 
 import copy
@@ -31,47 +31,49 @@ PICKLED = "tokenizer.pkl"
 LARGEST_ID = 2**31 - 1
 
 Commits = Mapping[tuple[str, str], str]
-"""The commit of each tokenizer on the Hub, by its name and revision."""
+"""Commits of tokenizers on the Hub, by name and revision."""
 
 _commits: dict[tuple[str, str], str] = {}
-"""The commits that this process uses until `forget_commits`: a branch that moves must not divide the partitions of a run."""
+"""Commits that this process uses until `forget_commits`, so that all partitions of a run use the same commit even if a branch moves."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedTokenizer:
-    """A tokenizer as the steps use it."""
+    """A tokenizer in the forms that the steps use."""
 
     artifact: Artifact
-    """Holds the ``tokenizers`` JSON (`BACKEND`), ``save_pretrained``'s folder (`SAVED`) and the pickle (`PICKLED`)."""
+    """Artifact with the ``tokenizers`` JSON file (`BACKEND`), the folder of ``save_pretrained`` (`SAVED`) and the pickle (`PICKLED`)."""
     name: str
-    """As declared."""
+    """Name of the tokenizer, as declared."""
     eos_token_id: int | None
+    """Id of the EOS; None if the tokenizer has no EOS."""
     max_id: int
-    """The largest id that it can give, added tokens included."""
+    """Largest token id, including added tokens."""
     vocab_size: int
-    """Number of tokens, added ones included."""
+    """Number of tokens, including added tokens."""
 
     def details(self) -> dict[str, object]:
-        """What artifacts record of it."""
+        """Return the details of the tokenizer that manifests record."""
         return {"name": tokenizer_label(self.name), "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
 
     @property
     def backend(self) -> Path:
+        """The ``tokenizers`` JSON file."""
         return self.artifact.path / BACKEND
 
     @property
     def special_tokens(self) -> tuple["SpecialToken", ...]:
-        """The added tokens that ``transformers`` calls special: EOS, BOS, the marks of conversations."""
+        """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
         return _facts(self.backend).special_tokens
 
     @property
     def ends_with_eos(self) -> bool:
-        """Whether the tokenizer itself puts the EOS at the end of every text, so that nobody else must."""
+        """Whether the tokenizer itself ends every text with the EOS, so that the steps must not append it."""
         return self.eos_token_id is not None and _facts(self.backend).behind[-1:] == (self.eos_token_id,)
 
     @property
     def has_eos_inside_its_end(self) -> bool:
-        """Whether the tokenizer puts the EOS behind every text, and something else behind the EOS."""
+        """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
         return not self.ends_with_eos and self.eos_token_id in _facts(self.backend).behind
 
 
@@ -80,22 +82,23 @@ class SpecialToken:
     """A token that stands for something other than text."""
 
     content: str
+    """Spelling of the token."""
     normalized: bool
-    """Whether it is looked for in the normalized text."""
+    """Whether the tokenizer searches for the token in the normalized text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Facts:
-    """What the JSON of a tokenizer tells."""
+    """Facts from the JSON file of a tokenizer."""
 
     special_tokens: tuple[SpecialToken, ...]
     behind: tuple[int, ...]
-    """The ids that the post-processor puts behind every text."""
+    """Ids that the post-processor appends to every text."""
 
 
 @lru_cache(maxsize=32)
 def _facts(backend: Path) -> _Facts:
-    """Read the JSON of a prepared tokenizer; its address has its fingerprint in it, so the file never changes."""
+    """Read the JSON file of a prepared tokenizer. The path contains the fingerprint, so the file never changes and can be cached."""
     declared = json.loads(backend.read_text(encoding="utf-8"))
     special = tuple(
         SpecialToken(content=token["content"], normalized=token["normalized"])
@@ -104,7 +107,7 @@ def _facts(backend: Path) -> _Facts:
     )
     behind: tuple[int, ...] = ()
     if declared.get("post_processor"):
-        # The post-processor alone around a model of one word: its ids come from its own settings.
+        # Run the post-processor on a model with a single word; the ids that it adds come from its own settings.
         word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
         around: dict[str, Any] = {
             "added_tokens": [],
@@ -120,12 +123,12 @@ def _facts(backend: Path) -> _Facts:
 
 
 def tokenizer_store(store: Store) -> Store:
-    """Where tokenizers and what is known of their engines are kept: beside the artifacts, out of their way."""
+    """Return the inner store for prepared tokenizers and conformance reports, apart from the artifacts of corpora and mixtures."""
     return Store(store.root / ".tokenizers")
 
 
 def tokenizer_identity(corpus: Corpus, data: Path) -> str:
-    """What says that a corpus's tokenizer is still the same: the content of its folder, or its commit on the Hub.
+    """Return a string that identifies a corpus's tokenizer: a digest of the files in its folder, or its commit on the Hub.
 
     Raises
     ------
@@ -141,12 +144,13 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
 
 
 def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedTokenizer:
-    """The tokenizer of a corpus, from the store where it was prepared before.
+    """Return the tokenizer of a corpus; read it from the store, or load and store it.
 
     Raises
     ------
     TokenizerError
-        It cannot be loaded, is no fast tokenizer, has no EOS where the corpus wants one, or has ids that do not fit the dtype.
+        The tokenizer cannot be loaded, is not a fast tokenizer, has no usable EOS although the corpus appends one, or has ids that do not
+        fit the dtype.
     """
     name = corpus.config.tokenizer
     try:
@@ -160,7 +164,19 @@ def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedToken
 
 
 def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> PreparedTokenizer:
-    """A tokenizer from the store where it was prepared before, else from what `load` gives: a ``transformers`` fast tokenizer."""
+    """Return a prepared tokenizer; read it from the store, or load and store it.
+
+    Parameters
+    ----------
+    name
+        Name of the tokenizer.
+    identity
+        Identity of the tokenizer; the fingerprint of the prepared tokenizer depends on it.
+    load
+        Loads the ``transformers`` fast tokenizer; called if the store does not have it.
+    store
+        The store.
+    """
     wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
     kept = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(name)}"
@@ -171,7 +187,7 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
 
 
 def tokenizer_label(name: str) -> str:
-    """A tokenizer's name as a part of an address."""
+    """Return the name of a tokenizer as part of an address: without folder, revision and special characters."""
     return re.sub(r"\W+", "-", name.partition("@")[0].rstrip("/").rpartition("/")[2]).strip("-") or "tokenizer"
 
 
@@ -199,12 +215,12 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
 
 
 def prepare_loaded(tokenizer: Any, store: Store) -> PreparedTokenizer:
-    """Prepare a ``transformers`` tokenizer that is loaded already, and is left as it is.
+    """Prepare a ``transformers`` tokenizer that is already loaded. The tokenizer itself is not changed.
 
     Raises
     ------
     TokenizerError
-        It has no fast form.
+        The tokenizer is not a fast tokenizer, or has a setting that the steps do not support.
     """
     name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
     own = _usable(copy.deepcopy(tokenizer), name)
@@ -215,7 +231,13 @@ def prepare_loaded(tokenizer: Any, store: Store) -> PreparedTokenizer:
 
 
 def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
-    """Write a tokenizer as a cache carries it, as a folder (`SAVED`) and as a pickle (`PICKLED`), and say what of it matters."""
+    """Write a tokenizer in the forms that a cache holds: as a folder (`SAVED`) and as a pickle (`PICKLED`).
+
+    Returns
+    -------
+    dict of str to object
+        The `eos_token_id`, `max_id` and `vocab_size` of the tokenizer.
+    """
     tokenizer.save_pretrained(folder / SAVED)
     _forget_loading(folder / SAVED / "tokenizer_config.json")
     (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
@@ -239,7 +261,7 @@ def _load(source: str, name: str) -> Any:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
         )
-    except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
+    except Exception as problem:  # loaders raise all kinds of exceptions
         reason = " ".join(str(problem).split()) or type(problem).__name__
         needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
@@ -247,12 +269,12 @@ def _load(source: str, name: str) -> Any:
 
 
 def _usable(tokenizer: Any, name: str) -> Any:
-    """The tokenizer, without what tells how it was loaded, if it is one that the steps can work with."""
+    """Check that the steps support a tokenizer, and remove the traces of its loading, such as paths, from it."""
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(
             f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"
         )
-    if tokenizer.split_special_tokens:  # a setting of the call, which the backend's JSON does not carry
+    if tokenizer.split_special_tokens:  # a setting of ``transformers`` that the JSON file of the backend does not hold
         raise TokenizerError(
             f"tokenizer {name!r} has split_special_tokens, which reads special tokens as plain text; take it out of tokenizer_config.json"
         )
@@ -263,28 +285,28 @@ def _usable(tokenizer: Any, name: str) -> Any:
                 f"tokenizer {name!r} draws its tokens at random: its tokenizer.json has model.{key}: {model[key]}, for training a model "
                 f"on several readings of a text; set it to null, so that a text has one"
             )
-    tokenizer.name_or_path = tokenizer_label(name)  # a path would tell where it was loaded, not what it is
+    tokenizer.name_or_path = tokenizer_label(name)  # a path would say where the tokenizer was loaded from, not what it is
     for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
         tokenizer.init_kwargs.pop(key, None)
     return tokenizer
 
 
 def _forget_loading(config: Path) -> None:
-    """Leave out how the tokenizer was loaded here: it says nothing of the tokenizer."""
+    """Remove the settings that record how the tokenizer was loaded; they do not describe the tokenizer."""
     settings = json.loads(config.read_text(encoding="utf-8"))
     kept = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
     config.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def forget_commits() -> None:
-    """Forget which commits branches and tags named, at the beginning of a refresh in a process that outlives it."""
+    """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
     _commits.clear()
 
 
 def find_commits(corpora: Iterable[Corpus]) -> Commits:
-    """Return the commits of the tokenizers that corpora have on the Hub, for the other processes of a run to use.
+    """Return the commits of the corpora's tokenizers on the Hub, to pass to the other processes of a run.
 
-    A commit that cannot be had is left out; the step that needs it raises the error.
+    A commit that cannot be found is left out; the step that needs it raises the error.
     """
     for corpus in corpora:
         with suppress(TokenizerError):
@@ -295,7 +317,7 @@ def find_commits(corpora: Iterable[Corpus]) -> Commits:
 
 
 def use_commits(commits: Commits) -> None:
-    """Use commits that another process of the run found, and do not ask the Hub for them."""
+    """Use commits that another process of the run found, instead of asking the Hub."""
     _commits.update(commits)
 
 
@@ -312,7 +334,7 @@ def _commit_on_hub(name: str, revision: str) -> str:
 
     try:
         commit = HfApi().model_info(name, revision=revision).sha
-    except Exception as problem:  # network, protocol, permission: all of them mean that the commit is not known
+    except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
         reason = str(problem).strip().splitlines()
         raise TokenizerError(
             f"the commit of tokenizer {name}@{revision} cannot be had from the Hub: {reason[0] if reason else problem!r}"

@@ -1,1 +1,1 @@
-"""What is looked at in every version, before it is published and when it is found for reuse."""
+"""Checks of a version, made before it is published and when it is found for reuse."""

@@ -24,9 +24,9 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     Parameters
     ----------
     artifact
-        The version that holds them.
+        The version of the cache that holds the arrays.
     tokenized
-        The record of what they were made from.
+        Manifest of the tokenized artifact from which the arrays were made.
     """
     tally = TokenTally(artifact.manifest.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
     broken: list[str] = []
@@ -37,14 +37,14 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
         documents, tokens = documents + len(ends), tokens + length
         if problem := _broken(ends, length, origins):
             broken.append(f"{split}.documents.npy: {problem}")
-            ends = np.unique(ends)  # what the others are can be told all the same
+            ends = np.unique(ends)  # sorted, so that the other checks can still run
         for ids, lasts in _blocks(array, ends):
             tally.add(ids, lasts)
     return [*tally.checks(), _ends(documents, broken), _counts(artifact.manifest, tokenized, documents, tokens)]
 
 
 def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:
-    """What is wrong with the ends of an array's documents; empty where nothing is."""
+    """Describe what is wrong with the ends of an array's documents; empty if nothing is."""
     backward = np.diff(ends, prepend=0) <= 0
     if backward.any():
         at = int(backward.argmax())

@@ -1,4 +1,4 @@
-"""The outcome of one check, and the check that every version has."""
+"""The outcome of one check, and the check of the files that every examined version gets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,31 +9,39 @@ from phyagi_assets.store.local import Artifact
 AS_WRITTEN = "as_written"
 
 SOUND, WITHIN_LIMITS = "sound", "within_limits"
-"""The checks that a step has: one of everything that is looked at would take longer to record than a small partition takes to build."""
+"""Names of the checks of a step in Dagster. Each combines several checks of this package: recording every one on its own would take longer
+than building a small partition."""
 FILES = "The files are what was written, by their checksums"
 FILES_AND_IDS = f"{FILES}; every id is one of the tokenizer's, and every document ends with the EOS where that is declared"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """What was looked at, and what came of it."""
+    """The outcome of one check."""
 
     name: str
     passed: bool
     found: str
-    """In a sentence, without a full stop."""
+    """Result in one sentence, without a full stop."""
     numbers: Mapping[str, int | float] = field(default_factory=dict)
+    """Numbers behind the result, by name."""
 
     def __str__(self) -> str:
         return f'check "{self.name}" {"passed" if self.passed else "failed"}: {self.found}'
 
 
 Examine = Callable[[Artifact], Sequence[Check]]
-"""Looks at what is in a version whose files are what was written."""
+"""Checks the contents of a version whose files are intact."""
 
 
 def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
-    """Check a version that was there. Where its files are damaged, that is all that is said of it."""
+    """Check a version that already existed. If its files are damaged, its contents are not examined.
+
+    Returns
+    -------
+    list of Check
+        Outcome of the check of the files, and, if it passed, the outcomes of `examine`.
+    """
     damage = artifact.manifest.damage(artifact.path, checksums=True)
     if damage:
         return [Check(name=AS_WRITTEN, passed=False, found="; ".join(damage), numbers={"damaged": len(damage)})]
@@ -41,12 +49,16 @@ def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
 
 
 def check_written(artifact: Artifact, examine: Examine, damage: str) -> list[Check]:
-    """Check a version that was written a moment ago, and read back for its checksums.
+    """Check a version that was just written, and read back for its checksums.
 
     Parameters
     ----------
+    artifact
+        The version.
+    examine
+        Checks its contents.
     damage
-        What was found of the version that it takes the place of; empty where there was none.
+        Damage of the version that it replaces; empty if it replaces none.
     """
     found = "were written and read back"
     return [_as_written(artifact, f"{found}, because of damage: {damage}" if damage else found), *examine(artifact)]

@@ -22,14 +22,22 @@ ORDER = "order_can_be_read"
 
 
 def check_plan(artifact: Artifact) -> list[Check]:
-    """Check a plan, and that what it names is there."""
+    """Check a plan: its arrays exist, its samples add up, and its order can be read."""
     file = artifact.path / PLAN
     plan = read_plan(file)
     return [_arrays(plan, file), _samples(plan), _order(plan, file)]
 
 
 def array_problems(plan: Plan, file: Path) -> Iterator[str]:
-    """The arrays that a plan names and that are not there, or do not hold the tokens that it says."""
+    """Yield a description of each array of a plan that is missing, is not a token array, or has another number of tokens than planned.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    file
+        File that holds the plan; the paths of the arrays are relative to its folder.
+    """
     paths = PlanPaths(plan, file.parent)
     for shard in _shards(plan):
         try:
@@ -81,7 +89,7 @@ def _samples(plan: Plan) -> Check:
 
 
 def _order(plan: Plan, file: Path) -> Check:
-    """Open the order of every split and locate its first and last sample, as training will."""
+    """Open the order of every split, locate its first and last sample, and read the start of an array, as training does."""
     looked, problem = 0, ""
     for split in SPLITS:
         try:

@@ -1,9 +1,10 @@
-"""Ids → text → ids: whether a sample of what is stored still says what it was made of.
+"""Check that a sample of the stored documents decodes to its original text: decode the ids, encode the text again, and compare.
 
-The hash of the text that a document was made of stands in its row. Where the decoded text has that hash it is that text, and must give
-the same ids again, with any tokenizer. Where it has another one, a tokenizer that keeps every byte has shown that the ids are wrong. One
-that normalizes may have changed the text; then the ids have to be those that the decoded text gives, and a tokenizer that does not find
-back to its own ids (it strips blanks around a special token, say) is allowed some such documents, though not most of them.
+The row of a document holds the hash of its original text. If the decoded text has this hash, it is the original text, and has to give the
+same ids again with any tokenizer. If it has another hash, the outcome depends on the tokenizer. With a tokenizer that keeps every byte,
+the ids are wrong. A tokenizer that normalizes may have changed the text: the decoded text should then give the stored ids again. A
+document for which it does not (for example because the tokenizer strips blanks around a special token) is tolerated, unless most
+documents are like this and the tokenizer is known to restore its own ids.
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,11 @@ class SampledDocument:
     """A document of the sample."""
 
     row: int
+    """Index of the document's row in the artifact."""
     ids: Sequence[int]
-    """Without the EOS that was put behind it."""
+    """Token ids, without the EOS that this package appended."""
     text_hash: int
-    """XXH3-64 of the text that they were made of."""
+    """XXH3-64 of the original text."""
 
 
 class _Outcome(Enum):
@@ -37,7 +39,7 @@ class _Outcome(Enum):
 
 
 def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> Check:
-    """Decode documents, encode what comes out, and compare."""
+    """Decode documents, encode the decoded texts, and compare texts and ids with the original ones."""
     texts = decoder.decode_all([document.ids for document in documents])
     outcomes = [
         _outcome(document, text, again, decoder) for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)

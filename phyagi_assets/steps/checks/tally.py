@@ -1,4 +1,4 @@
-"""The checks that token ids have to pass wherever they stand."""
+"""Checks of token ids that apply to tokenized rows and to token arrays alike."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,12 +14,12 @@ EOS = "documents_end_with_eos"
 
 
 class TokenTally:
-    """Goes over token ids, block by block.
+    """Counter of invalid token ids and of documents without EOS, fed block by block.
 
     Parameters
     ----------
     tokenizer
-        What artifacts record of a tokenizer: ``max_id``, ``eos_token_id``.
+        Details of the tokenizer as recorded in manifests, with ``max_id`` and ``eos_token_id``.
     append_eos
         Whether each document ends with the EOS.
     """
@@ -31,16 +31,16 @@ class TokenTally:
         self._largest = 0
 
     def add(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> None:
-        """Take a block.
+        """Count a block.
 
         Parameters
         ----------
         ids
-            1-D, uint16 or int32.
+            Token ids, 1-D, uint16 or int32.
         lasts
-            1-D, where the last token stands of each document that ends in the block.
+            Index in `ids` of the last token of each document that ends in the block, 1-D.
         """
-        unsigned = ids.view(f"u{ids.itemsize}")  # a negative id becomes a large one: one look finds both
+        unsigned = ids.view(f"u{ids.itemsize}")  # a negative id becomes a large one, so one comparison finds both
         largest = int(unsigned.max(initial=0))
         if largest > self._max_id:
             self._beyond += int((unsigned > self._max_id).sum())
@@ -51,7 +51,7 @@ class TokenTally:
         self._documents += len(lasts)
 
     def checks(self) -> list[Check]:
-        """Whether all ids are of the vocabulary, and each document ends with the EOS where that is declared."""
+        """Return the outcomes: whether all ids are in the vocabulary and, if `append_eos`, whether each document ends with the EOS."""
         return [self._vocabulary(), *([self._ends(self._eos)] if self._eos is not None else [])]
 
     def _vocabulary(self) -> Check:

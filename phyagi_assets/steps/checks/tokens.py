@@ -1,4 +1,4 @@
-"""The checks of a tokenized_arrow: every row is looked at, and a sample of the documents is decoded."""
+"""The checks of a tokenized_arrow: every row is read, and a sample of the documents is decoded."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -24,11 +24,11 @@ DUPLICATES = "duplicates"
 INVALID = "invalid_rows"
 
 SAMPLED = 64
-"""Documents that are decoded, at most."""
+"""Largest number of documents that are decoded."""
 SAMPLED_TOKENS = 1 << 12
-"""Tokens in them; one document, however it is drawn, may have more."""
+"""Largest number of tokens that are decoded, except that the first document of the sample may have more."""
 DECODED_WHOLE = 1 << 17
-"""Tokens of the longest document that is decoded."""
+"""Largest number of tokens of a document that is decoded."""
 
 
 def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
@@ -37,11 +37,11 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     Parameters
     ----------
     artifact
-        The version that holds them.
+        The version of the tokenized artifact.
     limits
-        As declared; what has no limit is told, and fails nothing.
+        Declared limits on duplicates and invalid rows. A share without a limit is reported, and passes.
     decoder
-        Of the tokenizer that made the ids.
+        Decoder of the tokenizer that encoded the documents.
     """
     manifest = artifact.manifest
     append_eos = bool(manifest.settings["append_eos"])
@@ -70,7 +70,7 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
 
 
 class _Sample:
-    """Documents drawn over all rows, the same ones for the same version."""
+    """A random sample of the documents, drawn over all rows; the same for the same version."""
 
     def __init__(self, manifest: Manifest, *, append_eos: bool) -> None:
         draw = np.random.default_rng(int(manifest.fingerprint[:12], 16))
@@ -81,7 +81,19 @@ class _Sample:
         self._eos = int(append_eos)
 
     def take(self, first: int, ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> None:
-        """Take what was drawn of a batch whose rows begin at `first`."""
+        """Keep the sampled documents of a batch.
+
+        Parameters
+        ----------
+        first
+            Row of the batch's first document.
+        ids
+            Token ids of the batch, 1-D.
+        ends
+            End of each document in `ids`, 1-D.
+        hashes
+            Text hash of each document, 1-D.
+        """
         low, high = np.searchsorted(self._rows, [first, first + len(ends)])
         for place in range(low, high):
             row = int(self._rows[place]) - first
@@ -91,7 +103,7 @@ class _Sample:
 
     @property
     def documents(self) -> Sequence[SampledDocument]:
-        """As many as the tokens allow, in an order that prefers none."""
+        """The sampled documents in random order, as many as fit into `SAMPLED_TOKENS`, and always the first one."""
         taken: list[SampledDocument] = []
         left = SAMPLED_TOKENS
         for place in self._order.tolist():
