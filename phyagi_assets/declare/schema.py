@@ -120,7 +120,7 @@ class CorpusConfig(Declared):
     append_eos: bool = True
     """Whether the tokenizer's EOS is appended to every non-empty document."""
     special_tokens: SpecialTokens = "allow"
-    """How to encode text that spells a special token, such as ``<|endoftext|>``: as the token (``allow``, the default of
+    """Encoding of text that spells a special token, such as ``<|endoftext|>``: as the token (``allow``, the default of
     ``transformers``), as ordinary text (``text``, its ``split_special_tokens``), or not at all (``error``, which names file and row)."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
     """dtype of the token arrays; ``auto`` means uint16 if every id of the tokenizer fits, else int32."""
@@ -136,7 +136,7 @@ class CorpusConfig(Declared):
     """Span of time, such as ``2 days``, within which new data is expected."""
     limits: LimitsConfig = LimitsConfig()
     verify: Literal["sample", "full"] = "sample"
-    """Which documents the reference tokenizer encodes again, to compare with the fast engine: a sample, or all."""
+    """Documents that the reference tokenizer encodes again, to verify the fast engine: a sample, or all."""
 
     @field_validator("partition_by")
     @classmethod

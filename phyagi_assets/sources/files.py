@@ -9,7 +9,8 @@ from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
 from phyagi_assets.sources.compression import plain_name
 
 Stamp = tuple[str | int, ...]
-"""Facts that change whenever the content of a file changes, known without reading it: size and times, an ETag, or the Hub's object id."""
+"""Facts about a file that are known without reading it: size and times, an ETag, or the Hub's object id. If they differ, the content may
+have changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,7 +139,7 @@ class Glob:
 
     def _after(self, path: str) -> States:
         folder, slash, name = path.rpartition("/")
-        if folder not in self._folders:  # many paths lie in one folder
+        if folder not in self._folders:  # cached, because many paths share a folder
             self._folders[folder] = self._after(folder) if slash else self.start
         return self.step(self._folders[folder], name)
 

@@ -15,7 +15,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp, hel
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
-"""Files that mark the folder of a saved dataset, and the folder of a saved dictionary of datasets."""
+"""Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
 
 
 def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:

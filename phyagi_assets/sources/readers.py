@@ -135,7 +135,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     if options.columns != ("text",):
         raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
-    number = span.first  # only files in which each line is a row are cut into spans
+    number = span.first  # only text files in which each line is a row are cut into spans
     for file in contents(source.path, span.start):
         if options.sample_by == "document":
             parts = iter([_whole(source, file)])

@@ -240,7 +240,8 @@ class Store:
         Raises
         ------
         StoreError
-            The store cannot be written to, or the place of the version holds files that the store did not write.
+            The store cannot be written to, the folder of the artifact is not the store's own, or the place of the version holds files
+            that the store did not write.
         """
         final = self.version_path(address, manifest.fingerprint)
         with self._staging(final.parent.parent) as staging:
