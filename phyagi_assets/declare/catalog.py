@@ -1,4 +1,4 @@
-"""The data folder: every corpus and mixture that it declares, checked against each other."""
+"""The catalog of a data folder: all declared corpora and mixtures, checked against each other."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ class Broken:
     """A declaration that cannot be used."""
 
     name: str
-    """The name of its corpus or mixture; the stem of the file where the name cannot be read."""
+    """Name of its corpus or mixture, or the stem of the file if the name cannot be read."""
     path: Path
     reason: DeclarationError
 
@@ -36,14 +36,19 @@ class Catalog:
     broken: Sequence[Broken] = ()
 
     def select(self, names: Iterable[str]) -> "Catalog":
-        """The named corpora and mixtures and the corpora that those mixtures are made of; all of them where nothing is named.
+        """Return a catalog of the named corpora and mixtures and of the corpora of these mixtures; the whole catalog if no name is given.
+
+        Parameters
+        ----------
+        names
+            Names of corpora and mixtures.
 
         Raises
         ------
         DeclarationError
-            The declaration of a given name is broken.
+            The declaration of a given name is broken, or every declaration is.
         PhyagiAssetsError
-            A name that nothing has, or nothing is declared at all.
+            A given name is not declared, or the data folder declares nothing.
         """
         wanted = list(names)
         known = [*self.corpora, *self.mixtures]
@@ -69,13 +74,15 @@ class Catalog:
 
 
 def load_catalog(data: Path) -> Catalog:
-    """Read every declaration under `data`.
+    """Read every declaration in the data folder `data`.
 
     Raises
     ------
     DeclarationError
-        A file does not parse or fit its schema; two things have one name; a mixture names a corpus that is not declared; a
-        tokenizer's folder is not there. The first of them, where there are several.
+        A file does not parse or fit its schema, two declarations share a name, a mixture names a corpus that is not declared, or the
+        folder of a tokenizer does not exist. If there are several errors, the first one by path is raised.
+    PhyagiAssetsError
+        A folder of declarations cannot be listed.
     """
     catalog, problems = read_catalog(data)
     if problems:
@@ -84,9 +91,20 @@ def load_catalog(data: Path) -> Catalog:
 
 
 def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
-    """Read what can be read of the declarations under `data`, with everything that is wrong with the others.
+    """Read the usable declarations in the data folder `data`, and collect the errors of the others.
 
-    A mixture that uses a broken corpus is broken too, but its file is not wrong: its reason is not among the errors.
+    Returns
+    -------
+    catalog : Catalog
+        The usable and the broken declarations.
+    problems : list of DeclarationError
+        The errors, sorted by path. A mixture of a broken corpus is broken too, but its file has no error, so that its reason is not listed
+        here.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        A folder of declarations cannot be listed.
     """
     broken: list[Broken] = []
     corpora = _read_files(data / "corpora", CorpusConfig, broken)
@@ -129,7 +147,7 @@ _NAME = re.compile(rb"^name:[ \t]*[\"']?([A-Za-z0-9_]+)", re.MULTILINE)
 
 
 def _probable_name(path: Path) -> str:
-    """Return the name that a broken file seems to declare, so that a mixture of it is not said to name an undeclared corpus."""
+    """Return the name that a broken file seems to declare, so that a mixture that names it is not reported for an undeclared corpus."""
     try:
         match = _NAME.search(path.read_bytes()[: 1 << 16]) if path.is_file() else None
     except OSError:
@@ -138,10 +156,10 @@ def _probable_name(path: Path) -> str:
 
 
 def _drop_duplicates(kinds: Sequence[list[Corpus] | list[Mixture]], broken: list[Broken]) -> None:
-    """Take out every declaration whose name is used by another: which of them is meant cannot be known."""
+    """Mark all declarations that share a name as broken, because a reference to the name would be ambiguous."""
     by_name: dict[str, list[Corpus | Mixture]] = {}
     for declared in (declared for kind in kinds for declared in kind):
-        by_name.setdefault(declared.config.name.casefold(), []).append(declared)  # one folder on some file systems
+        by_name.setdefault(declared.config.name.casefold(), []).append(declared)  # some file systems ignore case
     for same in by_name.values():
         for declared in same if len(same) > 1 else ():
             others = ", ".join(str(other.path) for other in same if other is not declared)
@@ -162,7 +180,7 @@ def _unusable_part(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    """The declarations in a folder; names with a leading dot are those of editors and file systems."""
+    """Return the declarations in a folder, sorted. Files with a leading dot are skipped: editors and file systems create them."""
     try:
         found = [path for path in folder.iterdir() if path.suffix.lower() in (".yaml", ".yml") and not path.name.startswith(".")]
     except FileNotFoundError:

@@ -1,8 +1,9 @@
-"""Cron expressions: which are valid, and which of them ever fire.
+"""Validation of cron expressions, including whether they ever fire.
 
-Dagster validates an expression only when its definitions are loaded, and takes dates that no year has. A declaration is checked here when
-it is read, without importing Dagster: five fields of ``*``, values, ranges, steps and lists, with names for months and days of the week,
-``L`` for the last day of a month, ``5#2`` for the second Friday, or a name such as ``@daily``. A test compares the two.
+Dagster validates an expression only when its definitions are loaded, and accepts dates that do not exist in any year. This module checks
+the expression when a declaration is read, without importing Dagster. It accepts five fields of ``*``, values, ranges, steps and lists,
+with names for months and days of the week, ``L`` for the last day of a month and ``5#2`` for the second Friday, or a name such as
+``@daily``. A test compares it with Dagster's parser.
 """
 
 import calendar
@@ -21,7 +22,7 @@ class _Field:
     names: Mapping[str, int] = field(default_factory=dict)
 
     def values(self, text: str) -> set[int] | None:
-        """The values that a field selects; None where it selects all of them by ``*`` or ``?``."""
+        """Return the values that the text of the field selects, or None if it selects all by ``*`` or ``?``."""
         if text == "*" or (text == "?" and self.name in (_DAY.name, _WEEKDAY.name)):
             return None
         chosen: set[int] = set()
@@ -46,7 +47,7 @@ class _Field:
         last = self._value(found["last"])
         if first < last:
             return set(range(first, last + 1, step))
-        every = range(self.low, self.high + 1)  # Dagster reads 5-5 as every value, and FRI-MON across the end
+        every = range(self.low, self.high + 1)  # Dagster reads 5-5 as every value, and lets FRI-MON wrap around
         return set(every[::step]) if first == last else {value for value in every if value >= first or value <= last}
 
     def _value(self, text: str) -> int:
@@ -75,9 +76,9 @@ _DAYS = dict(enumerate((31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), start=1
 
 
 def looks_like_cron(text: str) -> bool:
-    """Return whether a text is meant as a cron expression: five fields, or a name such as ``@daily``.
+    """Return whether a text looks like a cron expression: five fields, or a name such as ``@daily``.
 
-    `check_cron` tells whether the expression is a valid one.
+    `check_cron` checks whether the expression is valid.
 
     Examples
     --------
@@ -88,15 +89,14 @@ def looks_like_cron(text: str) -> bool:
 
 
 def check_cron(text: str) -> None:
-    """Check a cron expression as Dagster reads it: five fields with names, lists, ranges and steps, or ``@daily`` and the like.
+    """Check a cron expression by Dagster's rules: five fields with names, lists, ranges and steps, or a name such as ``@daily``.
 
-    Dagster's own parser can be used only by importing Dagster, which takes seconds and which declarations do without; a test compares
-    the two.
+    Dagster's own parser is not used, because importing Dagster takes seconds and reading declarations does not need it otherwise.
 
     Raises
     ------
     ValueError
-        The expression is not one that Dagster takes, or it names a day that no month has.
+        Dagster does not accept the expression, or the expression names a day that none of its months has.
 
     Examples
     --------
@@ -121,6 +121,6 @@ def check_cron(text: str) -> None:
     if days is None or "l" in parts[2].split(","):
         return
     reachable = any(day <= _DAYS[month] for day in days for month in months or _DAYS)
-    if not reachable and (weekdays is None or months == {2}):  # given both, either day is enough; Dagster refuses 30 February anyway
+    if not reachable and (weekdays is None or months == {2}):  # if both are given, either is enough; Dagster refuses 30 February anyway
         listed = ", ".join(map(str, sorted(days)))
         raise ValueError(f"{text!r} never comes: no such month has day {listed}")

@@ -1,8 +1,13 @@
-"""What a document is called."""
+"""Ids of documents."""
 
 
 def document_id(text_hash: int) -> str:
-    """The id of a document: XXH3-64 of the UTF-8 bytes of its text, as 16 hexadecimal digits. Equal texts are one document.
+    """Return the id of a document: the hash of its text as 16 hexadecimal digits. Documents with equal texts have the same id.
+
+    Parameters
+    ----------
+    text_hash
+        XXH3-64 of the UTF-8 bytes of the text.
 
     Examples
     --------

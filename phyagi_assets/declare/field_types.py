@@ -1,4 +1,4 @@
-"""What the values of declarations have to be, beyond being text: names, owners, places, spans of time."""
+"""Types of the values in declarations that are more than plain text: names, owners, places, spans of time."""
 
 import re
 from difflib import get_close_matches
@@ -11,7 +11,7 @@ from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
-"""Names become folders in the store and asset keys and groups in Dagster; this is what all of them take."""
+"""Valid names of corpora and mixtures. They become folders in the store, and asset keys and groups in Dagster, which all accept these."""
 
 LONGEST_NAME = 100
 
@@ -90,12 +90,12 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?@[^\s@]+")
 Name = Annotated[str, AfterValidator(_checked_name)]
 Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
-"""Where files are."""
+"""Place of source files: a local path or glob, ``s3://…`` or ``hf://…``."""
 TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_tokenizer)]
-"""A folder, or a repository on the Hub with its revision."""
+"""Folder of a tokenizer, or a repository on the Hub with its revision."""
 Span = Annotated[str, AfterValidator(_checked_span)]
-"""Of time."""
+"""Span of time, such as ``2 days``."""
 Zone = Annotated[str, AfterValidator(_checked_zone)]
-"""The name of a time zone."""
+"""Name of a time zone in the IANA database."""
 Clock = Annotated[str, AfterValidator(_checked_clock)]
-"""A span of time, or a cron expression."""
+"""Span of time, or a cron expression."""

@@ -1,4 +1,4 @@
-"""Spans of time as people write them."""
+"""Spans of time in words, such as ``2 days``."""
 
 import re
 from datetime import timedelta
@@ -13,7 +13,7 @@ def parse_span(text: str) -> timedelta:
     Raises
     ------
     ValueError
-        It is not a span, or longer than ten years.
+        The text is not a span of time, or the span is longer than ten years.
 
     Examples
     --------
@@ -25,7 +25,7 @@ def parse_span(text: str) -> timedelta:
         raise ValueError(f"{text!r} is not a span of time; write a number and minutes, hours, days or weeks, as in 2 days")
     try:
         span = timedelta(**{f"{found[2]}s": int(found[1])})
-    except (OverflowError, ValueError):  # beyond what a timedelta, or an int that is read from text, can be
+    except (OverflowError, ValueError):  # larger than a timedelta, or than an int read from text, can be
         span = timedelta.max
     if span > _LONGEST:
         raise ValueError(f"{text[:40]!r} is longer than ten years; write a shorter span of time")

@@ -1,6 +1,7 @@
-"""The documents that a corpus leaves out: ``<corpus>.removed.jsonl``, beside its declaration.
+"""Documents that are removed from a corpus on request, recorded in ``<corpus>.removed.jsonl`` beside its declaration.
 
-A line a document: its id, why, and since when; never its text. A line that is taken out again brings the document back.
+The record has one line per document, with its id, the reason and the day, but never its text. Deleting the line brings the document
+back.
 """
 
 import fcntl
@@ -24,13 +25,13 @@ _ID = re.compile(r"[0-9a-f]{16}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removal:
-    """One document that is left out."""
+    """One removed document."""
 
     id: str
-    """Of the document, see `phyagi_assets.declare.document_id`."""
+    """Id of the document, see `phyagi_assets.declare.document_id`."""
     reason: str = ""
     on: str = ""
-    """The day, as YYYY-MM-DD."""
+    """Day of the removal, as YYYY-MM-DD; empty if unknown."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
@@ -42,12 +43,12 @@ class Removal:
 
 
 def removals_file(corpus: Corpus) -> Path:
-    """Where a corpus's removals are kept."""
+    """Return the path of the record of a corpus's removed documents."""
     return corpus.path.with_name(f"{corpus.config.name}.removed.jsonl")
 
 
 def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
-    """The documents that a corpus leaves out, by id.
+    """Return the removed documents of a corpus, by id.
 
     Raises
     ------
@@ -65,16 +66,29 @@ def read_removals(corpus: Corpus) -> Mapping[str, Removal]:
 
 
 def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
-    """Record documents that are to be left out, and return those that were not recorded before.
+    """Record documents as removed.
 
-    The record is locked from reading to writing, so that two commands at once both have their say, and it is on disk before this returns.
+    The record is locked from reading to writing, so that two concurrent commands do not lose each other's additions. It is flushed to disk
+    before this function returns.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    removals
+        The documents to remove.
+
+    Returns
+    -------
+    list of Removal
+        The removals that were not recorded before.
 
     Raises
     ------
     DeclarationError
         The record cannot be read or written.
     """
-    path = real_path(removals_file(corpus))  # where it is a link, what it leads to is written
+    path = real_path(removals_file(corpus))  # if it is a link, write to its target
     try:
         with _locked(path.parent):
             known = read_removals(corpus)
@@ -100,7 +114,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace a file in one step, flushed; who may read it stays. What a killed command has left is overwritten."""
+    """Replace a file atomically and flush it, keeping its permissions. The draft of a killed command is overwritten."""
     draft = path.with_name(f".{path.name}.draft")
     draft.unlink(missing_ok=True)
     with draft.open("x", encoding="utf-8") as file:
@@ -117,7 +131,7 @@ def _replace(path: Path, text: str) -> None:
         os.close(descriptor)
 
 
-@lru_cache(maxsize=256)  # asked for once a partition; another file is another key
+@lru_cache(maxsize=256)  # called once per partition; a changed file has another key
 def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str, Removal]:
     removals: dict[str, Removal] = {}
     try:

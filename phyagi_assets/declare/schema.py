@@ -1,7 +1,7 @@
-"""The YAML schemas: what a corpus and a mixture may declare.
+"""The YAML schemas of corpora and mixtures.
 
-The models are frozen and refuse unknown keys and wrong types; :mod:`phyagi_assets.declare.catalog` reads the files and turns what the
-models find into errors with a line. Nothing here touches the disk.
+The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_assets.declare.yaml_reader` reads the files and turns
+validation errors into errors that name the line. Nothing in this module accesses the disk.
 """
 
 from fractions import Fraction
@@ -34,41 +34,41 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
 
 
 SMALLEST_AMOUNT, LARGEST_WEIGHT = 1e-6, 1e6
-"""Bounds of weights and shares. Beyond them, an epoch has less than a sample of a corpus, or more samples than positions can count."""
+"""Bounds of weights and shares. Beyond them, an epoch has less than one sample of a corpus, or more samples than positions can count."""
 LONGEST_REGEX = 1_000
-"""Characters in a regex, at most."""
+"""Largest length of a regex, in characters."""
 LONGEST_SAMPLE = 1 << 30
-"""Tokens in a sample, at most."""
+"""Largest length of a sample, in tokens."""
 
 
 class Declared(BaseModel):
-    """What every declaration has in common: immutable, strict about types, no unknown keys."""
+    """Base of all declarations: immutable, strict about types, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class SourceConfig(Declared):
-    """Where the documents of a corpus are and how to read them."""
+    """The place of the documents of a corpus, and how to read them."""
 
     path: Annotated[
         Annotated[Place, Tag("[one]")] | Annotated[dict[Split, Place], Field(min_length=1), Tag("[each]")],
         Discriminator(lambda path: "[each]" if isinstance(path, dict) else "[one]"),
     ]
-    """Where the files are, or where those of each split are.
+    """Place of the files, or one place per split.
 
-    A file or a glob (``**`` crosses folders), relative to the data folder or absolute; a folder that ``datasets.save_to_disk`` wrote;
-    ``s3://bucket/folder/*.jsonl``; ``hf://org/name`` or, for some of its files, ``hf://org/name/folder/*.jsonl``.
+    A place is a file or a glob (``**`` matches any number of folders), relative to the data folder or absolute; a folder written by
+    ``datasets.save_to_disk``; ``s3://bucket/folder/*.jsonl``; ``hf://org/name``, or ``hf://org/name/folder/*.jsonl`` for some of its files.
     """
     name: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda name: (name,) if isinstance(name, str) else name)] = ()
-    """Of a dataset on the Hub, the configuration, or several."""
+    """Configuration of a dataset on the Hub, or several configurations."""
     revision: str | None = None
-    """Of a dataset on the Hub: a branch, tag or commit. By default its main branch."""
+    """Branch, tag or commit of a dataset on the Hub; its main branch by default."""
     format: Format | None = None
-    """How to read the files; guessed from their suffix by default."""
+    """Format of the files; by default, the suffix of each file determines it."""
     sample_by: Literal["document", "paragraph", "line"] = "document"
-    """For text files: what a document is (the whole file, what blank lines separate, or each line)."""
+    """Unit that is one document in text files: the whole file, a paragraph between blank lines, or a line."""
     delimiter: str | None = None
-    """For CSV files: the character between columns; by default a tab in files that are named ``.tsv``, and a comma in others."""
+    """Character between the columns of CSV files; by default a tab in ``.tsv`` files and a comma in others."""
 
     @field_validator("delimiter")
     @classmethod
@@ -79,7 +79,7 @@ class SourceConfig(Declared):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Every place that is named."""
+        """All places that `path` names."""
         return (self.path,) if isinstance(self.path, str) else tuple(self.path.values())
 
     @model_validator(mode="after")
@@ -91,52 +91,52 @@ class SourceConfig(Declared):
 
 
 class LimitsConfig(Declared):
-    """What a partition may hold of what should not be there; a check fails beyond it, and the partition is not published."""
+    """Limits for unwanted content in a partition. A check fails above a limit, and the partition is not published."""
 
     duplicates: float | None = Field(default=None, ge=0, le=1)
-    """Share of its documents whose text stands in it before."""
+    """Largest share of documents whose text occurs earlier in the partition; no limit by default."""
     invalid: float | None = Field(default=None, ge=0, le=1)
-    """Share of its rows that were left out with ``on_invalid: skip``."""
+    """Largest share of rows that are left out by ``on_invalid: skip``; no limit by default."""
 
 
 class CorpusConfig(Declared):
-    """One file under ``data/corpora``: a named source of documents and what is made of it."""
+    """One file in ``data/corpora``: a named source of documents, and how it is tokenized."""
 
     name: Name
-    """The corpus: a folder of the store, and the first part of its asset keys."""
+    """Name of the corpus: its folder in the store, and the first part of its asset keys."""
     description: str = ""
-    """A sentence for the catalog: what it is, where it comes from, under what licence."""
+    """Description for the catalog: contents, origin and licence."""
     owners: Owners = ()
-    """Who answers for it: e-mail addresses, or ``team:name``."""
+    """Owners of the corpus: e-mail addresses, or ``team:name``."""
     source: SourceConfig
     partition_by: str = "none"
-    """``none``, ``file``, ``configuration`` (of a dataset on the Hub), or a regex with one group over the path, whose match names the
-    partition."""
+    """Rule that divides the files into partitions: ``none``, ``file``, ``configuration`` (of a dataset on the Hub), or a regex for the
+    path with one group, whose match names the partition."""
     columns: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)] = ("text",)
-    """The columns that hold the text; several are joined with `separator`."""
+    """Names of the columns that hold the text; the texts of several columns are joined by `separator`."""
     separator: str = "\n\n"
     tokenizer: TokenizerName
-    """A folder relative to the data folder, or a Hub name, with ``@revision`` where one is wanted."""
+    """Folder of the tokenizer, relative to the data folder, or a repository on the Hub with ``@revision``."""
     append_eos: bool = True
-    """Whether the tokenizer's EOS follows every non-empty document."""
+    """Whether the tokenizer's EOS is appended to every non-empty document."""
     special_tokens: SpecialTokens = "allow"
-    """How to encode text that spells a special token, such as ``<|endoftext|>``: as the token (the default of ``transformers``),
-    ordinary text (its ``split_special_tokens``), or an error that names the file and row."""
+    """Encoding of text that spells a special token, such as ``<|endoftext|>``: as the token (``allow``, the default of
+    ``transformers``), as ordinary text (``text``, its ``split_special_tokens``), or not at all (``error``, which names file and row)."""
     dtype: Literal["auto", "uint16", "int32"] = "auto"
-    """Of the token arrays; ``auto`` is uint16 where every id of the tokenizer fits, else int32."""
+    """dtype of the token arrays; ``auto`` means uint16 if every id of the tokenizer fits, else int32."""
     splits: dict[HeldOut, float] = Field(default_factory=dict)
-    """Share of the documents that each split takes, by hash of the text; the rest is ``train``."""
+    """Share of the documents in each split, chosen by the hash of the text; all other documents are in ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
-    """What a row whose text is null or no string gets: refusal of the partition, or to be left out and counted."""
+    """Treatment of a row whose text is null or not a string: ``error`` refuses the partition, ``skip`` leaves the row out and counts it."""
     refresh: Clock | None = None
-    """How often to look at the source for what is new or changed: a cron expression, or a span such as ``10 minutes``."""
+    """When to check the source for new or changed files: a cron expression, or a span such as ``10 minutes``. No check by default."""
     timezone: Zone = "UTC"
     """Time zone of a cron expression in `refresh`."""
     fresh_within: Span | None = None
-    """A span such as ``2 days``, within which something new is expected."""
+    """Span of time, such as ``2 days``, within which new data is expected."""
     limits: LimitsConfig = LimitsConfig()
     verify: Literal["sample", "full"] = "sample"
-    """How much of the fast engine's work is done again by the reference tokenizer and compared."""
+    """Documents that the reference tokenizer encodes again, to verify the fast engine: a sample, or all."""
 
     @field_validator("partition_by")
     @classmethod
@@ -176,11 +176,12 @@ class MixturePart(Declared):
 
     corpus: str
     weight: float | None = Field(default=None, ge=SMALLEST_AMOUNT, le=LARGEST_WEIGHT, allow_inf_nan=False)
-    """Factor on the corpus's own number of samples: 1.5 is one and a half epochs of it in an epoch of the mixture. By default 1."""
+    """Factor on the corpus's own number of samples: 1.5 means one and a half epochs of the corpus per epoch of the mixture. The default
+    is 1, unless a share is declared."""
     share: float | None = Field(default=None, ge=SMALLEST_AMOUNT, le=1)
-    """Part of the mixture's samples, in place of a weight."""
+    """Share of the samples of the mixture, instead of a weight."""
     max_epochs: float | None = Field(default=None, gt=0, le=LARGEST_WEIGHT, allow_inf_nan=False)
-    """How often a run may read it; ``phyagi-assets plan`` tells where that is exceeded."""
+    """Largest number of epochs of the corpus in a training run; ``phyagi-assets plan`` reports when a run exceeds it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -196,21 +197,21 @@ class MixturePart(Declared):
 
 
 class MixtureConfig(Declared):
-    """One file under ``data/mixtures``: weighted corpora, read as sequences of one length."""
+    """One file in ``data/mixtures``: weighted corpora, read as samples of one length."""
 
     name: Name
     description: str = ""
     owners: Owners = ()
     seq_len: int = Field(default=2048, ge=1, le=LONGEST_SAMPLE)
-    """Tokens in a sample."""
+    """Length of a sample, in tokens."""
     seed: int = Field(default=42, ge=0, lt=2**63)
-    """Of the shuffle."""
+    """Seed of the shuffle."""
     concat: Literal["interleaved", "sequential"] = "interleaved"
-    """Whether corpora are mixed at every position, or read one after the other."""
+    """Whether the corpora are mixed throughout, or read one after the other."""
     shuffle: bool = True
-    """Whether the samples of a corpus come in another order each epoch, or as they stand in its arrays."""
+    """Whether the samples of a corpus are shuffled anew in each epoch, or read in the order of its token arrays."""
     fresh_within: Span | None = None
-    """A span such as ``2 days``, within which a new plan is expected."""
+    """Span of time, such as ``2 days``, within which a new plan is expected."""
     datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
 
     @field_validator("datasets")

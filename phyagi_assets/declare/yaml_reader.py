@@ -1,8 +1,8 @@
-"""One YAML file → one frozen model, where everything that is wrong is an error with the file, the key and the line.
+"""Reader of one YAML file into one frozen model. Errors name the file, the key and the line.
 
-PyYAML's safe loader forgets where a value stood, and lets the last of two equal keys win. So the node tree is walked here: it
-gives every key path its line, refuses duplicate keys, and expands ``${VAR}`` and ``${VAR:-default}`` before types are resolved
-(``weight: ${W:-1.5}`` is a number). Validation is pydantic's.
+PyYAML's safe loader does not keep the lines of values, and keeps the last of two equal keys. Therefore this module walks the tree of nodes
+itself: it records the line of every key path, rejects duplicate keys, and expands ``${VAR}`` and ``${VAR:-default}`` before types are
+resolved (``weight: ${W:-1.5}`` is a number). Pydantic validates the result.
 """
 
 import difflib
@@ -23,41 +23,42 @@ KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 _SHAPES = {"tuple_type": "a list, as in [one, two]"} | dict.fromkeys(("model_type", "dict_type"), "a mapping, as in {key: value}")
-"""What pydantic calls by the names of Python's types and ours."""
+"""Descriptions for the pydantic errors whose own messages name Python types or classes of this package."""
 
 _MOST_VALUES = 100_000
-"""Values in one file, aliases expanded: a declaration has tens of them, and a few lines of nested aliases stand for billions."""
+"""Largest number of values in a file, with aliases expanded: declarations have tens, but a few lines of nested aliases yield billions."""
 _LARGEST = 10_000_000
-"""Bytes in one file."""
+"""Largest size of a file, in bytes."""
 _DEEPEST = 32
-"""Levels of nesting: a declaration has four."""
+"""Largest number of levels of nesting; declarations have four."""
 _AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-"""Plain scalars that YAML 1.1 takes for octal or sexagesimal numbers: 010 is 8, and 1:30 is 90."""
+"""Plain scalars that YAML 1.1 reads as octal or sexagesimal numbers: 010 is 8, and 1:30 is 90."""
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
-"""Numbers with an exponent, which YAML 1.1 takes for text unless they have a point and a sign."""
+"""Numbers with an exponent, which YAML 1.1 reads as text unless they have a point and a sign."""
 _SHOWN = 100
-"""Characters of a wrong value in an error message."""
+"""Largest number of characters of a wrong value that an error message shows."""
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declaration(Generic[Model]):
-    """What one file declares, and where in the file it does."""
+    """The declaration in one file, with the lines of its keys."""
 
     config: Model
     path: Path
     lines: dict[KeyPath, int]
+    """1-based line of each key path."""
     text: str
-    """The file as it was when it was loaded."""
+    """Content of the file when it was loaded."""
 
     @property
     def digest(self) -> str:
-        """Hash of what is declared; comments and layout do not change it."""
+        """Hash of the declared values, as 16 hexadecimal digits; comments and layout do not change it."""
         return hashlib.sha256(self.config.model_dump_json().encode()).hexdigest()[:16]
 
     def changed_since_load(self) -> str:
-        """Return what is different about the file now, or an empty string if it declares the same as when it was loaded."""
+        """Return how the file differs now, or an empty string if it declares the same as when it was loaded."""
         try:
             now = load_yaml(self.path, type(self.config))
         except DeclarationError as problem:
@@ -65,17 +66,32 @@ class Declaration(Generic[Model]):
         return "" if now.digest == self.digest else f"{self.path} has been edited"
 
     def error(self, message: str, *at: str | int) -> DeclarationError:
-        """An error at a key path of this file, such as ``("datasets", 0, "corpus")``; its line is that of the nearest key there is."""
+        """Return an error at a key path of this file.
+
+        Parameters
+        ----------
+        message
+            The message, without file, line and key.
+        *at
+            The key path, such as ``"datasets", 0, "corpus"``. If the file does not have it, the line is that of the nearest key above.
+        """
         return _error(self.path, self.lines, at, message)
 
 
 def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
-    """Read `path` as a `model`.
+    """Read a YAML file and validate it against a model.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        The pydantic model.
 
     Raises
     ------
     DeclarationError
-        The file cannot be read, is not YAML, or does not fit the model: the first such place, with its line.
+        The file cannot be read, is not YAML, or does not fit the model. The error names one problem, with its line.
     """
     reader = _Reader(path)
     data = reader.read()
@@ -86,7 +102,7 @@ def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
 
 
 class _Reader:
-    """The walk over one file's nodes; remembers the line of every key path."""
+    """Walk over the nodes of one file, which records the line of every key path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,7 +114,7 @@ class _Reader:
 
     def read(self) -> Any:
         try:
-            if not self.path.is_file() and self.path.exists():  # a named pipe would be waited for
+            if not self.path.is_file() and self.path.exists():  # reading a named pipe could block for ever
                 raise DeclarationError(self.path, "is not a regular file; a declaration is a YAML file")
             if (size := self.path.stat().st_size) > _LARGEST:
                 raise DeclarationError(self.path, f"has {size:,} bytes; a declaration has at most {_LARGEST:,}")
@@ -192,9 +208,9 @@ class _Reader:
         return _error(self.path, self.lines, at, message)
 
     def explain(self, problems: ValidationError, model: type[BaseModel]) -> DeclarationError:
-        """The first problem, in the user's words."""
+        """Return one validation error, unknown keys first, in terms of the YAML file."""
         problem = min(problems.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # pydantic's own marks
+        at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, at[:-1])
@@ -218,7 +234,7 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
 
 
 def _hint(kind: str, found: Any) -> str:
-    """Explain what YAML made of a value, where its writer may have meant another type."""
+    """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
     if kind == "string_type" and not isinstance(found, list | dict | NoneType):
         return "; quote it if you mean text"
     if kind in ("float_type", "int_type") and isinstance(found, str) and _EXPONENT.fullmatch(found):
@@ -227,7 +243,7 @@ def _hint(kind: str, found: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show a wrong value, without credentials and cut to a readable length."""
+    """Return a wrong value for display, without credentials and cut to a readable length."""
     text = repr(value) if not isinstance(value, int) or value.bit_length() < 1_000 else f"a number of {value.bit_length():,} bits"
     text = redacted(text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
@@ -238,7 +254,7 @@ def _dotted(at: KeyPath) -> str:
 
 
 def _fields_at(model: type[BaseModel], at: KeyPath) -> list[str]:
-    """The keys that a model allows at a key path inside it."""
+    """Return the keys that a model allows at a key path inside it."""
     for part in at:
         if isinstance(part, int):
             continue

@@ -1,1 +1,1 @@
-"""How work runs: a pool of local processes, reading ahead, progress. Nothing here knows of a corpus."""
+"""Execution of work: a pool of local processes, prefetching, and progress. Nothing in this package depends on corpora."""

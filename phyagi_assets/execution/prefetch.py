@@ -1,7 +1,7 @@
-"""Overlap: let a generator run ahead in a thread of its own.
+"""Prefetching: run a generator ahead of its consumer in its own thread.
 
-Reading, encoding and writing each spend their time outside the interpreter's lock (in Arrow, in the engine, in the kernel), so
-a thread for each of them keeps the cores busy. A number of items and of bytes bounds what is in flight, and with it the memory.
+Reading, encoding and writing spend most of their time outside the global interpreter lock (in Arrow, in the engine, in the kernel), so
+that one thread for each keeps the cores busy. The number of items in flight and their size in bytes are bounded, which bounds the memory.
 """
 
 import threading
@@ -12,25 +12,33 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 AHEAD = 16 << 20
-"""Bytes in flight from which on a source waits: more than `depth` batches of usual size."""
+"""Size of the items in flight at which the source waits, in bytes: more than the default `depth` in batches of usual size."""
 
 
 def prefetch(
     source: Iterator[T], *, depth: int = 4, size: Callable[[T], int] | None = None, ahead: int = AHEAD
 ) -> Generator[T, None, None]:
-    """Yield the items of `source` in their order, while a thread computes up to `depth` items ahead.
+    """Yield the items of a source in order, while a thread computes further items.
 
-    An exception in the source surfaces here, after the items before it. When the consumer stops early, the source is closed in its
-    own thread before this returns, so that no file of it stays open; ``contextlib.closing`` makes that sure where an exception may
-    stop the consumer.
+    An exception in the source is raised here, after the items before it. If the consumer stops early, the source is closed in its thread
+    before the generator is closed, so that none of its files stays open. Use ``contextlib.closing`` if an exception may stop the consumer.
 
     Parameters
     ----------
+    source
+        The iterator to run ahead.
+    depth
+        Largest number of computed items that wait for the consumer.
     size
-        Size of an item, in bytes. By default, only the number of items is bounded.
+        Function that returns the size of an item in bytes. By default, only the number of items is bounded.
     ahead
-        Bytes from which on the source is asked for no further item. The item that the consumer works on counts until the consumer
-        asks for the next. An item that is larger is computed when it is the only one.
+        Size of the items in flight, in bytes, from which on no further item is computed. The item that the consumer works on counts until
+        the consumer asks for the next one. An item that is larger than this is computed when no other item is in flight.
+
+    Yields
+    ------
+    T
+        The next item.
     """
     run = _Ahead(source, depth, size, ahead)
     thread = threading.Thread(target=run.produce, name="prefetch", daemon=True)
@@ -43,7 +51,7 @@ def prefetch(
 
 
 class _Ahead(Generic[T]):
-    """Queue between a producing thread and its consumer."""
+    """Bounded queue between a producing thread and its consumer."""
 
     def __init__(self, source: Iterator[T], depth: int, size: Callable[[T], int] | None, ahead: int) -> None:
         self._source, self._depth, self._size, self._ahead = source, depth, size, ahead
@@ -54,9 +62,9 @@ class _Ahead(Generic[T]):
         self._problem: BaseException | None = None
 
     def produce(self) -> None:
-        """Compute the items, in the thread."""
+        """Compute the items; runs in the producing thread."""
         try:
-            # An item's size is known only when it takes the memory: the thread waits before it computes one.
+            # The size of an item is known only when it is in memory already, so the thread waits before it computes one.
             while self._wait(lambda: self._in_flight < self._ahead):
                 try:
                     item = next(self._source)
@@ -83,7 +91,7 @@ class _Ahead(Generic[T]):
                     self._changed.notify_all()
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
-        """Wait in the thread until a condition holds; False once the consumer has stopped."""
+        """Wait in the producing thread until a condition holds. Return False if the consumer has stopped."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or condition())
             return not self._stopped

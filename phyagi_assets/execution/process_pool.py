@@ -1,7 +1,7 @@
 """A pool of local processes that survives the death of a worker.
 
-Each worker process has a pipe to this process, which sends it one item at a time. Results, progress and log records come back through the
-pipe. A worker ends when its pipe closes or this process dies, so that no worker is left when this process is killed.
+Each worker process has a pipe to the main process, which sends it one item at a time. Results, progress and log records come back through
+the pipe. A worker ends when its pipe closes or the main process dies, so that no worker remains if the main process is killed.
 """
 
 import logging
@@ -29,7 +29,7 @@ Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Item], Result]
 THREADS = "RAYON_NUM_THREADS"
 """Environment variable with the number of threads of the engine, which reads it when it first encodes."""
 _TO_END = 10.0
-"""Seconds that an interrupted process has to end in."""
+"""Time for an interrupted worker process to end, in seconds."""
 _SPAWN = multiprocessing.get_context("spawn")
 _PACKAGE = "phyagi_assets"
 
@@ -49,11 +49,12 @@ class Fault(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ended:
-    """The outcome of one item."""
+    """Outcome of one item."""
 
     result: Any
+    """Result of the item, or the exception that ended it."""
     is_last: bool = False
-    """Whether the worker ends with it."""
+    """Whether the worker process ends with this item."""
 
 
 @dataclass(kw_only=True)
@@ -64,11 +65,11 @@ class _Worker(Generic[Item]):
 
     def give(self, item: Item) -> None:
         self.item = item
-        with suppress(ConnectionError):  # it is dead, which is heard next
+        with suppress(ConnectionError):  # the worker is dead, which `hear` reports
             self.connection.send(item)
 
     def hear(self, on_progress: OnProgress) -> _Ended | None:
-        """Receive one message; return the outcome of the item if the message is one, or if the worker died."""
+        """Receive one message. Return the outcome of the item if the message is an outcome or the worker died, else None."""
         try:
             said = self.connection.recv()
         except (EOFError, OSError):
@@ -81,7 +82,7 @@ class _Worker(Generic[Item]):
         return said if isinstance(said, _Ended) else None
 
     def stop(self) -> None:
-        self.connection.close()  # the end of its work, where it waits for more
+        self.connection.close()  # ends a worker that waits for an item
         if self.item is not None:
             self.process.terminate()
 
@@ -111,16 +112,29 @@ class ProcessPool(Generic[Item, Result]):
     name: Callable[[Item], str]
 
     def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
-        """Run all items; yield each when it ends, with its result or with the error, `Fault` or `Died` that ended it."""
+        """Run all items.
+
+        Parameters
+        ----------
+        items
+            The items. Each is taken when a worker is free.
+
+        Yields
+        ------
+        item : Item
+            An item that has ended, in the order in which the items end.
+        outcome : Result or Exception
+            Its result, or the exception that ended it: an error from the worker, `Fault` or `Died`.
+        """
         workers: list[_Worker[Item]] = []
         try:
-            for _ in range(self.size):  # all of them, before the first one has what it waits for
+            for _ in range(self.size):  # start all workers before the first one gets an item
                 workers.append(self._started())
             for worker, item in zip(list(workers), items, strict=False):
                 worker.give(item)
             while busy := {worker.connection: worker for worker in workers if worker.item is not None}:
                 for connection in wait(list(busy)):
-                    worker = busy[connection]  # type: ignore[index]  # what is waited for are connections
+                    worker = busy[connection]  # type: ignore[index]  # `wait` returns the connections it was given
                     ended = worker.hear(self.on_progress)
                     if ended is None or worker.item is None:
                         continue
@@ -150,7 +164,7 @@ def _stop(workers: Sequence[_Worker[Any]]) -> None:
     try:
         for worker in workers:
             worker.stop()
-    except BaseException:  # a second interrupt; no process goes on because of it
+    except BaseException:  # a second interrupt must not leave workers running
         for worker in workers:
             worker.stop()
         raise
@@ -163,24 +177,24 @@ def _ending(code: int) -> str:
 
 
 class _Line:
-    """One end of a pipe that several threads say things into."""
+    """End of a pipe to which several threads can send messages."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, Lock()
 
     def say(self, said: object) -> None:
-        """Say it; where nobody listens any more, that is an error, so that what is under way ends soon."""
+        """Send a message. A closed pipe raises an error, so that the work in progress ends soon."""
         with self._lock:
             self._connection.send(said)
 
     def put_nowait(self, record: logging.LogRecord) -> None:
-        """What a `QueueHandler` wants of a queue."""
+        """Send a log record; this is the method of a queue that `logging.handlers.QueueHandler` calls."""
         with suppress(ConnectionError):
             self.say(record)
 
 
 def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name: Callable[[Any], str], level: int) -> None:
-    """What a process does: what comes through the pipe, until it closes."""
+    """Run the items that come through the pipe until it closes; the target of a worker process."""
     os.environ[THREADS] = str(threads)
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     line = _Line(connection)
@@ -204,7 +218,7 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name
 
 
 def _end_with_parent() -> None:
-    """Interrupt this process when its parent dies: while it waits for a slow source, it says nothing and would not notice."""
+    """Interrupt this process when its parent dies. While it waits for a slow source, it sends nothing and would not notice by itself."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -214,7 +228,7 @@ def _end_with_parent() -> None:
 
 
 def _received(connection: Connection) -> Iterator[Any]:
-    """What comes, until nobody is there to send more."""
+    """Yield what arrives through a pipe until its other end closes."""
     with suppress(EOFError, ConnectionError):
         while True:
             yield connection.recv()

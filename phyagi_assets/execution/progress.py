@@ -1,6 +1,6 @@
-"""How work says how far it is."""
+"""The type of progress callbacks."""
 
 from collections.abc import Callable
 
 OnProgress = Callable[[int], None]
-"""Called by long steps with the bytes of source that are done since the last call."""
+"""Function that long steps call with the number of bytes of source that they processed since the last call."""

@@ -1,1 +1,1 @@
-"""Bytes that one side writes and another reads: token arrays, token rows, plans."""
+"""File formats that one package writes and another reads: token arrays, token rows, cache folders, plans."""

@@ -1,4 +1,4 @@
-"""``.npy`` files that grow, and that are read piece by piece."""
+"""``.npy`` files that are written by appending and read block by block."""
 
 import math
 import os
@@ -15,18 +15,18 @@ from phyagi_assets.formatting import counted
 
 
 class ArrayWriter:
-    """Appends rows to a ``.npy`` file whose length is known only at the end.
+    """Writer that appends rows to a ``.npy`` file whose length is known only at the end.
 
-    NumPy leaves room in a header for the first axis to grow, so that the header can be written again in place.
+    NumPy reserves space in the header for the first axis to grow, so that the header can be rewritten in place.
 
     Parameters
     ----------
     path
         The file.
     dtype
-        Of the array.
+        dtype of the array.
     row
-        Shape of a row; () for a 1-D array.
+        Shape of one row; () for a 1-D array.
     """
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, row: tuple[int, ...] = ()) -> None:
@@ -37,7 +37,13 @@ class ArrayWriter:
         self._write_header()
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Add rows at the end."""
+        """Append rows, converted to the dtype of the array.
+
+        Parameters
+        ----------
+        rows
+            Rows along the first axis, each of the shape of one row.
+        """
         self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self.length += len(rows)
 
@@ -47,7 +53,7 @@ class ArrayWriter:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def close(self) -> None:
-        """Write the header again, with the length."""
+        """Rewrite the header with the final length, and close the file."""
         if not self._file.closed:
             self._file.seek(0)
             self._write_header()
@@ -61,7 +67,19 @@ class ArrayWriter:
 
 
 def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
-    """The array of a file of the store, or a view of the file that is mapped into memory.
+    """Open an array of the store.
+
+    Parameters
+    ----------
+    path
+        The ``.npy`` file.
+    mapped
+        Whether to map the file into memory, read-only, instead of reading it.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array, with the shape and dtype of the file.
 
     Raises
     ------
@@ -73,22 +91,29 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         return np.load(path, mmap_mode="r" if mapped else None)  # type: ignore[no-any-return]
     except FileNotFoundError:
         raise StoreError(f"{path}: is missing; {_REMEDY}") from None
-    except (OSError, ValueError) as problem:  # it changes while it is read
+    except (OSError, ValueError) as problem:  # the file changed after its header was checked
         raise StoreError(f"{path}: cannot be read: {problem}; {_REMEDY}") from None
 
 
 def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
-    """The pieces of a 1-D array, read and not mapped: mapped pages would count as the memory of this process.
-
-    Each piece lies where the one before it did.
+    """Read a 1-D array block by block. The file is not mapped, because mapped pages would count as memory of this process.
 
     Parameters
     ----------
+    path
+        The ``.npy`` file.
     size
-        Bytes of a piece; by default, what the processor's cache holds.
+        Size of a block, in bytes; the default fits the processor's cache.
+
+    Yields
+    ------
+    numpy.ndarray
+        The next block, 1-D, of the dtype of the file. The next block overwrites it.
 
     Raises
     ------
+    OSError
+        The file is missing or cannot be read.
     StoreError
         The file is damaged.
     """
@@ -101,14 +126,14 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
 
 
 def array_length(path: Path) -> int:
-    """The rows of an array, by its header.
+    """Return the number of rows of an array according to its header, after checking the size of the file.
 
     Raises
     ------
     OSError
-        The file is missing, or cannot be read.
+        The file is missing or cannot be read.
     StoreError
-        It does not hold an array, or not all of it.
+        The file does not hold an array, or has more or fewer bytes than its header says.
     """
     with path.open("rb") as file:
         shape, dtype = _header(file, path)
@@ -123,12 +148,12 @@ _REMEDY = "phyagi-assets check --discard removes what is damaged, and materializ
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype, with the file behind the header."""
+    """Read the header of a ``.npy`` file; return shape and dtype, and leave the file at the first byte of the array."""
     try:
         np.lib.format.read_magic(file)
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if dtype.hasobject or not dtype.itemsize or not shape or any(length < 0 for length in shape):
             raise ValueError(f"it describes an array of shape {shape} and dtype {dtype}")
-    except Exception as problem:  # NumPy parses the header as Python, and fails as that does
+    except Exception as problem:  # NumPy parses the header as Python, which can raise many kinds of exceptions
         raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {_REMEDY}") from None
     return shape, dtype

@@ -1,7 +1,7 @@
-"""``mixture.json``, the plan: what a mixture materializes to, and everything that training code needs to read it.
+"""``mixture.json``, the plan that a mixture materializes to, with everything that training code needs to read the mixture.
 
-The pipeline writes plans and the datasets read them, so this module knows neither; it needs only the standard library. `plan_file` turns
-the file into these types and checks it.
+The pipeline writes plans and `phyagi_assets.datasets` reads them, so this module imports neither; it needs only the standard library.
+`phyagi_assets.formats.plan_file` reads the file into these types and checks it.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Literal
 PLAN = "mixture.json"
 FORMAT = 3
 OLDEST_FORMAT = 2
-"""Plans of this format have no padding id, and their samples do not cross partitions."""
+"""Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
 Concat = Literal["interleaved", "sequential"]
 
@@ -117,7 +117,7 @@ class Source:
     share: float | None
     """Declared share of the samples of the mixture, if a share was declared."""
     rate: int
-    """Samples per sum(rates) samples of the mixture."""
+    """Share of the samples of the mixture, in units of 1 / (sum of the rates of all sources)."""
     drawn: int
     """Samples per epoch of the mixture."""
     groups: tuple[Group, ...]
@@ -182,7 +182,7 @@ class Plan:
     segments: tuple[Segment, ...]
     ancestors: tuple[Ancestor, ...] = ()
     pad_id: int | None = None
-    """Token id that fills the last validation and test sample of a corpus; None in plans whose samples do not cross partitions."""
+    """Token id that pads the last validation and test sample of a corpus; None in plans whose samples do not cross partitions."""
     format: int = FORMAT
 
     @property

@@ -1,4 +1,4 @@
-"""Whether a plan is still what was written: one changed digit would be another order of training under the same fingerprint."""
+"""Verification that a plan is unchanged: one changed digit would mean another order of training under the same fingerprint."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,17 @@ _REMEDY = "phyagi-assets check --discard removes it, and materialize makes it ag
 
 
 def verify_plan(path: Path) -> None:
-    """Compare a plan with the manifest beside it. A plan that was copied out of its store without its manifest has nothing to compare with.
+    """Compare a plan with the manifest beside it. A plan that was copied out of its store without its manifest is accepted unverified.
+
+    Parameters
+    ----------
+    path
+        Path of ``mixture.json``.
 
     Raises
     ------
     StoreError
-        The plan is not what was written, or its manifest is missing from the store or cannot be read.
+        The plan was changed or cannot be read, or its manifest is missing from the store or cannot be read.
     """
     import xxhash
 

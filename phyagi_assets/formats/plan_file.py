@@ -1,7 +1,7 @@
 """Read and check ``mixture.json``.
 
-The file says where training reads, so nothing in it is taken on trust: every key has its type and its range, and counts that follow from
-other counts have to agree with them. An error names the file and the key.
+The file decides what training reads, so nothing in it is trusted: the type and the range of every value are checked, and counts that
+follow from other counts must agree with them. An error names the file and the key.
 """
 
 import json
@@ -32,7 +32,7 @@ from phyagi_assets.formats.plan import (
 from phyagi_assets.formats.plan_digest import verify_plan
 
 _MOST = 1 << 62
-"""Largest count; sums of counts and positions have to fit 64 bits."""
+"""Largest count; sums of counts and positions have to fit in 64 bits."""
 _DTYPE = re.compile(r"(u?)int(8|16|32|64)")
 
 Key = tuple[str | int, ...]
@@ -40,7 +40,7 @@ Key = tuple[str | int, ...]
 
 
 class _Refused(Exception):
-    """A value that cannot be in a plan."""
+    """A value that is not allowed in a plan."""
 
     def __init__(self, key: Key, found: str) -> None:
         where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).removeprefix(".")
@@ -49,10 +49,12 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
-    """What a value has to be."""
+    """A kind of value."""
 
     described: str
+    """Noun phrase for error messages."""
     fits: Callable[[Any], bool]
+    """Function that tells whether a value is of this kind."""
 
 
 def _integer(least: int = 0, most: int = _MOST) -> _Kind:
@@ -65,7 +67,7 @@ def _is_amount(value: Any) -> bool:
 
 _COUNT = _integer()
 _DRAWS = _Kind(described="a whole number, 0 or more", fits=lambda value: type(value) is int and value >= 0)
-"""Without an upper limit: a plan that draws more than can be counted is refused where its order is opened, and can be cleaned up."""
+"""Count without an upper limit: a plan that draws too many samples is refused when its order is opened, but can be read to clean it up."""
 _ID = _Kind(described="a token id or null", fits=lambda value: value is None or _COUNT.fits(value))
 _TEXT = _Kind(described="text", fits=lambda value: type(value) is str)
 _FLAG = _Kind(described="true or false", fits=lambda value: type(value) is bool)
@@ -103,10 +105,15 @@ _CUT = {"place": _COUNT, "start": _COUNT, "stop": _COUNT}
 def read_plan(path: Path) -> Plan:
     """Read a plan and check it.
 
+    Parameters
+    ----------
+    path
+        Path of ``mixture.json``.
+
     Raises
     ------
     StoreError
-        The file does not exist, is not a plan, was changed since it was written, is written by a newer release, or contradicts itself.
+        The file does not exist, is not a plan, was changed after it was written, was written by a newer release, or contradicts itself.
     """
     verify_plan(path)
     try:
@@ -138,7 +145,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 class _PlanFile:
-    """Turns the JSON of one format into the types of `plan`."""
+    """Converter from the JSON of one format to the types of `phyagi_assets.formats.plan`."""
 
     def __init__(self, format_: int) -> None:
         self._is_old = format_ == OLDEST_FORMAT
@@ -223,7 +230,7 @@ class _PlanFile:
 
 
 def _fields(record: Any, kinds: Mapping[str, _Kind], key: Key) -> dict[str, Any]:
-    """Return an object of the file, if it has exactly the keys that it should, each of its kind."""
+    """Return an object of the file after checking that it has exactly the expected keys, with values of the expected kinds."""
     if type(record) is not dict:
         raise _Refused(key, f"{_shown(record)} is not an object")
     if record.keys() != kinds.keys():

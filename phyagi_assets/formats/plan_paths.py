@@ -1,8 +1,8 @@
 """Resolve the paths that a plan records.
 
-A plan records paths relative to the folder of its own version, ``<store>/<mixture>/.versions/<version>``. If the folder of the
-mixture has been moved to another disk and linked since, these paths lead nowhere from its new place. What they name is then looked up by
-its place in the store through which the plan was opened.
+A plan records paths relative to the folder of its own version, ``<store>/<mixture>/.versions/<version>``. If the folder of the mixture
+was later moved to another disk and replaced by a link, these paths do not exist relative to its new place. They are then resolved
+relative to the root of the store through which the plan was opened.
 """
 
 import re
@@ -15,34 +15,43 @@ from phyagi_assets.paths import real_path
 _IN_STORE = re.compile(r"[^/]+/[^/]+/\.versions/[^/]+/.+")
 """The part of a recorded path that begins at the root of the store."""
 _MOST_LINKS = 40
-"""Number of links that are followed before they are taken for a loop, as Linux does."""
+"""Largest number of links to follow; more are taken for a loop, as on Linux."""
 
 
 class PlanPaths:
-    """Resolves the paths of one plan.
+    """Resolver of the paths in one plan.
 
     Parameters
     ----------
     plan
         The plan.
     folder
-        The folder of the plan, reached through the store: links among its parents are not resolved.
+        Folder of the plan as reached through the store, with the links among its parents unresolved.
     """
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._home = real_path(folder)
         self._root = real_path(root) if (root := _root_of(folder)) else None
         self.is_moved = self._root is not None and not (self._home / next(_recorded(plan))).exists()
-        """Whether the recorded paths are looked up in the store, because they lead nowhere from the folder of the plan."""
+        """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:
-        """Return the path of an array or tokenizer that the plan names."""
+        """Return the path of a token array or tokenizer.
+
+        Parameters
+        ----------
+        recorded
+            The path as the plan records it.
+        """
         found = _IN_STORE.search(recorded) if self.is_moved else None
         return self._root / found[0] if found and self._root else self._home / recorded
 
 
 def plan_folder(path: Path) -> Path:
-    """Return the absolute path of the folder that a plan or a link to it leads to, with the links among its parents unresolved."""
+    """Return the absolute path of the folder of a plan.
+
+    A link at the path of the plan, or at the path of its folder, is followed. Links among the parents of the folder are not resolved.
+    """
     return _followed(_followed(path).parent).absolute()
 
 
@@ -63,5 +72,5 @@ def _recorded(plan: Plan) -> Iterator[str]:
 
 
 def _root_of(folder: Path) -> Path | None:
-    """Return the root of the store in which a folder has the place of a version of a plan; None if it has another place."""
+    """Return the root of the store if a folder is in the place of a version of a plan, else None."""
     return folder.parents[2] if folder.parent.name == ".versions" and len(folder.parents) > 2 else None

@@ -1,7 +1,8 @@
-"""A cache folder that stands by itself, outside any store: what the dataset library writes for its user.
+"""Standalone cache folders, which `phyagi_assets.datasets` writes for its user outside any store.
 
-The new files are made in a draft beside the old ones and take their places when they are whole. While they do, and if the process dies
-meanwhile, the folder's manifest knows of no file, so that no reader takes half of one cache and half of another for a whole.
+The new files are written into a draft folder inside the cache folder, and replace the old files when they are complete. During the
+replacement, and if the process dies in it, the manifest of the cache folder lists no files, so that no reader mistakes a mixture of two
+caches for a complete one.
 """
 
 import fcntl
@@ -23,26 +24,26 @@ _OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", ".hashes.npy", "_labels
 
 
 def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:
-    """Put a new cache in the place of whatever cache a folder holds; other files in it are left alone.
+    """Replace the cache in a folder, if there is one, by a new cache. Other files in the folder are kept.
 
     Parameters
     ----------
     folder
-        The cache; made if need be.
+        The cache folder. It is created if it does not exist.
     wanted
-        What the cache is made from.
+        Manifest without files or counts.
     fill
-        Given an empty folder, writes the cache's files and returns the manifest completed with what it wrote.
+        Function that writes the files of the cache into an empty folder and returns the completed manifest.
 
     Returns
     -------
     Manifest
-        With the records of the files.
+        The manifest from `fill`, with the records of the files.
 
     Raises
     ------
     StoreError
-        A folder of the cache holds a file that the cache did not write.
+        A subfolder that has to be replaced is a link, or holds a file that does not belong to the cache.
     """
     with draft_in(folder) as draft:
         filled = fill(draft)
@@ -65,9 +66,20 @@ def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifes
 
 @contextmanager
 def draft_in(folder: Path) -> Iterator[Path]:
-    """An empty folder in another, which is made if need be; gone afterwards, as are those that dead processes left there."""
+    """Create an empty draft folder inside a folder, and delete it afterwards. Draft folders of dead processes are deleted first.
+
+    Parameters
+    ----------
+    folder
+        The outer folder. It is created if it does not exist.
+
+    Yields
+    ------
+    Path
+        The draft folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with closing(_Lock(folder)):  # a draft that is made and not yet locked would be taken for a dead one
+    with closing(_Lock(folder)):  # a draft that is created but not yet locked would look like that of a dead process
         for left in folder.glob(f"{_DRAFT}*"):
             with suppress(BlockingIOError, FileNotFoundError), closing(_Lock(left, wait=False)):
                 shutil.rmtree(left, ignore_errors=True)
@@ -81,7 +93,7 @@ def draft_in(folder: Path) -> Iterator[Path]:
 
 
 class _Lock:
-    """A lock on a folder until it is closed, or its process ends."""
+    """A lock on a folder, held until it is closed or the process ends."""
 
     def __init__(self, folder: Path, *, wait: bool = True) -> None:
         self._descriptor = os.open(folder, os.O_RDONLY)
@@ -96,17 +108,17 @@ class _Lock:
 
 
 def _files_of(folder: Path) -> set[str]:
-    """The files of the cache that is there."""
+    """Return the paths of the files that may belong to the present cache: the usual names, and those that its manifest records."""
     usual = {f"{split}{ending}" for split in SPLITS for ending in _OF_A_SPLIT}
     try:
         recorded = Manifest.read(folder).files
-    except StoreError:  # written by the reference library, or by nobody
+    except StoreError:  # a cache of the reference library, or no cache
         return usual
-    return usual | {name for name in recorded if real_path(folder / name).is_relative_to(real_path(folder))}  # a manifest may lie
+    return usual | {name for name in recorded if real_path(folder / name).is_relative_to(real_path(folder))}  # never delete outside
 
 
 def _refuse_foreign(folder: Path, known: set[str], names: Iterable[str]) -> None:
-    """Refuse to replace folders of a cache that are links, or hold files that the cache did not write."""
+    """Refuse to replace subfolders that are links or that hold files that do not belong to the cache."""
     for name in names:
         place = folder / name
         found = [place] if place.is_symlink() else [path for path in sorted(place.rglob("*")) if path.is_symlink() or not path.is_dir()]

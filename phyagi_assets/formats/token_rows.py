@@ -1,4 +1,4 @@
-"""A tokenized artifact on disk: a folder that ``datasets.load_from_disk`` opens, with a file of rows for every piece of the partition."""
+"""Tokenized artifacts on disk: folders that ``datasets.load_from_disk`` opens, with one file of rows per chunk of the partition."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -11,19 +11,30 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.store.local import Artifact
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
-"""What stands beside ``input_ids``: tokens with the EOS, XXH3-64 of the text, index of the file in the partition, row in the file."""
+"""Columns besides ``input_ids``, with their types.
+
+``length`` is the number of tokens including the EOS, ``hash`` the XXH3-64 of the text, ``file`` the index of the source file in the
+partition, and ``row`` the 0-based row in that file.
+"""
 
 _SUFFIX = ".arrow"
 
 
 def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """The rows of an artifact, in their order.
+    """Read the rows of an artifact, in order.
 
     Parameters
     ----------
+    artifact
+        The tokenized artifact.
     columns
-        Those that are wanted, of `COLUMNS`; by default all. Files are mapped into memory to look at some columns alone. Mapped pages
-        count as the memory of this process, as many as it touches.
+        Names of the columns to read; all if empty. If columns are named, the files are mapped into memory, so that only those columns are
+        read; the mapped pages that are touched count as memory of this process.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        The next rows.
 
     Raises
     ------
@@ -36,7 +47,19 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
 
 
 def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """The rows of one file, as `row_batches` gives those of all.
+    """Read the rows of one file, in order.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Names of the columns to read; all if empty. See `row_batches`.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        The next rows.
 
     Raises
     ------
@@ -48,7 +71,7 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
         with pa.memory_map(str(path)) if columns else pa.OSFile(str(path)) as file:
             for batch in pa.ipc.open_stream(file):
                 rows = batch.select(list(wanted))
-                rows.validate(full=True)  # damaged offsets lead out of the buffers
+                rows.validate(full=True)  # damaged offsets would point outside the buffers
                 yield rows
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
         raise StoreError(
@@ -57,19 +80,43 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
 
 
 def rows_features(dtype: str) -> Any:
-    """The columns as ``datasets`` knows them."""
+    """Return the ``datasets.Features`` of the columns.
+
+    Parameters
+    ----------
+    dtype
+        dtype of the token ids.
+    """
     from datasets import Features, List, Value
 
     return Features({"input_ids": List(Value(dtype)), **{name: Value(kind) for name, kind in COLUMNS.items()}})
 
 
 def rows_file(folder: Path, number: int) -> Path:
-    """Where the rows of a piece are written."""
+    """Return the path at which the rows of a chunk are written, before `complete` renames them.
+
+    Parameters
+    ----------
+    folder
+        Folder of the artifact.
+    number
+        0-based number of the chunk in the partition.
+    """
     return folder / f"{number:05}{_SUFFIX}"
 
 
 def complete(folder: Path, count: int, features: Any) -> None:
-    """Give the files of rows the names that they keep, and write the two beside them that make ``load_from_disk`` open the folder."""
+    """Rename the files of rows to their final names, and write the two metadata files that ``datasets.load_from_disk`` needs.
+
+    Parameters
+    ----------
+    folder
+        Folder of the artifact.
+    count
+        Number of chunks, each with its file of rows.
+    features
+        The features from `rows_features`.
+    """
     from datasets import DatasetInfo
 
     names = [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]

@@ -122,7 +122,8 @@ class Cleaning:
                 named |= self._named(version)
         for version in surveyed.versions:
             if not version.is_plan and (version.address, version.fingerprint) not in named:
-                is_there = version.partition in self.partitions.get(version.name, ())
+                is_there = version.is_of_corpus or version.partition in self.partitions.get(version.name, ())
+                is_there = is_there and version.name in self.partitions
                 if not (is_there and version.is_published):
                     yield version, UNDECLARED if version.name not in self.partitions else SUPERSEDED if is_there else RETIRED
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.store.local import SET_ASIDE, VERSIONS, Store, is_copy, is_part, is_pointer, version_named
 from phyagi_assets.store.manifest import Manifest
 
@@ -37,8 +38,13 @@ class Version:
 
     @property
     def is_plan(self) -> bool:
-        """Whether the address has no partition, as that of a mixture's plan."""
-        return self.address.count("/") == 1
+        """Whether this is the plan of a mixture."""
+        return self.address.partition("/")[2] == MIXTURE.name
+
+    @property
+    def is_of_corpus(self) -> bool:
+        """Whether this belongs to a whole corpus, and not to one of its partitions."""
+        return self.address.count("/") == 1 and not self.is_plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,1 +1,1 @@
-"""Where documents come from: listing a source's files, dividing them into partitions, reading them as batches of Arrow text."""
+"""Sources of documents: list the files of a source, divide them into partitions, and read them as batches of Arrow text."""

@@ -1,8 +1,8 @@
-"""The pieces of a partition: spans of its files, of some 128 MB together, that are read, encoded and kept on their own.
+"""The chunks of a partition, called pieces in the code: spans of its files, about 128 MB in total, that one task reads and encodes.
 
-A large file of lines is cut at the ends of lines, a large Parquet file between row groups. Files of other formats are read in one go,
-and so are compressed ones, which have no place to begin at but the beginning. Small files are put together. Where a partition is cut
-depends on nothing but its files, so that it is built to the same bytes by however many processes.
+A large file of lines is cut at the ends of lines, and a large Parquet file between row groups. Files of other formats are not cut, nor are
+compressed files, which can be read only from the beginning. Small files are combined. The cuts depend only on the files of the partition,
+so that any number of processes builds the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,24 +21,37 @@ from phyagi_assets.sources.files import LocalFile, SourceFile, Span, format_of
 from phyagi_assets.sources.signatures import compression_of, why_not_text
 
 PIECE = 128 << 20
-"""Bytes of source that a piece has, or somewhat more: what a process takes as long for as for its start. It is no part of what an
-artifact is called after: its rows are the same, however they are cut."""
+"""Approximate smallest size of a chunk, in bytes of source; the last one may be smaller. A process takes about as long to encode it as to
+start. The size does not enter fingerprints, because the rows are the same however they are cut."""
 MOST = 256
-"""Pieces of a partition, or somewhat more: each has a file of rows, and who opens the folder with ``datasets`` opens them all."""
+"""Approximate largest number of chunks per partition: each has a file of rows, and ``datasets`` opens all of them with the folder."""
 _BLOCK = 1 << 20
 
 Piece = tuple[Span, ...]
+"""One chunk: the spans that it consists of, in the order of the partition's files."""
 
 
 def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
-    """Cut a partition's files up, in their order.
+    """Cut the files of a partition into chunks, in order.
 
-    Of a large file of lines, those that come before a piece are counted, so that it knows the numbers of its rows.
+    In a large file of lines, the lines before each chunk are counted, so that the chunk knows the numbers of its rows.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    files
+        The files of the partition.
+
+    Yields
+    ------
+    Piece
+        The spans of the next chunk.
 
     Raises
     ------
     SourceError
-        A file cannot be read while its lines are counted. Whatever else is wrong with one, its reader tells.
+        A file cannot be read while its lines are counted. All other problems of a file are reported by its reader.
     """
     sizes = list(map(_size, files))
     wanted = _wanted(sizes)
@@ -56,14 +69,14 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
 
 
 def piece_name(piece: Piece) -> str:
-    """Return what messages call a piece: its first file, the row that it begins with unless that is the first, and its last file."""
+    """Return the name of a chunk for messages: its first file, the row at which it begins (unless that is the first), and its last file."""
     first, last = piece[0], piece[-1]
     begins = f"{first.file} from row {first.first + 1:,} on" if first.first else str(first.file)
     return f"{begins} to {last.file}" if len(piece) > 1 else begins
 
 
 def most_pieces(corpus: Corpus, files: Sequence[SourceFile]) -> int:
-    """How many pieces files can be cut into, one at least; they may turn out to be fewer."""
+    """Return an upper bound, at least 1, on the number of chunks that files are cut into."""
     wanted = _wanted(file.size for file in files)
     cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]
     spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
@@ -78,7 +91,7 @@ def _wanted(sizes: Iterable[int]) -> int:
 def _size(file: LocalFile) -> int:
     try:
         return file.size
-    except OSError:  # it is not there, which its reader tells
+    except OSError:  # the file is missing, which its reader reports
         return 0
 
 
@@ -92,7 +105,7 @@ def _way_to_cut(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterato
 
 
 def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span]:
-    """The file, or spans of it, as even as its rows allow, if it is large enough for more than one."""
+    """Yield a whole file, or spans of it that are as even as its rows allow if it is large enough for more than one."""
     count = size // wanted
     cut = _way_to_cut(corpus, whole.file.name) if count > 1 else None
     if cut and _is_as_named(whole.file):
@@ -102,7 +115,7 @@ def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span
 
 
 def _is_as_named(file: LocalFile) -> bool:
-    """Whether the content of a file is not something else than its name says, such as compressed; its reader deals with that."""
+    """Return whether a file may be cut: its content is not, for example, compressed contrary to its name. The reader handles such files."""
     try:
         head = head_of(file.path)
     except OSError:
@@ -111,13 +124,13 @@ def _is_as_named(file: LocalFile) -> bool:
 
 
 def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
-    """Spans that begin with the first line at or after each multiple of their size."""
+    """Yield the spans of a file of lines. Each begins with the first line at or after a multiple of their size in bytes."""
     step = -(-size // count)
     try:
         with whole.file.path.open("rb") as file:
             span, stop = whole, 0
             for earliest in range(step, size, step):
-                if earliest <= stop:  # inside of a long line, whose end is known
+                if earliest <= stop:  # inside a long line, whose end is known already
                     continue
                 file.seek(earliest - 1)
                 file.readline()
@@ -135,17 +148,17 @@ def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
 def _count_lines(content: BinaryIO, size: int) -> int:
     lines = 0
     while block := content.read(max(0, min(_BLOCK, size))):
-        lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))  # half the time of bytes.count
+        lines += int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))  # twice as fast as bytes.count
         size -= len(block)
     return lines
 
 
 def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
-    """Spans of as few row groups as have their share of the rows."""
+    """Yield the spans of a Parquet file, each with the fewest row groups that hold its share of the rows."""
     try:
         with pa.parquet.ParquetFile(whole.file.path) as file:
             rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-    except (OSError, pa.ArrowException):  # it is damaged, which its reader tells
+    except (OSError, pa.ArrowException):  # the file is damaged, which its reader reports
         yield whole
         return
     span, held = whole, 0

@@ -1,7 +1,7 @@
-"""Columns of text in tables: where they are, whether they hold text, and which of their values are not UTF-8.
+"""Text columns of tables: find them, check that they hold text, and find the values that are not UTF-8.
 
-Nothing that comes from a file is computed with before it is validated: offsets or indices that point out of their buffers make Arrow
-read memory that is not its own.
+All data from a file is validated before it is used in a computation, because offsets or indices that point outside their buffers make
+Arrow read memory outside of them.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ _BYTES_OF = {
     pa.large_string(): pa.large_binary(),
     pa.string_view(): pa.binary_view(),
 }
-"""The type of the same bytes without the promise that they are UTF-8."""
+"""Binary type by string type: the same bytes, but not declared to be UTF-8."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextColumn:
-    """A declared column, found in a table."""
+    """A declared column that was found in a table."""
 
     name: str
-    """As declared."""
+    """Name of the column as declared."""
     path: tuple[str, ...]
-    """The column of the table, and the fields that lead from it to the text."""
+    """Name of the column in the table, then the names of the nested fields that lead to the text."""
 
     @property
     def dotted(self) -> str:
-        """As Parquet names it."""
+        """Name of the column in Parquet: its path, joined by dots."""
         return ".".join(self.path)
 
 
@@ -43,13 +43,19 @@ def find_columns(source: LocalFile, schema: pa.Schema, names: Sequence[str], *, 
 
     Parameters
     ----------
+    source
+        The file, for messages.
+    schema
+        Schema of the table.
+    names
+        Names of the columns as declared.
     nested
-        Whether columns of the table have fields.
+        Whether columns of the table can have fields.
 
     Raises
     ------
     SourceError
-        A column is missing, is there twice, or does not hold text.
+        A column is missing, occurs twice, or does not hold text.
     """
     return [_found(source, schema, name, nested=nested) for name in names]
 
@@ -79,7 +85,7 @@ def _storage(kind: pa.DataType) -> pa.DataType:
 
 
 def _names(schema: pa.Schema) -> list[str]:
-    """The columns, and the fields of those that have some."""
+    """Return the names of the columns; columns with fields are replaced by the dotted names of their fields."""
     return [
         name
         for field in schema
@@ -92,38 +98,43 @@ def _names(schema: pa.Schema) -> list[str]:
 
 
 def _hint(schema: pa.Schema) -> str:
-    """What to declare where the only column looks like several ones that another character separates."""
+    """Return a hint at ``source.delimiter`` if the only column looks like several that another character separates, else ``""``."""
     separators = [separator for separator in ("\t", ";", "|", ",") if len(schema.names) == 1 and separator in schema.names[0]]
     return f"; if {separators[0]!r} separates the columns, declare it as source.delimiter" if separators else ""
 
 
 class LocatedText:
-    """The text of one column in a batch of rows, validated as far as its buffers go.
+    """Text of one column in a batch of rows. Its buffers are validated, but not yet its UTF-8.
 
     Parameters
     ----------
     name
-        The column, as declared.
+        Name of the column as declared.
     values
-        What it holds, as bytes.
+        Values of the column, as bytes.
     valid
-        Where the fields above it are not null; None where they nowhere are.
+        Boolean array: whether the enclosing fields of each row are not null. None if no enclosing field is null.
     """
 
     def __init__(self, name: str, values: pa.Array, valid: pa.Array | None) -> None:
         self._name, self._values, self._valid = name, values, valid
 
     def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, str]) -> pa.Array:
-        """Return the text of some rows (string), with null for what is not UTF-8.
+        """Return the text of some rows, with null for values that are not UTF-8.
 
         Parameters
         ----------
         part
-            The rows.
+            Slice of the batch that selects the rows.
         numbers
-            1-D, their numbers in the file.
+            0-based numbers of these rows in the file, 1-D.
         problems
-            Where what is wrong with a row is added, by its number.
+            Problems by number of the row. Values that are not UTF-8 are added.
+
+        Returns
+        -------
+        pyarrow.Array
+            The text, of type string.
         """
         values = self._values[part]
         if isinstance(values, pa.DictionaryArray):
@@ -132,7 +143,7 @@ class LocatedText:
             values = pc.if_else(self._valid[part], values, None)
         try:
             return values.cast(pa.string())
-        except pa.ArrowInvalid:  # not UTF-8, which its file may call text all the same
+        except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
             return pa.array([self._decoded(value, row, problems) for value, row in zip(values, numbers.tolist(), strict=True)], pa.string())
 
     def _decoded(self, value: pa.Scalar, row: int, problems: dict[int, str]) -> str | None:
@@ -145,7 +156,7 @@ class LocatedText:
 
 
 def located_text(batch: pa.RecordBatch, column: TextColumn) -> LocatedText:
-    """Return the text of a column of rows that come from a file, which may be damaged.
+    """Return the text of a column in a batch from a file, after validating its buffers: the file may be damaged.
 
     Raises
     ------
@@ -169,7 +180,7 @@ def _plain(values: pa.Array) -> pa.Array:
 
 
 def _as_bytes(values: pa.Array) -> pa.Array:
-    """The same buffers, as bytes that are not yet known to be UTF-8."""
+    """Return an array of the same buffers as bytes, which need not be UTF-8."""
     if isinstance(values, pa.DictionaryArray):
         values.indices.validate(full=True)
         return pa.DictionaryArray.from_arrays(values.indices, _as_bytes(values.dictionary), safe=False)

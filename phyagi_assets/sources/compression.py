@@ -1,7 +1,7 @@
-"""Opening files, plain or compressed, so that a reader need not know which.
+"""Open files, whether plain or compressed, so that readers need not distinguish them.
 
-The content of a file decides how it is decompressed, and its name only whether it may be plain: gzip data under a name without ``.gz``
-is read as gzip data, and a file that is called ``.gz`` and is not compressed is refused.
+The content of a file determines how it is decompressed; its name determines only whether it may be plain. Gzip data in a file without the
+suffix ``.gz`` is read as gzip data, and a file with the suffix ``.gz`` that is not compressed is refused.
 """
 
 import bz2
@@ -18,27 +18,27 @@ import pyarrow as pa
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_text
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bz2", ".zip": "zip"}
-"""By suffix."""
+"""Compression by suffix."""
 
 _BUFFER = 1 << 20
 
 
 class UnreadableContentError(Exception):
-    """A file is not what it should be; the message says what it is and what would be right, without the name of the file."""
+    """The content of a file is not what it should be. The message says what it is and what would be right, without naming the file."""
 
 
 def plain_name(name: str) -> str:
-    """A file's name without the suffix of its compression."""
+    """Return the name of a file without the suffix of its compression."""
     return next((name[: -len(suffix)] for suffix in COMPRESSIONS if name.lower().endswith(suffix)), name)
 
 
 def is_compressed(path: PurePath) -> bool:
-    """Whether a file is named as a compressed one."""
+    """Return whether the name of a file has the suffix of a compression."""
     return path.suffix.lower() in COMPRESSIONS
 
 
 def head_of(path: Path) -> bytes:
-    """The first bytes of a file, as it lies on disk.
+    """Return the first bytes of a file, at most `HEAD`, without decompressing them.
 
     Raises
     ------
@@ -55,9 +55,9 @@ class Opened:
     Attributes
     ----------
     content
-        What the file holds, decompressed, without a byte order mark.
+        Stream of the decompressed content, without a byte order mark.
     head
-        Its first bytes, with the mark, where it was opened at its beginning.
+        First bytes of the decompressed content, with the byte order mark; empty if the file was not opened at its beginning.
     """
 
     def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0) -> None:
@@ -67,28 +67,33 @@ class Opened:
         self._before = before
 
     def consumed(self) -> int:
-        """Bytes of the file, as it lies on disk, that were read since the last call."""
+        """Return the number of bytes of the file on disk (before decompression) that were read since the last call."""
         now = self._raw.tell()
         consumed, self._before = now - self._before, now
         return int(consumed)
 
 
 def contents(path: Path, start: int = 0) -> Iterator[Opened]:
-    """Open what a file holds, decompressed: one content, or one for each member of a zip archive.
+    """Open the decompressed content of a file, or of each member of a zip archive.
 
     Parameters
     ----------
     path
         The file.
     start
-        Byte of a plain file to read from.
+        Offset in bytes from which a plain file is read.
+
+    Yields
+    ------
+    Opened
+        The content, open until the next one is asked for.
 
     Raises
     ------
     OSError
-        The file cannot be read. While it is read: it is damaged, or ends early.
+        The file cannot be read. The same error is raised while the content is read if it is damaged or ends early.
     UnreadableContentError
-        Its content is not text, whatever its name says.
+        The content is not text, or does not fit the name of the file.
     """
     head = head_of(path)
     found, named = compression_of(head), COMPRESSIONS.get(path.suffix.lower())
@@ -114,7 +119,7 @@ def contents(path: Path, start: int = 0) -> Iterator[Opened]:
 
 
 def _checked(opened: Opened) -> Opened:
-    """Refuse what cannot be text, and drop a byte order mark."""
+    """Refuse content that cannot be text, and skip a byte order mark."""
     peek = cast(io.BufferedReader, opened.content).peek
     opened.head = peek(HEAD)[:HEAD]
     if why := why_not_text(opened.head):
@@ -125,7 +130,7 @@ def _checked(opened: Opened) -> Opened:
 
 
 def _members(raw: BinaryIO) -> Iterator[Opened]:
-    """The files in a zip archive, in its order, without those that an operating system adds."""
+    """Open the files of a zip archive in its order, without hidden files and those that macOS adds."""
     try:
         archive = zipfile.ZipFile(raw)
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as problem:
@@ -143,7 +148,7 @@ def _members(raw: BinaryIO) -> Iterator[Opened]:
 
 
 class _Unpacked(io.RawIOBase):
-    """A compressed file whose damage is an error of reading, whatever its module raises."""
+    """Stream of decompressed content that raises an `OSError` for damage, whatever the decompressing module raises."""
 
     def __init__(self, file: IO[bytes], kind: str) -> None:
         self._file, self._kind = file, kind

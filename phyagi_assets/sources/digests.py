@@ -1,8 +1,8 @@
-"""Digests of source files, each file read again only when it may have changed.
+"""Cached digests of source files, so that a file is read again only if it may have changed.
 
-What was seen of a file (of a local one size, times, inode; of a remote one its ETag or object id) is kept in the store beside its
-digest. While it looks the same, its content is not read. A local file that changed within moments of being read could look the same
-afterwards, as git found with its index, so a digest is only trusted when the file had been quiet for a while by then.
+The cache in the store keeps the stamp of each file (size, times and inode of a local file; ETag or object id of a remote one) beside its
+digest. As long as the stamp is the same, the content is not read. A local file that changes moments after it was read can keep its stamp
+(git knows this problem from its index), so a digest is cached only if the file had not changed for a while before it was read.
 """
 
 import time
@@ -16,14 +16,14 @@ from phyagi_assets.store.state import recall, remember
 
 
 class DigestCache:
-    """Digests of the files of one partition.
+    """Cache of the digests of one partition's files.
 
     Parameters
     ----------
     path
-        The JSON file that remembers them. Losing it costs one reading of the files, and one transfer of remote ones.
+        Path of the JSON file of the cache. If it is lost, local files are read and remote files are fetched once more.
     quiet
-        Seconds for which a local file must not have changed before its digest is remembered.
+        Seconds for which a local file must not have changed before it is read, for its digest to be cached.
     """
 
     def __init__(self, path: Path, *, quiet: float = 2.0) -> None:
@@ -31,21 +31,28 @@ class DigestCache:
         self._quiet_ns = int(quiet * 1e9)
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
-        with suppress(ValueError, TypeError, AttributeError):  # none yet, or not one of digests: start anew
+        with suppress(ValueError, TypeError, AttributeError):  # no cache yet, or a damaged one: start with an empty one
             self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in recall(path).items()}
 
     def recall(self, file: SourceFile) -> str | None:
-        """The XXH3-128 of a file's content, if it is known of a file that looks like this one."""
+        """Return the cached XXH3-128 of a file's content, or None if it is not cached for the file's present stamp."""
         stamp, digest = self._known.get(file.name, ((), None))
         return digest if stamp == file.stamp else None
 
     def read(self, file: SourceFile, path: Path) -> str:
-        """The XXH3-128 of a local file's content, which is read unless it is known.
+        """Return the XXH3-128 of a local file's content, which is read unless its digest is cached.
+
+        Parameters
+        ----------
+        file
+            The file as listed.
+        path
+            Path of its content.
 
         Raises
         ------
         OSError
-            It cannot be read.
+            The file cannot be read.
         """
         stamp = stamp_of(path)
         known, digest = self._known.get(file.name, ((), ""))
@@ -58,7 +65,7 @@ class DigestCache:
         return digest
 
     def learn(self, file: SourceFile, digest: str) -> None:
-        """Remember the digest of a remote file, whose stamp belongs to its content."""
+        """Cache the digest of a remote file, whose stamp identifies its content."""
         self._learn(file.name, file.stamp, digest)
 
     def _learn(self, name: str, stamp: Stamp, digest: str) -> None:
@@ -66,7 +73,7 @@ class DigestCache:
         self._changed = True
 
     def save(self) -> None:
-        """Keep what was learnt, if anything was."""
+        """Write the cache to disk if it has changed."""
         if self._changed:
             remember(self._path, self._known)
             self._changed = False

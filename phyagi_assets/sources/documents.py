@@ -1,4 +1,4 @@
-"""The documents of a partition: batches of even size, each document with the file and row that it came from."""
+"""The documents of a partition, read in batches of even size. Each document has the file and the row that it came from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,21 +14,22 @@ from phyagi_assets.sources.files import LocalFile, Span, format_of
 from phyagi_assets.sources.readers import ReadOptions, Rows, read_rows
 
 BATCH_BYTES = 1 << 20
-"""Text that a batch holds, unless one document is longer: enough for the engine's threads, little enough for the stages to overlap."""
+"""Approximate size of the text of a batch, in bytes, unless one document is longer. It is enough for the engine's threads, and small
+enough for reading, encoding and writing to overlap."""
 BATCH_DOCUMENTS = 1 << 16
-"""Documents that a batch holds at most, about: each takes memory beside its text, empty ones too."""
+"""Approximate largest number of documents in a batch: each document, even an empty one, takes memory besides its text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowTally:
-    """What the rows of a file are, or of a part of it."""
+    """Counts of the rows with and without text in a file or a part of it."""
 
     valid: int = 0
-    """Rows with text."""
+    """Number of rows with text."""
     invalid: int = 0
-    """Rows without."""
+    """Number of rows without text."""
     first_problem: str = ""
-    """The first of these: file, row and what is wrong."""
+    """Message about the first row without text, which names the file, the row and the problem; empty if there is none."""
 
     def __add__(self, other: "RowTally") -> "RowTally":
         return RowTally(
@@ -37,15 +38,15 @@ class RowTally:
 
     @property
     def is_without_text(self) -> bool:
-        """Whether there are rows, and none with text: then the file is at fault, and not its rows."""
+        """Whether there are rows but none has text, which points to a problem with the file and not with single rows."""
         return self.invalid > 0 and self.valid == 0
 
     def first_in(self, file: LocalFile) -> str:
-        """The first problem, without the name of the file."""
+        """Return the message about the first problem without the name of the file."""
         return self.first_problem.removeprefix(f"{file}: ")
 
     def error(self, file: LocalFile) -> SourceError:
-        """Say that a file has no row with text."""
+        """Return the error for a file that has no row with text."""
         message = f"none of its rows ({self.invalid:,}) has text; {self.first_in(file)}"
         return SourceError(f"{file}: {message}; give the file its right format or columns, or leave it out of source.path")
 
@@ -54,38 +55,47 @@ class RowTally:
 class Documents:
     """A batch of documents.
 
-    The arrays are parallel: the text, the index of its file in the partition, and its 0-based row there.
+    `texts`, `files` and `rows` have one item per document.
     """
 
     texts: pa.Array
+    """Text of each document (string)."""
     files: npt.NDArray[np.int32]
+    """Index of each document's file in the partition, 1-D."""
     rows: npt.NDArray[np.int64]
+    """0-based row of each document in its file, 1-D."""
     tallies: tuple[tuple[int, "RowTally"], ...] = ()
-    """For spans that ended since the batch before and had rows without text, or are not all of their file: index of the file, and what
-    its rows were."""
+    """Index of the file and counts of its rows, for each span that ended since the previous batch and that has rows without text or is
+    only a part of its file."""
     removed: int = 0
-    """Documents that were left out of the batch because they are removed."""
+    """Number of documents that were left out of the batch because they are removed on request."""
     consumed: int = 0
-    """Bytes of source that the batch stands for."""
+    """Bytes of the source files that were read for the batch."""
 
     @property
     def invalid(self) -> int:
-        """Rows that were left out of spans that ended since the batch before."""
+        """Number of rows without text in the spans that ended since the previous batch."""
         return sum(tally.invalid for _, tally in self.tallies)
 
     @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of text in the batch."""
+        """Size of the text in the batch, in bytes of UTF-8."""
         return int(pc.sum(pc.binary_length(self.texts)).as_py() or 0)
 
     @property
     def nonempty(self) -> npt.NDArray[np.bool_]:
-        """Which documents have any text."""
+        """Whether each document has any text, 1-D."""
         nonempty: npt.NDArray[np.bool_] = pc.binary_length(self.texts).to_numpy() > 0
         return nonempty
 
     def without(self, removed: npt.NDArray[np.bool_]) -> "Documents":
-        """The batch without some of its documents."""
+        """Return the batch without some of its documents.
+
+        Parameters
+        ----------
+        removed
+            Whether each document is left out, 1-D.
+        """
         if not removed.any():
             return self
         kept = ~removed
@@ -100,20 +110,20 @@ def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Docum
     Raises
     ------
     SourceError
-        A file cannot be read as what it is declared to be, or has rows and not one with text; or a row has no text and the corpus says
+        A file cannot be read in its format, a file has rows but none with text, or a row has no text and the corpus declares
         ``on_invalid: error``.
     """
     return read_spans(corpus, (Span(file=file, index=index) for index, file in enumerate(files)))
 
 
 def read_spans(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Documents]:
-    """Stream the documents of spans of a partition's files, such as make a piece.
+    """Stream the documents in spans of a partition's files, such as the spans of a chunk.
 
     Raises
     ------
     SourceError
-        As for `read_documents`. Whether a file that is read in several spans has a row with text is seen where their tallies come
-        together.
+        The same as in `read_documents`, except that a file in several spans is not checked for having a row with text. The caller checks
+        this when it adds up the tallies.
     """
     config = corpus.config
     options = ReadOptions(columns=config.columns, sample_by=config.source.sample_by, delimiter=config.source.delimiter)
@@ -134,7 +144,7 @@ def read_spans(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Documents]:
 
 
 class _Reader:
-    """Makes documents of the rows of one span, and decides what becomes of rows without text."""
+    """Converter from the rows of one span to documents, which refuses or skips rows without text."""
 
     def __init__(self, span: Span, separator: str, *, skips: bool) -> None:
         self._span, self._separator, self._skips = span, separator, skips
@@ -142,12 +152,12 @@ class _Reader:
         self._first_problem = ""
 
     def documents(self, rows: Rows) -> Documents:
-        """The documents among some rows.
+        """Return the documents in some rows.
 
         Raises
         ------
         SourceError
-            A row has no text, others have, and such rows are not skipped.
+            A row of the span has no text, another one has, and rows without text are not skipped.
         """
         texts, numbers = rows.columns[0], rows.numbers
         if len(rows.columns) > 1:
@@ -169,12 +179,12 @@ class _Reader:
         self._invalid += len(problems)
 
     def ended(self) -> Iterator[Documents]:
-        """What is left to say when all rows are read: how many were skipped.
+        """Yield an empty batch with the tally of the span, after its last row, if some rows have no text or the span is not a whole file.
 
         Raises
         ------
         SourceError
-            None of them has text.
+            The span is a whole file and no row has text, or a row has no text and such rows are not skipped.
         """
         tally = RowTally(valid=self._valid, invalid=self._invalid, first_problem=self._first_problem)
         is_whole = self._span.start == 0 and self._span.stop is None
@@ -192,7 +202,7 @@ class _Reader:
 
 
 def _cut(documents: Documents) -> Iterator[Documents]:
-    """Pieces of about a batch's size: rows of some formats come in blocks as large as the file's writer made them."""
+    """Cut documents into parts of about the size of a batch: in some formats, the writer of the file determines the size of blocks."""
     pieces = max(1, documents.text_bytes // BATCH_BYTES)
     step = -(-len(documents.texts) // pieces) or 1
     for start in range(0, max(1, len(documents.texts)), step):

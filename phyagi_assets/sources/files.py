@@ -1,4 +1,4 @@
-"""The files of a source and the partitions that they make up, wherever they lie."""
+"""The files of a source, local or remote, and the partitions that they form."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,35 +9,37 @@ from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
 from phyagi_assets.sources.compression import plain_name
 
 Stamp = tuple[str | int, ...]
-"""What tells without reading a file whether its content may be another than before: size and times, an ETag, the Hub's object id."""
+"""Facts about a file that are known without reading it: size and times, an ETag, or the Hub's object id. If they differ, the content may
+have changed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceFile:
-    """One file of a source, as a listing knows it."""
+    """One file in the listing of a source."""
 
     name: str
-    """Path relative to the folder that the source's glob starts from; the same wherever that lies."""
+    """Path relative to the folder that the source's glob starts from. It does not change if that folder is moved."""
     origin: str
-    """Where it is: an absolute path, or a URI."""
+    """Absolute path or URI of the file."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     stamp: Stamp
     path: Path | None = None
-    """Where a local file lies; None for what lies elsewhere."""
+    """Path of a local file; None for a remote file."""
     split: HeldOut | None = None
-    """The split that its source puts it in. The documents of the others are divided by their hash."""
+    """Split that the source assigns to the file. Without one, the documents of the file are divided into splits by their hash."""
     configuration: str = ""
-    """The configuration of a dataset on the Hub that it belongs to."""
+    """Configuration of a dataset on the Hub to which the file belongs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """A file that the pattern of a source fits, and that is not a document of the source."""
+    """A file that fits the pattern of a source but is not read."""
 
     origin: str
-    """Absolute path or URI."""
+    """Absolute path or URI of the file."""
     reason: str
+    """Short phrase, such as ``hidden``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,39 +51,43 @@ class Listing:
 
 
 def held_out(split: str) -> HeldOut | None:
-    """The split of that name that a source has of its own; the documents of all others are divided by their hash."""
+    """Return the held-out split of a given name, or None if the documents of a source's split of that name are divided by their hash."""
     return next((known for known in get_args(HeldOut) if known == split), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalFile:
-    """A file to be read; its origin is what messages call it."""
+    """A local file to read: a local source file, or the local copy of a remote one."""
 
     name: str
+    """Name of the source file, see `SourceFile.name`."""
     origin: str
+    """Absolute path or URI of the source file, which messages show."""
     path: Path
+    """Path of the content."""
 
     def __str__(self) -> str:
         return self.origin
 
     @property
     def size(self) -> int:
-        """Bytes on disk."""
+        """Size on disk, in bytes."""
         return self.path.stat().st_size
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Consecutive rows of a file to be read; by default, all of it."""
+    """Consecutive rows of a file to read; by default, all of them."""
 
     file: LocalFile
     index: int = 0
-    """Of the file in its partition."""
+    """Index of the file in its partition."""
     start: int = 0
+    """Beginning of the span: an offset in bytes in a file of lines, or the index of a row group in a Parquet file."""
     stop: int | None = None
-    """Where it begins and ends, in bytes of a file of lines and in row groups of a Parquet file; None is the end of the file."""
+    """End of the span (exclusive), in the same unit; None means the end of the file."""
     first: int = 0
-    """0-based number of its first row."""
+    """0-based number of the first row of the span in the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,33 +99,48 @@ class Partition:
 
     @property
     def bytes(self) -> int:
-        """Of source."""
+        """Total size of the source files, in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def is_local(self) -> bool:
-        """Whether its files are held by reference and not as a snapshot."""
+        """Whether all files are local, so that the raw artifact refers to them instead of holding a snapshot."""
         return all(file.path is not None for file in self.files)
 
     @property
     def splits(self) -> dict[str, HeldOut]:
-        """The splits that the source itself puts files in, by the files' names."""
+        """Splits that the source assigns to files, by name of the file."""
         return {file.name: file.split for file in self.files if file.split is not None}
 
 
 def readable(partition: Partition, snapshot: Path | None = None) -> list[LocalFile]:
-    """The files to read: where they lie, or where they lie in a snapshot."""
+    """Return the files of a partition that can be read: local files, and remote files in a snapshot.
+
+    Parameters
+    ----------
+    partition
+        The partition.
+    snapshot
+        Folder of the snapshot; without one, remote files are left out.
+    """
     places = [file.path or (snapshot / file.name if snapshot else None) for file in partition.files]
     return [LocalFile(name=file.name, origin=file.origin, path=place) for file, place in zip(partition.files, places, strict=True) if place]
 
 
 def format_of(corpus: Corpus, name: str) -> Format:
-    """How to read a file: as declared, else by its suffix.
+    """Return the format of a file: the declared one, else the one of its suffix.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    name
+        Name of the file; the suffix of a compression is ignored.
 
     Raises
     ------
     DeclarationError
-        Nothing is declared and the suffix says nothing.
+        No format is declared and the suffix is unknown.
     """
     declared = corpus.config.source.format
     guessed = FORMAT_OF_SUFFIX.get(PurePosixPath(plain_name(name)).suffix.lower())

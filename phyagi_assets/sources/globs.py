@@ -1,8 +1,9 @@
 """The glob language of sources: the same for local files, objects and repositories, on every version of Python.
 
 It is the language of ``glob.glob(pattern, recursive=True)``. ``*``, ``?`` and ``[…]`` match within one part of a path, ``**`` matches any
-number of folders, and a leading dot is matched only by a dot in the pattern. Names that tools leave behind are not matched either, unless
-the pattern spells what marks them. A path that only these rules keep out is *left out*: it is counted and reported, never silently missing.
+number of folders, and only a dot in the pattern matches a leading dot. Names that tools leave behind do not match either, unless the
+pattern contains the mark of such names. A path that only these rules exclude is *left out*: it is counted and reported, never silently
+missing.
 """
 
 import fnmatch
@@ -14,10 +15,11 @@ from functools import cached_property
 from typing import Literal
 
 LeftOutBecause = Literal["hidden", "left by a tool", "not the pattern's upper and lower case"]
-"""Why a path does not match although its pattern fits."""
+"""Reason for leaving out a path that otherwise fits the pattern."""
 
 States = Mapping[int, LeftOutBecause | None]
-"""Parts of a pattern that the next part of a path may match, each with the reason for which the path is left out so far."""
+"""State of matching a path part by part: by index of each part of the pattern that the next part of the path may match, the reason for
+leaving out the path so far, or None. The index after the last part means that the whole pattern is matched."""
 
 _WILD = re.compile(r"[*?[]")
 
@@ -40,7 +42,7 @@ _MARKS = (
     ("#", "#"),
     ("~$", ""),
     ("", ".swp"),
-    # downloads that did not end
+    # incomplete downloads
     ("", ".tmp"),
     ("", ".partial"),
     ("", ".crdownload"),
@@ -49,22 +51,22 @@ _MARKS = (
     ("Thumbs.db", None),
     ("desktop.ini", None),
 )
-"""Beginnings and ends of the names that tools leave behind; a name is meant whole where the end is None."""
+"""Prefix and suffix of names that tools leave behind; if the suffix is None, the first string is the whole name."""
 
 
 def is_wild(part: str) -> bool:
-    """Return whether a part of a path is a pattern."""
+    """Return whether a part of a path contains wildcards."""
     return _WILD.search(part) is not None
 
 
 def fixed_prefix(pattern: str) -> str:
-    """Return the characters that every match begins with, up to the first that Unicode may compose in another way."""
+    """Return the characters that every match begins with, up to the first non-ASCII one, which Unicode may encode in several ways."""
     wild = _WILD.search(pattern)
     return re.match(r"[\x00-\x7f]*", pattern[: wild.start()] if wild else pattern)[0]  # type: ignore[index]
 
 
 def is_glob(pattern: str) -> bool:
-    """Return whether every ``**`` is a whole part; elsewhere tools disagree on what it matches."""
+    """Return whether every ``**`` is a whole part. Tools disagree on what it matches elsewhere."""
     return all(part == "**" or "**" not in part for part in pattern.split("/"))
 
 
@@ -75,7 +77,7 @@ class Glob:
     Parameters
     ----------
     pattern
-        With slashes between its parts.
+        The pattern, with slashes between its parts.
 
     Examples
     --------
@@ -88,14 +90,14 @@ class Glob:
 
     @cached_property
     def parts(self) -> tuple["Part", ...]:
-        """The parts of the pattern; a ``**`` at its end matches files as ``**/*`` does."""
+        """Parts of the pattern. A ``**`` at its end becomes ``**/*``, because it matches files too."""
         texts = self.pattern.split("/")
         texts += ["*"] if texts[-1] == "**" else []
         return tuple(Part(text, is_last=i == len(texts) - 1) for i, text in enumerate(texts))
 
     @cached_property
     def fixed(self) -> int:
-        """Number of folders at the beginning that are not patterns; names in a source begin after them."""
+        """Number of leading folders without wildcards. The names of source files begin after them."""
         return next((i for i, part in enumerate(self.parts[:-1]) if part.is_wild), len(self.parts) - 1)
 
     def matches(self, path: str) -> bool:
@@ -103,16 +105,16 @@ class Glob:
         return self.is_match(self._after(path))
 
     def left_out(self, path: str) -> LeftOutBecause | None:
-        """Return why a path is left out; None for one that matches, and for one that has nothing to do with the pattern."""
+        """Return why a path is left out, or None if it matches or does not fit the pattern at all."""
         return self.reason(self._after(path))
 
     @property
     def start(self) -> States:
-        """The states before the first part of a path."""
+        """State before the first part of a path."""
         return self._closed({0: None})
 
     def step(self, states: States, name: str) -> States:
-        """Return the states after one more part of a path."""
+        """Return the state after one more part of a path."""
         after: dict[int, LeftOutBecause | None] = {}
         for at, reason in states.items():
             if at == len(self.parts):
@@ -124,20 +126,20 @@ class Glob:
         return self._closed(after)
 
     def is_match(self, states: States) -> bool:
-        """Return whether a path that led to these states matches."""
+        """Return whether a path that led to this state matches."""
         return states.get(len(self.parts), "none") is None
 
     def goes_on(self, states: States) -> bool:
-        """Return whether a longer path may match, or be left out."""
+        """Return whether a longer path may match or be left out."""
         return any(at < len(self.parts) for at in states)
 
     def reason(self, states: States) -> LeftOutBecause | None:
-        """Return why a path that led to these states is left out."""
+        """Return why a path that led to this state is left out, or None."""
         return states.get(len(self.parts))
 
     def _after(self, path: str) -> States:
         folder, slash, name = path.rpartition("/")
-        if folder not in self._folders:  # many paths lie in one folder
+        if folder not in self._folders:  # cached, because many paths share a folder
             self._folders[folder] = self._after(folder) if slash else self.start
         return self.step(self._folders[folder], name)
 
@@ -146,7 +148,7 @@ class Glob:
         return {}
 
     def _closed(self, states: Mapping[int, LeftOutBecause | None]) -> States:
-        """Add the states that ``**`` leads to by matching no folder."""
+        """Add the parts of the pattern that are reached if ``**`` matches no folder."""
         closed: dict[int, LeftOutBecause | None] = {}
         for at, reason in states.items():
             _put(closed, at, reason)
@@ -173,7 +175,7 @@ class Part:
         return is_wild(self.text)
 
     def judge(self, name: str) -> LeftOutBecause | Literal["no match"] | None:
-        """Return None where the part matches a name, else why it does not."""
+        """Return None if the part matches a name, else why it does not."""
         if not self.is_wild:
             return None if name == self.text or _composed(name) == _composed(self.text) else "no match"
         if not self.is_deep and not self._fits(name):
@@ -183,7 +185,7 @@ class Part:
         return "left by a tool" if any(self._is_marked(name, *mark) for mark in _MARKS) else None
 
     def _is_marked(self, name: str, start: str, end: str | None) -> bool:
-        """Whether a name carries a mark that the pattern does not spell."""
+        """Return whether a name has a mark that the pattern does not contain."""
         if end is None:
             return name == start
         is_marked = len(name) > len(start) + len(end) and name.startswith(start) and name.endswith(end)
@@ -201,7 +203,7 @@ class Part:
         return bool(self._regex.match(name) or self._composed_regex.match(_composed(name)))
 
     def _with_suffix(self, name: str) -> str:
-        """A file's name with its suffix in the pattern's upper and lower case, where that is the only difference, as in ``A.TXT``."""
+        """Return the name of a file with the letter case of the pattern's suffix if their suffixes differ only in case, as in ``A.TXT``."""
         _, dot, suffix = self.text.rpartition(".")
         end = len(name) - len(suffix)
         is_alike = self.is_last and dot and not is_wild(suffix) and name[end:].lower() == suffix.lower()
@@ -209,7 +211,7 @@ class Part:
 
 
 def literal_names(glob: Glob, states: States) -> set[str] | None:
-    """Return the names that can be looked up without listing a folder; None where it has to be listed."""
+    """Return the names to look up in a folder without listing it, or None if the folder has to be listed."""
     parts = [glob.parts[at] for at in states if at < len(glob.parts)]
     return None if any(part.is_wild for part in parts) else {part.text for part in parts}
 
@@ -219,5 +221,5 @@ def _put(states: dict[int, LeftOutBecause | None], at: int, reason: LeftOutBecau
 
 
 def _composed(name: str) -> str:
-    """A name as most tools write it: macOS decomposes letters with accents."""
+    """Return a name in Unicode's composed form (NFC), which most tools write; macOS decomposes letters with accents."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""Sources on the Hugging Face Hub, with its own clients: where it is, and who asks, is what they take from the environment."""
+"""Sources on the Hugging Face Hub, read by its own clients, which take its address and the token from the environment."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,15 +23,15 @@ _SECONDS = 30
 _LISTING_SECONDS = 900
 """Longest time for listing a commit, in seconds: some requests of the Hub's clients have no time limit."""
 _LARGE = 1 << 26
-"""Size in bytes from which a file is fetched with the Hub's own client, which knows faster ways for large files."""
+"""Size in bytes from which a file is fetched by the Hub's own client, which is faster for large files."""
 _RULES = 2
-"""Version of the rules of listing: a listing that was remembered under others is not used."""
+"""Version of the rules of listing. Listings that were cached under another version are not used."""
 
 
 class Hub:
-    """Files of dataset repositories, listed and fetched.
+    """Client that lists and fetches files of dataset repositories on the Hub.
 
-    A branch or tag is resolved to its commit first; all else is asked of the commit, which never changes.
+    A branch or tag is first resolved to its commit. All other requests are about the commit, which never changes.
 
     Parameters
     ----------
@@ -45,14 +45,21 @@ class Hub:
         self._retry_policy, self._listings = retry_policy, listings
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
-        """List the files of a configuration, of several, or of a glob in a repository.
+        """List the files of the declared configurations of a repository, or those that a glob matches.
+
+        Parameters
+        ----------
+        corpus
+            The corpus.
+        declared
+            Declared path, ``hf://org/name`` or ``hf://org/name/glob``.
 
         Raises
         ------
         DeclarationError
-            It names no repository, is no glob, matches nothing, or there is no such configuration.
+            The path names no repository, its glob is not valid or matches nothing, or a configuration does not exist.
         SourceError
-            The repository or the revision is not there, or cannot be read.
+            The repository or the revision does not exist or cannot be read.
         """
         repository, pattern = _parsed(corpus, declared)
         source = corpus.config.source
@@ -91,12 +98,21 @@ class Hub:
         return Listing(files=tuple(replace(files[path], name=name) for path, name in names.items()), left_out=tuple(left_out))
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch a file, or the rest of it where an earlier try left the beginning.
+        """Fetch a file, or the rest of it if an earlier attempt fetched the beginning.
+
+        Parameters
+        ----------
+        file
+            The file as listed.
+        folder
+            Folder for this file alone.
+        on_bytes
+            Called with the numbers of bytes that arrive.
 
         Raises
         ------
         SourceError
-            It is not there.
+            The file does not exist or cannot be read.
         TransientError
             The transfer broke off.
         """
@@ -115,7 +131,7 @@ class Hub:
 
 
 def _content(repository: str, commit: str, path: str, start: int) -> Iterator[bytes]:
-    """Yield the content of a file from an offset on: one request, where the Hub's client first asks what the listing already tells."""
+    """Yield the content of a file from an offset on. It takes one request; the Hub's client would first ask for what the listing has."""
     from huggingface_hub import get_session, hf_hub_url
     from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
@@ -127,7 +143,7 @@ def _content(repository: str, commit: str, path: str, start: int) -> Iterator[by
 
 
 def _parsed(corpus: Corpus, declared: str) -> tuple[str, str]:
-    """The repository and, where there is one, the glob."""
+    """Split a declared path into the repository and the glob, which may be empty."""
     parts = declared.removeprefix(SCHEME).removeprefix("datasets/").split("/")
     repository, pattern = "/".join(parts[:2]), "/".join(parts[2:])
     if not all(parts[:2]) or "@" in declared:
@@ -148,7 +164,7 @@ def _file(repository: str, commit: str, entry: Any) -> SourceFile:
 
 
 def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict[str, SourceFile]) -> Listing:
-    """List the files of the declared configurations, with the splits that they are in, as ``load_dataset`` has them."""
+    """List the files of the declared configurations, with their splits, as ``load_dataset`` reads them."""
     from datasets import get_dataset_config_names, load_dataset_builder
 
     wanted: Sequence[str | None] = corpus.config.source.name or (None,)
@@ -175,9 +191,9 @@ def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict
 
 
 def _of_other_formats(files: Mapping[str, SourceFile], chosen: Mapping[str, SourceFile]) -> tuple[LeftOut, ...]:
-    """Find the files that look like documents and that ``load_dataset`` does not read, because it reads files of one format."""
+    """Find the files that look like documents but that ``load_dataset`` skips because it reads files of only one format."""
     read = {_suffix(path) for path in chosen}
-    formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # a licence, more often than not
+    formats = FORMAT_OF_SUFFIX.keys() - read - {".txt"}  # .txt is usually a licence
     others = [file for path, file in files.items() if _suffix(path) in formats and path not in chosen and path != "dataset_infos.json"]
     reason = f"not {' or '.join(sorted(read))}: a dataset is read in one format; name the others in source.path"
     return tuple(LeftOut(origin=file.origin, reason=reason) for file in others)
@@ -189,7 +205,7 @@ def _suffix(path: str) -> str:
 
 @contextmanager
 def _translated(source: SourceConfig | None) -> Iterator[None]:
-    """Turn what the Hub's clients raise into what may go away and what the user can put right."""
+    """Turn exceptions of the Hub's clients into transient errors and errors that the user can act on."""
     from huggingface_hub import errors as raised
 
     revision = source.revision if source else None
@@ -211,13 +227,13 @@ def _translated(source: SourceConfig | None) -> Iterator[None]:
         raise _of_status(problem.response.status_code if problem.response is not None else 500) from None
     except Exception as problem:
         if source is None and isinstance(problem, OSError) and problem.errno is not None and not isinstance(problem, ConnectionError):
-            raise  # of the disk that the file is written to
+            raise  # an error of the disk that the file is written to
         if any(type(cause).__name__ in _OF_SETTINGS for cause in _causes(problem)):
             raise SourceError(f"the Hub's address or the token is not valid (HF_ENDPOINT, HF_TOKEN): {type(problem).__name__}") from None
         if problem_of_network := next(filter(_is_of_network, _causes(problem)), None):
             raise TransientError(f"cannot be reached, or broke off: {type(problem_of_network).__name__}") from None
         told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
-        if source is None and isinstance(problem, OSError):  # the client counts the bytes that come
+        if source is None and isinstance(problem, OSError):  # the client compares the size of what arrived
             raise TransientError(told) from None
         advice = "mend the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
         raise SourceError(f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}") from None
@@ -230,14 +246,14 @@ def _of_status(status: int) -> Exception:
 
 
 def _causes(problem: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised from."""
+    """Yield an exception and the chain of exceptions that caused it."""
     while problem is not None:
         yield problem
         problem = problem.__cause__ or (None if problem.__suppress_context__ else problem.__context__)
 
 
 def _is_of_network(problem: BaseException) -> bool:
-    """Whether an exception is one of connections and time limits, of whichever HTTP client the Hub's libraries use."""
+    """Return whether an exception is about a connection or a time limit, for any HTTP client that the Hub's libraries use."""
     is_of_client = any(f"{kind.__module__.partition('.')[0]}.{kind.__name__}" in _NETWORK for kind in type(problem).__mro__)
     return is_of_client or isinstance(problem, ConnectionError | TimeoutError)
 
@@ -246,6 +262,6 @@ _NETWORK = {
     *(f"{client}.TransportError" for client in ("httpx", "httpx2")),
     *("aiohttp.ClientConnectionError", "aiohttp.ClientPayloadError", "huggingface_hub.LocalEntryNotFoundError"),
 }
-"""Package and class of what may go away."""
+"""Package and class of the exceptions that are transient."""
 _OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
-"""What the HTTP clients raise for addresses and headers that they cannot use; some are errors of the network to them."""
+"""Exceptions of HTTP clients for addresses and headers that they cannot use; some of them derive from network errors."""

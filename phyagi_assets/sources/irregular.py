@@ -1,6 +1,7 @@
-"""Files that earlier versions of the package read in another way: text with a byte order mark, and what is not what its name says.
+"""Irregular files, which earlier versions of the package read differently: text with a byte order mark, and misnamed files.
 
-What is made of them is not what was made of them before, so their partitions get other fingerprints, and all others keep theirs.
+Today's output for these files differs from that of earlier versions. Therefore their partitions get other fingerprints, while all other
+partitions keep theirs.
 """
 
 import json
@@ -23,14 +24,14 @@ _MEMORY = ".irregular"
 
 
 class IrregularFiles:
-    """The irregular files of one partition, remembered by the content of its files.
+    """Finder of the irregular files of one partition, with a cache keyed by the content of the files.
 
     Parameters
     ----------
     store
-        Where they are remembered.
+        The store, which holds the cache.
     address
-        Of the partition's tokenized artifact.
+        Address of the partition's tokenized artifact.
     """
 
     def __init__(self, store: Store, address: str) -> None:
@@ -39,23 +40,33 @@ class IrregularFiles:
     def find(
         self, corpus: Corpus, partition: Partition, raw_fingerprint: str, at_hand: Callable[[], Sequence[LocalFile] | None]
     ) -> dict[str, str]:
-        """What is irregular about files, by their names.
+        """Find the irregular files of a partition.
 
-        Text had its byte order mark encoded. JSON Lines whose rows may be skipped were left out whole where a file was something else,
-        such as compressed.
+        Earlier versions encoded the byte order mark of text files. If a corpus skips invalid rows, they skipped every row of a JSON Lines
+        file whose content was something else, such as compressed data.
 
         Parameters
         ----------
+        corpus
+            The corpus.
+        partition
+            The partition.
         raw_fingerprint
-            Of what the files hold.
+            Fingerprint of the content of the files.
         at_hand
-            Gives the files, where they are not known by their content; None where they have to be fetched, which counts as regular.
+            Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to
+            be fetched first; they then count as regular.
+
+        Returns
+        -------
+        dict of str to str
+            Irregularity by name of the file.
         """
         if not any(_may_be_irregular(corpus, file.name) for file in partition.files):
             return {}
         source = corpus.config.source
         key = [raw_fingerprint, source.format, corpus.config.on_invalid]
-        with suppress(ValueError, KeyError, TypeError):  # none yet, or not one of irregular files: look again
+        with suppress(ValueError, KeyError, TypeError):  # no cache yet, or a damaged one: inspect the files
             known = recall(self._memory)
             if known["of"] == key:
                 return dict(known["found"])
@@ -68,10 +79,10 @@ class IrregularFiles:
 
 
 def _may_be_irregular(corpus: Corpus, name: str) -> bool:
-    """Whether files of this format were ever read in another way."""
+    """Return whether earlier versions may have read a file of this format differently."""
     try:
         kind = format_of(corpus, name)
-    except DeclarationError:  # its reader says so
+    except DeclarationError:  # its reader reports it
         return False
     return kind == "text" or (kind == "json" and corpus.config.on_invalid == "skip")
 
@@ -83,12 +94,12 @@ def _irregularity(corpus: Corpus, file: LocalFile) -> str:
         if format_of(corpus, file.name) == "json":
             return "" if _begins_as_json_lines(file) else MISNAMED
         return WITH_BOM if any(opened.head.startswith(BOM) for opened in contents(file.path)) else ""
-    except (OSError, UnreadableContentError):  # its reader says why
+    except (OSError, UnreadableContentError):  # its reader reports why
         return ""
 
 
 def _begins_as_json_lines(file: LocalFile) -> bool:
-    """Whether the first row is an object, as far as the head of the file tells."""
+    """Return whether the first row of a file is an object, judged by the head of the file."""
     head = head_of(file.path)
     if not head or compression_of(head):
         return not head or is_compressed(file.path)

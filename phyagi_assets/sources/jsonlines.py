@@ -1,7 +1,7 @@
-"""A block of JSON Lines → its text columns.
+"""Parse blocks of JSON Lines into text columns.
 
-pyarrow's parser reads a block whose every line is an object with text in the right places. A block that it refuses is read again
-line by line, which tells the lines at fault from the others.
+pyarrow's parser reads a block if every line is an object with text in the right places. Any other block is read again line by line, to
+find the faulty lines.
 """
 
 import json
@@ -18,41 +18,45 @@ import pyarrow.json
 from phyagi_assets.errors import SourceError
 
 _MANY = 1 << 16
-"""Lines that are parsed at once where they are very short; each takes memory beside its text."""
+"""Largest number of lines to parse at once in a block that is not parsed whole: each line takes memory besides its text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParsedBlock:
-    """The rows of a block: its lines, without blank ones."""
+    """Rows of a block: its lines without blank ones."""
 
     columns: list[pa.Array]
+    """Text columns (string), null where a row has no text."""
     numbers: npt.NDArray[np.int64]
-    """0-based number of each row's line in the file."""
+    """0-based number of each row's line in the file, 1-D."""
     problems: dict[int, str] = field(default_factory=dict)
+    """Problem of each row that has one, by the number of its line."""
 
 
 def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> Iterator[ParsedBlock]:
-    """Parse whole lines, some at a time.
+    """Parse a block of whole lines.
 
     Parameters
     ----------
-    path, first
-        The file and the 0-based number of the block's first line in it, for messages.
+    path
+        The file, for messages.
     block
-        Lines, ending at the end of one.
+        Whole lines.
     names
         The keys that hold text. ``meta.text`` is the key of that name, else the key ``text`` of the object under ``meta``.
+    first
+        0-based number of the block's first line in the file.
 
     Yields
     ------
     ParsedBlock
-        A row for each line that is not blank: null where the text is null, missing or not a string, or the line is not an object. The
-        problems say which.
+        One row per line that is not blank. The text is null if it is null, missing or not a string, or if the line is not an object; the
+        problems tell these cases apart.
 
     Raises
     ------
     SourceError
-        The file is a JSON array or an object over several lines, or no line of its first block has one of the keys.
+        The file is a JSON array or a single object over several lines, or one of the keys is in no line at its beginning.
     """
     ends, are_objects = _look(block)
     if are_objects and (columns := _parsed(block, names, len(ends))):
@@ -78,14 +82,21 @@ def _parse_filled(path: str, block: bytes, ends: npt.NDArray[np.int64], names: t
 
 
 _FILLS = np.ones(256, bool)
-"""Whether a byte fills a line: all but the white space that `bytes.strip` removes."""
+"""Whether a line with a given byte is not blank: true for all bytes except the white space that `bytes.strip` removes."""
 _FILLS[list(b" \t\n\r\x0b\x0c")] = False
 
 
 def _look(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
-    """Where the lines end, and whether each begins as an object does and ends so.
+    r"""Find the ends of the lines, and check whether each line begins with ``{`` and ends with ``}``.
 
-    Elsewhere the parser would take two objects on a line, or one over two lines, and rows would have the numbers of others.
+    Without this check, the parser would accept two objects on one line or one object over two lines, and rows would get wrong numbers.
+
+    Returns
+    -------
+    ends : numpy.ndarray
+        Offset of each line's newline in the block, 1-D; the length of the block for a last line without newline.
+    are_objects : bool
+        Whether all lines look like objects. The end of the last line is not checked.
     """
     letters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(letters == ord("\n"))
@@ -100,12 +111,12 @@ def _look(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
 
 
 def _parsed(block: bytes, names: tuple[str, ...], lines: int) -> list[pa.Array] | None:
-    """The columns of a block whose every line has text in all of them; None where one has not."""
+    """Parse a block with pyarrow; return its columns, or None unless every line has text in all of them."""
     schema = _schema(names)
     if schema is None:
         return None
     try:
-        _as_text(block).validate(full=True)  # UTF-8, which the parser takes on trust
+        _as_text(block).validate(full=True)  # the parser does not check UTF-8
         table = pa.json.read_json(
             pa.BufferReader(block),
             read_options=pa.json.ReadOptions(block_size=len(block) + 1, use_threads=False),
@@ -118,7 +129,7 @@ def _parsed(block: bytes, names: tuple[str, ...], lines: int) -> list[pa.Array] 
 
 
 def _schema(names: tuple[str, ...]) -> pa.Schema | None:
-    """The names as columns and, where they have dots, as fields of columns too; None where a column would be both text and an object."""
+    """Return a schema with the names as columns and, if they have dots, as nested fields; None if a column would be text and an object."""
     tree: dict[str, Any] = {}
     for name in names:
         for path in {(name,), tuple(name.split("."))}:
@@ -133,7 +144,7 @@ def _schema(names: tuple[str, ...]) -> pa.Schema | None:
 
 
 _TEXT: dict[str, Any] = {}
-"""Stands for text in a tree of columns."""
+"""Marker of a text column in a tree of columns; it is compared by identity."""
 
 
 def _fields(tree: dict[str, Any]) -> list[pa.Field]:
@@ -178,7 +189,7 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
                 problems[number] = f"{name!r} has a lone surrogate, which is not Unicode text"
                 column[-1] = None
     for name in names:
-        # Further on, such rows are at fault and not the declaration.
+        # Only at the beginning of the file: further on, the rows are at fault and not the declaration.
         if is_start and keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
             known = ", ".join(sorted(keys)[:20])
             raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of the text in columns")
@@ -186,12 +197,12 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
 
 
 def _refuse_other_json(path: str, lines: list[bytes]) -> None:
-    """Refuse a file that is JSON, but not an object on each line.
+    """Refuse a file that is JSON but not JSON Lines.
 
     Raises
     ------
     SourceError
-        The file is an array, or an object over several lines.
+        The file begins like an array, or like an object over several lines.
     """
     start = lines[0].strip() if lines else b""
     if start.startswith(b"["):
@@ -205,7 +216,7 @@ _MISSING = object()
 
 
 def _value(row: dict[str, Any], name: str) -> Any:
-    """What a row has under a name, or under its parts where the name itself is missing or null."""
+    """Return the value of a row under a name, or under the name's dotted parts if the name itself is missing or null."""
     value = row.get(name, _MISSING)
     if "." in name and value in (None, _MISSING):
         nested: Any = row
@@ -216,7 +227,7 @@ def _value(row: dict[str, Any], name: str) -> Any:
 
 
 def _keys(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names that lead to a row's values."""
+    """Yield the dotted names of the values in a row."""
     for key, value in row.items():
         if isinstance(value, dict) and value and prefix.count(".") < 8:
             yield from _keys(value, f"{prefix}{key}.")
@@ -225,7 +236,7 @@ def _keys(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _object(line: bytes) -> dict[str, Any] | str:
-    """The object of a line, or what is wrong with it."""
+    """Return the object in a line, or a message if the line does not hold one."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as problem:

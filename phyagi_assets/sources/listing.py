@@ -1,4 +1,4 @@
-"""What a source holds now: its files, wherever they lie, divided into partitions."""
+"""List the files of a source, local or remote, and divide them into partitions."""
 
 import logging
 import re
@@ -23,27 +23,27 @@ from phyagi_assets.sources.transfer import Remote
 logger = logging.getLogger(__name__)
 
 _EXAMPLES = 3
-"""Files that are named for each reason to leave files out."""
+"""Number of files that a message names per reason for leaving files out."""
 _LONGEST_NAME = 255
-"""Bytes of a file's name that the usual file systems take."""
+"""Longest name of a file on common file systems, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusListing:
-    """The source of a corpus as it is now."""
+    """Listing of the source of a corpus."""
 
     partitions: dict[str, Partition]
-    """By key, in the order of the keys."""
+    """Partitions by key, sorted by key."""
     left_out: tuple[LeftOut, ...] = ()
 
 
 class Sources:
-    """Everywhere that documents may come from.
+    """Access to all kinds of sources: local files, object stores and the Hub.
 
     Parameters
     ----------
     data
-        The data folder, which relative paths start from.
+        The data folder. Relative paths start from it.
     listings
         Folder in which listings of commits are cached.
     retry_policy
@@ -56,7 +56,7 @@ class Sources:
         self._reported: dict[str, str] = {}
 
     def remote(self, uri: str) -> Remote | None:
-        """The source that a URI names; None for a local path."""
+        """Return the kind of source that a URI names, or None for a local path."""
         return self._buckets if uri.startswith(BUCKETS) else self._hub if uri.startswith(HUB) else None
 
     @cached_property
@@ -68,43 +68,47 @@ class Sources:
         return Hub(self.retry_policy, self._listing_caches)
 
     def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
-        """List a corpus's source and divide it.
+        """List the source of a corpus and divide it into partitions.
 
         Parameters
         ----------
+        corpus
+            The corpus.
         seconds
-            Longest time that listing remote files may take; None is any time.
+            Longest time for listing remote files, in seconds; None means no limit.
 
         Returns
         -------
         dict of str to Partition
-            By key, in the order of the keys; the files of each in the order of their names.
+            Partitions by key, sorted by key. The files of each partition are sorted by name.
 
         Raises
         ------
         DeclarationError
-            The source matches no file, is divided into partitions of one name, or has a split that the declaration makes too.
+            The source matches no file, two partitions would have the same key, or the source has a split that ``splits`` declares too.
         SourceError
-            It cannot be listed: a source that is down is not taken for an empty one.
+            The source cannot be listed, for instance because a server is down.
         """
         return self.listing(corpus, seconds=seconds).partitions
 
     def listing(self, corpus: Corpus, *, seconds: float | None = None, warn: bool = True) -> CorpusListing:
-        """List a corpus's source and divide it, with the files that are left out.
+        """List the source of a corpus and divide it into partitions, with the files that are left out.
 
         Parameters
         ----------
+        corpus
+            The corpus.
         seconds
-            Longest time that listing remote files may take; None is any time.
+            Longest time for listing remote files, in seconds; None means no limit.
         warn
-            Whether to log a warning if files are left out; a caller that shows them itself needs none.
+            Whether to log a warning if files are left out, unless the previous listing left out the same ones.
 
         Raises
         ------
         DeclarationError
-            The source matches no file, is divided into partitions of one name, or has a split that the declaration makes too.
+            The source matches no file, two partitions would have the same key, or the source has a split that ``splits`` declares too.
         SourceError
-            It cannot be listed: a source that is down is not taken for an empty one.
+            The source cannot be listed, for instance because a server is down.
         """
         files: list[SourceFile] = []
         left_out: list[LeftOut] = []
@@ -131,7 +135,7 @@ class Sources:
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
 
     def left_out(self, corpus: Corpus) -> str:
-        """Return one line on the files that the latest listing left out; empty if it left out none or nothing was listed yet."""
+        """Return one line about the files that the latest listing left out; empty if there are none or nothing was listed yet."""
         return self._reported.get(corpus.config.name, "")
 
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:
@@ -157,7 +161,7 @@ class Sources:
 
 
 def left_out_summary(left_out: Sequence[LeftOut]) -> str:
-    """Return one line that says how many files are left out and why, with the first few of each kind.
+    """Return one line with the number of files that are left out, by reason, and the first few of them.
 
     Examples
     --------
@@ -174,7 +178,7 @@ def left_out_summary(left_out: Sequence[LeftOut]) -> str:
 
 
 def _unfit(file: SourceFile) -> str:
-    """Why a file cannot have its name in a snapshot, on any file system; empty where it can."""
+    """Return why a snapshot cannot hold a file under its name, or an empty string if it can."""
     parts = file.name.split("/")
     if not all(part.strip(".") for part in parts) or "\0" in file.name:
         return "its name is not a valid path of a file; rename it"
@@ -184,7 +188,7 @@ def _unfit(file: SourceFile) -> str:
 
 
 def _check_folders(partition: Partition) -> None:
-    """Refuse a remote file whose name is also the folder of another: a snapshot cannot hold both."""
+    """Refuse remote files of which one has the name of another's folder, because a snapshot cannot hold both."""
     names = {file.name: file for file in partition.files if file.path is None}
     for file in partition.files:
         for folder in PurePosixPath(file.name).parents:

@@ -11,7 +11,7 @@ from phyagi_assets.store.state import recall, remember
 
 
 class ListingCache:
-    """The last listing of one corpus.
+    """Cache of the latest listing of one corpus.
 
     Parameters
     ----------
@@ -23,7 +23,13 @@ class ListingCache:
         self._path = path
 
     def recall(self, asked: Sequence[Any]) -> Listing | None:
-        """Return the listing if it was the last one that was asked for, else None."""
+        """Return the cached listing if it answers the same request, else None.
+
+        Parameters
+        ----------
+        asked
+            The request: everything that determines the listing, as values of JSON.
+        """
         with suppress(ValueError, TypeError, KeyError):
             noted = recall(self._path)
             if noted["asked"] == list(asked):
@@ -32,5 +38,13 @@ class ListingCache:
         return None
 
     def keep(self, asked: Sequence[Any], listing: Listing) -> None:
-        """Store a listing of remote files."""
+        """Cache a listing of remote files.
+
+        Parameters
+        ----------
+        asked
+            The request: everything that determines the listing, as values of JSON.
+        listing
+            The listing.
+        """
         remember(self._path, {"asked": list(asked), **asdict(listing)})

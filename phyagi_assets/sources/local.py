@@ -1,4 +1,4 @@
-"""Local sources: files that a glob matches, and folders that ``datasets.save_to_disk`` wrote."""
+"""Local sources: files that a glob matches, and folders written by ``datasets.save_to_disk``."""
 
 import errno
 import json
@@ -15,18 +15,27 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp, hel
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
-"""Files that mark the folder of a saved dataset, and that of a dictionary of them."""
+"""Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
 
 
 def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     """List the files that a path or glob matches.
 
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    declared
+        Declared path or glob.
+    data
+        The data folder. Relative paths start from it.
+
     Raises
     ------
     DeclarationError
-        It matches nothing, is a folder of files, or is not a valid glob.
+        The path matches nothing, is a folder of files, or is not a valid glob.
     SourceError
-        A file has a name that is not UTF-8 or is a dangling link, a folder cannot be listed, or a saved dataset is damaged.
+        The name of a file is not UTF-8, a matching link is dangling, a folder cannot be listed, or a saved dataset is damaged.
     """
     try:
         parts = Path(os.path.normpath(Path(declared).expanduser())).parts
@@ -53,17 +62,17 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # the walk says what is wrong with it
+    except OSError:  # the walk reports the problem
         return False
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Return what tells, without reading a local file, whether its content may have changed.
+    """Return the stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode.
 
     Raises
     ------
     OSError
-        It is not there.
+        The file does not exist or cannot be accessed.
     """
     seen = path.stat()
     return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
@@ -71,13 +80,13 @@ def stamp_of(path: Path) -> Stamp:
 
 @dataclass
 class _Walk:
-    """One walk through the folders that a glob leads to."""
+    """Walk through the folders in which a glob can match."""
 
     glob: Glob
     matched: list[Path] = field(default_factory=list)
-    """Files, and links to nothing."""
+    """Files and dangling links that match."""
     folders: list[Path] = field(default_factory=list)
-    """Folders that match: they are read if they are saved datasets."""
+    """Folders that match. They are read if they are saved datasets."""
     left_out: list[LeftOut] = field(default_factory=list)
 
     def run(self, start: Path) -> None:
@@ -98,13 +107,13 @@ class _Walk:
                     self._take(path, after, mode)
 
     def _take(self, path: Path, states: States, mode: int) -> None:
-        """Sort a file, or a link to nothing, into what matches and what is left out."""
+        """Record a file or dangling link as matched or left out, or ignore it."""
         reason: str | None = self.glob.reason(states)
         if stat.S_ISLNK(mode):
             if self.glob.is_match(states):
                 self.matched.append(path)
                 return
-            # Where no file is left out for another reason, the link may have led to a folder of documents.
+            # Unless everything below is left out for another reason, the link may have led to a folder of documents.
             reason = None if _is_left_out(states) else "a link to what is not there"
         elif self.glob.is_match(states):
             if stat.S_ISREG(mode):
@@ -130,7 +139,7 @@ class _Walk:
             ) from None
 
     def _mode(self, path: Path, states: States) -> int:
-        """Return the type of what a path leads to: for a link to nothing, that of the link; 0 where there is nothing."""
+        """Return the mode of the target of a path: that of the link itself if it is dangling, and 0 if nothing exists at the path."""
         try:
             mode = path.lstat().st_mode
         except OSError as problem:
@@ -146,12 +155,14 @@ class _Walk:
 
 
 def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the trail inside a folder; an empty one for a link to a folder that contains the link, however it was reached.
+    """Return the trail inside a folder, or an empty one if the folder is a link that leads back to a folder on the way to it.
 
     Parameters
     ----------
+    path
+        The folder to enter.
     trail
-        Real paths of the folder that `path` is in, and of those in which a link was followed on the way to it.
+        Real paths of the folders from which a link was followed on the way, and at the end that of the folder that contains `path`.
     """
     if not path.is_symlink():
         return (*trail[:-1], trail[-1] / path.name)
@@ -164,26 +175,26 @@ def _real(path: Path) -> Path:
 
 
 def _is_left_out(states: States) -> bool:
-    """Whether nothing below can match."""
+    """Return whether nothing below can match, because everything is left out."""
     return all(reason is not None for reason in states.values())
 
 
 def _outermost(walk: _Walk) -> list[Path]:
-    """Return what was matched, without what lies in a saved dataset that was matched as a whole."""
+    """Return the matched files and saved datasets, without those inside a saved dataset that matched as a whole."""
     saved = {path for path in walk.folders if _is_saved(path)}
     found = sorted({*walk.matched, *saved})
     return [path for path in found if saved.isdisjoint(path.parents)]
 
 
 def _legible(path: Path) -> str:
-    """Return a path with the bytes that are not UTF-8 escaped."""
+    """Return a path in which bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files of a match, each with the name of its split in a saved dictionary."""
+    """Yield the files of a match, each with the name of its split in a saved dictionary, or an empty string."""
     if match.is_symlink() and not match.exists():
-        if match.name.startswith(".#"):  # an editor's lock
+        if match.name.startswith(".#"):  # lock file of an editor
             return
         raise SourceError(f"{match}: is a link to {match.readlink()}, which is not there; mend the link, or remove it")
     if match.is_file():

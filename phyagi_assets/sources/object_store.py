@@ -1,7 +1,7 @@
-"""Sources in S3, and in whatever else speaks its protocol.
+"""Sources in S3 and in other object stores with its protocol.
 
-Credentials, endpoint and region are what S3's users already have: the environment (``AWS_PROFILE``, ``AWS_ACCESS_KEY_ID``,
-``AWS_ENDPOINT_URL`` …), the profile files, the machine's role. None of them goes through this package.
+Credentials, endpoint and region come from the usual places: the environment (``AWS_PROFILE``, ``AWS_ACCESS_KEY_ID``,
+``AWS_ENDPOINT_URL`` …), the profile files, or the role of the machine. This package never handles them itself.
 """
 
 import re
@@ -26,21 +26,21 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _CHUNK = 1 << 20
 _SECONDS = 60
 _CONNECTIONS = 64
-"""Connections that are kept, more than transfers that run side by side."""
+"""Largest number of open connections, more than the number of parallel transfers."""
 _QUIET = timedelta(seconds=2)
-"""How long before its listing an object without an ETag must have been written: times of writing are told in seconds, so that two
-objects of one key that were written in the same second look alike."""
+"""Shortest time between the writing and the listing of an object without an ETag. Servers report the time of writing in seconds, so that
+two objects written to one key within the same second cannot be told apart."""
 _GONE = ("404", "NoSuchKey", "412", "PreconditionFailed")
 _BUSY = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed", "ThrottlingException")
 
 
 class S3:
-    """Objects of a bucket, listed and fetched.
+    """Client that lists and fetches the objects of buckets.
 
     Parameters
     ----------
     retry_policy
-        With servers that are down.
+        How requests to servers are retried.
     """
 
     def __init__(self, retry_policy: RetryPolicy) -> None:
@@ -49,10 +49,17 @@ class S3:
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the objects that a glob matches.
 
+        Parameters
+        ----------
+        corpus
+            The corpus.
+        declared
+            Declared path, ``s3://bucket/glob``.
+
         Raises
         ------
         DeclarationError
-            It names no bucket, is not a valid glob, or matches nothing.
+            The path names no bucket or no objects, its glob is not valid, or the glob matches nothing.
         SourceError
             The bucket cannot be listed.
         """
@@ -76,12 +83,12 @@ class S3:
         return Listing(files=files, left_out=left_out)
 
     def _matching(self, bucket: str, prefix: str, glob: Glob) -> tuple[list[dict[str, Any]], tuple[SourceFile, ...]]:
-        """List objects, and the files among them that match."""
+        """List the objects with a prefix; return them, and the files for those that match."""
         objects, files = [], []
         with _translated(self._is_signed):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
-                    if found["Key"].endswith("/") and found.get("Size") == 0:  # what consoles make for folders
+                    if found["Key"].endswith("/") and found.get("Size") == 0:  # a placeholder for a folder, made by a console
                         continue
                     objects.append(found)
                     if glob.matches(found["Key"]):
@@ -89,12 +96,21 @@ class S3:
         return objects, tuple(files)
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch an object, or the rest of it where the beginning is there.
+        """Fetch an object, or the rest of it if an earlier attempt fetched the beginning.
+
+        Parameters
+        ----------
+        file
+            The object as listed.
+        folder
+            Folder for this object alone.
+        on_bytes
+            Called with the numbers of bytes that arrive.
 
         Raises
         ------
         SourceError
-            It cannot be had, or is another than was listed.
+            The object cannot be read, or has changed since it was listed.
         TransientError
             The transfer broke off.
         """
@@ -122,8 +138,8 @@ class S3:
             raise SourceError("sources in S3 need botocore: pip install 'phyagi-assets[s3]'") from None
         try:
             credentials = self._session.get_credentials()
-            signed = {} if credentials else {"signature_version": UNSIGNED}  # what is public needs none
-            retries = {"mode": "standard", "total_max_attempts": 1}  # ours are the ones
+            signed = {} if credentials else {"signature_version": UNSIGNED}  # public objects need no credentials
+            retries = {"mode": "standard", "total_max_attempts": 1}  # the retry policy repeats requests, not botocore
             config = Config(retries=retries, connect_timeout=10, read_timeout=_SECONDS, max_pool_connections=_CONNECTIONS, **signed)
             return self._session.create_client("s3", config=config)
         except ValueError as problem:
@@ -140,7 +156,7 @@ class S3:
 
 
 def _file(bucket: str, found: Mapping[str, Any], fixed: int, listed: datetime) -> SourceFile:
-    """Return a listed object as a file; `listed` is the time of the listing by the clock of the server."""
+    """Return a listed object as a source file; `listed` is the time of the listing by the server's clock."""
     origin, etag, modified = f"{SCHEME}{bucket}/{found['Key']}", found.get("ETag", "").strip('"'), found.get("LastModified")
     if "Size" not in found or (not etag and modified is None):
         missing = "size" if "Size" not in found else "ETag and no time of writing"
@@ -158,7 +174,7 @@ def _file(bucket: str, found: Mapping[str, Any], fixed: int, listed: datetime) -
 
 
 def _date(page: Mapping[str, Any]) -> datetime:
-    """Return the time at which a server answered, by its clock; the earliest of all where it does not say."""
+    """Return the time of a server's answer by the server's clock, or the earliest possible time if the answer does not tell."""
     try:
         return parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"]).replace(tzinfo=UTC)  # HTTP has no other zone
     except (KeyError, ValueError):
@@ -166,13 +182,13 @@ def _date(page: Mapping[str, Any]) -> datetime:
 
 
 def _precondition(file: SourceFile) -> dict[str, str]:
-    """Under which condition an object is the one that was listed; some servers know no ETags."""
+    """Return the precondition of a request that excludes objects that changed since their listing; some servers have no ETags."""
     etag, _, *modified = file.stamp
     return {"IfUnmodifiedSince": str(modified[0])} if modified else {"IfMatch": f'"{etag}"'}
 
 
 def _require_as_listed(file: SourceFile, answer: Mapping[str, Any]) -> None:
-    """Refuse an object without an ETag that was written after its listing, where the server does not heed the condition."""
+    """Refuse an object without an ETag that was written after its listing, in case the server ignores the precondition."""
     _, _, *modified = file.stamp
     found = answer.get("LastModified")
     if modified and (found is None or found.replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0)):
@@ -180,21 +196,21 @@ def _require_as_listed(file: SourceFile, answer: Mapping[str, Any]) -> None:
 
 
 def _checksum(etag: str, answer: Mapping[str, Any]) -> Checksum | None:
-    """What the ETag says of the content: its MD5, if it was put in one part and not encrypted with a key of the user's."""
+    """Return the MD5 that an ETag holds if the object was uploaded in one part and not encrypted with a user's key, else None."""
     is_plain = answer.get("ServerSideEncryption", "AES256") == "AES256" and "SSECustomerAlgorithm" not in answer
     return Checksum(algorithm="md5", value=etag) if is_plain and _MD5.fullmatch(etag) else None
 
 
 @contextmanager
 def _translated(is_signed: Callable[[], bool]) -> Iterator[None]:
-    """Turn what botocore raises into what may go away and what the user can put right.
+    """Turn exceptions of botocore into transient errors and errors that the user can act on.
 
-    Its messages hold no secrets; headers do, and stay out.
+    Messages of botocore contain no secrets, but headers do, so headers are never shown.
 
     Parameters
     ----------
     is_signed
-        Tells whether requests carry credentials.
+        Function that returns whether requests carry credentials.
     """
     from botocore import exceptions as raised
     from urllib3.exceptions import HTTPError

@@ -1,4 +1,4 @@
-"""A source's files → partitions, with names that are legible, stable and safe."""
+"""Divide the files of a source into partitions with legible, stable and safe keys."""
 
 import re
 from collections.abc import Iterable
@@ -12,22 +12,36 @@ from phyagi_assets.sources.compression import plain_name
 from phyagi_assets.sources.files import Partition, SourceFile
 
 WHOLE = "all"
-"""The one partition of a corpus that is not divided."""
+"""Key of the only partition of a corpus that is not divided."""
 
 _LONGEST = 200
-"""Bytes of a partition's name: with a fingerprint behind it, it is still a file's name."""
+"""Longest key of a partition, in bytes, so that the key and a fingerprint together are still a valid name of a file."""
 _LONGEST_SEARCH = 1.0
-"""Seconds that a regex may take for one path: one that backtracks takes years."""
+"""Longest time for matching a regex with one path, in seconds: a regex that backtracks could take years."""
 _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 
 
 def partitioned(corpus: Corpus, files: Iterable[SourceFile]) -> dict[str, Partition]:
-    """Divide files as a corpus says.
+    """Divide files into partitions by the rule of a corpus.
+
+    Parameters
+    ----------
+    corpus
+        The corpus.
+    files
+        The files of its source.
+
+    Returns
+    -------
+    dict of str to Partition
+        Partitions by key, sorted by key.
 
     Raises
     ------
     DeclarationError
-        Two files would be partitions of one name, or one does not fit the regex.
+        With ``partition_by: file``, two files would have the same key; or a file does not match the regex.
+    SourceError
+        A key is too long.
     """
     divided: dict[str, list[SourceFile]] = {}
     for file in files:
@@ -63,7 +77,15 @@ def _key(corpus: Corpus, file: SourceFile) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A legible name that is a plain file name and a plain Dagster partition key; what neither takes is percent-encoded."""
+    """Return a legible name that is valid as a name of a file and as a Dagster partition key.
+
+    Slashes become ``--``; other characters that are not valid in both are percent-encoded.
+
+    Raises
+    ------
+    SourceError
+        The name is too long.
+    """
     kept = _UNFIT.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), name.replace("/", "--"))
     if len(kept.encode()) > _LONGEST:
         raise SourceError(f"{name!r} is too long for the name of a partition ({_LONGEST} bytes); divide by a regex with a shorter group")

@@ -1,12 +1,12 @@
-"""The rows of one file, format by format, as Arrow text.
+"""Readers of the rows of one file as Arrow text, one reader per format.
 
-Each reader streams: it yields :class:`Rows` of a few megabytes and holds no more than that, or than the longest row. Every row has its
-number, so that it keeps its place in the file whatever was wrong before it. A row without text is a null or is missing among the rows,
-with the reason beside them; what to do about it is decided in :mod:`~phyagi_assets.sources.documents`.
+Each reader streams: it yields :class:`Rows` of a few megabytes, and holds no more than that or the longest row in memory. Each row has
+its number in the file, whatever is wrong with the rows before it. A row without text is null, or is missing from the rows, and the reason
+is in their problems; :mod:`~phyagi_assets.sources.documents` decides what to do about it.
 
-Files are read with pyarrow and not through ``datasets``, whose text reader turns CRLF into LF, and whose readers tell neither the
-file nor the row that a document came from. They are read and not mapped into memory: a mapped file that its writer truncates kills the
-process that reads it.
+Files are read with pyarrow and not through ``datasets``, whose text reader turns CRLF into LF, and whose readers report neither the file
+nor the row that a document came from. Files are not mapped into memory, because a process dies if another one truncates a file that it
+has mapped.
 """
 
 import errno
@@ -30,45 +30,61 @@ from phyagi_assets.sources.jsonlines import parse_lines
 from phyagi_assets.sources.signatures import BOM, described
 
 BLOCK = 1 << 20
-"""Bytes of a file that are read at once; a row that is longer is read whole."""
+"""Number of bytes to read at once; a row that is longer is read whole."""
 LONGEST = (1 << 31) - (1 << 21)
-"""Bytes of the longest row that is read: Arrow counts the bytes of a text column with 31 bits."""
+"""Longest row that is read, in bytes: Arrow's offsets in a text column have 31 bits."""
 MOST_ROWS = 1 << 16
-"""Rows that are yielded at once."""
+"""Largest number of rows that the readers cut from a block at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """Rows of one file, in its order."""
+    """Consecutive rows of one file."""
 
     columns: list[pa.Array]
-    """The text columns (string), null where a row has no text."""
+    """Text columns (string), null where a row has no text."""
     numbers: npt.NDArray[np.int64]
-    """0-based number of each row: the line of a JSON Lines file, the record of the others."""
+    """0-based number of each row in the file, 1-D: of its line in a JSON Lines file, of its record in other formats."""
     consumed: int
     """Bytes of the file that were read for these rows."""
     problems: dict[int, str] = field(default_factory=dict)
-    """What is wrong with a row, by its number: with one of these, where more is known than that it is null, or with one that is missing
-    among them because nothing of it can be read."""
+    """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
+    cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
-    """What of the declaration the readers need."""
+    """The part of a declaration that the readers need."""
 
     columns: tuple[str, ...]
+    """Names of the columns that hold the text."""
     sample_by: str
+    """Unit that is one document in text files: ``document``, ``paragraph`` or ``line``."""
     delimiter: str | None = None
-    """What separates the columns of a CSV file; None is a tab in files that are named ``.tsv``, else a comma."""
+    """Character between the columns of CSV files; None means a tab in ``.tsv`` files and a comma in others."""
 
 
 def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
-    """Stream the rows of a file, or of a span of it.
+    """Stream the rows of a file or of a span of it.
+
+    Parameters
+    ----------
+    span
+        The span. Only files of lines and Parquet files can be read in part.
+    kind
+        Format of the file.
+    options
+        Columns and other options of the declaration.
+
+    Yields
+    ------
+    Rows
+        The next rows.
 
     Raises
     ------
     SourceError
-        The file cannot be read, is not of its format, has no such column, or the column does not hold text.
+        The file cannot be read or does not have its format, or a column is missing or does not hold text.
     """
     source = span.file
     if kind in ("parquet", "arrow") and is_compressed(source.path):
@@ -100,7 +116,7 @@ def _of_one_line(problem: object) -> str:
 
 
 def _blocks(file: Opened, left: int = sys.maxsize) -> Iterator[bytes]:
-    """Whole lines, some at a time, of about as many bytes as are left."""
+    """Yield blocks of whole lines until about `left` bytes are read."""
     while block := file.content.read(max(0, min(BLOCK, left))):
         if not block.endswith(b"\n"):
             block += file.content.readline(LONGEST)
@@ -111,7 +127,7 @@ def _blocks(file: Opened, left: int = sys.maxsize) -> Iterator[bytes]:
 
 
 def _bytes_left(span: Span, file: Opened) -> int:
-    """Bytes of a span behind a byte order mark."""
+    """Return the number of bytes in a span without a byte order mark; the largest int if the span has no end."""
     return sys.maxsize if span.stop is None else span.stop - span.start - len(BOM) * file.head.startswith(BOM)
 
 
@@ -119,7 +135,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     if options.columns != ("text",):
         raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
-    number = span.first  # a span is cut of lines alone, where each is a row
+    number = span.first  # only text files in which each line is a row are cut into spans
     for file in contents(source.path, span.start):
         if options.sample_by == "document":
             parts = iter([_whole(source, file)])
@@ -133,7 +149,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _whole(source: LocalFile, file: Opened) -> pa.Array:
-    """The content as one document, where it was read to, without another copy."""
+    """Read the whole content as one document, without copying the bytes into Arrow."""
     content = file.content.read(LONGEST)
     if len(content) == LONGEST and file.content.read(1):
         raise UnreadableContentError("is a document of more than 2 GB; divide it, or say what a document is with source.sample_by")
@@ -160,12 +176,12 @@ def _paragraphs(source: LocalFile, file: Opened) -> Iterator[pa.Array]:
     for block in _blocks(file):
         text = _decoded(source, block, before)
         before += block.count(b"\n")
-        if not text.strip(" \t\r\n"):  # whole blocks of blank lines separate paragraphs too
+        if not text.strip(" \t\r\n"):  # a block of nothing but blank lines separates paragraphs too
             if last := _trimmed("".join(carried)):
                 yield pa.array([last], pa.string())
             carried = [""]
             continue
-        if len(carried) > 1 and not _BLANK_LINES.search(f"\n{text}"):  # a long paragraph goes on
+        if len(carried) > 1 and not _BLANK_LINES.search(f"\n{text}"):  # the paragraph continues in the next block
             carried.append(text)
             continue
         *texts, last = _BLANK_LINES.split("".join([*carried, text]))
@@ -180,7 +196,7 @@ _BLANK_ENDS = re.compile(r"\A(?:[ \t\r]*\n)*[ \t\r]*\Z|\A(?:[ \t\r]*\n)+|\n[ \t\
 
 
 def _trimmed(paragraph: str) -> str:
-    """Without the blank lines that may be left at its ends where a block began or ended between paragraphs."""
+    """Return a paragraph without the blank lines that remain at its ends if a block began or ended between paragraphs."""
     return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
 
 
@@ -205,10 +221,10 @@ def _json(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
-    """The rows of the tables in a file.
+    """Stream the rows of the CSV tables in a file.
 
-    They are read again from the first one where a row turns out to be longer than a block, in larger blocks; and where rows do not have as
-    many columns as the header, with these told apart, which takes longer.
+    The file is read again from its beginning, in larger blocks, if a row is longer than a block. It is also read again, more slowly, to
+    identify rows with another number of columns than the header. Rows that were yielded before are not repeated.
     """
     block, done, tells_broken = BLOCK, -1, False
     while True:
@@ -222,7 +238,7 @@ def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 yield Rows(columns=columns, numbers=rows.numbers[new], consumed=rows.consumed, problems=problems)
             return
         except pa.ArrowInvalid as problem:
-            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow counts to 2 GB
+            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow's limit is 2 GB
                 block *= 4
             elif "Row #" in str(problem) and not tells_broken:
                 tells_broken = True
@@ -240,11 +256,11 @@ def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int, *, tells
         told: set[int] = set()
 
         def note(row: pa.csv.InvalidRow, broken: dict[int, str] = broken, first: int = first) -> str:
-            # Its number counts the header, and begins with 1.
+            # pyarrow's number is 1-based and counts the header.
             broken[first + row.number - 2] = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
             return "skip"
 
-        # These columns alone: the type of another one is guessed from the first block, and may not hold.
+        # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
         count = 0
         with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
             for batch in map(_as_written, reader) if tells_broken else reader:
@@ -269,12 +285,12 @@ def _csv_reader(
     include: Sequence[str],
     on_invalid: Callable[[pa.csv.InvalidRow], str] | None,
 ) -> pa.csv.CSVStreamingReader:
-    # Rows at fault are handed over as text, whatever bytes they have: as Latin-1, in which every byte is a character.
+    # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
     encoding = "latin1" if on_invalid else "utf8"
     names = [name.encode().decode(encoding) for name in include]
     return pa.csv.open_csv(
         file.content,
-        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # threads do not count rows
+        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # with threads, rows have no numbers
         parse_options=pa.csv.ParseOptions(
             delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
         ),
@@ -285,7 +301,7 @@ def _csv_reader(
 
 
 def _csv_schema(source: LocalFile, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
-    """The columns that the header names."""
+    """Return the schema of a table: the columns in its header, the declared ones as binary."""
     with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
         fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
     declared = {name: pa.field(name, pa.binary()) for name in options.columns}
@@ -293,7 +309,7 @@ def _csv_schema(source: LocalFile, file: Opened, options: ReadOptions, block: in
 
 
 def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The bytes of a file that were read as Latin-1."""
+    """Return a batch that was read as Latin-1 with the original bytes of the file."""
     columns = [
         pa.array([None if value is None else value.decode().encode("latin1") for value in column.to_pylist()], pa.binary())
         for column in batch.columns
@@ -307,7 +323,17 @@ def _delimiter_of(name: str) -> str:
 
 
 def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:
-    """The numbers of rows, by their places among those that are not missing."""
+    """Return the numbers of consecutive rows in a table from which some rows are missing.
+
+    Parameters
+    ----------
+    missing
+        Numbers of the missing rows, sorted, 1-D.
+    first
+        Index of the first row among the rows that are not missing.
+    count
+        Number of rows.
+    """
     places = np.arange(first, first + count, dtype=np.int64)
     return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")
 
@@ -321,7 +347,7 @@ def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
         groups = list(range(metadata.num_row_groups)[span.start : span.stop])
-        nested = any(len(column.path) > 1 for column in columns)  # pyarrow does not join nested dictionaries of several groups
+        nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
         of_a_row = source.size / max(metadata.num_rows, 1)
         first = span.first
         for some in [[group] for group in groups] if nested else [groups]:
@@ -347,7 +373,7 @@ def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 
 def _record_batches(source: LocalFile, file: pa.NativeFile, names: Sequence[str], *, is_stream: bool) -> Iterator[pa.RecordBatch]:
-    """The batches of an Arrow file or stream, with the columns that hold the text alone."""
+    """Yield the record batches of an Arrow file or stream, with only the columns that hold the text."""
     file.seek(0)
     schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
     wanted = {column.path[0] for column in find_columns(source, schema, names)}
@@ -362,7 +388,7 @@ def _record_batches(source: LocalFile, file: pa.NativeFile, names: Sequence[str]
 
 
 def _require_end(file: pa.NativeFile) -> None:
-    """Make sure that a stream was read to its end, and not to where damage looks like one or its writer was stopped."""
+    """Refuse a stream that is not complete: damage can look like its end, and its writer may have been stopped."""
     end = file.tell()
     if end != file.size():
         raise UnreadableContentError(f"is a damaged Arrow stream: {file.size() - end:,} bytes follow its end at byte {end:,}")
@@ -378,7 +404,7 @@ def _require_start(source: LocalFile, start: bytes, kind: str) -> None:
 
 
 def _parts(batch: pa.RecordBatch, columns: Sequence[TextColumn], numbers: npt.NDArray[np.int64], consumed: int) -> Iterator[Rows]:
-    """Rows of about a block of bytes: a batch is as large as the writer of its file made it."""
+    """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
     found = [located_text(batch, column) for column in columns]
     step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
     for start in range(0, batch.num_rows, step):

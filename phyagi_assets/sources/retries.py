@@ -1,4 +1,4 @@
-"""Trying again what a network kept from happening."""
+"""Retries and time limits for actions that depend on a network."""
 
 import logging
 import random
@@ -17,25 +17,32 @@ logger = logging.getLogger(__name__)
 
 
 class TransientError(Exception):
-    """What may go away by itself: a server that is down or busy, a connection that broke off."""
+    """A failure that may not recur: a server that is down or busy, or a connection that broke off."""
 
 
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
-    """Do something, and give up when it takes too long.
+    """Run an action, and stop waiting for it after a time limit.
 
-    An action that is given up goes on in a daemon thread until its own timeouts end it; its result is ignored.
+    After the time limit, the action continues in a daemon thread until its own timeouts end it; its result is ignored.
 
     Parameters
     ----------
     seconds
-        The longest time; None waits as long as it takes, in this thread.
+        Time limit in seconds. With None, the action runs in this thread without a limit.
     what
-        For the message: where it is done.
+        The server or source that the action asks, for messages.
+    action
+        The action.
+
+    Returns
+    -------
+    Result
+        The result of the action. An exception of the action is raised here.
 
     Raises
     ------
     SourceDownError
-        It took longer.
+        The action took longer than the time limit.
     """
     if seconds is None:
         return action()
@@ -56,24 +63,33 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """Number of attempts, and the pauses between them: each is twice as long as the one before, half of it random."""
+    """Number of attempts, and the pauses between them. Each pause is twice as long as the one before it, and up to half of it is random."""
 
     attempts: int = 6
     pause: float = 1.0
-    """Pause after the first failure, in seconds."""
+    """Longest pause after the first failure, in seconds."""
 
     def with_retries(self, what: str, action: Callable[[], Result]) -> Result:
-        """Run an action, and run it again while it fails for a reason that may go away.
+        """Run an action, and retry it while it raises `TransientError`.
 
         Parameters
         ----------
         what
-            Where it is done, for messages.
+            The server or source that the action asks, for messages.
+        action
+            The action.
+
+        Returns
+        -------
+        Result
+            The result of the action.
 
         Raises
         ------
         SourceError
-            It failed in every attempt, or for a reason that does not go away.
+            The action raised it.
+        SourceDownError
+            The action raised `TransientError` in every attempt.
         """
         for attempt in range(1, self.attempts + 1):
             try:

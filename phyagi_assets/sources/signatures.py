@@ -1,12 +1,12 @@
-"""What a file is by its first bytes, whatever its name says."""
+"""Recognize the kind of a file by its first bytes, whatever its name is."""
 
 import re
 
 HEAD = 4096
-"""Bytes of a file that are looked at."""
+"""Number of bytes at the beginning of a file that are examined."""
 
 BOM = b"\xef\xbb\xbf"
-"""The byte order mark of UTF-8, which editors put at the start of text and which is not part of it."""
+"""Byte order mark of UTF-8, which some editors put before the text; it is not part of the text."""
 
 _COMPRESSIONS = {
     "gzip": re.compile(rb"\x1f\x8b"),
@@ -35,17 +35,17 @@ _ENCODINGS = {"UTF-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"), "UTF-16": (b
 
 
 def compression_of(head: bytes) -> str | None:
-    """Return the compression of a file by its first bytes, as pyarrow calls it, or ``zip``; None for a plain file."""
+    """Return the compression of a file by its first bytes: ``gzip``, ``bz2``, ``xz``, ``zstd`` or ``zip``; None for a plain file."""
     return next((name for name, start in _COMPRESSIONS.items() if start.match(head)), None)
 
 
 def why_not_text(head: bytes) -> str | None:
-    """Return why content that begins like this cannot be UTF-8 text, and what would be right; None where it may be.
+    """Return why content cannot be UTF-8 text, and how to correct it; None if it can be.
 
     Parameters
     ----------
     head
-        The first bytes, decompressed; `HEAD` of them, if there are so many.
+        First bytes of the decompressed content, at most `HEAD`.
     """
     encoding = next((name for name, marks in _ENCODINGS.items() if head.startswith(marks)), None) or _unmarked_encoding(head)
     if encoding:
@@ -56,7 +56,7 @@ def why_not_text(head: bytes) -> str | None:
 
 
 def described(head: bytes) -> str:
-    """Name what content that begins like this is, for messages about files that should be something else."""
+    """Return a phrase for messages that says what content is by its first bytes, such as ``is gzip data``."""
     if not head:
         return "is empty"
     compression = compression_of(head)
@@ -65,7 +65,7 @@ def described(head: bytes) -> str:
 
 
 def _unmarked_encoding(head: bytes) -> str | None:
-    """Recognize mostly Latin text in UTF-16 without a byte order mark: every other byte of it is NUL."""
+    """Recognize UTF-16 text without a byte order mark if it is mostly Latin, so that every other byte is NUL."""
     pairs = len(head) // 2
     if pairs < 2:
         return None

@@ -1,7 +1,7 @@
-"""The transfers of a partition's remote files into the store.
+"""Transfers of the remote files of a partition into the store.
 
-What was fetched lies in ``.transfers`` until the artifact is written, so that a run that was broken off is gone on with, file by file and
-inside a file. What the published snapshot has already is taken from there.
+Fetched files are kept in ``.transfers`` until the artifact is written, so that an interrupted run can be resumed, even in the middle of a
+file. Files that the published snapshot already has are taken from it.
 """
 
 import re
@@ -21,37 +21,37 @@ from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_di
 from phyagi_assets.store.local import Artifact
 
 FILES = "files"
-"""Folder of a raw artifact in which its snapshot lies."""
+"""Folder of the snapshot in a raw artifact."""
 
 TRANSFERS = ".transfers"
 _TRANSFER = re.compile(r"[0-9a-f]{32}(\.verified)?")
-"""Name of what a transfer keeps: the digest of the file's name and stamp."""
+"""Name of the folder of an unfinished transfer, or of a verified file: the digest of the file's name and stamp."""
 
 _AT_ONCE = 32
-"""Files that are fetched side by side: a transfer waits for the network most of its time."""
+"""Largest number of files that are fetched in parallel: a transfer waits for the network most of the time."""
 _TO_STOP = 2.0
-"""Seconds that transfers have to stop in when they are interrupted."""
+"""Time for interrupted transfers to stop, in seconds."""
 
 _LOOK = 0.5
-"""Seconds between looks for a signal: one that comes just before a wait without end would not interrupt it."""
+"""Interval of checking for signals, in seconds: a signal just before a wait without a time limit would not interrupt the wait."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class _Stopped(BaseException):
-    """Raised in a transfer when the ones beside it are interrupted."""
+    """Exception that ends a transfer when the run is interrupted."""
 
 
 class Transfers:
-    """What is on its way into the snapshot of one partition.
+    """Transfers of the files for the snapshot of one partition.
 
     Parameters
     ----------
     folder
-        Where what was fetched is kept.
+        Folder in which fetched files are kept.
     sources
-        Where the files come from.
+        The sources to fetch from.
     partition
         The partition whose files are fetched.
     """
@@ -60,24 +60,26 @@ class Transfers:
         self._folder, self._sources, self._partition = folder, sources, partition
 
     def fetch(self, published: Artifact | None, digests: DigestCache, on_progress: Callable[[int], None] | None) -> dict[str, Path]:
-        """Have every remote file of the partition here.
+        """Fetch every remote file of the partition that the published snapshot does not have.
 
         Parameters
         ----------
         published
-            The snapshot that there is.
+            The published raw artifact, if there is one.
         digests
-            What is known of the files; learns what was fetched.
+            Cache of the digests of the files. The digests of fetched files are added.
+        on_progress
+            Called with the bytes that are done since the last call; never from two threads at once.
 
         Returns
         -------
         dict of str to Path
-            Where the content of each file lies, by name.
+            Path of the content of each remote file, by name of the file.
 
         Raises
         ------
         SourceError
-            One cannot be fetched. What was fetched is kept for the next try.
+            A file cannot be fetched. The files that were fetched are kept for the next run.
         """
         lock, stop = Lock(), Event()
 
@@ -109,15 +111,15 @@ class Transfers:
         return transfer(remote, file, folder, self._sources.retry_policy, tell)
 
     def clear(self) -> None:
-        """Remove what the artifact holds now."""
+        """Delete the fetched files, once the artifact holds them."""
         clear_transfers(self._folder)
 
 
 def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop: Event) -> list[Result]:
     """Apply a function to items in several threads, and return the results in the order of the items.
 
-    Once it fails for an item, no further ones are begun. An interrupt sets `stop` and waits no longer than a moment: the threads are
-    daemons, so that those which are stuck in a connection do not keep the process alive, as those of an executor would.
+    After a failure, no further items are started. After an interrupt, `stop` is set and the threads get `_TO_STOP` seconds to end. They
+    are daemon threads, because the threads of an executor would keep the process alive while they are stuck in a connection.
     """
     lock, pending = Lock(), iter(enumerate(items))
     results: dict[int, Result] = {}
@@ -153,7 +155,7 @@ def _side_by_side(action: Callable[[Item], Result], items: Sequence[Item], stop:
 
 
 def clear_transfers(folder: Path) -> None:
-    """Remove the transfers of one partition, and their folder if nothing else is in it."""
+    """Delete the transfers of one partition, and their folder if it is then empty."""
     if folder.is_symlink() or not folder.is_dir():
         return
     for path in folder.iterdir():
@@ -167,7 +169,7 @@ def clear_transfers(folder: Path) -> None:
 
 
 def _held(published: Artifact | None, file: SourceFile, digest: str | None) -> Path | None:
-    """The file in the snapshot that there is, if it is the same."""
+    """Return the path of a file in the published snapshot if it has the given digest there, else None."""
     if published is None or digest is None or published.manifest.inputs["files"].get(file.name) != digest:
         return None
     path = published.path / FILES / file.name

@@ -1,4 +1,4 @@
-"""Fetching remote files: resumed where a transfer broke off, and verified before they are taken for what they should be."""
+"""Fetch remote files: resume transfers that broke off, and verify files before they are used."""
 
 import gzip
 import hashlib
@@ -16,39 +16,41 @@ from phyagi_assets.sources.files import Listing, SourceFile
 from phyagi_assets.sources.retries import RetryPolicy, TransientError
 
 OnBytes = Callable[[int], None]
-"""Called with the number of bytes that have come since the last call, and with 0 before each try. It stops a transfer by raising."""
+"""Function that is called with the number of bytes that arrived since its last call, and with 0 before each attempt. An exception that it
+raises stops the transfer."""
 
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checksum:
-    """What a source says that a file's content has."""
+    """Checksum of a file's content according to its source."""
 
     algorithm: str
-    """A name that :mod:`hashlib` knows, or ``git``: SHA-1 of a git blob."""
+    """Name of an algorithm in :mod:`hashlib`, or ``git`` for the SHA-1 of a git blob."""
     value: str
-    """Hexadecimal digits."""
+    """The checksum in hexadecimal digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
-    """A file that has arrived, and the checksum that its source knows of it, if any."""
+    """A fetched file that is not yet verified."""
 
     path: Path
     checksum: Checksum | None
+    """Checksum according to the source, if it has one."""
     encoding: str = ""
-    """The ``Content-Encoding`` that it is kept in."""
+    """``Content-Encoding`` of the file at its source."""
 
 
 class Remote(Protocol):
-    """A kind of source that lies elsewhere."""
+    """A kind of remote source."""
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
-        """List the files that a declaration names."""
+        """List the files that a declared path names."""
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch a file into a folder that is there for it alone, and in which an earlier try may have left a part of it."""
+        """Fetch a file into a folder for this file alone, which may hold a part of it from an earlier attempt."""
 
 
 def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: RetryPolicy, on_bytes: OnBytes) -> Path:
@@ -56,18 +58,26 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: Retry
 
     Parameters
     ----------
+    remote
+        The source to fetch from.
+    file
+        The file as listed.
     folder
-        For this file in this version alone; what is verified in it needs no second transfer.
+        Folder for this version of the file alone. The verified content is kept beside it and is not fetched again.
+    retry_policy
+        How a failed transfer is retried.
+    on_bytes
+        Called with the numbers of bytes that arrive.
 
     Returns
     -------
     Path
-        Of the content.
+        Path of the verified content.
 
     Raises
     ------
     SourceError
-        It cannot be had, or does not arrive as its source says that it is.
+        The file cannot be fetched, or its size or checksum is wrong in every attempt.
     """
     verified = folder.with_name(f"{folder.name}.verified")
     if verified.exists():
@@ -88,19 +98,28 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: Retry
 
 
 def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[bytes]], on_bytes: OnBytes) -> Path:
-    """Write what comes, from where an earlier try broke off.
+    """Write the content of a file, starting where an earlier attempt broke off.
 
     Parameters
     ----------
+    target
+        Path of the complete file. Until it is complete, the content is in ``<target>.part``.
     size
-        Bytes of the whole.
+        Size of the complete file, in bytes.
     chunks
-        Gives the bytes from an offset on.
+        Function that yields the content from an offset in bytes on.
+    on_bytes
+        Called with the size of each block that is written.
+
+    Returns
+    -------
+    Path
+        The target.
 
     Raises
     ------
     TransientError
-        The source ended early, or gave more than there is.
+        The source sent fewer or more bytes than the size.
     """
     part = target.with_name(f"{target.name}.part")
     there = part.stat().st_size if part.exists() else 0
@@ -129,13 +148,13 @@ def _difference(fetched: Fetched, file: SourceFile) -> str:
 
 
 def _decoded(fetched: Fetched, file: SourceFile) -> Path:
-    """Decompress what is kept compressed without a word in its name, as HTTP clients do; the content is that of its name."""
+    """Decompress a file with ``Content-Encoding: gzip``, as HTTP clients do, unless its name has a suffix of gzip."""
     encodings = {encoding.strip().lower() for encoding in fetched.encoding.split(",")}
     is_named = file.name.lower().endswith((".gz", ".gzip", ".tgz"))
     if is_named or not encodings & {"gzip", "x-gzip"}:
         return fetched.path
     with fetched.path.open("rb") as start:
-        if start.read(2) != b"\x1f\x8b":  # said of it, and not so
+        if start.read(2) != b"\x1f\x8b":  # declared as gzip, but not gzip data
             return fetched.path
     target = fetched.path.with_name(f"{fetched.path.name}.decoded")
     try:

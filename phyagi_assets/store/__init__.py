@@ -5,5 +5,5 @@
     <corpus>/numpy_cache/<partition>   →   .versions/<partition>@<fingerprint>/   manifest.json, …
           a link                                       published once, never edited
 
-A version is written apart and moved into place whole; then the link is replaced in one step.
+A version is written in a staging folder and renamed into place when it is complete; then the link is replaced atomically.
 """

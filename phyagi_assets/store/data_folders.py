@@ -1,7 +1,8 @@
-"""Which data folder declared each name in a store, so that two data folders on one store don't undo each other unnoticed.
+"""Records of the data folder that each name in a store was built from.
 
-A record per name in ``.data_folders``, with the data folder's path from the store and its absolute path: either still finds it when both
-are moved together, or the store alone.
+They keep two data folders that share a store from silently replacing each other's artifacts. Each name has a record in
+``.data_folders``, with the path of the data folder relative to the store and its absolute path. The relative path is still right if both
+are moved together, the absolute path if only the store is moved.
 """
 
 import json
@@ -20,7 +21,17 @@ logger = logging.getLogger(__name__)
 
 
 def other_folder(store: Store, data: Path, name: str) -> str:
-    """Return a warning if a name in a store was built from another data folder that still exists; else an empty text."""
+    """Return a warning if a name in a store was built from another data folder that still exists, else an empty string.
+
+    Parameters
+    ----------
+    store
+        The store.
+    data
+        The data folder that declares the name now.
+    name
+        Name of a corpus or mixture.
+    """
     known = _recorded(store, name)
     other = None if _same(known, data) else next((folder for folder in known if _exists(folder)), None)
     if other is None:
@@ -32,10 +43,16 @@ def other_folder(store: Store, data: Path, name: str) -> str:
 
 
 def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger = logger) -> None:
-    """Record the data folder of names in a store, and warn of those that were built from another one that still exists.
+    """Record the data folder of names in a store, and log a warning for each name built from another data folder that still exists.
 
     Parameters
     ----------
+    store
+        The store.
+    data
+        The data folder that declares the names now.
+    names
+        Names of corpora and mixtures.
     log
         Logger of the warnings.
     """
@@ -48,14 +65,29 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
         path = store.root / _RECORDS / f"{name}.json"
         draft = path.with_name(f"{name}.{os.getpid()}")
         record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
-        with suppress(OSError):  # one who may not write builds nothing either
+        with suppress(OSError):  # a user without write permission builds nothing either
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_text(json.dumps(record), encoding="utf-8")
             draft.replace(path)
 
 
 def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
-    """Names in a store that are not this data folder's to clean, each with the reason."""
+    """Find the names in a store that must not be cleaned from a data folder.
+
+    Parameters
+    ----------
+    store
+        The store.
+    data
+        The data folder that is being cleaned from.
+    declared
+        Names that the data folder declares.
+
+    Returns
+    -------
+    dict of str to str
+        Reason by name.
+    """
     try:
         names = sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:

@@ -1,11 +1,11 @@
-"""What an artifact was made from, as one hash.
+"""The fingerprint of an artifact: one hash of everything that the artifact was made from.
 
-Two artifacts with one fingerprint are interchangeable: the same step, in the same version of its code, on inputs with the same
-fingerprints, under the same settings of whatever changes the output. Settings that do not change it (how much is verified, where
-the store is) stay out, so that changing them rebuilds nothing.
+Two artifacts with the same fingerprint are interchangeable. They come from the same step, the same version of its code, inputs with the
+same fingerprints, and the same values of every setting that changes the output. Settings that do not change the output (how much is
+verified, where the store is) are left out, so that changing them rebuilds nothing.
 
-The hash is taken over canonical JSON. A value that JSON cannot write in exactly one way raises, rather than be hashed by what
-``str()`` happens to say of it today.
+The hash is taken over canonical JSON. A value that JSON cannot represent in exactly one way raises an error, because the result of
+``str()`` may differ between releases.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ from typing import Any
 import xxhash
 
 _CHUNK = 1 << 18
-"""Bytes that stay in the processor's cache between being read and being hashed."""
+"""Bytes that are read and hashed at a time, few enough to stay in the processor's cache in between."""
 
 
 def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Hash what determines an artifact.
+    """Return the hash of everything that determines an artifact.
 
     Parameters
     ----------
     step
         Name of the step.
     code_version
-        Raised whenever the step's code changes what it writes.
+        Version of the step's code, increased whenever a change of the code changes the output.
     inputs
-        The fingerprints of what the step reads, by name.
+        Fingerprints of the step's inputs, by name.
     settings
-        The configuration that changes the output.
+        The settings that change the output.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], sett
     Raises
     ------
     TypeError
-        A value has no canonical JSON: sets, bytes, objects, NaN, infinities, keys that are no strings.
+        A value has no canonical JSON: a set, bytes, another object, NaN, an infinity, or a mapping with a key that is not a string.
 
     Examples
     --------
@@ -55,12 +55,18 @@ def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], sett
 
 
 def text_digest(text: str) -> str:
-    """128 bits of SHA-256 of a text, as 32 hexadecimal digits."""
+    """Return the first 128 bits of the SHA-256 of a text in UTF-8, as 32 hexadecimal digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def canonical_json(value: Any) -> str:
-    """The one way to write a value: keys sorted, no spaces, no value that JSON writes ambiguously."""
+    """Return the canonical JSON of a value: ASCII, with sorted keys and without spaces.
+
+    Raises
+    ------
+    TypeError
+        The value has no canonical JSON, see `fingerprint`.
+    """
     return json.dumps(_plain(value, "$"), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
@@ -77,7 +83,7 @@ def _plain(value: Any, at: str) -> Any:
 
 
 def file_digest(path: Path) -> str:
-    """XXH3-128 of a file's bytes, as 32 hexadecimal digits: guards against change and damage, not against malice."""
+    """Return the XXH3-128 of the content of a file, as 32 hexadecimal digits. It detects changes and damage, but not tampering."""
     state = xxhash.xxh3_128()
     chunk = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:

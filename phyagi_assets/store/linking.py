@@ -1,4 +1,4 @@
-"""One file in several artifacts."""
+"""Share files between artifacts."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def link(source: Path, target: Path) -> None:
-    """Let a file stand in a second place: a hard link where the file system has them, else a copy."""
+    """Create a hard link to a file, or a copy if the file system refuses the link."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
@@ -15,7 +15,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def link_tree(source: Path, target: Path) -> None:
-    """Let all files of a folder stand in a second one."""
+    """Link or copy every file of a folder into another folder, at the same relative path."""
     for path in sorted(source.rglob("*")):
         if path.is_file():
             link(path, target / path.relative_to(source))

@@ -1,17 +1,17 @@
-"""The store: artifacts that are published, never edited.
+"""The store: artifacts that are published and never edited.
 
 An artifact has an address, such as ``shakespeare/numpy_cache/hamlet``, and any number of versions, one per fingerprint::
 
-    shakespeare/numpy_cache/.versions/hamlet@<fingerprint>/    a version: files, and the manifest that was written last
-    shakespeare/numpy_cache/hamlet -> .versions/hamlet@…       the pointer, flipped in one rename
+    shakespeare/numpy_cache/.versions/hamlet@<fingerprint>/    a version: its files, and the manifest, which is written last
+    shakespeare/numpy_cache/hamlet -> .versions/hamlet@…       the pointer, a link that is replaced in one rename
 
-A version is written in a staging folder of its own and moved into place whole. A reader follows the pointer and sees the old
-version or the new one. What a killed writer leaves in staging is removed by the next one: a living writer holds a lock on its
-folder, and the kernel releases it when the writer dies.
+Each version is written in its own staging folder and renamed into place when it is complete. A reader follows the pointer and sees
+either the old version or the new one. A running writer holds a lock on its staging folder, which the kernel releases when the writer
+dies; the next writer then deletes the folder.
 
-A version leaves the store the way it came: renamed into staging, then deleted there. Only what the store made is removed or replaced: a
-folder at the place of a version whose manifest records everything in it, or a pointer to such a place. A corpus's folder may be a link
-to another disk. What lies behind any other link, and files that no manifest records, are never touched.
+To remove a version, the store renames it into staging and deletes it there. The store removes or replaces only what it made: the folder
+of a version whose manifest records every file in the folder, or a pointer to such a folder. The folder of a corpus or mixture may be a
+link to another disk. The store never touches files that a readable manifest does not record, or files behind any other link.
 """
 
 import errno
@@ -34,10 +34,10 @@ VERSIONS = ".versions"
 STAGING = ".staging"
 LOCKS = ".locks"
 SET_ASIDE = ".damaged"
-"""Folder beside the versions for damaged ones whose manifest cannot be read: nothing tells what in them the store wrote."""
+"""Folder beside the versions, for damaged versions without a readable manifest: there is no record of which files the store wrote."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-"""Errors of a disk that is full, or read-only; they need not name a file."""
+"""Error numbers of a disk that is full or read-only. Such an error need not name a file."""
 _REFUSED = {
     errno.EACCES,
     errno.EPERM,
@@ -53,23 +53,23 @@ _REFUSED = {
     errno.ELOOP,
     errno.ESTALE,
 }
-"""Errors that the user can put right, or the disk's own, if they name a file in the store."""
+"""Error numbers that the user can correct, or that come from the disk, if the error names a file in the store."""
 
 _PART = re.compile(r"[\w%][\w.%-]*")
 _VERSION = re.compile(r"(?P<name>.+)@(?P<fingerprint>[0-9a-f]{32})")
 _LONGEST = 222
-"""Bytes of a part of an address: file systems allow 255 for a name, and a version's name has a fingerprint besides."""
+"""Largest length of one part of an address, in bytes: file systems allow 255, of which a version's name needs 33 for the fingerprint."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One version of an artifact, on disk."""
+    """One version of an artifact on disk."""
 
     address: str
     path: Path
-    """The version's own folder; it does not change when the pointer is flipped."""
+    """Folder of the version. It stays the same when the pointer is replaced."""
     manifest: Manifest
 
     @property
@@ -77,7 +77,7 @@ class Artifact:
         return self.manifest.fingerprint
 
     def holds(self, files: Collection[str]) -> bool:
-        """Whether files are among its own, by their paths in it."""
+        """Return whether the version has all of the given files, named by their paths relative to its folder."""
         return self.manifest.files.keys() >= set(files)
 
 
@@ -87,19 +87,19 @@ class Store:
     Parameters
     ----------
     root
-        The folder; it comes into being with the first artifact.
+        The folder. It is created with the first artifact.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def pointer(self, address: str) -> Path:
-        """Where an address points from.
+        """Return the path of the pointer of an address.
 
         Raises
         ------
         StoreError
-            The address has a part that is not a plain name and would lead out of the store, or one that is too long.
+            The address has fewer than two parts, a part that is not a plain name (it could lead out of the store), or one that is too long.
         """
         parts = address.split("/")
         if len(parts) < 2 or not all(map(is_part, parts)):
@@ -109,12 +109,18 @@ class Store:
         return self.root.joinpath(*parts)
 
     def version_path(self, address: str, fingerprint: str) -> Path:
-        """The place of a version, through the store's own folders."""
+        """Return the path of the folder of a version, whether or not the version exists."""
         pointer = self.pointer(address)
         return pointer.parent / VERSIONS / f"{pointer.name}@{fingerprint}"
 
     def open(self, address: str) -> Artifact | None:
-        """The published version of an artifact, or None if nothing is published, or it is damaged or has another manifest."""
+        """Return the published version of an artifact.
+
+        Returns
+        -------
+        Artifact or None
+            None if nothing is published, if the version is damaged, or if its manifest has another fingerprint than its folder's name.
+        """
         pointer = self.pointer(address)
         version = real_path(pointer)
         artifact = self._intact(address, version) if version.exists() else None
@@ -122,7 +128,22 @@ class Store:
         return None if artifact and named and named[1] != artifact.fingerprint else artifact
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
-        """The version with a fingerprint if it is there, its files are, and some are among them, whether published or not."""
+        """Return the version of an artifact with a given fingerprint, published or not.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        fingerprint
+            Fingerprint of the version.
+        holding
+            Files that the version must have, by their paths relative to its folder.
+
+        Returns
+        -------
+        Artifact or None
+            None if the version does not exist, is damaged, or lacks one of the files.
+        """
         artifact = self._intact(address, self.version_path(address, fingerprint))
         return artifact if artifact and artifact.fingerprint == fingerprint and artifact.holds(holding) else None
 
@@ -134,9 +155,9 @@ class Store:
         return None if manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
 
     def list(self) -> Iterator[str]:
-        """The addresses of everything published, sorted.
+        """Yield the address of every published artifact, folder by folder in the order of names.
 
-        A folder with a manifest in the place of a pointer is listed too: that is what copying a store without its links makes of one.
+        A folder with a manifest in the place of a pointer counts as published: a copy of a store that follows links has such folders.
         """
         for name in _names(self.root):
             for stage in _names(self.root / name):
@@ -147,7 +168,10 @@ class Store:
                     yield from (f"{name}/{stage}/{part}" for part in _names(folder) if is_pointer(folder / part) or is_copy(folder / part))
 
     def restore(self, address: str) -> bool:
-        """Put back the pointer of an artifact whose store was copied without links, and keep the copy as the version that it is.
+        """Restore the pointer of an artifact that was copied without links.
+
+        The copy in the place of the pointer becomes the version that its manifest names. If that version is already in the store, the copy
+        is kept beside it.
 
         Returns
         -------
@@ -157,7 +181,7 @@ class Store:
         Raises
         ------
         StoreError
-            The copy is not whole.
+            The copy is damaged, or the folder of the artifact is not the store's own.
         """
         pointer = self.pointer(address)
         if not is_copy(pointer):
@@ -169,7 +193,7 @@ class Store:
             self.require_own_folder(address)
             version = self.version_path(address, manifest.fingerprint)
             version.parent.mkdir(exist_ok=True)
-            if self.find(address, manifest.fingerprint):  # the versions were copied too: one of the two is too many, and none is deleted
+            if self.find(address, manifest.fingerprint):  # the versions were copied too; keep both, because a restore deletes nothing
                 pointer.rename(_free(version.with_name(f"{version.name}.copy")))
             else:
                 if os.path.lexists(version):
@@ -179,7 +203,13 @@ class Store:
         return True
 
     def restore_all(self) -> int:
-        """Put back every pointer that a copy without links has lost; how many. What is damaged is left for `check` to name."""
+        """Restore every pointer that was lost in a copy without links. Damaged copies are skipped; ``phyagi-assets check`` reports them.
+
+        Returns
+        -------
+        int
+            Number of pointers restored.
+        """
         restored = 0
         for address in sorted(self.list()):
             if is_copy(self.pointer(address)):
@@ -188,19 +218,30 @@ class Store:
         return restored
 
     def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
-        """Write a version: all of it, or nothing.
+        """Write a version, completely or not at all.
 
         Parameters
         ----------
         address
-            The artifact's address.
+            Address of the artifact.
         manifest
-            What it is made from; its fingerprint names the version.
+            Manifest without files or counts. Its fingerprint names the version.
         fill
-            Given an empty folder, writes the files and returns the manifest completed with what it wrote. The records of the
-            files are added here.
+            Function that writes the files into an empty folder and returns the completed manifest. The records of the files are added
+            afterwards.
         holding
-            The files that a version which is there already has to hold to be left in place.
+            Files that an existing version with this fingerprint must have to be kept; otherwise it is replaced.
+
+        Returns
+        -------
+        Artifact
+            The new version, or the existing one if another run wrote it in the meantime.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be written to, the folder of the artifact is not the store's own, or the place of the version holds files
+            that the store did not write.
         """
         final = self.version_path(address, manifest.fingerprint)
         with self._staging(final.parent.parent) as staging:
@@ -209,7 +250,7 @@ class Store:
             draft.mkdir()
             filled = fill(draft)
             names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
-            with ThreadPoolExecutor() as pool:  # the disk takes them together, and while their checksums are made
+            with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
                 flushed = pool.map(_flush, list(draft.rglob("*")))
                 filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
                 list(flushed)
@@ -217,7 +258,7 @@ class Store:
             _flush(draft / MANIFEST)
             _flush(draft)
             final.parent.mkdir(parents=True, exist_ok=True)
-            if finished := self.find(address, manifest.fingerprint, holding):  # by another run, meanwhile
+            if finished := self.find(address, manifest.fingerprint, holding):  # another run wrote it in the meantime
                 return finished
             if os.path.lexists(final):
                 with self.aside() as take:
@@ -234,19 +275,19 @@ class Store:
         except OSError as problem:
             if problem.errno != errno.EXDEV:
                 raise
-            with own_folder(final.parent.parent / STAGING) as near:  # a bind mount, which looks like the same disk and is another
+            with own_folder(final.parent.parent / STAGING) as near:  # a bind mount has the same device number but refuses renames
                 shutil.copytree(draft, near / "version")
                 for path in (near / "version").rglob("*"):
                     _flush(path)
                 (near / "version").rename(final)
 
     def publish(self, artifact: Artifact) -> None:
-        """Point an artifact's address at this version, in one rename.
+        """Make a version the published one: point the address of its artifact at it, in one rename.
 
         Raises
         ------
         StoreError
-            Something that the store did not make is in the place of the pointer.
+            The store cannot be written to, or the store did not make what is in the place of the pointer.
         """
         pointer = self.pointer(artifact.address)
         if self.leads_to(artifact.address) == artifact.fingerprint and pointer.is_symlink():
@@ -259,7 +300,7 @@ class Store:
         with self.writing():
             self._point(artifact.address, artifact.fingerprint)
             for fingerprint in {before, artifact.fingerprint} - {""}:
-                with suppress(OSError):  # of another user; its age is then that of its last writing
+                with suppress(OSError):  # the folder of another user: its age then counts from when it was written
                     os.utime(self.version_path(artifact.address, fingerprint))
 
     def _point(self, address: str, fingerprint: str) -> None:
@@ -275,7 +316,7 @@ class Store:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(pointer))
 
     def leads_to(self, address: str) -> str:
-        """The fingerprint of the version that an address points at; empty where nothing is published."""
+        """Return the fingerprint of the published version of an artifact, or an empty string if nothing is published."""
         pointer = self.pointer(address)
         if is_copy(pointer):
             with suppress(StoreError):
@@ -284,7 +325,7 @@ class Store:
         return found["fingerprint"] if found and found["name"] == pointer.name else ""
 
     def clear_rubbish(self) -> None:
-        """Remove what dead writers have left, as the next writer would."""
+        """Delete the staging folders of dead writers, as the next writer would."""
         with self._staging():
             pass
         for area in (*self.root.glob(f"*/{STAGING}"), *self.root.glob(f"*/*/{STAGING}")):
@@ -299,13 +340,15 @@ class Store:
 
         Parameters
         ----------
+        address
+            Address of the artifact.
         version
-            Its folder.
+            Folder of the version.
 
         Raises
         ------
         StoreError
-            The store did not make the folder, or not all that is in it. Nothing is removed then.
+            The store did not make the folder or something in it. Then nothing is removed.
         """
         with self.writing(), self.aside() as take:
             self._require_own(address, version)
@@ -314,12 +357,23 @@ class Store:
             self._unpublish(address, version)
 
     def withdraw(self, address: str, version: Path, take: Callable[[Path], None]) -> None:
-        """Take a version out of its place, its pointer first; `take` comes from `aside`, and the caller has the address's turn.
+        """Move a version out of its place. If it is published, its pointer is removed first.
+
+        The caller must hold the lock of the address (see `turn`).
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        version
+            Folder of the version.
+        take
+            Function from `aside` that moves the folder.
 
         Raises
         ------
         StoreError
-            The store did not make the folder, or not all that is in it. Nothing is removed then.
+            The store did not make the folder or something in it. Then nothing is removed.
         """
         self._require_own(address, version)
         self._unpublish(address, version)
@@ -338,7 +392,7 @@ class Store:
             _flush(pointer.parent)
 
     def foreign(self, address: str, version: Path) -> str:
-        """Why a folder must not be removed as a version of an artifact; empty where the store made all of it."""
+        """Return why a folder must not be removed as a version of an artifact, or an empty string if it may be removed."""
         if why := self.foreign_folder(address):
             return why
         pointer = self.pointer(address)
@@ -354,9 +408,10 @@ class Store:
         return f"{unknown[0]} in it was not written by the store" if unknown else ""
 
     def foreign_folder(self, address: str) -> str:
-        """Why the folder of an artifact is not the store's own; empty where it is.
+        """Return why the folder of an artifact is not the store's own, or an empty string if it is.
 
-        Only the folder of a corpus or mixture may be a link, to a place outside of this and of any other store, and a link of its own.
+        Only the folder of a corpus or mixture may be a link. It must lead out of this store, not into another store, and not to the same
+        folder as another link.
         """
         top = self.root / address.partition("/")[0]
         home, root = real_path(top), real_path(self.root)
@@ -380,12 +435,12 @@ class Store:
         return real_path(self.root / name).joinpath(*rest[:-1])
 
     def require_own_folder(self, address: str) -> None:
-        """Refuse to write into a folder that is not the store's own.
+        """Refuse to write an artifact into a folder that is not the store's own.
 
         Raises
         ------
         StoreError
-            It is not.
+            The folder is not the store's own, see `foreign_folder`.
         """
         if why := self.foreign_folder(address):
             raise StoreError(
@@ -394,18 +449,13 @@ class Store:
 
     @contextmanager
     def aside(self) -> Iterator[Callable[[Path], None]]:
-        """Take versions out of their places, and delete them at the end.
+        """Move versions out of their places, and delete them when the context ends.
 
         Yields
         ------
         callable
-            Renames the folder of a version into staging, on the same disk. A damaged one whose manifest cannot be read is kept, in
-            ``.damaged`` beside the versions.
-
-        Raises
-        ------
-        StoreError
-            The folder holds what the store did not write.
+            Function that renames the folder of a version into staging on the same disk. It keeps a folder whose manifest cannot be read,
+            in ``.damaged`` beside the versions. It raises a `StoreError` if the folder holds files that the store did not write.
         """
         with ExitStack() as areas:
             folders: dict[Path, Path] = {}
@@ -432,7 +482,7 @@ class Store:
             yield take
 
     def _areas(self, beside: Path) -> Iterator[Path]:
-        """Staging areas from which a rename leads into a folder: the store's own, unless the folder is on another disk, then one beside."""
+        """Yield the staging areas to try for renames into a folder: the store's own if it is on the same disk, then one in the folder."""
         there = next(folder for folder in (beside, *beside.parents) if folder.exists())
         here = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
         if there.stat().st_dev == here.stat().st_dev:
@@ -441,7 +491,7 @@ class Store:
 
     @contextmanager
     def turn(self, name: str, *, silent: bool = False) -> Iterator[None]:
-        """Do something of a name while no other process does: whoever comes second waits, and finds it done.
+        """Hold the lock of a name, waiting while another process holds it.
 
         The kernel holds the lock for the process and releases it when the process dies, however it dies.
 
@@ -450,7 +500,7 @@ class Store:
         name
             An address, or another name of that form.
         silent
-            Whether to say nothing of waiting.
+            Whether to wait without a log message.
         """
         waiting = "" if silent else f"{name} is being built by another run; waiting for it"
         with locked(self._lock_file(name), waiting=waiting):
@@ -458,31 +508,34 @@ class Store:
 
     @contextmanager
     def turn_if_free(self, name: str) -> Iterator[bool]:
-        """Take the turn of a name unless another process has it; whether it was taken."""
+        """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
         with locked_if_free(self._lock_file(name)) as free:
             yield free
 
     def keep_turn(self, name: str) -> int | None:
-        """Take the turn of a name until this process ends, even if it executes another program; None if another process has it.
+        """Hold the lock of a name until this process ends, even if it executes another program.
 
-        The result is the descriptor of the lock; closing it gives the turn back.
+        Returns
+        -------
+        int or None
+            Descriptor of the lock, or None if another process holds it. Closing the descriptor releases the lock.
         """
         return hold_until_exit(self._lock_file(name))
 
     @contextmanager
     def planning(self) -> Iterator[None]:
-        """Keep every version in place while inside: between looking up the versions of caches and publishing a plan that names them."""
+        """Keep versions from being removed within the context, from looking up the versions of caches to publishing a plan of them."""
         with locked(self._lock_file(_REMOVAL), waiting="versions are being removed by another command; waiting for it", shared=True):
             yield
 
     @contextmanager
     def removing(self) -> Iterator[None]:
-        """Keep plans from being made while inside: between reading what plans name and removing what none does."""
+        """Keep plans from being made within the context, from reading which versions plans name to removing all other versions."""
         with locked(self._lock_file(_REMOVAL), waiting="a plan is being made by another command; waiting for it"):
             yield
 
     def made(self, address: str) -> bool:
-        """Whether this store has built anything at an address: it has a lock file for every address that it ever built."""
+        """Return whether this store has ever built an artifact at an address. It keeps a lock file for each such address."""
         return (self.root / LOCKS / f"{self.pointer(address).relative_to(self.root)}.lock").is_file()
 
     def _lock_file(self, name: str) -> Path:
@@ -493,18 +546,18 @@ class Store:
 
     @contextmanager
     def _staging(self, beside: Path | None = None) -> Iterator[Path]:
-        """A folder of the caller's own, gone afterwards; whatever dead writers left is cleared first."""
+        """Create a staging folder for the caller and delete it afterwards. Folders of dead writers are deleted first."""
         with self.writing(), own_folder(next(self._areas(beside or self.root))) as folder:
             yield folder
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn the disk's refusals to write into errors that say what the user can put right.
+        """Turn errors of the operating system about writing to the store into errors that the user can act on.
 
         Raises
         ------
         StoreError
-            The disk is full, too full for its user, or may not be written to.
+            The disk is full, the user's quota is used up, or the store is not writable.
         """
         try:
             yield
@@ -519,16 +572,22 @@ class Store:
 
 
 _REMOVAL = "removal/versions"
-"""Name of the lock that removing versions and making plans have in common."""
+"""Name of the lock that is shared by removing versions and making plans."""
 
 
 def is_part(name: str) -> bool:
-    """Whether a name can be part of an address."""
+    """Return whether a name can be a part of an address."""
     return _PART.fullmatch(name) is not None
 
 
 def version_named(name: str) -> tuple[str, str] | None:
-    """The last part of the address and the fingerprint that the name of a version's folder tells; None where it is not one."""
+    """Split the name of a version's folder.
+
+    Returns
+    -------
+    tuple of (str, str) or None
+        Last part of the address, and the fingerprint; None if the name is not that of a version's folder.
+    """
     found = _VERSION.fullmatch(name)
     return (found["name"], found["fingerprint"]) if found and is_part(found["name"]) else None
 
@@ -541,7 +600,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def is_pointer(path: Path) -> bool:
-    """Whether a path is a link to a version beside it, whether or not that is there."""
+    """Return whether a path is a pointer: a link to a place for one of its own versions, whether or not that version exists."""
     if not path.is_symlink():
         return False
     target = path.parent / path.readlink()
@@ -551,7 +610,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def is_copy(path: Path) -> bool:
-    """Whether a folder with a manifest is in the place of a pointer, as in a store that was copied without its links."""
+    """Return whether a path is a folder with a manifest and not a link, as pointers become in a store that was copied without links."""
     return not path.is_symlink() and (path / MANIFEST).is_file()
 
 
@@ -564,7 +623,7 @@ def _is_readable(version: Path) -> bool:
 
 
 def _unrecorded(version: Path) -> list[str]:
-    """Files and links in a version's folder that its manifest does not record; none where the manifest cannot be read."""
+    """Return the files and links in a version's folder that its manifest does not record; none if the manifest cannot be read."""
     try:
         recorded = {MANIFEST, *Manifest.read(version).files}
     except StoreError:
@@ -577,7 +636,7 @@ def _unrecorded(version: Path) -> list[str]:
 
 
 def _free(path: Path) -> Path:
-    """A path that nothing is at, named after another."""
+    """Return a path at which nothing exists: the given one, or one with a number added to its name."""
     path.parent.mkdir(exist_ok=True)
     number = 1
     while os.path.lexists(path if number == 1 else path.with_name(f"{path.name}-{number}")):
@@ -587,7 +646,7 @@ def _free(path: Path) -> Path:
 
 @contextmanager
 def _unless_elsewhere() -> Iterator[None]:
-    """Go on where a rename would lead to another file system."""
+    """Ignore the error of a rename between two file systems."""
     try:
         yield
     except OSError as problem:

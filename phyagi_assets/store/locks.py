@@ -1,4 +1,4 @@
-"""Locks that the kernel holds for a process, and releases when the process dies, however it dies."""
+"""Locks that the kernel holds for a process and releases when the process dies, however it dies."""
 
 import fcntl
 import logging
@@ -19,21 +19,21 @@ _OWN_LOCK = re.compile(r"[0-9a-f]{32}\.lock")
 
 @contextmanager
 def locked(path: Path, *, waiting: str = "", shared: bool = False) -> Iterator[None]:
-    """Hold a lock file.
+    """Hold a lock file, waiting while another process holds it.
 
     Parameters
     ----------
     path
-        The file; created if it does not exist.
+        The lock file. It is created if it does not exist.
     waiting
-        Message to log if another process holds it.
+        Message to log if another process holds the lock; none if empty.
     shared
-        Whether others may hold it too, as long as they also share it.
+        Whether other processes that also share the lock may hold it at the same time.
 
     Raises
     ------
     StoreError
-        The file system has no locks.
+        The file system does not support locks.
     """
     lock, kind = _open_lock(path), fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
@@ -48,7 +48,7 @@ def locked(path: Path, *, waiting: str = "", shared: bool = False) -> Iterator[N
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold a lock file unless another process holds it; whether it is held now."""
+    """Hold a lock file unless another process holds it. Yields whether the lock is held."""
     lock = _open_lock(path)
     try:
         yield _lock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
@@ -61,7 +61,7 @@ def hold_until_exit(path: Path) -> int | None:
 
     Returns
     -------
-    int | None
+    int or None
         Descriptor that holds the lock, or None if another process holds it.
     """
     lock = _open_lock(path)
@@ -73,13 +73,13 @@ def hold_until_exit(path: Path) -> int | None:
 
 
 def create_lock(path: Path) -> None:
-    """Create a lock file, and the folder that it lies in, unless it exists."""
+    """Create a lock file and its folder, unless they exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(_open_lock(path))
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds a lock file."""
+    """Return whether any process holds a lock file."""
     if not path.exists():
         return False
     with locked_if_free(path) as free:
@@ -88,13 +88,24 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def own_folder(area: Path) -> Iterator[Path]:
-    """Create a folder in an area for the caller alone, and delete it afterwards; folders of dead owners are deleted first."""
+    """Create a folder for the caller alone, and delete it afterwards. Folders of dead owners are deleted first.
+
+    Parameters
+    ----------
+    area
+        Folder that holds such folders and their lock files.
+
+    Yields
+    ------
+    Path
+        The new, empty folder.
+    """
     folder = area / uuid.uuid4().hex
     area.mkdir(parents=True, exist_ok=True)
-    with locked(area / "entry"):  # between making a lock file and holding it, nobody may take its owner for dead
+    with locked(area / "entry"):  # a lock file that is created but not yet held would look like that of a dead owner
         _clear_dead(area)
         lock_file = folder.with_suffix(".lock")
-        lock = _open_lock(lock_file)  # first: a folder without one would never be taken for a dead owner's
+        lock = _open_lock(lock_file)  # before the folder: a folder without a lock file would never be deleted
         _lock(lock, fcntl.LOCK_EX, lock_file)
     try:
         folder.mkdir()
@@ -106,14 +117,14 @@ def own_folder(area: Path) -> Iterator[Path]:
 
 def _clear_dead(area: Path) -> None:
     for path in area.glob("*.lock"):
-        if _OWN_LOCK.fullmatch(path.name):  # anything else was put there by somebody
+        if _OWN_LOCK.fullmatch(path.name):  # other files were put there by somebody else
             with suppress(PermissionError), locked_if_free(path) as free:
                 if free:
                     _delete(path.with_suffix(""))
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder, then its lock file. What cannot be deleted, because another user made it, keeps its lock file and is tried again."""
+    """Delete a folder, then its lock file. If the folder cannot be deleted (another user's, say), the lock file stays for the next try."""
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.lexists(folder):
         folder.with_suffix(".lock").unlink(missing_ok=True)
@@ -135,8 +146,8 @@ def _lock(descriptor: int, operation: int, path: Path) -> bool:
 def _open_lock(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-    except PermissionError as problem:  # of another user: one that can be read can be locked
+    except PermissionError as problem:  # a lock file of another user can be locked if it can be read
         try:
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:  # it could not be created
+        except FileNotFoundError:  # the file did not exist and could not be created
             raise problem from None

@@ -1,6 +1,7 @@
-"""``manifest.json``: what an artifact was made from, and what it is.
+"""``manifest.json``, the record of what an artifact was made from and what it contains.
 
-Written last, so that a folder with a manifest is whole. It holds no time and no duration: the same inputs give the same bytes.
+The manifest is written last, so that a folder with a manifest is complete. It holds no times and no durations, so that the same inputs
+give the same bytes.
 """
 
 import json
@@ -14,7 +15,7 @@ from phyagi_assets.store.fingerprint import file_digest, fingerprint
 
 MANIFEST = "manifest.json"
 MEMORY_DATASET = "memory_dataset"
-"""The step of a cache that was written from arrays alone, whose documents nobody counted."""
+"""Name of the step of a cache that was written from token arrays in memory, without counts of documents."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +24,7 @@ class FileRecord:
 
     bytes: int
     xxh3_128: str
+    """XXH3-128 of the content, as 32 hexadecimal digits."""
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -31,27 +33,30 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """The record that an artifact carries."""
+    """The manifest of one version of an artifact."""
 
     step: str
     fingerprint: str
     code_version: str
     inputs: Mapping[str, Any]
-    """Fingerprints of what it was made from."""
+    """Fingerprints of the inputs, by name."""
     settings: Mapping[str, Any]
-    """The configuration that changed the output."""
+    """The settings that change the output."""
     produced_with: Mapping[str, str] = field(default_factory=dict)
-    """Versions of the libraries that did the work."""
+    """Versions of the libraries that did the work, by name."""
     counts: Mapping[str, Any] = field(default_factory=dict)
-    """What it holds: documents, tokens, bytes and the like."""
+    """Numbers of documents, tokens, bytes and the like in the artifact."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What later steps need to know of it."""
+    """Further facts that later steps need."""
     files: Mapping[str, FileRecord] = field(default_factory=dict)
-    """Every file but the manifest, by path relative to the artifact."""
+    """Every file except the manifest, by path relative to the artifact."""
 
     @classmethod
     def wanted(cls, step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
-        """What an artifact has to be, before it is there: its fingerprint, and what that was taken of."""
+        """Return the manifest that an artifact has to have before it is built: its fingerprint and everything that the fingerprint covers.
+
+        See `phyagi_assets.store.fingerprint.fingerprint` for the parameters.
+        """
         key = fingerprint(step, code_version=code_version, inputs=inputs, settings=settings)
         return cls(step=step, fingerprint=key, code_version=code_version, inputs=inputs, settings=settings)
 
@@ -62,7 +67,7 @@ class Manifest:
         Raises
         ------
         StoreError
-            There is none, or it is not one of this kind.
+            There is no manifest, or the file cannot be read as one.
         """
         path = folder / MANIFEST
         try:
@@ -77,7 +82,7 @@ class Manifest:
             raise StoreError(f"{path}: this is no manifest of the store: {problem}") from None
 
     def _require_types(self) -> None:
-        """Make sure that what later steps look up is there, as far as every step has it."""
+        """Check the types of the values that every step's manifest has and that later steps look up."""
         for name in ("inputs", "settings", "produced_with", "counts", "details"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} is not a mapping")
@@ -91,7 +96,20 @@ class Manifest:
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     def damage(self, folder: Path, *, checksums: bool = False) -> list[str]:
-        """What of the artifact's files is missing or not as recorded; sizes alone, or with their checksums too."""
+        """Find the files of an artifact that are missing or differ from their records.
+
+        Parameters
+        ----------
+        folder
+            Folder of the artifact.
+        checksums
+            Whether to compare checksums as well as sizes, which reads every file.
+
+        Returns
+        -------
+        list of str
+            One message per damaged file.
+        """
         found = []
         for name, record in self.files.items():
             path = folder / name

@@ -12,6 +12,7 @@ from phyagi_assets.build.staleness import corpus_links
 from phyagi_assets.declare.catalog import Corpus, load_catalog
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.inspection.garbage import SUPERSEDED, Cleaning
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.materialize import Runner
@@ -119,8 +120,13 @@ def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Worksp
         assert event.asset_materialization is not None
         assert event.asset_materialization.metadata["tokens"].value > 0
         assert materialize(workspace, instance) == []
+        first = workspace.store.open("plays/total")
         write_text(workspace.data / "raw" / "b.txt", "another play\n" * 4)
         assert materialize(workspace, instance) == ["plays/b", "plays/total"]
+    cleaning = Cleaning(store=workspace.store, partitions={"plays": ["a", "b"]}, mixtures=())
+    assert first is not None
+    whole = [(item.path.name, item.why) for item in cleaning.find() if item.address == "plays/total"]
+    assert whole == [(first.path.name, SUPERSEDED)]
     tokens = [inspect_named(f"plays/lengths/{name}", workspace.store).facts["tokens"] for name in ("a", "b")]
     assert inspect_named("plays/total", workspace.store).facts["tokens"] == str(sum(map(int, tokens)))
     partition = workspace.sources.partitions(catalog.corpora["plays"])["a"]
