@@ -19,7 +19,7 @@ from tests.support import build, declare, declare_corpus, write_jsonl
 
 
 def run(words: str, data: Path) -> Result:
-    return CliRunner().invoke(main, [*shlex.split(words), "--data", str(data)], env={"COLUMNS": "200"})
+    return CliRunner().invoke(main, [*shlex.split(words), "--data", str(data)], env={"COLUMNS": "1000"})
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ the pipe. A worker ends when its pipe closes or the main process dies, so that n
 import logging
 import logging.handlers
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import time
@@ -127,6 +128,8 @@ class ProcessPool(Generic[Item, Result]):
             Its result, or the exception that ended it: an error from the worker, `Fault` or `Died`.
         """
         workers: list[_Worker[Item]] = []
+        # A second interrupt may cut `finally` short at any place, and the interpreter would wait for the workers when it exits.
+        at_exit = multiprocessing.util.Finalize(None, _stop, args=(workers,), exitpriority=10)
         try:
             for _ in range(self.size):  # start all workers before the first one gets an item
                 workers.append(self._started())
@@ -150,6 +153,7 @@ class ProcessPool(Generic[Item, Result]):
                     yield done, ended.result
         finally:
             _stop(workers)
+            at_exit.cancel()
 
     def _started(self) -> _Worker[Item]:
         here, there = _SPAWN.Pipe()
@@ -161,14 +165,19 @@ class ProcessPool(Generic[Item, Result]):
 
 
 def _stop(workers: Sequence[_Worker[Any]]) -> None:
+    """Stop workers, and kill those that have not ended after a grace period. Calling it again does no harm."""
     try:
         for worker in workers:
             worker.stop()
-    except BaseException:  # a second interrupt must not leave workers running
+    except BaseException:  # stop the remaining workers even after a second interrupt
         for worker in workers:
             worker.stop()
         raise
+    until = time.monotonic() + _TO_END
     for worker in workers:
+        worker.process.join(max(0.0, until - time.monotonic()))
+        if worker.process.is_alive() and worker.item is not None:
+            worker.process.kill()
         worker.process.join()
 
 
