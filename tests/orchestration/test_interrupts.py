@@ -14,7 +14,15 @@ import pytest
 from phyagi_assets.steps.step import Workspace
 from tests.support import declare_corpus
 
-PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
+PROGRAM = """
+import signal, sys
+# A background job of a shell ignores SIGINT, and Dagster then ignores SIGTERM in the process of the tests; neither is inherited here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+from phyagi_assets.cli import main
+sys.argv[0] = "phyagi-assets"
+main()
+"""
 SIZE = 1 << 20
 KEYS = [f"plays/{name}.txt" for name in ("a", "b", "c", "d")]
 
