@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from phyagi_assets.execution.process_pool import processors
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW
+from phyagi_assets.steps.flow import FLOW, Flow
 
 PROCESSORS_EACH = 8
 """Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
@@ -22,6 +22,8 @@ class Work:
     """Largest number of chunks into which the partition can be cut."""
     processes: int = 1
     """Largest number of processes that may encode it."""
+    flow: Flow = FLOW
+    """The flow that the steps are part of."""
 
     @property
     def name(self) -> str:
@@ -31,7 +33,7 @@ class Work:
     @property
     def bytes(self) -> int:
         """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
-        return self.partition.bytes if any(FLOW[stage].is_slow for stage in self.stages) else 0
+        return self.partition.bytes if any(self.flow[stage].is_slow for stage in self.stages) else 0
 
 
 def jobs_by_default() -> int:

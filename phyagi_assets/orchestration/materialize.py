@@ -88,7 +88,7 @@ class Runner:
                     self.outcome.failed[f"{name}/{partition.key}"] = str(problem)
                     continue
                 if stages:
-                    yield Work(corpus=name, partition=partition, stages=stages, pieces=_pieces(corpus, partition))
+                    yield Work(corpus=name, partition=partition, stages=stages, pieces=_pieces(corpus, partition), flow=self._flow)
                 else:
                     self.outcome.current += 1
         except PhyagiAssetsError as problem:

@@ -123,6 +123,12 @@ def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Worksp
         first = workspace.store.open("plays/total")
         write_text(workspace.data / "raw" / "b.txt", "another play\n" * 4)
         assert materialize(workspace, instance) == ["plays/b", "plays/total"]
+        lengths_of_a = workspace.store.open(LENGTHS.address("plays", "a"))
+        assert lengths_of_a is not None
+        workspace.store.discard(lengths_of_a.address, lengths_of_a.path)
+        stale = Runner(catalog, catalog_definitions(catalog, workspace, LoggedProgress(), OWN), workspace, instance, OWN).stale()
+        assert [(item.name, item.stages, item.bytes) for item in stale] == [("plays/a", ["lengths"], 0)]
+        assert materialize(workspace, instance) == ["plays/a"]
     cleaning = Cleaning(store=workspace.store, partitions={"plays": ["a", "b"]}, mixtures=())
     assert first is not None
     whole = [(item.path.name, item.why) for item in cleaning.find() if item.address == "plays/total"]
