@@ -41,7 +41,7 @@ class Faults:
     unlisted: tuple[str, ...] = ()
     """Elements that are missing from what listings say of each object, such as ``ETag``."""
     renamed: dict[str, str] = field(default_factory=dict)
-    """What listings call some keys: the server cannot keep keys that end in a slash."""
+    """Keys that listings report under another name, because the server cannot store keys that end in a slash."""
     ahead: int = 0
     """Seconds by which the clock of the server is ahead of the times at which objects were written."""
     listings: int = 0

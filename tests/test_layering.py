@@ -1,4 +1,4 @@
-"""Which package may import which, and what may be absent."""
+"""Imports between packages, and optional dependencies."""
 
 import ast
 import subprocess
@@ -51,7 +51,7 @@ NAMES = {name_of(path): path for path in MODULES}
 
 
 def imported_by(path: Path, *, at_once: bool = False) -> Iterator[str]:
-    """What a module imports, inside its functions too, or what it imports as soon as it is imported itself."""
+    """Yield the imports of a module, including those inside functions unless `at_once` is set."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -148,7 +148,7 @@ def test_check_names_links_in_a_loop(tmp_path: Path) -> None:
     for folder in (data / "notes", store / ".locks", big / "plays" / "raw_dataset"):
         folder.mkdir(parents=True)
     (store / "plays").symlink_to(big / "plays")
-    (data / "notes" / "here").symlink_to(".")  # leads to the folder that it is in, and is no link in a loop
+    (data / "notes" / "here").symlink_to(".")  # a link to its own folder, which is not a loop of links
     for folder in (data / "notes", store, store / ".locks", store / "plays" / "raw_dataset"):
         (folder / "a").symlink_to("b")
         (folder / "b").symlink_to("a")

@@ -29,7 +29,7 @@ class LoadedMixture:
 
     plan: Plan
     home: Path
-    """The folder that the plan lies in, reached through the store."""
+    """Folder of the plan, as a path through the store."""
     options: dict[str, Any] = field(default_factory=dict)
     """Options of every `MixedDataset`."""
 

@@ -51,7 +51,7 @@ class Inspection:
     parts: list[dict[str, str]] = field(default_factory=list)
     """One table row per part: the corpora of a mixture, the partitions of a corpus, or the files of which rows were left out."""
     lengths: Lengths | None = None
-    """Distribution of the tokens per document; None if there are no documents."""
+    """Distribution of document lengths, in tokens; None if there are no documents."""
     samples: list[Sample] = field(default_factory=list)
 
 

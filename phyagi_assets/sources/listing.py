@@ -135,7 +135,7 @@ class Sources:
         return CorpusListing(partitions=partitions, left_out=tuple(left_out))
 
     def left_out(self, corpus: Corpus) -> str:
-        """Return one line about the files that the latest listing left out; empty if there are none or nothing was listed yet."""
+        """Return a one-line summary of the files that the latest listing left out, or an empty string if there are none."""
         return self._reported.get(corpus.config.name, "")
 
     def _listings(self, corpus: Corpus, seconds: float | None) -> Iterator[Listing]:

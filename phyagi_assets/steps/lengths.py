@@ -17,7 +17,7 @@ _NONE = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """Distribution of the tokens per document, including the EOS, over the documents that have tokens."""
+    """Distribution of document lengths, in tokens including the EOS; empty documents are not counted."""
 
     documents: int
     """Number of documents that have tokens."""

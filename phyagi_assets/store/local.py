@@ -34,7 +34,7 @@ VERSIONS = ".versions"
 STAGING = ".staging"
 LOCKS = ".locks"
 SET_ASIDE = ".damaged"
-"""Folder beside the versions, for damaged versions without a readable manifest: there is no record of which files the store wrote."""
+"""Folder for damaged versions whose manifest cannot be read, so that the files written by the store are unknown."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Error numbers of a disk that is full or read-only. Such an error need not name a file."""

@@ -67,7 +67,7 @@ class Manifest:
         Raises
         ------
         StoreError
-            There is no manifest, or the file cannot be read as one.
+            The manifest is missing or is not valid.
         """
         path = folder / MANIFEST
         try:
