@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.formats.cache_folder import array_path
+
 logger = logging.getLogger(__name__)
 
 Sample = dict[str, torch.Tensor]
@@ -97,7 +99,7 @@ class DatasetProviderConfig:
         if not cache.exists():
             raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
         if cache.is_dir():
-            derived = {"train_file": cache / "train.npy", "validation_file": cache / "validation.npy"}
+            derived = {f"{split}_file": array_path(cache, split) for split in ("train", "validation")}
         elif cache.suffix == ".npy":
             derived = {"train_file": cache}
         else:

@@ -1,6 +1,5 @@
 """From a position in the order of training back to the documents that were read there."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,11 @@ from phyagi_assets.datasets.array_maps import REMEDY
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import HASHES, ORIGINS, load_backend
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
+from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _SHOWN = 60
 """Characters of a text in a table."""
@@ -191,10 +192,10 @@ class Explainer:
         offset, stop = run.offset, run.offset + run.end - run.start
         shards = self._dataset.shards
         tokens, ends = shards.tokens(shard), shards.document_ends(shard)
-        origins, hashes = (shards.beside(shard, suffix) for suffix in (".origins.npy", ".hashes.npy"))
-        for name, array, shape in (("origins", origins, (len(ends), 2)), ("hashes", hashes, (len(ends),))):
+        origins, hashes = (shards.beside(shard, ending) for ending in (ORIGINS, HASHES))
+        for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
             if array.shape != shape:
-                file = shards.arrays[shard].path.with_suffix(f".{name}.npy")
+                file = shards.arrays[shard].path.with_suffix(ending)
                 raise StoreError(f"{file}: has shape {array.shape}, and {len(ends):,} documents make it {shape}; {REMEDY}")
         first = int(np.searchsorted(ends, offset, side="right"))
         for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
@@ -216,28 +217,20 @@ class Explainer:
     def _file(self, cache: Path, number: int) -> str:
         names = self._names(cache)
         if not 0 <= number < len(names):
-            raise StoreError(
-                f"{cache / 'manifest.json'}: names {len(names):,} source files, and a document is from file {number}; {REMEDY}"
-            )
+            raise StoreError(f"{cache / MANIFEST}: names {len(names):,} source files, and a document is from file {number}; {REMEDY}")
         return names[number]
 
     def _names(self, cache: Path) -> list[str]:
         if cache not in self._files:
             try:
-                self._files[cache] = json.loads((cache / "manifest.json").read_text(encoding="utf-8"))["details"]["files"]
-            except (OSError, ValueError, KeyError) as problem:
-                raise StoreError(f"{cache / 'manifest.json'}: does not tell the source's files: {problem!r}") from None
+                self._files[cache] = Manifest.read(cache).details["files"]
+            except KeyError:
+                raise StoreError(f"{cache / MANIFEST}: does not list the source files; {REMEDY}") from None
         return self._files[cache]
 
     @cached_property
     def _tokenizer(self) -> Any:
-        import tokenizers
-
-        path = self._dataset.shards.arrays[0].path.parent / "tokenizer" / "tokenizer.json"
-        try:
-            return tokenizers.Tokenizer.from_file(str(path))
-        except Exception as problem:  # tokenizers raises nothing narrower
-            raise StoreError(f"{path}: is missing or damaged: {problem}; {REMEDY}") from None
+        return load_backend(self._dataset.shards.arrays[0].path.parent)
 
 
 def _short(text: str) -> str:

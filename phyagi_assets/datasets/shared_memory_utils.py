@@ -4,7 +4,6 @@ The shared memory is a set of mapped files without a name in the cache folder. T
 the system cannot reclaim, and disappear with the last process that maps them, however it ends.
 """
 
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import SourceError
+from phyagi_assets.formats.cache_folder import IDS, PICKLED, array_path, write_config
 
 if TYPE_CHECKING:
     import datasets
@@ -126,7 +126,7 @@ def save_memory_dataset(
     del use_shared_memory
     arrays = {split: _savable(split, array) for split, array in dataset_dict.items()}
     dtype = np.result_type(*(array.dtype for array in arrays.values())) if arrays else np.dtype(np.uint16)
-    files = {split: {f"{split}.npy": array.astype(dtype, copy=False)} for split, array in arrays.items()}
+    files = {split: {IDS: array.astype(dtype, copy=False)} for split, array in arrays.items()}
     return _save(files, {split: array.shape[-1] for split, array in arrays.items()}, dtype, tokenizer, Path(cache_dir))
 
 
@@ -145,9 +145,7 @@ def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str,
     dtype = np.result_type(*(of_split["input_ids"].dtype for of_split in columns.values()))
     files = {
         split: {
-            f"{split}.npy" if column == "input_ids" else f"{split}_{column}.npy": (
-                array.astype(dtype, copy=False) if column == "input_ids" else array
-            )
+            IDS if column == "input_ids" else f"_{column}{IDS}": array.astype(dtype, copy=False) if column == "input_ids" else array
             for column, array in of_split.items()
         }
         for split, of_split in columns.items()
@@ -158,28 +156,28 @@ def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str,
 def _save(
     files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
 ) -> dict[str, Path]:
-    """Replace a cache by the named arrays of each split."""
+    """Replace a cache by the arrays of each split, named by the endings of their files."""
     from phyagi_assets.formats.standalone_cache import replace_cache
     from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
-    from phyagi_assets.tokenizers.prepare import PICKLED, save_forms, tokenizer_label
+    from phyagi_assets.tokenizers.prepare import save_forms, tokenizer_label
 
     if not files:
         raise SourceError("dataset_dict: has no split; process a dataset first")
     wanted = Manifest.wanted(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> "Manifest":
-        for arrays in files.values():
-            for name, array in arrays.items():
-                np.save(draft / name, array)
+        for split, arrays in files.items():
+            for ending, array in arrays.items():
+                np.save(array_path(draft, split, ending), array)
         label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
         details = {"dtype": dtype.name, "tokenizer": {"name": label, **save_forms(tokenizer, draft)}}
-        (draft / "config.json").write_text(json.dumps(details, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_config(draft, details)
         counts = {split: {"tokens": number} for split, number in tokens.items()}
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
     folder = folder.expanduser()
     replace_cache(folder, wanted, fill)
-    return {f"{split}_file": folder / f"{split}.npy" for split in files} | {"tokenizer_file": folder / PICKLED}
+    return {f"{split}_file": array_path(folder, split) for split in files} | {"tokenizer_file": folder / PICKLED}
 
 
 def _savable(split: str, array: Any) -> npt.NDArray[Any]:

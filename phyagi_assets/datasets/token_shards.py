@@ -11,6 +11,7 @@ import numpy.typing as npt
 from phyagi_assets.datasets.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.datasets.readahead import DiskReads, announce
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import DOCUMENTS
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 
@@ -154,14 +155,14 @@ class TokenShards:
             The file is gone, or does not belong to the token array.
         """
         array = self.arrays[shard]
-        ends = self.beside(shard, ".documents.npy")
+        ends = self.beside(shard, DOCUMENTS)
         if ends.ndim != 1 or ends.dtype.kind not in "iu" or (int(ends[-1]) if len(ends) else 0) != array.tokens:
-            path = array.path.with_suffix(".documents.npy")
+            path = array.path.with_suffix(DOCUMENTS)
             raise StoreError(f"{path}: its last document does not end with the {array.tokens:,} tokens of {array.path.name}; {REMEDY}")
         return ends
 
     def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
-        """Return an array beside a token array, such as ``.origins.npy``.
+        """Return an array beside a token array, given the ending of its name.
 
         Raises
         ------

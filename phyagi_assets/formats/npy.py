@@ -90,9 +90,9 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
         array_length(path)
         return np.load(path, mmap_mode="r" if mapped else None)  # type: ignore[no-any-return]
     except FileNotFoundError:
-        raise StoreError(f"{path}: is missing; {_REMEDY}") from None
+        raise StoreError(f"{path}: is missing; {REMEDY}") from None
     except (OSError, ValueError) as problem:  # the file changed after its header was checked
-        raise StoreError(f"{path}: cannot be read: {problem}; {_REMEDY}") from None
+        raise StoreError(f"{path}: cannot be read: {problem}; {REMEDY}") from None
 
 
 def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
@@ -140,11 +140,11 @@ def array_length(path: Path) -> int:
         wanted = file.tell() + math.prod(shape) * dtype.itemsize
         found = file.seek(0, os.SEEK_END)
     if found != wanted:
-        raise StoreError(f"{path}: has {counted(found, 'byte')}, and its header says {wanted}; {_REMEDY}")
+        raise StoreError(f"{path}: has {counted(found, 'byte')}, and its header says {wanted}; {REMEDY}")
     return int(shape[0])
 
 
-_REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -155,5 +155,5 @@ def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]
         if dtype.hasobject or not dtype.itemsize or not shape or any(length < 0 for length in shape):
             raise ValueError(f"it describes an array of shape {shape} and dtype {dtype}")
     except Exception as problem:  # NumPy parses the header as Python, which can raise many kinds of exceptions
-        raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {_REMEDY}") from None
+        raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {REMEDY}") from None
     return shape, dtype

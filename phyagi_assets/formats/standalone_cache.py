@@ -16,11 +16,11 @@ from pathlib import Path
 
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import ARRAYS, array_path
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 
 _DRAFT = ".draft-"
-_OF_A_SPLIT = (".npy", ".documents.npy", ".origins.npy", ".hashes.npy", "_labels.npy")
 
 
 def replace_cache(folder: Path, wanted: Manifest, fill: Callable[[Path], Manifest]) -> Manifest:
@@ -109,7 +109,7 @@ class _Lock:
 
 def _files_of(folder: Path) -> set[str]:
     """Return the paths of the files that may belong to the present cache: the usual names, and those that its manifest records."""
-    usual = {f"{split}{ending}" for split in SPLITS for ending in _OF_A_SPLIT}
+    usual = {array_path(Path(), split, ending).name for split in SPLITS for ending in ARRAYS}
     try:
         recorded = Manifest.read(folder).files
     except StoreError:  # a cache of the reference library, or no cache

@@ -10,7 +10,8 @@ from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.npy import open_array
+from phyagi_assets.formats.cache_folder import open_documents
+from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.composition import composition, largest_deviation
@@ -163,22 +164,17 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     if not splits:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
-    ids = open_array(artifact.path / f"{split}.npy", mapped=True)
-    ends = open_array(artifact.path / f"{split}.documents.npy")
-    origins = open_array(artifact.path / f"{split}.origins.npy")
-    hashes = open_array(artifact.path / f"{split}.hashes.npy")
-    files = artifact.manifest.details["files"]
-    fits = len(ends) == len(origins) == len(hashes) > 0 and ends[-1] == len(ids) and (np.diff(ends, prepend=0) > 0).all()
-    if not fits or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
-        remedy = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
-        raise StoreError(f"{artifact.path}: the documents of {split} do not fit its tokens; {remedy}")
-    starts = np.concatenate([[0], ends[:-1]])
+    found = open_documents(artifact.path, split)
+    ends, origins, files = found.ends, found.origins, artifact.manifest.details["files"]
+    lengths = np.diff(ends, prepend=0)
+    if not len(ends) or (lengths <= 0).any() or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
+        raise StoreError(f"{artifact.path}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
     return [
         Sample(
-            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(hashes[i]))}",
-            tokens=int(ends[i] - starts[i]),
-            text=decode(artifact.path, ids[starts[i] : min(ends[i], starts[i] + tokens)]),
+            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(found.hashes[i]))}",
+            tokens=int(lengths[i]),
+            text=decode(artifact.path, found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
         )
         for i in chosen
     ]

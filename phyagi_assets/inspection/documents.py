@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
+from phyagi_assets.formats.cache_folder import HASHES, array_path, open_documents
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.inspection.survey import survey
 from phyagi_assets.sources.documents import read_documents
@@ -46,9 +47,11 @@ class FoundDocument:
 class Span:
     """The range of tokens that a document occupies in a token array."""
 
-    document: int
-    """Index of the document in the array, 0-based."""
     id: str
+    file: int
+    """Number of its source file."""
+    row: int
+    """0-based row of the document in the file."""
     start: int
     """Index of its first token."""
     end: int
@@ -75,17 +78,16 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
     Raises
     ------
     StoreError
-        The cache has no hashes of its documents, or their number does not fit the documents.
+        The cache has no hashes of its documents, or its arrays do not fit each other.
     """
-    path = folder / f"{split}.hashes.npy"
+    path = array_path(folder, split, HASHES)
     if not path.is_file():
         raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
-    hashes, ends = open_array(path, mapped=True), open_array(folder / f"{split}.documents.npy", mapped=True)
-    if len(hashes) != len(ends):
-        raise StoreError(f"{path}: has {len(hashes):,} hashes of {len(ends):,} documents; phyagi-assets check finds what is damaged")
-    for document in np.flatnonzero(np.isin(hashes, hashes_of(ids))).tolist():
-        start = int(ends[document - 1]) if document else 0
-        yield Span(document=document, id=document_id(int(hashes[document])), start=start, end=int(ends[document]))
+    documents = open_documents(folder, split)
+    for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
+        start = int(documents.ends[document - 1]) if document else 0
+        file, row = documents.origins[document].tolist()
+        yield Span(file=file, row=row, id=document_id(int(documents.hashes[document])), start=start, end=int(documents.ends[document]))
 
 
 def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:
@@ -96,14 +98,13 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
             continue
         folder, manifest = version.path, version.manifest
         for split in manifest.counts:
-            tokens, origins = (open_array(folder / f"{split}{suffix}", mapped=True) for suffix in (".npy", ".origins.npy"))
+            tokens = open_array(array_path(folder, split), mapped=True)
             for span in spans_of(folder, split, ids):
-                file, row = origins[span.document].tolist()
                 document = FoundDocument(
                     id=span.id,
                     partition=version.partition,
-                    file=manifest.details["files"][file],
-                    row=row,
+                    file=manifest.details["files"][span.file],
+                    row=span.row,
                     text=decode(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),
                 )
                 found.setdefault((document.id, document.partition, document.file, document.row), document)

@@ -5,7 +5,6 @@ corpus grows, and equal texts never end up in different splits. Each array comes
 row) and the hashes of their texts, which lead from any token to its source.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -20,7 +19,7 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, write_config
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
@@ -30,10 +29,10 @@ from phyagi_assets.steps.lengths import array_lengths, length_facts
 from phyagi_assets.steps.preview import preview
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
-from phyagi_assets.store.linking import link, link_tree
+from phyagi_assets.store.linking import link
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import MANIFEST, Manifest
-from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 STAGE = "numpy_cache"
 CODE_VERSION = "2"
@@ -78,9 +77,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
             remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
             raise StoreError(f"{'; '.join(damage)}; {remedy}")
         counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
-        prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-        link_tree(prepared.artifact.path / SAVED, folder / SAVED)
-        link(prepared.artifact.path / PICKLED, folder / PICKLED)
+        add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path, folder, link)
         details = {
             **tokenized.manifest.details,
             "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
@@ -92,7 +89,7 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
             "splits": corpus.config.splits,
             "tokenizer": details["tokenizer"],
         }
-        (folder / "config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_config(folder, settings)
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
     return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_arrays(artifact, tokenized.manifest))
@@ -132,7 +129,7 @@ def _fixed_splits(partition: Partition) -> npt.NDArray[np.int8]:
 
 def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float], fixed: npt.NDArray[np.int8]) -> dict[str, Any]:
     dtype = np.dtype(tokenized.manifest.details["dtype"])
-    writers: dict[int, _SplitWriter] = {}
+    writers: dict[int, SplitWriter] = {}
     with ExitStack() as open_files:
         batches = open_files.enter_context(closing(prefetch(row_batches(tokenized), size=lambda batch: batch.nbytes)))
         for batch in batches:
@@ -144,40 +141,11 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
                 split = np.where(of_file >= 0, of_file, split)
             for code in np.unique(split[lengths > 0]).tolist():
                 if code not in writers:
-                    writers[code] = open_files.enter_context(_SplitWriter(folder, SPLITS[code], dtype))
+                    writers[code] = open_files.enter_context(SplitWriter(folder, SPLITS[code], dtype))
                 kept = (split == code) & (lengths > 0)
                 of_split = ids if kept.sum() == (lengths > 0).sum() else ids[np.repeat(kept, lengths)]
                 writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1), hashes[kept])
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
-
-
-class _SplitWriter(ExitStack):
-    """Writer for the files of one split: the ids, and the end, the origin (file, row) and the text hash of each document."""
-
-    def __init__(self, folder: Path, split: str, dtype: np.dtype[Any]) -> None:
-        super().__init__()
-        self._ids = self.enter_context(ArrayWriter(folder / f"{split}.npy", dtype))
-        self._ends = self.enter_context(ArrayWriter(folder / f"{split}.documents.npy", np.int64))
-        self._origins = self.enter_context(ArrayWriter(folder / f"{split}.origins.npy", np.int64, row=(2,)))
-        self._hashes = self.enter_context(ArrayWriter(folder / f"{split}.hashes.npy", np.uint64))
-
-    def append(
-        self,
-        ids: npt.NDArray[Any],
-        lengths: npt.NDArray[np.int64],
-        origins: npt.NDArray[np.int64],
-        hashes: npt.NDArray[np.uint64],
-    ) -> None:
-        """Append documents: their ids, one document after the other, and their lengths, origins and text hashes, one per document."""
-        self._ends.append(self._ids.length + np.cumsum(lengths))
-        self._ids.append(ids)
-        self._origins.append(origins)
-        self._hashes.append(hashes)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of documents and of tokens written so far."""
-        return {"documents": self._ends.length, "tokens": self._ids.length}
 
 
 def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
@@ -186,15 +154,15 @@ def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, input
 
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
-    arrays = {f"{split}.npy": manifest.files[f"{split}.npy"].bytes for split in manifest.counts}
+    sizes = {split: manifest.files[array_path(Path(), split).name].bytes for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
-    headline = amounts(documents, tokens, sum(arrays.values()), built.seconds)
-    if not arrays:  # the partition is empty
+    headline = amounts(documents, tokens, sum(sizes.values()), built.seconds)
+    if not sizes:  # the partition is empty
         return {**headline, **built_facts(built)}
     return {
         **headline,
         **length_facts(array_lengths(built.artifact)),
-        "splits": Rows(rows=[{"split": split, **of, "bytes": arrays[f"{split}.npy"]} for split, of in manifest.counts.items()]),
+        "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
         "first tokens": Text(text=preview(built.artifact.path, tokens=_PREVIEWED)),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],

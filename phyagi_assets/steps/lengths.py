@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.formats.cache_folder import DOCUMENTS, array_path
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.formatting import short
@@ -53,7 +54,7 @@ def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
 
 def array_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     """Return the number of tokens of each document of a cache, one split after the other."""
-    ends = (artifact.path / f"{split}.documents.npy" for split in SPLITS)
+    ends = (array_path(artifact.path, split, DOCUMENTS) for split in SPLITS)
     return np.concatenate([_NONE, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.formats.cache_folder import SAVED, array_path
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -26,7 +27,6 @@ from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amou
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
-from phyagi_assets.tokenizers.prepare import SAVED
 
 STAGE = "mixed_dataset"
 APPENDED = "appended"
@@ -279,7 +279,7 @@ def _key(cache: Artifact) -> str:
 
 
 def _planned(cache: Artifact, home: Path) -> PlannedPartition:
-    shards = {split: Shard(path=os.path.relpath(cache.path / f"{split}.npy", home), **of) for split, of in cache.manifest.counts.items()}
+    shards = {split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of) for split, of in cache.manifest.counts.items()}
     return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards)
 
 

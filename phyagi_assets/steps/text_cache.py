@@ -3,7 +3,6 @@
 The text is encoded as in the tokenized_arrow step, with the same engines, but written to token arrays directly.
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +18,15 @@ import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, SplitWriter, add_tokenizer, array_path, write_config
+from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
 from phyagi_assets.store.local import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
-from phyagi_assets.tokenizers.prepare import PICKLED, SAVED, PreparedTokenizer
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
 STEP = "text_cache"
 CODE_VERSION = "1"
@@ -110,11 +110,9 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
         counts = {split: _write_split(draft, split, texts, cache, engines, on_documents) for split, texts in cache.splits.items()}
         if cache.validation_part is not None:
             _divide(draft, cache, counts)
-        shutil.copytree(prepared.artifact.path / SAVED, draft / SAVED)
-        shutil.copyfile(prepared.artifact.path / PICKLED, draft / PICKLED)
+        add_tokenizer(prepared.artifact.path, draft, shutil.copyfile)
         details = {"dtype": cache.dtype.name, "tokenizer": prepared.details()}
-        config = {**details, "append_eos": cache.append_eos}
-        (draft / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_config(draft, {**details, "append_eos": cache.append_eos})
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__, "pyarrow": pa.__version__})
 
     return replace_cache(folder, wanted, fill)
@@ -142,37 +140,36 @@ def _encode_split(
             yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
 
     on_documents(split, 0)
-    ends: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    documents = 0
     with (
-        ArrayWriter(draft / f"{split}.npy", cache.dtype) as writer,
+        SplitWriter(draft, split, cache.dtype, has_origins=False) as writer,
         closing(prefetch(encoded(), size=lambda both: both[0].nbytes)) as batches,
     ):
-        for ids, batch_ends in batches:
-            ends.append(batch_ends + writer.length)
-            writer.append(ids)
-            on_documents(split, len(batch_ends))
-    all_ends = np.concatenate(ends)
-    documents = all_ends[np.diff(all_ends, prepend=0) > 0]
-    if not len(documents):
-        raise SourceError(
-            f"split {split!r} has {counted(len(all_ends), 'document')}, none with any text; leave it out, or name another column"
-        )
-    np.save(draft / f"{split}.documents.npy", documents)
-    return {"documents": len(documents), "tokens": writer.length}
+        for ids, ends in batches:
+            lengths = np.diff(ends, prepend=0)
+            writer.append(ids, lengths[lengths > 0])
+            documents += len(ends)
+            on_documents(split, len(ends))
+    if not writer.counts["documents"]:
+        raise SourceError(f"split {split!r} has {counted(documents, 'document')}, none with any text; leave it out, or name another column")
+    return writer.counts
 
 
 def _divide(draft: Path, cache: TextCache, counts: dict[str, dict[str, int]]) -> None:
     """Move the last documents of the training split to a validation split, and update `counts`."""
-    ids, ends = np.load(draft / "train.npy", mmap_mode="r"), np.load(draft / "train.documents.npy")
-    part = cache.validation_part or 0
-    cut = document_cut(ends, part)
-    for split, first, last in (("validation", cut, len(ends)), ("train", 0, cut)):
-        start, end = (int(ends[i - 1]) if i else 0 for i in (first, last))
-        with ArrayWriter(draft / f".{split}.npy", cache.dtype) as writer:
-            writer.append(ids[start:end])
-        (draft / f".{split}.npy").replace(draft / f"{split}.npy")
-        np.save(draft / f"{split}.documents.npy", ends[first:last] - start)
-        counts[split] = {"documents": last - first, "tokens": end - start}
+    whole = [array_path(draft, "train", ending) for ending in (IDS, DOCUMENTS)]
+    ids, ends = (open_array(path, mapped=True) for path in whole)
+    for path in whole:
+        path.unlink()  # the maps stay, and the new arrays are new files
+    lengths = np.diff(ends, prepend=0)
+    cut = document_cut(ends, cache.validation_part or 0)
+    for split, documents, tokens in (
+        ("validation", slice(cut, None), slice(int(ends[cut - 1]), None)),
+        ("train", slice(cut), slice(int(ends[cut - 1]))),
+    ):
+        with SplitWriter(draft, split, cache.dtype, has_origins=False) as writer:
+            writer.append(ids[tokens], lengths[documents])
+        counts[split] = writer.counts
 
 
 def document_cut(ends: npt.NDArray[np.int64], part: float) -> int:

@@ -77,9 +77,9 @@ class Manifest:
             manifest._require_types()
             return manifest
         except FileNotFoundError:
-            raise StoreError(f"{path}: there is no manifest; this is no finished artifact of the store") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
-            raise StoreError(f"{path}: this is no manifest of the store: {problem}") from None
+            raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+            raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
 
     def _require_types(self) -> None:
         """Check the types of the values that every step's manifest has and that later steps look up."""

@@ -20,14 +20,13 @@ from tokenizers import Tokenizer
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
+from phyagi_assets.formats.cache_folder import PICKLED, SAVED
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
 CODE_VERSION = "1"
 BACKEND = "backend.json"
-SAVED = "tokenizer"
-PICKLED = "tokenizer.pkl"
 LARGEST_ID = 2**31 - 1
 
 Commits = Mapping[tuple[str, str], str]

@@ -107,5 +107,5 @@ def test_a_cache_that_tells_nothing_of_its_files_is_named(folder: Path) -> None:
     for array in mixture.train.shards.arrays:
         manifest = array.path.resolve().parent / "manifest.json"
         manifest.write_text("{}", encoding="utf-8")
-    with pytest.raises(StoreError, match=r"manifest\.json: does not tell the source's files"):
+    with pytest.raises(StoreError, match=r"manifest\.json: is not a manifest of the store"):
         mixture.explain(0)

@@ -61,7 +61,7 @@ def test_cut_files_lost_files_and_a_manifest_that_is_none_are_found(published: W
     beginnings = [
         f"{cache / 'train.npy'}: has {size - 1} bytes where {size} were written",
         f"{cache / 'validation.npy'}: is missing",
-        f"{tokenized / 'manifest.json'}: this is no manifest of the store",
+        f"{tokenized / 'manifest.json'}: is not a manifest of the store",
         *(f"{plan / 'mixture.json'}: names {os.path.relpath(cache, plan)}/{name}, which " for name in ("train.npy", "validation.npy")),
     ]
     assert [problem.startswith(beginning) for problem, beginning in zip(found, beginnings, strict=True)] == [True] * 5, found

@@ -66,7 +66,7 @@ def test_a_file_that_is_not_as_recorded_is_named(tmp_path: Path, content: str | 
 
 
 def test_a_folder_without_a_manifest_is_no_finished_artifact(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no finished artifact"):
+    with pytest.raises(StoreError, match="not a finished artifact"):
         Manifest.read(tmp_path)
 
 
@@ -75,5 +75,5 @@ def test_a_folder_without_a_manifest_is_no_finished_artifact(tmp_path: Path) -> 
 )
 def test_another_kind_of_manifest_is_none_of_the_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(StoreError, match=r"manifest.json: this is no manifest of the store"):
+    with pytest.raises(StoreError, match=r"manifest.json: is not a manifest of the store"):
         Manifest.read(tmp_path)

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.formats.cache_folder import SAVED
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Store
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
-from phyagi_assets.tokenizers.prepare import SAVED, prepare_tokenizer, tokenizer_label
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.doubtful import REFUSING, holdings
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, ORIGINS, array_path
 from phyagi_assets.formats.npy import array_blocks, array_length, open_array
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
@@ -32,11 +33,11 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     broken: list[str] = []
     documents = tokens = 0
     for split in artifact.manifest.counts:
-        array, ends = artifact.path / f"{split}.npy", open_array(artifact.path / f"{split}.documents.npy")
-        length, origins = array_length(array), array_length(artifact.path / f"{split}.origins.npy")
+        array, of_ends, of_origins = (array_path(artifact.path, split, ending) for ending in (IDS, DOCUMENTS, ORIGINS))
+        length, ends, origins = array_length(array), open_array(of_ends), array_length(of_origins)
         documents, tokens = documents + len(ends), tokens + length
         if problem := _broken(ends, length, origins):
-            broken.append(f"{split}.documents.npy: {problem}")
+            broken.append(f"{of_ends.name}: {problem}")
             ends = np.unique(ends)  # sorted, so that the other checks can still run
         for ids, lasts in _blocks(array, ends):
             tally.add(ids, lasts)

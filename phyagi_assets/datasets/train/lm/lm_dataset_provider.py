@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from phyagi_assets.datasets.cache_folder import TokenFile, carries_tokenizer, load_tokenizer, open_tokens
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
 from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_into
-from phyagi_assets.datasets.vocabulary import Vocabulary
+from phyagi_assets.formats.cache_folder import TokenFile, carries_tokenizer, load_tokenizer, open_tokens
+from phyagi_assets.formats.vocabulary import Vocabulary
 
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]
 

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from phyagi_assets.datasets.cache_folder import PICKLED, SAVED, carries_tokenizer
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
-from phyagi_assets.datasets.vocabulary import Vocabulary
+from phyagi_assets.formats.cache_folder import PICKLED, SAVED, array_path, carries_tokenizer
+from phyagi_assets.formats.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StreamLMDatasetProviderConfig:
         path = Path(self.dataset_path).expanduser().absolute()
         if not path.exists():
             raise FileNotFoundError(f"dataset_path: {path} does not exist; give a .npy file or the folder of a cache")
-        fields["train_file"] = path / "train.npy" if path.is_dir() else path
+        fields["train_file"] = array_path(path, "train") if path.is_dir() else path
         if path.is_dir() and self.tokenizer_file is None and carries_tokenizer(path):
             fields["tokenizer_file"] = path / (SAVED if (path / SAVED).is_dir() else PICKLED)
         return DatasetProviderConfig(**fields)
@@ -88,7 +88,7 @@ class StreamLMDatasetProviderConfig:
         cache_dir, train_file = given.pop("cache_dir", None), given.pop("train_file", None)
         if given.get("dataset_path") is None and (cache_dir or train_file) is not None:
             given["dataset_path"] = str(cache_dir or train_file)
-            validation = Path(str(cache_dir)).expanduser().absolute() / "validation.npy"
+            validation = array_path(Path(str(cache_dir)).expanduser().absolute(), "validation")
             if cache_dir is not None and given.get("validation_file") is None and validation.is_file():
                 given["validation_file"] = validation
         for name in given:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.datasets.vocabulary import Vocabulary
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.vocabulary import Vocabulary
 from tests.support import write_text
 
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.datasets import LMDataset
-from phyagi_assets.datasets.cache_folder import TokenFile, load_tokenizer, open_tokens
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import TokenFile, load_tokenizer, open_tokens
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.manifest import Manifest
 from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer
@@ -116,14 +116,14 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
         (
             _write("manifest.json", "{"),
             "manifest.json",
-            "is no manifest of a cache: .*; make the cache again, or move what is foreign away",
+            "is not a manifest of the store: .*; make the cache again, or move what is foreign away",
         ),
-        (_write("manifest.json", "[]"), "manifest.json", "is no manifest of a cache"),
-        (_write("manifest.json", '{"name": "an app"}'), "manifest.json", "is no manifest of a cache: KeyError"),
-        (_write("manifest.json", b"\xff"), "manifest.json", "is no manifest of a cache"),
-        (_say(details={}), "manifest.json", "is no manifest of a cache"),
-        (_say(details={"dtype": "words", "tokenizer": {}}), "manifest.json", "is no manifest of a cache"),
-        (_say(files={"train.npy": 3}), "manifest.json", "is no manifest of a cache"),
+        (_write("manifest.json", "[]"), "manifest.json", "is not (a|the) manifest of"),
+        (_write("manifest.json", '{"name": "an app"}'), "manifest.json", "is not a manifest of the store"),
+        (_write("manifest.json", b"\xff"), "manifest.json", "is not (a|the) manifest of"),
+        (_say(details={}), "manifest.json", "is not (a|the) manifest of"),
+        (_say(details={"dtype": "words", "tokenizer": {}}), "manifest.json", "is not (a|the) manifest of"),
+        (_say(files={"train.npy": 3}), "manifest.json", "is not (a|the) manifest of"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_by_its_name(cache: Path, change: Callable[[Path], object], named: str, refusal: str) -> None:

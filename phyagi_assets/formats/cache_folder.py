@@ -1,0 +1,372 @@
+"""Cache folders: the token arrays of each split, and the tokenizer that made their ids.
+
+::
+
+    train.npy              token ids, one document after the other
+    train.documents.npy    end of each document in the token array
+    train.origins.npy      source file and row of each document
+    train.hashes.npy       text hash of each document
+    train_labels.npy       label of each token id, where the labels are given
+    tokenizer/             the tokenizer, written by save_pretrained, and the same as a pickle: tokenizer.pkl
+    config.json            settings, for people to read
+    manifest.json          what the cache was made from, and the checksum of each file
+
+Caches are written by the pipeline, by `LMDatasetProvider.from_hub`, and by the reference library, whose arrays are the rows of a 2-D array
+(the ids, then their labels if there are any) and which have no manifest.
+"""
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
+from phyagi_assets.formats.vocabulary import Vocabulary
+from phyagi_assets.paths import real_path
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+IDS = ".npy"
+DOCUMENTS = ".documents.npy"
+ORIGINS = ".origins.npy"
+HASHES = ".hashes.npy"
+LABELS = "_labels.npy"
+ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, LABELS)
+"""Endings of the names of a split's arrays."""
+SAVED = "tokenizer"
+PICKLED = "tokenizer.pkl"
+BACKEND = f"{SAVED}/tokenizer.json"
+"""The tokenizer as a JSON file of the ``tokenizers`` library."""
+_CONFIG = "config.json"
+
+
+def array_path(cache: Path, split: str, ending: str = IDS) -> Path:
+    """Return the path of an array of a split; by default, of its token array."""
+    return cache / f"{split}{ending}"
+
+
+class SplitWriter(ExitStack):
+    """Writer of the arrays of one split.
+
+    Parameters
+    ----------
+    cache
+        The cache folder.
+    split
+        Name of the split.
+    dtype
+        dtype of the token array.
+    has_origins
+        Whether origins and text hashes are written.
+    """
+
+    def __init__(self, cache: Path, split: str, dtype: npt.DTypeLike, *, has_origins: bool = True) -> None:
+        super().__init__()
+        self._ids = self.enter_context(ArrayWriter(array_path(cache, split, IDS), dtype))
+        self._ends = self.enter_context(ArrayWriter(array_path(cache, split, DOCUMENTS), np.int64))
+        if has_origins:
+            self._origins = self.enter_context(ArrayWriter(array_path(cache, split, ORIGINS), np.int64, row=(2,)))
+            self._hashes = self.enter_context(ArrayWriter(array_path(cache, split, HASHES), np.uint64))
+
+    def append(
+        self,
+        ids: npt.NDArray[Any],
+        lengths: npt.NDArray[np.int64],
+        origins: npt.NDArray[np.int64] | None = None,
+        hashes: npt.NDArray[np.uint64] | None = None,
+    ) -> None:
+        """Append documents.
+
+        Parameters
+        ----------
+        ids
+            Token ids, one document after the other, 1-D.
+        lengths
+            Number of tokens of each document, 1-D.
+        origins
+            Source file and row of each document, shape ``(documents, 2)``.
+        hashes
+            Text hash of each document, 1-D.
+        """
+        self._ends.append(self._ids.length + np.cumsum(lengths))
+        self._ids.append(ids)
+        if origins is not None and hashes is not None:
+            self._origins.append(origins)
+            self._hashes.append(hashes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of documents and of tokens written so far."""
+        return {"documents": self._ends.length, "tokens": self._ids.length}
+
+
+def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a cache for people to read."""
+    (cache / _CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def add_tokenizer(prepared: Path, cache: Path, add: Callable[[Path, Path], object]) -> None:
+    """Add both forms of a tokenizer to a cache.
+
+    Parameters
+    ----------
+    prepared
+        Folder that holds the tokenizer under the same names as a cache.
+    cache
+        The cache folder.
+    add
+        Copies or links a file, given the file and the new path.
+    """
+    for path in (*sorted((prepared / SAVED).rglob("*")), prepared / PICKLED):
+        if path.is_file():
+            target = cache / path.relative_to(prepared)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            add(path, target)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Documents:
+    """The documents of a split, as arrays mapped into memory."""
+
+    ids: npt.NDArray[Any]
+    """Token ids, one document after the other, 1-D."""
+    ends: npt.NDArray[np.int64]
+    """End of each document in `ids`, 1-D."""
+    origins: npt.NDArray[np.int64]
+    """Source file and row of each document, shape ``(documents, 2)``."""
+    hashes: npt.NDArray[np.uint64]
+    """Text hash of each document, 1-D."""
+
+
+def open_documents(cache: Path, split: str) -> Documents:
+    """Open the documents of a split of a cache in the store.
+
+    Raises
+    ------
+    StoreError
+        An array is missing or damaged, or the arrays do not fit each other.
+    """
+    ids, ends, origins, hashes = (open_array(array_path(cache, split, ending), mapped=True) for ending in (IDS, DOCUMENTS, ORIGINS, HASHES))
+    if not len(ends) == len(origins) == len(hashes) or (int(ends[-1]) if len(ends) else 0) != len(ids):
+        raise StoreError(f"{cache}: the documents of {split} do not fit its tokens; {REMEDY}")
+    return Documents(ids=ids, ends=ends, origins=origins, hashes=hashes)
+
+
+def load_backend(cache: Path) -> Any:
+    """Load the tokenizer of a cache as a `tokenizers.Tokenizer`.
+
+    Raises
+    ------
+    StoreError
+        The tokenizer is missing or damaged.
+    """
+    import tokenizers
+
+    try:
+        return tokenizers.Tokenizer.from_file(str(cache / BACKEND))
+    except Exception as problem:  # tokenizers raises nothing narrower
+        raise StoreError(f"{cache / BACKEND}: is missing or damaged: {problem}; {REMEDY}") from None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenFile:
+    """The token array of a split, and the arrays beside it."""
+
+    ids: npt.NDArray[Any]
+    """1-D, memory-mapped."""
+    labels: npt.NDArray[Any] | None
+    """1-D, as long as `ids`; None if the cache has no labels."""
+    ends: npt.NDArray[np.int64] | None
+    """End of each document, from ``<split>.documents.npy``; None without that file."""
+    vocabulary: Vocabulary | None
+    """The tokenizer's tokens, from the manifest; None without a manifest."""
+
+    def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
+        """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
+
+        The cut is between documents where they are known.
+
+        Raises
+        ------
+        ValueError
+            The part leaves nothing on one side.
+        """
+        total = len(self.ids)
+        wanted = part * total if part < 1 else part
+        said = f"validation_split: {part} of {total} tokens"
+        if wanted >= total:
+            raise ValueError(f"{said} leave nothing to train on")
+        cut = round(wanted)
+        if self.ends is not None:
+            if len(self.ends) < 2:
+                raise ValueError(f"{said} cannot be divided: they are one document, and documents are not cut; give a validation_file")
+            cut = _nearest(self.ends[:-1], cut)
+        if cut == 0:
+            raise ValueError(f"{said} are none; there would be nothing to validate on")
+        return self._part(cut, total), self._part(0, cut)
+
+    def _part(self, start: int, end: int) -> "TokenFile":
+        labels, ends = self.labels, self.ends
+        if labels is not None:
+            labels = labels[start:end]
+        if ends is not None:
+            first, last = np.searchsorted(ends, [start, end], side="right")
+            ends = ends[first:last] - start
+        return replace(self, ids=self.ids[start:end], labels=labels, ends=ends)
+
+
+def open_tokens(path: Path) -> TokenFile:
+    """Open a split by its ``.npy`` file.
+
+    Raises
+    ------
+    StoreError
+        The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
+    """
+    path = real_path(path.parent) / path.name  # one version of it all, whatever is published meanwhile
+    rows, manifest = _rows(path), _manifest_beside(path)
+    ids, vocabulary = rows[0], None
+    if manifest is not None:
+        _require(manifest, path)
+        dtype, vocabulary = _dtype_and_vocabulary(manifest, path.parent)
+        if ids.dtype != dtype:
+            raise StoreError(f"{path}: holds {ids.dtype}, and its manifest says {dtype}: it is of another cache; make it again")
+    labels, ends = (_beside(path, manifest, ending) for ending in (LABELS, DOCUMENTS))
+    if len(rows) > 1:
+        if labels is not None:
+            raise StoreError(f"{path}: its second row is its labels, and {path.stem}_labels.npy beside it holds others; remove one")
+        labels = rows[1]
+    if labels is not None and len(labels) != len(ids):
+        raise StoreError(
+            f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
+        )
+    if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
+        raise StoreError(
+            f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy beside it is of another array; make the cache again"
+        )
+    return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
+
+
+def carries_tokenizer(folder: Path) -> bool:
+    """Return whether a cache has a tokenizer, of either form."""
+    return (folder / SAVED).is_dir() or (folder / PICKLED).is_file() or (folder / "tokenizer_config.json").is_file()
+
+
+def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
+    """Load the tokenizer that a cache carries.
+
+    Parameters
+    ----------
+    folder
+        The cache folder, a folder written by ``save_pretrained``, or a pickle.
+    allow_pickle
+        Whether a pickle may be loaded if there is nothing else.
+
+    Raises
+    ------
+    StoreError
+        There is no tokenizer, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle,
+        and `allow_pickle` is false: loading a pickle runs whatever it holds.
+    """
+    saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder.with_name(SAVED), folder)
+    if not saved.is_dir() and (folder / "tokenizer_config.json").is_file():
+        saved = folder
+    found = saved if saved.is_dir() else pickled
+    if not found.exists():
+        raise StoreError(f"{folder}: has no tokenizer, neither a folder {SAVED}/ nor a {PICKLED}")
+    if found is pickled and not allow_pickle:
+        raise StoreError(
+            f"{pickled}: is a pickle, and loading it runs whatever it holds; if you trust who wrote it, say allow_pickle=True, "
+            f"or put a folder {SAVED}/ of save_pretrained beside it"
+        )
+    if (manifest := _manifest_beside(found)) is not None:
+        _require(manifest, found)
+    try:
+        if found is pickled:
+            return pickle.loads(pickled.read_bytes())
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
+    except Exception as problem:  # whatever a pickle does, and whatever transformers makes of a damaged file
+        raise StoreError(f"{found}: no tokenizer can be loaded from it: {problem!r}") from problem
+
+
+def _manifest_beside(file: Path) -> Manifest | None:
+    if not file.with_name(MANIFEST).is_file():
+        return None
+    try:
+        return Manifest.read(file.parent)
+    except StoreError as problem:
+        raise StoreError(f"{problem}; make the cache again, or move what is foreign away") from None
+
+
+def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary]:
+    try:
+        of = manifest.details["tokenizer"]
+        backend = manifest.files.get(BACKEND)
+        return np.dtype(manifest.details["dtype"]), Vocabulary(
+            size=of["vocab_size"],
+            max_id=of["max_id"],
+            eos_token_id=of["eos_token_id"],
+            file=cache / BACKEND,
+            checksum=backend.xxh3_128 if backend else None,
+        )
+    except (TypeError, KeyError) as problem:
+        raise StoreError(f"{cache / MANIFEST}: is not the manifest of a cache: {problem!r}; make the cache again") from None
+
+
+def _require(manifest: Manifest, path: Path) -> None:
+    """Refuse a file, or a folder of them, that differs from what was written; checksums are compared except those of arrays."""
+    names = [name for name in manifest.files if name == path.name or name.startswith(f"{path.name}/")]
+    if not names:
+        raise StoreError(f"{path}: the manifest beside it knows nothing of it: the cache is unfinished, or this is foreign to it")
+    for name in names:
+        file, written = path.parent / name, manifest.files[name]
+        if not file.is_file():
+            raise StoreError(f"{file}: is missing, and the manifest beside it names it; make the cache again")
+        if (size := file.stat().st_size) != written.bytes:
+            raise StoreError(f"{file}: has {size} bytes, and its manifest says {written.bytes}: it was changed; make the cache again")
+        if file.suffix != IDS and file_digest(file) != written.xxh3_128:
+            raise StoreError(f"{file}: is not what its manifest describes (checksum differs): it was changed; make the cache again")
+
+
+def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[Any] | None:
+    beside = path.with_name(path.stem + ending)
+    if manifest is not None and beside.name in manifest.files:
+        _require(manifest, beside)
+    return _array(beside) if beside.is_file() else None
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    rows = _rows(path)
+    if len(rows) > 1:
+        raise StoreError(f"{path}: has {len(rows)} rows; it holds one")
+    return rows[0]
+
+
+def _rows(path: Path) -> list[npt.NDArray[Any]]:
+    """Open the token ids of a file, and the labels of the same tokens if they are its second row."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
+        raise StoreError(f"{path}: is no .npy array that can be mapped: {problem}") from None
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
+        found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or the first of two rows of which the second is their labels")
+    if array.ndim == 1:
+        return [array]
+    if len(array) not in (1, 2):
+        raise StoreError(f"{path}: has shape {array.shape}; a cache has one row of token ids, and a second one of labels if there are any")
+    return list(array)
+
+
+def _nearest(ends: npt.NDArray[np.int64], cut: int) -> int:
+    after = int(np.searchsorted(ends, cut))
+    return min((int(end) for end in ends[max(after - 1, 0) : after + 1]), key=lambda end: abs(end - cut))
