@@ -7,7 +7,6 @@ stored per sample, and nothing depends on what was read before.
 
 import json
 import math
-import operator
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -18,9 +17,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, IterableDataset
 
-from phyagi_assets.datasets.cursor import Epoch
+from phyagi_assets.datasets.cursor import Epoch, checked_index
 from phyagi_assets.datasets.sharding import SharedStream
-from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
 
@@ -110,9 +108,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
         """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is outside a dataset of {counted(len(self), 'sample')}")
-        position = operator.index(idx) % len(self)
+        position = checked_index(idx, len(self), "sample")
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
         return self.sample(dataset_idx, self._chosen(dataset_idx, turn))

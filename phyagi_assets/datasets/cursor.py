@@ -1,18 +1,24 @@
 """The arithmetic of reading in order: position ↔ epoch ↔ rank ↔ loader worker.
 
 A stream is read in steps. In each step, every training process (rank) reads one run of consecutive positions, and the loader workers of a
-process take its runs in turn. Where the next iteration begins is kept in memory that loader workers share, so that workers that outlive an
-epoch see it change. How far each reader is stays with the reader.
+process take its runs in turn. A `Cursor` keeps where the next iteration begins in memory that loader workers share, so that workers that
+outlive an epoch see it change; how far a loader worker has read is known to that worker only. `DividedStream` is the base class of every
+stream: it knows the part that this process reads.
 """
 
+import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
 import torch.distributed
-from torch.utils.data import get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
+
+from phyagi_assets.formatting import counted
+from phyagi_assets.order.permutation import Ints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +49,17 @@ class Shard:
             return Shard(rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size())
         return Shard()
 
+    def step(self, run: int = 1) -> int:
+        """Return the number of positions in a step, where each process reads a run of `run` positions."""
+        return run * self.world_size
+
     def steps(self, positions: int, run: int = 1) -> int:
-        """Return the number of steps that cover some positions, where each process reads a run of so many per step."""
-        return -(-positions // (run * self.world_size))
+        """Return the number of steps that cover `positions` positions."""
+        return -(-positions // self.step(run))
+
+    def covered(self, positions: int, run: int = 1) -> int:
+        """Return the number of positions in the steps that cover `positions` positions: none where that is negative."""
+        return max(0, self.steps(positions, run)) * self.step(run)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,10 +77,19 @@ class Reader(Shard):
         index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
         return cls(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
 
+    @property
+    def stride(self) -> int:
+        """Number of steps from one turn of this reader to its next."""
+        return max(self.workers, 1)
+
     def turns(self, steps: int, taken: int = 0) -> range:
         """Return the steps that this reader still takes, after it has taken some."""
-        stride = max(self.workers, 1)
-        return range(self.worker + taken * stride, steps, stride)
+        return range(self.worker + taken * self.stride, steps, self.stride)
+
+    def positions(self, turns: Sequence[int], run: int = 1) -> Ints:
+        """Return the positions that this reader reads in some steps, counted from the first position of step 0."""
+        own = self.rank * run + np.arange(run)
+        return np.asarray(self.step(run) * np.array(turns)[:, None] + own).ravel()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +125,13 @@ class Epoch:
 
     @number.setter
     def number(self, epoch: int) -> None:
-        self._cursor.put(epoch=checked_epoch(epoch))
+        self._cursor.move(epoch=checked_epoch(epoch))
 
 
 class Cursor:
     """Named integers that say where the next iteration begins, in memory that loader workers share.
+
+    A loader worker reads the shared numbers until it has numbers of its own, because it has read on or has loaded a state.
 
     Parameters
     ----------
@@ -119,18 +144,29 @@ class Cursor:
         self._share(torch.tensor([*numbers.values(), 0, -1, 0], dtype=torch.int64))
         self._begun_here: int | None = None
         """In a loader worker, the last move after which it began an iteration."""
+        self._own: dict[str, int] = {}
+        """In a loader worker, its own numbers."""
+        self.is_loaded_here = False
+        """In a loader worker, whether its own numbers come from a state, so that its next iteration begins there."""
 
     def __getitem__(self, name: str) -> int:
-        return int(self._cells[self._places[name]])
+        own = self._own.get(name)
+        return int(self._cells[self._places[name]]) if own is None else own
 
     def put(self, **numbers: int) -> None:
-        """Change numbers as the training process reads on."""
-        for name, number in numbers.items():
-            self._cells[self._places[name]] = number
+        """Change numbers as this process reads on; in a loader worker, only its own."""
+        if get_worker_info() is None:
+            self._share_numbers(numbers)
+        else:
+            self._own.update(numbers)
 
     def setter(self, first: str, second: str) -> Callable[[int, int], None]:
-        """Return a function that changes two numbers, as fast as it has to be where it is called for each batch."""
-        cells, one, other = self._cells, self._places[first], self._places[second]
+        """Return a function that does the same as `put` for two numbers, fast enough to be called for every batch."""
+        cells: Any = self._cells
+        one: Any = self._places[first]
+        other: Any = self._places[second]
+        if get_worker_info() is not None:
+            cells, one, other = self._own, first, second
 
         def put(number: int, another: int) -> None:
             cells[one] = number
@@ -139,9 +175,22 @@ class Cursor:
         return put
 
     def move(self, **numbers: int) -> None:
-        """Change numbers on request: loader workers may begin an iteration here, even if they did before."""
-        self.put(**numbers)
-        self.put(**{_MOVES: self[_MOVES] + 1})
+        """Change the shared numbers on request: loader workers may begin an iteration here, even if they did before."""
+        self._share_numbers(numbers)
+        self._share_numbers({_MOVES: self.moves + 1})
+
+    def load(self, **numbers: int) -> None:
+        """Begin the next iteration at numbers of a state: for this loader worker alone, or for the training process and all its workers."""
+        if get_worker_info() is None:
+            self.move(**numbers)
+        else:
+            self._own = numbers
+            self.is_loaded_here = True
+
+    def forget_own(self) -> None:
+        """Use the shared numbers again, in a loader worker."""
+        self._own = {}
+        self.is_loaded_here = False
 
     @property
     def is_read_by_workers(self) -> bool:
@@ -161,9 +210,13 @@ class Cursor:
         is_first = self._begun_here != moves and (self[_BEGUN] != moves or self[_LOADER] == loader)
         self._begun_here = moves
         if is_first and moves == self.moves:
-            self.put(**{_LOADER: loader})  # before the number of moves, which other workers look at first
-            self.put(**{_BEGUN: moves})
+            self._share_numbers({_LOADER: loader})  # before the number of moves, which other workers look at first
+            self._share_numbers({_BEGUN: moves})
         return is_first
+
+    def _share_numbers(self, numbers: Mapping[str, int]) -> None:
+        for name, number in numbers.items():
+            self._cells[self._places[name]] = number
 
     def _share(self, memory: torch.Tensor) -> None:
         self._memory = memory.share_memory_()  # type: ignore[no-untyped-call]
@@ -193,6 +246,75 @@ def checked_epoch(epoch: int) -> int:
     return epoch
 
 
+class DividedStream(IterableDataset[dict[str, Any]]):
+    """Base class of the streams that training processes and loader workers divide among themselves.
+
+    Parameters
+    ----------
+    rank, world_size
+        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it.
+    numbers
+        The numbers of the cursor, and their initial values.
+    """
+
+    def __init__(self, rank: int | None, world_size: int | None, numbers: Mapping[str, int]) -> None:
+        self._cursor = Cursor(**numbers)
+        self.set_rank_and_world_size(rank, world_size)
+
+    @property
+    def shard(self) -> Shard:
+        """The rank of this process, and the number of processes."""
+        return self._shard or Shard.of_process()
+
+    def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
+        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` when it reads."""
+        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
+
+    def _reader(self) -> Reader:
+        """Return the reader that reads the stream here and now.
+
+        Raises
+        ------
+        ValueError
+            ``accelerate`` runs several processes, and the stream was not told its part.
+        """
+        if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
+            raise ValueError(
+                "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; where accelerate "
+                "prepares the loader, say set_rank_and_world_size(0, 1) to give it everything; otherwise set the rank and the world size"
+            )
+        return Reader.here(self.shard)
+
+    def _require_known(self) -> None:
+        """Refuse a state in a training process whose loader workers read."""
+        if get_worker_info() is None and self._cursor.is_read_by_workers:
+            raise ValueError(
+                "loader workers read this stream, and only their loader knows how much of it was delivered; ask the state of a "
+                "MixtureLoader or of torchdata's StatefulDataLoader instead"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        shard = self._shard
+        if shard is None and is_distributed() and not accelerate_runs():
+            shard = Shard.of_process()  # a spawned loader worker cannot ask torch.distributed
+        return {**self.__dict__, "_shard": shard}
+
+
+def checked_index(index: SupportsIndex, length: int, unit: str) -> int:
+    """Return an index from 0 for an index that may count from the end.
+
+    Raises
+    ------
+    IndexError
+        The index is outside.
+    """
+    number = operator.index(index)
+    if not -length <= number < length:
+        raise IndexError(f"index {number} is outside a dataset of {counted(length, unit)}")
+    return number % length if length else 0
+
+
 def is_distributed() -> bool:
     """Return whether ``torch.distributed`` is initialized."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -202,32 +324,3 @@ def accelerate_runs() -> bool:
     """Return whether ``accelerate`` is in use in this process."""
     state = sys.modules.get("accelerate.state")
     return state is not None and bool(state.is_initialized())
-
-
-def read_shard(told: Shard | None) -> Shard:
-    """Return the part of a stream to read now: the one that the stream was told, else that of the process.
-
-    Raises
-    ------
-    ValueError
-        ``accelerate`` runs several processes, and the stream was not told its part.
-    """
-    shard = told or Shard.of_process()
-    if told is None and shard.world_size > 1 and accelerate_runs():
-        raise ValueError(
-            "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; where accelerate "
-            "prepares the loader, say set_rank_and_world_size(0, 1) to give it everything; otherwise set the rank and the world size"
-        )
-    return shard
-
-
-def picklable_shard(told: Shard | None) -> Shard | None:
-    """Return the part to send to a spawned loader worker, which cannot ask ``torch.distributed``."""
-    return told or (Shard.of_process() if is_distributed() and not accelerate_runs() else None)
-
-
-UNKNOWN_IN_MAIN = (
-    "loader workers read this stream, and only their loader knows how much of it was delivered; ask the state of a MixtureLoader "
-    "or of torchdata's StatefulDataLoader instead"
-)
-"""Message of a state that is asked in a training process whose loader workers read."""

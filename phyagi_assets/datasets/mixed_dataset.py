@@ -1,7 +1,6 @@
 """The samples of a mixture, in the order of training."""
 
 from collections.abc import Iterator, Sequence
-from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch
+from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch, checked_index
 from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 
@@ -118,11 +116,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several samples, read together; ``DataLoader`` calls this."""
         length = len(self)
-        wanted = [index(number) for number in indices]
-        for number in wanted:
-            if not -length <= number < length:
-                raise IndexError(f"position {number} is outside a mixture of {counted(length, 'sample')}")
-        batch = self.batch(np.array(wanted, dtype=np.int64) % length + self.epochs.start(self._epoch.number))
+        wanted = [checked_index(number, length, "sample") for number in indices]
+        batch = self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._epoch.number))
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 
     def batch(self, positions: Ints) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.datasets.cursor import Shard
 from phyagi_assets.datasets.explain import Explainer, Explanation
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.errors import StoreError
@@ -101,7 +102,7 @@ class LoadedMixture:
         start
             The position of step 0.
         """
-        size = batch_size * world_size
+        size = Shard(world_size=world_size).step(batch_size)
         return self.explain(start + step * size, size)
 
     def __repr__(self) -> str:

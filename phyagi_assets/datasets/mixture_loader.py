@@ -125,14 +125,18 @@ class MixtureLoader:
         return _pinned(collated) if self._pins else collated
 
     def _sent_by_workers(self) -> Iterator[dict[str, Any]]:
-        stream, dataset = self._stream, self._stream.dataset
-        blocks = stream.blocks()
+        stream = self._stream
         sent = DataLoader(
-            _Blocks(dataset), batch_size=None, sampler=blocks, collate_fn=_as_it_is, num_workers=self._num_workers, **self._options
+            _Blocks(stream.dataset),
+            batch_size=None,
+            sampler=stream.blocks(),
+            collate_fn=_as_it_is,
+            num_workers=self._num_workers,
+            **self._options,
         )
         deliver = stream.delivery()
         for block in sent:
-            for batch in dataset.batches(block, min(stream.batch_size, len(block.positions))):
+            for batch in stream.cut(block):
                 deliver()
                 yield batch
 

@@ -4,24 +4,11 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from torch.utils.data import IterableDataset
-
-from phyagi_assets.datasets.cursor import (
-    UNKNOWN_IN_MAIN,
-    Cursor,
-    Epochs,
-    Reader,
-    Shard,
-    accelerate_runs,
-    checked_epoch,
-    picklable_shard,
-    read_shard,
-)
+from phyagi_assets.datasets.cursor import DividedStream, Epochs, Reader, Shard, accelerate_runs, checked_epoch
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
+from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints
 
@@ -36,19 +23,7 @@ _SAMPLES = 4096
 _NO_END = -1
 
 
-@dataclass(kw_only=True, slots=True)
-class _Place:
-    """How far a loader worker is. Its next run begins at `position`, plus one step for each worker before it."""
-
-    position: int
-    given: int
-    """Samples of that run that were given."""
-    end: int | None
-    is_loaded: bool = False
-    """Whether it comes from a state, so that the next iteration begins here."""
-
-
-class MixtureStream(IterableDataset[dict[str, Any]]):
+class MixtureStream(DividedStream):
     """The batches of a mixture for one of several training processes.
 
     Step by step, the processes share the next ``world_size · batch_size`` positions, each a run of `batch_size`. Loader workers take the
@@ -116,11 +91,11 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         self.samples = samples
         self.endless = endless
         self.drop_last = drop_last
-        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
-        # `end` is that of the iteration under way, `loaded_end` that of the iteration that a loaded state belongs to.
-        self._cursor = Cursor(position=position, origin=position, end=_NO_END, loaded_end=_NO_END, given=0)
-        self._place: _Place | None = None
-        """In a loader worker, how far it is."""
+        # `origin`: the position that steps are counted from. `end`: that of the iteration under way. `loaded_end`: that of the iteration
+        # that a loaded state belongs to. `given`: samples that were given of the run at `position`. In a loader worker, the next run
+        # begins at `position` plus one step for each worker before it.
+        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0}
+        super().__init__(rank, world_size, numbers)
 
     @property
     def seq_len(self) -> int:
@@ -130,25 +105,16 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
     @property
     def position(self) -> int:
         """The position that is next for all processes together."""
-        return self._place.position if self._place else self._cursor["position"]
+        return self._cursor["position"]
 
     @position.setter
     def position(self, position: int) -> None:
-        self._cursor.move(position=position, loaded_end=_NO_END, given=0)
-
-    @property
-    def shard(self) -> Shard:
-        """The rank of this process, and the number of processes."""
-        return self._shard or Shard.of_process()
-
-    def set_rank_and_world_size(self, rank: int, world_size: int) -> None:
-        """Set the rank of this process and the number of processes."""
-        self._shard = Shard(rank=rank, world_size=world_size)
+        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0)
 
     @property
     def step(self) -> int:
         """Positions that all processes together read per step."""
-        return self.batch_size * self.shard.world_size
+        return self.shard.step(self.batch_size)
 
     @property
     def _trains(self) -> bool:
@@ -166,7 +132,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         """
         begins = self._epochs.start(checked_epoch(epoch)) if self._trains else 0
         origin, position = self._cursor["origin"], self._cursor["position"]
-        target = origin + max(0, self.shard.steps(begins - origin, self.batch_size)) * self.step
+        target = origin + self.shard.covered(begins - origin, self.batch_size)
         if target > position:
             self._cursor.move(position=target, loaded_end=_NO_END, given=0)
         elif epoch >= self._epochs.at(position):
@@ -219,7 +185,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
             ``accelerate`` runs several processes, and the rank and world size of the stream are not set. In a loader worker: the stream was
             read from this position before, or the loader's batch size is not the stream's.
         """
-        reader, cursor = Reader.here(read_shard(self._shard)), self._cursor
+        reader, cursor = self._reader(), self._cursor
         if reader.workers:
             return self._in_worker(reader)
         begin, given = self._begin(), cursor["given"]
@@ -233,7 +199,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         ValueError
             As iterating does.
         """
-        reader, begin = Reader.here(read_shard(self._shard)), self._begin()
+        reader, begin = self._reader(), self._begin()
         return self._positions(reader, begin, self._note_begin(begin), _SENT)
 
     def delivery(self) -> Callable[[], None]:
@@ -256,34 +222,35 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         return stop
 
     def _in_worker(self, reader: Reader) -> Iterator[dict[str, Any]]:
-        place = self._place
-        if place is not None and place.is_loaded:
-            end = self._stop(place.position, _NO_END) if place.end is None else place.end
-            place = _Place(position=place.position, given=place.given, end=end)
-            return self._read_in_worker(reader, place, self._cursor.moves, is_loaded=True)
-        moves, begin = self._cursor.moves, self._begin()
-        place = _Place(position=begin, given=self._cursor["given"], end=self._stop(begin, self._cursor["loaded_end"]))
-        return self._read_in_worker(reader, place, moves, is_loaded=False)
+        cursor, moves, is_loaded = self._cursor, self._cursor.moves, self._cursor.is_loaded_here
+        if is_loaded:
+            begin = cursor["position"]  # as it is: a worker that has nothing left is beyond the end
+        else:
+            cursor.forget_own()
+            begin = self._begin()
+        given, stop = cursor["given"], self._stop(begin, cursor["loaded_end"])
+        if not is_loaded:
+            cursor.put(position=begin, given=given, end=_NO_END)
+        return self._read_in_worker(reader, begin, given, stop, moves, is_loaded=is_loaded)
 
-    def _read_in_worker(self, reader: Reader, place: _Place, moves: int, *, is_loaded: bool) -> Iterator[dict[str, Any]]:
-        is_first = self._cursor.begin_in_worker(moves)  # when the first batch is asked for: before that, a state may be loaded
+    def _read_in_worker(
+        self, reader: Reader, begin: int, given: int, stop: int | None, moves: int, *, is_loaded: bool
+    ) -> Iterator[dict[str, Any]]:
+        cursor = self._cursor
+        is_first = cursor.begin_in_worker(moves)  # when the first batch is asked for: before that, a state may be loaded
         if not is_first and not is_loaded:
             if self._trains:
                 raise ValueError(
-                    f"loader workers have read the mixture from position {place.position} before, and how much of it was delivered is "
-                    f"unknown here; call set_epoch({self._epochs.at(place.position) + 1}), or load a state, before the next iteration, or "
+                    f"loader workers have read the mixture from position {begin} before, and how much of it was delivered is "
+                    f"unknown here; call set_epoch({self._epochs.at(begin) + 1}), or load a state, before the next iteration, or "
                     "use MixtureLoader, which knows"
                 )
-            place.position = place.given = 0
+            begin = given = 0
         if self.samples and reader.workers > 1:
             self._require_batch_size(_batch_size_of_loader())
-        self._place = place
-
-        def put(position: int, given: int) -> None:
-            place.position, place.given = position, given
-
-        yield from self._read(reader, place.position, place.given, place.end, put)
-        place.end = None
+        cursor.is_loaded_here = False
+        cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop)
+        yield from self._read(reader, begin, given, stop, cursor.setter("position", "given"))
 
     def _require_batch_size(self, batch_size: int | None) -> None:
         if batch_size is not None and batch_size != self.batch_size:
@@ -294,7 +261,7 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
 
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
         """Read from a position on; before each batch or sample is given, put where it goes on after it."""
-        run, stride = begin, max(reader.workers, 1) * self.step
+        run, stride = begin, reader.stride * self.step
         for batch in self._batches(reader, begin, stop):
             following = run + stride
             if self.samples:
@@ -307,20 +274,22 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
                 yield batch
             run, given = following, 0
         if stop is not None:  # the same for all workers, whichever of them gave the last run
-            put(begin + self.shard.steps(stop - begin, self.batch_size) * self.step if self._trains else 0, 0)
-            if not reader.workers:
-                self._cursor.put(end=_NO_END)
+            put(begin + self.shard.covered(stop - begin, self.batch_size) if self._trains else 0, 0)
+            self._cursor.put(end=_NO_END)
 
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         leaves_out_names = accelerate_runs() and reader.world_size < Shard.of_process().world_size
         for positions, then in _with_next(self._positions(reader, begin, stop, _TOGETHER)):
-            batches = self.dataset.batches(self.dataset.read(positions), min(self.batch_size, len(positions)))
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:
                     del batch["corpus"]
                 yield batch
                 if not number and then is not None:  # behind the first batch, which may be waited for
                     self.dataset.announce(then)
+
+    def cut(self, samples: ReadSamples) -> Iterator[dict[str, Any]]:
+        """Yield the batches of a block of positions that was read."""
+        return self.dataset.batches(samples, min(self.batch_size, len(samples.positions)))
 
     def _positions(self, reader: Reader, begin: int, stop: int | None, tokens: int) -> Iterator[Ints]:
         """Return the positions of a reader, some runs at a time, of not many more tokens than that.
@@ -328,15 +297,14 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         The first run is alone, for somebody waits for it; then they are four times as many each time. A short last step is alone.
         """
         most = max(1, min(_SAMPLES, tokens // self.seq_len) // self.batch_size)
-        own = reader.rank * self.batch_size + np.arange(self.batch_size)
         whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
         turns, together = reader.turns(whole), 1
         while turns:
-            yield (begin + self.step * np.array(turns[:together])[:, None] + own).ravel()
+            yield begin + reader.positions(turns[:together], self.batch_size)
             turns, together = turns[together:], min(4 * together, most)
         last = 0 if stop is None else self._last_share(begin, stop)
         if last and whole in reader.turns(whole + 1):
-            yield begin + whole * self.step + reader.rank * last + np.arange(last)
+            yield begin + whole * self.step + reader.positions([0], last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position that is next, and the plan that it is a position in.
@@ -349,19 +317,12 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
         ValueError
             In a training process: its loader workers read the stream.
         """
-        plan, place, cursor = self.dataset.plan, self._place, self._cursor
-        reader = Reader.here(self.shard)
-        if reader.workers:
-            position, given = (place.position, place.given) if place else (self._begin(), cursor["given"])
-            end = place.end if place else None
-        elif cursor.is_read_by_workers:
-            raise ValueError(UNKNOWN_IN_MAIN)
-        else:
-            position, given, end = cursor["position"], cursor["given"], cursor["end"]
-            end = None if end == _NO_END else end
-            if reader.world_size == 1:
-                position, given = position + given, 0
-        state = {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "end": end}
+        self._require_known()
+        plan, cursor, reader = self.dataset.plan, self._cursor, Reader.here(self.shard)
+        position, given, end = cursor["position"], cursor["given"], cursor["end"]
+        if not reader.workers and reader.world_size == 1:
+            position, given = position + given, 0
+        state = {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "end": None if end == _NO_END else end}
         if not reader.workers and not given:
             return state
         asked = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
@@ -399,10 +360,9 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
                 "the state of the loader worker is of an earlier release, which did not note batch size and number of processes; it is "
                 "right only if they are the same as when it was taken"
             )
-        if reader.workers:
-            self._place = _Place(position=position, given=given, end=end, is_loaded=True)
-        else:
-            self._cursor.move(position=position, origin=position, given=given, loaded_end=_NO_END if end is None else int(end))
+        loaded_end = _NO_END if end is None else int(end)
+        numbers = {"position": position, "given": given, "loaded_end": loaded_end}
+        self._cursor.load(**numbers, **({"end": loaded_end} if reader.workers else {"origin": position}))
 
     def _require_same(self, asked: Mapping[str, Any], reader: Reader) -> None:
         now = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
@@ -412,9 +372,6 @@ class MixtureStream(IterableDataset[dict[str, Any]]):
                     f"{name}: the state was taken with {asked.get(name)} and is resumed with {value}; a loader worker knows only its own "
                     "part, so resume as it was taken, or use MixtureLoader, whose state any number of processes and workers can resume"
                 )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shard": picklable_shard(self._shard)}
 
 
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:

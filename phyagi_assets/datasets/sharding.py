@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import get_worker_info
 
-from phyagi_assets.datasets.cursor import UNKNOWN_IN_MAIN, Cursor, Reader, Shard, checked_epoch, picklable_shard, read_shard
+from phyagi_assets.datasets.cursor import DividedStream, Reader, checked_epoch
 from phyagi_assets.formatting import counted
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class _Progress:
     reader: Reader = field(default_factory=Reader)
 
 
-class SharedStream(IterableDataset[dict[str, Any]]):
+class SharedStream(DividedStream):
     """Base class of the streams: divides the samples, and keeps the epoch and the state.
 
     Parameters
@@ -43,12 +43,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
     """
 
     def __init__(self, rank: int | None, world_size: int | None) -> None:
-        # The state that the training process loaded is in shared memory, for loader workers that outlive an epoch.
-        self._cursor = Cursor(epoch=0, is_loaded=0, loaded_epoch=0, taken=0, rank=0, world_size=1, worker=0, workers=0)
-        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
+        # All numbers but the epoch are those of a loaded state.
+        super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, **asdict(Reader())})
         self._progress = _Progress()
-        self._loaded_here: _Progress | None = None
-        """In a loader worker, the state that it loaded itself."""
 
     @property
     @abstractmethod
@@ -71,13 +68,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         """Choose the epoch that the next iteration reads."""
         self._cursor.move(epoch=checked_epoch(epoch))
 
-    def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
-        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` when it reads."""
-        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
-
     def __len__(self) -> int:
         """Return the number of samples that this process reads: the same for all processes, with the first ones repeated if needed."""
-        return (self._shard or Shard.of_process()).steps(self._samples())
+        return self.shard.steps(self._samples())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read the samples of this process and loader worker: a whole epoch, or its rest after a loaded state.
@@ -88,7 +81,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
             The loaded state is from another rank, or another number of processes or workers; or ``accelerate`` runs several processes, and
             the rank and world size of the stream are not set.
         """
-        reader, epoch, taken, loaded = self._reader(), self._cursor["epoch"], 0, self._loaded()
+        reader, epoch, taken = self._reader(), self._cursor["epoch"], 0
+        is_first = not reader.workers or self._cursor.begin_in_worker(self._cursor.moves)
+        loaded = self._loaded() if is_first or self._cursor.is_loaded_here else None
         if loaded and loaded.epoch == epoch:
             _require_same(loaded, reader)
             taken = loaded.taken
@@ -98,21 +93,14 @@ class SharedStream(IterableDataset[dict[str, Any]]):
                 *(loaded.epoch, counted(loaded.taken, "sample"), epoch),
             )
         if reader.workers:
-            self._loaded_here = None
+            self._cursor.forget_own()
         else:
             self._cursor.put(is_loaded=0)
         self._progress = _Progress(epoch=epoch, taken=taken, reader=reader)
         return self._stream(self._progress)
 
-    def _reader(self) -> Reader:
-        return Reader.here(read_shard(self._shard))
-
     def _loaded(self) -> _Progress | None:
         """Return the state that was loaded for the next iteration, if any."""
-        is_first = get_worker_info() is None or self._cursor.begin_in_worker(self._cursor.moves)
-        return self._loaded_here or (self._loaded_in_main() if is_first else None)
-
-    def _loaded_in_main(self) -> _Progress | None:
         cursor = self._cursor
         reader = Reader(**{name: cursor[name] for name in ("rank", "world_size", "worker", "workers")})
         return _Progress(epoch=cursor["loaded_epoch"], taken=cursor["taken"], reader=reader) if cursor["is_loaded"] else None
@@ -124,8 +112,8 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         reader, samples, taken = progress.reader, self._samples(), progress.taken
         rest = self._rest(reader, taken)
         for first in range(0, len(rest), _BLOCK):
-            turns = np.array(rest[first : first + _BLOCK])
-            for sample in self._read((reader.rank + turns * reader.world_size) % samples, progress.epoch):
+            turns = rest[first : first + _BLOCK]
+            for sample in self._read(reader.positions(turns) % samples, progress.epoch):
                 taken += 1
                 self._progress = _Progress(epoch=progress.epoch, taken=taken, reader=reader)
                 yield sample
@@ -138,10 +126,9 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         ValueError
             In a training process: its loader workers read the stream.
         """
-        epoch, progress, in_main = self._cursor["epoch"], self._progress, get_worker_info() is None
-        if in_main and self._cursor.is_read_by_workers:
-            raise ValueError(UNKNOWN_IN_MAIN)
-        progress = self._loaded_here or (self._loaded_in_main() if in_main else None) or progress
+        self._require_known()
+        epoch, is_asked = self._cursor["epoch"], get_worker_info() is None or self._cursor.is_loaded_here
+        progress = (self._loaded() if is_asked else None) or self._progress
         if progress.epoch != epoch:
             progress = _Progress(epoch=epoch)
         return {"stream": self._identity(), **asdict(progress)}
@@ -163,15 +150,11 @@ class SharedStream(IterableDataset[dict[str, Any]]):
         for name, own in self._identity().items():
             if stream.get(name) != own:
                 raise ValueError(f"{name}: the state is of a stream with {stream.get(name)}, and this one has {own}; go on with the same")
-        if get_worker_info():
-            self._loaded_here = progress
-        else:
-            told = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken}
-            self._cursor.move(epoch=progress.epoch, **told, **asdict(progress.reader))
+        numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken, **asdict(progress.reader)}
+        if get_worker_info() is None:  # the epoch is the training process's to set
+            numbers["epoch"] = progress.epoch
             self._progress = progress
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shard": picklable_shard(self._shard)}
+        self._cursor.load(**numbers)
 
 
 def _require_same(progress: _Progress, reader: Reader) -> None:

@@ -151,6 +151,13 @@ def test_an_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> N
         len(loader)
 
 
+def test_after_a_position_is_set_epochs_are_counted_from_there(mixture: LoadedMixture) -> None:
+    loader = MixtureStream(mixture.train, batch_size=4, position=10)
+    loader.position = 0
+    loader.set_epoch(0)
+    assert loader.position == 0
+
+
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> MixedDataset:
     """A validation split of 9 samples."""

@@ -1,6 +1,5 @@
 """Windows of tokens over one array."""
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -8,9 +7,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.datasets.mapped import packed, unpacked
 from phyagi_assets.formats.plan import samples_in
-from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
 
 
@@ -91,9 +90,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
         """The window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
-        if not -len(self) <= idx < len(self):
-            raise IndexError(f"index {idx} is outside a dataset of {counted(len(self), 'window')}")
-        window = operator.index(idx) % len(self)
+        window = checked_index(idx, len(self), "window")
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
         source = self.input_ids if self.labels is None else self.labels

@@ -1,0 +1,49 @@
+"""The arithmetic of positions, epochs, ranks and loader workers."""
+
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.datasets.cursor import Cursor, Reader, Shard, checked_index
+
+
+@given(steps=st.integers(0, 9), run=st.integers(1, 4), world_size=st.integers(1, 4), workers=st.integers(0, 3))
+def test_readers_together_read_every_position_of_the_steps_once(steps: int, run: int, world_size: int, workers: int) -> None:
+    readers = [
+        Reader(rank=rank, world_size=world_size, worker=worker, workers=workers)
+        for rank in range(world_size)
+        for worker in range(max(workers, 1))
+    ]
+    read = [reader.positions(reader.turns(steps), run) for reader in readers]
+    assert sorted(np.concatenate(read).tolist()) == list(range(steps * run * world_size))
+
+
+@given(positions=st.integers(-9, 99), run=st.integers(1, 4), world_size=st.integers(1, 4))
+def test_steps_that_cover_some_positions_are_as_few_as_possible(positions: int, run: int, world_size: int) -> None:
+    shard = Shard(rank=0, world_size=world_size)
+    covered = shard.covered(positions, run)
+    assert covered % shard.step(run) == 0
+    assert 0 <= covered - max(0, positions) < shard.step(run)
+
+
+@pytest.mark.parametrize(("index", "expected"), [(0, 0), (2, 2), (-1, 2), (-3, 0), (np.int64(1), 1)])
+def test_an_index_below_zero_counts_from_the_end(index: int, expected: int) -> None:
+    assert checked_index(index, 3, "sample") == expected
+
+
+@pytest.mark.parametrize(("index", "length"), [(3, 3), (-4, 3), (0, 0)])
+def test_an_index_outside_is_refused(index: int, length: int) -> None:
+    with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {length} samples"):
+        checked_index(index, length, "sample")
+
+
+def test_copies_of_a_cursor_see_what_the_training_process_changes() -> None:
+    cursor = Cursor(position=1, given=0)
+    copy = pickle.loads(ForkingPickler.dumps(cursor))
+    cursor.setter("position", "given")(5, 2)
+    cursor.move(given=3)
+    assert (copy["position"], cursor["given"], copy.moves) == (5, 3, 1)
