@@ -151,7 +151,7 @@ def test_indices_count_from_either_end_and_end_where_the_samples_do(folder: Path
     assert int(train[-1]["position"]) == len(train) - 1
     assert len(list(iter(train))) == len(train)
     for index in (len(train), -len(train) - 1):
-        with pytest.raises(IndexError, match=f"position {index} is outside a mixture of {len(train)} samples"):
+        with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {len(train)} samples"):
             train[index]
 
 
