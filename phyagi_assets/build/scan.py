@@ -75,13 +75,13 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds:
             stages = _stages_due(corpus, partition, workspace, may_read=unread <= budget)
             budget -= unread if unread <= budget else 0
             if stages:
-                published = all(workspace.store.open(f"{corpus.config.name}/{stage}/{key}") for stage in stages)
+                published = all(workspace.store.open(f"{corpus.config.name}/{stage}/{key}", intact=True) for stage in stages)
                 due.append(Due(key=key, stages=stages, content=contents[key], published=published))
     return Look(listing=listing, partitions=partitions, due=due)
 
 
 def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> Sequence[str]:
-    published = workspace.store.open(raw_address(corpus, partition.key))
+    published = workspace.store.open(raw_address(corpus, partition.key), intact=True)
     if published is None:
         return STAGES
     if not may_read:

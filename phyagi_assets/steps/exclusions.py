@@ -67,7 +67,7 @@ class LeavingOut:
         return self._remember(found)
 
     def _published(self) -> list[str] | None:
-        artifact = self._store.open(self._address)
+        artifact = self._store.open(self._address, intact=True)
         if artifact is None or _content(artifact.manifest.inputs["raw_dataset"], artifact.manifest.settings) != self._content:
             return None
         found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))

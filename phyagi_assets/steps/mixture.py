@@ -79,7 +79,7 @@ def published_caches(
         for key in sorted(partitions[part.corpus]):
             address = cache_address(corpora[part.corpus], key)
             store.restore(address)
-            artifact = store.open(address)
+            artifact = store.open(address, intact=True)
             if artifact is None:
                 missing.append(address)
             else:
@@ -111,7 +111,7 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
 
 def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
     """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored."""
-    published = store.open(address)
+    published = store.open(address, intact=True)
     if published is None:
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}

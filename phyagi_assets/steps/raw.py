@@ -86,7 +86,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
     with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
         transfers = Transfers(workspace.store.root / TRANSFERS / corpus.config.name / partition.key, workspace.sources, partition)
-        published = workspace.store.open(address)
+        published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():
             paths = transfers.fetch(published, digests, on_progress)

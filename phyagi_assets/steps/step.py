@@ -108,7 +108,7 @@ class Option:
 
 def published_as_expected(expected: Manifest, address: str, store: Store, holding: Collection[str] = ()) -> Artifact | None:
     """Return the published artifact if it is the expected version and holds the files `holding`; otherwise None."""
-    published = store.open(address)
+    published = store.open(address, intact=True)
     return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
 
 
@@ -250,7 +250,7 @@ def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
     MissingArtifactsError
         No artifact is published at the address, or it is damaged.
     """
-    artifact = store.open(address)
+    artifact = store.open(address, intact=True)
     if artifact is None:
         raise MissingArtifactsError(wanted_by, [address])
     return artifact

@@ -113,22 +113,29 @@ class Store:
         pointer = self.pointer(address)
         return pointer.parent / VERSIONS / f"{pointer.name}@{fingerprint}"
 
-    def open(self, address: str) -> Artifact | None:
-        """Return the published version of an artifact.
+    def open(self, address: str, *, intact: bool = False) -> Artifact | None:
+        """Return the published version of an artifact. Only its manifest is read.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        intact
+            Whether to look at every file of the version, for callers that build on it.
 
         Returns
         -------
         Artifact or None
-            None if nothing is published, if the version is damaged, or if its manifest has another fingerprint than its folder's name.
+            None if nothing is published, if the manifest cannot be read or has another fingerprint than its folder's name, or if `intact` is
+            set and a file is missing or has another size than was written.
         """
-        pointer = self.pointer(address)
-        version = real_path(pointer)
-        artifact = self._intact(address, version) if version.exists() else None
+        version = real_path(self.pointer(address))
+        artifact = self._version(address, version, intact=intact)
         named = version_named(version.name)
         return None if artifact and named and named[1] != artifact.fingerprint else artifact
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
-        """Return the version of an artifact with a given fingerprint, published or not.
+        """Return the intact version of an artifact with a given fingerprint, published or not.
 
         Parameters
         ----------
@@ -144,15 +151,15 @@ class Store:
         Artifact or None
             None if the version does not exist, is damaged, or lacks one of the files.
         """
-        artifact = self._intact(address, self.version_path(address, fingerprint))
+        artifact = self._version(address, self.version_path(address, fingerprint), intact=True)
         return artifact if artifact and artifact.fingerprint == fingerprint and artifact.holds(holding) else None
 
-    def _intact(self, address: str, path: Path) -> Artifact | None:
+    def _version(self, address: str, path: Path, *, intact: bool) -> Artifact | None:
         try:
             manifest = Manifest.read(path)
         except StoreError:
             return None
-        return None if manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
+        return None if intact and manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
 
     def list(self) -> Iterator[str]:
         """Yield the address of every published artifact, folder by folder in the order of names.

@@ -88,12 +88,18 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert holdings(one.root) == holdings(other.root)
 
 
-def test_a_damaged_version_is_not_opened_and_is_written_anew(store: Store) -> None:
+def test_a_damaged_version_is_not_intact_and_is_written_anew(store: Store) -> None:
     artifact = write(store, "text")
     (artifact.path / "one").unlink()
-    assert store.open(ADDRESS) is None
+    assert store.open(ADDRESS, intact=True) is None
     assert store.find(ADDRESS, artifact.fingerprint) is None
     assert write(store, "text") == artifact
+    assert store.open(ADDRESS) == artifact
+
+
+def test_opening_a_version_reads_its_manifest_only(store: Store) -> None:
+    artifact = write(store, "text")
+    (artifact.path / "one").unlink()
     assert store.open(ADDRESS) == artifact
 
 
