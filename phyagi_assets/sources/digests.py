@@ -12,7 +12,7 @@ from pathlib import Path
 from phyagi_assets.sources.files import SourceFile, Stamp
 from phyagi_assets.sources.local import stamp_of
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.state import recall, remember
+from phyagi_assets.store.state import State
 
 
 class DigestCache:
@@ -20,19 +20,19 @@ class DigestCache:
 
     Parameters
     ----------
-    path
-        Path of the JSON file of the cache. If it is lost, local files are read and remote files are fetched once more.
+    state
+        Record of the cache. If it is lost, local files are read and remote files are fetched once more.
     quiet
         Seconds for which a local file must not have changed before it is read, for its digest to be cached.
     """
 
-    def __init__(self, path: Path, *, quiet: float = 2.0) -> None:
-        self._path = path
+    def __init__(self, state: State, *, quiet: float = 2.0) -> None:
+        self._state = state
         self._quiet_ns = int(quiet * 1e9)
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._changed = False
         with suppress(ValueError, TypeError, AttributeError):  # no cache yet, or a damaged one: start with an empty one
-            self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in recall(path).items()}
+            self._known = {name: (tuple(stamp), digest) for name, (stamp, digest) in state.recall().items()}
 
     def recall(self, file: SourceFile) -> str | None:
         """Return the cached XXH3-128 of a file's content, or None if it is not cached for the file's present stamp."""
@@ -75,5 +75,5 @@ class DigestCache:
     def save(self) -> None:
         """Write the cache to disk if it has changed."""
         if self._changed:
-            remember(self._path, self._known)
+            self._state.remember(self._known)
             self._changed = False

@@ -1,8 +1,8 @@
 """Sources on the Hugging Face Hub, read by its own clients, which take its address and the token from the environment."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,9 +12,9 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.sources.compression import plain_name
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, is_glob
-from phyagi_assets.sources.listing_cache import ListingCache
 from phyagi_assets.sources.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
+from phyagi_assets.store.local import Store
 
 SCHEME = "hf://"
 
@@ -37,12 +37,12 @@ class Hub:
     ----------
     retry_policy
         How requests to the Hub are retried.
-    listings
-        Folder in which listings are cached, by commit.
+    store
+        Store that caches the latest listing of each corpus, which holds for its commit.
     """
 
-    def __init__(self, retry_policy: RetryPolicy, listings: Path) -> None:
-        self._retry_policy, self._listings = retry_policy, listings
+    def __init__(self, retry_policy: RetryPolicy, store: Store) -> None:
+        self._retry_policy, self._store = retry_policy, store
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the files of the declared configurations of a repository, or those that a glob matches.
@@ -71,14 +71,16 @@ class Hub:
         with _translated(source):
             found = HfApi().dataset_info(repository, revision=source.revision, timeout=_SECONDS)
         identity, commit = str(found.id), str(found.sha)
-        known = ListingCache(self._listings / f"{corpus.config.name}.json")
+        state = self._store.state("listings", corpus.config.name)
         asked = [_RULES, identity, commit, pattern, list(source.name), corpus.config.partition_by == "configuration"]
-        noted = known.recall(asked)
-        if noted is not None:
-            return noted
+        with suppress(ValueError, TypeError, KeyError):  # nothing is known yet, or it is damaged
+            known = state.recall()
+            if known["asked"] == asked:
+                files = tuple(SourceFile(**{**file, "stamp": tuple(file["stamp"])}) for file in known["files"])
+                return Listing(files=files, left_out=tuple(LeftOut(**file) for file in known["left_out"]))
         with _translated(source):
             listing = within(_LISTING_SECONDS, "the Hub", lambda: self._list_commit(corpus, identity, commit, pattern))
-        known.keep(asked, listing)
+        state.remember({"asked": asked, **asdict(listing)})
         return listing
 
     def _list_commit(self, corpus: Corpus, repository: str, commit: str, pattern: str) -> Listing:

@@ -14,13 +14,9 @@ from phyagi_assets.sources.compression import UnreadableContentError, contents, 
 from phyagi_assets.sources.files import LocalFile, Partition, format_of
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of
 from phyagi_assets.store.local import Store
-from phyagi_assets.store.state import recall, remember
 
 WITH_BOM = "begins with a byte order mark"
 MISNAMED = "is not what its name says"
-
-
-_MEMORY = ".irregular"
 
 
 class IrregularFiles:
@@ -35,7 +31,7 @@ class IrregularFiles:
     """
 
     def __init__(self, store: Store, address: str) -> None:
-        self._memory = store.root / _MEMORY / f"{address}.json"
+        self._state = store.state("irregular", address)
 
     def find(
         self, corpus: Corpus, partition: Partition, raw_fingerprint: str, at_hand: Callable[[], Sequence[LocalFile] | None]
@@ -67,14 +63,14 @@ class IrregularFiles:
         source = corpus.config.source
         key = [raw_fingerprint, source.format, corpus.config.on_invalid]
         with suppress(ValueError, KeyError, TypeError):  # no cache yet, or a damaged one: inspect the files
-            known = recall(self._memory)
+            known = self._state.recall()
             if known["of"] == key:
                 return dict(known["found"])
         files = at_hand()
         if files is None:
             return {}
         found = {file.name: what for file in files if (what := _irregularity(corpus, file))}
-        remember(self._memory, {"of": key, "found": found})
+        self._state.remember({"of": key, "found": found})
         return found
 
 

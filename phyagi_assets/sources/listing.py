@@ -19,6 +19,7 @@ from phyagi_assets.sources.object_store import SCHEME as BUCKETS
 from phyagi_assets.sources.partitioning import partitioned
 from phyagi_assets.sources.retries import RetryPolicy, within
 from phyagi_assets.sources.transfer import Remote
+from phyagi_assets.store.local import Store
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,14 @@ class Sources:
     ----------
     data
         The data folder. Relative paths start from it.
-    listings
-        Folder in which listings of commits are cached.
+    store
+        Store that caches the listings of commits.
     retry_policy
         How requests to servers are retried.
     """
 
-    def __init__(self, data: Path, listings: Path, retry_policy: RetryPolicy | None = None) -> None:
-        self._data, self._listing_caches = data, listings
+    def __init__(self, data: Path, store: Store, retry_policy: RetryPolicy | None = None) -> None:
+        self._data, self._store = data, store
         self.retry_policy = retry_policy or RetryPolicy()
         self._reported: dict[str, str] = {}
 
@@ -65,7 +66,7 @@ class Sources:
 
     @cached_property
     def _hub(self) -> Hub:
-        return Hub(self.retry_policy, self._listing_caches)
+        return Hub(self.retry_policy, self._store)
 
     def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
         """List the source of a corpus and divide it into partitions.

@@ -6,7 +6,6 @@ result is kept in the store.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +20,9 @@ from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.store.local import Store
-from phyagi_assets.store.state import recall, remember
 
 REMOVED = "removed"
 """Setting of a tokenized artifact that lists the ids of the excluded documents that occur in the partition."""
-_MEMORY = ".removals"
 _TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular")
 """Settings that determine the text of the documents; some are only present if they differ from the default."""
 
@@ -50,6 +47,7 @@ class LeavingOut:
     def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
         self._removals = read_removals(corpus)
         self._address, self._store = address, store
+        self._state = store.state("removals", address)
         self._content = _content(raw_fingerprint, settings)
 
     def known(self) -> list[str] | None:
@@ -82,20 +80,16 @@ class LeavingOut:
         wanted = hashes_of(self._removals)
         return set(map(document_id, hashes[np.isin(hashes, wanted)].tolist()))
 
-    @property
-    def _memory(self) -> Path:
-        return self._store.root / _MEMORY / f"{self._address}.json"
-
     def _remembered(self) -> list[str] | None:
         with suppress(ValueError, KeyError, TypeError):
-            remembered = recall(self._memory)
+            remembered = self._state.recall()
             if remembered["content"] == self._content and remembered["looked_for"] == self._looked_for:
                 return list(remembered["found"])
         return None
 
     def _remember(self, found: set[str]) -> list[str]:
         in_order = sorted(found)
-        remember(self._memory, {"content": self._content, "looked_for": self._looked_for, "found": in_order})
+        self._state.remember({"content": self._content, "looked_for": self._looked_for, "found": in_order})
         return in_order
 
     @property

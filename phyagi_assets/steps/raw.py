@@ -171,7 +171,7 @@ def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> M
 
 
 def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
-    return DigestCache(workspace.store.root / ".digests" / corpus.config.name / f"{key}.json")
+    return DigestCache(workspace.store.state("digests", f"{corpus.config.name}/{key}"))
 
 
 def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:

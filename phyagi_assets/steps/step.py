@@ -39,7 +39,7 @@ class Workspace:
     """Listings of the sources."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sources", Sources(self.data, self.store.root / ".listings", self.retry_policy))
+        object.__setattr__(self, "sources", Sources(self.data, self.store, self.retry_policy))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,17 +5,13 @@ They keep two data folders that share a store from silently replacing each other
 are moved together, the absolute path if only the store is moved.
 """
 
-import json
 import logging
 import os
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.local import Store
-
-_RECORDS = ".data_folders"
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +58,8 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
             continue
         if warning := other_folder(store, data, name):
             log.warning(warning)
-        path = store.root / _RECORDS / f"{name}.json"
-        draft = path.with_name(f"{name}.{os.getpid()}")
         record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
-        with suppress(OSError):  # a user without write permission builds nothing either
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(record), encoding="utf-8")
-            draft.replace(path)
+        store.state("data_folders", name).remember(record)  # a user without write permission builds nothing either
 
 
 def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, str]:
@@ -110,9 +101,9 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
 
 def _recorded(store: Store, name: str) -> list[Path]:
     try:
-        record = json.loads((store.root / _RECORDS / f"{name}.json").read_text(encoding="utf-8"))
+        record = store.state("data_folders", name).recall()
         return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return []
 
 

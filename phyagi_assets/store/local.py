@@ -29,6 +29,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.locks import create_lock, hold_until_exit, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.state import Kind, State
 
 VERSIONS = ".versions"
 STAGING = ".staging"
@@ -126,8 +127,8 @@ class Store:
         Returns
         -------
         Artifact or None
-            None if nothing is published, if the manifest cannot be read or has another fingerprint than its folder's name, or if `intact` is
-            set and a file is missing or has another size than was written.
+            None if nothing is published, or if the manifest cannot be read or has another fingerprint than its folder's name. With
+            `intact`, None also if a file is missing or has another size than was written.
         """
         version = real_path(self.pointer(address))
         artifact = self._version(address, version, intact=intact)
@@ -540,6 +541,18 @@ class Store:
         """Keep plans from being made within the context, from reading which versions plans name to removing all other versions."""
         with locked(self._lock_file(_REMOVAL), waiting="a plan is being made by another command; waiting for it"):
             yield
+
+    def state(self, kind: Kind, name: str) -> State:
+        """Return a small record of disposable state, such as the digests of a partition's files.
+
+        Parameters
+        ----------
+        kind
+            Subject of the record.
+        name
+            Name of a corpus, or an address.
+        """
+        return State(self.root / f".{kind}" / f"{name}.json")
 
     def made(self, address: str) -> bool:
         """Return whether this store has ever built an artifact at an address. It keeps a lock file for each such address."""

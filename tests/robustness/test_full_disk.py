@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.sources.files import Listing
-from phyagi_assets.sources.listing_cache import ListingCache
+from phyagi_assets.store.state import State
 from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
 from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
@@ -98,8 +97,8 @@ def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_p
     assert rubbish(store) == []
 
 
-def test_a_listing_that_cannot_be_remembered_is_only_asked_for_again(tmp_path: Path) -> None:
-    listings = ListingCache(write_text(tmp_path / "full", "") / "corpus.json")
-    listings.keep(["where"], Listing(files=()))
-    assert listings.recall(["where"]) is None
+def test_state_that_cannot_be_written_is_forgotten(tmp_path: Path) -> None:
+    state = State(write_text(tmp_path / "full", "") / "corpus.json")
+    state.remember({"asked": "where"})
+    assert state.recall() is None
     assert holdings(tmp_path).keys() == {"full"}

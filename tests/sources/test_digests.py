@@ -10,6 +10,7 @@ from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.local import stamp_of
 from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.state import State
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def digest(cache: Path, file: Path, quiet: float = 0) -> str:
     """Find the digest of a file as a run of its own would."""
-    opened = DigestCache(cache, quiet=quiet)
+    opened = DigestCache(State(cache), quiet=quiet)
     seen = file.stat()
     listed = SourceFile(name=file.name, origin=str(file), size=seen.st_size, stamp=stamp_of(file), path=file)
     found = opened.read(listed, file)
