@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import botocore.session
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import obstore
+from obstore.store import S3Store
 
 KEY, SECRET = "AKIDOFTHETESTS", "TheSecretOfTheTests/0123456789"
 BUCKET = "raw"
@@ -45,6 +45,8 @@ class Faults:
     ahead: int = 0
     """Seconds by which the clock of the server is ahead of the times at which objects were written."""
     listings: int = 0
+    prefixes: list[str] = field(default_factory=list)
+    """The prefixes whose objects were asked for, folders within folders among them."""
     contents: list[str] = field(default_factory=list)
     """The keys whose content was asked for."""
 
@@ -66,38 +68,32 @@ class S3Server:
         """It comes into being a moment after the server."""
         for _ in range(100):
             try:
-                self._client.head_bucket(Bucket=BUCKET)
+                list(obstore.list(self._store))
                 return
-            except ClientError:
+            except obstore.exceptions.BaseError:
                 time.sleep(0.1)
         raise AssertionError("the S3 server has no bucket")
 
     def put(self, key: str, content: bytes | Path, **headers: str) -> None:
         """Put an object, past the proxy."""
-        self._client.put_object(Bucket=BUCKET, Key=key, Body=content if isinstance(content, bytes) else content.read_bytes(), **headers)
+        content = content if isinstance(content, bytes) else content.read_bytes()
+        obstore.put(self._store, key, content, attributes=headers or None, use_multipart=False)
 
     def put_in_parts(self, key: str, content: bytes, size: int = 5 << 20) -> None:
         """Put an object as large ones are put, whose ETag is no checksum of its content."""
-        upload = self._client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
-        of = {"Bucket": BUCKET, "Key": key, "UploadId": upload}
-        parts = [
-            {"PartNumber": n, "ETag": self._client.upload_part(**of, PartNumber=n, Body=content[at : at + size])["ETag"]}
-            for n, at in enumerate(range(0, len(content), size), 1)
-        ]
-        self._client.complete_multipart_upload(**of, MultipartUpload={"Parts": parts})
+        obstore.put(self._store, key, content, use_multipart=True, chunk_size=size)
 
     def delete(self, prefix: str = "") -> None:
         """Remove all objects whose keys begin so, and forget all faults and counts."""
-        for found in self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", []):
-            self._client.delete_object(Bucket=BUCKET, Key=found["Key"])
+        for page in obstore.list(self._store, prefix or None):
+            obstore.delete(self._store, [found["path"] for found in page])
         for name, value in vars(Faults()).items():
             setattr(self.faults, name, value)
 
     @cached_property
-    def _client(self) -> Any:
-        session = botocore.session.get_session()
-        options = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
-        return session.create_client("s3", endpoint_url=self.direct, config=Config(retries={"total_max_attempts": 1}), **options)
+    def _store(self) -> S3Store:
+        options: dict[str, Any] = {"client_options": {"allow_http": True}, "retry_config": {"max_retries": 0}}
+        return S3Store(BUCKET, endpoint=self.direct, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1", **options)
 
 
 @contextmanager
@@ -151,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         faults, key = self.faults, self.path.partition("?")[0].removeprefix(f"/{BUCKET}").lstrip("/")
         faults.listings += not key
+        query = urllib.parse.parse_qs(self.path.partition("?")[2])
+        if not key and "delimiter" not in query:
+            faults.prefixes += query.get("prefix", [""])
         if faults.is_down:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)

@@ -78,8 +78,9 @@ def _checked_tokenizer(name: str) -> str:
 
 def _checked_place(path: str) -> str:
     scheme, separator, rest = path.partition("://")
-    if separator and scheme not in ("s3", "hf"):
-        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, s3://bucket/…, or hf://org/name")
+    if separator and scheme not in ("s3", "gs", "az", "hf"):
+        known = "s3://bucket/…, gs://bucket/…, az://container/…, or hf://org/name"
+        raise ValueError(f"{path!r} cannot be read; a source is a local path or glob, {known}")
     if separator and "@" in rest.partition("/")[0]:
         raise ValueError("holds credentials; take them out and set them in the environment")
     return _checked_path(path)
@@ -90,7 +91,7 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?@[^\s@]+")
 Name = Annotated[str, AfterValidator(_checked_name)]
 Owners = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_checked_owners)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(_checked_place)]
-"""Place of source files: a local path or glob, ``s3://…`` or ``hf://…``."""
+"""Place of source files: a local path or glob, ``s3://…``, ``gs://…``, ``az://…`` or ``hf://…``."""
 TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_tokenizer)]
 """Folder of a tokenizer, or a repository on the Hub with its revision."""
 Span = Annotated[str, AfterValidator(_checked_span)]

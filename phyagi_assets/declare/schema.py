@@ -57,7 +57,8 @@ class SourceConfig(Declared):
     """Place of the files, or one place per split.
 
     A place is a file or a glob (``**`` matches any number of folders), relative to the data folder or absolute; a folder written by
-    ``datasets.save_to_disk``; ``s3://bucket/folder/*.jsonl``; ``hf://org/name``, or ``hf://org/name/folder/*.jsonl`` for some of its files.
+    ``datasets.save_to_disk``; ``s3://bucket/folder/*.jsonl``, ``gs://…`` or ``az://…``; ``hf://org/name``, or ``hf://org/name/folder/*.jsonl``
+    for some of its files.
     """
     name: Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(lambda name: (name,) if isinstance(name, str) else name)] = ()
     """Configuration of a dataset on the Hub, or several configurations."""

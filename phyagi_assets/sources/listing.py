@@ -14,8 +14,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
-from phyagi_assets.sources.object_store import S3
-from phyagi_assets.sources.object_store import SCHEME as BUCKETS
+from phyagi_assets.sources.object_store import SCHEMES, Buckets
 from phyagi_assets.sources.partitioning import partitioned
 from phyagi_assets.sources.retries import RetryPolicy, within
 from phyagi_assets.sources.transfer import Remote
@@ -58,11 +57,13 @@ class Sources:
 
     def remote(self, uri: str) -> Remote | None:
         """Return the kind of source that a URI names, or None for a local path."""
-        return self._buckets if uri.startswith(BUCKETS) else self._hub if uri.startswith(HUB) else None
+        if uri.startswith(HUB):
+            return self._hub
+        return next((buckets for scheme, buckets in self._buckets.items() if uri.startswith(scheme)), None)
 
     @cached_property
-    def _buckets(self) -> S3:
-        return S3(self.retry_policy)
+    def _buckets(self) -> dict[str, Buckets]:
+        return {scheme: Buckets(scheme, self.retry_policy) for scheme in SCHEMES}
 
     @cached_property
     def _hub(self) -> Hub:

@@ -15,6 +15,9 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
+_LOOK = 0.5
+"""Interval of checking for signals, in seconds: a signal just before a wait without a time limit would not interrupt the wait."""
+
 
 class TransientError(Exception):
     """A failure that may not recur: a server that is down or busy, or a connection that broke off."""
@@ -23,12 +26,13 @@ class TransientError(Exception):
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
     """Run an action, and stop waiting for it after a time limit.
 
-    After the time limit, the action continues in a daemon thread until its own timeouts end it; its result is ignored.
+    The action runs in a daemon thread, so that signals interrupt the wait. After the time limit or a signal, it continues until its own
+    timeouts end it; its result is ignored.
 
     Parameters
     ----------
     seconds
-        Time limit in seconds. With None, the action runs in this thread without a limit.
+        Time limit in seconds; None means no limit.
     what
         The server or source that the action asks, for messages.
     action
@@ -44,8 +48,6 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     SourceDownError
         The action took longer than the time limit.
     """
-    if seconds is None:
-        return action()
     outcome: Future[Result] = Future()
 
     def run() -> None:
@@ -55,8 +57,10 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
             outcome.set_exception(problem)
 
     threading.Thread(target=run, name=f"look at {what}", daemon=True).start()
-    done, _ = wait([outcome], timeout=seconds)
-    if not done:
+    until = float("inf") if seconds is None else time.monotonic() + seconds
+    while not wait([outcome], timeout=max(0.0, min(_LOOK, until - time.monotonic()))).done and time.monotonic() < until:
+        pass
+    if not outcome.done():
         raise SourceDownError(f"{what}: no answer within {seconds:g} s; check that the source is up and that its address is right")
     return outcome.result()
 

@@ -249,7 +249,7 @@ def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server
     assert again.fingerprint == built.artifact.fingerprint
     assert s3.faults.contents == ["old/a.txt"]
     later = replace(partition.files[0], stamp=("", 4, "2001-01-01T00:00:00+00:00"))
-    with pytest.raises(SourceError, match=r"s3://raw/old/a.txt: GetObject: the object is (gone or )?another than was listed"):
+    with pytest.raises(SourceError, match=r"s3://raw/old/a.txt: the object is (gone or )?another than was listed"):
         build_raw(corpus, replace(partition, files=(later,)), workspace)
 
 
@@ -260,8 +260,8 @@ def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server
             ("ETag",),
             r"s3://raw/new/a\.txt: is listed with no ETag and was written at [\d:]+, too short before .*; wait a few seconds, or use",
         ),
-        (("ETag", "LastModified"), r"s3://raw/new/a\.txt: is listed with no ETag and no time of writing, .*; use a server that gives both"),
-        (("Size",), r"s3://raw/new/a\.txt: is listed with no size, .*; use a server that gives both"),
+        (("ETag", "LastModified"), r"s3://raw/new/: objects are listed with no time of writing, .*; use a server that gives it"),
+        (("Size",), r"s3://raw/new/: objects are listed with no size, .*; use a server that gives it"),
     ],
 )
 def test_object_whose_change_could_not_be_noticed_is_refused(
@@ -286,11 +286,25 @@ def test_key_that_is_a_file_and_a_folder_is_read_alone_and_refused_with_its_file
     assert [[file.name for file in part.files] for part in workspace.sources.partitions(apart).values()] == [["a"], ["a/b.txt"]]
 
 
-def test_key_that_ends_in_a_slash_is_a_folder_where_it_is_empty_and_refused_where_it_is_not(s3: S3Server, workspace: Workspace) -> None:
+def test_empty_object_whose_key_ends_in_a_slash_is_a_folder(s3: S3Server, workspace: Workspace) -> None:
     s3.put("ends/", b"")
     s3.put("ends/a.txt", b"One.")
     assert listed(workspace, "s3://raw/ends/**") == ["a.txt"]
-    s3.put("ends/b", b"Two.")
-    s3.faults.renamed = {"ends/b": "ends/b/"}
-    with pytest.raises(SourceError, match=r"s3://raw/ends/b/: its name is not a valid path of a file; rename it"):
-        listed(workspace, "s3://raw/ends/**")
+
+
+@pytest.mark.parametrize("key", ["odd//b", "odd/../b", "odd/./b"])
+def test_key_that_is_not_a_valid_path_is_named(s3: S3Server, workspace: Workspace, key: str) -> None:
+    s3.put("odd/b", b"Two.")
+    s3.faults.renamed = {"odd/b": key}
+    with pytest.raises(
+        SourceError, match=rf's3://raw/odd/: the key "{key}" is not a valid path of a file; rename it, or narrow source.path'
+    ):
+        listed(workspace, "s3://raw/odd/**")
+
+
+def test_listing_asks_only_for_the_folders_that_a_pattern_begins_with(s3: S3Server, workspace: Workspace) -> None:
+    for key in ("d/2024-a/x.txt", "d/2024-b/x.txt", "d/2024.txt", "d/2023/x.txt"):
+        s3.put(key, b"x")
+    assert listed(workspace, "s3://raw/d/2024*/*.txt") == ["2024-a/x.txt", "2024-b/x.txt"]
+    assert listed(workspace, "s3://raw/d/2024*") == ["2024.txt"]
+    assert not any("2023" in prefix for prefix in s3.faults.prefixes)

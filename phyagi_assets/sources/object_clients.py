@@ -1,0 +1,288 @@
+"""Clients of object stores, and their errors in terms that a user can act on.
+
+Credentials, endpoints and regions come from the usual places: the environment, the profile files of AWS, the application default
+credentials of Google, or the role of the machine. This package never handles them itself.
+"""
+
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
+
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.aws_profiles import S3Settings, s3_endpoint, s3_settings
+from phyagi_assets.sources.retries import TransientError
+
+S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
+
+Result = TypeVar("Result")
+
+_CLIENT: dict[str, Any] = {
+    "allow_http": True,  # only if the address of a server says so: the default addresses do not
+    "connect_timeout": timedelta(seconds=10),
+    "read_timeout": timedelta(seconds=60),
+    "timeout": timedelta(days=7),  # of a whole transfer, which may be large; one that stalls ends by the read timeout
+}
+_RETRIES: dict[str, Any] = {"max_retries": 0}  # the retry policy repeats requests, not obstore
+
+_NAMES = {S3: "S3", GCS: "Google Cloud Storage", AZURE: "Azure"}
+_CREDENTIALS = {
+    S3: "AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws",
+    GCS: "GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login",
+    AZURE: "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_USE_AZURE_CLI",
+}
+_UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZURE_SKIP_SIGNATURE"}
+_ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
+
+_OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
+"""Address of the credentials of a machine's role."""
+
+
+class Clients:
+    """Clients for buckets, made when they are first used.
+
+    Requests carry no credentials if there are none, because public objects need none.
+
+    Parameters
+    ----------
+    scheme
+        The kind of object store: `S3`, `GCS` or `AZURE`.
+    """
+
+    def __init__(self, scheme: str) -> None:
+        self._scheme = scheme
+        self._stores: dict[str, ObjectStore] = {}
+        self._regions: dict[str, str] = {}
+        self._is_signed = os.environ.get(_UNSIGNED[scheme], "").lower() not in ("true", "1", "yes", "on", "y", "t")
+        self._lock = Lock()
+
+    def ask(self, bucket: str, action: Callable[[ObjectStore], Result]) -> Result:
+        """Apply a function to the client of a bucket.
+
+        Parameters
+        ----------
+        bucket
+            Name of the bucket, or of the container in Azure.
+        action
+            The function. It is called again if the first answer tells that the machine has no role, or the bucket another region.
+
+        Raises
+        ------
+        SourceError
+            The settings are not valid, or the request was refused.
+        TransientError
+            The server is down or busy, or the connection broke off.
+        """
+        with self.translated():
+            store = self._store(bucket)
+            try:
+                return action(store)
+            except BaseError as problem:
+                with self._lock:
+                    if not self._is_settled(bucket, store, str(problem)):
+                        raise
+            return action(self._store(bucket))
+
+    def time(self) -> datetime:
+        """Return the time by the server's clock, or the earliest possible time if the server does not tell."""
+        try:
+            return parsedate_to_datetime(_headers(self._address)["date"]).replace(tzinfo=UTC)  # HTTP has no other zone
+        except (ValueError, TypeError):
+            return datetime.min.replace(tzinfo=UTC)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn exceptions of obstore into transient errors and errors that the user can act on.
+
+        Answers of servers contain no secrets, but addresses and headers may, so these are never shown.
+        """
+        try:
+            yield
+        except (PreconditionError, FileNotFoundError) as problem:
+            code = _Answer(str(problem)).code
+            if code in ("NoSuchBucket", "ContainerNotFound"):
+                raise SourceError(_REASONS[code]) from None
+            message = "the object is gone or another than was listed, or its key ends in a slash; list the source again"
+            raise SourceError(message) from None
+        except InvalidPathError as problem:
+            found = re.search(r"[Pp]ath (\".*?\")[ :]", _first_line(problem))
+            key = f"the key {found[1]}" if found else "a key"
+            raise SourceError(f"{key} is not a valid path of a file; rename it, or narrow source.path") from None
+        except (BaseError, OSError, ValueError) as problem:
+            raise self._error(problem) from None
+
+    def _error(self, problem: Exception) -> Exception:
+        """Return the error to raise for one of obstore."""
+        text = str(problem)
+        answer = _Answer(text)
+        if provider := re.search(r"External \w+ credential provider: (?:SourceError: )?(.*)", text):
+            return SourceError(provider[1])
+        if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
+            return self._refusal(answer)
+        if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
+            return TransientError(f"cannot be reached, or broke off: {kind[1]}")
+        if isinstance(problem, OSError):
+            return TransientError(f"cannot be reached, or broke off: {type(problem).__name__}")
+        if missing := re.search(r"missing field `(\w+)`", text):
+            thing = _ELEMENTS.get(missing[1], missing[1])
+            return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
+        said = re.sub(r"^Generic \w+ error: ", "", _first_line(problem))
+        return SourceError(f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})")
+
+    def _refusal(self, answer: "_Answer") -> Exception:
+        """Return the error for a request that the server refused."""
+        if answer.status >= 500 or answer.status in (408, 429) or answer.code in _BUSY:
+            return TransientError(f"the server says {answer.code or answer.status}")
+        is_denied = answer.status in (0, 401, 403)
+        credentials = _CREDENTIALS[self._scheme]
+        if is_denied and not self._is_signed:
+            return SourceError(f"access is denied without credentials, and there are none ({credentials})")
+        code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
+        reason = _REASONS.get(code, code).format(credentials=credentials)
+        return SourceError(f"{reason}: {answer.message}".rstrip(": "))
+
+    def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
+        """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""
+        if self._stores.get(bucket) is not store:  # settled by another thread
+            return True
+        if self._is_signed and _OF_MACHINE.search(_first_line(problem)):
+            self._is_signed = False
+            self._stores.clear()
+            return True
+        is_elsewhere = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
+        if self._scheme == S3 and is_elsewhere and bucket not in self._regions:
+            region = _headers(f"{self._address or 'https://s3.amazonaws.com'}/{bucket}").get("x-amz-bucket-region")
+            if region:
+                self._regions[bucket] = region
+                self._stores.pop(bucket, None)
+            return bool(region)
+        return False
+
+    def _store(self, bucket: str) -> ObjectStore:
+        with self._lock:
+            if bucket not in self._stores:
+                self._stores[bucket] = self._opened(bucket)
+            return self._stores[bucket]
+
+    def _opened(self, bucket: str) -> ObjectStore:
+        address = self._address
+        config: dict[str, Any] = {} if self._is_signed else {"skip_signature": True}
+        config |= {"client_options": _CLIENT, "retry_config": _RETRIES}
+        if self._scheme == GCS:
+            return GCSStore(bucket, **config | ({"base_url": address} if address else {}))
+        if self._scheme == AZURE:
+            return AzureStore(bucket, **config)
+        region = {"region": self._regions[bucket]} if bucket in self._regions else {}
+        provider: Any = self._profile.credential_provider if self._is_signed else None
+        if bundle := os.environ.get("AWS_CA_BUNDLE"):
+            config["client_options"] = _CLIENT | {"root_certificate": _read(bundle)}
+        return S3Store(bucket, **config | dict(self._profile.config) | region, credential_provider=provider)
+
+    @cached_property
+    def _profile(self) -> S3Settings:
+        settings = s3_settings()
+        has_role = any(os.environ.get(name) for name in _ROLES)
+        is_known = settings.credential_provider or "access_key_id" in settings.config or os.environ.get("AWS_ACCESS_KEY_ID") or has_role
+        if not is_known and os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+            self._is_signed = False
+        return settings
+
+    @cached_property
+    def _address(self) -> str:
+        """Address of the server, or an empty string if it is the default one."""
+        if self._scheme == S3:
+            name, address = "AWS_ENDPOINT_URL", s3_endpoint(self._profile)
+        else:
+            name, address = next(((name, found) for name in _ADDRESSES[self._scheme] if (found := os.environ.get(name))), ("", ""))
+        if name == "STORAGE_EMULATOR_HOST":
+            self._is_signed = False
+            address = address if "://" in address else f"http://{address}"
+        try:
+            parts = urlsplit(address)
+            is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", address)
+        except ValueError:
+            is_valid = False
+        if address and not is_valid:
+            raise SourceError(
+                f"the settings of {_NAMES[self._scheme]} are not valid: {name} is not the address of a server, such as https://host:9000"
+            )
+        return address.rstrip("/")
+
+
+class _Answer:
+    """Answer of a server to a request that failed, as far as the text of obstore's exception has it."""
+
+    def __init__(self, problem: str) -> None:
+        said = problem.partition("\n\nDebug source:")[0]
+        status = re.search(r"Server returned non-2xx status code: (\d{3})", said)
+        self.status = int(status[1]) if status else 0
+        self.code = _element("Code", said)
+        self.message = _element("Message", said).partition("\n")[0]
+
+
+def _element(name: str, text: str) -> str:
+    found = re.search(rf"<{name}>(.*?)</{name}>", text, re.DOTALL)
+    return found[1].strip() if found else ""
+
+
+def _read(bundle: str) -> bytes:
+    try:
+        return Path(bundle).read_bytes()
+    except OSError as problem:
+        raise SourceError(f"AWS_CA_BUNDLE: {bundle} cannot be read: {problem.strerror}") from None
+
+
+def _first_line(problem: Exception | str) -> str:
+    return str(problem).partition("\n")[0]
+
+
+def _headers(address: str) -> Message:
+    """Return the headers with which a server answers a request for an address, whether it grants it or not."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10) as answer:
+            return answer.headers  # type: ignore[no-any-return]
+    except urllib.error.HTTPError as refused:
+        return refused.headers
+    except (OSError, ValueError):
+        return Message()
+
+
+_ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+
+_BUSY = (
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "ServerBusy",
+    "OperationTimedOut",
+    "RequestTimeout",
+    "RequestTimeTooSkewed",
+    "ThrottlingException",
+)
+
+_ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
+
+_REASONS = {
+    "NoSuchBucket": "there is no such bucket",
+    "ContainerNotFound": "there is no such container",
+    "AccessDenied": "access is denied to these credentials ({credentials})",
+    "AuthorizationFailure": "access is denied to these credentials ({credentials})",
+    "AuthorizationPermissionMismatch": "access is denied to these credentials ({credentials})",
+    "AuthenticationFailed": "the credentials are not right ({credentials})",
+    "InvalidAccessKeyId": "the access key is not known ({credentials})",
+    "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
+    "ExpiredToken": "the credentials have expired; log in again ({credentials})",
+}
