@@ -1,4 +1,4 @@
-"""The order of training as arithmetic: no permutation is stored, no index list, and what stands at any position is found on its own.
+"""The order of training as arithmetic: no permutation or index list is stored, and the sample at any position is computed directly.
 
-`permutation` shuffles within a corpus, `schedule` mixes corpora, `mixture_order` puts both together for a plan. NumPy is enough.
+`permutation` shuffles within a corpus, `schedule` mixes corpora, and `mixture_order` combines both for a plan. Only NumPy is needed.
 """

@@ -1,4 +1,4 @@
-"""What a mixture is made of, in numbers and as a tree."""
+"""The composition of a mixture, as numbers and as a tree."""
 
 from dataclasses import dataclass
 
@@ -9,36 +9,36 @@ from phyagi_assets.formatting import short
 from phyagi_assets.order.mixture_order import MixtureOrder
 
 _PREFIX = 200_000
-"""Positions over which the deviation from the rates is looked for."""
+"""Number of positions over which the deviation from the rates is measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Component:
-    """A corpus in a mixture."""
+    """One corpus of a mixture."""
 
     corpus: str
     amount: str
-    """As declared: ``×1.5`` or ``30 %``."""
+    """Weight or share as declared: ``×1.5`` or ``30 %``."""
     partitions: int
     tokens: int
-    """Training tokens in it."""
+    """Number of training tokens in the corpus."""
     samples: int
-    """Training samples in it."""
+    """Number of training samples in the corpus."""
     uncovered: int
-    """Training tokens of it that are in no sample."""
+    """Number of training tokens of the corpus that no sample contains."""
     drawn: int
-    """Samples of it in an epoch of the mixture."""
+    """Number of samples drawn from the corpus in an epoch of the mixture."""
     part: float
-    """Of the samples of an epoch of the mixture."""
+    """Share of the samples of an epoch of the mixture, from 0 to 1."""
 
     @property
     def epochs(self) -> float:
-        """How often an epoch of the mixture reads it."""
+        """Number of epochs of the corpus in an epoch of the mixture."""
         return self.drawn / self.samples
 
 
 def composition(plan: Plan) -> list[Component]:
-    """What the plan's last segment reads."""
+    """Return the corpora of the plan's last segment."""
     return [
         Component(
             corpus=plan.corpora[source.corpus].name,
@@ -55,7 +55,7 @@ def composition(plan: Plan) -> list[Component]:
 
 
 def largest_deviation(plan: Plan) -> float:
-    """The most that a prefix of an epoch differs from the exact parts, in samples of one corpus."""
+    """Return the largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
     segment = plan.current
     length = min(segment.drawn, _PREFIX)
     located = MixtureOrder(plan, "train").locate(segment.start + np.arange(length))
@@ -68,7 +68,7 @@ def largest_deviation(plan: Plan) -> float:
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """A line on the mixture, and one on each corpus."""
+    """Return one line about the mixture and one about each corpus."""
     tokens = sum(plan.total(split, "tokens") for split in ("train", "validation", "test"))
     lines = [f"{plan.name} {short(tokens)} tokens, {plan.current.drawn:,} samples of {plan.seq_len} in an epoch"]
     if len(plan.segments) > 1:
@@ -83,7 +83,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def plan_tree(plan: Plan) -> str:
-    """The plan as a tree, a branch a corpus."""
+    """Return the plan as a tree with one branch per corpus."""
     head, *branches = plan_lines(plan)
     last = len(branches) - 1
     return "\n".join([head, *(f"{'└──' if i == last else '├──'} {line}" for i, line in enumerate(branches))])

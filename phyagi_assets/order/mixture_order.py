@@ -1,4 +1,4 @@
-"""The order of training of a plan: which sample is at a position, and at which positions a sample is."""
+"""The order of training of a plan: the sample at a position, and the positions of a sample."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermute
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
 
 _TOGETHER = 1 << 15
-"""Positions that are located at once, so that intermediate arrays fit the processor's cache."""
+"""Number of positions to locate in one pass, so that intermediate arrays fit in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,11 +20,11 @@ class Located:
     """Samples, as parallel arrays with one entry per position."""
 
     corpus: Ints
-    """Index into the corpora of the plan."""
+    """Index of the corpus in the plan."""
     epoch: Ints
-    """Number of times that the shuffle group of the sample was read whole before."""
+    """Number of complete passes over the shuffle group of the sample before this position."""
     piece: Ints
-    """Piece of a token array in which the sample begins, see `MixtureOrder.runs`."""
+    """Index of the piece of a token array in which the sample begins; see `MixtureOrder.runs`."""
     start: Ints
     """Index in that token array of the first token of the sample."""
 
@@ -34,19 +34,20 @@ class Located:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlacedShard:
-    """A token array, with the corpus and the partition that it belongs to."""
+    """A token array with its corpus and partition."""
 
     corpus: int
+    """Index of the corpus in the plan."""
     partition: int
-    """Index into the partitions of the corpus."""
+    """Index of the partition in the corpus."""
     shard: Shard
 
 
 class MixtureOrder:
     """The order of one split of a plan.
 
-    Training goes on for ever, segment after segment: corpora are mixed by their rates, and each is read in epochs. The other splits are
-    what the last segment reads, each corpus once, in order.
+    Training has no end. It follows the segments one after another; in each, corpora are mixed by their rates, and each corpus is read in
+    epochs. Other splits contain the corpora of the last segment, each once and in order.
 
     Parameters
     ----------
@@ -58,12 +59,12 @@ class MixtureOrder:
     Raises
     ------
     ValueError
-        The split has no sample, or the plan draws more than can be counted.
+        The split has no sample, or the plan draws more samples than 64-bit integers can count.
 
     Attributes
     ----------
     shards : list of PlacedShard
-        The token arrays that samples are in.
+        The token arrays that contain the samples.
     epoch_length : int
         Positions per epoch of the mixture, in the last segment.
     """
@@ -125,7 +126,7 @@ class MixtureOrder:
         return Located(corpus=columns[0], epoch=columns[1], piece=columns[2], start=columns[3])
 
     def runs(self, located: Located, ahead: int = 0) -> Runs:
-        """Return where the tokens of samples are, and of some tokens that follow each sample.
+        """Return the location of the tokens of samples, and of tokens that follow each sample.
 
         Parameters
         ----------
@@ -137,16 +138,16 @@ class MixtureOrder:
         return self._pieces.runs(located.piece, located.start, self.seq_len + ahead)
 
     def positions_of(self, corpus: int, partition: int, start: int, stop: int, below: int) -> list[int]:
-        """Return every position below another at which a sample holds tokens of a partition, if only as the label of its last token.
+        """Return every position up to a limit at which a sample contains tokens of a partition, even as the label of its last token only.
 
         Parameters
         ----------
         corpus, partition
-            Indices into the corpora of the plan, and into the partitions of the corpus.
+            Index of the corpus in the plan, and index of the partition in the corpus.
         start, stop
-            The first of the tokens, and the token after the last one.
+            Index of the first token, and index after the last token.
         below
-            Position up to which to look.
+            Upper limit of the positions, exclusive.
         """
         shard = self._index.get((corpus, partition))
         ends = [*self._starts[1:].tolist(), below]
@@ -157,7 +158,7 @@ class MixtureOrder:
         )
 
     def given(self, position: int) -> dict[int, int]:
-        """Return the number of samples that each corpus gives before a position, by its index in the plan."""
+        """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""
         counts: dict[int, int] = {}
         ends = [*self._starts[1:].tolist(), position]
         for reader, start, end in zip(self._readers, self._starts.tolist(), ends, strict=True):
@@ -167,10 +168,10 @@ class MixtureOrder:
 
 
 class _SegmentReader:
-    """The order inside one segment, by positions that count from its start.
+    """The order within one segment; positions count from its start.
 
-    The tokens that samples are cut from lie one after the other on a line, group after group and piece after piece. In a group that
-    crosses partitions, the line is its stream of tokens; in any other group, each piece has only the tokens of its samples on the line.
+    Samples are cut from one sequence of tokens, the line: the pieces of all groups, one after another. A group that crosses partitions
+    puts its whole stream of tokens on the line; in any other group, each piece puts only the tokens of its samples there.
     """
 
     def __init__(
@@ -199,12 +200,12 @@ class _SegmentReader:
             tokens if crosses else samples_in(tokens, seq_len) * seq_len for tokens, (_, crosses) in zip(lengths, placed, strict=True)
         ]
         self._end = np.cumsum(counted, dtype=np.int64)
-        """Where on the line each piece ends."""
+        """End of each piece on the line."""
         self._to_array = self._start - (self._end - np.array(counted, dtype=np.int64))
-        """What leads from the line to the token array of each piece."""
+        """Offset from the line to the token array of each piece, in tokens."""
         first_piece = np.cumsum([0, *map(len, pieces)])[:-1]
         self._begin = np.concatenate([[0], self._end])[first_piece]
-        """Where on the line each group begins."""
+        """Start of each group on the line."""
 
     def locate(self, position: Ints) -> Located:
         source, drawn = self._schedule.locate(position)
@@ -231,7 +232,7 @@ class _SegmentReader:
                 if self._shuffled:
                     index = unpermuted(index, samples, epoch_key(self._key[group : group + 1], np.array([epoch])))
                 drawn = epoch * samples + int(index[0]) - offset
-                if drawn < 0:  # before the segment began
+                if drawn < 0:  # before the start of the segment
                     continue
                 if source in self._within:
                     drawn = self._within[source].position_of(group - int(self._first_group[source]), drawn)
@@ -241,7 +242,7 @@ class _SegmentReader:
                 yield position
 
     def _rows(self, piece: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield the samples that hold tokens of a piece, as the group and the index in it."""
+        """Yield the samples that contain tokens of a piece, as pairs of a group and an index in it."""
         start, stop = max(start, int(self._start[piece])), min(stop, int(self._stop[piece]))
         if start >= stop:
             return
@@ -261,7 +262,7 @@ class _SegmentReader:
 
 
 def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:
-    """Return the draws from each group among the first positions of a segment, by the indices of corpus and group."""
+    """Return the number of draws from each group in the first `position` positions of a segment, by corpus and group."""
     return {
         (source.corpus, number): count
         for source, given in zip(segment.sources, _of_corpora(segment, concat).given(position).tolist(), strict=True)
@@ -270,19 +271,19 @@ def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[i
 
 
 def _of_corpora(segment: Segment, concat: Concat) -> Schedule:
-    """Which corpus is drawn from: all at their rates, or one after the other, as much of each as an epoch of the mixture holds."""
+    """Return the schedule of the corpora: interleaved by rate, or one after another with the samples that each has in an epoch."""
     if concat == "interleaved":
         return Interleaved([source.rate for source in segment.sources])
     return InTurn([source.drawn for source in segment.sources])
 
 
 def _of_groups(source: Source, concat: Concat) -> Schedule:
-    """Which of a corpus's shuffle groups is drawn from."""
+    """Return the schedule of the shuffle groups of a corpus."""
     return (Interleaved if concat == "interleaved" else InTurn)([group.samples for group in source.groups])
 
 
 def _once(plan: Plan, split: str) -> Segment:
-    """Return a segment that reads each corpus of the last segment once, by the samples of a split."""
+    """Return a segment that reads each corpus of the last segment once, with the samples of a split."""
     if not plan.total(split, "samples"):
         raise ValueError(f"split: mixture {plan.name!r} has no sample of a split {split!r}")
     sources = []

@@ -1,4 +1,4 @@
-"""Samples as stretches of token arrays: a sample may begin in one partition and end in a later one."""
+"""Samples as ranges of token arrays: a sample can begin in one partition and end in a later one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from phyagi_assets.order.permutation import Ints
 
 PADDING = -1
-"""Shard of a run that no token array holds."""
+"""Value of `Runs.shard` for padding, which is not in any token array."""
 _ENDLESS = 1 << 62
 
 
@@ -19,29 +19,29 @@ class Piece:
     shard: int
     """Index of the token array."""
     start: int
-    """First token."""
+    """Index of the first token."""
     stop: int
-    """Token after the last one."""
+    """Index after the last token."""
     is_last: bool
-    """Whether samples end here, so that what goes beyond is padding."""
+    """Whether the stream of tokens ends with this piece; a sample that extends further is padded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Runs:
-    """The tokens of samples, as parallel arrays with one entry per run; the runs of a sample follow each other, sample after sample."""
+    """The tokens of samples, as parallel arrays with one entry per run, ordered by sample and by place in the sample."""
 
     sample: Ints
     """Index of the sample."""
     at: Ints
-    """Index in the sample of the first token of the run."""
+    """Index of the first token of the run in the sample."""
     shard: Ints
     """Index of the token array, or `PADDING`."""
     start: Ints
-    """Index in the token array of the first token of the run."""
+    """Index of the first token of the run in the token array."""
     tokens: Ints
-    """Number of tokens."""
+    """Number of tokens of the run."""
     are_whole: bool
-    """Whether each sample is one run."""
+    """Whether every sample consists of one run."""
 
     def filled(self, samples: int, width: int) -> Ints | None:
         """Return the number of tokens of each sample that come from token arrays, or None if no sample is padded."""
@@ -56,12 +56,12 @@ class Runs:
 
 
 class Pieces:
-    """The pieces that the samples of an order are cut from.
+    """The pieces from which the samples of an order are cut.
 
     Parameters
     ----------
     pieces
-        Non-empty pieces; a sample that does not fit one goes on in the next, unless it is the last of its stream.
+        Non-empty pieces. A sample that does not fit in a piece continues in the next one, unless the piece is the last of its stream.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class Pieces:
         self._following = np.array([*(padding if piece.is_last else i + 1 for i, piece in enumerate(pieces)), padding], dtype=np.int64)
 
     def shard(self, piece: Ints) -> Ints:
-        """Return the token array of each of an array of pieces."""
+        """Return the index of the token array of each piece."""
         return self._shard[piece]
 
     def runs(self, piece: Ints, start: Ints, width: int) -> Runs:
@@ -88,16 +88,16 @@ class Pieces:
         Parameters
         ----------
         piece
-            Piece in which each sample begins, 1-D.
+            Index of the piece in which each sample begins, 1-D.
         start
-            Index in the token array of the first token of each sample, 1-D.
+            Index of the first token of each sample in the token array, 1-D.
         width
             Tokens per sample.
         """
         sample, at = np.arange(len(piece)), np.zeros(len(piece), dtype=np.int64)
         shard, available = self._shard[piece], self._stop[piece] - start
         cut = np.flatnonzero(available < width)
-        if not len(cut):  # in partitions much longer than a sample, nearly always
+        if not len(cut):  # the usual case where partitions are much longer than a sample
             tokens = np.broadcast_to(np.int64(width), len(piece))
             return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=True)
         first = np.stack([sample, at, shard, start, np.minimum(available, width)])
@@ -106,7 +106,7 @@ class Pieces:
         return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=False)
 
     def _further(self, sample: Ints, at: Ints, piece: Ints, width: int) -> Ints:
-        """Return the columns of the runs that follow the first one of samples, from a place in each on; sample after sample."""
+        """Return the columns of the runs after the first run of each sample, ordered by sample."""
         columns = []
         while len(sample):
             start = self._start[piece]

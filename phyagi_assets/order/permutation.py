@@ -1,4 +1,4 @@
-"""Shuffling by arithmetic: keyed permutations of index ranges, and numbers drawn by index."""
+"""Shuffling by arithmetic: keyed permutations of index ranges, and pseudorandom numbers by index."""
 
 from collections.abc import Callable
 
@@ -9,29 +9,30 @@ Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 _ROUNDS = 6
-"""Even, for the sides are where they were after two. After four, neighbours among a hundred indices stay neighbours noticeably often."""
+"""Even, because two rounds put the sides back in place. With four, adjacent indices out of 100 stay adjacent noticeably often."""
 _SIDE = np.uint64(8)
-"""The shortest: in a smaller rectangle, some orders of a few indices come several times as often as others."""
+"""Smallest side. In a smaller rectangle, some orders of a few indices occur several times as often as others."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
-"""Odd, so that multiplying by one loses nothing of a key."""
+"""Odd numbers, so that multiplication by one of them loses no information about a key."""
 _HALF = np.uint64(32)
 
 
 def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
-    """A keyed permutation of ``range(size)``.
+    """Apply a keyed permutation of ``range(size)``.
 
-    The generalized Feistel cipher of Black and Rogaway ("Ciphers with Arbitrary Finite Domains", CT-RSA 2002): six rounds over a
-    rectangle of a × b cells, 8 × 8 or larger, that holds `size` and few cells more, walked along its cycles where it lands on one of those.
+    The algorithm is the generalized Feistel cipher of Black and Rogaway ("Ciphers with Arbitrary Finite Domains", CT-RSA 2002): six rounds
+    over a rectangle of a × b cells, at least 8 × 8, which is slightly larger than `size`. A result outside the range is encrypted again
+    until it falls inside (cycle walking).
 
     Parameters
     ----------
     index
         Indices in ``range(size)``, of any shape.
     size
-        How many there are, up to 2**62; one for all, or one for each.
+        Length of the range, up to 2**62: one number, or one per index.
     key
-        Which permutation; one for all, or one (uint64) for each.
+        Key of the permutation: one number, or one uint64 per index.
 
     Examples
     --------
@@ -42,12 +43,14 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
 
 
 def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
-    """The indices that `permuted` takes to these places.
+    """Return the indices that `permuted` maps to the given places.
 
     Parameters
     ----------
-    place, size, key
-        As those of `permuted`.
+    place
+        Results of `permuted`, of any shape.
+    size, key
+        As in `permuted`.
 
     Examples
     --------
@@ -58,7 +61,7 @@ def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
 
 
 def _walked(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, size: int | Ints, key: int | Words) -> Ints:
-    """Walk along the cycles of the rectangle's permutation, or back, until inside the range."""
+    """Walk along the cycles of the rectangle's permutation, forward or backward, until the value is inside the range."""
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
     keys = np.broadcast_to(_mix(_word(key)), value.shape)
@@ -95,28 +98,28 @@ def _rounds_undone(value: Words, high: Words, low: Words, keys: Words) -> Words:
 
 
 def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
-    """How far a round moves one side, given the other: in range(limit), as evenly as 32 bits allow."""
+    """Return the offset that a round adds to one side, given the other: in ``range(limit)``, as evenly as 32 bits allow."""
     return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
 
 
 def _wrapped(value: Words, limit: Words) -> Words:
-    """What is below twice the limit, below it: a difference below 0 is a large number."""
+    """Reduce values below twice the limit modulo the limit; a negative difference wraps to a large number."""
     wrapped: Words = np.minimum(value, value - limit)
     return wrapped
 
 
 def epoch_key(key: Words, epoch: Ints) -> Words:
-    """The key of an epoch's permutation: another one for each epoch of each key."""
+    """Return the key of the permutation of an epoch: a different key for each epoch."""
     return _mix(key + _mix(epoch.astype(np.uint64) * _GOLDEN + np.uint64(1)))
 
 
 def derived_key(*numbers: int) -> int:
-    """A 64-bit key of a seed and whatever else tells one permutation from another (NumPy's `SeedSequence`)."""
+    """Derive a 64-bit key from a seed and further numbers that identify a permutation, with NumPy's `SeedSequence`."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def uniform(index: Ints, key: int) -> npt.NDArray[np.float64]:
-    """A number in [0, 1) for each index, the same one for the same key."""
+    """Return a number in [0, 1) for each index; it depends on the index and the key only."""
     return _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(_word(key))) / 2.0**64
 
 
@@ -125,7 +128,10 @@ def _word(key: int | Words) -> Words:
 
 
 def _mix(value: Words) -> Words:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014)."""
+    """Mix the bits of 64-bit words.
+
+    This is the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+    """
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))

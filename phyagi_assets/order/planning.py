@@ -1,10 +1,9 @@
-"""Caches and weights → a plan.
+"""Planning: caches and weights become a plan.
 
-A plan is either new, or it continues an earlier one: then the order before a position stays as it was, and a segment is added that begins
-there.
+A plan is either new or extends an earlier plan. An extended plan keeps the order before a position and adds a segment that begins there.
 
-Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all but fewer than one sample of it. What a later
-segment adds begins with the tokens that the groups before left over.
+Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all of its tokens but less than one sample. A
+group that a later segment adds begins with the tokens that the earlier groups left over.
 """
 
 import math
@@ -31,24 +30,24 @@ from phyagi_assets.order.schedule import Interleaved
 from phyagi_assets.store.fingerprint import text_digest
 
 _FINEST = 1 << 51
-"""Rates are whole numbers that sum up to this at most."""
+"""Largest sum of the rates, which are integers."""
 
 Partitions = Mapping[str, Sequence[PlannedPartition]]
-"""What is to be read of each corpus, in order."""
+"""Partitions to read of each corpus, in order."""
 
 
 def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[int, int]]:
-    """The rate of each corpus, and the samples of it in an epoch of the mixture.
+    """Return the rate of each corpus and its number of samples in an epoch of the mixture.
 
-    Weights are factors on the corpora's own samples, as exact decimals, rounded up. Shares are parts of all samples; corpora with
-    weights divide what shares leave. Where all have shares, an epoch has as many samples as the corpora together.
+    A weight multiplies the corpus's own number of samples, as an exact decimal, rounded up. A share fixes the corpus's part of all samples;
+    corpora with weights divide the rest among themselves. If all corpora have shares, an epoch has as many samples as all corpora together.
 
     Parameters
     ----------
     parts
-        As declared.
+        Corpora with their weights or shares, as declared.
     samples
-        Of each corpus.
+        Number of training samples of each corpus.
     """
     weighted = [math.ceil(own * Fraction(str(part.weight or 0))) for part, own in zip(parts, samples, strict=True)]
     shares = [Fraction(str(part.share or 0)) for part in parts]
@@ -73,8 +72,8 @@ def extended(
 ) -> Plan:
     """Return a plan with one more segment.
 
-    A shuffle group whose partitions are all still read continues where it was, so that no sample comes twice before each has come once.
-    All other tokens, the ones that these groups left over first, are one new group.
+    A shuffle group whose partitions are all still read continues where it was, so that no sample repeats before every sample was read once.
+    All other tokens form one new group, which begins with the tokens that the continued groups left over.
 
     Parameters
     ----------
@@ -85,9 +84,9 @@ def extended(
     start
         First position of the segment, after the first position of the earlier plan's last segment.
     parts, partitions
-        Corpora and partitions that the segment reads.
+        Corpora of the segment, and the partitions to read of each.
     pad_id
-        Token id that fills the last sample of other splits than training; by default that of the earlier plan.
+        Token id that pads the last sample of splits other than ``train``; by default the pad id of the earlier plan.
     """
     corpora = {corpus.name: corpus for corpus in plan.corpora}
     places: dict[str, dict[tuple[str, str], int]] = {}
@@ -128,7 +127,7 @@ def extended(
 def _groups(
     corpus: PlannedCorpus, wanted: Sequence[int], old: Sequence[Group], given: Sequence[int], seed: str, seq_len: int
 ) -> tuple[Group, ...]:
-    """Return the shuffle groups of a corpus: those that continue, and one of all tokens that are in none of their samples.
+    """Return the shuffle groups of a corpus: those that continue, and one with all tokens that their samples do not contain.
 
     Parameters
     ----------
@@ -137,9 +136,9 @@ def _groups(
     wanted
         Indices of the partitions to read.
     old, given
-        Groups of the segment before, and the draws from each in that segment.
+        Groups of the previous segment, and the number of draws from each in that segment.
     seed
-        Text that the key of the new group's shuffle is derived from.
+        Text from which the key of the new group's permutation is derived.
     seq_len
         Tokens per sample.
     """
@@ -171,7 +170,7 @@ def _groups(
 
 
 def _left_over(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
-    """Return the training tokens of partitions that are in no sample of some groups."""
+    """Return the training tokens of partitions that the samples of the given groups do not contain."""
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:
         rest = group.samples * seq_len

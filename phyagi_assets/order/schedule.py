@@ -1,8 +1,8 @@
-"""Which corpus each position of a mixture draws from.
+"""Schedules: the corpus that each position of a mixture draws from.
 
-A schedule answers for any position on its own, by arithmetic, and for arrays of them at once. Two of them share an interface: `locate`
-gives the source of a position and how often that source was drawn from before it, and `position_of` leads back; `given` counts what a
-prefix took of each.
+A schedule computes the source of any position by arithmetic, for whole arrays of positions at once. Two classes implement the `Schedule`
+protocol: `locate` returns the source of a position and the number of earlier draws from it, `position_of` is the inverse, and `given`
+counts the draws from each source before a position.
 """
 
 from collections.abc import Sequence
@@ -14,43 +14,43 @@ import numpy.typing as npt
 from phyagi_assets.order.permutation import Ints
 
 _LARGEST = 1 << 52
-"""Of the sum of rates: up to it, the arithmetic below is exact."""
+"""Largest sum of rates for which the arithmetic below is exact."""
 
 
 class Schedule(Protocol):
     """The order of draws from several sources."""
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """The source at each position, and the draws from it before: 1-D arrays as long as `position`."""
+        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
 
     def given(self, position: int) -> Ints:
-        """Draws from each source among the first `position`."""
+        """Return the number of draws from each source in the first `position` positions."""
 
     def position_of(self, source: int, drawn: int) -> int:
-        """The position of a source's next draw after `drawn` of them."""
+        """Return the position of the draw from a source that follows `drawn` draws from it."""
 
 
 class Interleaved:
-    """Draws in proportion to rates, at every prefix within 2 of the exact share.
+    """A schedule that interleaves sources in proportion to rates; every prefix is within 2 draws of the exact share.
 
-    The sources are the leaves of a binary tree. Each node deals its draws to its two sides as evenly as whole numbers allow: of the
-    first t, the left side has round(t · left / both). A position walks down from the root and becomes the count of draws before it in
-    whatever node it is in, so it is found in as many steps as the tree is deep, which is logarithmic in total / rate.
+    The sources are the leaves of a binary tree. Each node divides its draws between its two sides as evenly as integers allow: of its first
+    t draws, the left side gets round(t · left / both). `locate` walks down from the root and, at each node, replaces the position by the
+    number of earlier draws of that node. The number of steps is the depth of the tree, which is logarithmic in total / rate.
 
-    The bound: a node's rounding is off by 1/2 at most and reaches a source below multiplied by that source's share of the side it is
-    on. The sides are made by dealing rates, the largest first, to whatever side has less (longest processing time first; Graham, "Bounds
-    on Multiprocessing Timing Anomalies", 1969), which leaves no side of more than one source with over 2/3 of its node. So the deviation
-    of a side of several sources is at most 1/2 · (1 + 2/3 + 4/9 + …) = 3/2, and that of a source 1/2 + 3/2.
+    Proof of the bound: the rounding error of a node is at most 1/2, and it reaches a source multiplied by the source's share of its side.
+    The sides are built by assigning rates, the largest first, to the side with the smaller sum (longest processing time first; Graham,
+    "Bounds on Multiprocessing Timing Anomalies", 1969), so that a side with several sources has at most 2/3 of its node. The deviation of
+    such a side is therefore at most 1/2 · (1 + 2/3 + 4/9 + …) = 3/2, and the deviation of a source at most 1/2 + 3/2.
 
     Parameters
     ----------
     rates
-        Of each source; 0 is never drawn from. Every sum(rates) draws, each source has been drawn from exactly as often as its rate says.
+        Rate of each source; a source with rate 0 is never drawn from. In every sum(rates) draws, each source is drawn exactly `rate` times.
 
     Raises
     ------
     ValueError
-        No rate is positive, or they sum up to more than 2**52.
+        No rate is positive, or the sum of the rates is above 2**52.
 
     Examples
     --------
@@ -67,9 +67,9 @@ class Interleaved:
         self._left: list[int] = []
         self._both: list[int] = []
         self._children: list[tuple[int, int]] = []
-        """Of each node: the index of a node, or ~source."""
+        """Left and right child of each node: the index of a node, or ~source."""
         self._above: dict[int, tuple[int, bool]] = {}
-        """Of each node or ~source but the root: the node that deals to it, and whether it is on the left."""
+        """Parent of each node or ~source except the root, and whether it is the left child."""
         self._root = self._add(ordered, rates)
         self._arrays = tuple(np.array(column, dtype=np.int64) for column in (self._left, self._both))
         self._below = np.array(self._children, dtype=np.int64).reshape(-1, 2)
@@ -92,7 +92,7 @@ class Interleaved:
         return node
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """The source at each position, and the draws from it before: 1-D arrays as long as `position`."""
+        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
         before = np.asarray(position, dtype=np.int64).copy()
         node = np.full(len(before), self._root, dtype=np.int64)
         walking = np.flatnonzero(node >= 0)
@@ -109,7 +109,7 @@ class Interleaved:
         return ~node, before
 
     def given(self, position: int) -> Ints:
-        """Draws from each source among the first `position`."""
+        """Return the number of draws from each source in the first `position` positions."""
         counts = np.zeros(self._sources, dtype=np.int64 if position < 1 << 63 else object)
         reached = [(self._root, position)]
         while reached:
@@ -123,40 +123,40 @@ class Interleaved:
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
-        """The position of a source's next draw after `drawn` of them."""
+        """Return the position of the draw from a source that follows `drawn` draws from it."""
         node, count = ~source, drawn
         while node in self._above:
             node, on_left = self._above[node]
             left, both = self._left[node], self._both[node]
             part = left if on_left else both - left
             rounds, rest = divmod(count, part)
-            # The first count of the node's draws that has given this side one more, less one: `locate`'s rounding, solved for it.
+            # The largest number of draws of the node of which this side has had no more than `rest`: the rounding of `locate`, inverted.
             before = -((both // 2 - (rest + 1) * both) // left) - 1 if on_left else (rest * both + both // 2) // part
             count = rounds * both + before
         return count
 
 
 def _rounded(count: Ints, part: Ints, whole: Ints) -> Ints:
-    """round(count · part / whole), halves up, exactly: the quotient is guessed in floating point and put right by its remainder."""
+    """Return round(count · part / whole), halves up, exactly: a floating-point quotient is corrected by its integer remainder."""
     half = whole // 2
     guess = (count.astype(np.float64) * part / whole).astype(np.int64)
     with np.errstate(over="ignore"):
-        remainder = count * part + half - guess * whole  # wraps, and is right all the same: it is small
+        remainder = count * part + half - guess * whole  # the products wrap, but the difference is small and correct
     return np.add(guess, remainder // whole, dtype=np.int64)
 
 
 class InTurn:
-    """One source after the other, each as often as its rate says, and then from the first one again.
+    """A schedule that draws from one source after another, `rate` times from each, and then starts again.
 
     Parameters
     ----------
     rates
-        Of each source; 0 is never drawn from.
+        Rate of each source; a source with rate 0 is never drawn from.
 
     Raises
     ------
     ValueError
-        No rate is positive, or they sum up to more than 2**52.
+        No rate is positive, or the sum of the rates is above 2**52.
 
     Examples
     --------
@@ -174,19 +174,19 @@ class InTurn:
         self._ends = np.cumsum(self._rates)
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """The source at each position, and the draws from it before: 1-D arrays as long as `position`."""
+        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
         rounds, rest = np.divmod(np.asarray(position, dtype=np.int64), self._ends[-1])
         source = np.searchsorted(self._ends, rest, side="right")
         return source, rounds * self._rates[source] + rest - self._ends[source] + self._rates[source]
 
     def given(self, position: int) -> Ints:
-        """Draws from each source among the first `position`."""
+        """Return the number of draws from each source in the first `position` positions."""
         rounds, rest = divmod(position, int(self._ends[-1]))
         begun = np.clip(rest - self._ends + self._rates, 0, self._rates)
         counts: Ints = rounds * self._rates + begun
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
-        """The position of a source's next draw after `drawn` of them."""
+        """Return the position of the draw from a source that follows `drawn` draws from it."""
         rounds, rest = divmod(drawn, int(self._rates[source]))
         return rounds * int(self._ends[-1]) + int(self._ends[source] - self._rates[source]) + rest
