@@ -1,6 +1,6 @@
-"""What training code imports: torch datasets over what the pipeline has built.
+"""Torch datasets over the caches and mixtures that the pipeline builds; training code imports this package.
 
-It needs torch and numpy only: neither Dagster nor ``transformers`` nor the ``datasets`` package is imported here.
+It needs only torch and NumPy: importing it does not import Dagster, ``transformers`` or the ``datasets`` package.
 """
 
 try:

@@ -1,7 +1,7 @@
-"""``.npy`` files, mapped while they are in use, a bounded number of them at a time.
+"""Memory maps of ``.npy`` files, with a bound on the number of maps that are open at once.
 
-Python keeps a file descriptor for each mapping, so a mixture of thousands of partitions would use up the descriptors of the process. Files
-that were not used for the longest time are unmapped when the bound is reached.
+Python keeps a file descriptor for each mapping, so a mixture of thousands of partitions would use up the descriptors of the process. When
+the bound is reached, the least recently used files are unmapped.
 """
 
 import errno
@@ -22,11 +22,11 @@ from phyagi_assets.errors import StoreError
 
 REMEDY = "bring the mixture up to date: phyagi-assets materialize"
 _SPARE = 256
-"""Descriptors that are left to the rest of the process, where the limit allows it."""
+"""Number of descriptors to leave for the rest of the process, if the limit allows it."""
 _PART = 4
-"""If not all files can be mapped at once, the maps of one dataset use at most 1/_PART of the free descriptors."""
+"""Divisor of the free descriptors: where not all files fit, one dataset uses at most 1/_PART of them."""
 _FEWEST = 4
-"""Maps without which nothing can be read: tokens and documents of two partitions."""
+"""Smallest useful number of maps: tokens and documents of two partitions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class ArrayMap:
     path: Path
     mapping: mmap.mmap
     offset: int
-    """Bytes before the first entry."""
+    """Offset of the first entry in the file, in bytes."""
     array: npt.NDArray[Any]
     octets: memoryview
     """The bytes of the array."""
@@ -61,7 +61,7 @@ class ArrayMap:
             raise StoreError(f"{path}: is gone, and the mixture's plan names it; {REMEDY}") from None
         except OSError:
             raise
-        except Exception as problem:  # what numpy raises at a damaged header is not settled
+        except Exception as problem:  # NumPy documents no exception types for damaged headers
             raise StoreError(f"{path}: is not a token array or an array beside one: {problem}; {REMEDY}") from None
         wanted = offset + math.prod(shape) * dtype.itemsize
         if len(mapping) < wanted:
@@ -71,12 +71,12 @@ class ArrayMap:
         return cls(path=path, mapping=mapping, offset=offset, array=np.frombuffer(octets, dtype).reshape(shape), octets=octets)
 
     def require_whole(self) -> None:
-        """Check that the file did not shrink since it was mapped: touching what is gone would kill the process.
+        """Check that the file has not shrunk since it was mapped; reading beyond its end would kill the process.
 
         Raises
         ------
         StoreError
-            The file shrank.
+            The file has shrunk.
         """
         if self.mapping.size() < len(self.mapping):
             raise StoreError(
@@ -85,7 +85,7 @@ class ArrayMap:
 
 
 class ArrayMaps:
-    """Maps of files, a bounded number at a time.
+    """A bounded collection of file maps.
 
     Parameters
     ----------
@@ -109,14 +109,14 @@ class ArrayMaps:
         Parameters
         ----------
         key
-            Key of the file among those that are mapped, which is faster to look up than a path.
+            Key of the file among the maps; faster to look up than a path.
         path
             Path of the file.
 
         Raises
         ------
         StoreError
-            The file does not exist, is not an array, is shorter than its header says, was cut while it was in use, or cannot be opened.
+            The file does not exist, is not an array, is shorter than its header says, was truncated while in use, or cannot be opened.
         """
         found = self._maps.get(key)
         if found is None:
@@ -133,7 +133,7 @@ class ArrayMaps:
             try:
                 return ArrayMap.open(path)
             except OSError as problem:
-                if problem.errno == errno.EMFILE and self._maps:  # the rest of the process needs more than it did
+                if problem.errno == errno.EMFILE and self._maps:  # the rest of the process has opened more files
                     self.most = max(_FEWEST, len(self._maps) // 2)
                     while len(self._maps) >= self.most:
                         self._maps.popitem(last=False)
@@ -150,12 +150,12 @@ class ArrayMaps:
 
 
 def maps_allowed(files: int) -> int:
-    """Return how many of a number of files may be mapped at once, after raising the process's limit on open files if that is needed.
+    """Return the number of files that may be mapped at once; raise the process's limit on open files if needed.
 
     Raises
     ------
     StoreError
-        The limit leaves no room for the few that reading takes.
+        The limit is too low to read a mixture.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -179,7 +179,7 @@ def maps_allowed(files: int) -> int:
 
 
 def _descriptors() -> int:
-    """Return the number of open descriptors, or a guess where the system does not tell."""
+    """Return the number of open descriptors, or a guess if the system does not report it."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         with suppress(OSError):
             return sum(1 for _ in Path(folder).iterdir())

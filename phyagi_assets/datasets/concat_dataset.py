@@ -1,8 +1,8 @@
-"""Several datasets as one, each over- or undersampled by its weight.
+"""Concatenation of several datasets, each over- or undersampled by its weight.
 
-A dataset of n samples gives ⌈n · weight⌉ samples: each sample as often as the whole part of the weight says, and for the fraction a part of
-the dataset that changes in every epoch (`set_epoch`). The sample at an index depends only on the index, the seed and the epoch; nothing is
-stored per sample, and nothing depends on what was read before.
+A dataset of n samples contributes ⌈n · weight⌉ samples: every sample as often as the integer part of the weight, and for the fraction a
+part of the dataset that changes in every epoch (`set_epoch`). The sample at an index depends only on the index, the seed and the epoch;
+nothing is stored per sample, and nothing depends on earlier reads.
 """
 
 import json
@@ -25,36 +25,36 @@ from phyagi_assets.order.schedule import Interleaved
 Weight = float | Fraction
 
 _STATES = "stream_states"
-"""Folder that `WeightedConcatIterableDataset.save_state` creates."""
+"""Name of the folder that `WeightedConcatIterableDataset.save_state` creates."""
 
 
 class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
-    """Datasets one after the other; the samples for the fraction of a weight are drawn at random.
+    """A concatenation of datasets; the samples for the fraction of a weight are drawn at random.
 
-    Each epoch draws another part of the dataset, and the parts of consecutive epochs cover it: with a weight of 0.25, every four epochs
-    together read every sample.
+    Each epoch draws another part of the dataset, and the parts of consecutive epochs cover it: with a weight of 0.25, four consecutive
+    epochs read every sample.
 
     Parameters
     ----------
     datasets
         Map-style datasets whose samples are dicts.
     weights
-        Factor on the number of samples of each dataset; None for 1 each. Read as an exact decimal: 10 samples at 1.1 give 11.
+        Factor on the number of samples of each dataset; None for 1 each. Weights are exact decimals: 10 samples at 1.1 give 11.
     seed
         Seed of the draw.
     **kwargs
-        Further columns by name, each with one value per dataset, which every sample of that dataset carries.
+        Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
 
     Attributes
     ----------
     cumulative_sizes : list of int
-        Where each dataset's samples end.
+        End of each dataset's samples.
 
     Raises
     ------
     ValueError
-        The list of datasets is empty, a dataset is a stream, the number of weights or of values of a column differs from that of
-        datasets, or a weight is negative; when a sample is read: it already has a column of that name.
+        The list of datasets is empty, a dataset is a stream, the number of weights or of values of a column differs from the number of
+        datasets, or a weight is negative. When a sample is read: it already has a column with the name of an additional column.
 
     Examples
     --------
@@ -96,25 +96,25 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 
     @property
     def epoch(self) -> int:
-        """The epoch, from 0."""
+        """Number of the epoch, from 0."""
         return self._epoch.number
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, and with it the samples that are drawn for the fraction of each weight."""
+        """Set the epoch, which determines the samples that are drawn for the fraction of each weight."""
         self._epoch.number = epoch
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
     def __getitem__(self, idx: int) -> dict[str, Any]:
-        """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index there."""
+        """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index in that dataset."""
         position = checked_index(idx, len(self), "sample")
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
         return self.sample(dataset_idx, self._chosen(dataset_idx, turn))
 
     def sample(self, dataset_idx: int, idx: int) -> dict[str, Any]:
-        """Return sample `idx` of a dataset with both indices and the further columns."""
+        """Return sample `idx` of a dataset, with both indices and the additional columns."""
         sample = self.datasets[dataset_idx][idx]
         for name in self.columns:
             if name in sample:
@@ -122,16 +122,25 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         return {**sample, **{name: values[dataset_idx] for name, values in self.columns.items()}, "idx": idx, "dataset_idx": dataset_idx}
 
     def _chosen(self, dataset_idx: int, turn: int) -> int:
-        """Return the index of the sample that a dataset gives at a turn."""
+        """Return the index of the sample of a dataset at one of its turns."""
         size = len(self.datasets[dataset_idx])
         if turn < self.counts[dataset_idx] // size * size:
             return turn % size
         return int(self.drawn(dataset_idx, np.array([turn % size]), self.epoch)[0])
 
     def drawn(self, dataset_idx: int, turns: Ints, epoch: int) -> Ints:
-        """Return the samples of a dataset that are drawn for the fraction of its weight in an epoch, at some of its turns.
+        """Return the indices of the samples that are drawn from a dataset in an epoch for the fraction of its weight.
 
-        They are a run of a permutation of the samples; the runs of consecutive epochs go round it, and then another permutation begins.
+        They are a run of a permutation of the samples. The runs of consecutive epochs cover the permutation; then another one begins.
+
+        Parameters
+        ----------
+        dataset_idx
+            Index of the dataset.
+        turns
+            Places in the run, 1-D.
+        epoch
+            The epoch.
         """
         size = len(self.datasets[dataset_idx])
         part = self.counts[dataset_idx] % size
@@ -140,10 +149,10 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
 
 
 class SequentialWeightedConcatDataset(WeightedConcatDataset):
-    """Datasets one after the other, each read in its own order.
+    """A concatenation of datasets that reads each in its own order.
 
-    The samples for the fraction of a weight are a run of consecutive samples; the run of the next epoch begins where this one ends.
-    Parameters, attributes and errors are those of `WeightedConcatDataset`; nothing is drawn, so the seed has no effect.
+    The samples for the fraction of a weight are consecutive; those of the next epoch follow them. Parameters, attributes and errors are
+    those of `WeightedConcatDataset`. Nothing is drawn at random, so the seed has no effect.
 
     Examples
     --------
@@ -157,24 +166,23 @@ class SequentialWeightedConcatDataset(WeightedConcatDataset):
 
 
 class WeightedConcatIterableDataset(SharedStream):
-    """Datasets mixed by weight and shuffled, as a stream that ranks and loader workers share.
+    """A stream of several datasets, mixed by weight and shuffled, that ranks and loader workers share.
 
-    Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index there. All ranks read the same number of samples, so
-    that none waits for another; if the samples do not divide evenly, the first ones are repeated. ``torchdata``'s ``StatefulDataLoader``
-    calls `state_dict` and `load_state_dict`; without loader workers, you may call them yourself. If the trainer itself divides the
-    samples among processes, as ``accelerate`` does, give it all of them: ``set_rank_and_world_size(0, 1)``.
+    Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index in that dataset. All ranks read the same number of
+    samples, so that no rank waits for another; if the samples do not divide evenly, the first ones are repeated. ``torchdata``'s
+    ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you can call them yourself. If the trainer
+    itself divides the samples among processes, as ``accelerate`` does, let it read all of them: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
     datasets
-        Streams of this package, or datasets that have a length and a sample at each index. The samples of streams are shuffled and
-        mixed like those of other datasets.
+        Map-style datasets, or streams of this package. The samples of streams are shuffled and mixed like those of other datasets.
     weights
         Factor on the number of samples of each dataset; None for 1 each.
     seed
         Seed of the shuffle.
     **kwargs
-        Further columns by name, each with one value per dataset, which every sample of that dataset carries.
+        Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
     rank, world_size
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
@@ -182,8 +190,8 @@ class WeightedConcatIterableDataset(SharedStream):
     Raises
     ------
     ValueError
-        There are no datasets, one is a stream of another class, the number of weights differs from that of datasets, a weight is
-        negative, or the rank is not below the world size.
+        The list of datasets is empty, a dataset is a stream of another class, the number of weights differs from the number of datasets, a
+        weight is negative, or the rank is not below the world size.
 
     Examples
     --------
@@ -208,16 +216,16 @@ class WeightedConcatIterableDataset(SharedStream):
 
     @property
     def windows(self) -> WeightedConcatDataset:
-        """The samples of the stream by index."""
+        """The samples of the stream by index, as a map-style dataset."""
         return self._whole
 
     @property
     def seq_len(self) -> int:
-        """Length of a sample, in tokens; errors are those of `WeightedConcatDataset.seq_len`."""
+        """Length of a sample, in tokens; raises the errors of `WeightedConcatDataset.seq_len`."""
         return self._whole.seq_len
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
-        """Save the state of this process's rank under a step; a state saved under the same step is replaced."""
+        """Save the state of this rank under a step, and replace an earlier state of the same step."""
         folder = Path(output_dir).expanduser() / _STATES / str(step)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"rank-{self._reader().rank}.json"
@@ -226,7 +234,7 @@ class WeightedConcatIterableDataset(SharedStream):
         draft.replace(file)
 
     def load_state(self, load_dir: str | Path, step: str | int | None = None) -> None:
-        """Load the state that `save_state` saved for this process's rank.
+        """Load the state that `save_state` saved for this rank.
 
         Parameters
         ----------
@@ -238,9 +246,9 @@ class WeightedConcatIterableDataset(SharedStream):
         Raises
         ------
         FileNotFoundError
-            No state of that step, or of this rank, was saved there.
+            The folder has no state of that step, or none of this rank.
         ValueError
-            The state cannot be read, or is of another stream.
+            The state cannot be read, or belongs to another stream.
         """
         states = Path(load_dir).expanduser() / _STATES
         saved = sorted((path.name for path in states.glob("*") if path.is_dir()), key=_step_order)
@@ -269,11 +277,11 @@ class WeightedConcatIterableDataset(SharedStream):
         return map(self._whole.sample, chosen.tolist(), indices.tolist())
 
     def _of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
-        """Return the samples that a dataset gives at some turns of a pass over it; the last pass may be the fraction of its weight."""
+        """Return the samples of a dataset at turns of one pass over it; the last pass may be the fraction of its weight."""
         size = len(self._whole.datasets[dataset_idx])
         if (number + 1) * size > self._whole.counts[dataset_idx]:
             return self._whole.drawn(dataset_idx, turns, epoch)
-        # From 1, because a key of (…, 0) is that of (…): the one that `drawn` has.
+        # Passes count from 1, because the key of (…, 0) equals the key of (…), which `drawn` uses.
         return permuted(turns, size, derived_key(self._whole.seed, dataset_idx, epoch, number + 1))
 
     def _identity(self) -> dict[str, Any]:
@@ -287,7 +295,7 @@ class WeightedConcatIterableDataset(SharedStream):
 
 
 def _step_order(step: str) -> tuple[bool, int, str]:
-    """Return the sort key of a step: numbers by their value, after names."""
+    """Return the sort key of a step: names first, then numbers by value."""
     return (step.isdecimal(), int(step) if step.isdecimal() else 0, step)
 
 

@@ -23,10 +23,12 @@ from phyagi_assets.order.permutation import Ints
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
-    """The part of a stream that one of several training processes reads."""
+    """The part of a stream that one training process reads."""
 
     rank: int = 0
+    """Rank of the process, from 0."""
     world_size: int = 1
+    """Number of processes."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
@@ -34,12 +36,12 @@ class Shard:
 
     @classmethod
     def of_process(cls, rank: int | None = None, world_size: int | None = None) -> "Shard":
-        """Return the part that this process reads: the given one, else that of ``torch.distributed``, else everything.
+        """Return the part that this process reads: the given one, or that of ``torch.distributed``, or everything.
 
         Raises
         ------
         ValueError
-            The rank is not below the world size, or only one of the two is given.
+            The rank is not below the world size, or only one of them is given.
         """
         if (rank is None) != (world_size is None):
             raise ValueError("rank, world_size: one is given without the other; give both, or neither")
@@ -64,15 +66,16 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader(Shard):
-    """A training process, or one of its loader workers, that reads a part of a stream."""
+    """A reader of a part of a stream: a training process, or one of its loader workers."""
 
     worker: int = 0
+    """Index of the loader worker."""
     workers: int = 0
-    """Number of loader workers; 0 where the process reads by itself."""
+    """Number of loader workers; 0 if the process itself reads."""
 
     @classmethod
     def here(cls, shard: Shard) -> "Reader":
-        """Return the reader that runs this code, as part of a training process."""
+        """Return the reader that runs this code, for the part of its training process."""
         worker = get_worker_info()
         index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
         return cls(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
@@ -83,7 +86,7 @@ class Reader(Shard):
         return max(self.workers, 1)
 
     def turns(self, steps: int, taken: int = 0) -> range:
-        """Return the steps that this reader still takes, after it has taken some."""
+        """Return the numbers of the steps that this reader takes, after the first `taken` of them."""
         return range(self.worker + taken * self.stride, steps, self.stride)
 
     def positions(self, turns: Sequence[int], run: int = 1) -> Ints:
@@ -94,13 +97,15 @@ class Reader(Shard):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epochs:
-    """The epochs of an order whose first epoch may have another length than the others."""
+    """The epochs of an order, whose first epoch may differ in length from the later ones."""
 
     first: int
+    """Number of positions in the first epoch."""
     later: int
+    """Number of positions in every later epoch."""
 
     def start(self, epoch: int) -> int:
-        """Return the position at which an epoch begins."""
+        """Return the first position of an epoch."""
         return self.first + (epoch - 1) * self.later if epoch else 0
 
     def length(self, epoch: int) -> int:
@@ -108,19 +113,19 @@ class Epochs:
         return self.later if epoch else self.first
 
     def at(self, position: int) -> int:
-        """Return the epoch that a position is in."""
+        """Return the epoch that contains a position."""
         return max(0, (position - self.first) // self.later + 1)
 
 
 class Epoch:
-    """The number of an epoch, in memory that loader workers share."""
+    """An epoch number in memory that loader workers share."""
 
     def __init__(self) -> None:
         self._cursor = Cursor(epoch=0)
 
     @property
     def number(self) -> int:
-        """The epoch, from 0."""
+        """Number of the epoch, from 0."""
         return self._cursor["epoch"]
 
     @number.setter
@@ -129,39 +134,39 @@ class Epoch:
 
 
 class Cursor:
-    """Named integers that say where the next iteration begins, in memory that loader workers share.
+    """Named integers that define the start of the next iteration, in memory that loader workers share.
 
-    A loader worker reads the shared numbers until it has numbers of its own, because it has read on or has loaded a state.
+    A loader worker uses the shared numbers until it begins to read or loads a state; from then on it uses its own.
 
     Parameters
     ----------
     **numbers
-        The names, and their initial values.
+        Names and initial values.
     """
 
     def __init__(self, **numbers: int) -> None:
         self._places = {name: place for place, name in enumerate((*numbers, _MOVES, _BEGUN, _LOADER))}
         self._share(torch.tensor([*numbers.values(), 0, -1, 0], dtype=torch.int64))
         self._begun_here: int | None = None
-        """In a loader worker, the last move after which it began an iteration."""
+        """Value of `moves` at which this loader worker last began an iteration."""
         self._own: dict[str, int] = {}
-        """In a loader worker, its own numbers."""
+        """Numbers of this loader worker."""
         self.is_loaded_here = False
-        """In a loader worker, whether its own numbers come from a state, so that its next iteration begins there."""
+        """Whether the numbers of this loader worker come from a state, at which its next iteration begins."""
 
     def __getitem__(self, name: str) -> int:
         own = self._own.get(name)
         return int(self._cells[self._places[name]]) if own is None else own
 
     def put(self, **numbers: int) -> None:
-        """Change numbers as this process reads on; in a loader worker, only its own."""
+        """Change numbers while reading; in a loader worker, only its own numbers."""
         if get_worker_info() is None:
             self._share_numbers(numbers)
         else:
             self._own.update(numbers)
 
     def setter(self, first: str, second: str) -> Callable[[int, int], None]:
-        """Return a function that does the same as `put` for two numbers, fast enough to be called for every batch."""
+        """Return a function that changes two numbers as `put` does, fast enough to be called for every batch."""
         cells: Any = self._cells
         one: Any = self._places[first]
         other: Any = self._places[second]
@@ -175,12 +180,12 @@ class Cursor:
         return put
 
     def move(self, **numbers: int) -> None:
-        """Change the shared numbers on request: loader workers may begin an iteration here, even if they did before."""
+        """Change the shared numbers on request, and allow loader workers to begin another iteration."""
         self._share_numbers(numbers)
         self._share_numbers({_MOVES: self.moves + 1})
 
     def load(self, **numbers: int) -> None:
-        """Begin the next iteration at numbers of a state: for this loader worker alone, or for the training process and all its workers."""
+        """Begin the next iteration at the numbers of a state: in this loader worker only, or in a training process and all its workers."""
         if get_worker_info() is None:
             self.move(**numbers)
         else:
@@ -188,29 +193,29 @@ class Cursor:
             self.is_loaded_here = True
 
     def forget_own(self) -> None:
-        """Use the shared numbers again, in a loader worker."""
+        """Use the shared numbers again in this loader worker."""
         self._own = {}
         self.is_loaded_here = False
 
     @property
     def is_read_by_workers(self) -> bool:
-        """Whether loader workers have begun an iteration since the cursor was moved; how much of it was delivered is unknown here."""
+        """Whether loader workers have begun an iteration since the last move; the delivered part of it is unknown in this process."""
         return self[_BEGUN] == self[_MOVES]
 
     @property
     def moves(self) -> int:
-        """How often the cursor was moved."""
+        """Number of moves of the cursor."""
         return self[_MOVES]
 
     def begin_in_worker(self, moves: int) -> bool:
-        """Note that this loader worker begins an iteration after some moves; return whether it is the first one after them."""
+        """Record that this loader worker begins an iteration after `moves` moves; return whether it is the first one since then."""
         worker = get_worker_info()
         assert worker is not None
-        loader = worker.seed - worker.id  # the loader's seed: the same for its workers, another one for other workers
+        loader = worker.seed - worker.id  # the loader's seed, which all of its workers have and no other loader's
         is_first = self._begun_here != moves and (self[_BEGUN] != moves or self[_LOADER] == loader)
         self._begun_here = moves
         if is_first and moves == self.moves:
-            self._share_numbers({_LOADER: loader})  # before the number of moves, which other workers look at first
+            self._share_numbers({_LOADER: loader})  # before the number of moves, which other workers read first
             self._share_numbers({_BEGUN: moves})
         return is_first
 
@@ -220,7 +225,7 @@ class Cursor:
 
     def _share(self, memory: torch.Tensor) -> None:
         self._memory = memory.share_memory_()  # type: ignore[no-untyped-call]
-        self._cells = memory.numpy()  # the same memory, read and written much faster
+        self._cells = memory.numpy()  # a view of the same memory, with faster access
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_cells"}
@@ -234,12 +239,12 @@ _MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of t
 
 
 def checked_epoch(epoch: int) -> int:
-    """Return the number of an epoch.
+    """Check and return the number of an epoch.
 
     Raises
     ------
     ValueError
-        It is negative.
+        The number is negative.
     """
     if epoch < 0:
         raise ValueError(f"epoch: is {epoch}; epochs are counted from 0")
@@ -268,16 +273,16 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         return self._shard or Shard.of_process()
 
     def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
-        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` when it reads."""
+        """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` at read time."""
         self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
 
     def _reader(self) -> Reader:
-        """Return the reader that reads the stream here and now.
+        """Return the reader that runs this code.
 
         Raises
         ------
         ValueError
-            ``accelerate`` runs several processes, and the stream was not told its part.
+            ``accelerate`` runs several processes, and the rank and world size of the stream are not set.
         """
         if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
             raise ValueError(
@@ -287,7 +292,7 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         return Reader.here(self.shard)
 
     def _require_known(self) -> None:
-        """Refuse a state in a training process whose loader workers read."""
+        """Raise an error in a training process whose loader workers read the stream."""
         if get_worker_info() is None and self._cursor.is_read_by_workers:
             raise ValueError(
                 "loader workers read this stream, and only their loader knows how much of it was delivered; ask the state of a "
@@ -302,12 +307,12 @@ class DividedStream(IterableDataset[dict[str, Any]]):
 
 
 def checked_index(index: SupportsIndex, length: int, unit: str) -> int:
-    """Return an index from 0 for an index that may count from the end.
+    """Convert an index that may count from the end to one that counts from 0.
 
     Raises
     ------
     IndexError
-        The index is outside.
+        The index is out of range.
     """
     number = operator.index(index)
     if not -length <= number < length:

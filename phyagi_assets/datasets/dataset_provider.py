@@ -1,4 +1,4 @@
-"""Configurations of datasets, and the interface of providers."""
+"""Configuration of datasets, and the base class of providers."""
 
 import inspect
 import logging
@@ -22,20 +22,20 @@ Sample = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class DatasetProviderConfig:
-    """Where the token arrays are and how to read them.
+    """Configuration of the token arrays of a dataset.
 
     Parameters
     ----------
     cache_dir
-        A cache folder, which stands for ``train.npy`` and ``validation.npy`` in it; or one ``.npy`` file, which is trained on.
-        Here and in the other paths, ``~`` is the home folder.
+        A cache folder, short for the ``train.npy`` and ``validation.npy`` in it; or one ``.npy`` file of training tokens. In this and the
+        other paths, ``~`` is expanded to the home folder.
     train_file, validation_file
         ``.npy`` arrays of token ids.
     validation_split
-        Number of tokens from the beginning of the training array to validate on, or their share if it is below 1; None or 0 for none.
-        It takes precedence over a validation file, with a warning.
+        Number of tokens at the start of the training array to use for validation, or their share if below 1; None or 0 for none. It takes
+        precedence over a validation file, with a warning.
     tokenizer_file
-        A tokenizer's folder, or a ``tokenizer.pkl``.
+        Folder of a tokenizer, or a ``tokenizer.pkl``.
     seq_len
         Length of a sample, in tokens.
     shift_labels
@@ -47,7 +47,7 @@ class DatasetProviderConfig:
     ignore_token_id
         Label of positions that are excluded from the loss.
     seed
-        Seed of everything random.
+        Seed of all random choices.
     random_mask_prob
         Share of the samples whose marked tokens are excluded from the loss (see `LMDataset`); None if tokens carry no marks.
 
@@ -56,7 +56,7 @@ class DatasetProviderConfig:
     FileNotFoundError
         `cache_dir` does not exist.
     ValueError
-        A value has another type or is out of its range, or `cache_dir` is given together with another array; the message names the field.
+        A value has the wrong type or is out of range, or `cache_dir` is given together with another array; the message names the field.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class DatasetProviderConfig:
 
     def _check_kind(self, name: str, kind: Any) -> None:
         value = getattr(self, name)
-        if isinstance(value, np.generic):  # such as JSON and YAML do not hold
+        if isinstance(value, np.generic):  # NumPy scalars, which JSON and YAML cannot store
             value = value.item()
             self._set(name, value)
         wanted = getattr(kind, "__name__", None) or str(kind)
@@ -129,7 +129,7 @@ class DatasetProviderConfig:
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """Create a configuration from a mapping, which is left as it is.
+        """Create a configuration from a mapping, without modifying the mapping.
 
         Raises
         ------
@@ -143,15 +143,15 @@ class DatasetProviderConfig:
         return cls(**config_dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, with paths as strings, as YAML and JSON can hold them and `from_dict` takes them."""
+        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 class DatasetProvider(ABC):
-    """Provides the datasets of one source; a subclass needs no more than the three methods that are abstract here.
+    """Base class of providers of the datasets of one source; a subclass implements the three abstract methods.
 
-    `get_dataset` also reads the attributes `weight` (a factor, by default 1), `label` (a name, by default none) and `vocabulary` (a
-    `Vocabulary`, by default unknown) where a subclass has them.
+    `get_dataset` also reads these optional attributes of a subclass: `weight` (a factor, default 1), `label` (a name, default none) and
+    `vocabulary` (a `Vocabulary`, default unknown).
 
     Examples
     --------
@@ -161,11 +161,11 @@ class DatasetProvider(ABC):
     """
 
     def __init__(self) -> None:  # noqa: B027 - a subclass need not define it
-        """Do nothing: a base class without attributes."""
+        """Do nothing; the base class has no attributes."""
 
     @classmethod
     def from_config(cls, config: DatasetProviderConfig) -> Self:
-        """Create a provider with the fields of a configuration that its ``__init__`` takes."""
+        """Create a provider from those fields of a configuration that its ``__init__`` accepts."""
         parameters = inspect.signature(cls).parameters.values()
         takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
         names = {parameter.name for parameter in parameters}
@@ -173,15 +173,15 @@ class DatasetProvider(ABC):
 
     @abstractmethod
     def get_train_dataset(self) -> Dataset[Sample] | None:
-        """Return the dataset to train on; None if there is none."""
+        """Return the training dataset, or None if there is none."""
 
     @abstractmethod
     def get_val_dataset(self) -> Dataset[Sample] | None:
-        """Return the dataset to validate on; None if there is none."""
+        """Return the validation dataset, or None if there is none."""
 
     @abstractmethod
     def get_tokenizer(self) -> Any:
-        """Return the tokenizer of the ids; None if it is unknown."""
+        """Return the tokenizer of the ids, or None if it is unknown."""
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Samples with document boundaries → one row, for attention kernels of variable length."""
+"""Collation of samples with document boundaries into one row, for variable-length attention kernels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,21 +7,22 @@ import torch
 
 
 class DocumentCollator:
-    """Join samples in one row and say where documents begin, so that attention stays inside each document.
+    """Join samples into one row and mark where documents begin, so that attention stays within each document.
 
-    The samples are those of a mixture that was loaded with ``boundaries=True``. The first document of a sample begins with the sample.
+    The samples come from a mixture loaded with ``boundaries=True``. The first document of a sample begins with the sample.
 
     A model that shifts labels itself compares the output at the last token of a sample with the first label of the next one, which belongs
-    to another document. So the first label of each sample becomes `ignore_index`, as in ``transformers``' ``DataCollatorWithFlattening``.
-    Labels that are shifted already are kept: each one belongs to its own input.
+    to another document. Therefore the first label of each sample becomes `ignore_index`, as in the ``DataCollatorWithFlattening`` of
+    ``transformers``.
+    Labels that are already shifted are kept, because each one belongs to its own input.
 
     Parameters
     ----------
     shift_labels
-        Whether the labels are shifted already (``load_mixture(…, shift_labels=True)``). By default they are taken as shifted if any of
-        them is neither its own input nor ignored.
+        Whether the labels are already shifted (``load_mixture(…, shift_labels=True)``). By default they are treated as shifted if any
+        label is neither equal to its input nor ignored.
     ignore_index
-        The label that the loss ignores.
+        Label that the loss ignores.
 
     Examples
     --------
@@ -42,7 +43,7 @@ class DocumentCollator:
         -------
         dict
             ``input_ids``, ``labels`` and ``position_ids``, int64 of shape (1, tokens); ``cu_seqlens``, int32 of shape (documents + 1,),
-            where each document begins, and where the last one ends; ``max_seqlen``, the tokens of the longest, an int.
+            the start of each document and the end of the last one; ``max_seqlen``, an int, the number of tokens of the longest document.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class DocumentCollator:
 
 
 def _rows(samples: Sequence[Mapping[str, Any]] | Mapping[str, Any], name: str) -> list[torch.Tensor]:
-    """Return a column of each sample, 1-D."""
+    """Return one column of every sample, as 1-D tensors."""
     try:
         if isinstance(samples, Mapping):
             column = torch.as_tensor(samples[name])

@@ -1,4 +1,4 @@
-"""From a position in the order of training back to the documents that were read there."""
+"""Tracing a position in the order of training back to its documents."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,30 +20,30 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _SHOWN = 60
-"""Characters of a text in a table."""
+"""Largest number of characters of a text in a table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DocumentSpan:
-    """The part of a document that a sample holds."""
+    """The part of a document that a sample contains."""
 
     partition: str
     file: str
-    """Source file, as its source lists it."""
+    """Name of the source file, as the source lists it."""
     row: int
     """0-based row of the document in the file."""
     id: str
-    """Id for `phyagi-assets remove`."""
+    """Document id, as `phyagi-assets remove` takes it."""
     start: int
-    """First token of the sample that belongs to the document."""
+    """Index in the sample of the first token of the document."""
     end: int
-    """Token of the sample after the last one that belongs to it."""
+    """Index in the sample after the last token of the document."""
     skipped: int
-    """Tokens of the document before those that the sample holds."""
+    """Number of tokens of the document before the part in the sample."""
     length: int
-    """Tokens of the document, including the EOS."""
+    """Number of tokens of the document, including the EOS."""
     text: str
-    """Text of the tokens that the sample holds, including special tokens."""
+    """Text of the tokens in the sample, including special tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,25 +52,25 @@ class ExplainedRun:
 
     partition: str
     array: Path
-    """The token array."""
+    """Path of the token array."""
     offset: int
-    """Index in the array of the first token."""
+    """Index of the first token in the array."""
     start: int
-    """Index in the sample of the first token."""
+    """Index of the first token in the sample."""
     end: int
-    """Index in the sample of the token after the last one."""
+    """Index after the last token in the sample."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExplainedSample:
-    """Where a sample comes from."""
+    """The origin of a sample."""
 
     position: int
     corpus: str
     epoch: int
-    """Number of times that the samples that it is shuffled with were read whole before."""
+    """Number of complete passes over its shuffle group before this sample."""
     runs: tuple[ExplainedRun, ...]
-    """Its tokens, in order: one run, or several where it crosses partitions. What follows the last run is padding."""
+    """Runs of tokens in order: one, or several where the sample crosses partitions. Padding follows the last run."""
     documents: tuple[DocumentSpan, ...]
 
     @property
@@ -90,7 +90,7 @@ class ExplainedSample:
 
 
 class Explanation(Sequence[ExplainedSample]):
-    """Explained samples; printed, and shown by a notebook, as a table with one row per document."""
+    """A sequence of explained samples, displayed as a table with one row per document."""
 
     def __init__(self, samples: Sequence[ExplainedSample]) -> None:
         self._samples = tuple(samples)
@@ -102,7 +102,7 @@ class Explanation(Sequence[ExplainedSample]):
         return len(self._samples)
 
     def rows(self) -> Iterator[dict[str, str]]:
-        """Yield the rows of the table: one for each document of each sample, the text cut short."""
+        """Yield the rows of the table: one per document of each sample, with the text shortened."""
         for sample in self._samples:
             for document in sample.documents:
                 yield {
@@ -134,7 +134,7 @@ class Explanation(Sequence[ExplainedSample]):
 
 
 class Explainer:
-    """Leads positions of a dataset back to documents.
+    """Traces positions of a dataset back to documents.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ class Explainer:
         Raises
         ------
         IndexError
-            A position is negative, or beyond the end of a split that has one.
+            A position is negative, or beyond the end of a split other than ``train``.
         StoreError
             A file that the plan names is gone.
         """

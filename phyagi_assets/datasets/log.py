@@ -1,4 +1,4 @@
-"""Log messages of the library in a notebook or script that has not set up logging of its own."""
+"""Log output of the library in notebooks and scripts that do not configure logging."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ FORMAT = "[phyagi_assets] [%(asctime)s] [%(levelname)s] [%(filename)s:%(lineno)d
 
 
 class NotebookHandler(logging.Handler):
-    """Writes to stderr as long as the root logger has no handler: a program that has set up logging gets each message once, there."""
+    """Writes to stderr while the root logger has no handler, so that a program that configures logging gets each message only once."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
@@ -20,7 +20,7 @@ class NotebookHandler(logging.Handler):
 
 
 def tell(name: str) -> None:
-    """Let the loggers below a name show messages of level INFO, unless the user has set their level."""
+    """Show messages of level INFO from the loggers below a name, unless the user has set their level."""
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)

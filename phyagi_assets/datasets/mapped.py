@@ -1,4 +1,4 @@
-"""Pickle memory-mapped arrays by the name of their file, without its content.
+"""Pickling of memory-mapped arrays by file name, without their content.
 
 NumPy pickles the whole content of a memory map, so every loader worker started by ``spawn`` or ``forkserver`` would hold a copy of the
 corpus.
@@ -15,28 +15,29 @@ import numpy.typing as npt
 from phyagi_assets.errors import StoreError
 
 _PROBED = 512
-"""Entries at either end that tell whether a file is still the one that was mapped."""
+"""Number of entries at either end of a part that its checksum covers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MappedPart:
-    """A stretch of a mapped file."""
+    """A part of a mapped file."""
 
     path: Path
     dtype: np.dtype[Any]
     offset: int
-    """Bytes in the file before it."""
+    """Offset of the part in the file, in bytes."""
     length: int
+    """Number of entries."""
     probe: int
-    """Checksum of its two ends."""
+    """Checksum of both ends of the part, to detect that the file has changed."""
 
     def open(self) -> npt.NDArray[Any]:
-        """Map it again.
+        """Map the part again.
 
         Raises
         ------
         StoreError
-            The file is gone, or another one has taken its place.
+            The file does not exist any more, or has changed.
         """
         try:
             array = np.memmap(self.path, self.dtype, "r", offset=self.offset, shape=(self.length,))
@@ -48,10 +49,10 @@ class MappedPart:
 
 
 def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | None:
-    """Return what to pickle for a 1-D array: its place in the file if it is part of a mapped file, else the array."""
+    """Return the object to pickle for a 1-D array: its location if it is part of a mapped file, else the array itself."""
     if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not len(array):
         return array
-    if array.mode == "c":  # what was written to it is in memory alone
+    if array.mode == "c":  # copy-on-write: changes exist in memory only
         return array
     whole = array
     while isinstance(whole.base, np.memmap):
@@ -61,7 +62,7 @@ def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | No
 
 
 def unpacked(array: npt.NDArray[Any] | MappedPart | None) -> npt.NDArray[Any] | None:
-    """Return the array that was packed."""
+    """Return the array for which `packed` returned an object."""
     return array.open() if isinstance(array, MappedPart) else array
 
 

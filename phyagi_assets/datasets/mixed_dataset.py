@@ -17,25 +17,25 @@ from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 
 _BLOCK = 4096
-"""Positions that are located at once where they are read one after the other: arithmetic on a few would be all overhead."""
+"""Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
 
 
 class MixedDataset(Dataset[dict[str, Any]]):
     """The samples of one split of a mixture, in the order of training.
 
-    In training, corpora are interleaved by weight, and each corpus is shuffled anew in each of its epochs. The other splits are read in
-    order, each corpus once; the last sample of a corpus is padded, and the labels of its padding are `ignore_index`. The sample at a
-    position depends only on the plan and the position.
+    In training, corpora are interleaved by weight, and each corpus is reshuffled in each of its epochs. In other splits, each corpus is
+    read once and in order; its last sample is padded, with `ignore_index` as the labels of the padding. The sample at a position depends
+    only on the plan and the position.
 
     Read the indices in order: a sampler that shuffles them replaces the order of the mixture. ``transformers.Trainer`` shuffles map-style
-    datasets unless its arguments say ``train_sampling_strategy="sequential"``; a `MixtureStream` keeps its order there.
+    datasets unless its arguments contain ``train_sampling_strategy="sequential"``; a `MixtureStream` keeps its order there.
 
     Parameters
     ----------
     plan
         The plan.
     home
-        The folder of the plan; paths in the plan are relative to it.
+        Folder of the plan; paths in the plan are relative to it.
     split
         ``train``, ``validation`` or ``test``.
     shift_labels
@@ -88,10 +88,10 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self._block: tuple[int, Located] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Let index 0 be the position at which an epoch of the mixture begins; by default it is position 0.
+        """Set the epoch of the mixture that the indices cover; the default is 0.
 
-        Loader workers that outlive an epoch see it change. The length is that of the epoch, which differs between the first and the others
-        where the plan has several segments. A split other than ``train`` is the same in every epoch.
+        Persistent loader workers see the change. The length of the dataset becomes that of the epoch; in a plan with several segments, the
+        first epoch has another length than the later ones. A split other than ``train`` is the same in every epoch.
         """
         self._epoch.number = epoch if self.split == "train" else 0 * checked_epoch(epoch)
 
@@ -102,7 +102,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
 
     @property
     def epochs(self) -> Epochs:
-        """Where the epochs of the mixture begin."""
+        """Start positions and lengths of the epochs of the mixture."""
         return Epochs(first=len(self.order), later=self.order.epoch_length)
 
     def __len__(self) -> int:
@@ -110,11 +110,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return self.epochs.length(self._epoch.number)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """Return the sample at an index, with the keys of `batch` and one dimension less."""
+        """Return the sample at an index: the keys of `batch`, with one dimension less."""
         return self.__getitems__([number])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Return several samples, read together; ``DataLoader`` calls this."""
+        """Return several samples, read in one pass; ``DataLoader`` calls this method."""
         length = len(self)
         wanted = [checked_index(number, length, "sample") for number in indices]
         batch = self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._epoch.number))
@@ -126,7 +126,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         Parameters
         ----------
         positions
-            1-D, 0 or more. Positions beyond ``len`` are those of the next epochs.
+            1-D array of non-negative positions. Positions beyond ``len`` belong to later epochs.
 
         Returns
         -------
@@ -138,17 +138,17 @@ class MixedDataset(Dataset[dict[str, Any]]):
         Raises
         ------
         StoreError
-            A file that the plan names is gone, or is not what the plan says.
+            A file named in the plan does not exist, or does not match the plan.
         """
         return next(self.batches(self.read(positions), max(1, len(positions))))
 
     def read(self, positions: Ints) -> ReadSamples:
-        """Read the tokens at an array of positions together.
+        """Read the tokens of the samples at an array of positions in one pass.
 
         Parameters
         ----------
         positions
-            1-D, as `batch` takes them.
+            1-D array of non-negative positions, as in `batch`.
         """
         found, ahead = self._located(positions), int(self.shift_labels)
         runs, width = self.order.runs(found, ahead), self.seq_len + ahead
@@ -159,16 +159,16 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled)
 
     def announce(self, positions: Ints) -> None:
-        """Announce the positions that are read next, so that the disk begins to read them."""
+        """Announce the positions that will be read next, so that the system starts to read them from disk."""
         if self.shards.on_disk:
             self.shards.announce(self.order.runs(self._located(positions), int(self.shift_labels)))
 
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
-        """Yield what was read in batches of `batch_size` samples; the number of samples is a multiple of it."""
+        """Yield samples that were read in batches of `batch_size`, which divides their number."""
         names = self._names[samples.corpora].tolist()
         columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
         begin = 0
-        for position, corpus in zip(*columns, strict=True):  # one at a time: each takes the memory that the one before left
+        for position, corpus in zip(*columns, strict=True):  # one at a time, so that each batch reuses the memory of the one before
             end = begin + batch_size
             starts = None if samples.starts is None else samples.starts[begin:end]
             filled = None if samples.filled is None else samples.filled[begin:end]
@@ -179,7 +179,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
 
     def _tensors(self, tokens: Any, starts: Any, filled: Any) -> dict[str, Any]:
         width, ahead = self.seq_len, int(self.shift_labels)
-        labels = tokens[:, ahead:].astype(np.int64)  # never the inputs' own memory: labels are edited in place
+        labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
         if self.mask_boundaries:
             labels[starts[:, ahead:]] = self.ignore_index
@@ -205,11 +205,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
 
 
 def _since(starts: Any) -> torch.Tensor:
-    """Tokens since the document began, or the sample."""
+    """Return the number of tokens since the start of the document or the sample, for every token."""
     place = np.arange(starts.shape[1])
     return torch.from_numpy(place - np.maximum.accumulate(np.where(starts, place, 0), axis=1))
 
 
 def _counted(starts: Any) -> torch.Tensor:
-    """Documents that began before, in the sample."""
+    """Return the number of documents that began in the sample up to each token, without the first one."""
     return torch.from_numpy(np.cumsum(starts, axis=1, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""A materialized mixture, opened for training."""
+"""Opening a materialized mixture for training."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +19,7 @@ from phyagi_assets.settings import Settings
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class LoadedMixture:
-    """The splits of a materialized mixture; printed, a tree of its corpora and partitions.
+    """The splits of a materialized mixture; its ``repr`` is a tree of corpora.
 
     Examples
     --------
@@ -30,9 +30,9 @@ class LoadedMixture:
 
     plan: Plan
     home: Path
-    """Folder of the plan, as a path through the store."""
+    """Path of the folder of the plan, through the store."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Options of every `MixedDataset`."""
+    """Keyword arguments of every `MixedDataset`."""
 
     @cached_property
     def train(self) -> MixedDataset:
@@ -41,24 +41,24 @@ class LoadedMixture:
 
     @cached_property
     def validation(self) -> MixedDataset | None:
-        """The validation samples of all corpora, in order; None where there are none."""
+        """The validation samples of all corpora, in order; None if there are none."""
         return self._evaluation("validation")
 
     @cached_property
     def test(self) -> MixedDataset | None:
-        """The test samples of all corpora, in order; None where there are none."""
+        """The test samples of all corpora, in order; None if there are none."""
         return self._evaluation("test")
 
     @property
     def tokenizer(self) -> Path:
-        """The folder that ``AutoTokenizer.from_pretrained`` loads the mixture's tokenizer from."""
+        """Folder of the mixture's tokenizer, for ``AutoTokenizer.from_pretrained``."""
         return real_path(PlanPaths(self.plan, self.home).resolve(self.plan.tokenizer))
 
     def _evaluation(self, split: str) -> MixedDataset | None:
         return MixedDataset(self.plan, self.home, split, **self.options) if self.plan.total(split, "samples") else None
 
     def explain(self, position: int, count: int = 1, *, split: str = "train") -> Explanation:
-        """Explain where samples come from: corpus, partition, source file, row, tokens, text.
+        """Trace samples back to their documents: corpus, partition, source file, row, tokens and text.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class LoadedMixture:
         IndexError
             A position is outside the split.
         StoreError
-            A file that the plan names is gone.
+            A file named in the plan does not exist.
         """
         datasets = {"train": self.train, "validation": self.validation, "test": self.test}
         dataset = datasets.get(split)
@@ -87,20 +87,20 @@ class LoadedMixture:
 
     @cached_property
     def _explainers(self) -> dict[str, Explainer]:
-        """By split; each keeps the tokenizer that it has loaded."""
+        """Explainers by split; each keeps its loaded tokenizer."""
         return {}
 
     def explain_step(self, step: int, *, batch_size: int, world_size: int = 1, start: int = 0) -> Explanation:
-        """Explain where all samples of a global step come from.
+        """Trace all samples of a global step back to their documents.
 
         Parameters
         ----------
         step
-            0-based global step.
+            Global step, counted from 0.
         batch_size, world_size
-            Samples per batch, and number of processes, each of which reads one batch per step.
+            Samples per batch, and number of processes; each process reads one batch per step.
         start
-            The position of step 0.
+            Position of the first sample of step 0.
         """
         size = Shard(world_size=world_size).step(batch_size)
         return self.explain(start + step * size, size)
@@ -110,21 +110,21 @@ class LoadedMixture:
 
 
 def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **options: Any) -> LoadedMixture:
-    """Open a mixture that has been materialized.
+    """Open a materialized mixture.
 
     Parameters
     ----------
     mixture
-        Name of the mixture, or the path of a ``mixture.json`` or of its folder.
+        Name of the mixture, or path of a ``mixture.json`` or of its folder.
     store
-        The store in which a name is looked up; by default ``$PHYAGI_ASSETS_STORE``, else the data folder's own.
+        Store in which to look up a name; by default ``$PHYAGI_ASSETS_STORE``, else the store of the data folder.
     **options
-        Options of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
+        Keyword arguments of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
 
     Raises
     ------
     StoreError
-        There is no such mixture, or its plan cannot be read.
+        The mixture does not exist, or its plan cannot be read.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     torch.Size([512])
     """
     path = Path(mixture)
-    if not path.is_file() and not (path / PLAN).is_file():  # a folder may have the name of a mixture and be none
+    if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one
         root = Settings.resolve(store=store).store
         path = root / mixture / "mixed_dataset"
         if not path.exists():
@@ -148,7 +148,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
 
 
 def _in_its_place(file: Path) -> Path:
-    """The plan among the versions, from where its paths lead, if this is the folder that a copy without links has made of its pointer."""
+    """Return the path of the plan among the versions if a copy of the store without links has turned the pointer into a folder."""
     folder = file.parent
     if folder.name != "mixed_dataset":
         return file

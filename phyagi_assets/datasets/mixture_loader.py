@@ -1,4 +1,4 @@
-"""A mixture as batches, read by loader workers, with the state of what has been delivered."""
+"""A loader of batches of a mixture, whose state is the position after the last delivered batch."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,20 +16,19 @@ Collate = Callable[[list[dict[str, Any]]], Any]
 
 
 class MixtureLoader:
-    """Batches of a mixture, and the state of what has been delivered.
+    """A loader of batches of a mixture, whose state counts delivered batches only.
 
-    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next one
-    continues from there.
-    In other splits, each iteration is one pass over the whole split in order, with a short last batch; see `MixtureStream`.
+    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next iteration continues
+    from there. In other splits, each iteration is one pass over the whole split in order, with a short last batch; see `MixtureStream`.
 
     Parameters
     ----------
     dataset, batch_size, position, endless, rank, world_size, drop_last
-        As `MixtureStream` takes them. Lightning resumes exactly only with a loader that has a length, so `endless` is refused there.
+        As in `MixtureStream`. Lightning resumes exactly only with a loader that has a length, so it cannot use `endless`.
     num_workers
-        Number of loader workers; the order is the same with any number of them.
+        Number of loader workers; it does not change the order.
     collate_fn
-        Called with the samples of each batch, as ``DataLoader`` does it; by default they are stacked.
+        Function that makes a batch of a list of samples, as in ``DataLoader``; by default samples are stacked.
     **loader
         Further options of ``DataLoader``: ``pin_memory`` and, with loader workers, ``prefetch_factor``, ``multiprocessing_context``,
         ``worker_init_fn``, ``generator`` and ``timeout``. Options that set the order, such as ``shuffle`` and ``sampler``, are refused.
@@ -82,7 +81,7 @@ class MixtureLoader:
 
     @property
     def position(self) -> int:
-        """The position that is next for all processes together."""
+        """The next position, the same for all processes."""
         return self._stream.position
 
     @position.setter
@@ -100,12 +99,12 @@ class MixtureLoader:
         return len(self._stream)
 
     def __iter__(self) -> Iterator[Any]:
-        """Read the batches from where the last iteration or the loaded state left off.
+        """Yield the batches that follow the last iteration or the loaded state.
 
         Raises
         ------
         ValueError
-            Lightning is given an endless loader to train with.
+            Lightning trains with an endless loader.
         """
         is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING
         if self._stream.endless and self._stream.dataset.split == "train" and is_of_lightning:
@@ -141,7 +140,7 @@ class MixtureLoader:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what has been delivered: one position, the same on every rank, and the plan that it is a position in."""
+        """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""
         return {name: value for name, value in self._stream.state_dict().items() if name != "end"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -150,20 +149,20 @@ class MixtureLoader:
         Raises
         ------
         ValueError
-            It is not a state of a mixture; or of another plan, and not of an earlier one that this one agrees with up to the position.
+            The value is not a state of a mixture, or its plan has another order up to the position than this plan.
         """
         self._stream.load_state_dict(state)
 
 
 _LIGHTNING = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
-"""The modules in which Lightning checks that it can iterate over the loaders that it is given, before anything else asks them."""
+"""Names of the modules in which Lightning first iterates over its loaders, to check them."""
 _IN_MAIN = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
 _OF_WORKERS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
 _OFF = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}
 
 
 def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that go to ``DataLoader``."""
+    """Check the options of a loader and return those for ``DataLoader``."""
     if isinstance(num_workers, bool) or num_workers < 0:
         raise ValueError(f"num_workers: is {num_workers}; it is 0 or more")
     options = {}
@@ -186,7 +185,7 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
 
 
 class _Blocks(Dataset[ReadSamples]):
-    """What loader workers read. A tensor takes longer to send than to make, so they send the ids of many batches in one piece."""
+    """Blocks of many batches, which loader workers read: sending a tensor takes longer than making it, so they send many at once."""
 
     def __init__(self, dataset: MixedDataset) -> None:
         self._dataset = dataset

@@ -1,4 +1,4 @@
-"""A mixture as a stream: shared by ranks and loader workers, and resumed from one integer."""
+"""A mixture as a stream that ranks and loader workers share, and that resumes from one integer."""
 
 import inspect
 import logging
@@ -15,27 +15,27 @@ from phyagi_assets.order.permutation import Ints
 logger = logging.getLogger(__name__)
 
 _TOGETHER = 1 << 21
-"""Tokens that are gathered at once: as many as it takes for the overhead of an array to vanish among the batches."""
+"""Number of tokens to gather in one pass: enough to make the overhead per array negligible."""
 _SENT = 1 << 19
-"""Tokens that a loader worker sends at once: a message costs the time of several batches, and all under way have room in 64 MB."""
+"""Number of tokens per message of a loader worker: a message costs as much as several batches; all in flight fit in 64 MB."""
 _SAMPLES = 4096
-"""Samples that are read at once at most, however short they are."""
+"""Largest number of samples to read in one pass, however short they are."""
 _NO_END = -1
 
 
 class MixtureStream(DividedStream):
     """The batches of a mixture for one of several training processes.
 
-    Step by step, the processes share the next ``world_size · batch_size`` positions, each a run of `batch_size`. Loader workers take the
-    runs in turn, so that a ``DataLoader`` gives them in one order for any number of workers.
+    In each step, the processes divide the next ``world_size · batch_size`` positions: every process reads a run of `batch_size`. The loader
+    workers of a process take its runs in turn, so that a ``DataLoader`` returns them in the same order for any number of workers.
 
-    In training, an iteration ends with the first step that reaches the end of an epoch of the mixture, and the next one goes on from there.
-    Loader workers cannot tell how much of an iteration was delivered: where they read, call `set_epoch` before each iteration, as trainers
-    do; without it, a second iteration is refused. A `MixtureLoader` needs no such call.
+    In training, an iteration ends with the first step that reaches the end of an epoch of the mixture, and the next iteration continues
+    from there. Loader workers do not know how much of an iteration was delivered. With loader workers, call `set_epoch` before each
+    iteration, as trainers do; without this call, a second iteration raises an error. A `MixtureLoader` does not need it.
 
-    Of a split other than ``train``, each iteration is one pass over the whole split in order. The last step is short: its samples are
-    shared evenly, and where they don't divide evenly, up to ``world_size − 1`` first samples come again, at positions of ``len(dataset)``
-    and more.
+    In a split other than ``train``, each iteration is one pass over the whole split in order. The last step is short. Its samples are
+    divided evenly; if they do not divide evenly, up to ``world_size − 1`` samples from the start of the split are repeated, at positions
+    from ``len(dataset)``.
 
     Parameters
     ----------
@@ -44,17 +44,17 @@ class MixtureStream(DividedStream):
     batch_size
         Samples per run.
     samples
-        Whether to give samples one by one, for a ``DataLoader(batch_size=batch_size)`` to stack, as trainers do; by default whole
-        batches, for ``DataLoader(batch_size=None)``. Loader workers refuse to read for a loader of another batch size.
+        Whether to yield single samples, for trainers and a ``DataLoader(batch_size=batch_size)`` that stack them. By default the stream
+        yields whole batches, for ``DataLoader(batch_size=None)``. Loader workers raise an error if the loader has another batch size.
     position
-        The position to begin at.
+        First position.
     endless
-        Whether an iteration never ends. Leave it out with Lightning, which reads one batch ahead where a loader has no length, so that a
-        resumed run skips that batch.
+        Whether iterations have no end. Do not use it with Lightning, which reads one batch ahead if a loader has no length, so that a
+        resumed run would skip that batch.
     rank, world_size
-        Rank of this process, and the number of processes; by default those of ``torch.distributed`` when the stream is read, or the only
-        one. Give 0 and 1 where ``accelerate`` prepares the loader, because it divides the batches itself; batches then have no ``corpus``,
-        since ``accelerate`` sends tensors only.
+        Rank of this process, and number of processes; by default those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it. Set 0 and 1 if ``accelerate`` prepares the loader, because it divides the batches itself; batches then have no
+        ``corpus``, because ``accelerate`` sends tensors only.
     drop_last
         Whether to leave out the short last step of a split other than ``train``.
 
@@ -91,8 +91,8 @@ class MixtureStream(DividedStream):
         self.samples = samples
         self.endless = endless
         self.drop_last = drop_last
-        # `origin`: the position that steps are counted from. `end`: that of the iteration under way. `loaded_end`: that of the iteration
-        # that a loaded state belongs to. `given`: samples that were given of the run at `position`. In a loader worker, the next run
+        # `origin`: position from which steps are counted. `end`: end of the current iteration. `loaded_end`: end of the iteration that a
+        # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
         # begins at `position` plus one step for each worker before it.
         numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0}
         super().__init__(rank, world_size, numbers)
@@ -104,7 +104,7 @@ class MixtureStream(DividedStream):
 
     @property
     def position(self) -> int:
-        """The position that is next for all processes together."""
+        """The next position, the same for all processes."""
         return self._cursor["position"]
 
     @position.setter
@@ -113,12 +113,12 @@ class MixtureStream(DividedStream):
 
     @property
     def step(self) -> int:
-        """Positions that all processes together read per step."""
+        """Number of positions that all processes together read per step."""
         return self.shard.step(self.batch_size)
 
     @property
     def _trains(self) -> bool:
-        """Whether epoch follows epoch, rather than each pass being the whole split."""
+        """Whether iterations continue from epoch to epoch; otherwise each iteration is one pass over the split."""
         return self.dataset.split == "train"
 
     @property
@@ -126,9 +126,9 @@ class MixtureStream(DividedStream):
         return self.dataset.epochs
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on where an epoch of the mixture begins, unless the position is there or beyond already.
+        """Move to the start of an epoch of the mixture, unless the position is already there or beyond.
 
-        Loader workers that outlive an epoch go there too.
+        Persistent loader workers move too.
         """
         begins = self._epochs.start(checked_epoch(epoch)) if self._trains else 0
         origin, position = self._cursor["origin"], self._cursor["position"]
@@ -139,7 +139,7 @@ class MixtureStream(DividedStream):
             self._cursor.move()
 
     def _stop(self, position: int, loaded_end: int) -> int | None:
-        """Return where an iteration from a position on ends: with the epoch of the mixture, or with the interrupted iteration."""
+        """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
         if self.endless:
             return None
         if not self._trains:
@@ -149,7 +149,7 @@ class MixtureStream(DividedStream):
         return self._epochs.start(self._epochs.at(position) + 1)
 
     def _whole_steps(self, begin: int, stop: int) -> int:
-        """Return the number of steps up to an end in which every process reads `batch_size` samples."""
+        """Return the number of steps in which every process reads `batch_size` samples."""
         return self.shard.steps(stop - begin, self.batch_size) if self._trains else (stop - begin) // self.step
 
     def _last_share(self, begin: int, stop: int) -> int:
@@ -162,7 +162,7 @@ class MixtureStream(DividedStream):
         return position if self._trains or self.endless or position < len(self.dataset) else 0
 
     def __len__(self) -> int:
-        """Return the number of batches, or samples, that this process reads in the iteration that begins at the position.
+        """Return the number of batches, or of samples, that this process reads in an iteration from the current position.
 
         Raises
         ------
@@ -177,13 +177,13 @@ class MixtureStream(DividedStream):
         return whole * self.batch_size + last - self._cursor["given"] if self.samples else whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read the part of this process and loader worker, as `MixedDataset.batch` or `MixedDataset.__getitem__` gives it.
+        """Yield the batches or samples of this process and loader worker, as `MixedDataset.batch` or `MixedDataset.__getitem__` does.
 
         Raises
         ------
         ValueError
             ``accelerate`` runs several processes, and the rank and world size of the stream are not set. In a loader worker: the stream was
-            read from this position before, or the loader's batch size is not the stream's.
+            already read from this position, or the loader has another batch size than the stream.
         """
         reader, cursor = self._reader(), self._cursor
         if reader.workers:
@@ -192,18 +192,18 @@ class MixtureStream(DividedStream):
         return self._read(reader, begin, given, self._note_begin(begin), cursor.setter("position", "given"))
 
     def blocks(self) -> Iterator[Ints]:
-        """Return the positions that this process reads, some batches together, for others to read in their order.
+        """Yield the positions that this process reads, in blocks of several batches, for loader workers to read in order.
 
         Raises
         ------
         ValueError
-            As iterating does.
+            As in iteration.
         """
         reader, begin = self._reader(), self._begin()
         return self._positions(reader, begin, self._note_begin(begin), _SENT)
 
     def delivery(self) -> Callable[[], None]:
-        """Return a function that counts one step of `blocks` as delivered, and with the last step the iteration."""
+        """Return a function that counts one step of `blocks` as delivered, and ends the iteration with the last step."""
         step, trains, cursor = self.step, self._trains, self._cursor
         put = cursor.setter("position", "end")
 
@@ -224,7 +224,7 @@ class MixtureStream(DividedStream):
     def _in_worker(self, reader: Reader) -> Iterator[dict[str, Any]]:
         cursor, moves, is_loaded = self._cursor, self._cursor.moves, self._cursor.is_loaded_here
         if is_loaded:
-            begin = cursor["position"]  # as it is: a worker that has nothing left is beyond the end
+            begin = cursor["position"]  # unchanged: a worker without further runs is beyond the end
         else:
             cursor.forget_own()
             begin = self._begin()
@@ -237,7 +237,7 @@ class MixtureStream(DividedStream):
         self, reader: Reader, begin: int, given: int, stop: int | None, moves: int, *, is_loaded: bool
     ) -> Iterator[dict[str, Any]]:
         cursor = self._cursor
-        is_first = cursor.begin_in_worker(moves)  # when the first batch is asked for: before that, a state may be loaded
+        is_first = cursor.begin_in_worker(moves)  # not before the first batch is requested, because a state may be loaded until then
         if not is_first and not is_loaded:
             if self._trains:
                 raise ValueError(
@@ -260,7 +260,7 @@ class MixtureStream(DividedStream):
             )
 
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
-        """Read from a position on; before each batch or sample is given, put where it goes on after it."""
+        """Read from a position; before each batch or sample is yielded, call `put` with the position that follows it."""
         run, stride = begin, reader.stride * self.step
         for batch in self._batches(reader, begin, stop):
             following = run + stride
@@ -273,7 +273,7 @@ class MixtureStream(DividedStream):
                 put(following, 0)
                 yield batch
             run, given = following, 0
-        if stop is not None:  # the same for all workers, whichever of them gave the last run
+        if stop is not None:  # the same for all workers, whichever of them yielded the last run
             put(begin + self.shard.covered(stop - begin, self.batch_size) if self._trains else 0, 0)
             self._cursor.put(end=_NO_END)
 
@@ -284,17 +284,17 @@ class MixtureStream(DividedStream):
                 if leaves_out_names:
                     del batch["corpus"]
                 yield batch
-                if not number and then is not None:  # behind the first batch, which may be waited for
+                if not number and then is not None:  # after the first batch, which may be urgent
                     self.dataset.announce(then)
 
     def cut(self, samples: ReadSamples) -> Iterator[dict[str, Any]]:
-        """Yield the batches of a block of positions that was read."""
+        """Yield the batches of a block of samples."""
         return self.dataset.batches(samples, min(self.batch_size, len(samples.positions)))
 
     def _positions(self, reader: Reader, begin: int, stop: int | None, tokens: int) -> Iterator[Ints]:
-        """Return the positions of a reader, some runs at a time, of not many more tokens than that.
+        """Yield the positions of a reader in blocks of runs with about `tokens` tokens.
 
-        The first run is alone, for somebody waits for it; then they are four times as many each time. A short last step is alone.
+        The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block.
         """
         most = max(1, min(_SAMPLES, tokens // self.seq_len) // self.batch_size)
         whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
@@ -307,15 +307,15 @@ class MixtureStream(DividedStream):
             yield begin + whole * self.step + reader.positions([0], last)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position that is next, and the plan that it is a position in.
+        """Return the next position and its plan.
 
-        While an iteration is under way, its end too: loader workers that go on together have to agree on it. The state of a loader worker,
-        and one inside a run that several processes share, also say whose they are: these are resumed as they were taken.
+        During an iteration, the state also contains the end of the iteration, on which resumed loader workers have to agree. The state of a
+        loader worker, or inside a run of several processes, also identifies its reader, and only the same reader can resume from it.
 
         Raises
         ------
         ValueError
-            In a training process: its loader workers read the stream.
+            In a training process whose loader workers read the stream.
         """
         self._require_known()
         plan, cursor, reader = self.dataset.plan, self._cursor, Reader.here(self.shard)
@@ -334,8 +334,8 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            It is not a state of a mixture; or of another plan, and not of an earlier one that this one agrees with up to the position; or
-            of a loader worker, or inside a run, and this reader is another one.
+            The value is not a state of a mixture; or its plan has another order up to the position than this plan; or it belongs to a
+            loader worker, or lies inside a run, and this reader is another one.
         """
         plan = self.dataset.plan
         try:
@@ -375,12 +375,12 @@ class MixtureStream(DividedStream):
 
 
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the samples of a batch."""
+    """Return the samples of a batch, as a list."""
     return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
 
 
 def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
-    """Return each block with the one after it."""
+    """Yield each block together with the next one, or None after the last."""
     block = next(blocks, None)
     while block is not None:
         then = next(blocks, None)
@@ -389,10 +389,10 @@ def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
 
 
 def _batch_size_of_loader() -> int | None:
-    """Return the batch size of the loader whose worker asks for samples, or None if something else asks.
+    """Return the batch size of the loader whose worker reads, or None for any other reader.
 
-    ``DataLoader`` doesn't tell its dataset; the frame of its fetcher is the only place where a worker finds it. What ``accelerate`` puts
-    in between asks for the batches of all processes.
+    ``DataLoader`` does not pass it to its dataset; the frame of its fetcher is the only place where a worker can find it. The loaders of
+    ``accelerate`` request the batches of all processes, so their batch size is not the stream's.
     """
     frame = inspect.currentframe()
     while frame is not None and not frame.f_globals.get("__name__", "").startswith("accelerate."):

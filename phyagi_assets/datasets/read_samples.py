@@ -1,4 +1,4 @@
-"""Samples as they were read, on their way to becoming tensors."""
+"""A block of samples that was read from token arrays, before conversion to tensors."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,20 +12,21 @@ from phyagi_assets.order.permutation import Ints
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadSamples:
-    """Samples as they are in the token arrays.
+    """A block of samples, with the ids in the dtype of the token arrays.
 
-    Sent to another process, the ids go in shared memory, which torch does for tensors alone.
+    To send a block to another process, the ids are put in shared memory, as tensors, because torch shares only tensors.
     """
 
     positions: Ints
+    """Position of each sample, 1-D."""
     corpora: Ints
-    """Index of the corpus of each sample in the plan."""
+    """Index in the plan of the corpus of each sample, 1-D."""
     tokens: npt.NDArray[Any]
-    """Token ids, of shape (samples, seq_len), or one longer where the next token is wanted."""
+    """Token ids, of shape (samples, seq_len), or (samples, seq_len + 1) for shifted labels."""
     starts: npt.NDArray[np.bool_] | None
-    """Where documents begin, of the same shape; None where it is not wanted."""
+    """Whether a document begins at each token, of the same shape as `tokens`; None if not requested."""
     filled: Ints | None = None
-    """Tokens of each sample before its padding; None where no sample is padded."""
+    """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         starts = None if self.starts is None else torch.from_numpy(self.starts)

@@ -1,8 +1,7 @@
-"""Read scattered stretches of mapped files from the disk in parallel.
+"""Parallel reading of scattered ranges of mapped files from disk.
 
-A page that is not in memory is read when it is touched: each waits for the one before, and with it comes as much of the file around it as
-the device reads ahead, megabytes for a sample of a few kilobytes. Announced beforehand (``madvise``), the stretches are read side by side,
-and nothing else.
+The system reads a page that is not in memory when it is first accessed, one page after another, and together with each page it reads ahead:
+megabytes for a sample of a few kilobytes. Ranges that are announced beforehand (``madvise``) are read in parallel and without read-ahead.
 """
 
 import mmap
@@ -13,18 +12,18 @@ import numpy as np
 from phyagi_assets.order.permutation import Ints
 
 _MOST = 128 << 10
-"""Bytes per announcement: a device that reads ahead this much reads no more of a longer one."""
+"""Largest size of one announcement, in bytes; of a longer range, the system reads only as much as the device's read-ahead."""
 
 
 def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
-    """Have stretches of a mapped file read from the disk, without waiting for them.
+    """Ask the system to read ranges of a mapped file from disk, without waiting for them.
 
     Parameters
     ----------
     mapping
         The file.
     begin, size
-        First byte and number of bytes of each stretch; 1-D, parallel.
+        First byte and number of bytes of each range; 1-D, of equal length.
     """
     order = np.argsort(begin, kind="stable")
     begin, end = begin[order], (begin + size)[order]
@@ -37,14 +36,14 @@ def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
 
 
 class DiskReads:
-    """Whether what is read comes from the disk: as long as it does, announcing is worth its system calls."""
+    """Detects whether reads come from disk; only then are announcements worth their system calls."""
 
     def __init__(self) -> None:
         self.expected = True
         self._before = _so_far()
 
     def observe(self) -> None:
-        """Look whether anything came from the disk since the last time."""
+        """Check whether this process has read from disk since the last call."""
         now = _so_far()
         self.expected, self._before = now != self._before, now
 

@@ -1,4 +1,4 @@
-"""Datasets, providers and collators by name, as the configuration of a training script has them.
+"""Datasets, providers and collators by name, for the configuration of a training script.
 
 >>> get_data_collator("lm", ignore_token_ids=[5]).ignore_token_ids
 [5]
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """One configuration and what provides its datasets."""
+    """One configuration and the provider of its datasets."""
 
     config: ProviderConfig
     provider: Any
@@ -70,32 +70,32 @@ def get_dataset(
     Parameters
     ----------
     dataset_configs
-        A configuration, as an object or a mapping, or several. They are left as they are. A mapping may name a ``dataset_provider`` of
-        its own.
+        One configuration, or several, as objects or mappings. They are not modified. A mapping may have its own ``dataset_provider``.
     dataset_concat
         How training datasets are concatenated: ``random`` (`WeightedConcatDataset`), ``sequential``
-        (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`; several processes of a
-        ``transformers.Trainer`` divide it by themselves, so tell it ``set_rank_and_world_size(0, 1)``).
+        (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`; ``transformers.Trainer`` divides it
+        among processes itself, so call ``set_rank_and_world_size(0, 1)``).
     eval_dataset_concat
-        How evaluation datasets of one label are concatenated, each whole. With None, the only dataset of a label is returned as it is,
-        and several of one label are concatenated one after the other.
+        How evaluation datasets of one label are concatenated; weights do not apply. With None, the only dataset of a label is returned
+        unchanged, and several datasets of one label are concatenated in order.
     dataset_provider
-        ``lm``, or ``stream_lm``, whose datasets are concatenated by ``random_iterable`` alone.
+        ``lm`` or ``stream_lm``; only ``random_iterable`` can concatenate datasets of ``stream_lm``.
     dataset_global_weight
         Factor on every weight.
     seed
-        Seed of the concatenation; None for that of the first configuration.
+        Seed of the concatenation; None for the seed of the first configuration.
     random_mask_offset
-        The mark of tokens where a configuration has a `random_mask_prob`; see `LMDatasetProvider`.
+        Mark of tokens for configurations with a `random_mask_prob`; see `LMDatasetProvider`.
 
     Returns
     -------
     dataset
-        Its samples carry ``dataset_idx``, the index of their configuration among those with a training dataset, and ``idx``, their
-        index in its dataset. A single ``stream_lm`` of weight 1 is returned as it is. None if no configuration has a training dataset.
+        The training dataset. Its samples carry ``dataset_idx``, the index of their configuration among those with a training dataset, and
+        ``idx``, their index in its dataset. A single ``stream_lm`` of weight 1 is returned unchanged. None if no configuration has a
+        training dataset.
     evaluation
-        The evaluation datasets by label, or by the index of their configuration (``"0"``, ``"1"``) where it has no label; None if there
-        are none.
+        The evaluation datasets by label, or by the index of the configuration (``"0"``, ``"1"``) if it has no label; None if there are
+        none.
 
     Raises
     ------
@@ -103,9 +103,9 @@ def get_dataset(
         A cache does not exist.
     ValueError
         A name is unknown, there is no configuration or no dataset, a factor is negative, the training datasets have no sample, or two
-        caches are of different tokenizers.
+        caches have different tokenizers.
     StoreError
-        A file is not a token array, or not the one that its manifest describes.
+        A file is not a token array, or does not match its manifest.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCo
 
 
 def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
-    """Return the name of a configuration's provider, and the configuration as its type."""
+    """Return the name of a configuration's provider, and the configuration as an object of the provider's type."""
     fields = dict(config) if isinstance(config, Mapping) else config.to_dict()
     name = fields.pop("dataset_provider", None) or default
     wanted = _known("dataset_provider", _PROVIDERS, name)[1]
@@ -247,7 +247,7 @@ def _is_filled(dataset: Any, name: str, config: ProviderConfig) -> bool:
 
 
 def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
-    """Refuse caches that record different tokenizers."""
+    """Raise an error if caches record different tokenizers."""
     vocabularies = [getattr(source.provider, "vocabulary", None) for source in sources]
     told = [vocabulary for vocabulary in vocabularies if vocabulary is not None]
     distinct = {(of.size, of.max_id, of.eos_token_id, of.checksum): of for of in told}

@@ -1,7 +1,7 @@
-"""Streams of samples that processes and loader workers share, and how they are resumed.
+"""Streams of samples that training processes and loader workers divide among themselves, and that resume from a state.
 
 Position p of a stream belongs to rank p mod world_size, and the loader workers of a rank take its positions in turn. The state of a reader
-is the number of samples that it has taken.
+is the number of samples that it has read.
 """
 
 import logging
@@ -20,26 +20,27 @@ from phyagi_assets.formatting import counted
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1024
-"""Positions that are located at once."""
+"""Number of positions to locate in one pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Progress:
-    """Number of samples of an epoch that a reader has taken."""
+    """The progress of one reader in an epoch."""
 
     epoch: int = 0
     taken: int = 0
+    """Number of samples that the reader has read."""
     reader: Reader = field(default_factory=Reader)
 
 
 class SharedStream(DividedStream):
-    """Base class of the streams: divides the samples, and keeps the epoch and the state.
+    """Base class of the streams whose state belongs to one reader: divides the samples and keeps the epoch.
 
     Parameters
     ----------
     rank, world_size
-        Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
-        without it. If ``accelerate`` runs several processes, give both, because ``accelerate`` divides the samples itself.
+        Rank of this process, and number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
+        without it. If ``accelerate`` runs several processes, set both, because ``accelerate`` divides the samples itself.
     """
 
     def __init__(self, rank: int | None, world_size: int | None) -> None:
@@ -54,26 +55,26 @@ class SharedStream(DividedStream):
 
     @abstractmethod
     def _samples(self) -> int:
-        """Return the number of samples of an epoch, for all processes together."""
+        """Return the number of samples in an epoch, for all processes together."""
 
     @abstractmethod
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
-        """Read the samples at positions of an epoch."""
+        """Yield the samples at positions of an epoch."""
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
-        """Return what distinguishes the stream from others, in the types of JSON."""
+        """Return the values that identify the stream, in JSON types."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration reads."""
+        """Set the epoch that the next iteration reads."""
         self._cursor.move(epoch=checked_epoch(epoch))
 
     def __len__(self) -> int:
-        """Return the number of samples that this process reads: the same for all processes, with the first ones repeated if needed."""
+        """Return the number of samples that this process reads in an epoch, which is the same for all processes."""
         return self.shard.steps(self._samples())
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read the samples of this process and loader worker: a whole epoch, or its rest after a loaded state.
+        """Yield the samples of this process and loader worker: a whole epoch, or the rest of it after a loaded state.
 
         Raises
         ------
@@ -100,7 +101,7 @@ class SharedStream(DividedStream):
         return self._stream(self._progress)
 
     def _loaded(self) -> _Progress | None:
-        """Return the state that was loaded for the next iteration, if any."""
+        """Return the progress that was loaded for the next iteration, if any."""
         cursor = self._cursor
         reader = Reader(**{name: cursor[name] for name in ("rank", "world_size", "worker", "workers")})
         return _Progress(epoch=cursor["loaded_epoch"], taken=cursor["taken"], reader=reader) if cursor["is_loaded"] else None
@@ -119,12 +120,12 @@ class SharedStream(DividedStream):
                 yield sample
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far this reader is in the epoch, in the types of JSON.
+        """Return the progress of this reader in the epoch, in JSON types.
 
         Raises
         ------
         ValueError
-            In a training process: its loader workers read the stream.
+            In a training process whose loader workers read the stream.
         """
         self._require_known()
         epoch, is_asked = self._cursor["epoch"], get_worker_info() is None or self._cursor.is_loaded_here
@@ -139,8 +140,8 @@ class SharedStream(DividedStream):
         Raises
         ------
         ValueError
-            It is not a state of a stream, or it is from another stream; when the iteration begins: it is from another rank, or
-            another number of processes or workers.
+            The value is not a state of a stream, or belongs to another stream. When the iteration begins: it belongs to another rank, or
+            to another number of processes or workers.
         """
         try:
             progress = _Progress(epoch=int(state_dict["epoch"]), taken=int(state_dict["taken"]), reader=Reader(**state_dict["reader"]))
@@ -151,7 +152,7 @@ class SharedStream(DividedStream):
             if stream.get(name) != own:
                 raise ValueError(f"{name}: the state is of a stream with {stream.get(name)}, and this one has {own}; go on with the same")
         numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken, **asdict(progress.reader)}
-        if get_worker_info() is None:  # the epoch is the training process's to set
+        if get_worker_info() is None:  # the training process sets the epoch
             numbers["epoch"] = progress.epoch
             self._progress = progress
         self._cursor.load(**numbers)

@@ -1,7 +1,7 @@
-"""Functional style: a tokenized dataset of the ``datasets`` package → arrays → a cache folder.
+"""Functions that convert a tokenized dataset of the ``datasets`` package to arrays and save them as a cache folder.
 
-The shared memory is a set of mapped files without a name in the cache folder. They may be as large as the disk allows, hold no memory that
-the system cannot reclaim, and disappear with the last process that maps them, however it ends.
+The shared memory consists of unlinked, memory-mapped files in the cache folder. They can be as large as the disk allows, the system can
+reclaim their memory, and they disappear with the last process that maps them, even after a crash.
 """
 
 import math
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from phyagi_assets.store.manifest import Manifest
 
 Columns = dict[str, dict[str, npt.NDArray[Any]]]
-"""Split → column → 1-D array."""
+"""1-D arrays by split and column."""
 
 PROCESSING = {True: "Processing dataset with shared memory...", False: "Processing dataset..."}
-"""What progress bars say, as those of the reference library do, with shared memory and without."""
+"""Labels of progress bars, as in the reference library, by whether shared memory is used."""
 
 
 def process_dataset_to_memory(
@@ -37,32 +37,32 @@ def process_dataset_to_memory(
     num_workers: int = 1,
     use_shared_memory: bool = True,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Concatenate the rows of a tokenized dataset, as one array per split.
+    """Concatenate the rows of a tokenized dataset into one array per split.
 
     Parameters
     ----------
     dataset_dict
-        Splits whose rows hold lists of numbers; a dataset without splits is taken as ``train``.
+        Splits whose rows contain lists of integers; a dataset without splits is treated as ``train``.
     cache_dir
-        Folder of the mapped files; created if need be.
+        Folder of the mapped files; created if needed.
     dtype
         dtype of the arrays.
     processing_column_name
-        The columns, such as ``["input_ids"]`` or ``["input_ids", "labels"]``.
+        Names of the columns, such as ``["input_ids"]`` or ``["input_ids", "labels"]``.
     num_workers
-        Accepted for scripts of the reference library and not used: one process copies rows as fast as the disk takes them.
+        Unused; accepted for scripts of the reference library. One process copies rows as fast as the disk can write.
     use_shared_memory
-        Whether the arrays are mapped files, which other processes and the system's cache share, or memory of this process.
+        Whether the arrays are mapped files, which processes can share, instead of private memory of this process.
 
     Returns
     -------
     dict
-        Split → array of shape (columns, tokens), with the columns in the order of `processing_column_name`.
+        Array of shape (columns, tokens) per split, with the columns in the order of `processing_column_name`.
 
     Raises
     ------
     SourceError
-        A column does not exist, is not a list of whole numbers, or holds a number that `dtype` does not; or the columns of a split
+        A column does not exist, is not a list of integers, or contains a number that does not fit `dtype`; or the columns of a split
         differ in their number of tokens.
     ValueError
         `processing_column_name` is empty.
@@ -95,24 +95,24 @@ def save_memory_dataset(
     Parameters
     ----------
     dataset_dict
-        Split → array, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), of which the first row is the ids
-        and the second their labels. An array of one row is saved as 1-D.
+        Array per split, as `process_dataset_to_memory` returns it: 1-D, or of shape (columns, tokens), with the ids in the first row and
+        their labels in the second. An array of one row is saved as 1-D.
     tokenizer
-        A ``transformers`` tokenizer, for readers that decode the cache.
+        ``transformers`` tokenizer of the ids.
     cache_dir
-        The cache.
+        Path of the cache folder.
     use_shared_memory
-        Accepted for scripts of the reference library and not used: mapped files need not be released.
+        Unused; accepted for scripts of the reference library. Mapped files need not be released.
 
     Returns
     -------
     dict
-        ``<split>_file`` for each split, and ``tokenizer_file``.
+        Paths: ``<split>_file`` for each split, and ``tokenizer_file``.
 
     Raises
     ------
     SourceError
-        There is no split, or an array of one is neither 1-D nor rows of whole numbers.
+        There is no split, or an array is not of integers in 1-D or of shape (columns, tokens).
 
     Examples
     --------
@@ -131,7 +131,7 @@ def save_memory_dataset(
 
 
 def columns_to_memory(dataset: "datasets.DatasetDict", cache_dir: Path, dtypes: Mapping[str, npt.DTypeLike], *, shared: bool) -> Columns:
-    """As `process_dataset_to_memory`, as one 1-D array per column, each of a dtype of its own."""
+    """Concatenate rows as `process_dataset_to_memory` does, into one 1-D array per column, each with its own dtype."""
     wanted = {column: np.dtype(dtype) for column, dtype in dtypes.items()}
     return {
         split: {column: _array(cache_dir, wanted[column], ids, shared) for column, ids in of_columns.items()}
@@ -140,7 +140,7 @@ def columns_to_memory(dataset: "datasets.DatasetDict", cache_dir: Path, dtypes: 
 
 
 def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str, Path]:
-    """As `save_memory_dataset`, with ``input_ids`` as ``<split>.npy`` and each other column as ``<split>_<column>.npy``."""
+    """Save a cache as `save_memory_dataset` does, with ``input_ids`` as ``<split>.npy`` and other columns as ``<split>_<column>.npy``."""
     tokens = {split: _tokens(split, of_split) for split, of_split in columns.items()}
     dtype = np.result_type(*(of_split["input_ids"].dtype for of_split in columns.values()))
     files = {
@@ -156,7 +156,7 @@ def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str,
 def _save(
     files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
 ) -> dict[str, Path]:
-    """Replace a cache by the arrays of each split, named by the endings of their files."""
+    """Replace a cache by the arrays of each split, which are keyed by the ending of their file name."""
     from phyagi_assets.formats.standalone_cache import replace_cache
     from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
     from phyagi_assets.tokenizers.prepare import save_forms, tokenizer_label
@@ -191,7 +191,7 @@ save_numpy_dataset = save_memory_dataset
 
 
 def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: str, bar: Any) -> Iterator[npt.NDArray[Any]]:
-    """The numbers of a column, a few rows at a time."""
+    """Yield the numbers of a column, a few rows at a time."""
     import pyarrow as pa
 
     if column not in split.column_names:
@@ -245,7 +245,7 @@ def _array(folder: Path, dtype: np.dtype[Any], parts: Iterator[npt.NDArray[Any]]
 def _rows(
     split: str, folder: Path, dtypes: Mapping[str, np.dtype[Any]], parts: Mapping[str, Iterator[npt.NDArray[Any]]], shared: bool
 ) -> npt.NDArray[Any]:
-    """The columns of a split as the rows of one array."""
+    """Return the columns of a split as the rows of one array."""
     lengths, arrays = {}, []
     dtype = next(iter(dtypes.values()))
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -263,16 +263,16 @@ def _rows(
 
 
 def _append(file: IO[bytes], parts: Iterator[npt.NDArray[Any]]) -> int:
-    """Write arrays at the end of a file and return their size in bytes."""
+    """Append arrays to a file and return their size in bytes."""
     start = file.tell()
     for ids in parts:
-        file.write(ids.data)  # and not through the map, for which a full disk is no error but the end
+        file.write(ids.data)  # not through the map, where a full disk kills the process
     file.flush()
     return file.tell() - start
 
 
 def _map(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An array over a file that has no name."""
+    """Return an array over an unlinked file."""
     return np.memmap(file, dtype, "r+", shape=shape) if math.prod(shape) else np.empty(shape, dtype)  # an empty file cannot be mapped
 
 

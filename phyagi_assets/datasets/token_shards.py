@@ -1,4 +1,4 @@
-"""Reading samples out of many token arrays, many at a time."""
+"""Reading of many samples at once from many token arrays."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,21 @@ from phyagi_assets.order.permutation import Ints
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenArray:
-    """One token array, as a plan describes it."""
+    """A token array of a plan."""
 
     path: Path
-    """Path of the ``.npy`` file; those of the documents, origins and hashes are beside it."""
+    """Path of the ``.npy`` file; the files with document ends, origins and hashes are in the same folder."""
     tokens: int
+    """Number of tokens."""
 
 
 class TokenShards:
-    """Token arrays, and the arrays beside them, mapped while they are read, in each loader worker anew.
+    """Token arrays and the arrays that describe their documents, memory-mapped by each process that reads them.
 
     Parameters
     ----------
     arrays
-        The token arrays, in the order in which `Runs` count them.
+        The token arrays; `Runs.shard` contains indices into this list.
     dtype
         dtype of every token array.
     pad_id
@@ -40,7 +41,7 @@ class TokenShards:
     Raises
     ------
     StoreError
-        The process may not open enough files.
+        The limit on open files is too low.
 
     Examples
     --------
@@ -66,18 +67,19 @@ class TokenShards:
         Parameters
         ----------
         runs
-            Where the tokens are; the runs of each sample have `width` tokens together.
+            Locations of the tokens; the runs of each sample together have `width` tokens.
         width
             Tokens per sample.
 
         Returns
         -------
-        array of shape (samples, width), of the arrays' dtype
+        array of shape (samples, width)
+            Token ids, in the dtype of the token arrays.
 
         Raises
         ------
         StoreError
-            A file is gone, is shorter than the plan says, or holds ids of another dtype.
+            A file does not exist, is shorter than the plan requires, or contains ids of another dtype.
         """
         self.announce(runs)
         numbers = runs.shard.tolist()
@@ -90,7 +92,7 @@ class TokenShards:
             octets[PADDING] = np.full(width, self._pad_id, self._dtype).tobytes()
         if len(different) <= self._maps.most:
             octets |= {number: self._token_map(number).octets for number in different}
-            # A join copies the bytes in two thirds of the time that numpy's concatenation takes.
+            # `bytearray.join` takes two thirds of the time of NumPy's concatenation.
             parts = [octets[number][begin:end] for number, begin, end in zip(numbers, begins, ends, strict=True)]
             joined = bytearray().join(parts)
         else:
@@ -99,7 +101,7 @@ class TokenShards:
         return np.frombuffer(joined, self._dtype).reshape(-1, width)
 
     def _copied(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
-        """Return the bytes of runs out of more arrays than may be mapped at once, one array after the other."""
+        """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
         sizes = runs.tokens * self._dtype.itemsize
         places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
         joined = bytearray(int(sizes.sum()))
@@ -111,11 +113,11 @@ class TokenShards:
 
     @property
     def on_disk(self) -> bool:
-        """Whether samples seem to come from the disk, and not from memory."""
+        """Whether reads seem to come from disk rather than from memory."""
         return self._disk.expected
 
     def announce(self, runs: Runs) -> None:
-        """Have runs read from the disk, without waiting for them, if they lie there."""
+        """Ask the system to read runs from disk, without waiting for them, if reads come from disk."""
         if self.on_disk:
             size = self._dtype.itemsize
             for number, chosen in _grouped(runs.shard):
@@ -124,13 +126,23 @@ class TokenShards:
                     announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
 
     def document_starts(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
-        """Return where documents begin in samples, the first token of a sample aside.
+        """Return the starts of documents in samples, except for the first token of each sample.
 
-        A partition begins with a document, and so does padding.
+        A document begins at the start of each partition and of padding.
+
+        Parameters
+        ----------
+        runs
+            Locations of the tokens, as in `samples`.
+        samples
+            Number of samples.
+        width
+            Tokens per sample.
 
         Returns
         -------
         bool array of shape (samples, width)
+            Whether a document begins at each token.
         """
         starts = np.zeros((samples, width), dtype=bool)
         starts[runs.sample, runs.at] = runs.at > 0
@@ -147,12 +159,12 @@ class TokenShards:
         return starts
 
     def document_ends(self, shard: int) -> npt.NDArray[Any]:
-        """Return where the documents of a token array end.
+        """Return the end of every document of a token array, in tokens.
 
         Raises
         ------
         StoreError
-            The file is gone, or does not belong to the token array.
+            The file does not exist, or does not belong to the token array.
         """
         array = self.arrays[shard]
         ends = self.beside(shard, DOCUMENTS)
@@ -162,16 +174,16 @@ class TokenShards:
         return ends
 
     def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
-        """Return an array beside a token array, given the ending of its name.
+        """Return an array from the folder of a token array, by the ending of its name.
 
         Raises
         ------
         StoreError
-            The file is gone or damaged.
+            The file does not exist or is damaged.
         """
         key = (shard, suffix)
         path = self._beside.get(key)
-        if path is None:  # deriving a path takes longer than looking into its array
+        if path is None:  # deriving a path takes longer than reading an entry of its array
             path = self._beside[key] = self.arrays[shard].path.with_suffix(suffix)
         return self._maps.opened(key, path).array
 
@@ -181,7 +193,7 @@ class TokenShards:
         Raises
         ------
         StoreError
-            As reading samples does.
+            As for `samples`.
         """
         return self._token_map(shard).array
 
@@ -198,7 +210,7 @@ class TokenShards:
 
 
 def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield each shard that occurs, and where."""
+    """Yield each shard that occurs, with the indices of its occurrences."""
     order = np.argsort(shard, kind="stable")
     cuts = np.flatnonzero(np.diff(shard[order])) + 1
     for chosen in np.split(order, cuts) if len(order) else ():

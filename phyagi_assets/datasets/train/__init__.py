@@ -1,1 +1,1 @@
-"""Datasets to train on."""
+"""Training datasets."""

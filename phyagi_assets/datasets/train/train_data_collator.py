@@ -1,4 +1,4 @@
-"""Collation of samples into a batch."""
+"""Collation of samples into batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from torch.utils.data import default_collate
 
 @dataclass
 class LMDataCollator:
-    """Stacks samples, and excludes chosen tokens from the loss.
+    """Stacks samples and excludes chosen tokens from the loss.
 
     Parameters
     ----------
     ignore_token_ids
         Ids to exclude.
     ignore_token_id_range
-        First and last id of a range to exclude; None for an end that is open.
+        First and last id of a range to exclude; None for an open end.
     ignore_index
         Label of excluded positions.
 
     Raises
     ------
     ValueError
-        The range does not have two ends in order.
+        The range does not have two ends in ascending order.
 
     Examples
     --------
@@ -51,12 +51,12 @@ class LMDataCollator:
             )
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Collate samples, which are left as they are.
+        """Collate samples, without modifying them.
 
         Returns
         -------
         dict
-            Every key of the samples; tensors are stacked to shape (samples, …). A batch of samples without labels has none.
+            The keys of the samples, with tensors stacked to shape (samples, …).
         """
         batch: dict[str, Any] = default_collate(list(examples))
         if "labels" in batch:

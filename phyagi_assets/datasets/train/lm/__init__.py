@@ -1,1 +1,1 @@
-"""Language modelling: sequences of token ids."""
+"""Datasets for language modelling: windows of token ids."""

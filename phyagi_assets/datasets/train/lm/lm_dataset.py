@@ -19,28 +19,28 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     Parameters
     ----------
     input_ids
-        1-D array of token ids, in memory or memory-mapped; floats are accepted where they hold whole numbers.
+        1-D array of token ids, in memory or memory-mapped; floats are accepted if they are integers.
     labels
-        1-D array as long as `input_ids`; by default the inputs are their own labels.
+        1-D array as long as `input_ids`; by default, the inputs are also the labels.
     seq_len
-        Tokens in a window.
+        Number of tokens per window.
     shift_labels
         Whether labels are the next token; by default they are the token itself, as ``transformers`` models expect.
     ignore_token_id
         Label of marked tokens that are excluded from the loss.
     random_mask_prob
-        Share of the windows whose marked tokens are excluded from the loss; None if tokens carry no marks. `seed` and the index decide
+        Share of the windows whose marked tokens are excluded from the loss; None if tokens have no marks. `seed` and the index determine
         which windows these are.
     random_mask_offset
-        The mark: a token at or above it stands for the id that much lower. The mark is subtracted from inputs and labels.
+        The mark: a token at or above it is a marked token, and its id is the difference. It is subtracted from inputs and labels.
     seed
-        Of the random mask.
+        Seed of the random mask.
 
     Raises
     ------
     ValueError
-        An array is not 1-D or holds no numbers, the two arrays differ in length, or a number is out of its range; when a window is
-        read: its tokens are not whole numbers, or collide with the mark.
+        An array is not 1-D or not numeric, the two arrays differ in length, or a parameter is out of range. When a window is read: its
+        tokens are not integers, or collide with the mark.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         return samples_in(len(self.input_ids), self.seq_len)
 
     def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
-        """The window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
+        """Return the window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
         window = checked_index(idx, len(self), "window")
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
@@ -120,14 +120,14 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
 
 
 def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """A copy of ids as int64.
+    """Copy ids to an int64 array.
 
     Raises
     ------
     ValueError
-        They are floats with a fraction.
+        The ids are floats with a fractional part.
     """
-    with np.errstate(invalid="ignore"):  # NaN and infinities, which are refused below
+    with np.errstate(invalid="ignore"):  # NaN and infinity, which raise an error below
         copied = np.asarray(ids).astype(np.int64)
     if ids.dtype.kind == "f" and not np.array_equal(copied, ids):
         raise ValueError(f"the array holds {ids.dtype} with fractions; token ids are whole numbers")
@@ -135,5 +135,5 @@ def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def as_tensor(ids: npt.NDArray[Any]) -> torch.Tensor:
-    """A copy of ids as an int64 tensor."""
+    """Copy ids to an int64 tensor."""
     return torch.from_numpy(whole_numbers(ids))

@@ -1,4 +1,4 @@
-"""Datasets of token windows: from a dataset of the Hub or of a folder, from a cache, from a configuration."""
+"""Provider of datasets of token windows: from a dataset of the Hub or of a folder, a cache or a configuration."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 class LMDatasetProvider(DatasetProvider):
-    """Provides `LMDataset`\\ s over token arrays.
+    """A provider of `LMDataset` objects over token arrays.
 
     Parameters
     ----------
     train_file, validation_file, validation_split, tokenizer_file, seq_len, shift_labels, weight, label, ignore_token_id, random_mask_prob
         As the fields of `DatasetProviderConfig`.
     seed
-        Seed of everything random; None for 42.
+        Seed of all random choices; None for 42.
     allow_pickle
-        Whether `get_tokenizer` may load a ``tokenizer.pkl`` if there is no folder ``tokenizer/`` beside it: loading a pickle runs
-        whatever it holds.
+        Whether `get_tokenizer` may load a ``tokenizer.pkl`` if there is no folder ``tokenizer/`` next to it. Loading a pickle can run
+        arbitrary code.
     random_mask_offset
-        The mark of tokens where there is a `random_mask_prob` (see `LMDataset`); None for 32,768 in arrays of 16 bits and 2\\ :sup:`30`
-        in larger ones.
+        Mark of tokens, used with `random_mask_prob` (see `LMDataset`); None for 32,768 in 16-bit arrays and 2\\ :sup:`30` in larger ones.
     **kwargs
         ``cache_dir``, as in `DatasetProviderConfig`. Other arguments are ignored with a warning.
 
@@ -42,10 +41,10 @@ class LMDatasetProvider(DatasetProvider):
     FileNotFoundError
         `cache_dir` does not exist.
     StoreError
-        A file is not a token array, or not the one that its manifest describes.
+        A file is not a token array, or does not match its manifest.
     ValueError
-        A value has another type or is out of its range; or tokens carry marks (`random_mask_prob`), and the tokenizer has ids that
-        cannot be told from marked ones.
+        A value has the wrong type or is out of range; or tokens have marks (`random_mask_prob`), and the tokenizer has ids that cannot be
+        distinguished from marked tokens.
 
     Examples
     --------
@@ -126,15 +125,15 @@ class LMDatasetProvider(DatasetProvider):
 
     @classmethod
     def from_config(cls, config: DatasetProviderConfig, *, allow_pickle: bool = False, random_mask_offset: int | None = None) -> Self:
-        """Create a provider from a configuration, which is left as it is."""
+        """Create a provider from a configuration, without modifying the configuration."""
         fields = config.to_dict()
-        if fields["cache_dir"] is not None:  # it stands for these
+        if fields["cache_dir"] is not None:  # short for these
             del fields["train_file"], fields["validation_file"]
         return cls(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
     @classmethod
     def from_cache(cls, cache_dir: str | Path, **kwargs: Any) -> Self:
-        """Create a provider from a cache folder or a ``.npy`` file; `kwargs` are other arguments of the class."""
+        """Create a provider from a cache folder or a ``.npy`` file; `kwargs` are further arguments of the class."""
         return cls(cache_dir=cache_dir, **kwargs)
 
     @classmethod
@@ -167,43 +166,44 @@ class LMDatasetProvider(DatasetProvider):
         dataset_path, dataset_name, data_dir, data_files, revision
             As ``datasets.load_dataset`` takes them.
         disk_file_path
-            A folder written by ``save_to_disk``, in place of a dataset on the Hub.
+            A folder written by ``save_to_disk``, instead of a dataset on the Hub.
         tokenizer
-            A fast tokenizer, or the name of one; None for ``gpt2``.
+            A fast tokenizer, or its name; None for ``gpt2``.
         mapping_fn, mapping_fn_kwargs
-            A function for ``dataset.map``, in batches, in place of the pipeline's tokenizing; it returns ``input_ids`` and, optionally,
-            ``labels``. It is passed those of `tokenizer`, `mapping_column_name`, `use_eos_token` and `dtype` that its signature names.
+            Function for batched ``dataset.map``, which replaces the pipeline's tokenizing, and its keyword arguments. It returns
+            ``input_ids`` and, optionally, ``labels``. If its signature has parameters `tokenizer`, `mapping_column_name`, `use_eos_token`
+            or `dtype`, these values are passed.
         mapping_column_name
-            The columns that hold the text; None for ``text``.
+            Names of the text columns; None for ``text``.
         validation_split
-            Part of the training tokens to validate on if the dataset has no validation split, in whole documents: a fraction below 1,
-            or a number of tokens; 0 for none.
+            Part of the training tokens to use for validation if the dataset has no validation split, in whole documents: a fraction
+            below 1, or a number of tokens; 0 for none.
         shuffle, seed
-            Whether and how documents are shuffled before that part is taken.
+            Whether documents are shuffled before that part is separated, and the seed.
         num_workers
-            Processes that `mapping_fn` runs in; the pipeline's tokenizing uses every core as it is.
+            Number of processes for `mapping_fn`; the pipeline's tokenizing always uses all cores.
         use_eos_token
-            Whether the tokenizer's EOS follows every non-empty document.
+            Whether to append the tokenizer's EOS to every non-empty document.
         use_shared_memory
-            Accepted for scripts of the reference library and not used: arrays are written to disk directly, and none is held in memory.
+            Unused; accepted for scripts of the reference library. Arrays are written to disk directly and never held in memory.
         cache_dir
             The cache folder; an existing cache is replaced. None for ``cache``.
         raw_dir
-            Where ``datasets`` keeps what it downloads.
+            Folder for the downloads of ``datasets``.
         **kwargs
-            Other arguments of the class, such as `seq_len`.
+            Further arguments of the class, such as `seq_len`.
 
         Raises
         ------
         ValueError
-            Neither a dataset nor a folder is named, or a number is out of its range.
+            Neither a dataset nor a folder is named, or a number is out of range.
         SourceError
-            There is no training split, a column is not there or holds no text, or a split has no text.
+            There is no training split, a column does not exist or does not contain text, or a split has no text.
         TokenizerError
-            The tokenizer cannot be loaded, is no fast one, or has no EOS where one is wanted.
+            The tokenizer cannot be loaded, is not a fast tokenizer, or has no EOS although one is requested.
         """
         cache_dir = Path("cache" if cache_dir is None else cache_dir).expanduser()
-        cls(seed=seed, **kwargs)  # a value that is wrong is refused before the work, not after it
+        cls(seed=seed, **kwargs)  # raises an error for a wrong value before the work begins
         DatasetProviderConfig(validation_split=validation_split)
         logger.info("Loading non-tokenized dataset...")
         loaded = load_splits(dataset_path, dataset_name, disk_file_path, data_dir, data_files, revision, raw_dir)
@@ -211,7 +211,7 @@ class LMDatasetProvider(DatasetProvider):
         part = validation_split or None if "validation" not in loaded else None
         shuffled = part is not None and shuffle
         if shuffled:
-            loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # else the order would lie beside the user's data
+            loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # otherwise datasets writes a file beside the user's data
         columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name or ("text",))
         given = named_tokenizer("gpt2" if tokenizer is None else tokenizer)
         if mapping_fn is None:
@@ -243,20 +243,20 @@ class LMDatasetProvider(DatasetProvider):
         return cls.from_cache(cache_dir, seed=seed, **kwargs)
 
     def get_train_dataset(self) -> LMDataset | None:
-        """Return the windows of the training array; None if there is none."""
+        """Return the windows of the training array, or None if there is none."""
         return self._dataset(self._train) if self._train is not None else None
 
     def get_val_dataset(self) -> LMDataset | None:
-        """Return the windows of the validation array; None if there is none."""
+        """Return the windows of the validation array, or None if there is none."""
         return self._dataset(self._validation) if self._validation is not None else None
 
     def get_tokenizer(self) -> Any:
-        """Return the tokenizer of the ids; None if neither `tokenizer_file` nor a cache names one.
+        """Return the tokenizer of the ids, or None if neither `tokenizer_file` nor the cache has one.
 
         Raises
         ------
         StoreError
-            There is only a pickle, which was not allowed; or the tokenizer cannot be loaded.
+            There is only a pickle, and pickles are not allowed; or the tokenizer cannot be loaded.
         """
         if self._config.tokenizer_file is not None:
             return load_tokenizer(self._config.tokenizer_file, allow_pickle=self._allow_pickle)
@@ -266,7 +266,7 @@ class LMDatasetProvider(DatasetProvider):
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """Vocabulary of the ids; None if the cache does not record it."""
+        """Vocabulary of the ids, or None if the cache does not record it."""
         return next((tokens.vocabulary for tokens in (self._train, self._validation) if tokens and tokens.vocabulary), None)
 
     @property

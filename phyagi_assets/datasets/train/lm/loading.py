@@ -1,4 +1,4 @@
-"""Load datasets and tokenizers by their names."""
+"""Loading of datasets and tokenizers by name."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ def load_splits(
     revision: str | None,
     raw_dir: str | Path | None,
 ) -> "datasets.DatasetDict":
-    """Load all splits, with ``datasets``.
+    """Load all splits of a dataset with ``datasets``.
 
     Raises
     ------
@@ -58,25 +58,25 @@ def load_splits(
 
 
 def _present_name(path: str, revision: str | None) -> str:
-    """The name that a dataset of the Hub has now: ``wikitext`` has become ``Salesforce/wikitext``, and ``datasets`` asks for the latter."""
+    """Return the current name of a dataset of the Hub, such as ``Salesforce/wikitext``, which ``datasets`` needs, for ``wikitext``."""
     from huggingface_hub import HfApi
 
-    is_format = path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}") is not None  # json, parquet and the like
+    is_format = path.isidentifier() and find_spec(f"datasets.packaged_modules.{path}") is not None  # such as json and parquet
     if "/" in path or is_format or Path(path).exists():
         return path
     try:
         return HfApi().dataset_info(path, revision=revision).id
-    except Exception:  # no such name, no network, no permission: load_dataset finds it in its cache, or says what is wrong
+    except Exception:  # unknown name, no network, no permission: load_dataset uses its cache or reports the error
         return path
 
 
 def named_tokenizer(tokenizer: Any) -> Any:
-    """Return a tokenizer by its name, or the given one.
+    """Load a tokenizer by name; return a tokenizer object unchanged.
 
     Raises
     ------
     TokenizerError
-        There is no tokenizer of that name, or it cannot be loaded.
+        The tokenizer does not exist or cannot be loaded.
     """
     if not isinstance(tokenizer, str | Path):
         return tokenizer
@@ -84,5 +84,5 @@ def named_tokenizer(tokenizer: Any) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
-    except Exception as problem:  # whatever a loader raises, it is this tokenizer that cannot be had
+    except Exception as problem:  # loaders raise many types of errors
         raise TokenizerError(f"tokenizer {str(tokenizer)!r} cannot be loaded: {' '.join(str(problem).split())}") from problem

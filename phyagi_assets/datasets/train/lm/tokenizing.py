@@ -1,6 +1,6 @@
-"""From a dataset with text to a cache: what `LMDatasetProvider.from_hub` does with the pipeline's tokenizing, or the user's own.
+"""Tokenizing of a dataset into a cache, for `LMDatasetProvider.from_hub`: with the pipeline's tokenizing or a user's function.
 
-The tokenizing is the pipeline's; nothing of it is imported before it is used.
+The pipeline is imported only when it is used.
 """
 
 import inspect
@@ -39,9 +39,9 @@ def tokenize_into(
     Raises
     ------
     SourceError
-        A column does not exist or holds no text, or a split has no text.
+        A column does not exist or does not contain text, or a split has no text.
     TokenizerError
-        The tokenizer is not a fast one, or has no EOS although one is wanted.
+        The tokenizer is not a fast tokenizer, or has no EOS although one is requested.
     """
     from tqdm.auto import tqdm
 
@@ -49,7 +49,7 @@ def tokenize_into(
     from phyagi_assets.store.local import Store
     from phyagi_assets.tokenizers.prepare import prepare_loaded
 
-    tell("phyagi_assets.tokenizers")  # a tokenizer's conformance run takes a while, and says so
+    tell("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
     store = Store(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
@@ -71,7 +71,7 @@ def tokenize_into(
 
 
 def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Callable[[], Iterator[pa.Array]]":
-    """The text of a split in batches of about a megabyte; the columns of a row are documents, one after the other."""
+    """Return a function that yields the text of a split in batches of about 1 MB; each column of a row is a document."""
     import pyarrow as pa
 
     for column in columns:
@@ -106,12 +106,12 @@ def map_into(
     num_workers: int,
     shared: bool,
 ) -> None:
-    """Tokenize every split into a cache with the user's own function; it is passed the arguments that its signature names.
+    """Tokenize every split into a cache with a user's function, which is passed the arguments that its signature names.
 
     Raises
     ------
     SourceError
-        The function gives no ``input_ids``, or ids or labels that are not lists of whole numbers.
+        The function does not return ``input_ids``, or its ids or labels are not lists of integers.
     """
     from phyagi_assets.formats.standalone_cache import draft_in
 
@@ -132,7 +132,7 @@ def map_into(
 def _mapped(
     loaded: "datasets.DatasetDict", mapping_fn: Callable[..., Any], fn_kwargs: Mapping[str, Any], num_workers: int, folder: Path
 ) -> "datasets.DatasetDict":
-    """Map every split, into files of a folder: those that ``datasets`` would choose lie beside the user's data, and stay."""
+    """Map every split into files of a folder; by default, ``datasets`` would leave files in the folder of the user's data."""
     from datasets import DatasetDict
 
     processes = num_workers if num_workers > 1 else None
@@ -152,7 +152,7 @@ def _mapped(
 
 
 def divide_rows(mapped: "datasets.DatasetDict", part: float) -> "datasets.DatasetDict":
-    """Let the last rows of the training split, about `part` of its tokens, be the validation split."""
+    """Move the last rows of the training split, about `part` of its tokens, to the validation split."""
     import pyarrow.compute as pc
     from datasets import DatasetDict
 
@@ -177,13 +177,13 @@ def _tokenize_concatenated(
     Parameters
     ----------
     examples
-        The batch, by column.
+        The batch, as lists by column.
     tokenizer
-        A ``transformers`` tokenizer.
+        The ``transformers`` tokenizer.
     mapping_column_name
-        The columns that hold text, or the one; each is tokenized on its own, row by row.
+        Names of the text columns, or the name of the only one; each text is tokenized on its own.
     use_eos_token
-        Whether the EOS follows every non-empty text.
+        Whether to append the EOS to every non-empty text.
     dtype
         dtype of the ids.
 
@@ -195,7 +195,7 @@ def _tokenize_concatenated(
     Raises
     ------
     TokenizerError
-        The tokenizer has no EOS, and one is wanted.
+        The tokenizer has no EOS although one is requested.
     OverflowError
         An id does not fit `dtype`.
     """

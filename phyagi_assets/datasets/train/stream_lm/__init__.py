@@ -1,4 +1,4 @@
-"""Language modelling over a stream: the windows of one array, shared by ranks and loader workers."""
+"""Streams for language modelling: windows of one token array that ranks and loader workers share."""
 
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset_provider import StreamLMDatasetProvider, StreamLMDatasetProviderConfig

@@ -1,4 +1,4 @@
-"""Windows of tokens over one array, as a stream."""
+"""A stream of token windows over one array."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,25 +12,25 @@ from phyagi_assets.order.permutation import derived_key, permuted
 
 
 class StreamLMDataset(SharedStream):
-    """The windows of an `LMDataset` in a stream that ranks and loader workers share.
+    """A stream of the windows of an `LMDataset` that ranks and loader workers share.
 
-    A window is ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). All ranks read the same number of
-    windows, so that none waits for another; if the windows do not divide evenly, the first ones are repeated. ``torchdata``'s
-    ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you may call them yourself. If the trainer
-    itself divides the samples among processes, as ``accelerate`` does, give it all of them: ``set_rank_and_world_size(0, 1)``.
+    A window is a dict with ``input_ids`` and ``labels``, int64 tensors of shape (seq_len,). All ranks read the same number of windows, so
+    that no rank waits for another; if the windows do not divide evenly, the first ones are repeated. ``torchdata``'s
+    ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you can call them yourself. If the trainer
+    itself divides the samples among processes, as ``accelerate`` does, let it read all of them: ``set_rank_and_world_size(0, 1)``.
 
     Parameters
     ----------
     dataset_name
         Name of the dataset, for logs.
     input_ids, labels, seq_len, shift_labels
-        As `LMDataset` takes them.
+        As in `LMDataset`.
     read_ahead, chunk_size
-        Accepted for scripts of the reference library and not used: the array is mapped, and the system reads ahead.
+        Unused; accepted for scripts of the reference library. The array is memory-mapped, and the system reads ahead.
     ignore_token_id, random_mask_prob, random_mask_offset, seed
-        As `LMDataset` takes them; `seed` is also the seed of the shuffle.
+        As in `LMDataset`; `seed` is also the seed of the shuffle.
     shuffle
-        Whether windows are in another order in each epoch (`set_epoch`), or in the order of the array.
+        Whether windows are shuffled anew in each epoch (`set_epoch`); by default they are in the order of the array.
     rank, world_size
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
@@ -38,7 +38,7 @@ class StreamLMDataset(SharedStream):
     Raises
     ------
     ValueError
-        As `LMDataset` does; or the rank is not below the world size.
+        The arguments are not valid for `LMDataset`, or the rank is not below the world size.
 
     Examples
     --------

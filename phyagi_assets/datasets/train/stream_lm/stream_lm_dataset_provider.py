@@ -1,4 +1,4 @@
-"""The streaming form of `LMDatasetProvider`."""
+"""Provider of streams of token windows, the counterpart of `LMDatasetProvider`."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -24,12 +24,12 @@ class StreamLMDatasetProviderConfig:
     seq_len, shift_labels, weight, label, seed, validation_file, validation_split, tokenizer_file, ignore_token_id, random_mask_prob
         As in `DatasetProviderConfig`.
     shuffle
-        Whether training windows are in another order in each epoch, or in the order of the array.
+        Whether training windows are shuffled anew in each epoch; by default they are in the order of the array.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        As `DatasetProviderConfig` does.
+        The fields are not valid for `DatasetProviderConfig`.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class StreamLMDatasetProviderConfig:
         object.__setattr__(self, "dataset_path", str(Path(self.dataset_path).expanduser().absolute()))
 
     def of_windows(self) -> DatasetProviderConfig:
-        """Return the configuration of the windows that are streamed."""
+        """Return the configuration of the windows of the stream."""
         fields = asdict(self)
         del fields["shuffle"], fields["dataset_path"]
         if not isinstance(self.dataset_path, str | Path):
@@ -74,10 +74,10 @@ class StreamLMDatasetProviderConfig:
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """Create a configuration from a mapping, which is left as it is.
+        """Create a configuration from a mapping, without modifying the mapping.
 
-        A mapping for `DatasetProviderConfig` is accepted too: its ``cache_dir`` or ``train_file`` is the `dataset_path`, and the
-        ``validation.npy`` of a ``cache_dir`` is its `validation_file`.
+        A mapping for `DatasetProviderConfig` is also accepted: its ``cache_dir`` or ``train_file`` becomes the `dataset_path`, and the
+        ``validation.npy`` of a ``cache_dir`` becomes the `validation_file`.
 
         Raises
         ------
@@ -99,26 +99,26 @@ class StreamLMDatasetProviderConfig:
         return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields, with paths as strings, as YAML and JSON can hold them and `from_dict` takes them."""
+        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 class StreamLMDatasetProvider(DatasetProvider):
-    """Provides `StreamLMDataset`\\ s over token arrays.
+    """A provider of `StreamLMDataset` objects over token arrays.
 
     Parameters
     ----------
     dataset_path, seq_len, shift_labels, weight, label, seed
-        As the fields of `StreamLMDatasetProviderConfig`.
+        As in `StreamLMDatasetProviderConfig`.
     allow_pickle, random_mask_offset
-        As `LMDatasetProvider` takes them.
+        As in `LMDatasetProvider`.
     **kwargs
         Other fields of `StreamLMDatasetProviderConfig`. Other arguments are ignored with a warning.
 
     Raises
     ------
     FileNotFoundError, StoreError, ValueError
-        As `LMDatasetProvider` does.
+        The arguments are not valid for `LMDatasetProvider`.
 
     Examples
     --------
@@ -156,14 +156,14 @@ class StreamLMDatasetProvider(DatasetProvider):
         allow_pickle: bool = False,
         random_mask_offset: int | None = None,
     ) -> Self:
-        """Create a provider from a configuration, which is left as it is."""
+        """Create a provider from a configuration, without modifying the configuration."""
         if not isinstance(config, StreamLMDatasetProviderConfig):
             config = StreamLMDatasetProviderConfig.from_dict(config.to_dict())
         return cls(**config.to_dict(), allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
     @classmethod
     def from_cache(cls, cache_dir: str | Path, *, allow_pickle: bool = False, random_mask_offset: int | None = None, **kwargs: Any) -> Self:
-        """Create a provider from a cache folder; `kwargs` are other fields of the configuration."""
+        """Create a provider from a cache folder; `kwargs` are further fields of the configuration."""
         config = StreamLMDatasetProviderConfig.from_dict({"cache_dir": cache_dir, **kwargs})
         return cls.from_config(config, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset)
 
@@ -173,17 +173,17 @@ class StreamLMDatasetProvider(DatasetProvider):
         return self._stream(windows, shuffle=self._config.shuffle) if windows is not None else None
 
     def get_val_dataset(self) -> StreamLMDataset | None:
-        """Return the windows of the validation array, in its order; None if neither a file nor a part to validate on is configured."""
+        """Return the windows of the validation array in order, or None if no validation is configured."""
         windows = self._of_windows.get_val_dataset()
         return self._stream(windows, shuffle=False) if windows is not None else None
 
     def get_tokenizer(self) -> Any:
-        """Return the tokenizer of the cache; None if there is none."""
+        """Return the tokenizer of the cache, or None if there is none."""
         return self._of_windows.get_tokenizer()
 
     @property
     def vocabulary(self) -> Vocabulary | None:
-        """As `LMDatasetProvider.vocabulary`."""
+        """Vocabulary of the ids, or None if the cache does not record it."""
         return self._of_windows.vocabulary
 
     @property
