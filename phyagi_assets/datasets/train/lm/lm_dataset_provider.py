@@ -211,7 +211,7 @@ class LMDatasetProvider(DatasetProvider):
         part = validation_split or None if "validation" not in loaded else None
         shuffled = part is not None and shuffle
         if shuffled:
-            loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # otherwise datasets writes a file beside the user's data
+            loaded["train"] = loaded["train"].shuffle(seed=seed, keep_in_memory=True)  # otherwise in a file beside the user's data
         columns = [mapping_column_name] if isinstance(mapping_column_name, str) else list(mapping_column_name or ("text",))
         given = named_tokenizer("gpt2" if tokenizer is None else tokenizer)
         if mapping_fn is None:
