@@ -32,7 +32,7 @@ def test_store_copied_without_links_is_reported_and_restored_by_the_commands(wor
         shutil.copytree(data / "store", copy, symlinks=False, ignore=shutil.ignore_patterns(*left_out))
 
     assert samples(copies[0]) == samples(data / "store")  # its versions are all there
-    with pytest.raises(StoreError, match="copied without its links, and materialize puts them back: phyagi-assets materialize mix"):
+    with pytest.raises(StoreError, match="copied without its links; restore them with: phyagi-assets materialize mix"):
         load_mixture("mix", store=copies[1])
     for copy in copies:
         checked = run("check", data, copy)

@@ -58,14 +58,14 @@ class ArrayMap:
                 offset = file.tell()
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise StoreError(f"{path}: is gone, and the mixture's plan names it; {REMEDY}") from None
+            raise StoreError(f"{path}: does not exist, but the mixture's plan needs it; {REMEDY}") from None
         except OSError:
             raise
         except Exception as problem:  # NumPy documents no exception types for damaged headers
-            raise StoreError(f"{path}: is not a token array or an array beside one: {problem}; {REMEDY}") from None
+            raise StoreError(f"{path}: is not a valid .npy array of integers: {problem}; {REMEDY}") from None
         wanted = offset + math.prod(shape) * dtype.itemsize
         if len(mapping) < wanted:
-            raise StoreError(f"{path}: has {len(mapping):,} bytes, and its header says {wanted:,}; {REMEDY}")
+            raise StoreError(f"{path}: has {len(mapping):,} bytes, but its header requires {wanted:,}; {REMEDY}")
         mapping.madvise(mmap.MADV_RANDOM)
         octets = memoryview(mapping)[offset:wanted]
         return cls(path=path, mapping=mapping, offset=offset, array=np.frombuffer(octets, dtype).reshape(shape), octets=octets)
@@ -80,7 +80,7 @@ class ArrayMap:
         """
         if self.mapping.size() < len(self.mapping):
             raise StoreError(
-                f"{self.path}: was cut from {len(self.mapping):,} to {self.mapping.size():,} bytes while it was in use; {REMEDY}"
+                f"{self.path}: was truncated from {len(self.mapping):,} to {self.mapping.size():,} bytes while in use; {REMEDY}"
             )
 
 
@@ -172,7 +172,7 @@ def maps_allowed(files: int) -> int:
     allowed = min(files, (soft - used) // _PART)
     if allowed < min(files, _FEWEST):
         raise StoreError(
-            f"open files: this process has {used:,} open and may have {soft:,}, which leaves too few to read a mixture; "
+            f"open files: this process has {used:,} open files and a limit of {soft:,}, which is too low to read a mixture; "
             f"raise the limit: ulimit -n {used + _SPARE:,}"
         )
     return allowed
@@ -189,15 +189,15 @@ def _descriptors() -> int:
 def _limit_of(problem: OSError) -> str:
     if problem.errno not in (errno.EMFILE, errno.ENFILE):
         return ""
-    return f"; the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}, and ulimit -n raises it"
+    return f"; the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}; raise it with ulimit -n"
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of the npy format is not known")
+        raise ValueError(f"version {version} of the npy format is not supported")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read(file)
     if dtype.kind not in "iu" or (is_fortran and len(shape) > 1) or any(length < 0 for length in shape):
-        raise ValueError(f"its header says dtype {dtype}, shape {shape}, which is never written")
+        raise ValueError(f"its header has dtype {dtype} and shape {shape}, which are not valid here")
     return shape, dtype

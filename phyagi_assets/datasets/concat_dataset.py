@@ -72,7 +72,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         self.columns = {name: list(values) for name, values in kwargs.items()}
         for name, values in self.columns.items():
             if len(values) != len(given):
-                raise ValueError(f"{name}: has {len(values)} values for {len(given)} datasets; a column has one for each")
+                raise ValueError(f"{name}: has {len(values)} values for {len(given)} datasets; a column needs one per dataset")
         self.seed = seed
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
         self.cumulative_sizes = list(accumulate(self.counts))
@@ -91,7 +91,9 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         """
         lengths = {int(dataset.seq_len) for dataset in self.datasets}
         if len(lengths) > 1:
-            raise ValueError(f"seq_len: the datasets have samples of {', '.join(map(str, sorted(lengths)))} tokens, not of one length")
+            raise ValueError(
+                f"seq_len: the datasets have samples of {', '.join(map(str, sorted(lengths)))} tokens; they must have the same length"
+            )
         return lengths.pop()
 
     @property
@@ -141,6 +143,11 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
             Places in the run, 1-D.
         epoch
             The epoch.
+
+        Returns
+        -------
+        int64 array
+            Indices of the samples, of the shape of `turns`.
         """
         size = len(self.datasets[dataset_idx])
         part = self.counts[dataset_idx] % size
@@ -181,11 +188,11 @@ class WeightedConcatIterableDataset(SharedStream):
         Factor on the number of samples of each dataset; None for 1 each.
     seed
         Seed of the shuffle.
-    **kwargs
-        Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
     rank, world_size
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
+    **kwargs
+        Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
 
     Raises
     ------
@@ -259,7 +266,7 @@ class WeightedConcatIterableDataset(SharedStream):
         try:
             state = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as problem:
-            raise ValueError(f"{file}: is not a state: {problem}") from None
+            raise ValueError(f"{file}: is not a valid state: {problem}") from None
         self.load_state_dict(state)
 
     def _samples(self) -> int:
@@ -301,17 +308,14 @@ def _step_order(step: str) -> tuple[bool, int, str]:
 
 def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) -> list[Fraction]:
     if not datasets:
-        raise ValueError("datasets: is empty; there is nothing to put together")
+        raise ValueError("datasets: is empty; give at least one dataset")
     for dataset in datasets:
         if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
-            raise ValueError(
-                f"datasets: one is a {type(dataset).__name__}, a stream; give a dataset that has samples at indices, such as a stream's "
-                "`windows`"
-            )
+            raise ValueError(f"datasets: a {type(dataset).__name__} is a stream; give a map-style dataset, such as a stream's `windows`")
     given = [1.0] * len(datasets) if weights is None else list(weights)
     if len(given) != len(datasets):
-        raise ValueError(f"weights: there are {len(given)} for {len(datasets)} datasets; there is one for each")
+        raise ValueError(f"weights: there are {len(given)} for {len(datasets)} datasets; give one per dataset")
     for weight in given:
         if not 0 <= weight < math.inf:
-            raise ValueError(f"weights: one is {weight}; a weight is 0 or more")
+            raise ValueError(f"weights: {weight} is not a valid weight; use 0 or more")
     return [Fraction(str(weight)) for weight in given]

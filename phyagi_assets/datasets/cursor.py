@@ -32,7 +32,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank: is {self.rank} in a world of {self.world_size}; ranks go from 0 to one below the world's size")
+            raise ValueError(f"rank: is {self.rank} with world_size {self.world_size}; use a rank from 0 to {self.world_size - 1}")
 
     @classmethod
     def of_process(cls, rank: int | None = None, world_size: int | None = None) -> "Shard":
@@ -44,7 +44,7 @@ class Shard:
             The rank is not below the world size, or only one of them is given.
         """
         if (rank is None) != (world_size is None):
-            raise ValueError("rank, world_size: one is given without the other; give both, or neither")
+            raise ValueError("rank, world_size: only one is given; give both or neither")
         if rank is not None and world_size is not None:
             return Shard(rank=rank, world_size=world_size)
         if is_distributed():
@@ -247,7 +247,7 @@ def checked_epoch(epoch: int) -> int:
         The number is negative.
     """
     if epoch < 0:
-        raise ValueError(f"epoch: is {epoch}; epochs are counted from 0")
+        raise ValueError(f"epoch: is {epoch}; epochs count from 0")
     return epoch
 
 
@@ -286,8 +286,8 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         """
         if self._shard is None and self.shard.world_size > 1 and accelerate_runs():
             raise ValueError(
-                "rank, world_size: accelerate divides what it is given among the processes, and so would this stream; where accelerate "
-                "prepares the loader, say set_rank_and_world_size(0, 1) to give it everything; otherwise set the rank and the world size"
+                "rank, world_size: both accelerate and this stream would divide the samples among the processes; if accelerate prepares "
+                "the loader, call set_rank_and_world_size(0, 1); otherwise set the rank and the world size"
             )
         return Reader.here(self.shard)
 
@@ -295,7 +295,7 @@ class DividedStream(IterableDataset[dict[str, Any]]):
         """Raise an error in a training process whose loader workers read the stream."""
         if get_worker_info() is None and self._cursor.is_read_by_workers:
             raise ValueError(
-                "loader workers read this stream, and only their loader knows how much of it was delivered; ask the state of a "
+                "loader workers read this stream, and only their loader knows how much of it was delivered; save the state of a "
                 "MixtureLoader or of torchdata's StatefulDataLoader instead"
             )
 

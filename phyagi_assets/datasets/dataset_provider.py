@@ -90,7 +90,7 @@ class DatasetProviderConfig:
         self._require("weight", 0 < self.weight < math.inf, "a weight is above 0; leave out a dataset that is not to be read")
         self._require("seed", self.seed >= 0, "a seed is 0 or more")
         if self.random_mask_prob is not None:
-            self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "a share lies between 0 and 1")
+            self._require("random_mask_prob", 0 <= self.random_mask_prob <= 1, "use a share from 0 to 1")
         if (part := self.validation_split) is not None:
             whole = part >= 1 and float(part).is_integer()
             self._require("validation_split", 0 < part < 1 or whole, "it is a fraction below 1, or a whole number of tokens")
@@ -107,7 +107,7 @@ class DatasetProviderConfig:
         for name, path in derived.items():
             given = getattr(self, name)
             if given is not None and Path(given).expanduser().absolute() != path:
-                raise ValueError(f"{name}: is given together with cache_dir, which stands for {path}; give one or the other")
+                raise ValueError(f"{name}: is given together with cache_dir, which implies {path}; give only one of them")
         self._set("cache_dir", cache)
         for name, path in derived.items():
             self._set(name, path)
@@ -118,7 +118,7 @@ class DatasetProviderConfig:
             value = value.item()
             self._set(name, value)
         wanted = getattr(kind, "__name__", None) or str(kind)
-        self._require(name, any(_is_a(value, one) for one in get_args(kind) or (kind,)), f"what it takes is: {wanted}")
+        self._require(name, any(_is_a(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)

@@ -74,4 +74,4 @@ def _rows(samples: Sequence[Mapping[str, Any]] | Mapping[str, Any], name: str) -
             return list(column.reshape(-1, column.shape[-1]))
         return [torch.as_tensor(sample[name]).reshape(-1) for sample in samples]
     except KeyError:
-        raise ValueError(f"{name}: the samples have none; load the mixture with boundaries=True") from None
+        raise ValueError(f"{name}: is missing from the samples; load the mixture with boundaries=True") from None

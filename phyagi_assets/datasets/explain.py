@@ -159,9 +159,7 @@ class Explainer:
         dataset = self._dataset
         for position in positions:
             if position < 0 or (dataset.split != "train" and position >= len(dataset)):
-                raise IndexError(
-                    f"position {position} is outside the {dataset.split} split, which begins at 0 and has {counted(len(dataset), 'sample')}"
-                )
+                raise IndexError(f"position {position} is outside the {dataset.split} split, which has {counted(len(dataset), 'sample')}")
         found = dataset.order.locate(np.array(positions, dtype=np.int64))
         runs = dataset.order.runs(found)
         samples: list[list[tuple[int, ...]]] = [[] for _ in positions]
@@ -196,7 +194,7 @@ class Explainer:
         for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
             if array.shape != shape:
                 file = shards.arrays[shard].path.with_suffix(ending)
-                raise StoreError(f"{file}: has shape {array.shape}, and {len(ends):,} documents make it {shape}; {REMEDY}")
+                raise StoreError(f"{file}: has shape {array.shape}, but {len(ends):,} documents require {shape}; {REMEDY}")
         first = int(np.searchsorted(ends, offset, side="right"))
         for document in range(first, int(np.searchsorted(ends, stop, side="left")) + 1):
             begins, ends_at = int(ends[document - 1]) if document else 0, int(ends[document])
@@ -217,7 +215,7 @@ class Explainer:
     def _file(self, cache: Path, number: int) -> str:
         names = self._names(cache)
         if not 0 <= number < len(names):
-            raise StoreError(f"{cache / MANIFEST}: names {len(names):,} source files, and a document is from file {number}; {REMEDY}")
+            raise StoreError(f"{cache / MANIFEST}: lists {len(names):,} source files, but a document refers to file {number}; {REMEDY}")
         return names[number]
 
     def _names(self, cache: Path) -> list[str]:

@@ -42,7 +42,7 @@ class MappedPart:
         try:
             array = np.memmap(self.path, self.dtype, "r", offset=self.offset, shape=(self.length,))
         except (OSError, ValueError) as problem:
-            raise StoreError(f"{self.path}: cannot be mapped again: {problem}; a dataset that is in use needs its files") from None
+            raise StoreError(f"{self.path}: cannot be mapped again: {problem}; keep the files of a dataset that is in use") from None
         if _probe(array) != self.probe:
             raise StoreError(f"{self.path}: has changed since it was mapped; open the dataset anew")
         return array

@@ -149,6 +149,11 @@ class MixedDataset(Dataset[dict[str, Any]]):
         ----------
         positions
             1-D array of non-negative positions, as in `batch`.
+
+        Returns
+        -------
+        ReadSamples
+            The samples, before conversion to tensors.
         """
         found, ahead = self._located(positions), int(self.shift_labels)
         runs, width = self.order.runs(found, ahead), self.seq_len + ahead

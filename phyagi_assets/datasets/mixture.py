@@ -69,6 +69,11 @@ class LoadedMixture:
         split
             ``train``, ``validation`` or ``test``.
 
+        Returns
+        -------
+        Explanation
+            The explained samples, displayed as a table.
+
         Raises
         ------
         IndexError
@@ -101,6 +106,11 @@ class LoadedMixture:
             Samples per batch, and number of processes; each process reads one batch per step.
         start
             Position of the first sample of step 0.
+
+        Returns
+        -------
+        Explanation
+            The explained samples, displayed as a table.
         """
         size = Shard(world_size=world_size).step(batch_size)
         return self.explain(start + step * size, size)
@@ -120,6 +130,11 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
         Store in which to look up a name; by default ``$PHYAGI_ASSETS_STORE``, else the store of the data folder.
     **options
         Keyword arguments of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
+
+    Returns
+    -------
+    LoadedMixture
+        The splits of the mixture.
 
     Raises
     ------
@@ -155,7 +170,7 @@ def _in_its_place(file: Path) -> Path:
     version = folder.parent / ".versions" / f"{folder.name}@{read_plan(file).fingerprint}" / PLAN
     if not version.is_file():
         raise StoreError(
-            f"{file}: is in a folder where the store keeps a link: the store was copied without its links, and materialize puts them back: "
+            f"{file}: is in a folder that should be a link: the store was copied without its links; restore them with: "
             f"phyagi-assets materialize {folder.parent.name}"
         )
     return version

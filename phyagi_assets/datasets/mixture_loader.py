@@ -23,10 +23,12 @@ class MixtureLoader:
 
     Parameters
     ----------
-    dataset, batch_size, position, endless, rank, world_size, drop_last
-        As in `MixtureStream`. Lightning resumes exactly only with a loader that has a length, so it cannot use `endless`.
+    dataset, batch_size
+        As in `MixtureStream`.
     num_workers
         Number of loader workers; it does not change the order.
+    position, endless, rank, world_size, drop_last
+        As in `MixtureStream`. Lightning resumes exactly only with a loader that has a length, so it cannot use `endless`.
     collate_fn
         Function that makes a batch of a list of samples, as in ``DataLoader``; by default samples are stacked.
     **loader
@@ -110,7 +112,7 @@ class MixtureLoader:
         if self._stream.endless and self._stream.dataset.split == "train" and is_of_lightning:
             raise ValueError(
                 "endless: Lightning reads one batch ahead of a loader without a length, so a run resumed from its checkpoint would skip "
-                "that batch; leave endless out, and let the Trainer's max_steps or max_epochs end the training"
+                "that batch; omit endless, and end the training with the Trainer's max_steps or max_epochs"
             )
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
@@ -164,23 +166,23 @@ _OFF = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": Tr
 def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a loader and return those for ``DataLoader``."""
     if isinstance(num_workers, bool) or num_workers < 0:
-        raise ValueError(f"num_workers: is {num_workers}; it is 0 or more")
+        raise ValueError(f"num_workers: is {num_workers}; use 0 or more")
     options = {}
     for name, value in loader.items():
         if name in _OFF:
             if value is not _OFF[name]:
                 raise ValueError(
-                    f"{name}: the plan sets the order of a mixture, and {name}={value!r} would change it; leave it out, or give "
+                    f"{name}: the plan sets the order of a mixture, and {name}={value!r} would change it; omit it, or give "
                     "a DataLoader the map-style split, such as mixture.train"
                 )
         elif name in _OF_WORKERS and not num_workers:
             if value:
-                raise ValueError(f"{name}: is {value!r}, and there are no loader workers; give num_workers too, or leave it out")
+                raise ValueError(f"{name}: is {value!r}, but there are no loader workers; set num_workers too, or omit it")
         elif name in _IN_MAIN | _OF_WORKERS:
             options[name] = value
         else:
             known = ", ".join(sorted(_IN_MAIN | _OF_WORKERS | {"collate_fn", "drop_last", "pin_memory"}))
-            raise ValueError(f"{name}: is not an option of a MixtureLoader; the options of DataLoader that it takes are {known}")
+            raise ValueError(f"{name}: is not an option of a MixtureLoader; supported options of DataLoader: {known}")
     return options
 
 

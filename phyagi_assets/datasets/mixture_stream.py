@@ -85,7 +85,7 @@ class MixtureStream(DividedStream):
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("position", position, 0)):
             if value < least:
-                raise ValueError(f"{name}: is {value}; it is {least} or more")
+                raise ValueError(f"{name}: is {value}; use {least} or more")
         self.dataset = dataset
         self.batch_size = batch_size
         self.samples = samples
@@ -255,8 +255,8 @@ class MixtureStream(DividedStream):
     def _require_batch_size(self, batch_size: int | None) -> None:
         if batch_size is not None and batch_size != self.batch_size:
             raise ValueError(
-                f"batch_size: the loader's is {batch_size} and the stream's is {self.batch_size}; with several loader workers, another "
-                "batch size changes the order; give both the same"
+                f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
+                "batch size changes the order; use the same for both"
             )
 
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
@@ -342,23 +342,23 @@ class MixtureStream(DividedStream):
             fingerprint, position, end = state["plan"], int(state["position"]), state.get("end")
             given, asked = int(state.get("given", 0)), state.get("reader")
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise ValueError(f"the state is none that a mixture gave: {problem!r}") from None
+            raise ValueError(f"not a state of a mixture: {problem!r}") from None
         if not plan.agrees(fingerprint, position):
             raise ValueError(
-                f"the state is of plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, and this is plan "
-                f"{plan.fingerprint} of {plan.name!r}, whose order up to there is another one; open the plan that the state is of"
+                f"the state is from plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, but this is plan "
+                f"{plan.fingerprint} of {plan.name!r}, which has another order up to that position; open the plan of the state"
             )
         reader = Reader.here(self.shard)
         if given and not self.samples:
             raise ValueError(
-                f"samples: the state is {counted(given, 'sample')} into a run of a stream with samples=True; resume it with samples=True"
+                f"samples: the state is {counted(given, 'sample')} into a run of a stream with samples=True; resume with samples=True"
             )
         if asked is not None:
             self._require_same(asked, reader)
         elif reader.workers:
             logger.warning(
-                "the state of the loader worker is of an earlier release, which did not note batch size and number of processes; it is "
-                "right only if they are the same as when it was taken"
+                "the state of the loader worker is from an earlier release, which did not record the batch size and the number of "
+                "processes; it is valid only if both are unchanged"
             )
         loaded_end = _NO_END if end is None else int(end)
         numbers = {"position": position, "given": given, "loaded_end": loaded_end}
@@ -369,8 +369,8 @@ class MixtureStream(DividedStream):
         for name, value in now.items():
             if asked.get(name) != value:
                 raise ValueError(
-                    f"{name}: the state was taken with {asked.get(name)} and is resumed with {value}; a loader worker knows only its own "
-                    "part, so resume as it was taken, or use MixtureLoader, whose state any number of processes and workers can resume"
+                    f"{name}: the state was saved with {asked.get(name)} and is resumed with {value}; a loader worker knows only its own "
+                    "part, so resume with the same value, or use MixtureLoader, whose state does not depend on processes and workers"
                 )
 
 

@@ -132,7 +132,7 @@ def get_dataset(
     train = _train(sources, concat, Fraction(str(dataset_global_weight)), seed)
     evaluation = _evaluation(sources, eval_concat, seed)
     if train is None and not evaluation:
-        raise ValueError("dataset_configs: name no array that exists; give a train_file, a validation_file or a cache_dir")
+        raise ValueError("dataset_configs: no array that they name exists; give a train_file, a validation_file or a cache_dir")
     return train, evaluation or None
 
 
@@ -178,6 +178,11 @@ def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetP
     name
         ``lm`` or ``stream_lm``.
 
+    Returns
+    -------
+    type
+        The class of the provider.
+
     Raises
     ------
     ValueError
@@ -200,6 +205,11 @@ def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCo
         ``lm``.
     **kwargs
         Arguments of the collator.
+
+    Returns
+    -------
+    LMDataCollator
+        The collator.
 
     Raises
     ------
@@ -236,7 +246,7 @@ def _together(name: str, concat: Any, datasets: list[Any], weights: list[Fractio
     if len(streams) == 1 and weights == [1]:
         return streams[0]
     if streams and concat is not WeightedConcatIterableDataset:
-        raise ValueError(f"{name}: streams are concatenated by 'random_iterable' alone")
+        raise ValueError(f"{name}: only 'random_iterable' can concatenate streams")
     return concat(datasets, weights, seed=seed)
 
 
@@ -254,10 +264,10 @@ def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
     for one, other in combinations(distinct.values(), 2):
         if not one.agrees(other):
             listed = ", ".join(f"{of.file.parent} ({of.size} tokens, EOS {of.eos_token_id})" for of in (one, other))
-            raise ValueError(f"dataset_configs: their caches are of different tokenizers, {listed}; a model reads the ids of one")
+            raise ValueError(f"dataset_configs: the caches have different tokenizers, {listed}; use caches of one tokenizer")
 
 
 def _known(what: str, known: Mapping[str, Registered], name: str) -> Registered:
     if name not in known:
-        raise ValueError(f"{what}: {name!r} is not known; the known ones are: {', '.join(known)}")
+        raise ValueError(f"{what}: unknown name {name!r}; the names are: {', '.join(known)}")
     return known[name]

@@ -90,7 +90,7 @@ class SharedStream(DividedStream):
             taken = loaded.taken
         elif loaded and loaded.taken and self._rest(loaded.reader, loaded.taken):
             logger.warning(
-                "the state that was loaded is of epoch %d after %s; the rest of that is not read, since the epoch was set to %d",
+                "the loaded state is from epoch %d after %s; the rest of that epoch is not read, because the epoch was set to %d",
                 *(loaded.epoch, counted(loaded.taken, "sample"), epoch),
             )
         if reader.workers:
@@ -147,10 +147,12 @@ class SharedStream(DividedStream):
             progress = _Progress(epoch=int(state_dict["epoch"]), taken=int(state_dict["taken"]), reader=Reader(**state_dict["reader"]))
             stream = dict(state_dict["stream"])
         except (KeyError, TypeError) as problem:
-            raise ValueError(f"the state is none that a stream gave: {problem!r}") from None
+            raise ValueError(f"not a state of a stream: {problem!r}") from None
         for name, own in self._identity().items():
             if stream.get(name) != own:
-                raise ValueError(f"{name}: the state is of a stream with {stream.get(name)}, and this one has {own}; go on with the same")
+                raise ValueError(
+                    f"{name}: the state is from a stream with {stream.get(name)}, and this stream has {own}; resume with the same value"
+                )
         numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken, **asdict(progress.reader)}
         if get_worker_info() is None:  # the training process sets the epoch
             numbers["epoch"] = progress.epoch
@@ -162,4 +164,4 @@ def _require_same(progress: _Progress, reader: Reader) -> None:
     now = asdict(reader)
     for name, before in asdict(progress.reader).items():
         if progress.taken and now[name] != before:
-            raise ValueError(f"{name}: the state was taken with {before} and is taken up with {now[name]}; go on as it was taken")
+            raise ValueError(f"{name}: the state was saved with {before} and is resumed with {now[name]}; resume with the same value")

@@ -46,7 +46,7 @@ def process_dataset_to_memory(
     cache_dir
         Folder of the mapped files; created if needed.
     dtype
-        dtype of the arrays.
+        Data type of the arrays.
     processing_column_name
         Names of the columns, such as ``["input_ids"]`` or ``["input_ids", "labels"]``.
     num_workers
@@ -183,7 +183,7 @@ def _save(
 def _savable(split: str, array: Any) -> npt.NDArray[Any]:
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu" or not array.shape[0] * array.ndim:
         found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
-        raise SourceError(f"split {split!r} is {found}; give whole numbers in 1-D, or of shape (columns, tokens)")
+        raise SourceError(f"split {split!r} is {found}; give integers in 1-D or of shape (columns, tokens)")
     return array[0] if array.ndim == 2 and len(array) == 1 else array
 
 
@@ -195,19 +195,21 @@ def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: st
     import pyarrow as pa
 
     if column not in split.column_names:
-        raise SourceError(f"{where}: is not there; the columns are {', '.join(split.column_names)}")
+        raise SourceError(f"{where}: does not exist; the columns are {', '.join(split.column_names)}")
     kind = split.features.arrow_schema.field(column).type
     if not isinstance(kind, pa.ListType | pa.LargeListType | pa.FixedSizeListType) or not pa.types.is_integer(kind.value_type):
-        raise SourceError(f"{where}: holds {kind}, not lists of whole numbers; tokenize the dataset first")
+        raise SourceError(f"{where}: contains {kind}, not lists of integers; tokenize the dataset first")
     limits = np.iinfo(dtype)
     for batch in split.select_columns([column]).with_format("arrow").iter(batch_size=64):
         for chunk in batch.column(column).chunks:
             values = chunk.flatten()
             if values.null_count:
-                raise SourceError(f"{where}: holds nulls, which are no ids; leave them out, or put a number in their place")
+                raise SourceError(f"{where}: contains nulls, which are not valid ids; remove or replace them")
             ids = values.to_numpy()
             if len(ids) and not limits.min <= ids.min() <= ids.max() <= limits.max:
-                raise SourceError(f"{where}: holds numbers from {ids.min()} to {ids.max()}, which {dtype} does not; use a larger dtype")
+                raise SourceError(
+                    f"{where}: contains numbers from {ids.min()} to {ids.max()}, which do not fit {dtype}; use a larger dtype"
+                )
             yield ids.astype(dtype, copy=False)
         if bar is not None:
             bar.update(len(batch))
@@ -257,7 +259,9 @@ def _rows(
                 lengths[column] = len(arrays[-1])
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{column} {length}" for column, length in lengths.items())
-            raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; they are the rows of one array")
+            raise SourceError(
+                f"split {split!r}: its columns differ in their number of tokens: {told}; columns of one array have the same length"
+            )
         shape = (len(lengths), next(iter(lengths.values())))
         return _map(file, dtype, shape) if shared else np.stack(arrays)
 
@@ -282,5 +286,5 @@ def _tokens(split: str, columns: Mapping[str, npt.NDArray[Any]]) -> int:
     tokens = len(columns["input_ids"])
     for column, array in columns.items():
         if len(array) != tokens:
-            raise SourceError(f"split {split!r}: {column!r} has {len(array)} entries for {tokens} tokens; there is one for each")
+            raise SourceError(f"split {split!r}: {column!r} has {len(array)} entries for {tokens} tokens; it needs one per token")
     return tokens

@@ -170,7 +170,7 @@ class TokenShards:
         ends = self.beside(shard, DOCUMENTS)
         if ends.ndim != 1 or ends.dtype.kind not in "iu" or (int(ends[-1]) if len(ends) else 0) != array.tokens:
             path = array.path.with_suffix(DOCUMENTS)
-            raise StoreError(f"{path}: its last document does not end with the {array.tokens:,} tokens of {array.path.name}; {REMEDY}")
+            raise StoreError(f"{path}: its last document does not end at token {array.tokens:,}, the end of {array.path.name}; {REMEDY}")
         return ends
 
     def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
@@ -202,9 +202,9 @@ class TokenShards:
         found = self._maps.opened(shard, wanted.path)
         array = found.array
         if array.dtype != self._dtype:
-            raise StoreError(f"{wanted.path}: holds {array.dtype}, and the mixture's plan says {self._dtype}; {REMEDY}")
+            raise StoreError(f"{wanted.path}: contains {array.dtype}, but the mixture's plan requires {self._dtype}; {REMEDY}")
         if array.shape != (wanted.tokens,):
-            what = "is shorter than the mixture's plan has it" if array.size < wanted.tokens else "is not what the mixture's plan says"
+            what = "is shorter than in the mixture's plan" if array.size < wanted.tokens else "does not match the mixture's plan"
             raise StoreError(f"{wanted.path}: {what}: shape {array.shape} instead of ({wanted.tokens},); {REMEDY}")
         return found
 

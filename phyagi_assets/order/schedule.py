@@ -62,7 +62,7 @@ class Interleaved:
     def __init__(self, rates: Sequence[int]) -> None:
         ordered = sorted((source for source, rate in enumerate(rates) if rate), key=lambda source: (-rates[source], source))
         if not ordered or sum(rates) > _LARGEST:
-            raise ValueError(f"rates: sum up to {sum(rates)}; they sum up to 1 or more, and to 2**52 at most")
+            raise ValueError(f"rates: their sum is {sum(rates)}; use a sum from 1 to 2**52")
         self._sources = len(rates)
         self._left: list[int] = []
         self._both: list[int] = []
@@ -167,9 +167,9 @@ class InTurn:
 
     def __init__(self, rates: Sequence[int]) -> None:
         if not any(rates):
-            raise ValueError("rates: are all 0; there is nothing to draw from")
+            raise ValueError("rates: all are 0; give at least one positive rate")
         if sum(rates) > _LARGEST:
-            raise ValueError(f"rates: sum up to {sum(rates)}; they sum up to 2**52 at most")
+            raise ValueError(f"rates: their sum is {sum(rates)}; use a sum of at most 2**52")
         self._rates: npt.NDArray[np.int64] = np.array(rates, dtype=np.int64)
         self._ends = np.cumsum(self._rates)
 

@@ -68,7 +68,7 @@ def test_a_limit_that_leaves_no_room_is_refused_when_the_mixture_is_opened(tmp_p
         "load_mixture(sys.argv[1]).train"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert re.search(r"StoreError: open files: this process has \d+ open and may have \d+, .* ulimit -n", done.stderr), done.stderr
+    assert re.search(r"StoreError: open files: this process has \d+ open files and a limit of \d+, .* ulimit -n", done.stderr), done.stderr
 
 
 def test_the_maps_of_the_files_that_were_used_last_are_kept(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_file_that_is_cut_while_it_is_in_use_is_an_error_and_no_signal(tmp_pat
     train.batch(np.arange(len(train)))
     path = train.shards.arrays[0].path.with_suffix(suffix)
     os.truncate(path, 100)
-    with pytest.raises(StoreError, match=rf"{re.escape(str(path))}: was cut from [\d,]+ to 100 bytes while it was in use"):
+    with pytest.raises(StoreError, match=rf"{re.escape(str(path))}: was truncated from [\d,]+ to 100 bytes while in use"):
         train.batch(np.arange(len(train)))
 
 

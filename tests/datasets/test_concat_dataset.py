@@ -208,9 +208,9 @@ def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[Weigh
     [
         ([], None, "datasets: is empty"),
         ([_items(2)], [1, 1], "weights: there are 2 for 1 datasets"),
-        ([_items(2)], [-0.5], r"weights: one is -0\.5; a weight is 0 or more"),
-        ([_items(2)], [float("nan")], "weights: one is nan"),
-        ([_items(2)], [float("inf")], "weights: one is inf"),
+        ([_items(2)], [-0.5], r"weights: -0\.5 is not a valid weight; use 0 or more"),
+        ([_items(2)], [float("nan")], "weights: nan is not a valid weight"),
+        ([_items(2)], [float("inf")], "weights: inf is not a valid weight"),
     ],
 )
 def test_what_cannot_be_put_together_is_refused(kind: Any, datasets: list[Any], weights: list[float] | None, refusal: str) -> None:
@@ -223,21 +223,21 @@ def test_a_stream_of_another_library_is_refused_and_the_message_says_what_to_giv
     from datasets import Dataset
 
     for foreign in (_Foreign(), Dataset.from_list(_items(2)).to_iterable_dataset()):
-        refusal = f"datasets: one is a {type(foreign).__name__}, a stream; give a dataset that has samples at indices"
+        refusal = f"datasets: a {type(foreign).__name__} is a stream; give a map-style dataset"
         with pytest.raises(ValueError, match=refusal):
             kind([_items(2), foreign], [1, 1])
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
 def test_an_epoch_below_0_is_refused(kind: Any) -> None:
-    with pytest.raises(ValueError, match="epoch: is -1; epochs are counted from 0"):
+    with pytest.raises(ValueError, match="epoch: is -1; epochs count from 0"):
         kind([_items(2)], None).set_epoch(-1)
 
 
 @pytest.mark.parametrize("kind", MAP_STYLE)
 def test_a_map_style_concatenation_is_torchs_and_takes_no_stream(kind: type[WeightedConcatDataset]) -> None:
     assert issubclass(kind, ConcatDataset)
-    with pytest.raises(ValueError, match=r"datasets: one is a StreamLMDataset, a stream; .* a stream's `windows`"):
+    with pytest.raises(ValueError, match=r"datasets: a StreamLMDataset is a stream; .* a stream's `windows`"):
         kind([StreamLMDataset("tokens", np.arange(9), seq_len=2)], [1])
 
 

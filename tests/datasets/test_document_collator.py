@@ -86,5 +86,5 @@ def test_the_labels_of_joined_samples_are_those_of_transformers_flattening_colla
 
 
 def test_samples_without_boundaries_are_refused_with_what_to_say(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"position_ids: the samples have none; load the mixture with boundaries=True"):
+    with pytest.raises(ValueError, match=r"position_ids: is missing from the samples; load the mixture with boundaries=True"):
         DocumentCollator()([load_mixture(folder).train[0]])

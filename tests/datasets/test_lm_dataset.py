@@ -66,12 +66,12 @@ def test_mapped_arrays_of_any_dtype_are_read_and_never_written(tmp_path: Path, d
     ("arguments", "refusal"),
     [
         ({"input_ids": np.zeros((2, 3))}, "input_ids has 2 dimensions"),
-        ({"input_ids": np.zeros(3), "labels": np.zeros(4)}, r"labels has shape \(4,\) where input_ids has \(3,\)"),
+        ({"input_ids": np.zeros(3), "labels": np.zeros(4)}, r"labels has shape \(4,\) and input_ids has \(3,\)"),
         ({"input_ids": np.zeros(3), "seq_len": 0}, "seq_len is 0; a window has at least one token"),
-        ({"input_ids": np.array(["a"])}, "input_ids holds <U1; token ids are whole numbers"),
-        ({"input_ids": np.array([None])}, "input_ids holds object"),
-        ({"input_ids": np.zeros(3), "labels": np.zeros(3, bool)}, "labels holds bool"),
-        ({"input_ids": np.zeros(3), "random_mask_prob": 1.1}, r"random_mask_prob is 1\.1; a share lies between 0 and 1"),
+        ({"input_ids": np.array(["a"])}, "input_ids contains <U1; token ids are integers"),
+        ({"input_ids": np.array([None])}, "input_ids contains object"),
+        ({"input_ids": np.zeros(3), "labels": np.zeros(3, bool)}, "labels contains bool"),
+        ({"input_ids": np.zeros(3), "random_mask_prob": 1.1}, r"random_mask_prob is 1\.1; use a share from 0 to 1"),
         ({"input_ids": np.zeros(3), "random_mask_offset": 0}, "random_mask_offset is 0; the mark is positive"),
     ],
 )
@@ -84,7 +84,7 @@ def test_arrays_that_cannot_be_cut_are_refused(arguments: dict[str, Any], refusa
 def test_numbers_that_are_not_whole_are_refused_where_they_are_read(tokens: list[float]) -> None:
     dataset = LMDataset(np.array([1.0, 2.0, *tokens, 3.0]), seq_len=2)
     assert dataset[0]["input_ids"].tolist() == [1, 2]
-    with pytest.raises(ValueError, match="the array holds float64 with fractions; token ids are whole numbers"):
+    with pytest.raises(ValueError, match="the array contains float64 with fractions; token ids are integers"):
         dataset[1]
 
 
@@ -134,6 +134,6 @@ def test_ids_that_collide_with_the_mark_are_refused_where_they_are_read() -> Non
     dataset = LMDataset(np.array([0, 199, 200, 3, 0]), seq_len=2, random_mask_prob=0.0, random_mask_offset=MARK)
     assert dataset[0]["input_ids"].tolist() == [0, 99]
     with pytest.raises(
-        ValueError, match="random_mask_offset is 100, and token 200 is above twice that: an id and a mark cannot be told apart"
+        ValueError, match="random_mask_offset is 100, and token 200 is above twice that value: ids and marks cannot be distinguished"
     ):
         dataset[1]

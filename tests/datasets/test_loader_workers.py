@@ -98,7 +98,7 @@ def test_samples_for_a_loader_of_another_batch_size_keep_their_order_or_are_refu
     if workers == 1:
         assert positions(loader) == list(range(44))
     else:
-        with pytest.raises(ValueError, match="batch_size: the loader's is 3 and the stream's is 4"):
+        with pytest.raises(ValueError, match="batch_size: the loader has 3 and the stream has 4"):
             next(iter(loader))
         same = MixtureStream(mixture.train, batch_size=4, samples=True)
         assert positions(DataLoader(same, batch_size=4, num_workers=workers)) == list(range(44))
@@ -147,7 +147,7 @@ def test_a_stateful_loader_of_another_shape_resumes_exactly_or_is_refused(
     if workers:
         after = loader(batch_size, 0, world_size)
         after.load_state_dict(state)
-        with pytest.raises(ValueError, match=r"(batch_size|world_size): the state was taken with \d and is resumed with \d"):
+        with pytest.raises(ValueError, match=r"(batch_size|world_size): the state was saved with \d and is resumed with \d"):
             next(iter(after))
     else:
         read = []

@@ -213,7 +213,7 @@ def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(worksp
     mixture = load_mixture(folder)
     for version in (workspace.store.root / "one" / "numpy_cache" / ".versions").iterdir():
         shutil.rmtree(version)
-    with pytest.raises(StoreError, match=r"train\.npy: is gone, .* phyagi-assets materialize"):
+    with pytest.raises(StoreError, match=r"train\.npy: does not exist, .* phyagi-assets materialize"):
         _read(mixture.train)
 
 
@@ -222,7 +222,7 @@ def test_an_array_that_is_shorter_than_the_plan_has_it_is_named(workspace: Works
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
     array.chmod(0o644)
     np.save(array, np.load(array)[:-40])
-    with pytest.raises(StoreError, match=r"train\.npy: is shorter than the mixture's plan has it"):
+    with pytest.raises(StoreError, match=r"train\.npy: is shorter than in the mixture's plan"):
         _read(mixture.train)
 
 
@@ -231,7 +231,7 @@ def test_an_array_of_another_dtype_is_refused_and_not_read_as_what_it_is_not(wor
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
     array.chmod(0o644)
     np.save(array, np.load(array).astype(np.int32))
-    with pytest.raises(StoreError, match=r"train\.npy: holds int32, and the mixture's plan says uint16"):
+    with pytest.raises(StoreError, match=r"train\.npy: contains int32, but the mixture's plan requires uint16"):
         _read(mixture.train)
 
 

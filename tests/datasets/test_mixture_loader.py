@@ -220,9 +220,9 @@ def test_samples_are_collated_by_the_given_function(mixture: LoadedMixture, work
         ({"sampler": [3, 1]}, "sampler: the plan sets the order"),
         ({"batch_sampler": [[3, 1]]}, "batch_sampler: the plan sets the order"),
         ({"in_order": False, "num_workers": 2}, "in_order: the plan sets the order"),
-        ({"prefetch_factor": 2}, "prefetch_factor: is 2, and there are no loader workers"),
-        ({"timeout": 3}, "timeout: is 3, and there are no loader workers"),
-        ({"num_workers": -1}, "num_workers: is -1; it is 0 or more"),
+        ({"prefetch_factor": 2}, "prefetch_factor: is 2, but there are no loader workers"),
+        ({"timeout": 3}, "timeout: is 3, but there are no loader workers"),
+        ({"num_workers": -1}, "num_workers: is -1; use 0 or more"),
         ({"batchsize": 3}, "batchsize: is not an option of a MixtureLoader"),
     ],
 )
@@ -269,26 +269,26 @@ def test_a_later_plan_takes_the_state_of_an_earlier_one_that_it_agrees_with_and_
     stale, other = {**loader.state_dict(), "position": 21}, mixture_of(tmp_path / "other", seed=1, fingerprint="other")
     for plan, state in [(later, stale), (last, stale), (mixture, MixtureLoader(later.train, batch_size=1).state_dict())]:
         with pytest.raises(
-            ValueError, match=rf"of plan {state['plan']} of mixture 'mix' at position {state['position']}, and this is plan"
+            ValueError, match=rf"from plan {state['plan']} of mixture 'mix' at position {state['position']}, but this is plan"
         ):
             MixtureLoader(plan.train, batch_size=4).load_state_dict(state)
-    with pytest.raises(ValueError, match="whose order up to there is another one; open the plan that the state is of"):
+    with pytest.raises(ValueError, match="which has another order up to that position; open the plan of the state"):
         MixtureLoader(other.train, batch_size=4).load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("state", [{}, {"position": 3}, {"plan": "first"}, {"plan": "first", "position": "here"}, None])
 def test_what_is_no_state_is_refused(mixture: LoadedMixture, state: Any) -> None:
-    with pytest.raises(ValueError, match="the state is none that a mixture gave"):
+    with pytest.raises(ValueError, match="not a state of a mixture"):
         MixtureLoader(mixture.train, batch_size=4).load_state_dict(state)
 
 
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        ({"batch_size": 0}, "batch_size: is 0; it is 1 or more"),
-        ({"batch_size": 1, "position": -1}, "position: is -1; it is 0 or more"),
-        ({"batch_size": 1, "rank": 0}, "one is given without the other"),
-        ({"batch_size": 1, "rank": 2, "world_size": 2}, "rank: is 2 in a world of 2"),
+        ({"batch_size": 0}, "batch_size: is 0; use 1 or more"),
+        ({"batch_size": 1, "position": -1}, "position: is -1; use 0 or more"),
+        ({"batch_size": 1, "rank": 0}, "only one is given"),
+        ({"batch_size": 1, "rank": 2, "world_size": 2}, "rank: is 2 with world_size 2"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(mixture: LoadedMixture, arguments: dict[str, Any], refusal: str) -> None:

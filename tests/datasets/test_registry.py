@@ -127,16 +127,16 @@ def test_training_datasets_without_any_sample_are_refused(files: list[str], conc
     [
         (
             {"dataset_concat": "shuffled"},
-            "dataset_concat: 'shuffled' is not known; the known ones are: random, random_iterable, sequential",
+            "dataset_concat: unknown name 'shuffled'; the names are: random, random_iterable, sequential",
         ),
         (
             {"eval_dataset_concat": "all"},
-            "eval_dataset_concat: 'all' is not known; the known ones are: random, random_iterable, sequential",
+            "eval_dataset_concat: unknown name 'all'; the names are: random, random_iterable, sequential",
         ),
-        ({"dataset_provider": "vision"}, "dataset_provider: 'vision' is not known; the known ones are: lm, stream_lm"),
+        ({"dataset_provider": "vision"}, "dataset_provider: unknown name 'vision'; the names are: lm, stream_lm"),
         ({"dataset_configs": []}, "dataset_configs: is empty"),
         ({"dataset_configs": [{"seqlen": 2}]}, "'seqlen' is not a field of DatasetProviderConfig"),
-        ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: name no array that exists"),
+        ({"dataset_configs": [{"seq_len": 2}]}, "dataset_configs: no array that they name exists"),
         ({"dataset_global_weight": -1}, "dataset_global_weight: is -1"),
         ({"dataset_global_weight": float("nan")}, "dataset_global_weight: is nan"),
     ],
@@ -152,9 +152,9 @@ def test_providers_and_collators_are_known_by_name() -> None:
     assert isinstance(collator, LMDataCollator)
     assert collator([{"labels": torch.tensor([1, 3, 5])}])["labels"].tolist() == [[-1, 3, -1]]
     assert get_data_collator()([{"labels": torch.tensor([1])}])["labels"].tolist() == [[1]]
-    with pytest.raises(ValueError, match="data_collator_type: 'vision' is not known; the known ones are: lm"):
+    with pytest.raises(ValueError, match="data_collator_type: unknown name 'vision'; the names are: lm"):
         get_data_collator("vision")
-    with pytest.raises(ValueError, match="dataset_provider: 'vision' is not known"):
+    with pytest.raises(ValueError, match="dataset_provider: unknown name 'vision'"):
         get_dataset_provider("vision")
 
 
@@ -172,7 +172,7 @@ def test_one_stream_is_given_as_it_is_and_several_are_mixed(files: list[str]) ->
     assert [type(mixed), type(both["0"])] == [WeightedConcatIterableDataset] * 2
     assert (len(mixed), len(both["0"])) == (10, 14)
     for concats in (("random", "random_iterable"), ("random_iterable", "sequential")):
-        with pytest.raises(ValueError, match="dataset_concat: streams are concatenated by 'random_iterable' alone"):
+        with pytest.raises(ValueError, match="dataset_concat: only 'random_iterable' can concatenate streams"):
             get_dataset([config, config], *concats, dataset_provider="stream_lm")
 
 
@@ -201,9 +201,7 @@ def test_caches_of_all_three_kinds_go_together_and_those_of_different_tokenizers
     assert _windows(dataset) == windows * 3
     assert _windows(evaluation["all"]) == windows * 2
     other = library_cache(tmp_path / "other", word_tokenizer(30), train=ids % 30)
-    with pytest.raises(
-        ValueError, match=r"their caches are of different tokenizers, .* \(50257 tokens, EOS 50256\), .*other/tokenizer \(31"
-    ):
+    with pytest.raises(ValueError, match=r"the caches have different tokenizers, .* \(50257 tokens, EOS 50256\), .*other/tokenizer \(31"):
         get_dataset([*configs, {"cache_dir": other, "seq_len": 3}])
 
 
@@ -219,7 +217,7 @@ def test_tokenizers_of_one_size_are_told_apart_by_their_tokens_and_not_by_how_th
     assert len(set(written.values())) == 3
     assert len(get_dataset([{"cache_dir": folders[name], "seq_len": 2} for name in ("one", "same")])[0]) == 8
     for name in ("one", "same"):
-        with pytest.raises(ValueError, match="their caches are of different tokenizers"):
+        with pytest.raises(ValueError, match="the caches have different tokenizers"):
             get_dataset([{"cache_dir": folders[name], "seq_len": 2}, {"cache_dir": folders["other"], "seq_len": 2}])
 
 
@@ -238,7 +236,7 @@ def test_a_configuration_may_name_its_provider(files: list[str]) -> None:
     streamed = {"dataset_provider": "stream_lm", "dataset_path": files[1], "seq_len": 2, "weight": 2.0}
     mixed, _ = get_dataset([_config(files[0]), streamed], "random_iterable")
     assert len(mixed) == 24
-    with pytest.raises(ValueError, match="dataset_provider: 'vision' is not known"):
+    with pytest.raises(ValueError, match="dataset_provider: unknown name 'vision'"):
         get_dataset({**streamed, "dataset_provider": "vision"})
 
 

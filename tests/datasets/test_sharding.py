@@ -147,29 +147,29 @@ def test_a_state_for_another_epoch_than_the_one_that_is_set_begins_anew_and_says
     stream.set_epoch(1)
     with caplog.at_level(logging.WARNING):
         assert _read(other) == _read(stream)
-    assert "is of epoch 0 after 1 sample; the rest of that is not read, since the epoch was set to 1" in caplog.text
+    assert "is from epoch 0 after 1 sample; the rest of that epoch is not read, because the epoch was set to 1" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("of", "other", "said"),
     [
-        (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, and this one has StreamLMDataset"),
-        (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], and this one has \[10, 8\]"),
-        (TWO[0], _mixed([10, 7], [1.5, 1.1]), r"weights: .* with \['3/2', '1'\], and this one has \['3/2', '11/10'\]"),
-        (TWO[0], partial(TWO[0], seed=7), "seed: .* with 42, and this one has 7"),
-        (TWO[1], _windows(21, True), "tokens: .* with 45, and this one has 43"),
-        (TWO[1], _windows(22, False), "shuffle: .* with True, and this one has False"),
-        (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, and this one has 7"),
+        (TWO[0], TWO[1], "kind: .* with WeightedConcatIterableDataset, and this stream has StreamLMDataset"),
+        (TWO[0], _mixed([10, 8], [1.5, 1.0]), r"samples: .* with \[10, 7\], and this stream has \[10, 8\]"),
+        (TWO[0], _mixed([10, 7], [1.5, 1.1]), r"weights: .* with \['3/2', '1'\], and this stream has \['3/2', '11/10'\]"),
+        (TWO[0], partial(TWO[0], seed=7), "seed: .* with 42, and this stream has 7"),
+        (TWO[1], _windows(21, True), "tokens: .* with 45, and this stream has 43"),
+        (TWO[1], _windows(22, False), "shuffle: .* with True, and this stream has False"),
+        (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, and this stream has 7"),
     ],
 )
 def test_the_state_of_another_stream_is_refused_with_what_differs(of: Make, other: Make, said: str) -> None:
-    with pytest.raises(ValueError, match=f"^{said}; go on with the same"):
+    with pytest.raises(ValueError, match=f"^{said}; resume with the same value"):
         other().load_state_dict(_through_json(of()))
 
 
 @pytest.mark.parametrize("junk", [{}, {"epoch": 0}, {"epoch": 0, "taken": 1, "reader": {"rang": 0}, "stream": {}}, {"epoch": None}])
 def test_what_is_no_state_is_refused(junk: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="the state is none that a stream gave"):
+    with pytest.raises(ValueError, match="not a state of a stream"):
         TWO[0]().load_state_dict(junk)
 
 
@@ -192,7 +192,7 @@ def test_the_state_of_a_loader_worker_is_refused_by_a_process_without_workers() 
     of_worker = list(DataLoader(stream, num_workers=1, collate_fn=lambda _: stream.state_dict()))[2]
     assert (of_worker["taken"], of_worker["reader"]) == (3, {"rank": 0, "world_size": 1, "worker": 0, "workers": 1})
     stream.load_state_dict(of_worker)
-    with pytest.raises(ValueError, match="workers: the state was taken with 1 and is taken up with 0; go on as it was taken"):
+    with pytest.raises(ValueError, match="workers: the state was saved with 1 and is resumed with 0; resume with the same value"):
         iter(stream)
 
 
@@ -263,7 +263,7 @@ def _read_by_accelerate(rank: int) -> Any:
     from accelerate import Accelerator
 
     accelerator, stream = Accelerator(cpu=True), TWO[0]()
-    with pytest.raises(ValueError, match=r"accelerate divides what it is given .* say set_rank_and_world_size\(0, 1\)"):
+    with pytest.raises(ValueError, match=r"both accelerate and this stream would divide .* call set_rank_and_world_size\(0, 1\)"):
         next(iter(stream))
     stream.set_rank_and_world_size(0, 1)
     return [place for batch in accelerator.prepare(DataLoader(stream, batch_size=2)) for place in _read(_samples_of(batch))]
@@ -283,10 +283,10 @@ def test_accelerate_is_given_all_of_a_stream_because_it_divides_it_by_itself(tmp
 @pytest.mark.parametrize(
     ("told", "refusal"),
     [
-        ({"rank": 0}, "one is given without the other"),
-        ({"world_size": 2}, "one is given without the other"),
-        ({"rank": 2, "world_size": 2}, "rank: is 2 in a world of 2"),
-        ({"rank": -1, "world_size": 2}, "rank: is -1 in a world of 2"),
+        ({"rank": 0}, "only one is given"),
+        ({"world_size": 2}, "only one is given"),
+        ({"rank": 2, "world_size": 2}, "rank: is 2 with world_size 2"),
+        ({"rank": -1, "world_size": 2}, "rank: is -1 with world_size 2"),
     ],
 )
 def test_a_rank_that_is_not_in_its_world_is_refused(make: Make, told: dict[str, int], refusal: str) -> None:

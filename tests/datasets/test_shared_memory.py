@@ -80,13 +80,13 @@ def test_rows_of_one_length_are_rows_as_any() -> None:
 @pytest.mark.parametrize(
     ("rows", "dtype", "refusal"),
     [
-        ([[1], [65_536, 2]], np.uint16, "holds numbers from 1 to 65536, which uint16 does not; use a larger dtype"),
-        ([[1], [2, -1]], np.uint16, "holds numbers from -1 to 7, which uint16 does not"),
-        ([[1], [2**31]], np.int32, f"holds numbers from 1 to {2**31}, which int32 does not"),
-        ([[1], [2, None]], np.uint16, "holds nulls, which are no ids"),
-        ([[1.5]], np.uint16, r"holds list<.*double.*>, not lists of whole numbers; tokenize the dataset first"),
-        ([1, 2], np.uint16, r"holds int\d+, not lists of whole numbers"),
-        (["text"], np.uint16, "holds string, not lists of whole numbers"),
+        ([[1], [65_536, 2]], np.uint16, "contains numbers from 1 to 65536, which do not fit uint16; use a larger dtype"),
+        ([[1], [2, -1]], np.uint16, "contains numbers from -1 to 7, which do not fit uint16"),
+        ([[1], [2**31]], np.int32, f"contains numbers from 1 to {2**31}, which do not fit int32"),
+        ([[1], [2, None]], np.uint16, "contains nulls, which are not valid ids"),
+        ([[1.5]], np.uint16, r"contains list<.*double.*>, not lists of integers; tokenize the dataset first"),
+        ([1, 2], np.uint16, r"contains int\d+, not lists of integers"),
+        (["text"], np.uint16, "contains string, not lists of integers"),
     ],
 )
 def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
@@ -101,7 +101,7 @@ def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
 
 
 def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(SourceError, match="column 'labels': is not there; the columns are input_ids"):
+    with pytest.raises(SourceError, match="column 'labels': does not exist; the columns are input_ids"):
         process_dataset_to_memory(dataset(input_ids=[[1]]), "cache", np.uint16, ["input_ids", "labels"])
 
 
@@ -141,7 +141,7 @@ def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: An
 @pytest.mark.parametrize(
     ("arrays", "refusal"),
     [
-        ({"train": {"input_ids": np.arange(3)}}, "split 'train' is a dict; give whole numbers"),
+        ({"train": {"input_ids": np.arange(3)}}, "split 'train' is a dict; give integers"),
         ({"train": np.arange(3.0)}, r"split 'train' is an array of float64 with shape \(3,\)"),
         ({}, "dataset_dict: has no split"),
     ],

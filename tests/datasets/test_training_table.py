@@ -87,7 +87,7 @@ def stream_alone(mixture: LoadedMixture, _: Path) -> Shown:
     same.load_state_dict(inside.state_dict())
     assert taken + positions(same) == whole
     for other in (ranks(1, samples=True)[0], ranks(2, batch_size=3, samples=True)[0]):
-        resume.add(refused("the state was taken with", partial(other.load_state_dict, inside.state_dict())))
+        resume.add(refused("the state was saved with", partial(other.load_state_dict, inside.state_dict())))
     return order, resume
 
 
@@ -110,7 +110,7 @@ def loader_of_samples(mixture: LoadedMixture, _: Path) -> Shown:
 
     same = loader(4, 2)
     order = {exact(positions(same), 0, 44), exact(positions(loader(3, 1)), 0, 44)}
-    order.add(refused("batch_size: the loader's is 3 and the stream's is 4", partial(positions, loader(3, 2))))
+    order.add(refused("batch_size: the loader has 3 and the stream has 4", partial(positions, loader(3, 2))))
     return order, {refused("only their loader knows", same.dataset.state_dict)}
 
 
@@ -144,7 +144,7 @@ def stateful_loader_with_workers(mixture: LoadedMixture, _: Path) -> Shown:
         after = stateful_loader(mixture, **{"workers": 2, "world_size": 1, **options})
         after.load_state_dict(state)
         resume.add(
-            refused("the state was taken with|num_workers", partial(positions, after)) if options else exact(positions(after), 12, 44)
+            refused("the state was saved with|num_workers", partial(positions, after)) if options else exact(positions(after), 12, 44)
         )
     return order, resume
 
@@ -206,7 +206,7 @@ def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
     from accelerate import Accelerator
 
     accelerator, train, reads = Accelerator(cpu=True), load_mixture(home).train, []
-    verdict = refused("accelerate divides what it is given", lambda: next(iter(MixtureStream(train, batch_size=4, samples=True))))
+    verdict = refused("both accelerate and this stream would divide", lambda: next(iter(MixtureStream(train, batch_size=4, samples=True))))
     for position in (0, 16):
         stream = MixtureStream(train, batch_size=4, samples=True, position=position, rank=0, world_size=1)
         batches = list(accelerator.prepare(DataLoader(stream, batch_size=4)))

@@ -122,7 +122,7 @@ def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
         assert str(refusal).startswith(f"{path}: ")
         return
     refusal, order = attempted(lambda: MixtureOrder(plan, "train"))
-    assert order is not None or "rates: sum up to" in str(refusal)
+    assert order is not None or "rates: their sum is" in str(refusal)
 
 
 def attempted(call: Callable[[], T]) -> tuple[Exception | None, T | None]:

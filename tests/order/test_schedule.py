@@ -118,10 +118,10 @@ def test_nothing_is_drawn_at_no_position(schedule: type[Interleaved | InTurn]) -
 @pytest.mark.parametrize(
     ("schedule", "rates", "refusal"),
     [
-        (Interleaved, [0, 0], "rates: sum up to 0; they sum up to 1 or more"),
-        (Interleaved, [LARGEST, 1], rf"rates: sum up to {LARGEST + 1}; .* 2\*\*52 at most"),
-        (Interleaved, [], "rates: sum up to 0"),
-        (InTurn, [0], "rates: are all 0"),
+        (Interleaved, [0, 0], "rates: their sum is 0; use a sum from 1 to"),
+        (Interleaved, [LARGEST, 1], rf"rates: their sum is {LARGEST + 1}; use a sum .* 2\*\*52"),
+        (Interleaved, [], "rates: their sum is 0"),
+        (InTurn, [0], "rates: all are 0"),
     ],
 )
 def test_rates_that_nothing_can_be_drawn_from_are_refused(schedule: type[Interleaved | InTurn], rates: list[int], refusal: str) -> None:

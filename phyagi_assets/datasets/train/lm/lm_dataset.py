@@ -64,16 +64,16 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         seed: int = 42,
     ) -> None:
         if input_ids.ndim != 1:
-            raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has one")
+            raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has 1")
         if labels is not None and labels.shape != input_ids.shape:
-            raise ValueError(f"labels has shape {labels.shape} where input_ids has {input_ids.shape}; there is a label for each token")
+            raise ValueError(f"labels has shape {labels.shape} and input_ids has {input_ids.shape}; give one label per token")
         for name, array in (("input_ids", input_ids), ("labels", labels)):
             if array is not None and array.dtype.kind not in "iuf":
-                raise ValueError(f"{name} holds {array.dtype}; token ids are whole numbers")
+                raise ValueError(f"{name} contains {array.dtype}; token ids are integers")
         if seq_len < 1:
             raise ValueError(f"seq_len is {seq_len}; a window has at least one token")
         if random_mask_prob is not None and not 0 <= random_mask_prob <= 1:
-            raise ValueError(f"random_mask_prob is {random_mask_prob}; a share lies between 0 and 1")
+            raise ValueError(f"random_mask_prob is {random_mask_prob}; use a share from 0 to 1")
         if random_mask_offset < 1:
             raise ValueError(f"random_mask_offset is {random_mask_offset}; the mark is positive")
         self.input_ids = input_ids
@@ -113,8 +113,8 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         plain = np.where(ids >= self.random_mask_offset, ids - self.random_mask_offset, ids)
         if (plain >= self.random_mask_offset).any():
             raise ValueError(
-                f"random_mask_offset is {self.random_mask_offset}, and token {int(ids.max())} is above twice that: an id and a mark "
-                "cannot be told apart; use an offset above every id of the tokenizer"
+                f"random_mask_offset is {self.random_mask_offset}, and token {int(ids.max())} is above twice that value: ids and marks "
+                "cannot be distinguished; use an offset above every id of the tokenizer"
             )
         return plain
 
@@ -130,7 +130,7 @@ def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     with np.errstate(invalid="ignore"):  # NaN and infinity, which raise an error below
         copied = np.asarray(ids).astype(np.int64)
     if ids.dtype.kind == "f" and not np.array_equal(copied, ids):
-        raise ValueError(f"the array holds {ids.dtype} with fractions; token ids are whole numbers")
+        raise ValueError(f"the array contains {ids.dtype} with fractions; token ids are integers")
     return copied
 
 

@@ -77,7 +77,7 @@ class LMDatasetProvider(DatasetProvider):
             raise TypeError(f"train_file: is a configuration; use {type(self).__name__}.from_config(config)")
         cache_dir = kwargs.pop("cache_dir", None)
         if kwargs:
-            logger.warning("%s: ignored, since %s does not take them", ", ".join(kwargs), type(self).__name__)
+            logger.warning("%s: ignored, because %s does not accept them", ", ".join(kwargs), type(self).__name__)
         self._config = config = DatasetProviderConfig(
             cache_dir=cache_dir,
             train_file=train_file,  # type: ignore[arg-type]  # the configuration turns text into paths
@@ -99,7 +99,7 @@ class LMDatasetProvider(DatasetProvider):
         if train is not None and config.validation_split is not None:
             if config.validation_file:
                 logger.warning(
-                    "validation_split: %s of the training tokens are validated on, and %s is ignored",
+                    "validation_split: %s of the training tokens are used for validation, and %s is ignored",
                     *(config.validation_split, config.validation_file),
                 )
             train, validation = train.divided(config.validation_split)
@@ -115,7 +115,7 @@ class LMDatasetProvider(DatasetProvider):
             if tokens.vocabulary is not None and tokens.vocabulary.max_id >= offset:
                 raise ValueError(
                     f"random_mask_offset: is {offset}, and the tokenizer has ids up to {tokens.vocabulary.max_id}; "
-                    "an id at or above the mark cannot be told from a marked one"
+                    "an id at or above the mark cannot be distinguished from a marked token"
                 )
 
     def _offset(self, tokens: TokenFile) -> int:
@@ -163,10 +163,12 @@ class LMDatasetProvider(DatasetProvider):
 
         Parameters
         ----------
-        dataset_path, dataset_name, data_dir, data_files, revision
-            As ``datasets.load_dataset`` takes them.
+        dataset_path, dataset_name
+            As in ``datasets.load_dataset``.
         disk_file_path
             A folder written by ``save_to_disk``, instead of a dataset on the Hub.
+        data_dir, data_files, revision
+            As in ``datasets.load_dataset``.
         tokenizer
             A fast tokenizer, or its name; None for ``gpt2``.
         mapping_fn, mapping_fn_kwargs

@@ -49,7 +49,7 @@ def load_splits(
             )
         except ConnectionError as problem:
             raise SourceError(
-                f"{dataset_path}: {problem}; without the Hub, what was loaded before is found by its full name alone, such as "
+                f"{dataset_path}: {problem}; without the Hub, cached datasets are found only by their full name, such as "
                 "Salesforce/wikitext"
             ) from problem
     if "train" not in loaded:

@@ -79,7 +79,7 @@ def _texts(name: str, split: "datasets.Dataset", columns: Sequence[str]) -> "Cal
             raise SourceError(f"split {name!r} has no column {column!r}; it has {', '.join(split.column_names)}; see mapping_column_name")
         kind = split.features.arrow_schema.field(column).type
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-            raise SourceError(f"split {name!r}: column {column!r} holds {kind}, not text; see mapping_column_name")
+            raise SourceError(f"split {name!r}: column {column!r} contains {kind}, not text; see mapping_column_name")
 
     def texts() -> "Iterator[pa.Array]":
         from phyagi_assets.sources.documents import BATCH_BYTES
@@ -123,7 +123,7 @@ def map_into(
         mapped = _mapped(loaded, mapping_fn, fn_kwargs, num_workers, draft)
         given = mapped["train"].column_names
         if "input_ids" not in given:
-            raise SourceError(f"mapping_fn: gives {', '.join(given) or 'no column'}, and no 'input_ids', which the cache is made of")
+            raise SourceError(f"mapping_fn: returns {', '.join(given) or 'no column'}, but not 'input_ids', which a cache needs")
         divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
         dtypes: dict[str, npt.DTypeLike] = {"input_ids": dtype, **({"labels": np.int32} if "labels" in given else {})}
         save_columns(columns_to_memory(divided, cache_dir, dtypes, shared=shared), tokenizer, cache_dir)
@@ -200,7 +200,7 @@ def _tokenize_concatenated(
         An id does not fit `dtype`.
     """
     if use_eos_token and tokenizer.eos_token_id is None:
-        raise TokenizerError("the tokenizer has no EOS token to put after each text; set its eos_token, or say use_eos_token=False")
+        raise TokenizerError("the tokenizer has no EOS token to append to each text; set its eos_token, or pass use_eos_token=False")
     columns = [mapping_column_name] if isinstance(mapping_column_name, str) else mapping_column_name
     texts = [text for row in zip(*(examples[name] for name in columns), strict=True) for text in row if text]
     encoded = tokenizer(texts)["input_ids"] if texts else []

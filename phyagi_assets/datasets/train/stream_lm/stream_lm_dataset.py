@@ -69,7 +69,7 @@ class StreamLMDataset(SharedStream):
         super().__init__(rank, world_size)
         for name, value in (("read_ahead", read_ahead), ("chunk_size", chunk_size)):
             if value < 1:
-                raise ValueError(f"{name}: is {value}, but it is a number of samples from 1")
+                raise ValueError(f"{name}: is {value}; use 1 or more")
         self.dataset_name = dataset_name
         self._windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
         self.shuffle = shuffle

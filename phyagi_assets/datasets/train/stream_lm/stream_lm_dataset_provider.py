@@ -21,10 +21,12 @@ class StreamLMDatasetProviderConfig:
     ----------
     dataset_path
         A ``.npy`` array of token ids, or a cache folder, whose ``train.npy`` is streamed.
-    seq_len, shift_labels, weight, label, seed, validation_file, validation_split, tokenizer_file, ignore_token_id, random_mask_prob
+    seq_len, shift_labels, weight, label, seed
         As in `DatasetProviderConfig`.
     shuffle
         Whether training windows are shuffled anew in each epoch; by default they are in the order of the array.
+    validation_file, validation_split, tokenizer_file, ignore_token_id, random_mask_prob
+        As in `DatasetProviderConfig`.
 
     Raises
     ------
@@ -52,7 +54,7 @@ class StreamLMDatasetProviderConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.shuffle, bool):
-            raise ValueError(f"shuffle: is {self.shuffle!r}, but what it takes is: bool")
+            raise ValueError(f"shuffle: is {self.shuffle!r}, but the valid type is: bool")
         checked = self.of_windows()
         for name in ("seq_len", "weight", "label", "seed", "validation_file", "validation_split", "tokenizer_file", "random_mask_prob"):
             object.__setattr__(self, name, getattr(checked, name))
@@ -63,7 +65,7 @@ class StreamLMDatasetProviderConfig:
         fields = asdict(self)
         del fields["shuffle"], fields["dataset_path"]
         if not isinstance(self.dataset_path, str | Path):
-            raise ValueError(f"dataset_path: is {self.dataset_path!r}, but what it takes is: str")
+            raise ValueError(f"dataset_path: is {self.dataset_path!r}, but the valid type is: str")
         path = Path(self.dataset_path).expanduser().absolute()
         if not path.exists():
             raise FileNotFoundError(f"dataset_path: {path} does not exist; give a .npy file or the folder of a cache")

@@ -75,7 +75,7 @@ def test_a_part_of_the_training_array_wins_over_a_validation_array_with_a_warnin
     provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=0.5)
     assert _same(provider.get_train_dataset(), LMDataset(IDS[50:], seq_len=8))
     assert _same(provider.get_val_dataset(), LMDataset(IDS[:50], seq_len=8))
-    assert f"validation_split: 0.5 of the training tokens are validated on, and {cache}/validation.npy is ignored" in caplog.text
+    assert f"validation_split: 0.5 of the training tokens are used for validation, and {cache}/validation.npy is ignored" in caplog.text
 
 
 @pytest.mark.parametrize("part", [100, 101])
@@ -124,7 +124,7 @@ def test_marks_that_the_tokenizers_ids_reach_are_refused(cache: Path) -> None:
 def test_unknown_arguments_are_ignored_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     fields: dict[str, Any] = {"seqlen": 3, "packing": True}
     assert LMDatasetProvider.from_cache(cache, **fields).get_train_dataset() is not None
-    assert "seqlen, packing: ignored, since LMDatasetProvider does not take them" in caplog.text
+    assert "seqlen, packing: ignored, because LMDatasetProvider does not accept them" in caplog.text
 
 
 def test_datasets_of_a_provider_travel_without_their_tokens(cache: Path) -> None:

@@ -159,9 +159,13 @@ def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
 @pytest.mark.parametrize(
     ("mapping_fn", "arguments", "refusal"),
     [
-        (too_large, {}, "split 'train', column 'input_ids': holds numbers from 65536 to 65536, which uint16 does not; use a larger dtype"),
-        (no_ids, {}, "mapping_fn: gives ids, and no 'input_ids'"),
-        (short_labels, {}, "split 'train': 'labels' has 60 entries for 120 tokens; there is one for each"),
+        (
+            too_large,
+            {},
+            "split 'train', column 'input_ids': contains numbers from 65536 to 65536, which do not fit uint16; use a larger dtype",
+        ),
+        (no_ids, {}, "mapping_fn: returns ids, but not 'input_ids'"),
+        (short_labels, {}, "split 'train': 'labels' has 60 entries for 120 tokens; it needs one per token"),
         (empty_first, {"validation_split": 0.5}, "validation_split: 0.5 of 2 tokens in 60 documents leave nothing to train on"),
     ],
 )
