@@ -25,7 +25,6 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.formatting import counted
         from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
-        from phyagi_assets.inspection.survey import survey
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.local import Store
 
@@ -53,7 +52,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         console.print(f"{counts}, {counted(len(declared) + len(stored) + len(loops), 'problem')}", highlight=False)
         for name, files in left_out.items():
             console.print(f"{name}: {files}", highlight=False, markup=False, soft_wrap=True)
-        for foreign in survey(workspace.store).foreign:
+        for foreign in workspace.store.survey().foreign:
             if foreign.path in looped:
                 continue
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)

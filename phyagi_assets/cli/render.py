@@ -22,7 +22,7 @@ from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.mixture import STAGE as MIXED
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:  # it needs torch
     from phyagi_assets.datasets.explain import ExplainedSample
@@ -50,7 +50,8 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
         yield tree
     for name in catalog.corpora:
         if name not in mixed:
-            caches = [artifact for address in store.list() if address.startswith(f"{name}/{CACHE}/") and (artifact := store.open(address))]
+            addresses = [address for address in store.list() if (address.name, address.step) == (name, CACHE)]
+            caches = [artifact for address in addresses if (artifact := store.open(address))]
             yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
 
 

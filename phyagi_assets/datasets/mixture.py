@@ -15,6 +15,10 @@ from phyagi_assets.formats.plan_paths import PlanPaths, plan_folder
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
+from phyagi_assets.store.base import is_part
+from phyagi_assets.store.local import LocalStore
+
+_STEP = "mixed_dataset"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -149,14 +153,15 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     """
     path = Path(mixture)
     if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one
-        root = Settings.resolve(store=store).store
-        path = root / mixture / "mixed_dataset"
-        if not path.exists():
-            found = ", ".join(sorted(plan.parts[-3] for plan in root.glob(f"*/mixed_dataset/{PLAN}"))) or "none"
+        stored = LocalStore(Settings.resolve(store=store).store)
+        published = stored.pointer(f"{mixture}/{_STEP}") if is_part(str(mixture)) else None
+        if published is None or not published.exists():
+            found = ", ".join(address.name for address in stored.list() if address.step == _STEP) or "none"
             raise StoreError(
-                f"{mixture!r} is neither a path nor a mixture materialized in {root} (there: {found}); "
+                f"{mixture!r} is neither a path nor a mixture materialized in {stored} (there: {found}); "
                 f"materialize it with: phyagi-assets materialize {mixture}"
             )
+        path = published
     file = path / PLAN if path.is_dir() else path
     file = _in_its_place(plan_folder(file) / real_path(file).name)
     return LoadedMixture(plan=read_plan(file), home=file.parent, options=options)
@@ -165,9 +170,10 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
 def _in_its_place(file: Path) -> Path:
     """Return the path of the plan among the versions if a copy of the store without links has turned the pointer into a folder."""
     folder = file.parent
-    if folder.name != "mixed_dataset":
+    if folder.name != _STEP:
         return file
-    version = folder.parent / ".versions" / f"{folder.name}@{read_plan(file).fingerprint}" / PLAN
+    store = LocalStore(folder.parents[1])
+    version = store.version_path(f"{folder.parent.name}/{_STEP}", read_plan(file).fingerprint) / PLAN
     if not version.is_file():
         raise StoreError(
             f"{file}: is in a folder that should be a link: the store was copied without its links; restore them with: "

@@ -5,15 +5,13 @@ was later moved to another disk and replaced by a link, these paths do not exist
 relative to the root of the store through which the plan was opened.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.paths import real_path
+from phyagi_assets.store.base import path_in_store, root_around
 
-_IN_STORE = re.compile(r"[^/]+/[^/]+/\.versions/[^/]+/.+")
-"""The part of a recorded path that begins at the root of the store."""
 _MOST_LINKS = 40
 """Largest number of links to follow; more are taken for a loop, as on Linux."""
 
@@ -31,7 +29,7 @@ class PlanPaths:
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._home = real_path(folder)
-        self._root = real_path(root) if (root := _root_of(folder)) else None
+        self._root = real_path(root) if (root := root_around(folder)) else None
         self.is_moved = self._root is not None and not (self._home / next(_recorded(plan))).exists()
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
@@ -43,8 +41,8 @@ class PlanPaths:
         recorded
             The path as the plan records it.
         """
-        found = _IN_STORE.search(recorded) if self.is_moved else None
-        return self._root / found[0] if found and self._root else self._home / recorded
+        found = path_in_store(recorded) if self.is_moved else None
+        return self._root / found if found and self._root else self._home / recorded
 
 
 def plan_folder(path: Path) -> Path:
@@ -69,8 +67,3 @@ def _recorded(plan: Plan) -> Iterator[str]:
         for partition in corpus.partitions:
             yield from (shard.path for shard in partition.shards.values())
     yield plan.tokenizer
-
-
-def _root_of(folder: Path) -> Path | None:
-    """Return the root of the store if a folder is in the place of a version of a plan, else None."""
-    return folder.parents[2] if folder.parent.name == ".versions" and len(folder.parents) > 2 else None

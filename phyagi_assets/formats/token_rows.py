@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
 """Columns besides ``input_ids``, with their types.

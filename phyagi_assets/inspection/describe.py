@@ -1,6 +1,7 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.preview import decode
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 LEFT_OUT = "files left out of the source"
@@ -108,31 +109,36 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     StoreError
         The store has no published cache of the corpus.
     """
-    caches = [artifact for address in store.list() if address.startswith(f"{name}/{cache.STAGE}/") and (artifact := store.open(address))]
+    addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STAGE)]
+    caches = {address.key: artifact for address in addresses if (artifact := store.open(address))}
     if not caches:
-        raise StoreError(f"{store.root} holds nothing of the name {name!r}; materialize it with: phyagi-assets materialize {name}")
-    totals = {count: sum(of[count] for artifact in caches for of in artifact.manifest.counts.values()) for count in ("documents", "tokens")}
+        raise StoreError(f"{store} holds nothing of the name {name!r}; materialize it with: phyagi-assets materialize {name}")
+    totals = {
+        count: sum(of[count] for artifact in caches.values() for of in artifact.manifest.counts.values())
+        for count in ("documents", "tokens")
+    }
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
-    facts |= {key: _flat(caches[0].manifest.details[key]) for key in ("dtype", "tokenizer", "engine")}
-    skipped = _skipped(caches)
+    details = next(iter(caches.values())).manifest.details
+    facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
+    skipped = _skipped(caches.values())
     if skipped:
         files = _flat([f"{of['file']} ({of['rows left out']})" for of in skipped])
         facts["rows left out"] = f"{sum(int(of['rows left out'].replace(',', '')) for of in skipped):,}: {files}"
-    if empty := [artifact.address.rpartition("/")[2] for artifact in caches if not artifact.manifest.counts]:
+    if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
     parts = [
         {
-            "partition": artifact.address.rpartition("/")[2],
+            "partition": key,
             **{f"{split} tokens": _flat(of["tokens"]) for split, of in artifact.manifest.counts.items()},
         }
-        for artifact in caches
+        for key, artifact in caches.items()
     ]
-    lengths = np.concatenate([array_lengths(artifact) for artifact in caches])
-    shown = next((samples for artifact in caches if (samples := _samples(artifact, 1, 48))), [])
+    lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
+    shown = next((samples for artifact in caches.values() if (samples := _samples(artifact, 1, 48))), [])
     return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
 
 
-def _skipped(artifacts: Sequence[Artifact]) -> list[dict[str, str]]:
+def _skipped(artifacts: Iterable[Artifact]) -> list[dict[str, str]]:
     """Return one table row per file of which rows were left out."""
     return [
         {"file": file, "rows left out": _flat(of["rows"]), "of rows": _flat(of["of"]), "the first": of["first"]}
@@ -207,11 +213,14 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
         The name refers to nothing in the store, or the artifact is damaged.
     """
     path = Path(name)
-    for folder in (path.parent if path.is_file() else path, store.root / name, store.root / name / mixture.STAGE):
+    folders = [path.parent if path.is_file() else path]
+    with suppress(StoreError):  # the name is not an address
+        folders.append(store.pointer(name if "/" in name else mixture.MIXTURE.address(name)))
+    for folder in folders:
         if (folder / MANIFEST).is_file():
             return inspect_artifact(folder)
     if "/" in name:
-        raise StoreError(f"{store.root} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
+        raise StoreError(f"{store} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found

@@ -13,7 +13,6 @@ from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.formats.cache_folder import HASHES, array_path, open_documents
 from phyagi_assets.formats.npy import open_array
-from phyagi_assets.inspection.survey import survey
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
 from phyagi_assets.steps import cache
@@ -22,7 +21,7 @@ from phyagi_assets.steps.exclusions import hashes_of
 from phyagi_assets.steps.preview import decode
 from phyagi_assets.steps.raw import local_files, raw_address
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 
 _SHOWN = 32
 """Number of tokens of a document whose text is shown."""
@@ -93,8 +92,8 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
 def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:
     """Return the documents with some ids, from all versions of the corpus's caches in the store."""
     found: dict[tuple[str, str, str, int], FoundDocument] = {}
-    for version in survey(store).versions:
-        if not version.address.startswith(f"{corpus.config.name}/{cache.STAGE}/"):
+    for version in store.survey().versions:
+        if (version.address.name, version.address.step) != (corpus.config.name, cache.STAGE):
             continue
         folder, manifest = version.path, version.manifest
         for split in manifest.counts:
@@ -102,7 +101,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
             for span in spans_of(folder, split, ids):
                 document = FoundDocument(
                     id=span.id,
-                    partition=version.partition,
+                    partition=version.address.key,
                     file=manifest.details["files"][span.file],
                     row=span.row,
                     text=decode(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),

@@ -11,9 +11,9 @@ from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.inspection.documents import spans_of
-from phyagi_assets.inspection.survey import plans_in
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.store.local import Store
+from phyagi_assets.steps.mixture import MIXTURE
+from phyagi_assets.store.base import Store
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,9 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
         End of the range of training positions to search, exclusive; by default, the end of an epoch of the mixture. Other splits are
         always searched to their end.
     """
-    for version in plans_in(store):
+    for version in store.survey().versions:
+        if version.address.step != MIXTURE.name:
+            continue
         file = version.path / PLAN
         try:
             yield from list(_of_plan(read_plan(file), file, corpus, ids, until, is_published=version.is_published))

@@ -8,9 +8,8 @@ Between the search and the removal, another command may publish a version again 
 checked again before it is removed, under locks that keep other commands from making a plan or working on the artifact.
 """
 
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,9 +18,10 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.survey import Foreign, Survey, Version, survey
-from phyagi_assets.sources.snapshot import TRANSFERS, clear_transfers
-from phyagi_assets.store.local import Store, version_named
+from phyagi_assets.sources.snapshot import clear_transfers
+from phyagi_assets.steps.cache import CACHE
+from phyagi_assets.steps.mixture import MIXTURE
+from phyagi_assets.store.base import Address, Foreign, Store, StoredVersion, Survey, Transfer, Version
 from phyagi_assets.store.manifest import Manifest
 
 SUPERSEDED = "superseded"
@@ -29,12 +29,6 @@ RETIRED = "its partition is gone from the source"
 UNDECLARED = "not declared any more"
 OLD_PLAN = "a superseded plan"
 BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
-
-_NAMED = re.compile(r"([^/]+/[^/]+)/\.versions/([^/]+)")
-"""Address and version in the path of a token array."""
-
-Named = set[tuple[str, str]]
-"""Versions, each by its address and fingerprint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +41,9 @@ class Removable:
     why: str
     bytes: int
     """Size on disk, in bytes, including files that other versions share."""
-    address: str
+    address: Address
+    fingerprint: str
+    """Fingerprint of the version; empty for an interrupted transfer."""
     is_published: bool
     cleaning: "Cleaning" = field(repr=False, compare=False)
 
@@ -95,25 +91,26 @@ class Cleaning:
         StoreError
             Neither a plan nor its manifest can be read, so that the versions that it names are unknown.
         """
-        surveyed = survey(self.store)
+        surveyed = self.store.survey()
         self.foreign, self.young = list(surveyed.foreign), 0
         candidates = [(version, why) for version, why in self._unneeded(surveyed) if not version.protected]
         found = []
         for version, why in candidates:
-            if version.name in self.others:
+            if version.address.name in self.others:
                 continue
             if self._is_young(version.path):
                 self.young += 1
             else:
-                found.append(self._removable(version.path, why, version.address, is_published=version.is_published))
-        self.foreign += [Foreign(path=self.store.root / name, why=why) for name, why in self.others.items()]
-        return found + [item for item in self._transfers() if item.name.split("/")[1] not in self.others]
+                of = version.version
+                found.append(self._removable(version, of.path, why, of.fingerprint, is_published=version.is_published))
+        self.foreign += [Foreign(path=self.store.pointer(f"{name}/any").parent, why=why) for name, why in self.others.items()]
+        return found + list(self._transfers())
 
-    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[Version, str]]:
-        named: Named = set()
+    def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, str]]:
+        named: set[Version] = set()
         for version in surveyed.versions:
-            if version.is_plan:
-                undeclared = version.name not in self.mixtures and version.name not in self.others
+            if _is_plan(version):
+                undeclared = version.address.name not in self.mixtures and version.address.name not in self.others
                 why = UNDECLARED if undeclared else OLD_PLAN if self.old_plans and not version.is_published else ""
                 if why and not version.protected:
                     yield version, why
@@ -121,13 +118,13 @@ class Cleaning:
                         continue
                 named |= self._named(version)
         for version in surveyed.versions:
-            if not version.is_plan and (version.address, version.fingerprint) not in named:
-                is_there = version.is_of_corpus or version.partition in self.partitions.get(version.name, ())
-                is_there = is_there and version.name in self.partitions
+            if not _is_plan(version) and version.version not in named:
+                address, partitions = version.address, self.partitions.get(version.address.name)
+                is_there = partitions is not None and (not address.is_of_partition or address.key in partitions)
                 if not (is_there and version.is_published):
-                    yield version, UNDECLARED if version.name not in self.partitions else SUPERSEDED if is_there else RETIRED
+                    yield version, UNDECLARED if partitions is None else SUPERSEDED if is_there else RETIRED
 
-    def _named(self, version: Version) -> Named:
+    def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
             plan = read_plan(version.path / PLAN)
@@ -135,32 +132,28 @@ class Cleaning:
             self.foreign.append(Foreign(path=version.path, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
             return _named_by_manifest(version.manifest)
         paths = [shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
-        named: Named = {
-            (f"{corpus.name}/numpy_cache/{partition.key}", partition.fingerprint)
-            for corpus in plan.corpora
-            for partition in corpus.partitions
-        }
-        for path in (*paths, plan.tokenizer):
-            if (found := _NAMED.search(path)) and (of := version_named(found[2])):
-                named.add((f"{found[1]}/{of[0]}", of[1]))
-        return named
+        named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
+        return named | {of for path in (*paths, plan.tokenizer) if (of := Version.in_path(path))}
 
     def _is_young(self, folder: Path) -> bool:
         return self.grace > timedelta(0) and time.time() - folder.stat().st_mtime < self.grace.total_seconds()
 
     def _transfers(self) -> Iterable[Removable]:
-        for corpus in _folders(self.store.root / TRANSFERS):
-            for folder in _folders(corpus):
-                if folder.name not in self.partitions.get(corpus.name, ()) and not self._is_young(folder):
-                    yield self._removable(folder, BROKEN_OFF, f"{corpus.name}/transfers/{folder.name}", is_published=False)
+        for transfer in self.store.unfinished():
+            corpus, partition = transfer.address.name, transfer.address.key
+            if partition not in self.partitions.get(corpus, ()) and corpus not in self.others and not self._is_young(transfer.path):
+                yield self._removable(transfer, transfer.name, BROKEN_OFF)
 
-    def _removable(self, path: Path, why: str, address: str, *, is_published: bool) -> Removable:
+    def _removable(
+        self, of: StoredVersion | Transfer, name: str, why: str, fingerprint: str = "", *, is_published: bool = False
+    ) -> Removable:
         return Removable(
-            name=path.relative_to(self.store.root).as_posix(),
-            path=path,
+            name=name,
+            path=of.path,
             why=why,
-            bytes=sum(file.lstat().st_size for file in path.rglob("*") if file.is_file()),
-            address=address,
+            bytes=sum(file.lstat().st_size for file in of.path.rglob("*") if file.is_file()),
+            address=of.address,
+            fingerprint=fingerprint,
             is_published=is_published,
             cleaning=self,
         )
@@ -176,7 +169,7 @@ class Cleaning:
             The versions that were removed.
         """
         removed = []
-        with self.store.aside() as take, self.store.removing():
+        with self.store.removing() as remove:
             still = {item.path: item for item in self.find()}
             for item in items:
                 if item.path not in still:
@@ -187,19 +180,11 @@ class Cleaning:
                     if item.why == BROKEN_OFF:
                         clear_transfers(item.path)
                         removed.append(item)
-                    elif self._take(still[item.path], take):
-                        removed.append(item)
+                    elif (self.store.leads_to(item.address) == item.fingerprint) == still[item.path].is_published:
+                        with suppress(StoreError):  # a file was added to the folder since the search
+                            remove(item.address, item.path)
+                            removed.append(item)
         return removed
-
-    def _take(self, item: Removable, take: Callable[[Path], None]) -> bool:
-        _, fingerprint = version_named(item.path.name) or ("", "")
-        is_published = self.store.leads_to(item.address) == fingerprint
-        if is_published != item.is_published:  # another command published or replaced it since the search
-            return False
-        with suppress(StoreError):  # a file was added to the folder since the search
-            self.store.withdraw(item.address, item.path, take)
-            return True
-        return False
 
 
 def removable(
@@ -209,15 +194,16 @@ def removable(
     return Cleaning(store=store, partitions=partitions, mixtures=mixtures, old_plans=old_plans).find()
 
 
-def _named_by_manifest(manifest: Manifest) -> Named:
+def _is_plan(version: StoredVersion) -> bool:
+    return version.address.step == MIXTURE.name
+
+
+def _cache(corpus: str, partition: str, fingerprint: str) -> Version:
+    return Version(Address(CACHE.address(corpus, partition)), fingerprint)
+
+
+def _named_by_manifest(manifest: Manifest) -> set[Version]:
     try:
-        return {(f"{corpus}/numpy_cache/{key}", of) for corpus, caches in manifest.inputs.items() for key, of in caches.items()}
+        return {_cache(corpus, key, of) for corpus, caches in manifest.inputs.items() for key, of in caches.items()}
     except (AttributeError, TypeError):
         raise StoreError(f"neither the plan nor the manifest of {manifest.fingerprint} tells what it names") from None
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, without links."""
-    if folder.is_symlink() or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())

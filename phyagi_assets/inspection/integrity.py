@@ -17,7 +17,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import format_of
 from phyagi_assets.steps.checks.plans import array_problems
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store, is_copy
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
@@ -109,15 +109,15 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
         Name of the corpus or mixture whose artifacts are checked; by default, all artifacts are checked.
     """
     for address in store.list():
-        if corpus and not address.startswith(f"{corpus}/"):
+        if corpus and address.name != corpus:
             continue
         pointer = store.pointer(address)
         path = real_path(pointer)
-        if is_copy(pointer):
+        own = None if store.is_copy(address) else path
+        if own is None:
             found = f"{pointer}: is a folder where the store keeps a link: it was copied without its links; materialize puts them back"
             yield StoreProblem(address=address, found=found)
         damage = _damage(path)
-        own = None if is_copy(pointer) else path
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
         if not damage and (path / PLAN).is_file():
             yield from (StoreProblem(address=address, found=found) for found in _plan_problems(plan_folder(pointer / PLAN) / PLAN))

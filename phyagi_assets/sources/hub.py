@@ -14,7 +14,7 @@ from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, is_glob
 from phyagi_assets.sources.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 
 SCHEME = "hf://"
 

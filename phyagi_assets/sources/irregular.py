@@ -13,7 +13,7 @@ from phyagi_assets.errors import DeclarationError
 from phyagi_assets.sources.compression import UnreadableContentError, contents, head_of, is_compressed
 from phyagi_assets.sources.files import LocalFile, Partition, format_of
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 
 WITH_BOM = "begins with a byte order mark"
 MISNAMED = "is not what its name says"

@@ -18,7 +18,7 @@ from phyagi_assets.sources.object_store import SCHEMES, Buckets
 from phyagi_assets.sources.partitioning import partitioned
 from phyagi_assets.sources.retries import RetryPolicy, within
 from phyagi_assets.sources.transfer import Remote
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 
 logger = logging.getLogger(__name__)
 

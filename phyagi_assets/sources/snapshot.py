@@ -1,6 +1,6 @@
 """Transfers of the remote files of a partition into the store.
 
-Fetched files are kept in ``.transfers`` until the artifact is written, so that an interrupted run can be resumed, even in the middle of a
+Fetched files are kept in the store until the artifact is written, so that an interrupted run can be resumed, even in the middle of a
 file. Files that the published snapshot already has are taken from it.
 """
 
@@ -17,13 +17,12 @@ from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.transfer import transfer
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
-from phyagi_assets.store.local import Artifact
 
 FILES = "files"
 """Folder of the snapshot in a raw artifact."""
 
-TRANSFERS = ".transfers"
 _TRANSFER = re.compile(r"[0-9a-f]{32}(\.verified)?")
 """Name of the folder of an unfinished transfer, or of a verified file: the digest of the file's name and stamp."""
 

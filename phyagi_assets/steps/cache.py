@@ -29,8 +29,8 @@ from phyagi_assets.steps.lengths import array_lengths, length_facts
 from phyagi_assets.steps.preview import preview
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
-from phyagi_assets.store.linking import link
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 

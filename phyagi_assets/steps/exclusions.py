@@ -18,8 +18,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
-from phyagi_assets.store.local import Store
 
 REMOVED = "removed"
 """Setting of a tokenized artifact that lists the ids of the excluded documents that occur in the partition."""

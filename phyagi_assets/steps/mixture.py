@@ -24,7 +24,7 @@ from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
 from phyagi_assets.steps.facts import Bars, Facts, Rows
 from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, reuse_or_build
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
 
@@ -275,7 +275,7 @@ def _check_draws(mixture: Mixture, plan: Plan) -> None:
 
 
 def _key(cache: Artifact) -> str:
-    return cache.address.rpartition("/")[2]
+    return Address(cache.address).key
 
 
 def _planned(cache: Artifact, home: Path) -> PlannedPartition:

@@ -13,11 +13,11 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import LocalFile, Partition, SourceFile, held_out, readable
-from phyagi_assets.sources.snapshot import FILES, TRANSFERS, Transfers
+from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
-from phyagi_assets.store.linking import link
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
 
 STAGE = "raw_dataset"
@@ -85,7 +85,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         pinned = _wanted_now(corpus, partition, workspace)
         return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
     with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
-        transfers = Transfers(workspace.store.root / TRANSFERS / corpus.config.name / partition.key, workspace.sources, partition)
+        transfers = Transfers(workspace.store.transfers(corpus.config.name, partition.key), workspace.sources, partition)
         published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():

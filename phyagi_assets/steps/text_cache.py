@@ -23,7 +23,7 @@ from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.local import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.engines import Engine, ReferenceEngine

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declare.schema import SpecialTokens
 from phyagi_assets.errors import TokenizerError
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.conformance import conformance
 from phyagi_assets.tokenizers.decoding import Decoder
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, ReferenceEngine

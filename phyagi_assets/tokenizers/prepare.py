@@ -21,8 +21,8 @@ from tokenizers import Tokenizer
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.formats.cache_folder import PICKLED, SAVED
+from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
-from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
 CODE_VERSION = "1"
@@ -123,7 +123,7 @@ def _facts(backend: Path) -> _Facts:
 
 def tokenizer_store(store: Store) -> Store:
     """Return the inner store for prepared tokenizers and conformance reports, apart from the artifacts of corpora and mixtures."""
-    return Store(store.root / ".tokenizers")
+    return store.inner("tokenizers")
 
 
 def tokenizer_identity(corpus: Corpus, data: Path) -> str:

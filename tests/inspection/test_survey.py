@@ -11,7 +11,6 @@ import pytest
 from phyagi_assets.errors import StoreError
 from phyagi_assets.inspection.garbage import UNDECLARED, Cleaning, Removable
 from phyagi_assets.inspection.integrity import discard_damaged, store_problems
-from phyagi_assets.inspection.survey import survey
 from phyagi_assets.steps.step import reuse_or_build
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
@@ -106,7 +105,7 @@ def test_what_others_put_into_a_store_is_left_by_everything_that_removes(
 
 
 def test_a_file_of_others_in_a_version_keeps_the_version(store: Store) -> None:
-    superseded = next(version for version in survey(store).versions if version.address == HAMLET and not version.is_published)
+    superseded = next(version for version in store.survey().versions if version.address == HAMLET and not version.is_published)
     (superseded.path / "notes.txt").write_text("mine")
     before = holdings(superseded.path)
     clean = cleaning(store)
@@ -141,7 +140,7 @@ def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str
     before = holdings(other.root)
     remove_all(store)
     assert holdings(other.root) == before
-    assert "another store" in str(survey(store).foreign)
+    assert "another store" in str(store.survey().foreign)
     with pytest.raises(StoreError, match="another store"):
         build(store, f"{where}/numpy_cache/hamlet", "third")
 
@@ -202,7 +201,7 @@ def test_an_artifact_that_another_command_works_on_is_left_to_the_next_cleaning(
 
 
 def test_a_version_stays_for_its_grace_period_which_begins_anew_when_another_replaces_it(store: Store) -> None:
-    for version in survey(store).versions:
+    for version in store.survey().versions:
         os.utime(version.path, (0, 0))
     hour = timedelta(hours=1)
     assert len(cleaning(store, grace=hour).find()) == 1

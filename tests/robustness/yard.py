@@ -11,7 +11,7 @@ import dagster as dg
 
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.linking import link
+from phyagi_assets.store.disk import link
 from phyagi_assets.store.local import STAGING, Artifact, Store
 from tests.robustness.command import Changes, Command
 from tests.support import declare, declare_corpus, write_jsonl, write_text

@@ -179,7 +179,7 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
     "address", ["a", "../a/b", "a/../b", "a/b/..", "/a/b", "a//b", ".a/b", "a/.versions", "a/b\n", "a\\b", "a/b@c", ""]
 )
 def test_an_address_that_is_none_or_leads_out_of_the_store_is_refused(store: Store, address: str) -> None:
-    with pytest.raises(StoreError, match="is no address"):
+    with pytest.raises(StoreError, match="is not an address"):
         store.pointer(address)
 
 

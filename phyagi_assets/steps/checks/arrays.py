@@ -12,7 +12,7 @@ from phyagi_assets.formats.npy import array_blocks, array_length, open_array
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.tally import TokenTally
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 
 ENDS = "document_ends"

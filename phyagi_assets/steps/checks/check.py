@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.formatting import short
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 
 AS_WRITTEN = "as_written"
 

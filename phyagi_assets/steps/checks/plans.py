@@ -14,7 +14,7 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"

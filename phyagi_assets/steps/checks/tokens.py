@@ -15,7 +15,7 @@ from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import SampledDocument, check_round_trip
 from phyagi_assets.steps.checks.tally import TokenTally
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.decoding import Decoder
 

@@ -1,0 +1,387 @@
+"""The types of the store: addresses, versions, artifacts, and the operations of every kind of store.
+
+An artifact has an address, such as ``shakespeare/numpy_cache/hamlet``, and any number of versions, one per fingerprint. At most one of the
+versions is published. A published version is never edited.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.state import Kind, State
+
+VERSIONS = ".versions"
+"""Folder of the versions, beside the pointers to them."""
+
+_PART = re.compile(r"[\w%][\w.%-]*")
+_FOLDER = re.compile(r"(?P<key>[\w%][\w.%-]*)@(?P<fingerprint>[0-9a-f]{32})")
+_IN_STORE = re.compile(rf"(?P<folder>[^/]+/[^/]+)/{re.escape(VERSIONS)}/(?P<version>[^/]+)(/.+)?")
+_LONGEST = 222
+"""Largest length of one part of an address, in bytes: file systems allow 255, of which a version's name needs 33 for the fingerprint."""
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name can be a part of an address."""
+    return _PART.fullmatch(name) is not None
+
+
+class Address(str):
+    """Address of an artifact, ``name/step`` or ``name/step/partition``; equal to the same string.
+
+    Raises
+    ------
+    StoreError
+        There are fewer than two parts, a part is not a plain name (it could lead out of the store), or a part is too long.
+
+    Examples
+    --------
+    >>> address = Address("shakespeare/numpy_cache/hamlet")
+    >>> address.name, address.step, address.key
+    ('shakespeare', 'numpy_cache', 'hamlet')
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if isinstance(text, cls):
+            return text
+        parts = text.split("/")
+        if len(parts) < 2 or not all(map(is_part, parts)):
+            raise StoreError(f"{text!r} is not an address in the store: its parts are plain names, as in corpus/step/partition")
+        if long := next((part for part in parts if len(part.encode()) > _LONGEST), ""):
+            raise StoreError(f"{long!r} has {len(long.encode())} bytes and is too long for a name in the store; use at most {_LONGEST}")
+        return super().__new__(cls, text)
+
+    @property
+    def name(self) -> str:
+        """Name of the corpus or mixture."""
+        return self.split("/")[0]
+
+    @property
+    def step(self) -> str:
+        """Name of the step."""
+        return self.split("/")[1]
+
+    @property
+    def key(self) -> str:
+        """Key of the partition; of an artifact without partitions, the name of its step."""
+        return self.rpartition("/")[2]
+
+    @property
+    def is_of_partition(self) -> bool:
+        """Whether the artifact belongs to one partition."""
+        return self.count("/") > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Name of a version: an address and a fingerprint."""
+
+    address: Address
+    fingerprint: str
+
+    @property
+    def path(self) -> str:
+        """Path of the folder of the version, relative to the root of the store."""
+        folder, _, key = self.address.rpartition("/")
+        return f"{folder}/{VERSIONS}/{key}@{self.fingerprint}"
+
+    @classmethod
+    def of_folder(cls, folder: str, name: str) -> "Version | None":
+        """Parse the name of a version's folder, given the path relative to the root of the store of the folder with its pointer."""
+        found = _FOLDER.fullmatch(name)
+        return cls(Address(f"{folder}/{found['key']}"), found["fingerprint"]) if found else None
+
+    @classmethod
+    def in_path(cls, path: str) -> "Version | None":
+        """Return the version of a partition's artifact that a path leads into."""
+        found = _IN_STORE.search(path)
+        return cls.of_folder(found["folder"], found["version"]) if found else None
+
+
+def split_version_name(name: str) -> tuple[str, str]:
+    """Return the last part of the address and the fingerprint in the name of a version's folder; empty strings for another name."""
+    found = _FOLDER.fullmatch(name)
+    return (found["key"], found["fingerprint"]) if found else ("", "")
+
+
+def path_in_store(path: str) -> str | None:
+    """Return the part of a path that begins at the root of a store and leads into a version of a partition's artifact, if there is one."""
+    found = _IN_STORE.search(path)
+    return found[0] if found else None
+
+
+def root_around(folder: Path) -> Path | None:
+    """Return the root of the store if a folder is in the place of a version of a mixture's plan, else None."""
+    return folder.parents[2] if folder.parent.name == VERSIONS and len(folder.parents) > 2 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """One version of an artifact on disk."""
+
+    address: str
+    path: Path
+    """Folder of the version. It stays the same when the pointer is replaced."""
+    manifest: Manifest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    def holds(self, files: Collection[str]) -> bool:
+        """Return whether the version has all of the given files, named by their paths relative to its folder."""
+        return self.manifest.files.keys() >= set(files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredVersion:
+    """One version of an artifact in a survey, published or not."""
+
+    version: Version
+    path: Path
+    """Folder of the version, as a path in the store."""
+    manifest: Manifest
+    is_published: bool
+    protected: str
+    """Reason why the version must never be removed; empty if the store made all of it."""
+
+    @property
+    def address(self) -> Address:
+        return self.version.address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foreign:
+    """A file, link or folder in a store that the store did not make, or cannot account for."""
+
+    path: Path
+    why: str
+    """Reason why the store leaves it alone."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """The contents of a store."""
+
+    versions: list[StoredVersion] = field(default_factory=list)
+    foreign: list[Foreign] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transfer:
+    """The unfinished transfers of one partition."""
+
+    address: Address
+    """Name of their lock, ``corpus/transfers/partition``."""
+    name: str
+    """Path of their folder, relative to the root of the store."""
+    path: Path
+
+
+class Store(Protocol):
+    """A store of published artifacts. Its text form names the place, for messages.
+
+    Addresses are `Address` objects, or strings of the same form. Methods raise a `StoreError` for a string that is not an address.
+    """
+
+    def open(self, address: str, *, intact: bool = False) -> Artifact | None:
+        """Return the published version of an artifact. Only its manifest is read.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        intact
+            Whether to look at every file of the version, for callers that build on it.
+
+        Returns
+        -------
+        Artifact or None
+            None if nothing is published, or if the manifest cannot be read or has another fingerprint than its folder's name. With
+            `intact`, None also if a file is missing or has another size than was written.
+        """
+
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+        """Return the intact version of an artifact with a given fingerprint, published or not.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        fingerprint
+            Fingerprint of the version.
+        holding
+            Files that the version must have, by their paths relative to its folder.
+
+        Returns
+        -------
+        Artifact or None
+            None if the version does not exist, is damaged, or lacks one of the files.
+        """
+
+    def list(self) -> Iterator[Address]:
+        """Yield the address of every published artifact, folder by folder in the order of names."""
+
+    def survey(self) -> Survey:
+        """List every version, and every entry that the store did not make."""
+
+    def pointer(self, address: str) -> Path:
+        """Return the path at which readers find the published version of an artifact."""
+
+    def version_path(self, address: str, fingerprint: str) -> Path:
+        """Return the path of the folder of a version, whether or not the version exists."""
+
+    def leads_to(self, address: str) -> str:
+        """Return the fingerprint of the published version of an artifact, or an empty string if nothing is published."""
+
+    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+        """Write a version, completely or not at all.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        manifest
+            Manifest without files or counts. Its fingerprint names the version.
+        fill
+            Function that writes the files into an empty folder and returns the completed manifest. The records of the files are added
+            afterwards.
+        holding
+            Files that an existing version with this fingerprint must have to be kept; otherwise it is replaced.
+
+        Returns
+        -------
+        Artifact
+            The new version, or the existing one if another run wrote it in the meantime.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be written to, the folder of the artifact is not the store's own, or the place of the version holds files
+            that the store did not write.
+        """
+
+    def publish(self, artifact: Artifact) -> None:
+        """Make a version the published one: point the address of its artifact at it, in one step.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be written to, or the store did not make what is in the place of the pointer.
+        """
+
+    def is_copy(self, address: str) -> bool:
+        """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links."""
+
+    def restore(self, address: str) -> bool:
+        """Restore the pointer of an artifact that was copied without links.
+
+        The copy in the place of the pointer becomes the version that its manifest names. If that version is already in the store, the copy
+        is kept beside it.
+
+        Returns
+        -------
+        bool
+            Whether there was a copy in the place of the pointer.
+
+        Raises
+        ------
+        StoreError
+            The copy is damaged, or the folder of the artifact is not the store's own.
+        """
+
+    def restore_all(self) -> int:
+        """Restore every pointer that was lost in a copy without links. Damaged copies are skipped; ``phyagi-assets check`` reports them.
+
+        Returns
+        -------
+        int
+            Number of pointers restored.
+        """
+
+    def discard(self, address: str, version: Path) -> None:
+        """Take a damaged version out of the store, and then its pointer if it is the one that is published.
+
+        Parameters
+        ----------
+        address
+            Address of the artifact.
+        version
+            Folder of the version.
+
+        Raises
+        ------
+        StoreError
+            The store did not make the folder or something in it. Then nothing is removed.
+        """
+
+    def removing(self) -> AbstractContextManager[Callable[[str, Path], None]]:
+        """Keep plans from being made within the context, from reading which versions plans name to removing all other versions.
+
+        Yields
+        ------
+        callable
+            Function that removes a version, given its address and its folder. If the version is published, its pointer is removed first.
+            The caller must hold the lock of the address (see `turn_if_free`). The function raises a `StoreError`, and removes nothing, if
+            the store did not make the folder or something in it.
+        """
+
+    def planning(self) -> AbstractContextManager[None]:
+        """Keep versions from being removed within the context, from looking up the versions of caches to publishing a plan of them."""
+
+    def turn(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock of a name, waiting while another process holds it.
+
+        The lock is released when the process ends, however it ends.
+
+        Parameters
+        ----------
+        name
+            An address, or another name of that form.
+        silent
+            Whether to wait without a log message.
+        """
+
+    def turn_if_free(self, name: str) -> AbstractContextManager[bool]:
+        """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
+
+    def state(self, kind: Kind, name: str) -> State:
+        """Return a small record of disposable state, such as the digests of a partition's files.
+
+        Parameters
+        ----------
+        kind
+            Subject of the record.
+        name
+            Name of a corpus, or an address.
+        """
+
+    def inner(self, name: str) -> "Store":
+        """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
+
+    def transfers(self, corpus: str, partition: str) -> Path:
+        """Return the folder that keeps the fetched files of a partition until its artifact is written."""
+
+    def unfinished(self) -> Iterator[Transfer]:
+        """Yield the partitions that have unfinished transfers."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Turn errors of the operating system about writing to the store into errors that the user can act on.
+
+        Raises
+        ------
+        StoreError
+            The disk is full, the user's quota is used up, or the store is not writable.
+        """
+
+    def clear_rubbish(self) -> None:
+        """Delete what dead writers left behind, as the next writer would."""

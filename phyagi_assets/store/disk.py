@@ -1,0 +1,88 @@
+"""Operations on the disk of a local store: flushing, renaming, and errors of the operating system."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.paths import real_path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Error numbers of a disk that is full or read-only. Such an error need not name a file."""
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EXDEV,
+    errno.ENAMETOOLONG,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ESTALE,
+}
+"""Error numbers that the user can correct, or that come from the disk, if the error names a file in the store."""
+
+
+@contextmanager
+def writing_to(root: Path) -> Iterator[None]:
+    """Turn errors of the operating system about writing to a store into errors that the user can act on.
+
+    Raises
+    ------
+    StoreError
+        The disk is full, the user's quota is used up, or the store is not writable.
+    """
+    try:
+        yield
+    except OSError as problem:
+        inside = str(problem.filename2 or problem.filename or "").startswith((f"{root}", f"{real_path(root)}"))
+        if problem.errno not in _FULL and not (problem.errno in _REFUSED and inside) and problem.errno != errno.EIO:
+            raise
+        said = os.strerror(problem.errno or 0)
+        if inside and problem.errno in _REFUSED:
+            said = f"{said}: {problem.filename2 or problem.filename}"
+        raise StoreError(f"{root}: cannot be written to: {said}; what was published stands, and can be gone on with") from problem
+
+
+@contextmanager
+def unless_elsewhere() -> Iterator[None]:
+    """Ignore the error of a rename between two file systems."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+
+
+def flush(path: Path) -> None:
+    """Wait until the content of a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_path(path: Path) -> Path:
+    """Return a path at which nothing exists: the given one, or one with a number added to its name."""
+    path.parent.mkdir(exist_ok=True)
+    number = 1
+    while os.path.lexists(path if number == 1 else path.with_name(f"{path.name}-{number}")):
+        number += 1
+    return path if number == 1 else path.with_name(f"{path.name}-{number}")
+
+
+def link(source: Path, target: Path) -> None:
+    """Create a hard link to a file, or a copy if the file system refuses the link."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

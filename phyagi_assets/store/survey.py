@@ -1,0 +1,92 @@
+"""Survey of a local store: the versions of its artifacts, and files that the store did not make.
+
+Apart from interrupted transfers, ``clean`` removes only versions found here, and none that is `StoredVersion.protected`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.store.base import VERSIONS, Address, Foreign, StoredVersion, Survey, Version, is_part
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.ownership import LOCKS, foreign_folder, foreign_version, is_copy, is_pointer
+
+SET_ASIDE = ".damaged"
+"""Folder for damaged versions whose manifest cannot be read, so that the files written by the store are unknown."""
+
+
+def survey(root: Path, leads_to: Callable[[Address], str]) -> Survey:
+    """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped.
+
+    Parameters
+    ----------
+    root
+        Folder of the store.
+    leads_to
+        Returns the fingerprint of the published version of an artifact.
+    """
+    found = Survey()
+    for top in _entries(root):
+        if not top.is_dir() or not is_part(top.name):
+            found.foreign.append(_foreign(top))
+            continue
+        if top.is_symlink() and (why := foreign_folder(root, Address(f"{top.name}/any"))):
+            found.foreign.append(Foreign(path=top, why=why))
+        _look_into(root, leads_to, top.name, found)
+        for stage in _entries(top):
+            if is_pointer(stage) or is_copy(stage):
+                continue
+            if not stage.is_dir() or not is_part(stage.name):
+                found.foreign.append(_foreign(stage))
+                continue
+            if stage.is_symlink():
+                found.foreign.append(_foreign(stage))
+            _look_into(root, leads_to, f"{top.name}/{stage.name}", found)
+            found.foreign.extend(_foreign(path) for path in _entries(stage) if not is_pointer(path) and not is_copy(path))
+    return found
+
+
+def _look_into(root: Path, leads_to: Callable[[Address], str], prefix: str, found: Survey) -> None:
+    """Add the versions of the artifacts in one folder of the store to `found`."""
+    folder = root / prefix / VERSIONS
+    if folder.is_symlink():
+        found.foreign.append(_foreign(folder))
+    for path in _entries(folder):
+        version = _version(root, leads_to, prefix, path)
+        if isinstance(version, Foreign):
+            found.foreign.append(version)
+            continue
+        found.versions.append(version)
+        if version.protected and not foreign_folder(root, version.address):  # a foreign folder is reported once, not per version
+            found.foreign.append(Foreign(path=path, why=version.protected))
+    set_aside = _entries(root / prefix / SET_ASIDE)
+    found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)
+
+
+def _version(root: Path, leads_to: Callable[[Address], str], prefix: str, path: Path) -> StoredVersion | Foreign:
+    try:
+        version = Version.of_folder(prefix, path.name)
+        if version is None or path.is_symlink() or not path.is_dir():
+            return _foreign(path)
+        manifest = Manifest.read(path)
+        is_published = leads_to(version.address) == version.fingerprint
+    except StoreError as problem:
+        return Foreign(path=path, why=f"cannot be accounted for ({problem})")
+    if manifest.fingerprint != version.fingerprint or manifest.step != version.address.step:
+        return Foreign(path=path, why="has the manifest of another artifact")
+    was_made = (root / LOCKS / f"{version.address}.lock").is_file()  # every address that was built has a lock file
+    why = foreign_version(root, version.address, path) or ("" if was_made else "the store has no record of having made it")
+    return StoredVersion(version=version, path=path, manifest=manifest, is_published=is_published, protected=why)
+
+
+def _foreign(path: Path) -> Foreign:
+    if path.is_symlink():
+        return Foreign(path=path, why=f"is a link to {path.readlink()}, which the store did not make")
+    return Foreign(path=path, why="was not made by the store")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    except OSError:
+        return []
