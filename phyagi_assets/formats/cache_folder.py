@@ -175,6 +175,17 @@ def load_backend(cache: Path) -> Any:
         raise StoreError(f"{cache / BACKEND}: is missing or damaged: {problem}; {REMEDY}") from None
 
 
+def decode(cache: Path, ids: npt.NDArray[Any]) -> str:
+    """Decode token ids with the tokenizer of a cache; special tokens are kept.
+
+    Raises
+    ------
+    StoreError
+        The tokenizer is missing or damaged.
+    """
+    return str(load_backend(cache).decode(ids.tolist(), skip_special_tokens=False))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenFile:
     """The token array of a split, and the arrays beside it."""

@@ -13,6 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import (
     FORMAT,
@@ -29,7 +31,8 @@ from phyagi_assets.formats.plan import (
     group_samples,
     samples_in,
 )
-from phyagi_assets.formats.plan_digest import verify_plan
+from phyagi_assets.store.base import VERSIONS
+from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit in 64 bits."""
@@ -115,14 +118,36 @@ def read_plan(path: Path) -> Plan:
     StoreError
         The file does not exist, is not a plan, was changed after it was written, was written by a newer release, or contradicts itself.
     """
-    verify_plan(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
+        _verify(path, content)
+        text = content.decode("utf-8")
     except OSError as problem:
         raise StoreError(f"{path}: cannot be read: {problem.strerror}") from None
     except ValueError as problem:
         raise StoreError(f"{path}: is not a plan of a mixture: {problem}") from None
     return Plan(**_parsed(text, path))
+
+
+def _verify(path: Path, content: bytes) -> None:
+    """Compare a plan with the manifest beside it: one changed digit would mean another order of training under the same fingerprint.
+
+    A plan that was copied out of its store without its manifest is accepted.
+    """
+    remedy = "phyagi-assets check --discard removes it, and materialize makes it again"
+    manifest = path.with_name(MANIFEST)
+    if not manifest.is_file():
+        if path.parent.parent.name == VERSIONS:
+            raise StoreError(f"{manifest}: is missing, so that nothing tells whether {path.name} is what was written; {remedy}")
+        return
+    try:
+        written = Manifest.read(path.parent).files[path.name]
+    except KeyError:
+        raise StoreError(f"{manifest}: is not the manifest of a plan; {remedy}") from None
+    except StoreError as problem:
+        raise StoreError(f"{problem}; {remedy}") from None
+    if len(content) != written.bytes or xxhash.xxh3_128_hexdigest(content) != written.xxh3_128:
+        raise StoreError(f"{path}: is not what was written (checksum differs), its order would be another; {remedy}")
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.cache_folder import open_documents
+from phyagi_assets.formats.cache_folder import decode, open_documents
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
@@ -20,7 +20,6 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
-from phyagi_assets.steps.preview import decode
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest

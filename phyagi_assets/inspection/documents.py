@@ -11,14 +11,13 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, array_path, open_documents
+from phyagi_assets.formats.cache_folder import HASHES, array_path, decode, open_documents
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
 from phyagi_assets.steps import cache
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.exclusions import hashes_of
-from phyagi_assets.steps.preview import decode
 from phyagi_assets.steps.raw import local_files, raw_address
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store

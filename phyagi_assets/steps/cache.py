@@ -19,14 +19,14 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, write_config
+from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, decode, write_config
+from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
 from phyagi_assets.steps.facts import Facts, Rows, Text
 from phyagi_assets.steps.lengths import array_lengths, length_facts
-from phyagi_assets.steps.preview import preview
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
 from phyagi_assets.store.base import Artifact
@@ -154,6 +154,7 @@ def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, input
 
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
+    path = built.artifact.path
     sizes = {split: manifest.files[array_path(Path(), split).name].bytes for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
     headline = amounts(documents, tokens, sum(sizes.values()), built.seconds)
@@ -163,7 +164,7 @@ def _facts(built: Built) -> Facts:
         **headline,
         **length_facts(array_lengths(built.artifact)),
         "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
-        "first tokens": Text(text=preview(built.artifact.path, tokens=_PREVIEWED)),
+        "first tokens": Text(text=decode(path, open_array(array_path(path, min(sizes, key=SPLITS.index)), mapped=True)[:_PREVIEWED])),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],
         **built_facts(built),

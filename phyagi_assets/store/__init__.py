@@ -1,4 +1,4 @@
-"""Artifacts and their versions.
+"""Artifacts and their versions; the only package that knows where they lie.
 
 ::
 
@@ -6,4 +6,14 @@
           a link                                       published once, never edited
 
 A version is written in a staging folder and renamed into place when it is complete; then the link is replaced atomically.
+
+============ =========================================================================
+base         `Store` (the operations), `Address`, `Version`, `Artifact`
+local        `LocalStore`, a store on a disk
+survey       what is in a local store
+ownership    what a local store made itself, and may therefore replace or remove
+disk, locks  flushing, linking, locking
+manifest     `Manifest`, the record of what a version was made from and what it contains
+state        `State`, small records that can be lost
+============ =========================================================================
 """

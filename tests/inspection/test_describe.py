@@ -8,10 +8,12 @@ import pytest
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import decode
 from phyagi_assets.inspection.describe import inspect_artifact, inspect_named
 from phyagi_assets.inspection.integrity import declaration_problems
+from phyagi_assets.steps.cache import CACHE
+from phyagi_assets.steps.facts import Text
 from phyagi_assets.steps.mixture import build_mixture
-from phyagi_assets.steps.preview import decode, preview
 from phyagi_assets.steps.step import Built, Workspace
 from tests.steps.test_exclusions import id_of
 from tests.support import build, declare, declare_corpus, write_jsonl
@@ -98,15 +100,15 @@ def test_damage_is_named_in_full(workspace: Workspace, built: dict[str, list[Bui
         inspect_named("c/numpy_cache/a", workspace.store)
 
 
-def test_a_preview_is_the_text_that_the_arrays_begin_with(built: dict[str, list[Built]]) -> None:
+def test_the_first_tokens_of_a_cache_are_shown_as_text(built: dict[str, list[Built]]) -> None:
     cache = built["b"][2].artifact.path
-    assert preview(cache, tokens=1000) == "Of <|endoftext|> b<|endoftext|>naïve 👍🏽<|endoftext|>"
+    (shown,) = (fact for name, fact in CACHE.facts(built["b"][2]).items() if name == "first tokens")
+    assert isinstance(shown, Text)
+    assert shown.text == "Of <|endoftext|> b<|endoftext|>naïve 👍🏽<|endoftext|>"
     assert decode(cache, np.array([50256, 464])) == "<|endoftext|>The"
 
 
-def test_a_folder_without_arrays_or_tokenizer_has_no_preview(built: dict[str, list[Built]], tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds none of train\.npy, validation\.npy, test\.npy"):
-        preview(built["b"][1].artifact.path, tokens=1)
+def test_a_folder_without_a_tokenizer_decodes_nothing(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"tokenizer\.json: is missing or damaged"):
         decode(tmp_path, np.array([1]))
 
