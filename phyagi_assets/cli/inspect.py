@@ -26,9 +26,9 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         from phyagi_assets.formatting import counted
         from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import Store
+        from phyagi_assets.store.local import LocalStore
 
-        workspace = Workspace(data=settings.require_data(), store=Store(settings.store))
+        workspace = Workspace(data=settings.require_data(), store=LocalStore(settings.store))
         console, checked = new_console(), [0, 0]
 
         def count(kind: int) -> Callable[[str], None]:
@@ -85,9 +85,9 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
         from phyagi_assets.cli.render import show_inspection
         from phyagi_assets.inspection.describe import inspect_named
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import Store
+        from phyagi_assets.store.local import LocalStore
 
-        stored = Store(settings.store)
+        stored = LocalStore(settings.store)
         workspace = Workspace(data=settings.data, store=stored) if settings.data.is_dir() else None
         show_inspection(new_console(), inspect_named(name, stored, workspace))
 

@@ -46,11 +46,11 @@ def tokenize_into(
     from tqdm.auto import tqdm
 
     from phyagi_assets.steps.text_cache import TextCache, write_text_cache
-    from phyagi_assets.store.local import Store
+    from phyagi_assets.store.local import LocalStore
     from phyagi_assets.tokenizers.prepare import prepare_loaded
 
     tell("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
-    store = Store(library_store())
+    store = LocalStore(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
         tokenizer=prepare_loaded(tokenizer, store),
