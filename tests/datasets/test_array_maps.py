@@ -49,7 +49,7 @@ def test_two_thousand_partitions_are_read_with_256_descriptors(tmp_path: Path) -
     assert found["open"] < 256
 
 
-def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
+def test_limit_on_open_files_is_raised_if_allowed() -> None:
     code = (
         "import resource; from phyagi_assets.datasets.array_maps import maps_allowed\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 2000))\n"
@@ -59,7 +59,7 @@ def test_the_limit_of_open_files_is_raised_where_it_may_be() -> None:
     assert done.stdout.split() == ["600", "True", "True"], done.stderr
 
 
-def test_a_limit_that_leaves_no_room_is_refused_when_the_mixture_is_opened(tmp_path: Path) -> None:
+def test_opening_a_mixture_under_a_too_low_limit_raises(tmp_path: Path) -> None:
     mixture_of(tmp_path)
     code = (
         "import resource, sys, pathlib; from phyagi_assets.datasets import load_mixture\n"
@@ -71,7 +71,7 @@ def test_a_limit_that_leaves_no_room_is_refused_when_the_mixture_is_opened(tmp_p
     assert re.search(r"StoreError: open files: this process has \d+ open files and a limit of \d+, .* ulimit -n", done.stderr), done.stderr
 
 
-def test_the_maps_of_the_files_that_were_used_last_are_kept(tmp_path: Path) -> None:
+def test_most_recently_used_maps_are_kept(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.npy" for number in range(9)]
     for number, path in enumerate(paths):
         np.save(path, np.arange(number, number + 3))
@@ -111,7 +111,7 @@ def _negative(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_cut, _empty, _other, _short, _negative, Path.unlink])
 @pytest.mark.parametrize("suffix", [".npy", ".documents.npy"])
-def test_an_array_that_is_damaged_is_named_when_it_is_read(tmp_path: Path, suffix: str, damage: Callable[[Path], None]) -> None:
+def test_damaged_array_raises_an_error_with_its_path(tmp_path: Path, suffix: str, damage: Callable[[Path], None]) -> None:
     train = load_mixture(mixture_of(tmp_path).home, boundaries=True).train
     path = train.shards.arrays[0].path.with_suffix(suffix)
     damage(path)
@@ -120,7 +120,7 @@ def test_an_array_that_is_damaged_is_named_when_it_is_read(tmp_path: Path, suffi
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".documents.npy"])
-def test_a_file_that_is_cut_while_it_is_in_use_is_an_error_and_no_signal(tmp_path: Path, suffix: str) -> None:
+def test_file_truncated_while_in_use_raises_an_error_instead_of_a_signal(tmp_path: Path, suffix: str) -> None:
     train = load_mixture(mixture_of(tmp_path).home, boundaries=True).train
     train.batch(np.arange(len(train)))
     path = train.shards.arrays[0].path.with_suffix(suffix)
@@ -129,7 +129,7 @@ def test_a_file_that_is_cut_while_it_is_in_use_is_an_error_and_no_signal(tmp_pat
         train.batch(np.arange(len(train)))
 
 
-def test_a_mapped_array_is_what_numpy_reads(tmp_path: Path) -> None:
+def test_mapped_array_equals_the_array_that_numpy_loads(tmp_path: Path) -> None:
     for array in (np.arange(6, dtype=np.uint16), np.arange(12).reshape(6, 2), np.zeros(0, np.int64), np.arange(3, dtype=np.uint64)):
         np.save(tmp_path / "array.npy", array)
         opened = ArrayMap.open(tmp_path / "array.npy")

@@ -44,7 +44,7 @@ def _places(dataset: Any) -> list[tuple[int, int]]:
 @given(kind=kinds, sizes=sizes, weights=weights)
 @example(kind=WeightedConcatDataset, sizes=[10], weights=[1.1])
 @example(kind=WeightedConcatDataset, sizes=[100], weights=[0.07])
-def test_length_is_that_of_each_times_its_weight_as_written_rounded_up(
+def test_length_is_the_rounded_up_product_of_length_and_decimal_weight(
     kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float]
 ) -> None:
     dataset = _concat(kind, sizes, weights)
@@ -56,7 +56,7 @@ def test_length_is_that_of_each_times_its_weight_as_written_rounded_up(
     assert len(dataset) == sum(due) == len(list(dataset)) == len(Stream([_items(size) for size in sizes], weights[: len(sizes)]))
 
 
-def test_ten_at_a_weight_of_1_1_are_eleven_and_the_tutorials_14154_come_out() -> None:
+def test_ten_samples_at_weight_1_1_give_11_and_the_tutorial_gives_14154() -> None:
     assert len(_concat(WeightedConcatDataset, [10], [1.1])) == 11
     assert len(_concat(WeightedConcatDataset, [3], [Fraction(1, 3)])) == 1
     windows = LMDataset(np.broadcast_to(np.uint16(0), 2_415_651), seq_len=512)
@@ -65,7 +65,7 @@ def test_ten_at_a_weight_of_1_1_are_eleven_and_the_tutorials_14154_come_out() ->
 
 
 @given(kind=st.sampled_from([*MAP_STYLE, Stream]), sizes=sizes, weights=weights, epoch=epochs)
-def test_every_sample_comes_as_often_as_its_weight_says_or_once_more(kind: Any, sizes: list[int], weights: list[float], epoch: int) -> None:
+def test_sample_is_repeated_according_to_its_weight(kind: Any, sizes: list[int], weights: list[float], epoch: int) -> None:
     times = Counter(_places(_concat(kind, sizes, weights, epoch)))
     for dataset_idx, (size, weight) in enumerate(zip(sizes, weights[: len(sizes)], strict=True)):
         for idx in range(size):
@@ -73,7 +73,7 @@ def test_every_sample_comes_as_often_as_its_weight_says_or_once_more(kind: Any, 
 
 
 @given(kind=st.sampled_from([*MAP_STYLE, Stream]), sizes=sizes, weights=weights, epoch=epochs)
-def test_the_indices_of_a_sample_lead_back_to_it_and_it_is_left_as_it_was(
+def test_indices_of_a_sample_identify_it_and_the_sample_is_not_modified(
     kind: Any, sizes: list[int], weights: list[float], epoch: int
 ) -> None:
     datasets = [_items(size) for size in sizes]
@@ -85,7 +85,7 @@ def test_the_indices_of_a_sample_lead_back_to_it_and_it_is_left_as_it_was(
 
 
 @given(kind=kinds, sizes=sizes, weights=weights, epoch=epochs)
-def test_datasets_stand_one_after_the_other(kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float], epoch: int) -> None:
+def test_datasets_are_concatenated_in_order(kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float], epoch: int) -> None:
     dataset = _concat(kind, sizes, weights, epoch)
     starts = [0, *dataset.cumulative_sizes]
     for dataset_idx, (start, end) in enumerate(pairwise(starts)):
@@ -93,7 +93,7 @@ def test_datasets_stand_one_after_the_other(kind: type[WeightedConcatDataset], s
 
 
 @given(kind=kinds, sizes=sizes, weights=weights, epoch=epochs, seed=st.integers(0, 5))
-def test_a_sample_depends_on_its_index_alone_not_on_what_was_read_nor_by_whom(
+def test_sample_depends_only_on_its_index(
     kind: type[WeightedConcatDataset], sizes: list[int], weights: list[float], epoch: int, seed: int
 ) -> None:
     in_order = _places(_concat(kind, sizes, weights, epoch))
@@ -105,7 +105,7 @@ def test_a_sample_depends_on_its_index_alone_not_on_what_was_read_nor_by_whom(
 
 
 @pytest.mark.parametrize("kind", MAP_STYLE)
-def test_loader_workers_that_outlive_an_epoch_see_the_next_one(kind: type[WeightedConcatDataset]) -> None:
+def test_persistent_loader_workers_see_the_next_epoch(kind: type[WeightedConcatDataset]) -> None:
     dataset = _concat(kind, [40, 10], [0.5, 1.3])
     loader = DataLoader(dataset, num_workers=2, persistent_workers=True, batch_size=None)
     read = []
@@ -117,7 +117,7 @@ def test_loader_workers_that_outlive_an_epoch_see_the_next_one(kind: type[Weight
 
 
 @given(size=st.integers(2, 40), weight=st.decimals("0.05", "2.95", places=2).map(float), cycle=st.integers(0, 3), seed=st.integers(0, 99))
-def test_the_runs_of_a_fraction_go_round_until_every_sample_had_its_turn(size: int, weight: float, cycle: int, seed: int) -> None:
+def test_runs_of_a_fraction_cover_every_sample_before_repeating(size: int, weight: float, cycle: int, seed: int) -> None:
     dataset = _concat(WeightedConcatDataset, [size], [weight], seed=seed)
     part = len(dataset) % size
     extra = Counter[int]()
@@ -132,7 +132,7 @@ def test_the_runs_of_a_fraction_go_round_until_every_sample_had_its_turn(size: i
 
 @pytest.mark.parametrize("kind", [WeightedConcatDataset, Stream])
 @pytest.mark.parametrize("weight", [0.5, 1.5])
-def test_another_epoch_and_another_seed_draw_another_part(kind: Any, weight: float) -> None:
+def test_epoch_and_seed_determine_the_drawn_part(kind: Any, weight: float) -> None:
     def part(epoch: int, seed: int = 42) -> frozenset[tuple[int, int]]:
         times = Counter(_places(_concat(kind, [60], [weight], epoch, seed=seed)))
         return frozenset(place for place, count in times.items() if count > int(weight))
@@ -142,7 +142,7 @@ def test_another_epoch_and_another_seed_draw_another_part(kind: Any, weight: flo
 
 
 @given(sizes=sizes, weights=weights)
-def test_sequential_epochs_together_are_each_dataset_round_and_round(sizes: list[int], weights: list[float]) -> None:
+def test_sequential_epochs_together_cycle_through_each_dataset(sizes: list[int], weights: list[float]) -> None:
     read: list[list[int]] = [[] for _ in sizes]
     for epoch in range(4):
         for dataset_idx, idx in _places(_concat(SequentialWeightedConcatDataset, sizes, weights, epoch)):
@@ -152,7 +152,7 @@ def test_sequential_epochs_together_are_each_dataset_round_and_round(sizes: list
 
 
 @given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=4))
-def test_a_stream_mixes_at_every_prefix(sizes: list[int]) -> None:
+def test_stream_matches_the_weights_at_every_prefix(sizes: list[int]) -> None:
     places = _places(Stream([_items(size) for size in sizes], None))
     for taken in range(len(places)):
         times = Counter(dataset_idx for dataset_idx, _ in places[:taken])
@@ -160,7 +160,7 @@ def test_a_stream_mixes_at_every_prefix(sizes: list[int]) -> None:
             assert abs(times[dataset_idx] - taken * size / len(places)) <= 2
 
 
-def test_a_stream_shuffles_every_pass_over_a_dataset_anew() -> None:
+def test_stream_shuffles_every_pass_over_a_dataset_differently() -> None:
     stream = Stream([_items(30)], [3])
     passes = []
     for epoch in (0, 1):
@@ -180,7 +180,7 @@ class _Huge:
 
 
 @pytest.mark.parametrize("kind", MAP_STYLE)
-def test_nothing_is_stored_for_a_sample(kind: type[WeightedConcatDataset]) -> None:
+def test_memory_does_not_grow_with_the_number_of_samples(kind: type[WeightedConcatDataset]) -> None:
     dataset = kind([_Huge(), _Huge()], [1.5, 0.001])
     assert dataset.cumulative_sizes == [15 * 10**14, 15 * 10**14 + 10**12]
     assert len(pickle.dumps(dataset)) < 2_000
@@ -195,7 +195,7 @@ class _Foreign(IterableDataset[Any]):
 
 @pytest.mark.parametrize("kind", MAP_STYLE)
 @pytest.mark.parametrize("index", [5, -6, 10**9])
-def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[WeightedConcatDataset], index: int) -> None:
+def test_index_out_of_range_raises_an_error_with_the_number_of_samples(kind: type[WeightedConcatDataset], index: int) -> None:
     with pytest.raises(IndexError, match=f"index {index} is outside a dataset of 5 samples"):
         _concat(kind, [2, 3], [1, 1])[index]
     with pytest.raises(IndexError):
@@ -213,13 +213,13 @@ def test_an_index_outside_is_refused_with_the_number_of_samples(kind: type[Weigh
         ([_items(2)], [float("inf")], "weights: inf is not a valid weight"),
     ],
 )
-def test_what_cannot_be_put_together_is_refused(kind: Any, datasets: list[Any], weights: list[float] | None, refusal: str) -> None:
+def test_invalid_concatenation_raises(kind: Any, datasets: list[Any], weights: list[float] | None, refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         kind(datasets, weights)
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
-def test_a_stream_of_another_library_is_refused_and_the_message_says_what_to_give(kind: Any) -> None:
+def test_stream_of_another_library_raises_an_error_with_the_remedy(kind: Any) -> None:
     from datasets import Dataset
 
     for foreign in (_Foreign(), Dataset.from_list(_items(2)).to_iterable_dataset()):
@@ -229,20 +229,20 @@ def test_a_stream_of_another_library_is_refused_and_the_message_says_what_to_giv
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
-def test_an_epoch_below_0_is_refused(kind: Any) -> None:
+def test_negative_epoch_raises(kind: Any) -> None:
     with pytest.raises(ValueError, match="epoch: is -1; epochs count from 0"):
         kind([_items(2)], None).set_epoch(-1)
 
 
 @pytest.mark.parametrize("kind", MAP_STYLE)
-def test_a_map_style_concatenation_is_torchs_and_takes_no_stream(kind: type[WeightedConcatDataset]) -> None:
+def test_map_style_concatenation_is_a_torch_concat_dataset_and_rejects_streams(kind: type[WeightedConcatDataset]) -> None:
     assert issubclass(kind, ConcatDataset)
     with pytest.raises(ValueError, match=r"datasets: a StreamLMDataset is a stream; .* a stream's `windows`"):
         kind([StreamLMDataset("tokens", np.arange(9), seq_len=2)], [1])
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
-def test_further_columns_tell_the_dataset_of_each_sample(kind: Any) -> None:
+def test_additional_columns_have_one_value_per_dataset(kind: Any) -> None:
     concat = kind(iter([_items(2), _items(3)]), iter([1, 2]), corpus=["news", "talk"], level=(1, 2))
     assert [(sample["corpus"], sample["level"]) for sample in concat].count(("talk", 2)) == 6
     assert {(sample["dataset_idx"], sample["corpus"]) for sample in concat} == {(0, "news"), (1, "talk")}
@@ -253,7 +253,7 @@ def test_further_columns_tell_the_dataset_of_each_sample(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
-def test_the_length_of_a_sample_is_that_of_the_datasets(kind: Any) -> None:
+def test_sample_length_is_that_of_the_datasets(kind: Any) -> None:
     windows = [LMDataset(np.arange(20), seq_len=seq_len) for seq_len in (4, 4, 5)]
     assert kind(windows[:2], [1, 1]).seq_len == 4
     with pytest.raises(ValueError, match="samples of 4, 5 tokens"):
@@ -269,7 +269,7 @@ def test_streams_of_streams_mix_their_samples() -> None:
     assert (len(nested), nested.seq_len) == (12, 2)
 
 
-def test_a_state_is_saved_by_step_and_rank_and_the_last_one_is_loaded(tmp_path: Path) -> None:
+def test_state_is_saved_per_step_and_rank_and_the_last_one_is_loaded(tmp_path: Path) -> None:
     def stream(rank: int = 0) -> Stream:
         return Stream([_items(9)], [1], rank=rank, world_size=2)
 

@@ -31,17 +31,17 @@ def test_steps_that_cover_some_positions_are_as_few_as_possible(positions: int, 
 
 
 @pytest.mark.parametrize(("index", "expected"), [(0, 0), (2, 2), (-1, 2), (-3, 0), (np.int64(1), 1)])
-def test_an_index_below_zero_counts_from_the_end(index: int, expected: int) -> None:
+def test_negative_index_counts_from_the_end(index: int, expected: int) -> None:
     assert checked_index(index, 3, "sample") == expected
 
 
 @pytest.mark.parametrize(("index", "length"), [(3, 3), (-4, 3), (0, 0)])
-def test_an_index_outside_is_refused(index: int, length: int) -> None:
+def test_index_out_of_range_raises(index: int, length: int) -> None:
     with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {length} samples"):
         checked_index(index, length, "sample")
 
 
-def test_copies_of_a_cursor_see_what_the_training_process_changes() -> None:
+def test_cursor_copies_see_changes_of_the_training_process() -> None:
     cursor = Cursor(position=1, given=0)
     copy = pickle.loads(ForkingPickler.dumps(cursor))
     cursor.setter("position", "given")(5, 2)

@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_configuration_prints_as_in_the_tutorial(cache: Path) -> None:
+def test_configuration_prints_as_in_the_tutorial(cache: Path) -> None:
     config = DatasetProviderConfig.from_dict({"cache_dir": "cache", "seq_len": 512, "weight": 1.5})
     assert repr(config) == (
         f"DatasetProviderConfig(cache_dir=PosixPath('{cache}'), train_file=PosixPath('{cache}/train.npy'), "
@@ -43,7 +43,7 @@ def test_a_configuration_prints_as_in_the_tutorial(cache: Path) -> None:
     assert LMProviderConfig is DatasetProviderConfig
 
 
-def test_nothing_has_to_be_said() -> None:
+def test_configuration_has_a_default_for_every_field() -> None:
     assert DatasetProviderConfig().to_dict() == {
         "cache_dir": None,
         "train_file": None,
@@ -60,7 +60,7 @@ def test_nothing_has_to_be_said() -> None:
     }
 
 
-def test_a_file_that_is_not_there_is_told_and_left_out(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_file_is_skipped_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     (cache / "validation.npy").unlink()
     with caplog.at_level(logging.WARNING):
         config = DatasetProviderConfig(cache_dir=cache)
@@ -72,7 +72,7 @@ def test_a_file_that_is_not_there_is_told_and_left_out(cache: Path, caplog: pyte
 
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("name", ["train_file", "validation_file"])
-def test_a_cache_and_a_file_of_another_place_are_refused_together(name: str) -> None:
+def test_cache_dir_with_a_file_of_another_folder_raises(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name}: is given together with cache_dir"):
         DatasetProviderConfig.from_dict({"cache_dir": "cache", name: "elsewhere.npy"})
 
@@ -105,19 +105,19 @@ def test_a_cache_and_a_file_of_another_place_are_refused_together(name: str) -> 
         ("cache_dir", 5),
     ],
 )
-def test_a_value_of_another_type_or_out_of_its_range_is_refused_by_the_name_of_its_field(name: str, value: Any) -> None:
+def test_invalid_value_raises_an_error_that_names_the_field(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name}: is "):
         DatasetProviderConfig.from_dict({name: value})
 
 
-def test_numbers_of_numpy_are_taken_as_numbers() -> None:
+def test_numpy_numbers_are_accepted_as_numbers() -> None:
     config = DatasetProviderConfig(seq_len=np.int64(5), weight=np.float64(0.5), validation_split=np.float32(0.25))  # type: ignore[arg-type]
     assert config == DatasetProviderConfig(seq_len=5, weight=0.5, validation_split=0.25)
     assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
 
 
 @pytest.mark.parametrize("kind", [DatasetProviderConfig, StreamLMDatasetProviderConfig])
-def test_a_key_that_is_no_field_is_refused_with_the_list_of_fields(kind: Any) -> None:
+def test_unknown_key_raises_an_error_that_lists_the_fields(kind: Any) -> None:
     with pytest.raises(ValueError, match=rf"'seqlen' is not a field of {kind.__name__}; the fields are: .*seq_len, .*mask_prob"):
         kind.from_dict({"seqlen": 3})
 
@@ -137,14 +137,14 @@ configs = st.fixed_dictionaries(
 
 
 @given(fields=configs)
-def test_a_configuration_comes_back_from_json_and_from_yaml(fields: dict[str, Any]) -> None:
+def test_configuration_round_trips_through_json_and_yaml(fields: dict[str, Any]) -> None:
     config = DatasetProviderConfig.from_dict(fields)
     assert DatasetProviderConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert DatasetProviderConfig.from_dict(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
 
 
 @pytest.mark.usefixtures("cache")
-def test_one_of_a_cache_comes_back_too_and_the_mapping_is_left_as_it_is() -> None:
+def test_configuration_of_a_cache_round_trips_without_modifying_the_mapping() -> None:
     mapping = {"cache_dir": "cache", "weight": 2}
     config = DatasetProviderConfig.from_dict(mapping)
     assert mapping == {"cache_dir": "cache", "weight": 2}
@@ -152,7 +152,7 @@ def test_one_of_a_cache_comes_back_too_and_the_mapping_is_left_as_it_is() -> Non
     assert DatasetProviderConfig.from_dict(config.to_dict()) == config
 
 
-def test_replace_makes_another_one_and_none_can_be_changed(cache: Path) -> None:
+def test_configuration_is_immutable_and_replace_copies_it(cache: Path) -> None:
     config = DatasetProviderConfig(cache_dir=cache)
     assert dataclasses.replace(config, seq_len=7) == DatasetProviderConfig(cache_dir=cache, seq_len=7)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -163,14 +163,14 @@ def test_replace_makes_another_one_and_none_can_be_changed(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("provider", [LMDatasetProvider, StreamLMDatasetProvider])
-def test_every_provider_tells_weight_and_label(provider: Any, cache: Path) -> None:
+def test_every_provider_has_a_weight_and_a_label(provider: Any, cache: Path) -> None:
     made = provider.from_config(DatasetProviderConfig(cache_dir=cache, weight=0.5, label="news"))
     assert isinstance(made, DatasetProvider)
     assert (made.weight, made.label, made.vocabulary) == (0.5, "news", None)
     assert Fraction(str(made.weight)) == Fraction(1, 2)
 
 
-def test_a_cache_may_be_one_file_or_lie_in_the_home_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_can_be_one_file_or_in_the_home_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = DatasetProviderConfig(cache / "train.npy")
     assert (one.cache_dir, one.train_file, one.validation_file) == (cache / "train.npy", cache / "train.npy", None)
     assert DatasetProviderConfig.from_dict(one.to_dict()) == one
@@ -197,5 +197,5 @@ class _Own(DatasetProvider):
         return None
 
 
-def test_a_provider_of_ones_own_needs_three_methods_and_is_given_the_fields_that_it_takes() -> None:
+def test_custom_provider_needs_three_methods_and_receives_the_fields_it_accepts() -> None:
     assert (_Own().length, _Own.from_config(DatasetProviderConfig(seq_len=7)).length) == (1, 7)

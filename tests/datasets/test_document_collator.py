@@ -27,7 +27,7 @@ def folder(workspace: Workspace) -> Path:
 
 
 @pytest.mark.parametrize("shift", [False, True])
-def test_positions_and_documents_are_what_a_plain_walk_over_the_tokens_finds(folder: Path, shift: bool) -> None:
+def test_position_ids_and_document_ids_match_a_plain_walk_over_the_tokens(folder: Path, shift: bool) -> None:
     train = load_mixture(folder, boundaries=True, mask_boundaries=True, shift_labels=shift).train
     plain = load_mixture(folder, shift_labels=shift).train
     for i in range(len(train)):
@@ -46,7 +46,7 @@ def test_positions_and_documents_are_what_a_plain_walk_over_the_tokens_finds(fol
         assert sample["input_ids"].tolist() == plain[i]["input_ids"].tolist()
 
 
-def test_a_collated_batch_says_where_every_document_begins_and_ends(folder: Path) -> None:
+def test_collated_batch_contains_the_bounds_of_every_document(folder: Path) -> None:
     train = load_mixture(folder, boundaries=True).train
     samples = [train[i] for i in range(6)]
     before = [sample["input_ids"].clone() for sample in samples]
@@ -63,7 +63,7 @@ def test_a_collated_batch_says_where_every_document_begins_and_ends(folder: Path
     assert all(torch.equal(sample["input_ids"], kept) for sample, kept in zip(samples, before, strict=True))
 
 
-def test_the_first_label_of_each_joined_sample_is_ignored_unless_labels_are_shifted(folder: Path) -> None:
+def test_first_label_of_each_joined_sample_is_ignored_unless_labels_are_shifted(folder: Path) -> None:
     for shift, told in ((False, None), (False, False), (True, None), (True, True)):
         train = load_mixture(folder, boundaries=True, mask_boundaries=True, shift_labels=shift).train
         samples = [train[i] for i in range(5)]
@@ -73,7 +73,7 @@ def test_the_first_label_of_each_joined_sample_is_ignored_unless_labels_are_shif
         assert [sample["labels"].tolist() for sample in samples] == labels
 
 
-def test_the_labels_of_joined_samples_are_those_of_transformers_flattening_collator(folder: Path) -> None:
+def test_labels_of_joined_samples_equal_those_of_the_flattening_collator(folder: Path) -> None:
     from transformers import DataCollatorWithFlattening
 
     train = load_mixture(folder, boundaries=True).train
@@ -85,6 +85,6 @@ def test_the_labels_of_joined_samples_are_those_of_transformers_flattening_colla
     assert torch.equal(joined["input_ids"], expected["input_ids"])
 
 
-def test_samples_without_boundaries_are_refused_with_what_to_say(folder: Path) -> None:
+def test_samples_without_boundaries_raise_an_error_with_the_remedy(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"position_ids: is missing from the samples; load the mixture with boundaries=True"):
         DocumentCollator()([load_mixture(folder).train[0]])

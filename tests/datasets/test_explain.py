@@ -48,7 +48,7 @@ def source_text(data: Path, corpus: str, file: str, row: int) -> str:
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_documents_encoded_afresh_from_their_source_are_the_tokens_of_the_sample(folder: Path, workspace: Workspace, split: str) -> None:
+def test_explained_documents_encode_to_the_tokens_of_the_sample(folder: Path, workspace: Workspace, split: str) -> None:
     mixture = load_mixture(folder)
     dataset = mixture.train if split == "train" else mixture.validation
     assert dataset is not None
@@ -73,7 +73,7 @@ def test_documents_encoded_afresh_from_their_source_are_the_tokens_of_the_sample
     assert checked > 500
 
 
-def test_epochs_are_counted_and_positions_have_no_end_in_training(folder: Path) -> None:
+def test_explained_training_positions_have_epochs_and_no_end(folder: Path) -> None:
     mixture = load_mixture(folder)
     samples = mixture.explain(0, 4 * len(mixture.train))
     rows = [sample.epoch for sample in samples if sample.corpus == "rows"]
@@ -86,13 +86,13 @@ def test_epochs_are_counted_and_positions_have_no_end_in_training(folder: Path) 
         mixture.explain(0, split="tests")
 
 
-def test_a_step_is_the_positions_that_its_processes_read(folder: Path) -> None:
+def test_explained_step_contains_the_positions_that_all_processes_read(folder: Path) -> None:
     mixture = load_mixture(folder)
     assert [sample.position for sample in mixture.explain_step(3, batch_size=2, world_size=4)] == list(range(24, 32))
     assert [sample.position for sample in mixture.explain_step(1, batch_size=2, start=10)] == [12, 13]
 
 
-def test_the_table_is_for_reading_in_a_terminal_and_in_a_notebook(folder: Path) -> None:
+def test_table_is_displayed_in_a_terminal_and_in_a_notebook(folder: Path) -> None:
     explanation = load_mixture(folder).explain(0, 40)
     lines = repr(explanation).splitlines()
     assert lines[0].split()[:4] == ["position", "corpus", "partition", "epoch"]
@@ -102,7 +102,7 @@ def test_the_table_is_for_reading_in_a_terminal_and_in_a_notebook(folder: Path) 
     assert "<b>" not in page
 
 
-def test_a_cache_that_tells_nothing_of_its_files_is_named(folder: Path) -> None:
+def test_cache_without_a_manifest_raises_an_error_with_its_path(folder: Path) -> None:
     mixture = load_mixture(folder)
     for array in mixture.train.shards.arrays:
         manifest = array.path.resolve().parent / "manifest.json"

@@ -143,11 +143,11 @@ def _public(of: Callable[..., Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_name_of_the_reference_has_its_parameters_in_their_order_with_their_defaults(name: str) -> None:
+def test_function_of_the_reference_has_its_parameters_in_order_with_defaults(name: str) -> None:
     expected, found = INTERFACE[name], _public(_named(name))
     assert list(found.items()) == list(expected.items())
 
 
 @pytest.mark.parametrize("name", MEMBERS)
-def test_a_class_of_the_reference_has_its_members(name: str) -> None:
+def test_class_of_the_reference_has_its_members(name: str) -> None:
     assert [member for member in MEMBERS[name] if not hasattr(_named(name), member)] == []

@@ -493,13 +493,13 @@ def calls(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Calls:
     }
 
 
-def test_the_calls_cover_every_name_and_pass_every_parameter_in_its_order(calls: Calls) -> None:
+def test_calls_cover_every_name_and_every_parameter_in_order(calls: Calls) -> None:
     assert sorted(calls) == sorted(INTERFACE)
     passed = {name: [list(call.arguments) for call in of_name] for name, of_name in calls.items()}
     assert passed == {name: [list(INTERFACE[name])] * len(of_name) for name, of_name in calls.items()}
 
 
-def test_the_calls_give_every_parameter_a_value_that_is_not_its_default(calls: Calls) -> None:
+def test_calls_give_every_parameter_another_value_than_its_default(calls: Calls) -> None:
     left = {
         (name, parameter)
         for name, parameters in INTERFACE.items()
@@ -510,7 +510,7 @@ def test_the_calls_give_every_parameter_a_value_that_is_not_its_default(calls: C
 
 
 @pytest.mark.parametrize("name", INTERFACE)
-def test_a_call_with_every_parameter_gives_the_same_by_keyword_and_by_position(
+def test_call_has_the_same_result_by_keyword_and_by_position(
     calls: Calls, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(STORE_VARIABLE, str(tmp_path / "store"))
@@ -553,7 +553,7 @@ def uses(cache: Path) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def test_every_member_of_a_class_gives_its_value(cache: Path) -> None:
+def test_every_member_of_a_class_returns_its_value(cache: Path) -> None:
     used = uses(cache)
     assert {f"{name}.{member}" for name, members in MEMBERS.items() for member in members} - used.keys() == set()
     assert {name: value for name, (value, _) in used.items()} == {name: expected for name, (_, expected) in used.items()}

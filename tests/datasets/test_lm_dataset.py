@@ -13,7 +13,7 @@ from phyagi_assets.datasets import LMDataset
 
 
 @given(tokens=st.integers(0, 60), seq_len=st.integers(1, 9), shift=st.booleans())
-def test_windows_tile_the_array_and_labels_stand_under_their_inputs_or_one_ahead(tokens: int, seq_len: int, shift: bool) -> None:
+def test_windows_tile_the_array_with_labels_aligned_or_shifted_by_one(tokens: int, seq_len: int, shift: bool) -> None:
     ids = np.arange(tokens, dtype=np.uint16) * 7
     dataset = LMDataset(ids, seq_len=seq_len, shift_labels=shift)
     windows = [dataset[i] for i in range(len(dataset))]
@@ -37,13 +37,13 @@ def test_negative_indices_count_from_the_end(index: int) -> None:
 
 
 @pytest.mark.parametrize(("tokens", "index"), [(13, 4), (13, -5), (3, 0), (0, 0), (0, -1)])
-def test_an_index_outside_is_refused_with_the_number_of_windows(tokens: int, index: int) -> None:
+def test_index_out_of_range_raises_an_error_with_the_number_of_windows(tokens: int, index: int) -> None:
     with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {max(tokens - 1, 0) // 3} window"):
         LMDataset(np.arange(tokens), seq_len=3)[index]
 
 
 @pytest.mark.parametrize("shift", [False, True])
-def test_labels_of_their_own_are_cut_as_the_inputs_are(shift: bool) -> None:
+def test_separate_labels_are_cut_like_the_inputs(shift: bool) -> None:
     labels = np.array([-100, -100, 2, 3, 4, -100, 6])
     window = LMDataset(np.arange(7), labels, seq_len=3, shift_labels=shift)[1]
     assert window["input_ids"].tolist() == [3, 4, 5]
@@ -75,13 +75,13 @@ def test_mapped_arrays_of_any_dtype_are_read_and_never_written(tmp_path: Path, d
         ({"input_ids": np.zeros(3), "random_mask_offset": 0}, "random_mask_offset is 0; the mark is positive"),
     ],
 )
-def test_arrays_that_cannot_be_cut_are_refused(arguments: dict[str, Any], refusal: str) -> None:
+def test_invalid_arrays_raise(arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         LMDataset(**arguments)
 
 
 @pytest.mark.parametrize("tokens", [[0.5, 1.0], [float("nan"), 1.0], [float("inf"), 1.0]])
-def test_numbers_that_are_not_whole_are_refused_where_they_are_read(tokens: list[float]) -> None:
+def test_fractions_raise_when_read(tokens: list[float]) -> None:
     dataset = LMDataset(np.array([1.0, 2.0, *tokens, 3.0]), seq_len=2)
     assert dataset[0]["input_ids"].tolist() == [1, 2]
     with pytest.raises(ValueError, match="the array contains float64 with fractions; token ids are integers"):
@@ -105,7 +105,7 @@ MARK = 100
     shift=st.booleans(),
     seed=st.integers(0, 9),
 )
-def test_marks_are_taken_off_and_for_a_share_of_the_windows_marked_labels_are_not_learnt(
+def test_marks_are_removed_and_marked_labels_of_a_share_of_windows_are_ignored(
     ids: list[int], marked: list[bool], share: float, shift: bool, seed: int
 ) -> None:
     keys: dict[str, Any] = {"seq_len": 2, "shift_labels": shift}
@@ -118,7 +118,7 @@ def test_marks_are_taken_off_and_for_a_share_of_the_windows_marked_labels_are_no
         assert window["labels"].tolist() in [of[index]["labels"].tolist() for of in possible]
 
 
-def test_which_windows_hide_their_marks_is_a_function_of_seed_and_index() -> None:
+def test_choice_of_masked_windows_is_a_function_of_seed_and_index() -> None:
     def hidden(seed: int, share: float = 0.25) -> list[int]:
         dataset = LMDataset(np.full(8_001, MARK), seq_len=2, random_mask_prob=share, random_mask_offset=MARK, seed=seed, ignore_token_id=-7)
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
@@ -130,7 +130,7 @@ def test_which_windows_hide_their_marks_is_a_function_of_seed_and_index() -> Non
     assert abs(len(set(hidden(1)) & set(hidden(2))) / 4_000 - 0.25**2) < 0.02
 
 
-def test_ids_that_collide_with_the_mark_are_refused_where_they_are_read() -> None:
+def test_ids_that_collide_with_the_mark_raise_when_read() -> None:
     dataset = LMDataset(np.array([0, 199, 200, 3, 0]), seq_len=2, random_mask_prob=0.0, random_mask_offset=MARK)
     assert dataset[0]["input_ids"].tolist() == [0, 99]
     with pytest.raises(

@@ -58,7 +58,9 @@ def test_epochs_of_a_map_style_mixture_reach_loader_workers(segmented: LoadedMix
 
 
 @pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
-def test_a_stream_reads_each_epoch_from_its_beginning_however_workers_live(mixture: LoadedMixture, workers: int, persistent: bool) -> None:
+def test_stream_reads_each_epoch_from_its_start_with_and_without_persistent_workers(
+    mixture: LoadedMixture, workers: int, persistent: bool
+) -> None:
     stream = MixtureStream(mixture.train, batch_size=4)
     loader = DataLoader(stream, batch_size=None, num_workers=workers, persistent_workers=persistent)
     for epoch, begin, end in ((0, 0, 44), (1, 44, 84), (3, 124, 164)):
@@ -69,7 +71,7 @@ def test_a_stream_reads_each_epoch_from_its_beginning_however_workers_live(mixtu
     assert positions(loader) == list(range(200, 208))
 
 
-def test_a_second_iteration_by_loader_workers_is_refused_until_an_epoch_is_set(mixture: LoadedMixture) -> None:
+def test_second_iteration_by_loader_workers_raises_until_an_epoch_is_set(mixture: LoadedMixture) -> None:
     stream = MixtureStream(mixture.train, batch_size=4)
     for persistent in (False, True):
         stream.set_epoch(0)
@@ -81,7 +83,7 @@ def test_a_second_iteration_by_loader_workers_is_refused_until_an_epoch_is_set(m
         assert positions(islice(DataLoader(stream, batch_size=None, num_workers=1), 2)) == list(range(8))
 
 
-def test_the_state_in_a_training_process_is_refused_while_loader_workers_read(mixture: LoadedMixture) -> None:
+def test_state_in_a_training_process_raises_while_loader_workers_read(mixture: LoadedMixture) -> None:
     stream = MixtureStream(mixture.train, batch_size=4)
     before = stream.state_dict()
     next(iter(DataLoader(stream, batch_size=None, num_workers=1)))
@@ -92,7 +94,7 @@ def test_the_state_in_a_training_process_is_refused_while_loader_workers_read(mi
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_samples_for_a_loader_of_another_batch_size_keep_their_order_or_are_refused(mixture: LoadedMixture, workers: int) -> None:
+def test_loader_of_another_batch_size_keeps_the_order_or_raises(mixture: LoadedMixture, workers: int) -> None:
     stream = MixtureStream(mixture.train, batch_size=4, samples=True)
     loader = DataLoader(stream, batch_size=3, num_workers=workers)
     if workers == 1:
@@ -105,7 +107,7 @@ def test_samples_for_a_loader_of_another_batch_size_keep_their_order_or_are_refu
 
 
 @pytest.mark.parametrize(("workers", "batch_size", "samples"), [(0, 3, True), (1, 3, True), (2, 4, True), (2, None, False)])
-def test_a_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int, batch_size: int | None, samples: bool) -> None:
+def test_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int, batch_size: int | None, samples: bool) -> None:
     def loader() -> Any:
         stream = MixtureStream(mixture.train, batch_size=4, samples=samples)
         return StatefulDataLoader(stream, batch_size=batch_size, num_workers=workers)
@@ -119,7 +121,7 @@ def test_a_stateful_loader_resumes_exactly(mixture: LoadedMixture, workers: int,
         assert 41 <= len(read) <= 44
 
 
-def test_a_state_inside_a_run_resumes_exactly_on_each_of_several_ranks_and_not_by_whole_batches(mixture: LoadedMixture) -> None:
+def test_state_inside_a_run_resumes_exactly_on_every_rank_and_not_by_whole_batches(mixture: LoadedMixture) -> None:
     def stream(samples: bool = True) -> MixtureStream:
         return MixtureStream(mixture.train, batch_size=4, samples=samples, rank=1, world_size=2)
 
@@ -133,7 +135,7 @@ def test_a_state_inside_a_run_resumes_exactly_on_each_of_several_ranks_and_not_b
 
 @pytest.mark.parametrize(("batch_size", "world_size"), [(2, 2), (4, 3)])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_stateful_loader_of_another_shape_resumes_exactly_or_is_refused(
+def test_stateful_loader_of_another_shape_resumes_exactly_or_raises(
     mixture: LoadedMixture, workers: int, batch_size: int, world_size: int
 ) -> None:
     def loader(batch_size: int, rank: int, world_size: int) -> Any:

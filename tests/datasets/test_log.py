@@ -21,7 +21,7 @@ def _program(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler) -> str
     return f"tests.told{next(_numbers)}"
 
 
-def test_a_script_without_logging_of_its_own_is_told_on_stderr() -> None:
+def test_script_that_does_not_configure_logging_gets_messages_on_stderr() -> None:
     code = "import logging, phyagi_assets.datasets; logging.getLogger('phyagi_assets.datasets.registry').info('Loading %s...', 'datasets')"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(LINE % "<module>", told.stderr)
@@ -29,17 +29,17 @@ def test_a_script_without_logging_of_its_own_is_told_on_stderr() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_each_message_is_told_once(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_message_is_written_once(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     library = _program(monkeypatch)
     for _ in range(times):
         tell(library)
     logger = logging.getLogger(f"{library}.below")
     logger.info("Loading %s...", "datasets")
     logger.debug("details")
-    assert re.fullmatch(LINE % "test_each_message_is_told_once", capsys.readouterr().err)
+    assert re.fullmatch(LINE % "test_message_is_written_once", capsys.readouterr().err)
 
 
-def test_a_program_with_logging_of_its_own_gets_each_message_there_alone(
+def test_program_that_configures_logging_gets_each_message_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     library = _program(monkeypatch, logging.StreamHandler(sys.stderr))
@@ -48,7 +48,7 @@ def test_a_program_with_logging_of_its_own_gets_each_message_there_alone(
     assert capsys.readouterr().err == "Loading\n"
 
 
-def test_a_level_that_was_set_stays(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_level_set_by_the_user_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     library = _program(monkeypatch)
     logging.getLogger(library).setLevel(logging.WARNING)
     tell(library)

@@ -31,7 +31,7 @@ def _mapped(path: Path) -> Any:
 
 
 @given(bounds=st.lists(st.integers(-TOKENS, 2 * TOKENS), min_size=2, max_size=6))
-def test_any_part_of_any_part_travels_as_where_it_lies(file: Path, bounds: list[int]) -> None:
+def test_part_of_a_mapped_array_is_pickled_as_its_location(file: Path, bounds: list[int]) -> None:
     part = _mapped(file)
     for start, end in zip(bounds[::2], bounds[1::2], strict=False):
         part = part[start:end]
@@ -41,7 +41,7 @@ def test_any_part_of_any_part_travels_as_where_it_lies(file: Path, bounds: list[
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(777, 50_000), slice(5, 6)])
-def test_a_dataset_over_a_mapped_array_takes_no_tokens_along(file: Path, part: slice) -> None:
+def test_dataset_over_a_mapped_array_is_pickled_without_tokens(file: Path, part: slice) -> None:
     labels = _mapped(file).reshape(-1)
     dataset = LMDataset(_mapped(file)[part], labels[part], seq_len=8)
     pickled = pickle.dumps(dataset)
@@ -52,7 +52,7 @@ def test_a_dataset_over_a_mapped_array_takes_no_tokens_along(file: Path, part: s
         assert all(torch.equal(again[-1 - index][name], dataset[-1 - index][name]) for name in ("input_ids", "labels"))
 
 
-def test_a_spawned_loader_worker_gives_the_same_samples_in_every_epoch(file: Path) -> None:
+def test_spawned_loader_worker_returns_the_same_samples_in_every_epoch(file: Path) -> None:
     windows = LMDataset(_mapped(file)[100:3_000], seq_len=64)
     dataset = WeightedConcatDataset([windows, windows], [0.5, 1])
     loader = DataLoader(dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn", persistent_workers=True)
@@ -71,7 +71,7 @@ def _unnamed() -> Any:
         return np.memmap(unnamed, np.uint16, "r+")
 
 
-def test_what_no_file_holds_travels_whole(file: Path) -> None:
+def test_array_without_a_file_is_pickled_with_its_content(file: Path) -> None:
     written_to = np.load(file, mmap_mode="c")
     written_to[3] = 7
     for array in (np.arange(5), _mapped(file)[::2], _mapped(file)[:0], written_to, _unnamed(), pickle.loads(pickle.dumps(_mapped(file)))):
@@ -81,13 +81,13 @@ def test_what_no_file_holds_travels_whole(file: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, 2, 4_096, 5_000])
-def test_a_map_that_begins_inside_a_file_is_found_again(tmp_path: Path, offset: int) -> None:
+def test_map_with_an_offset_is_mapped_again(tmp_path: Path, offset: int) -> None:
     (tmp_path / "raw").write_bytes(bytes(range(256)) * 100)
     array = np.memmap(tmp_path / "raw", np.uint16, "r", offset=offset)
     assert np.array_equal(unpacked(pickle.loads(pickle.dumps(packed(array[7:90])))), array[7:90])
 
 
-def test_a_file_that_is_reached_by_a_link_is_the_one_that_was_opened(tmp_path: Path) -> None:
+def test_file_behind_a_link_is_the_one_that_was_opened(tmp_path: Path) -> None:
     for version in ("old", "new"):
         (tmp_path / version).mkdir()
         np.save(tmp_path / version / "train.npy", np.full(50, len(version) + (version == "new")))
@@ -99,7 +99,7 @@ def test_a_file_that_is_reached_by_a_link_is_the_one_that_was_opened(tmp_path: P
 
 
 @pytest.mark.parametrize("change", ["other tokens", "fewer tokens", "gone"])
-def test_a_file_that_is_not_what_was_mapped_is_refused(tmp_path: Path, change: str) -> None:
+def test_changed_file_raises_when_mapped_again(tmp_path: Path, change: str) -> None:
     path = tmp_path / "train.npy"
     np.save(path, np.arange(50))
     pickled = pickle.dumps(LMDataset(_mapped(path), seq_len=8))

@@ -65,7 +65,7 @@ def folder(workspace: Workspace) -> Path:
     return _declare_and_build(workspace)
 
 
-def test_an_epoch_with_weight_1_reads_every_sample_once_under_the_number_of_its_corpus(folder: Path) -> None:
+def test_epoch_with_weight_1_reads_every_sample_once_with_its_corpus_index(folder: Path) -> None:
     mixture = load_mixture(folder)
     read = _read(mixture.train)
     assert [position for position, *_ in read] == list(range(len(read)))
@@ -76,7 +76,7 @@ def test_an_epoch_with_weight_1_reads_every_sample_once_under_the_number_of_its_
 
 
 @pytest.mark.parametrize("weights", [(2.5, 0.5), (0.1, 3.0)])
-def test_weights_multiply_epochs_each_of_them_complete_and_none_like_another(workspace: Workspace, weights: tuple[float, float]) -> None:
+def test_weights_multiply_complete_epochs_in_different_orders(workspace: Workspace, weights: tuple[float, float]) -> None:
     mixture = load_mixture(_declare_and_build(workspace, weights=weights))
     read = _read(mixture.train)
     for corpus, (windows, weight) in enumerate(zip(_windows(mixture, "train"), weights, strict=True)):
@@ -92,7 +92,7 @@ def test_weights_multiply_epochs_each_of_them_complete_and_none_like_another(wor
 
 
 @pytest.mark.parametrize("shift", [False, True])
-def test_validation_holds_every_token_in_order_and_pads_the_last_sample_of_each_corpus(folder: Path, shift: bool) -> None:
+def test_validation_contains_every_token_in_order_and_pads_the_last_sample_of_each_corpus(folder: Path, shift: bool) -> None:
     mixture = load_mixture(folder, shift_labels=shift, boundaries=True)
     validation = mixture.validation
     assert validation is not None
@@ -125,14 +125,14 @@ def test_many_small_partitions_have_a_validation_split(workspace: Workspace) -> 
     assert len(mixture.validation) == -(-mixture.plan.total("validation", "tokens") // 128)
 
 
-def test_a_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) -> None:
+def test_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) -> None:
     assert load_mixture(folder).test is None
     mixture = load_mixture(_declare_and_build(workspace, name="all_train", splits={}))
     assert (mixture.validation, mixture.test) == (None, None)
     assert len(mixture.train) > 0
 
 
-def test_labels_stand_under_their_inputs_or_one_ahead(folder: Path) -> None:
+def test_labels_are_aligned_with_inputs_or_shifted_by_one(folder: Path) -> None:
     plain, shifted = (load_mixture(folder, shift_labels=shift) for shift in (False, True))
     following = {
         tuple(stream[start : start + SEQ_LEN].tolist()): stream[start + 1 : start + 1 + SEQ_LEN].tolist()
@@ -145,7 +145,7 @@ def test_labels_stand_under_their_inputs_or_one_ahead(folder: Path) -> None:
         assert ahead == following[tuple(ids)]
 
 
-def test_indices_count_from_either_end_and_end_where_the_samples_do(folder: Path) -> None:
+def test_indices_count_from_either_end_within_the_number_of_samples(folder: Path) -> None:
     train = load_mixture(folder).train
     assert torch.equal(train[-1]["input_ids"], train[len(train) - 1]["input_ids"])
     assert int(train[-1]["position"]) == len(train) - 1
@@ -155,7 +155,7 @@ def test_indices_count_from_either_end_and_end_where_the_samples_do(folder: Path
             train[index]
 
 
-def test_samples_come_in_one_order_however_many_workers_load_them(folder: Path) -> None:
+def test_sample_order_does_not_depend_on_the_number_of_workers(folder: Path) -> None:
     train = load_mixture(folder).train
     by_workers = [list(DataLoader(train, batch_size=5, num_workers=workers)) for workers in (0, 2)]
     for one, other in zip(*by_workers, strict=True):
@@ -167,7 +167,7 @@ def test_samples_come_in_one_order_however_many_workers_load_them(folder: Path) 
     assert by_workers[0][0]["input_ids"].shape == by_workers[0][0]["labels"].shape == (5, SEQ_LEN)
 
 
-def test_a_pickled_dataset_takes_no_arrays_along_and_reads_the_same(folder: Path) -> None:
+def test_pickled_dataset_contains_no_arrays_and_reads_the_same_samples(folder: Path) -> None:
     train = load_mixture(folder).train
     fresh = len(pickle.dumps(train))
     before = _read(train)
@@ -175,7 +175,7 @@ def test_a_pickled_dataset_takes_no_arrays_along_and_reads_the_same(folder: Path
     assert _read(pickle.loads(pickle.dumps(train))) == before
 
 
-def test_a_mixture_that_is_being_read_is_not_disturbed_by_a_refresh(workspace: Workspace, folder: Path) -> None:
+def test_mixture_in_use_does_not_change_during_a_refresh(workspace: Workspace, folder: Path) -> None:
     reading, unread = load_mixture(folder), load_mixture(folder)
     before = _read(reading.train)
     write_jsonl(workspace.data / "two" / "b.jsonl", [f"refreshed {i}" for i in range(90)])
@@ -185,7 +185,9 @@ def test_a_mixture_that_is_being_read_is_not_disturbed_by_a_refresh(workspace: W
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_name_is_looked_up_in_the_store_that_is_given_or_set(workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixture_name_is_looked_up_in_the_given_or_configured_store(
+    workspace: Workspace, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = workspace.store.root
     by_path = load_mixture(folder / "mixture.json")
     assert load_mixture(str(folder)) == load_mixture("mix", store=root) == by_path
@@ -199,7 +201,7 @@ def test_a_name_is_looked_up_in_the_store_that_is_given_or_set(workspace: Worksp
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_mixture_that_is_not_there_is_an_error_that_lists_those_that_are(workspace: Workspace, tmp_path: Path) -> None:
+def test_missing_mixture_raises_an_error_that_lists_the_mixtures(workspace: Workspace, tmp_path: Path) -> None:
     _declare_and_build(workspace, name="another")
     with pytest.raises(
         StoreError, match=r"'mux' is neither .* \(there: another, mix\); materialize it with: phyagi-assets materialize mux"
@@ -209,7 +211,7 @@ def test_a_mixture_that_is_not_there_is_an_error_that_lists_those_that_are(works
         load_mixture("mix", store=tmp_path)
 
 
-def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(workspace: Workspace, folder: Path) -> None:
+def test_missing_array_raises_an_error_with_its_path_and_the_remedy(workspace: Workspace, folder: Path) -> None:
     mixture = load_mixture(folder)
     for version in (workspace.store.root / "one" / "numpy_cache" / ".versions").iterdir():
         shutil.rmtree(version)
@@ -217,7 +219,7 @@ def test_a_plan_whose_arrays_are_gone_says_which_and_how_to_get_them_back(worksp
         _read(mixture.train)
 
 
-def test_an_array_that_is_shorter_than_the_plan_has_it_is_named(workspace: Workspace, folder: Path) -> None:
+def test_array_shorter_than_in_the_plan_raises_an_error_with_its_path(workspace: Workspace, folder: Path) -> None:
     mixture = load_mixture(folder)
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
     array.chmod(0o644)
@@ -226,7 +228,7 @@ def test_an_array_that_is_shorter_than_the_plan_has_it_is_named(workspace: Works
         _read(mixture.train)
 
 
-def test_an_array_of_another_dtype_is_refused_and_not_read_as_what_it_is_not(workspace: Workspace, folder: Path) -> None:
+def test_array_of_another_dtype_raises(workspace: Workspace, folder: Path) -> None:
     mixture = load_mixture(folder)
     (array, *_) = (workspace.store.root / "one" / "numpy_cache" / ".versions").glob("*/train.npy")
     array.chmod(0o644)
@@ -245,13 +247,13 @@ def test_an_array_of_another_dtype_is_refused_and_not_read_as_what_it_is_not(wor
         ("[" * 100_000, "is not a plan"),
     ],
 )
-def test_a_file_that_is_not_a_plan_of_this_release_or_an_earlier_one_is_refused(tmp_path: Path, plan: str, refusal: str) -> None:
+def test_file_that_is_not_a_readable_plan_raises(tmp_path: Path, plan: str, refusal: str) -> None:
     (tmp_path / "mixture.json").write_text(plan, encoding="utf-8")
     with pytest.raises(StoreError, match=rf"mixture\.json: .*{refusal}"):
         load_mixture(tmp_path / "mixture.json")
 
 
-def test_the_tokenizer_of_a_mixture_reads_its_samples(folder: Path) -> None:
+def test_tokenizer_of_a_mixture_decodes_its_samples(folder: Path) -> None:
     import transformers
 
     mixture = load_mixture(folder)

@@ -60,7 +60,7 @@ RUNS = [
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_what_all_processes_read_is_the_uninterrupted_order_through_any_restarts(
+def test_restarted_processes_together_read_the_uninterrupted_order(
     mixture: LoadedMixture, tmp_path: Path, run: list[tuple[int, int, int, int]]
 ) -> None:
     state, position = None, 0
@@ -79,7 +79,7 @@ PHASES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 8), st.integers(0,
 
 
 @given(phases=PHASES, endless=st.booleans())
-def test_ranks_that_come_and_go_lose_no_sample_and_repeat_none(mixture: LoadedMixture, phases: Any, endless: bool) -> None:
+def test_changing_the_number_of_ranks_neither_loses_nor_repeats_samples(mixture: LoadedMixture, phases: Any, endless: bool) -> None:
     state, position = None, 0
     for world_size, batch_size, steps in phases:
         loaders = [
@@ -103,9 +103,7 @@ def test_ranks_that_come_and_go_lose_no_sample_and_repeat_none(mixture: LoadedMi
 
 
 @pytest.mark.parametrize("batch_size", [1, 6, 41, 60])
-def test_an_iteration_ends_with_the_step_that_reaches_the_end_of_an_epoch_and_the_next_goes_on(
-    mixture: LoadedMixture, batch_size: int
-) -> None:
+def test_iteration_ends_with_an_epoch_and_the_next_one_continues(mixture: LoadedMixture, batch_size: int) -> None:
     loader, begin = MixtureLoader(mixture.train, batch_size=batch_size), 0
     for _ in range(4):
         expected, said = (begin // 41 + 1) * 41, len(loader)
@@ -116,7 +114,7 @@ def test_an_iteration_ends_with_the_step_that_reaches_the_end_of_an_epoch_and_th
         begin += len(read)
 
 
-def test_an_iteration_that_was_left_is_taken_up_where_it_was_left(mixture: LoadedMixture) -> None:
+def test_abandoned_iteration_continues_from_the_same_position(mixture: LoadedMixture) -> None:
     for workers in (0, 2):
         loader = MixtureLoader(mixture.train, batch_size=5, num_workers=workers)
         first = [sample for batch in islice(loader, 4) for sample in read_of(batch)]
@@ -128,7 +126,7 @@ def test_an_iteration_that_was_left_is_taken_up_where_it_was_left(mixture: Loade
 @pytest.mark.parametrize(
     "options", [{"num_workers": 1}, {"num_workers": 3}, {"num_workers": 2, "prefetch_factor": 5}, {"pin_memory": False}]
 )
-def test_the_order_is_the_same_with_any_number_of_workers(mixture: LoadedMixture, options: dict[str, Any]) -> None:
+def test_order_does_not_depend_on_the_number_of_workers(mixture: LoadedMixture, options: dict[str, Any]) -> None:
     plain, other = (MixtureLoader(mixture.train, batch_size=4, **of) for of in ({}, options))
     for batch, same in islice(zip(epoch_after_epoch(plain), epoch_after_epoch(other), strict=True), 25):
         assert batch.keys() == same.keys()
@@ -138,12 +136,12 @@ def test_the_order_is_the_same_with_any_number_of_workers(mixture: LoadedMixture
         assert plain.state_dict() == other.state_dict()
 
 
-def test_workers_that_are_spawned_read_as_those_that_are_forked(mixture: LoadedMixture) -> None:
+def test_spawned_workers_read_the_same_as_forked_ones(mixture: LoadedMixture) -> None:
     loader = MixtureLoader(mixture.train, batch_size=8, num_workers=1, rank=1, world_size=2, multiprocessing_context="spawn")
     assert [batch["position"].tolist() for batch in loader] == [list(range(start + 8, start + 16)) for start in (0, 16, 32)]
 
 
-def test_an_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> None:
+def test_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> None:
     loader = MixtureLoader(mixture.train, batch_size=10, endless=True)
     read = [sample for batch in islice(loader, 30) for sample in read_of(batch)]
     assert read == uninterrupted(mixture, 0, 300)
@@ -151,7 +149,7 @@ def test_an_endless_loader_has_no_length_and_no_end(mixture: LoadedMixture) -> N
         len(loader)
 
 
-def test_after_a_position_is_set_epochs_are_counted_from_there(mixture: LoadedMixture) -> None:
+def test_setting_a_position_restarts_the_count_of_steps(mixture: LoadedMixture) -> None:
     loader = MixtureStream(mixture.train, batch_size=4, position=10)
     loader.position = 0
     loader.set_epoch(0)
@@ -168,9 +166,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> MixedDataset:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("batch_size", "world_size"), [(4, 1), (9, 1), (20, 1), (2, 2), (2, 4), (1, 3), (16, 2)])
-def test_every_pass_over_a_validation_split_is_the_whole_split_in_order(
-    evaluated: MixedDataset, batch_size: int, world_size: int, workers: int
-) -> None:
+def test_validation_pass_reads_the_whole_split_in_order(evaluated: MixedDataset, batch_size: int, world_size: int, workers: int) -> None:
     whole = [sample["input_ids"].tolist() for sample in evaluated]
     loaders = [
         MixtureLoader(evaluated, batch_size=batch_size, num_workers=workers * (rank == 0), rank=rank, world_size=world_size)
@@ -185,7 +181,7 @@ def test_every_pass_over_a_validation_split_is_the_whole_split_in_order(
     assert all(loader.state_dict()["position"] == 0 for loader in loaders)
 
 
-def test_a_pass_over_a_validation_split_resumes_and_the_next_one_is_whole(evaluated: MixedDataset) -> None:
+def test_validation_pass_resumes_and_the_next_pass_is_complete(evaluated: MixedDataset) -> None:
     first, second = (MixtureLoader(evaluated, batch_size=size) for size in (4, 3))
     next(iter(first))
     second.load_state_dict(first.state_dict())
@@ -195,7 +191,7 @@ def test_a_pass_over_a_validation_split_resumes_and_the_next_one_is_whole(evalua
     assert [batch["position"].tolist() for batch in beyond] == [[0, 1, 2, 3, 4], [5, 6, 7, 8]]
 
 
-def test_the_short_last_batch_is_left_out_on_request(evaluated: MixedDataset, mixture: LoadedMixture) -> None:
+def test_short_last_batch_is_dropped_on_request(evaluated: MixedDataset, mixture: LoadedMixture) -> None:
     loader = MixtureLoader(evaluated, batch_size=4, drop_last=True)
     assert (
         [batch["position"].tolist() for batch in loader] == [[0, 1, 2, 3], [4, 5, 6, 7]] == [batch["position"].tolist() for batch in loader]
@@ -226,7 +222,7 @@ def test_samples_are_collated_by_the_given_function(mixture: LoadedMixture, work
         ({"batchsize": 3}, "batchsize: is not an option of a MixtureLoader"),
     ],
 )
-def test_options_that_change_the_order_or_have_no_effect_are_refused(mixture: LoadedMixture, options: Any, refusal: str) -> None:
+def test_option_that_changes_the_order_or_has_no_effect_raises(mixture: LoadedMixture, options: Any, refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         MixtureLoader(mixture.train, batch_size=4, **options)
     MixtureLoader(mixture.train, batch_size=4, shuffle=False, sampler=None, persistent_workers=False)
@@ -254,9 +250,7 @@ def _extended(plan: Plan, start: int, fingerprint: str) -> Plan:
     return extended(plan, fingerprint, start, [MixturePart(corpus="one", weight=2.0)], partitions({"one": {"a": 14, "b": 9, "c": 5}}))
 
 
-def test_a_later_plan_takes_the_state_of_an_earlier_one_that_it_agrees_with_and_no_other_does(
-    mixture: LoadedMixture, tmp_path: Path
-) -> None:
+def test_state_of_an_earlier_plan_is_accepted_only_by_plans_with_the_same_order(mixture: LoadedMixture, tmp_path: Path) -> None:
     later = load_mixture(write_mixture(tmp_path / "later", _extended(mixture.plan, 20, "later")))
     last = load_mixture(write_mixture(tmp_path / "last", _extended(later.plan, 50, "last")))
     loader = MixtureLoader(mixture.train, batch_size=4)
@@ -277,7 +271,7 @@ def test_a_later_plan_takes_the_state_of_an_earlier_one_that_it_agrees_with_and_
 
 
 @pytest.mark.parametrize("state", [{}, {"position": 3}, {"plan": "first"}, {"plan": "first", "position": "here"}, None])
-def test_what_is_no_state_is_refused(mixture: LoadedMixture, state: Any) -> None:
+def test_invalid_state_raises(mixture: LoadedMixture, state: Any) -> None:
     with pytest.raises(ValueError, match="not a state of a mixture"):
         MixtureLoader(mixture.train, batch_size=4).load_state_dict(state)
 
@@ -291,11 +285,11 @@ def test_what_is_no_state_is_refused(mixture: LoadedMixture, state: Any) -> None
         ({"batch_size": 1, "rank": 2, "world_size": 2}, "rank: is 2 with world_size 2"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(mixture: LoadedMixture, arguments: dict[str, Any], refusal: str) -> None:
+def test_number_out_of_range_raises(mixture: LoadedMixture, arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         MixtureLoader(mixture.train, **arguments)
 
 
-def test_the_mixture_of_these_tests_has_41_samples_each_unlike_the_others(mixture: LoadedMixture) -> None:
+def test_mixture_of_these_tests_has_41_different_samples(mixture: LoadedMixture) -> None:
     assert len(mixture.train) == sum(sum(of.values()) for of in SAMPLES.values()) == 41
     assert len({str(tokens) for _, tokens in uninterrupted(mixture, 0, 41)}) == 41

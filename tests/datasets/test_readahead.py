@@ -56,7 +56,7 @@ def _read(array: Path, rows: Ints) -> Ints:
     return found
 
 
-def test_no_more_is_read_than_the_pages_that_rows_lie_in(array: Path) -> None:
+def test_announcement_reads_only_the_pages_of_the_rows(array: Path) -> None:
     ArrayMap.open(array)
     opening = _in_memory(array)
     samples = _read(array, SCATTERED)
@@ -66,7 +66,7 @@ def test_no_more_is_read_than_the_pages_that_rows_lie_in(array: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 1])
-def test_an_announcement_brings_all_of_its_rows_whatever_their_length(array: Path, ahead: int) -> None:
+def test_announcement_loads_all_rows_of_any_length(array: Path, ahead: int) -> None:
     for seq_len, rows in ((1, [0, 1, TOKENS - 2]), (SEQ_LEN, SCATTERED), (300_000, [12, 0, 5])):
         _forget(array)
         opened = ArrayMap.open(array)
@@ -89,7 +89,7 @@ def test_an_announcement_brings_all_of_its_rows_whatever_their_length(array: Pat
         assert before.expected
 
 
-def test_whether_reads_come_from_the_disk_is_seen(array: Path) -> None:
+def test_disk_reads_are_detected(array: Path) -> None:
     disk = DiskReads()
 
     def read() -> bool:
@@ -104,7 +104,7 @@ def test_whether_reads_come_from_the_disk_is_seen(array: Path) -> None:
     assert read()
 
 
-def test_what_comes_next_is_on_its_way_while_a_batch_is_in_use(tmp_path: Path) -> None:
+def test_next_samples_are_announced_while_a_batch_is_in_use(tmp_path: Path) -> None:
     samples = {"one": {"a": 500}}
     plan = plan_of(partitions(samples, seq_len=SEQ_LEN), seq_len=SEQ_LEN)
     train = load_mixture(write_mixture(tmp_path, plan)).train

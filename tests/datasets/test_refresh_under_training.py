@@ -49,7 +49,7 @@ def changes(raw: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("appending", [False, True])
-def test_a_loader_reads_what_it_would_have_read(
+def test_loader_reads_the_same_samples_during_a_refresh(
     corpus: Corpus, mixture: Mixture, workspace: Workspace, workers: int, appending: bool
 ) -> None:
     refresh(corpus, mixture, workspace)

@@ -57,7 +57,7 @@ def _windows(dataset: Any) -> list[list[int]]:
     weights=st.lists(st.decimals("0.1", 3, places=1).map(float), min_size=2, max_size=2),
     whole=st.decimals("0.1", 2, places=1).map(float),
 )
-def test_each_dataset_gives_its_length_times_both_weights_and_samples_say_whose_they_are(
+def test_dataset_length_is_multiplied_by_both_weights_and_samples_carry_its_index(
     files: list[str], concat: str, weights: list[float], whole: float
 ) -> None:
     configs = [_config(file, weight=weight) for file, weight in zip(files, weights, strict=False)]
@@ -73,7 +73,7 @@ def test_each_dataset_gives_its_length_times_both_weights_and_samples_say_whose_
         assert sample["input_ids"].tolist() == sample["labels"].tolist() == [start, start + 1]
 
 
-def test_configurations_are_left_as_they_are(files: list[str]) -> None:
+def test_configurations_are_not_modified(files: list[str]) -> None:
     mapping = _config(files[0], weight=0.5)
     given_as = [mapping, DatasetProviderConfig.from_dict(mapping), StreamLMDatasetProviderConfig.from_dict(mapping)]
     before = copy.deepcopy(given_as)
@@ -84,7 +84,7 @@ def test_configurations_are_left_as_they_are(files: list[str]) -> None:
         assert _windows(get_dataset(one)[0]) == _windows(get_dataset([one])[0])
 
 
-def test_the_order_is_that_of_the_first_configurations_seed_or_of_the_one_that_is_given(files: list[str]) -> None:
+def test_order_depends_on_the_given_seed_or_that_of_the_first_configuration(files: list[str]) -> None:
     def order(first: int, second: int, **keys: Any) -> list[list[int]]:
         return _windows(get_dataset([_config(files[0], seed=first), _config(files[1], seed=second)], "random_iterable", **keys)[0])
 
@@ -92,7 +92,7 @@ def test_the_order_is_that_of_the_first_configurations_seed_or_of_the_one_that_i
     assert order(1, 2) != order(2, 1)
 
 
-def test_evaluation_datasets_go_by_label_and_those_of_one_label_together_whole(files: list[str]) -> None:
+def test_evaluation_datasets_of_one_label_are_concatenated_completely(files: list[str]) -> None:
     parts = [("news", 0), ("talk", 1), ("news", 1)]
     configs = [_config(files[0], validation_file=files[number], label=label, weight=0.3) for label, number in parts]
     _, evaluation = get_dataset(configs)
@@ -107,7 +107,7 @@ def test_evaluation_datasets_go_by_label_and_those_of_one_label_together_whole(f
     assert sorted(_windows(streamed["news"])) == _windows(evaluation["news"])
 
 
-def test_what_has_no_sample_is_left_out_and_told(files: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_dataset_without_samples_is_skipped_with_a_warning(files: list[str], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         dataset, evaluation = get_dataset([_config(files[0], validation_file=files[2], label="empty"), _config(files[2])])
     assert (len(dataset), evaluation) == (10, None)
@@ -117,7 +117,7 @@ def test_what_has_no_sample_is_left_out_and_told(files: list[str], caplog: pytes
 
 @pytest.mark.parametrize("concat", KINDS)
 @pytest.mark.parametrize("keys", [{"number": 2}, {"number": 0, "seq_len": 500}])
-def test_training_datasets_without_any_sample_are_refused(files: list[str], concat: str, keys: dict[str, Any]) -> None:
+def test_training_datasets_without_samples_raise(files: list[str], concat: str, keys: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="dataset_configs: their training datasets have no sample; lower seq_len, or raise the weights"):
         get_dataset([_config(files[keys["number"]], **{name: of for name, of in keys.items() if name != "number"})], concat)
 
@@ -141,7 +141,7 @@ def test_training_datasets_without_any_sample_are_refused(files: list[str], conc
         ({"dataset_global_weight": float("nan")}, "dataset_global_weight: is nan"),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_what_can(files: list[str], arguments: dict[str, Any], refusal: str) -> None:
+def test_unknown_name_raises_an_error_that_lists_the_names(files: list[str], arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         get_dataset(**{"dataset_configs": [_config(files[0])], **arguments})
 
@@ -158,7 +158,7 @@ def test_providers_and_collators_are_known_by_name() -> None:
         get_dataset_provider("vision")
 
 
-def test_one_stream_is_given_as_it_is_and_several_are_mixed(files: list[str]) -> None:
+def test_single_stream_is_returned_unchanged_and_several_are_mixed(files: list[str]) -> None:
     config = _config(files[0], validation_file=files[1])
     dataset, evaluation = get_dataset({**config, "shuffle": True}, dataset_provider="stream_lm")
     assert evaluation is not None
@@ -176,7 +176,7 @@ def test_one_stream_is_given_as_it_is_and_several_are_mixed(files: list[str]) ->
             get_dataset([config, config], *concats, dataset_provider="stream_lm")
 
 
-def test_marks_above_every_id_can_be_named(files: list[str], tmp_path: Path) -> None:
+def test_mark_above_every_id_can_be_set(files: list[str], tmp_path: Path) -> None:
     np.save(tmp_path / "marked.npy", np.array([1, 60_002, 3]))
     dataset, _ = get_dataset(_config(str(tmp_path / "marked.npy"), random_mask_prob=1.0), random_mask_offset=60_000)
     assert _windows(dataset) == [[1, 2]]
@@ -184,7 +184,7 @@ def test_marks_above_every_id_can_be_named(files: list[str], tmp_path: Path) -> 
     assert _windows(get_dataset(_config(files[0]))[0])[0] == [0, 1]
 
 
-def test_caches_of_all_three_kinds_go_together_and_those_of_different_tokenizers_do_not(workspace: Workspace, tmp_path: Path) -> None:
+def test_caches_of_three_formats_can_be_concatenated_if_their_tokenizer_is_the_same(workspace: Workspace, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     gpt2 = AutoTokenizer.from_pretrained(GPT2)
@@ -205,7 +205,7 @@ def test_caches_of_all_three_kinds_go_together_and_those_of_different_tokenizers
         get_dataset([*configs, {"cache_dir": other, "seq_len": 3}])
 
 
-def test_tokenizers_of_one_size_are_told_apart_by_their_tokens_and_not_by_how_they_were_written(tmp_path: Path) -> None:
+def test_tokenizers_of_equal_size_are_distinguished_by_their_tokens_only(tmp_path: Path) -> None:
     ids = np.arange(9, dtype=np.uint16)
     folders = {name: tmp_path / name for name in ("one", "same", "other")}
     for name, folder in folders.items():
@@ -221,7 +221,7 @@ def test_tokenizers_of_one_size_are_told_apart_by_their_tokens_and_not_by_how_th
             get_dataset([{"cache_dir": folders[name], "seq_len": 2}, {"cache_dir": folders["other"], "seq_len": 2}])
 
 
-def test_evaluation_datasets_without_a_label_are_numbered_and_without_a_concatenation_given_as_they_are(files: list[str]) -> None:
+def test_evaluation_datasets_without_a_label_are_numbered_and_returned_unchanged(files: list[str]) -> None:
     configs = [_config(files[0], validation_file=files[1]), _config(files[0]), _config(files[1], validation_file=files[0])]
     dataset, evaluation = get_dataset(dataset_configs=configs, eval_dataset_concat=None)
     assert evaluation is not None
@@ -232,7 +232,7 @@ def test_evaluation_datasets_without_a_label_are_numbered_and_without_a_concaten
     assert (only, len(both["all"])) == (None, 17)
 
 
-def test_a_configuration_may_name_its_provider(files: list[str]) -> None:
+def test_configuration_can_name_its_provider(files: list[str]) -> None:
     streamed = {"dataset_provider": "stream_lm", "dataset_path": files[1], "seq_len": 2, "weight": 2.0}
     mixed, _ = get_dataset([_config(files[0]), streamed], "random_iterable")
     assert len(mixed) == 24
@@ -240,7 +240,7 @@ def test_a_configuration_may_name_its_provider(files: list[str]) -> None:
         get_dataset({**streamed, "dataset_provider": "vision"})
 
 
-def test_the_mark_follows_from_the_dtype_of_the_array(tmp_path: Path) -> None:
+def test_mark_depends_on_the_dtype_of_the_array(tmp_path: Path) -> None:
     for dtype, mark in ((np.uint16, 1 << 15), (np.int32, 1 << 30)):
         np.save(tmp_path / "marked.npy", np.array([1, 40 + mark, 3], dtype=dtype))
         dataset, _ = get_dataset({"train_file": tmp_path / "marked.npy", "seq_len": 2, "random_mask_prob": 1.0})

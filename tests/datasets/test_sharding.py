@@ -55,9 +55,7 @@ def _through_json(stream: SharedStream) -> Any:
 
 
 @given(make=streams, world_size=st.integers(1, 30), epoch=epochs)
-def test_ranks_take_the_samples_in_turn_as_many_each_and_the_first_ones_again_where_they_do_not_divide(
-    make: Make, world_size: int, epoch: int
-) -> None:
+def test_ranks_take_turns_and_repeat_the_first_samples_to_read_equally_many(make: Make, world_size: int, epoch: int) -> None:
     ranks = [make(rank=rank, world_size=world_size) for rank in range(world_size)]
     whole = make()
     for stream in (whole, *ranks):
@@ -70,7 +68,7 @@ def test_ranks_take_the_samples_in_turn_as_many_each_and_the_first_ones_again_wh
 
 
 @given(samples=st.integers(0, 60), world_size=st.integers(1, 7), workers=st.integers(0, 6))
-def test_workers_take_each_of_their_ranks_turns_once(samples: int, world_size: int, workers: int) -> None:
+def test_workers_divide_the_turns_of_their_rank(samples: int, world_size: int, workers: int) -> None:
     readers = [Reader(rank=0, world_size=world_size, worker=worker, workers=workers) for worker in range(max(workers, 1))]
     turns = [turn for reader in readers for turn in reader.turns(reader.steps(samples))]
     assert sorted(turns) == list(range(readers[0].steps(samples)))
@@ -81,7 +79,7 @@ def test_workers_take_each_of_their_ranks_turns_once(samples: int, world_size: i
 
 @pytest.mark.parametrize("make", TWO)
 @pytest.mark.parametrize(("world_size", "workers"), [(1, 2), (3, 2), (50, 1)])
-def test_loader_workers_of_all_ranks_together_read_what_is_due_and_none_repeats_another(make: Make, world_size: int, workers: int) -> None:
+def test_loader_workers_of_all_ranks_together_read_every_sample_without_repetition(make: Make, world_size: int, workers: int) -> None:
     due = Counter[Any]()
     for rank in range(world_size):
         stream = make(rank=rank, world_size=world_size)
@@ -95,7 +93,7 @@ def test_loader_workers_of_all_ranks_together_read_what_is_due_and_none_repeats_
 
 
 @given(make=streams, taken=st.integers(0, 30), epoch=epochs, world_size=st.integers(1, 3), data=st.data())
-def test_a_state_taken_anywhere_goes_on_with_exactly_what_was_left_and_then_with_whole_epochs(
+def test_state_at_any_sample_resumes_with_the_rest_and_then_whole_epochs(
     make: Make, taken: int, epoch: int, world_size: int, data: st.DataObject
 ) -> None:
     rank = data.draw(st.integers(0, world_size - 1))
@@ -112,7 +110,7 @@ def test_a_state_taken_anywhere_goes_on_with_exactly_what_was_left_and_then_with
 
 
 @given(make=streams, epoch=epochs)
-def test_a_state_before_the_first_sample_begins_the_epoch_and_one_after_the_last_has_nothing_left(make: Make, epoch: int) -> None:
+def test_state_at_either_end_of_an_epoch_resumes_with_all_or_no_samples(make: Make, epoch: int) -> None:
     stream, first, last = make(), make(), make()
     stream.set_epoch(epoch)
     first.load_state_dict(_through_json(stream))
@@ -127,7 +125,7 @@ def test_a_state_before_the_first_sample_begins_the_epoch_and_one_after_the_last
 
 
 @given(make=streams, taken=st.integers(1, 9))
-def test_reading_changes_nothing_for_who_reads_beside_or_after(make: Make, taken: int) -> None:
+def test_iterations_of_one_stream_are_independent(make: Make, taken: int) -> None:
     stream = make()
     whole = _read(stream)
     one, other = iter(stream), iter(stream)
@@ -139,7 +137,7 @@ def test_reading_changes_nothing_for_who_reads_beside_or_after(make: Make, taken
     assert _read(stream) == whole
 
 
-def test_a_state_for_another_epoch_than_the_one_that_is_set_begins_anew_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_state_of_another_epoch_starts_the_epoch_again_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     stream, other = TWO[1](), TWO[1]()
     next(iter(stream))
     other.load_state_dict(stream.state_dict())
@@ -162,19 +160,19 @@ def test_a_state_for_another_epoch_than_the_one_that_is_set_begins_anew_and_says
         (TWO[1], partial(TWO[1], seed=7), "seed: .* with 42, and this stream has 7"),
     ],
 )
-def test_the_state_of_another_stream_is_refused_with_what_differs(of: Make, other: Make, said: str) -> None:
+def test_state_of_another_stream_raises_an_error_with_the_difference(of: Make, other: Make, said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}; resume with the same value"):
         other().load_state_dict(_through_json(of()))
 
 
 @pytest.mark.parametrize("junk", [{}, {"epoch": 0}, {"epoch": 0, "taken": 1, "reader": {"rang": 0}, "stream": {}}, {"epoch": None}])
-def test_what_is_no_state_is_refused(junk: dict[str, Any]) -> None:
+def test_invalid_state_raises(junk: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not a state of a stream"):
         TWO[0]().load_state_dict(junk)
 
 
 @pytest.mark.parametrize(("rank", "world_size", "said"), [(1, 2, "rank: .* with 0 .* with 1"), (0, 3, "world_size: .* with 2 .* with 3")])
-def test_the_state_of_another_rank_or_world_is_refused_when_it_is_to_be_taken_up(rank: int, world_size: int, said: str) -> None:
+def test_state_of_another_rank_or_world_raises_when_the_iteration_begins(rank: int, world_size: int, said: str) -> None:
     stream = TWO[0](rank=0, world_size=2)
     next(iter(stream))
     other = TWO[0]()
@@ -187,7 +185,7 @@ def test_the_state_of_another_rank_or_world_is_refused_when_it_is_to_be_taken_up
     assert _read(other) == _read(stream)[1:]
 
 
-def test_the_state_of_a_loader_worker_is_refused_by_a_process_without_workers() -> None:
+def test_state_of_a_loader_worker_raises_in_a_process_without_workers() -> None:
     stream = TWO[0]()
     of_worker = list(DataLoader(stream, num_workers=1, collate_fn=lambda _: stream.state_dict()))[2]
     assert (of_worker["taken"], of_worker["reader"]) == (3, {"rank": 0, "world_size": 1, "worker": 0, "workers": 1})
@@ -199,7 +197,7 @@ def test_the_state_of_a_loader_worker_is_refused_by_a_process_without_workers() 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 @pytest.mark.parametrize("make", TWO)
 @pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
-def test_a_stateful_loader_goes_on_from_any_batch_and_into_the_next_epoch(make: Make, workers: int, persistent: bool) -> None:
+def test_stateful_loader_resumes_from_any_batch_and_continues_with_the_next_epoch(make: Make, workers: int, persistent: bool) -> None:
     def loader() -> Any:
         return StatefulDataLoader(make(), batch_size=4, num_workers=workers, persistent_workers=persistent, collate_fn=_read)
 
@@ -218,7 +216,7 @@ def test_a_stateful_loader_goes_on_from_any_batch_and_into_the_next_epoch(make: 
 
 
 @pytest.mark.parametrize("make", TWO)
-def test_loader_workers_that_outlive_an_epoch_see_the_next_one(make: Make) -> None:
+def test_persistent_loader_workers_see_the_next_epoch(make: Make) -> None:
     stream = make()
     loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
     for epoch in (0, 1, 2):
@@ -245,7 +243,7 @@ def _read_in_three_ways(stream: SharedStream, _rank: int) -> list[Any]:
     return [*read, _read(pickle.loads(pickled))]
 
 
-def test_without_being_told_a_stream_asks_torch_distributed_when_it_is_read(tmp_path: Path) -> None:
+def test_stream_without_a_rank_uses_that_of_torch_distributed_when_read(tmp_path: Path) -> None:
     stream = TWO[0]()  # made before there are processes
     whole = [list(place) for place in _read(stream)]
     assert _in_two_processes(tmp_path, partial(_read_in_three_ways, stream)) == [[whole[0::2]] * 3, [whole[1::2]] * 3]
@@ -273,7 +271,7 @@ def _samples_of(batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["idx"]))]
 
 
-def test_accelerate_is_given_all_of_a_stream_because_it_divides_it_by_itself(tmp_path: Path) -> None:
+def test_accelerate_divides_a_stream_that_is_read_as_a_whole(tmp_path: Path) -> None:
     one, other = _in_two_processes(tmp_path, _read_by_accelerate)
     assert sorted(map(tuple, [*one, *other])) == sorted(_read(TWO[0]()))
     assert len(one) == len(other)
@@ -289,11 +287,11 @@ def test_accelerate_is_given_all_of_a_stream_because_it_divides_it_by_itself(tmp
         ({"rank": -1, "world_size": 2}, "rank: is -1 with world_size 2"),
     ],
 )
-def test_a_rank_that_is_not_in_its_world_is_refused(make: Make, told: dict[str, int], refusal: str) -> None:
+def test_rank_outside_the_world_raises(make: Make, told: dict[str, int], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         make(**told)
 
 
-def test_a_process_of_its_own_is_the_only_rank() -> None:
+def test_process_without_torch_distributed_is_the_only_rank() -> None:
     assert Shard.of_process() == Shard(rank=0, world_size=1)
     assert Shard.of_process(1, 3) == Shard(rank=1, world_size=3)

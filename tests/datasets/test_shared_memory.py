@@ -38,7 +38,7 @@ def dataset(*, kind: Any = None, **columns: Sequence[Any]) -> Any:
 
 @settings(max_examples=30)
 @given(rows=st.lists(st.lists(st.integers(0, 65_535), max_size=9), min_size=1, max_size=150), shared=st.booleans())
-def test_rows_come_one_after_the_other_in_shared_memory_and_without(
+def test_rows_are_concatenated_with_and_without_shared_memory(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]], shared: bool
 ) -> None:
     from datasets import List, Value
@@ -69,7 +69,7 @@ def test_every_split_has_an_array_whose_rows_are_the_columns(shared: bool) -> No
         process_dataset_to_memory(splits, "cache", np.int32, columns[1:], use_shared_memory=shared)
 
 
-def test_rows_of_one_length_are_rows_as_any() -> None:
+def test_rows_of_fixed_length_are_concatenated() -> None:
     from datasets import List, Value
 
     split = dataset(kind=List(Value("uint16"), length=2), input_ids=[[1, 2], [3, 65_535], [5, 6]])
@@ -89,9 +89,7 @@ def test_rows_of_one_length_are_rows_as_any() -> None:
         (["text"], np.uint16, "contains string, not lists of integers"),
     ],
 )
-def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
-    rows: list[Any], dtype: type[Any], refusal: str, shared: bool
-) -> None:
+def test_numbers_that_do_not_fit_the_dtype_raise_and_leave_no_file(rows: list[Any], dtype: type[Any], refusal: str, shared: bool) -> None:
     before = in_shared_memory()
     split = dataset(input_ids=[[7]] * 100 + rows if isinstance(rows[0], list) and isinstance(rows[0][0], int) else rows)
     with pytest.raises(SourceError, match=f"split 'train', column 'input_ids': {refusal}"):
@@ -100,12 +98,12 @@ def test_numbers_that_the_dtype_does_not_hold_are_refused_and_nothing_stays(
     assert not left_in_shared_memory(before)
 
 
-def test_a_column_that_is_not_there_is_refused_with_those_that_are() -> None:
+def test_missing_column_raises_an_error_that_lists_the_columns() -> None:
     with pytest.raises(SourceError, match="column 'labels': does not exist; the columns are input_ids"):
         process_dataset_to_memory(dataset(input_ids=[[1]]), "cache", np.uint16, ["input_ids", "labels"])
 
 
-def test_a_saved_cache_has_the_files_that_are_told_and_opens(gpt2: Any) -> None:
+def test_saved_cache_has_the_returned_files_and_opens(gpt2: Any) -> None:
     ids, labels = np.arange(100, dtype=np.int32), -np.arange(100, dtype=np.int32)
     arrays = {"test": ids, "train": np.stack([ids[::-1], labels])}
     told = save_memory_dataset(arrays, gpt2, Path("cache"))
@@ -123,12 +121,12 @@ def test_a_saved_cache_has_the_files_that_are_told_and_opens(gpt2: Any) -> None:
     assert provider.get_tokenizer()("A text.")["input_ids"] == gpt2("A text.")["input_ids"]
 
 
-def test_arrays_of_a_cache_are_of_the_dtype_that_holds_all_splits(gpt2: Any) -> None:
+def test_arrays_of_a_cache_have_the_dtype_that_fits_all_splits(gpt2: Any) -> None:
     save_numpy_dataset({"train": np.arange(9, dtype=np.uint16), "test": np.arange(5, dtype=np.int32)[None]}, gpt2, "cache")
     assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
 
 
-def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: Any) -> None:
+def test_cache_in_use_is_replaced_without_changing_its_readers(gpt2: Any) -> None:
     for first in (0, 1):
         arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16, ["input_ids"])
         save_memory_dataset(arrays, gpt2, "cache")
@@ -146,7 +144,7 @@ def test_a_cache_in_use_is_replaced_and_its_readers_keep_what_they_read(gpt2: An
         ({}, "dataset_dict: has no split"),
     ],
 )
-def test_arrays_that_make_no_cache_are_refused_and_the_former_one_stays(gpt2: Any, arrays: dict[str, Any], refusal: str) -> None:
+def test_invalid_arrays_raise_and_keep_the_previous_cache(gpt2: Any, arrays: dict[str, Any], refusal: str) -> None:
     save_memory_dataset({"train": np.arange(3, dtype=np.uint16)}, gpt2, "cache")
     before = contents("cache")
     with pytest.raises(SourceError, match=refusal):

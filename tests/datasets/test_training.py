@@ -81,7 +81,7 @@ def losses(trained: Any) -> list[float]:
 
 
 @pytest.mark.parametrize("concat", ["random", "sequential", "random_iterable"])
-def test_a_model_learns_the_corpora_from_configurations(caches: list[Path], tmp_path: Path, concat: str) -> None:
+def test_model_trains_on_corpora_from_configurations(caches: list[Path], tmp_path: Path, concat: str) -> None:
     play, region = ({"cache_dir": str(cache), "seq_len": SEQ_LEN} for cache in caches)
     train, evaluation = get_dataset([{**play, "weight": 0.5}, {**region, "label": "facts"}], concat)
     assert evaluation is not None
@@ -91,7 +91,7 @@ def test_a_model_learns_the_corpora_from_configurations(caches: list[Path], tmp_
     assert trained.evaluate()["eval_facts_loss"] < losses(trained)[0]
 
 
-def test_a_model_learns_a_mixture_and_goes_on_from_its_position(store: Store, tmp_path: Path) -> None:
+def test_model_trains_on_a_mixture_and_resumes_from_a_position(store: Store, tmp_path: Path) -> None:
     loaded = load_mixture("demo", store=store.root)
     read: list[int] = []
 
@@ -116,7 +116,7 @@ def test_a_model_learns_a_mixture_and_goes_on_from_its_position(store: Store, tm
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_shuffled_loading_gives_every_sample_once_however_many_workers(caches: list[Path], workers: int) -> None:
+def test_shuffled_loading_returns_every_sample_once_with_any_number_of_workers(caches: list[Path], workers: int) -> None:
     train, _ = get_dataset([{"cache_dir": str(cache), "seq_len": SEQ_LEN} for cache in caches])
     order = torch.Generator().manual_seed(3)
     loader = DataLoader(train, batch_size=7, shuffle=True, generator=order, num_workers=workers, collate_fn=LMDataCollator())
@@ -141,7 +141,7 @@ def _pairs(loader: Any) -> Pairs:
     return [pair for batch in loader for pair in zip(batch["dataset_idx"].tolist(), batch["idx"].tolist(), strict=True)]
 
 
-def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> None:
+def test_two_processes_divide_the_samples(caches: list[Path], tmp_path: Path) -> None:
     said = in_processes(tmp_path, 2, partial(_read_by_rank, caches))
     sizes = [len(LMDataset(np.load(cache / "train.npy", mmap_mode="r"), seq_len=SEQ_LEN)) for cache in caches]
     everything = Counter((dataset, i) for dataset, size in enumerate(sizes) for i in range(size))
@@ -160,7 +160,7 @@ def test_two_processes_share_the_samples(caches: list[Path], tmp_path: Path) -> 
         ("first_batch.py", [], "input_ids (4, 32)"),
     ],
 )
-def test_the_examples_run_on_what_make_demo_builds(
+def test_examples_run_on_the_store_of_make_demo(
     example: str,
     arguments: list[str],
     said: str,

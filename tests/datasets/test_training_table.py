@@ -286,6 +286,6 @@ def test_every_row_of_the_training_table_has_a_case_and_every_case_a_row() -> No
 
 
 @pytest.mark.parametrize("row", CASES)
-def test_a_row_of_the_training_table_holds(mixture: LoadedMixture, tmp_path: Path, row: str) -> None:
+def test_row_of_the_training_table_is_true(mixture: LoadedMixture, tmp_path: Path, row: str) -> None:
     order, resume = rows_of_the_table()[row]
     assert CASES[row](mixture, tmp_path) == (order, resume)

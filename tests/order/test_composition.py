@@ -18,7 +18,7 @@ FOUND = {
 PARTS = [MixturePart(corpus="prose", weight=1.5), MixturePart(corpus="verse", share=0.25), MixturePart(corpus="code")]
 
 
-def test_it_says_of_each_corpus_what_was_declared_what_there_is_and_what_an_epoch_reads() -> None:
+def test_composition_lists_declaration_size_and_epoch_of_each_corpus() -> None:
     plan = plan_of(FOUND, PARTS)
     found = {of.corpus: of for of in composition(plan)}
     assert {name: (of.amount, of.partitions, of.samples, of.tokens) for name, of in found.items()} == {
@@ -33,7 +33,7 @@ def test_it_says_of_each_corpus_what_was_declared_what_there_is_and_what_an_epoc
     assert sum(of.part for of in found.values()) == pytest.approx(1)
 
 
-def test_it_says_what_is_read_now_after_a_change() -> None:
+def test_composition_describes_the_last_segment() -> None:
     changed = extended(plan_of(FOUND, PARTS), "second", 77, [MixturePart(corpus="code", weight=0.5)], {"code": FOUND["code"]})
     (only,) = composition(changed)
     assert (only.corpus, only.amount, only.drawn, only.part) == ("code", "×0.5", 500, 1.0)
@@ -49,7 +49,7 @@ def naive_deviation(plan: Plan) -> float:
     return max(abs(corpora[:passed].count(corpus) - passed * rate) for passed in prefixes for corpus, rate in rates.items())
 
 
-def test_the_largest_deviation_is_that_of_the_worst_prefix_and_at_most_2() -> None:
+def test_largest_deviation_is_that_of_the_worst_prefix_and_at_most_2() -> None:
     many = partitions({f"c{number}": {"all": 1 + number**3} for number in range(9)})
     for plan in (plan_of(FOUND, PARTS), plan_of(many), extended(plan_of(FOUND), "second", 77, PARTS, FOUND)):
         assert largest_deviation(plan) == pytest.approx(naive_deviation(plan))
@@ -57,7 +57,7 @@ def test_the_largest_deviation_is_that_of_the_worst_prefix_and_at_most_2() -> No
     assert largest_deviation(plan_of({"code": FOUND["code"]})) == 0
 
 
-def test_the_tree_has_a_branch_a_corpus() -> None:
+def test_tree_has_one_branch_per_corpus() -> None:
     assert plan_tree(plan_of(FOUND, PARTS)).splitlines() == [
         "mix 5.84k tokens, 2,134 samples of 4 in an epoch",
         "├── prose ×1.5  1.6k training tokens in 2 partitions, 2 of them in no sample",

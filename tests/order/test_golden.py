@@ -60,7 +60,7 @@ def with_later_segment() -> Plan:
     ],
     ids=["interleaved", "with a later segment", "sequential by shares, unshuffled", "validation"],
 )
-def test_a_plan_of_format_3_has_the_order_that_it_always_had(plan: Plan, split: str, expected: str) -> None:
+def test_plan_of_format_3_keeps_its_order(plan: Plan, split: str, expected: str) -> None:
     assert plan.format == FORMAT == 3
     samples = expected.split(", ")
     assert [written(sample) for sample in read(MixtureOrder(plan, split), 0, len(samples))] == samples

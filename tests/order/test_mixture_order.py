@@ -29,7 +29,7 @@ def by_corpus(found: list[Sample]) -> dict[str, list[Sample]]:
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (2.5, 0.5, 7), (0.1, 3, 1)])
-def test_each_epoch_of_a_corpus_gives_every_sample_of_all_its_partitions_once_in_another_order(weights: tuple[float, ...]) -> None:
+def test_epoch_of_a_corpus_reads_every_sample_once_in_its_own_order(weights: tuple[float, ...]) -> None:
     parts = [MixturePart(corpus=name, weight=float(weight)) for name, weight in zip(BOOKS, weights, strict=True)]
     plan = plan_of(partitions(BOOKS), parts)
     order = MixtureOrder(plan, "train")
@@ -44,7 +44,7 @@ def test_each_epoch_of_a_corpus_gives_every_sample_of_all_its_partitions_once_in
             assert samples not in epochs[:3]
 
 
-def test_positions_are_located_alike_alone_and_together_and_in_any_order() -> None:
+def test_positions_are_located_equally_alone_and_together() -> None:
     plan = plan_of(partitions(BOOKS))
     plan = extended(plan, "second", 50, [MixturePart(corpus="two"), MixturePart(corpus="one", weight=0.3)], partitions(BOOKS))
     order = MixtureOrder(plan, "train")
@@ -58,7 +58,7 @@ def test_positions_are_located_alike_alone_and_together_and_in_any_order() -> No
     assert len(order.locate(np.zeros(0, dtype=np.int64)).start) == 0
 
 
-def test_without_shuffling_samples_come_as_they_stand_and_sequential_corpora_one_after_the_other() -> None:
+def test_unshuffled_samples_keep_their_order_and_sequential_corpora_follow_each_other() -> None:
     found = partitions({"one": {"a": 2, "b": 1}, "two": {"a": 2}})
     parts = [MixturePart(corpus="one", weight=1.5), MixturePart(corpus="two")]
     plan = plan_of(found, parts, concat="sequential", shuffle=False)
@@ -81,7 +81,7 @@ def test_without_shuffling_samples_come_as_they_stand_and_sequential_corpora_one
 
 
 @pytest.mark.parametrize("shares", [(0.3, 0.7), (0.123456789, 0.876543211), (0.5, None)])
-def test_sequential_corpora_with_shares_give_what_an_epoch_holds_of_each(shares: tuple[float, float | None]) -> None:
+def test_sequential_corpora_with_shares_yield_their_samples_per_epoch(shares: tuple[float, float | None]) -> None:
     parts = [MixturePart(corpus=name, share=share) for name, share in zip(("one", "two"), shares, strict=True)]
     plan = plan_of(partitions({"one": {"a": 60}, "two": {"a": 40}}), parts, concat="sequential")
     order = MixtureOrder(plan, "train")
@@ -91,7 +91,7 @@ def test_sequential_corpora_with_shares_give_what_an_epoch_holds_of_each(shares:
     assert one == pytest.approx((shares[0] or 0) * len(order), abs=1)
 
 
-def test_other_splits_are_read_once_in_order_to_their_last_token_and_then_again() -> None:
+def test_other_splits_are_read_in_order_to_their_last_token() -> None:
     found = {
         "one": [sized("a", train=13, validation=6), sized("b", train=5), sized("c", train=5, validation=5)],
         "two": [sized("d", train=21, validation=1)],
@@ -179,7 +179,7 @@ def check_nothing_is_lost(plan: Plan) -> None:
 @given(
     first=contents(), changes=CHANGES, concat=st.sampled_from(["interleaved", "sequential"]), shuffle=st.booleans(), crosses=st.booleans()
 )
-def test_what_changes_at_a_position_leaves_what_came_before_as_it_was_and_loses_nothing(
+def test_new_segment_keeps_the_order_before_it_and_loses_no_token(
     first: Any, changes: Any, concat: str, shuffle: bool, crosses: bool
 ) -> None:
     parts, found = first
@@ -216,7 +216,7 @@ def test_what_changes_at_a_position_leaves_what_came_before_as_it_was_and_loses_
 
 
 @pytest.mark.parametrize("crosses", [True, False])
-def test_partitions_that_stay_go_on_in_their_shuffle_and_new_ones_come_beside_them_with_what_was_left_over(crosses: bool) -> None:
+def test_kept_partitions_continue_their_shuffle_and_new_ones_form_a_group_with_the_remainders(crosses: bool) -> None:
     found = partitions({"one": {"a": 20, "b": 20}})
     parts = [MixturePart(corpus="one")]
     plan = plan_of(found, parts, crosses=crosses)
@@ -234,7 +234,7 @@ def test_partitions_that_stay_go_on_in_their_shuffle_and_new_ones_come_beside_th
     assert group_draws(grown.current, "interleaved", 50) == {(0, 0): 40, (0, 1): 10}
 
 
-def test_what_remains_of_a_group_that_lost_a_partition_is_shuffled_anew_and_nothing_of_the_lost_one_comes_again() -> None:
+def test_group_that_lost_a_partition_is_reshuffled_without_it() -> None:
     parts = [MixturePart(corpus="one")]
     plan = plan_of(partitions({"one": {"a": 20, "b": 20, "c": 20}}), parts)
     shrunk = extended(plan, "shrunk", 30, parts, partitions({"one": {"a": 20, "c": 20}}))
@@ -246,7 +246,7 @@ def test_what_remains_of_a_group_that_lost_a_partition_is_shuffled_anew_and_noth
 
 
 @pytest.mark.parametrize("appended", [False, True])
-def test_sixty_small_partitions_leave_fewer_tokens_than_a_sample_at_once_and_one_by_one(appended: bool) -> None:
+def test_sixty_small_partitions_leave_less_than_one_sample_uncovered(appended: bool) -> None:
     found = [sized(f"one-{key:02}", train=700) for key in range(60)]
     plan = plan_of({"one": found[:1] if appended else found}, seq_len=512)
     for number in range(1, 60 if appended else 0):
@@ -291,7 +291,7 @@ def trillion(folder: Path, tokens: int) -> int:
     return sum(counts) * tokens
 
 
-def test_a_trillion_tokens_open_in_a_moment_and_ten_times_as_many_too(tmp_path: Path) -> None:
+def test_opening_cost_does_not_grow_with_the_number_of_tokens(tmp_path: Path) -> None:
     for tokens in (100_000_000, 1_000_000_000):
         folder = tmp_path / str(tokens)
         assert trillion(folder, tokens) == 10_000 * tokens

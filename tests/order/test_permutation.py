@@ -52,7 +52,7 @@ class Cipher:
                 return index
 
 
-def test_every_index_comes_once_for_all_sizes_up_to_5000() -> None:
+def test_every_index_occurs_once_for_all_sizes_up_to_5000() -> None:
     sizes = np.arange(1, 5_001)
     for some in np.array_split(sizes, 25):
         first = np.cumsum(some) - some
@@ -68,7 +68,7 @@ def sizes() -> st.SearchStrategy[int]:
 
 
 @given(size=sizes(), key=KEYS, data=st.data())
-def test_it_is_the_cipher_of_its_description_which_has_an_inverse_at_any_size(size: int, key: int, data: st.DataObject) -> None:
+def test_permutation_is_the_documented_cipher(size: int, key: int, data: st.DataObject) -> None:
     index = [*data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=8)), 0, size - 1]
     cipher = Cipher(size, key)
     image = permuted(np.array(index), size, key).tolist()
@@ -77,14 +77,14 @@ def test_it_is_the_cipher_of_its_description_which_has_an_inverse_at_any_size(si
 
 
 @given(size=st.integers(10**5, 2**62), first=st.integers(0, 2**61), key=KEYS)
-def test_stretches_of_huge_ranges_collide_nowhere(size: int, first: int, key: int) -> None:
+def test_parts_of_huge_ranges_have_no_collisions(size: int, first: int, key: int) -> None:
     index = first % (size - 10**4) + np.arange(10**4)
     image = permuted(index, size, key)
     assert len(np.unique(image)) == len(index)
     assert 0 <= image.min() <= image.max() < size
 
 
-def test_indices_of_any_shape_with_sizes_and_keys_of_their_own_are_those_of_each_by_itself() -> None:
+def test_arrays_of_indices_sizes_and_keys_equal_single_calls() -> None:
     draw = np.random.default_rng(0)
     size = draw.integers(1, 10**9, (7, 5))
     index, key = draw.integers(0, size), draw.integers(0, WORD, (7, 5), dtype=np.uint64)
@@ -122,7 +122,7 @@ def ranked(orders: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 @pytest.mark.parametrize("size", [2, 3, 4, 5])
 @pytest.mark.parametrize("orders", [epochs, keyed])
-def test_every_order_of_a_few_is_as_frequent_as_any_other(orders: Any, size: int) -> None:
+def test_all_orders_of_a_few_indices_are_equally_frequent(orders: Any, size: int) -> None:
     possible = math.factorial(size)
     found = np.unique(ranked(orders(size, 400 * possible)), return_counts=True)[1]
     assert len(found) == possible
@@ -131,7 +131,7 @@ def test_every_order_of_a_few_is_as_frequent_as_any_other(orders: Any, size: int
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("orders", [epochs, keyed])
-def test_the_order_of_a_few_tells_nothing_about_the_next_one(orders: Any, size: int) -> None:
+def test_order_of_a_few_indices_does_not_predict_the_next(orders: Any, size: int) -> None:
     possible = math.factorial(size)
     number = np.unique(ranked(orders(size, 100 * possible**2 + 1)), return_inverse=True)[1]
     pairs = np.bincount(number[:-1] * possible + number[1:], minlength=possible**2)
@@ -140,7 +140,7 @@ def test_the_order_of_a_few_tells_nothing_about_the_next_one(orders: Any, size: 
 
 @pytest.mark.parametrize("size", [6, 7, 12, 30, 97, 500])
 @pytest.mark.parametrize("orders", [epochs, keyed])
-def test_every_sample_is_as_often_at_any_place(orders: Any, size: int) -> None:
+def test_every_sample_is_equally_frequent_at_every_place(orders: Any, size: int) -> None:
     found = orders(size, max(2_000, 6 * size))
     counts = np.bincount((np.arange(size) * size + found).ravel(), minlength=size**2)
     assert abs(excess(counts, (size - 1) ** 2)) < 5
@@ -164,20 +164,20 @@ def test_consecutive_epochs_keys_and_seeds_are_uncorrelated(size: int, count: in
 
 
 @pytest.mark.parametrize(("size", "count"), [(10, 4_000), (100, 1_000), (100_003, 4)])
-def test_neighbours_stay_neighbours_as_seldom_as_chance_has_it(size: int, count: int) -> None:
+def test_neighbours_stay_neighbours_only_by_chance(size: int, count: int) -> None:
     steps = np.diff(epochs(size, count), axis=1)
     for step in (1, -1, 2):
         expected = count * (size - abs(step)) / size
         assert abs((steps == step).sum() - expected) < 5 * math.sqrt(expected)
 
 
-def test_the_same_key_gives_the_same_order_for_ever() -> None:
+def test_key_determines_the_order_in_every_release() -> None:
     assert permuted(np.arange(10), 10, 7).tolist() == [0, 6, 7, 2, 4, 8, 5, 1, 3, 9]
     assert derived_key(1, 2) == derived_key(1, 2) != derived_key(2, 1)
     assert permuted(np.arange(100), 100, 7).tolist() == permuted(np.arange(100), 100, 7 + WORD).tolist()
 
 
-def test_numbers_drawn_by_index_are_even_and_those_of_their_key() -> None:
+def test_numbers_by_index_are_uniform_and_depend_on_the_key() -> None:
     drawn = uniform(np.arange(100_000), key=3)
     assert ((drawn >= 0) & (drawn < 1)).all()
     assert abs(excess(np.bincount((drawn * 100).astype(int), minlength=100))) < 5

@@ -20,7 +20,7 @@ RATES = st.lists(st.integers(0, 50) | st.integers(0, 2**44), min_size=1, max_siz
 
 
 @given(size=st.integers(1, 300) | st.integers(1, 10**12), key=st.integers(0, 2**64 - 1), data=st.data())
-def test_a_permutation_is_undone(size: int, key: int, data: st.DataObject) -> None:
+def test_unpermuted_is_the_inverse_of_permuted(size: int, key: int, data: st.DataObject) -> None:
     index = np.array(data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=50)))
     assert unpermuted(permuted(index, size, key), size, key).tolist() == index.tolist()
     assert permuted(unpermuted(index, size, key), size, key).tolist() == index.tolist()
@@ -28,7 +28,7 @@ def test_a_permutation_is_undone(size: int, key: int, data: st.DataObject) -> No
 
 @pytest.mark.parametrize("kind", [Interleaved, InTurn])
 @given(rates=RATES, data=st.data())
-def test_a_draw_leads_back_to_its_position(kind: type[Interleaved | InTurn], rates: list[int], data: st.DataObject) -> None:
+def test_position_of_a_draw_is_the_inverse_of_locate(kind: type[Interleaved | InTurn], rates: list[int], data: st.DataObject) -> None:
     schedule = kind(rates)
     position = np.array(
         data.draw(st.lists(st.integers(0, 200) | st.integers(0, 2**60 if sum(rates) < 2**40 else 2**50), max_size=30)), dtype=np.int64
@@ -60,7 +60,7 @@ def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
     crosses=st.booleans(),
     wanted=st.lists(st.tuples(st.integers(0, 29), st.integers(1, 9)), min_size=1, max_size=4),
 )
-def test_the_positions_of_tokens_are_those_whose_samples_or_last_labels_hold_one(
+def test_positions_of_tokens_include_samples_with_the_token_as_last_label(
     segments: Any, concat: str, shuffle: bool, crosses: bool, wanted: list[tuple[int, int]]
 ) -> None:
     tokens, weights = segments[0]
@@ -79,13 +79,13 @@ def test_the_positions_of_tokens_are_those_whose_samples_or_last_labels_hold_one
             assert order.positions_of(shard.corpus, shard.partition, start, start + count, below) == sorted(expected)
 
 
-def test_other_splits_lead_back_too() -> None:
+def test_positions_of_tokens_are_found_in_other_splits() -> None:
     order = MixtureOrder(plan_of({"one": [sized("a", train=9, validation=7), sized("b", validation=3)]}), "validation")
     assert order.positions_of(0, 0, 6, 7, 9) == [1, 4, 7]
     assert order.positions_of(0, 1, 1, 3, 9) == [1, 2, 4, 5, 7, 8]
 
 
-def test_a_sample_among_billions_is_found_without_a_walk() -> None:
+def test_sample_among_billions_is_located_without_a_walk() -> None:
     order = MixtureOrder(plan_of(partitions({"one": {"a": 10**9}, "two": {"a": 3 * 10**9}})), "train")
     started = time.process_time()
     (position,) = order.positions_of(0, 0, 4 * 123_456_789 + 1, 4 * 123_456_789 + 4, 4 * 10**9)

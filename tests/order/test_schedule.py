@@ -37,7 +37,7 @@ def deviation(order: Ints, rates: Sequence[int]) -> float:
 
 
 @pytest.mark.parametrize("rates", [*map(skewed, (2, 8, 32, 128, 1_000)), halved(50), [1] * 1_000, [10**6, *[1] * 999]], ids=len)
-def test_every_prefix_of_200_000_keeps_to_the_rates_within_2(rates: list[int]) -> None:
+def test_every_prefix_of_200_000_matches_the_rates_within_2(rates: list[int]) -> None:
     schedule = Interleaved(rates)
     source, drawn = schedule.locate(np.arange(200_000))
     assert deviation(source, rates) <= 2
@@ -62,7 +62,7 @@ POSITIONS = st.integers(0, 10**4) | st.integers(0, 2**62 - 1000)
 
 
 @given(rates=ADVERSARIAL, start=POSITIONS)
-def test_any_rates_are_kept_to_within_2_from_any_position_on_in_whole_numbers(rates: list[int], start: int) -> None:
+def test_any_rates_are_matched_within_2_from_any_position(rates: list[int], start: int) -> None:
     schedule, total = Interleaved(rates), sum(rates)
     source, drawn = schedule.locate(start + np.arange(300))
     counts = schedule.given(start).tolist()
@@ -75,7 +75,7 @@ def test_any_rates_are_kept_to_within_2_from_any_position_on_in_whole_numbers(ra
 
 
 @given(rates=st.lists(st.integers(0, 30), min_size=1, max_size=20).filter(any), rounds=st.integers(0, 2**40))
-def test_each_round_draws_from_each_source_exactly_as_its_rate_says(rates: list[int], rounds: int) -> None:
+def test_round_draws_from_each_source_exactly_its_rate(rates: list[int], rounds: int) -> None:
     total = sum(rates)
     for schedule in (Interleaved(rates), InTurn(rates)):
         source, _ = schedule.locate(rounds * total + np.arange(total))
@@ -84,7 +84,7 @@ def test_each_round_draws_from_each_source_exactly_as_its_rate_says(rates: list[
 
 
 @given(data=st.data(), count=st.integers(1, 40))
-def test_rates_that_sum_up_to_all_that_is_allowed_are_counted_to_the_last_unit(data: st.DataObject, count: int) -> None:
+def test_largest_sum_of_rates_is_exact(data: st.DataObject, count: int) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, LARGEST), min_size=count, max_size=count)))
     rates = np.diff([0, *cuts, LARGEST]).tolist()
     assert sum(rates) == LARGEST
@@ -99,7 +99,7 @@ def test_rates_that_sum_up_to_all_that_is_allowed_are_counted_to_the_last_unit(d
 
 
 @given(rates=st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any), start=st.integers(0, 500))
-def test_in_turn_each_source_is_read_as_often_as_its_rate_says_before_the_next(rates: list[int], start: int) -> None:
+def test_in_turn_reads_each_source_by_its_rate_before_the_next(rates: list[int], start: int) -> None:
     schedule = InTurn(rates)
     once = [source for source, rate in enumerate(rates) for _ in range(rate)]
     expected = once * (-(-(start + 50) // len(once)))
@@ -110,7 +110,7 @@ def test_in_turn_each_source_is_read_as_often_as_its_rate_says_before_the_next(r
 
 
 @pytest.mark.parametrize("schedule", [Interleaved, InTurn])
-def test_nothing_is_drawn_at_no_position(schedule: type[Interleaved | InTurn]) -> None:
+def test_empty_array_of_positions_is_located(schedule: type[Interleaved | InTurn]) -> None:
     source, drawn = schedule([2, 1]).locate(np.zeros(0, dtype=np.int64))
     assert (source.tolist(), drawn.tolist()) == ([], [])
 
@@ -124,6 +124,6 @@ def test_nothing_is_drawn_at_no_position(schedule: type[Interleaved | InTurn]) -
         (InTurn, [0], "rates: all are 0"),
     ],
 )
-def test_rates_that_nothing_can_be_drawn_from_are_refused(schedule: type[Interleaved | InTurn], rates: list[int], refusal: str) -> None:
+def test_invalid_rates_raise(schedule: type[Interleaved | InTurn], rates: list[int], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         schedule(rates)

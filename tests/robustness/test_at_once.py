@@ -23,7 +23,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(5 if metafunc.config.getoption("soak") else 1))
 
 
-def test_ten_build_everything_once_and_agree(yard: Yard, known: Known, tmp_path: Path) -> None:
+def test_ten_commands_build_everything_once(yard: Yard, known: Known, tmp_path: Path) -> None:
     store = copy_store(yard.prepared, tmp_path / "store")
     with Reader(store, known) as reader:
         commands = [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(TEN)]
@@ -37,7 +37,7 @@ def test_ten_build_everything_once_and_agree(yard: Yard, known: Known, tmp_path:
     check_whole(yard, store, like=yard.built)
 
 
-def test_of_ten_some_are_killed_and_the_others_complete_it(yard: Yard, known: Known, tmp_path: Path, seed: int) -> None:
+def test_ten_commands_complete_although_some_are_killed(yard: Yard, known: Known, tmp_path: Path, seed: int) -> None:
     store, draw = copy_store(yard.prepared, tmp_path / "store"), random.Random(seed)
     with Reader(store, known) as reader:
         # The first is ahead of the others, and holds what they wait for when it dies of one of its changes.

@@ -107,7 +107,7 @@ def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
     build_mixture(catalog.mixtures["mix"], catalog.corpora, built, workspace)
 
 
-def test_each_is_named_the_rest_is_built_and_once_they_are_mended_all_is(
+def test_bad_inputs_are_named_the_rest_is_built_and_fixed_ones_are_built_later(
     yard: Yard, shelf: Path, tmp_path: Path, engines: EnginePool
 ) -> None:
     undisturbed = copy_store(yard.prepared, tmp_path / "undisturbed")
@@ -141,7 +141,7 @@ def test_each_is_named_the_rest_is_built_and_once_they_are_mended_all_is(
     check_whole(yard, store, like=undisturbed)
 
 
-def test_a_link_to_nowhere_is_no_file_that_is_gone(yard: Yard, tmp_path: Path) -> None:
+def test_dangling_link_is_not_treated_as_a_removed_file(yard: Yard, tmp_path: Path) -> None:
     data, store = shutil.copytree(yard.data, tmp_path / "data"), copy_store(yard.built, tmp_path / "store")
     hamlet = data / "raw" / "hamlet.txt"
     hamlet.rename(tmp_path / "elsewhere")

@@ -20,11 +20,11 @@ def check(verdict: Verdict, variants: int) -> None:
     assert verdict.grown < GROWTH
 
 
-def test_damaged_sources_are_read_right_or_are_named(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_damaged_source_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = SOURCES if pytestconfig.getoption("soak") else 300
     check(go_over("tests.robustness.damaged_sources", tmp_path, 0, count), count)
 
 
-def test_damaged_artifacts_are_read_right_or_are_named(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_damaged_artifact_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = ARTIFACTS if pytestconfig.getoption("soak") else 30
     check(go_over("tests.robustness.damaged_artifacts", tmp_path, 0, count), count)

@@ -19,7 +19,7 @@ def check(yard: Yard, store: Path, *words: str) -> Ended:
     return Command("check", *words, "--data", yard.data, "--store", store, log=store.with_suffix(".log")).ended()
 
 
-def test_check_names_the_file_and_once_it_is_discarded_the_next_run_makes_the_same_bytes(yard: Yard, tmp_path: Path) -> None:
+def test_check_names_the_damaged_file_and_the_next_run_rebuilds_the_same_bytes(yard: Yard, tmp_path: Path) -> None:
     store = copy_store(yard.built, tmp_path / "store")
     array = Store(store).pointer(ARRAY).resolve() / "train.npy"
     flip_bit(array)
@@ -39,7 +39,7 @@ def test_check_names_the_file_and_once_it_is_discarded_the_next_run_makes_the_sa
     assert check(yard, store).code == 0
 
 
-def test_any_bit_of_any_file_that_is_published_is_noticed(yard: Yard, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_flipped_bit_of_any_published_file_is_detected(yard: Yard, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     store, draw = copy_store(yard.built, tmp_path / "store"), random.Random(0)
     for address, artifact in published(store).items():
         for name in sorted(artifact.manifest.files.keys() - {MANIFEST}):

@@ -36,7 +36,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_no_file_may_grow_further(yard: Yard, known: Known, tmp_path: Path, room: float) -> None:
+def test_file_size_limit_leaves_no_partial_artifact(yard: Yard, known: Known, tmp_path: Path, room: float) -> None:
     largest = max(path.stat().st_size for path in yard.refreshed.rglob("*.npy"))
     store = copy_store(yard.built, tmp_path / "store")
     with Reader(store, known) as reader:
@@ -45,7 +45,7 @@ def test_no_file_may_grow_further(yard: Yard, known: Known, tmp_path: Path, room
     assert reader.saw == []
 
 
-def test_the_disk_is_full(yard: Yard, known: Known, tmp_path: Path, disk: Path, room: float) -> None:
+def test_full_disk_leaves_no_partial_artifact(yard: Yard, known: Known, tmp_path: Path, disk: Path, room: float) -> None:
     needed = bytes_of_tokens(yard.refreshed) - bytes_of_tokens(yard.built)
     store = copy_store(yard.built, disk / "store")
     with Reader(store, known) as reader:
@@ -81,7 +81,7 @@ def bytes_of_tokens(store: Path) -> int:
     return sum(path.stat().st_size for kind in ("arrow", "npy") for path in store.glob(f"*/*/.versions/*/*.{kind}"))
 
 
-def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_path: Path) -> None:
+def test_download_without_disk_space_is_not_reported_as_a_source_that_is_down(yard: Yard, tmp_path: Path) -> None:
     store, data, text = copy_store(yard.prepared, tmp_path / "store"), tmp_path / "data", b"The same again. " * 60_000
     declare_corpus(data, "far", "s3://raw/*.txt")
     with s3_server(tmp_path / "s3") as server:
@@ -97,7 +97,7 @@ def test_a_download_that_has_no_room_is_no_source_that_is_down(yard: Yard, tmp_p
     assert rubbish(store) == []
 
 
-def test_state_that_cannot_be_written_is_forgotten(tmp_path: Path) -> None:
+def test_state_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     state = State(write_text(tmp_path / "full", "") / "corpus.json")
     state.remember({"asked": "where"})
     assert state.recall() is None

@@ -54,7 +54,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(("sweep", "seed"), cases, ids=[f"{sweep}-{seed}" for sweep, seed in cases])
 
 
-def test_a_kill_leaves_nothing_half_and_the_next_run_ends_as_if_there_had_been_none(
+def test_killed_run_leaves_no_partial_artifact_and_the_next_run_completes(
     yard: Yard, known: Known, tmp_path: Path, sweep: Sweep, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     data, before, after = {

@@ -58,7 +58,7 @@ def run(removing: Removing, data: Path, store: Path, changes: Changes | None = N
     return Command(*removing.words, "--data", data, "--store", store, log=store.with_suffix(".log"), changes=changes).ended()
 
 
-def test_a_kill_leaves_a_store_that_works_and_the_same_command_completes(yard: Yard, tmp_path: Path, removing: Removing, seed: int) -> None:
+def test_store_works_after_a_kill_and_the_same_command_completes(yard: Yard, tmp_path: Path, removing: Removing, seed: int) -> None:
     folders = [prepare(yard, tmp_path / name) for name in ("undisturbed", "killed")]
     if "--discard" in removing.words:
         for _, store in folders:
@@ -84,7 +84,7 @@ def test_a_kill_leaves_a_store_that_works_and_the_same_command_completes(yard: Y
     assert what_is_published(store)
 
 
-def test_ten_refresh_a_store_while_it_is_cleaned_and_all_that_is_published_stays(yard: Yard, tmp_path: Path, seed: int) -> None:
+def test_ten_refreshes_during_a_clean_keep_everything_published(yard: Yard, tmp_path: Path, seed: int) -> None:
     del seed
     store = copy_store(yard.built, tmp_path / "store")
     words = ("clean", "--yes", "--grace", "0", "--data", yard.refreshed_data, "--store", store)

@@ -57,7 +57,7 @@ def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
     assert run.report == Conformance(engine=run.choice.name, unsafe=(ord(LONG_S), ord(SMILE)))
 
 
-def test_their_documents_are_exact_all_the_same(run: Run) -> None:
+def test_documents_of_distrusted_tokenizers_have_exact_ids(run: Run) -> None:
     exact = ExactTokenizer(Engines.load(run.prepared, run.store, run.choice), verify="full")
     texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
     truth = ReferenceEngine(run.prepared.backend).encode(texts)
@@ -68,17 +68,17 @@ def test_their_documents_are_exact_all_the_same(run: Run) -> None:
     assert [i for i in range(len(texts)) if not np.array_equal(wrong.of(i), truth.of(i))] == [1, 3, 4]
 
 
-def test_a_report_is_made_once(run: Run) -> None:
+def test_conformance_report_is_made_once(run: Run) -> None:
     kept = holdings(run.store.root)
     assert conformance(run.prepared, refusing, run.choice.name, run.store) == run.report  # the engine is not even loaded
     assert holdings(run.store.root) == kept
 
 
-def test_another_version_of_the_engine_is_another_run(run: Run) -> None:
+def test_new_engine_version_repeats_the_conformance_run(run: Run) -> None:
     assert conformance(run.prepared, refusing, "doubtful 2", run.store).distrust
 
 
-def test_the_engine_that_is_used_knows_gpt2_to_the_last_code_point(run: Run) -> None:
+def test_engine_conforms_to_gpt2_for_every_code_point(run: Run) -> None:
     """The report comes with the store; an engine that is loaded to make another would refuse."""
     assert conformance(run.prepared, refusing, FASTOKENS.name, run.store) == Conformance(engine=FASTOKENS.name)
 
@@ -94,7 +94,7 @@ def test_the_engine_that_is_used_knows_gpt2_to_the_last_code_point(run: Run) -> 
     ],
 )
 @pytest.mark.usefixtures("few_code_points")
-def test_what_no_code_point_explains_sends_the_tokenizer_to_the_reference_with_a_warning_that_says_why(
+def test_unexplained_difference_uses_the_reference_with_a_warning(
     run: Run, choice: EngineChoice, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     choice = replace(choice, name=f"{choice.name}, {reason}")  # a report of its own
@@ -117,17 +117,17 @@ def _settings(folder: Path, *, added: dict[str, Any], model: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word"])
-def test_added_tokens_that_swallow_their_surroundings_are_left_to_the_reference(tmp_path: Path, flag: str) -> None:
+def test_added_tokens_with_unsupported_flags_use_the_reference(tmp_path: Path, flag: str) -> None:
     backend = _settings(tmp_path, added={flag: True}, model={})
     assert examine(backend, FastokensEngine, FastokensEngine.name).distrust == f"added token '<|endoftext|>' has {flag}"
 
 
-def test_a_model_with_dropout_is_left_to_the_reference(tmp_path: Path) -> None:
+def test_model_with_dropout_uses_the_reference(tmp_path: Path) -> None:
     backend = _settings(tmp_path, added={}, model={"dropout": 0.1})
     assert "dropout" in examine(backend, FastokensEngine, FastokensEngine.name).distrust
 
 
 @pytest.mark.usefixtures("few_code_points")
-def test_a_tokenizer_without_such_settings_is_trusted(tmp_path: Path) -> None:
+def test_tokenizer_without_such_settings_is_trusted(tmp_path: Path) -> None:
     backend = _settings(tmp_path, added={}, model={})
     assert examine(backend, FastokensEngine, FastokensEngine.name) == Conformance(engine=FastokensEngine.name)

@@ -35,7 +35,7 @@ def test_awkward_strings_have_equal_ids(both: Both) -> None:
 
 @settings(deadline=None)
 @given(texts=st.lists(st.text(max_size=200), max_size=8))
-def test_any_texts_have_equal_ids_and_each_document_its_own(both: Both, texts: list[str]) -> None:
+def test_any_texts_have_equal_ids_per_document(both: Both, texts: list[str]) -> None:
     encoded = _assert_equal(both, texts)
     parts = [encoded.of(i) for i in range(len(texts))]
     assert [len(part) for part in parts] == encoded.lengths.tolist()
@@ -44,7 +44,7 @@ def test_any_texts_have_equal_ids_and_each_document_its_own(both: Both, texts: l
         assert np.array_equal(part, both[0].encode(pa.array([text])).ids)
 
 
-def test_slices_of_columns_are_encoded_as_what_they_hold(both: Both) -> None:
+def test_slices_of_columns_are_encoded_correctly(both: Both) -> None:
     column = pa.array(["one", "two words", "", "four"])
     for engine in both:
         assert np.array_equal(engine.encode(column[1:]).ids, engine.encode(pa.array(column[1:].to_pylist())).ids)

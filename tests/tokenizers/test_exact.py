@@ -42,7 +42,7 @@ LETTERS = "abc \n\0]^\\-.é\u017f\U0001f642"
 
 @settings(deadline=None)
 @given(unsafe=st.sets(st.sampled_from(LETTERS)), texts=st.lists(st.text(LETTERS, max_size=12), max_size=10))
-def test_every_document_keeps_its_place_whichever_engine_encodes_it(
+def test_documents_keep_their_order_with_either_engine(
     fast: FastokensEngine, reference: ReferenceEngine, unsafe: set[str], texts: list[str]
 ) -> None:
     wrong = DoubtfulEngine(fast, lambda text: not unsafe.isdisjoint(text))
@@ -50,7 +50,7 @@ def test_every_document_keeps_its_place_whichever_engine_encodes_it(
     _assert_exact(ExactTokenizer(engines), reference, texts)
 
 
-def test_without_a_fast_engine_the_reference_does_it_all(reference: ReferenceEngine) -> None:
+def test_reference_encodes_everything_without_a_fast_engine(reference: ReferenceEngine) -> None:
     exact = ExactTokenizer(Engines(reference=reference))
     assert exact.engine == ReferenceEngine.name
     _assert_exact(exact, reference, ["one", "", "three"])
@@ -68,7 +68,7 @@ RARE[12_345] = "xyzzy"
         pytest.param(lambda text: "xyzzy" in text, RARE, "full", id="one document of many"),
     ],
 )
-def test_a_difference_that_is_compared_is_a_mismatch_that_quotes_the_document(
+def test_compared_difference_is_a_mismatch_that_quotes_the_document(
     fast: FastokensEngine, reference: ReferenceEngine, wrong: Callable[[str], bool], texts: list[str], verify: str
 ) -> None:
     exact = ExactTokenizer(Engines(reference=reference, fast=DoubtfulEngine(fast, wrong)), verify=verify)
@@ -77,17 +77,17 @@ def test_a_difference_that_is_compared_is_a_mismatch_that_quotes_the_document(
         exact.encode(pa.array(texts))
 
 
-def test_a_sample_is_no_proof(fast: FastokensEngine, reference: ReferenceEngine) -> None:
+def test_sampled_verification_can_miss_a_difference(fast: FastokensEngine, reference: ReferenceEngine) -> None:
     """What `verify: full` is for; the draw is seeded, so this is the same one each time."""
     engines = Engines(reference=reference, fast=DoubtfulEngine(fast, lambda text: "xyzzy" in text))
     encoded = ExactTokenizer(engines, seed=0).encode(pa.array(RARE))
     assert not np.array_equal(encoded.of(12_345), reference.encode(pa.array(["xyzzy"])).ids)
 
 
-def test_full_verification_passes_what_is_right(fast: FastokensEngine, reference: ReferenceEngine) -> None:
+def test_full_verification_accepts_correct_ids(fast: FastokensEngine, reference: ReferenceEngine) -> None:
     _assert_exact(ExactTokenizer(Engines(reference=reference, fast=fast), verify="full"), reference, RARE[:500])
 
 
-def test_an_engine_that_fails_is_a_mismatch_too(backend: Path, reference: ReferenceEngine) -> None:
+def test_failing_engine_is_a_mismatch(backend: Path, reference: ReferenceEngine) -> None:
     with pytest.raises(EngineMismatch, match="failing 1 fails: cannot encode 1 texts"):
         ExactTokenizer(Engines(reference=reference, fast=FailingEngine(backend))).encode(pa.array(["text"]))

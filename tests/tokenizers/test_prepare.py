@@ -51,7 +51,7 @@ def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
         ({"split_special_tokens": True}, {}, r"'tk/own' .*split_special_tokens"),
     ],
 )
-def test_a_tokenizer_that_cannot_do_what_the_corpus_asks_is_refused_with_the_way_out(
+def test_unsuitable_tokenizer_raises_an_error_with_the_remedy(
     data: Path, settings: dict[str, Any], keys: dict[str, Any], refusal: str
 ) -> None:
     _byte_tokenizer(data / "tk" / "own", **settings)
@@ -59,13 +59,13 @@ def test_a_tokenizer_that_cannot_do_what_the_corpus_asks_is_refused_with_the_way
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), data, Store(data / "store"))
 
 
-def test_a_tokenizer_without_eos_serves_where_none_is_wanted(data: Path) -> None:
+def test_tokenizer_without_eos_works_if_none_is_requested(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own", eos_token=None)
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="tk/own", append_eos=False)
     assert prepare_tokenizer(corpus, data, Store(data / "store")).eos_token_id is None
 
 
-def test_ids_beyond_uint16_make_int32_arrays_of_their_own_accord(data: Path) -> None:
+def test_ids_beyond_uint16_give_int32_arrays(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own", unused=65_400)
     write_text(data / "c.txt", "ab")
     workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
@@ -76,7 +76,7 @@ def test_ids_beyond_uint16_make_int32_arrays_of_their_own_accord(data: Path) -> 
 
 
 @pytest.mark.parametrize("files", [[], ["notes.md"], ["tokenizer.json"]])
-def test_a_folder_that_is_no_tokenizer_is_named_with_what_one_holds(data: Path, files: list[str]) -> None:
+def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data: Path, files: list[str]) -> None:
     (data / "tk").mkdir()
     for file in files:
         write_text(data / "tk" / file, "nothing of the kind")
@@ -86,14 +86,14 @@ def test_a_folder_that_is_no_tokenizer_is_named_with_what_one_holds(data: Path, 
     assert holdings(store.root) == {}
 
 
-def test_a_hub_that_does_not_answer_is_an_error(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_raises(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
     with pytest.raises(TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be had from the Hub: .*refused"):
         prepare_tokenizer(corpus, data, Store(data / "store"))
 
 
-def test_what_is_kept_says_nothing_of_this_machine(data: Path) -> None:
+def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own")
     prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, Store(data / "store"))
     kept = [path for path in prepared.artifact.path.rglob("*") if path.is_file()]
@@ -103,7 +103,7 @@ def test_what_is_kept_says_nothing_of_this_machine(data: Path) -> None:
         assert str(REPOSITORY).encode() not in path.read_bytes()
 
 
-def test_preparing_again_reads_what_is_kept(workspace: Workspace) -> None:
+def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> None:
     corpus = declare_corpus(workspace.data, "c", "c.txt")
     kept = holdings(workspace.store.root)
     first, second = (prepare_tokenizer(corpus, workspace.data, workspace.store) for _ in range(2))
@@ -111,7 +111,7 @@ def test_preparing_again_reads_what_is_kept(workspace: Workspace) -> None:
     assert holdings(workspace.store.root) == kept
 
 
-def test_another_process_keeps_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
+def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
     corpus = declare_corpus(workspace.data, "c", "c.txt")
     here = prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path
     program = (
@@ -126,7 +126,7 @@ def test_another_process_keeps_the_same_bytes(workspace: Workspace, tmp_path: Pa
     assert holdings(Path(there)) == holdings(here)
 
 
-def test_the_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> None:
+def test_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> None:
     prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
     backend = tokenizers.Tokenizer.from_file(str(prepared.backend))
     declared, saved = (transformers.AutoTokenizer.from_pretrained(folder) for folder in (GPT2, prepared.artifact.path / SAVED))
@@ -138,7 +138,7 @@ def test_the_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> Non
 @pytest.mark.parametrize(
     ("name", "label"), [("tokenizers/gpt2", "gpt2"), ("org/Name-1.5@main", "Name-1-5"), ("a/b/", "b"), ("..", "tokenizer")]
 )
-def test_a_label_is_a_plain_name(name: str, label: str) -> None:
+def test_label_is_a_plain_name(name: str, label: str) -> None:
     assert tokenizer_label(name) == label
 
 
@@ -151,7 +151,7 @@ def bytewise(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @settings(deadline=None)
 @given(text=st.text())
-def test_the_byte_tokenizer_gives_an_id_a_byte_and_the_text_back(bytewise: Any, text: str) -> None:
+def test_byte_tokenizer_has_one_id_per_byte_and_decodes_the_text(bytewise: Any, text: str) -> None:
     ids = bytewise(text).input_ids
     assert len(ids) == len(text.encode())
     assert bytewise.decode(ids) == text
@@ -177,7 +177,7 @@ def _with_end(folder: Path, *, single: str) -> None:
     ("single", "ids"),
     [("$A", [4, 5, 2]), ("$A </s>", [4, 5, 2]), ("<s> $A </s>", [1, 4, 5, 2]), ("<s> $A", [1, 4, 5, 2]), ("$A <lang>", [4, 5, 3, 2])],
 )
-def test_a_document_ends_with_one_eos_whoever_puts_it_there(data: Path, single: str, ids: list[int]) -> None:
+def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[int]) -> None:
     _with_end(data / "tk", single=single)
     write_text(data / "c.txt", "a b")
     workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
@@ -187,13 +187,13 @@ def test_a_document_ends_with_one_eos_whoever_puts_it_there(data: Path, single: 
     assert ("eos_by" in rows.artifact.manifest.settings) == single.endswith("</s>")
 
 
-def test_an_eos_with_a_token_behind_it_is_refused_where_one_is_to_be_appended(data: Path) -> None:
+def test_tokenizer_that_adds_a_token_after_its_eos_raises_if_an_eos_is_appended(data: Path) -> None:
     _with_end(data / "tk", single="$A </s> <lang>")
     with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; say append_eos: false"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
 
 
-def test_dropout_is_refused_with_its_reason(data: Path) -> None:
+def test_dropout_raises_an_error_with_the_reason(data: Path) -> None:
     _byte_tokenizer(data / "tk")
     file = data / "tk" / "tokenizer.json"
     declared = json.loads(file.read_text())
@@ -203,7 +203,7 @@ def test_dropout_is_refused_with_its_reason(data: Path) -> None:
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
 
 
-def test_a_folder_with_code_of_its_own_is_not_run_and_nobody_is_asked(data: Path) -> None:
+def test_tokenizer_folder_with_code_is_not_executed_and_does_not_prompt(data: Path) -> None:
     _byte_tokenizer(data / "tk", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
     write_text(data / "tk" / "own.py", f"open({str(data / 'ran')!r}, 'w')\nclass Own: pass\n")
     with contextlib.suppress(TokenizerError):
@@ -212,7 +212,7 @@ def test_a_folder_with_code_of_its_own_is_not_run_and_nobody_is_asked(data: Path
 
 
 @pytest.mark.parametrize(("mode", "is_token"), [("allow", True), ("text", False)])
-def test_a_spelled_special_token_is_what_the_corpus_says(data: Path, mode: str, is_token: bool) -> None:
+def test_spelled_special_token_follows_the_setting_of_the_corpus(data: Path, mode: str, is_token: bool) -> None:
     _byte_tokenizer(data / "tk")
     texts = ["plain", "a<|endoftext|>b", "<|endoftext|>"]
     write_jsonl(data / "c.jsonl", texts)
@@ -226,7 +226,7 @@ def test_a_spelled_special_token_is_what_the_corpus_says(data: Path, mode: str, 
     assert ("special_tokens" in rows.artifact.manifest.settings) != is_token
 
 
-def test_a_refused_special_token_is_named_with_file_and_row(data: Path) -> None:
+def test_special_token_error_names_file_and_row(data: Path) -> None:
     _byte_tokenizer(data / "tk")
     write_jsonl(data / "c.jsonl", ["plain", "a<|endoftext|>b"])
     workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))

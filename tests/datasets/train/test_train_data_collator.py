@@ -21,7 +21,7 @@ ids = st.integers(0, 20)
     bounds=st.none() | st.tuples(ids, ids).map(sorted),
     index=st.sampled_from([-100, -1]),
 )
-def test_labels_that_are_not_to_be_learnt_are_replaced_and_nothing_else(
+def test_collator_replaces_only_ignored_labels(
     rows: list[list[int]], ignored: list[int] | None, bounds: list[int] | None, index: int
 ) -> None:
     samples = [{"input_ids": torch.tensor(row), "labels": torch.tensor(row)} for row in rows]
@@ -33,7 +33,7 @@ def test_labels_that_are_not_to_be_learnt_are_replaced_and_nothing_else(
     assert str(samples) == str(before)
 
 
-def test_a_batch_is_of_its_own_so_that_changing_it_changes_no_sample() -> None:
+def test_batch_is_a_copy_of_the_samples() -> None:
     shared = torch.tensor([1, 2])
     batch = LMDataCollator()([{"input_ids": shared, "labels": shared}])
     batch["labels"] += 1
@@ -52,25 +52,25 @@ def test_other_keys_are_collated_too() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_loader_collates_with_it(workers: int) -> None:
+def test_loader_uses_the_collator(workers: int) -> None:
     dataset = LMDataset(np.arange(13), seq_len=3, shift_labels=True)
     batches = list(DataLoader(dataset, batch_size=4, collate_fn=LMDataCollator(ignore_token_id_range=(3, 5)), num_workers=workers))
     assert [batch["labels"].tolist() for batch in batches] == [[[1, 2, -100], [-100, -100, 6], [7, 8, 9], [10, 11, 12]]]
 
 
 @pytest.mark.parametrize("bounds", [(5, 3), (5,), (1, 2, 3), (), (None,)])
-def test_a_range_without_two_ends_in_order_is_refused(bounds: tuple[int, ...]) -> None:
+def test_range_without_two_ascending_ends_raises(bounds: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"ignore_token_id_range: is .*; it is the first and the last id of a range"):
         LMDataCollator(ignore_token_id_range=bounds)
 
 
 @pytest.mark.parametrize(("bounds", "kept"), [((3, None), [1, 2]), ((None, 3), [4]), ((None, None), [])])
-def test_an_end_of_the_range_may_be_open(bounds: tuple[int | None, int | None], kept: list[int]) -> None:
+def test_range_can_have_an_open_end(bounds: tuple[int | None, int | None], kept: list[int]) -> None:
     labels = torch.tensor([1, 2, 3, 4])
     collated = LMDataCollator(ignore_token_id_range=bounds)([{"labels": labels}])["labels"][0].tolist()
     assert [label for label in collated if label != -100] == kept
 
 
-def test_samples_without_labels_make_a_batch_without_labels() -> None:
+def test_samples_without_labels_are_collated_without_labels() -> None:
     batch = LMDataCollator(ignore_token_ids=[1])([{"input_ids": torch.tensor([1, 2])}])
     assert {name: of.tolist() for name, of in batch.items()} == {"input_ids": [[1, 2]]}

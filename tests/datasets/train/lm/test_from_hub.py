@@ -46,7 +46,7 @@ def failing(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_nothing_is_left_behind_but_the_cache(gpt2: Any, shared: bool) -> None:
+def test_conversion_leaves_no_file_except_the_cache(gpt2: Any, shared: bool) -> None:
     folder = saved(train=DOCUMENTS)
     before, shared_before = contents(folder), in_shared_memory()
     made(gpt2, validation_split=0.5, use_shared_memory=shared)
@@ -62,7 +62,7 @@ def test_nothing_is_left_behind_but_the_cache(gpt2: Any, shared: bool) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"mapping_fn": failing}, {}])
-def test_a_failure_in_the_middle_leaves_the_former_cache_and_nothing_else(gpt2: Any, arguments: dict[str, Any]) -> None:
+def test_failure_keeps_the_previous_cache_and_no_other_file(gpt2: Any, arguments: dict[str, Any]) -> None:
     saved(train=PLAIN)
     made(gpt2)
     before, shared_before = contents("cache"), in_shared_memory()
@@ -76,7 +76,7 @@ def test_a_failure_in_the_middle_leaves_the_former_cache_and_nothing_else(gpt2: 
     assert len(LMDatasetProvider.from_cache("cache", seq_len=8).get_train_dataset()) == (len(ids()) - 1) // 8
 
 
-def test_a_cache_that_takes_the_place_of_another_leaves_no_split_of_it(gpt2: Any) -> None:
+def test_cache_that_replaces_another_keeps_none_of_its_splits(gpt2: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN, test=PLAIN, extra=PLAIN)
     made(gpt2)
     assert {"validation.npy", "test.npy", "extra.npy"} < set(contents("cache"))
@@ -88,7 +88,7 @@ def test_a_cache_that_takes_the_place_of_another_leaves_no_split_of_it(gpt2: Any
     assert (provider.get_val_dataset(), Path("cache/notes.txt").read_text()) == (None, "the user's own")
 
 
-def test_a_cache_loads_by_its_folder_and_carries_its_tokenizer(gpt2: Any) -> None:
+def test_cache_loads_by_its_folder_with_its_tokenizer(gpt2: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN)
     made(gpt2)
     assert json.loads(Path("cache/config.json").read_text())["dtype"] == "uint16"
@@ -105,7 +105,7 @@ def test_a_cache_loads_by_its_folder_and_carries_its_tokenizer(gpt2: Any) -> Non
     assert allowed.get_tokenizer()(AWKWARD)["input_ids"] == gpt2(AWKWARD)["input_ids"]
 
 
-def test_a_cache_does_not_tell_where_it_was_made(gpt2: Any) -> None:
+def test_cache_does_not_contain_the_path_of_its_folder(gpt2: Any) -> None:
     saved(train=DOCUMENTS)
     for arguments in ({}, {"mapping_fn": _tokenize_concatenated}):
         made(gpt2, **arguments)
@@ -117,7 +117,7 @@ def test_a_cache_does_not_tell_where_it_was_made(gpt2: Any) -> None:
 # What is refused
 
 
-def test_a_tokenizer_without_a_fast_form_is_refused() -> None:
+def test_tokenizer_without_a_fast_version_raises() -> None:
     from transformers import ByT5Tokenizer
 
     saved(train=PLAIN)
@@ -128,7 +128,7 @@ def test_a_tokenizer_without_a_fast_form_is_refused() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
-def test_a_tokenizer_without_an_eos_is_refused_where_one_is_wanted(arguments: dict[str, Any]) -> None:
+def test_tokenizer_without_an_eos_raises_if_one_is_requested(arguments: dict[str, Any]) -> None:
     saved(train=["w1 w2"])
     with pytest.raises(TokenizerError, match=r"no EOS token to (put after|append to) each .*use_eos_token=False"):
         made(words(5), **arguments)
@@ -148,7 +148,7 @@ def test_a_tokenizer_without_an_eos_is_refused_where_one_is_wanted(arguments: di
         ({"tokenizer": "no/such/folder"}, "tokenizer 'no/such/folder' cannot be loaded: "),
     ],
 )
-def test_arguments_that_cannot_be_right_are_refused_by_their_names(gpt2: Any, arguments: dict[str, Any], refusal: str) -> None:
+def test_invalid_argument_raises_an_error_with_its_name(gpt2: Any, arguments: dict[str, Any], refusal: str) -> None:
     saved(train={"text": ["Some text.", "", "Some more."], "stars": [1, 2, 3]})
     given = {"disk_file_path": "dataset", "tokenizer": gpt2, **arguments}
     with pytest.raises((ValueError, PhyagiAssetsError), match=refusal):
@@ -156,7 +156,7 @@ def test_arguments_that_cannot_be_right_are_refused_by_their_names(gpt2: Any, ar
     assert not Path("cache").exists() or not contents("cache")
 
 
-def test_splits_that_there_is_no_training_with_are_refused(gpt2: Any) -> None:
+def test_dataset_without_a_training_split_raises(gpt2: Any) -> None:
     saved(test=PLAIN, dev=PLAIN)
     with pytest.raises(SourceError, match="dataset: has no split 'train'; it has test, dev"):
         made(gpt2)
@@ -184,7 +184,7 @@ def texts_of(folder: Path, *names: Any, **arguments: Any) -> dict[str, list[str]
     return {name: list(split["text"]) for name, split in load_dataset(*names, **arguments).items()}
 
 
-def test_a_dataset_of_the_hub_is_had_by_its_former_name_and_without_the_hub_by_its_present_one(
+def test_hub_dataset_loads_by_its_former_name_and_offline_by_its_present_name(
     clients: ProcessPoolExecutor, environment: dict[str, str], tmp_path: Path, gpt2: Any
 ) -> None:
     texts = clients.submit(texts_of, tmp_path, "Salesforce/wikitext", WIKITEXT).result()
@@ -198,7 +198,7 @@ def test_a_dataset_of_the_hub_is_had_by_its_former_name_and_without_the_hub_by_i
             offline.submit(from_hub, tmp_path, dataset_path="wikitext", **arguments).result()
 
 
-def test_a_dataset_of_the_hub_without_configurations_and_splits_is_a_training_split(clients: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_hub_dataset_without_configurations_and_splits_is_a_training_split(clients: ProcessPoolExecutor, tmp_path: Path) -> None:
     arguments = {"dataset_path": JSON_LINES, "tokenizer": "openai-community/gpt2"}
     _, tokens = clients.submit(from_hub, tmp_path, **arguments, raw_dir=tmp_path / "raw").result()
     assert set(tokens) == {"train"}
@@ -209,7 +209,7 @@ def test_a_dataset_of_the_hub_without_configurations_and_splits_is_a_training_sp
 
 
 @pytest.mark.parametrize("named", ["files", "folder"])
-def test_local_files_are_had_by_their_format(clients: ProcessPoolExecutor, tmp_path: Path, gpt2: Any, named: str) -> None:
+def test_local_files_load_by_their_format(clients: ProcessPoolExecutor, tmp_path: Path, gpt2: Any, named: str) -> None:
     texts = {"train": DOCUMENTS, "test": PLAIN[:3]}
     files = {split: str(write_jsonl(tmp_path / "raw" / f"{split}.jsonl", of_split)) for split, of_split in texts.items()}
     where: dict[str, Any] = {"data_files": files} if named == "files" else {"data_dir": str(tmp_path / "raw")}
@@ -228,6 +228,8 @@ def test_local_files_are_had_by_their_format(clients: ProcessPoolExecutor, tmp_p
         ({"dataset_path": JSON_LINES, "tokenizer": "no-such-tokenizer"}, "tokenizer 'no-such-tokenizer' cannot be loaded"),
     ],
 )
-def test_what_the_hub_does_not_have_is_named(clients: ProcessPoolExecutor, tmp_path: Path, arguments: dict[str, Any], refusal: str) -> None:
+def test_missing_hub_dataset_raises_an_error_with_its_name(
+    clients: ProcessPoolExecutor, tmp_path: Path, arguments: dict[str, Any], refusal: str
+) -> None:
     with pytest.raises(Exception, match=refusal):
         clients.submit(from_hub, tmp_path, **arguments).result()

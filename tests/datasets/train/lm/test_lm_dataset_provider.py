@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("as_text", [False, True])
-def test_a_cache_gives_its_windows_and_its_tokenizer(cache: Path, as_text: bool) -> None:
+def test_cache_provides_its_windows_and_its_tokenizer(cache: Path, as_text: bool) -> None:
     folder = str(cache) if as_text else cache
     config = DatasetProviderConfig(cache_dir=cache, seq_len=8, shift_labels=True)
     for provider in (LMDatasetProvider.from_config(config), LMDatasetProvider.from_cache(folder, seq_len=8, shift_labels=True)):
@@ -50,7 +50,7 @@ def test_arrays_without_a_cache_are_read_and_have_no_tokenizer(tmp_path: Path) -
     assert _same(evaluating.get_val_dataset(), LMDataset(IDS, seq_len=8))
 
 
-def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> None:
+def test_labels_file_of_an_array_is_read_and_split_with_it(cache: Path) -> None:
     labels = np.where(IDS < 9, -100, IDS.astype(np.int64))
     np.save(cache / "train_labels.npy", labels)
     (cache / "validation.npy").unlink()
@@ -63,14 +63,14 @@ def test_labels_beside_an_array_are_given_and_divided_with_it(cache: Path) -> No
 
 
 @pytest.mark.parametrize(("part", "taken"), [(0.25, 25), (30, 30), (30.0, 30), (0.5, 50)])
-def test_a_part_of_the_training_array_validates_where_there_is_nothing_else(tmp_path: Path, part: float, taken: int) -> None:
+def test_part_of_the_training_array_is_the_validation_dataset_without_a_file(tmp_path: Path, part: float, taken: int) -> None:
     np.save(tmp_path / "train.npy", IDS)
     provider = LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "train.npy", seq_len=4, validation_split=part))
     assert _same(provider.get_train_dataset(), LMDataset(IDS[taken:], seq_len=4))
     assert _same(provider.get_val_dataset(), LMDataset(IDS[:taken], seq_len=4))
 
 
-def test_a_part_of_the_training_array_wins_over_a_validation_array_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_validation_split_takes_precedence_over_a_file_with_a_warning(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     np.save(cache / "train_labels.npy", IDS)
     provider = LMDatasetProvider.from_cache(cache, seq_len=8, validation_split=0.5)
     assert _same(provider.get_train_dataset(), LMDataset(IDS[50:], seq_len=8))
@@ -79,7 +79,7 @@ def test_a_part_of_the_training_array_wins_over_a_validation_array_with_a_warnin
 
 
 @pytest.mark.parametrize("part", [100, 101])
-def test_a_part_that_is_all_of_the_training_array_is_refused(tmp_path: Path, part: int) -> None:
+def test_validation_split_of_the_whole_training_array_raises(tmp_path: Path, part: int) -> None:
     np.save(tmp_path / "train.npy", IDS)
     with pytest.raises(ValueError, match=f"validation_split: {part} of 100 tokens leave nothing to train on"):
         LMDatasetProvider.from_config(DatasetProviderConfig(train_file=tmp_path / "train.npy", validation_split=part))
@@ -97,7 +97,7 @@ def test_known_documents_are_not_cut_for_validation(workspace: Workspace) -> Non
     assert 0.2 < len(validation) / (len(validation) + len(provider.get_train_dataset())) < 0.4
 
 
-def test_a_lone_pickle_of_a_tokenizer_has_to_be_allowed(tmp_path: Path) -> None:
+def test_pickled_tokenizer_without_a_folder_needs_permission(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
     with pytest.raises(StoreError, match=r"tokenizer\.pkl: is a pickle.* say allow_pickle=True"):
         LMDatasetProvider.from_cache(folder).get_tokenizer()
@@ -107,13 +107,13 @@ def test_a_lone_pickle_of_a_tokenizer_has_to_be_allowed(tmp_path: Path) -> None:
         assert provider.get_tokenizer().convert_ids_to_tokens(39) == "w39"
 
 
-def test_an_array_that_is_not_the_caches_is_refused(cache: Path) -> None:
+def test_array_that_does_not_match_its_cache_raises(cache: Path) -> None:
     np.save(cache / "train.npy", IDS[:50])
     with pytest.raises(StoreError, match=r"train\.npy: has .* bytes, and its manifest says .*: it was changed"):
         LMDatasetProvider.from_cache(cache)
 
 
-def test_marks_that_the_tokenizers_ids_reach_are_refused(cache: Path) -> None:
+def test_mark_within_the_ids_of_the_tokenizer_raises(cache: Path) -> None:
     for offset in (1, 40):
         with pytest.raises(ValueError, match=f"random_mask_offset: is {offset}, and the tokenizer has ids up to 40"):
             LMDatasetProvider.from_cache(cache, random_mask_prob=0.5, random_mask_offset=offset)
@@ -127,7 +127,7 @@ def test_unknown_arguments_are_ignored_with_a_warning(cache: Path, caplog: pytes
     assert "seqlen, packing: ignored, because LMDatasetProvider does not accept them" in caplog.text
 
 
-def test_datasets_of_a_provider_travel_without_their_tokens(cache: Path) -> None:
+def test_datasets_of_a_provider_are_pickled_without_tokens(cache: Path) -> None:
     dataset = LMDatasetProvider.from_cache(cache, seq_len=8).get_train_dataset()
     assert isinstance(dataset.input_ids, np.memmap)
     assert torch.equal(pickle.loads(pickle.dumps(dataset))[3]["input_ids"], dataset[3]["input_ids"])

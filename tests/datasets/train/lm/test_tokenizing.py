@@ -21,23 +21,21 @@ pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_emp
 
 
 @pytest.mark.parametrize("end", [(EOS,), ()])
-def test_ids_are_those_of_the_transformers_tokenizer_and_the_eos_follows_every_text_that_is_not_empty(
-    gpt2: Any, end: tuple[int, ...]
-) -> None:
+def test_ids_equal_those_of_transformers_with_an_eos_after_every_non_empty_text(gpt2: Any, end: tuple[int, ...]) -> None:
     saved(train=PLAIN + AWKWARD, test=AWKWARD)
     made(gpt2, use_eos_token=bool(end))
     assert ids() == expected(gpt2, PLAIN + AWKWARD, end)
     assert ids("test") == expected(gpt2, AWKWARD, end)
 
 
-def test_the_texts_of_a_row_are_documents_in_the_order_of_the_columns(gpt2: Any) -> None:
+def test_texts_of_a_row_are_documents_in_the_order_of_the_columns(gpt2: Any) -> None:
     saved(train={"question": ["What?", None, "Who?", ""], "id": [1, 2, 3, 4], "answer": ["That.", "Nothing.", "", None]})
     made(gpt2, mapping_column_name=["answer", "question"])
     assert ids() == expected(gpt2, ["That.", "What?", "Nothing.", "Who?"])
     assert np.load("cache/train.documents.npy").tolist() == np.cumsum([3, 3, 3, 3]).tolist()
 
 
-def test_rows_that_a_dataset_selects_come_in_its_order(gpt2: Any) -> None:
+def test_selected_rows_keep_the_order_of_the_dataset(gpt2: Any) -> None:
     from datasets import Dataset
 
     Dataset.from_dict({"text": DOCUMENTS}).select([5, 3, 3, 40]).save_to_disk("dataset")
@@ -62,7 +60,7 @@ def test_class_style_and_functional_style_write_the_same_arrays(gpt2: Any) -> No
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(65_526, "uint16"), (65_527, "int32"), (65_530, "int32")])
-def test_the_dtype_holds_the_largest_id_added_tokens_included(size: int, dtype: str) -> None:
+def test_dtype_fits_the_largest_id_including_added_tokens(size: int, dtype: str) -> None:
     tokenizer = words(size, eos_token="<eos>")
     added = [f"<{i}>" for i in range(9)]
     tokenizer.add_tokens(added)
@@ -75,7 +73,7 @@ def test_the_dtype_holds_the_largest_id_added_tokens_included(size: int, dtype: 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
-def test_the_callers_tokenizer_stays_as_it_is_and_its_settings_of_the_call_do_not_count(arguments: dict[str, Any]) -> None:
+def test_tokenizer_of_the_caller_is_not_modified_and_its_padding_is_ignored(arguments: dict[str, Any]) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(GPT2, pad_token="<|endoftext|>")
@@ -96,7 +94,7 @@ def test_the_callers_tokenizer_stays_as_it_is_and_its_settings_of_the_call_do_no
 
 
 @pytest.mark.parametrize("part", [0.25, 100])
-def test_a_validation_split_is_taken_from_the_end_in_whole_documents(gpt2: Any, part: float) -> None:
+def test_validation_split_is_the_last_whole_documents(gpt2: Any, part: float) -> None:
     saved(train=DOCUMENTS)
     made(gpt2, validation_split=part, shuffle=False)
     whole = expected(gpt2, DOCUMENTS)
@@ -109,7 +107,7 @@ def test_a_validation_split_is_taken_from_the_end_in_whole_documents(gpt2: Any, 
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
-def test_documents_are_shuffled_by_the_seed_alone(gpt2: Any, arguments: dict[str, Any]) -> None:
+def test_document_shuffle_depends_only_on_the_seed(gpt2: Any, arguments: dict[str, Any]) -> None:
     saved(train=DOCUMENTS * (30 if arguments else 1))
     written = []
     for seed in (1, 1, 2):
@@ -119,7 +117,7 @@ def test_documents_are_shuffled_by_the_seed_alone(gpt2: Any, arguments: dict[str
     assert written[0] == written[1] != written[2]
 
 
-def test_a_dataset_keeps_the_validation_split_that_it_has(gpt2: Any) -> None:
+def test_dataset_keeps_its_own_validation_split(gpt2: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN)
     made(gpt2, validation_split=0.5)
     assert (ids(), ids("validation")) == (expected(gpt2, DOCUMENTS), expected(gpt2, PLAIN))
@@ -129,7 +127,7 @@ def test_a_dataset_keeps_the_validation_split_that_it_has(gpt2: Any) -> None:
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_function_of_ones_own_may_give_labels_too(gpt2: Any, num_workers: int) -> None:
+def test_mapping_function_can_return_labels(gpt2: Any, num_workers: int) -> None:
     saved(train=DOCUMENTS, test=DOCUMENTS[:3])
     made(gpt2, mapping_fn=shouted, mapping_fn_kwargs={"mark": "!"}, validation_split=0.3, shuffle=False, num_workers=num_workers)
     texts = [f"{text.upper()}!" for text in DOCUMENTS]
@@ -169,7 +167,7 @@ def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         (empty_first, {"validation_split": 0.5}, "validation_split: 0.5 of 2 tokens in 60 documents leave nothing to train on"),
     ],
 )
-def test_what_a_function_gives_is_refused_where_it_makes_no_cache(
+def test_invalid_result_of_a_mapping_function_raises(
     gpt2: Any, mapping_fn: Callable[..., Any], arguments: dict[str, Any], refusal: str
 ) -> None:
     saved(train=DOCUMENTS)

@@ -28,7 +28,7 @@ def _rows(dataset: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("keys", [{}, {"seq_len": 8, "shift_labels": True}, {"seq_len": 3, "random_mask_prob": 0.5, "seed": 3}])
-def test_it_streams_what_the_provider_of_windows_gives(cache: Path, keys: dict[str, Any]) -> None:
+def test_stream_provider_streams_the_windows_of_the_window_provider(cache: Path, keys: dict[str, Any]) -> None:
     windows = LMDatasetProvider.from_cache(cache, **keys)
     plain = DatasetProviderConfig(cache_dir=cache, **keys)
     for provider in (StreamLMDatasetProvider.from_cache(str(cache), **keys), StreamLMDatasetProvider.from_config(plain)):
@@ -39,7 +39,7 @@ def test_it_streams_what_the_provider_of_windows_gives(cache: Path, keys: dict[s
         assert (provider.vocabulary.size, provider.vocabulary.eos_token_id) == (41, 40)
 
 
-def test_training_windows_alone_are_shuffled(cache: Path) -> None:
+def test_only_training_windows_are_shuffled(cache: Path) -> None:
     provider = StreamLMDatasetProvider.from_config(
         StreamLMDatasetProviderConfig(str(cache / "train.npy"), 4, validation_file=cache / "validation.npy", shuffle=True)
     )
@@ -50,7 +50,7 @@ def test_training_windows_alone_are_shuffled(cache: Path) -> None:
     assert _rows(provider.get_val_dataset()) == _rows(windows.get_val_dataset())
 
 
-def test_a_configuration_has_the_fields_of_others_and_its_own() -> None:
+def test_configuration_of_a_stream_has_additional_fields() -> None:
     config = StreamLMDatasetProviderConfig.from_dict({"dataset_path": ".", "seq_len": 4, "shuffle": True})
     assert (config.dataset_path, config.shuffle, config.seed) == (str(Path.cwd()), True, 42)
     assert StreamLMDatasetProviderConfig.from_dict(config.to_dict()) == config
@@ -59,7 +59,7 @@ def test_a_configuration_has_the_fields_of_others_and_its_own() -> None:
         StreamLMDatasetProviderConfig.from_dict({"dataset_path": ".", "shuffle": 1})
 
 
-def test_without_a_validation_array_there_is_none_and_a_lone_pickle_has_to_be_allowed(tmp_path: Path) -> None:
+def test_cache_without_validation_has_none_and_its_pickled_tokenizer_needs_permission(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(40), train=IDS)
     assert StreamLMDatasetProvider.from_cache(folder).get_val_dataset() is None
     with pytest.raises(StoreError, match="say allow_pickle=True"):
