@@ -16,7 +16,7 @@ from phyagi_assets.store.local import Store
 from phyagi_assets.tokenizers.exact import FASTOKENS
 from tests.command import command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import give_report
+from tests.tokenizers.faulty_engines import give_report
 
 PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
 

@@ -11,7 +11,7 @@ from phyagi_assets.inspection.integrity import declaration_problems, store_probl
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.support import GPT2, build, declare, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     declare(data, "mixtures", name="no_corpus", datasets=[{"corpus": "unheard_of"}])
     declare(data, "mixtures", name="twin", datasets=[{"corpus": "c"}])
     declare(data, "mixtures", name="TWIN", datasets=[{"corpus": "c"}])
-    before = holdings(published.store.root)
+    before = store_contents(published.store.root)
     found = list(declaration_problems(published, lambda _: None))
     wanted = {
         "corpora/no_file.yaml:3": "source.path: no file matches",
@@ -106,7 +106,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     for where, what in wanted.items():
         assert any(problem.startswith(f"{data / where}") and what in problem for problem in found), (where, found)
     assert len(found) == len(wanted)
-    assert holdings(published.store.root) == before
+    assert store_contents(published.store.root) == before
 
 
 def test_the_sample_data_has_no_problem(workspace: Workspace) -> None:

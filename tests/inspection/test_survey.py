@@ -14,7 +14,7 @@ from phyagi_assets.inspection.integrity import discard_damaged, store_problems
 from phyagi_assets.steps.step import reuse_or_build
 from phyagi_assets.store.local import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 HAMLET = "plays/numpy_cache/hamlet"
 
@@ -100,33 +100,33 @@ def test_what_others_put_into_a_store_is_left_by_everything_that_removes(
     assert planted
     remove_all(store)
     assert all(os.path.lexists(path) for path in planted)
-    assert holdings(precious).keys() == {"thesis.txt"}
+    assert store_contents(precious).keys() == {"thesis.txt"}
     assert list(store.list()) == []
 
 
 def test_a_file_of_others_in_a_version_keeps_the_version(store: Store) -> None:
     superseded = next(version for version in store.survey().versions if version.address == HAMLET and not version.is_published)
     (superseded.path / "notes.txt").write_text("mine")
-    before = holdings(superseded.path)
+    before = store_contents(superseded.path)
     clean = cleaning(store)
     assert clean.find() == []
     assert [found.path for found in clean.foreign] == [superseded.path]
     assert "notes.txt in it was not written by the store" in clean.foreign[0].why
     remove_all(store)
-    assert holdings(superseded.path) == before
+    assert store_contents(superseded.path) == before
 
 
 def test_a_damaged_version_with_a_file_of_others_is_not_discarded(store: Store) -> None:
     version = store.pointer(HAMLET).resolve()
     (version / "notes.txt").write_text("mine")
     (version / "sub" / "one").write_text("damage")
-    before = holdings(store.root)
+    before = store_contents(store.root)
     discarded, left = discard_damaged(store, list(store_problems(store, lambda _: None)))
     assert (discarded, len(left)) == ([], 1)
     assert "notes.txt" in left[0]
     with pytest.raises(StoreError, match=r"notes\.txt in it was not written by the store; move it away"):
         build(store, HAMLET, "new")
-    assert holdings(store.root) == before
+    assert store_contents(store.root) == before
 
 
 @pytest.mark.parametrize("where", ["shared", "plays"])
@@ -137,9 +137,9 @@ def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str
         build(store, HAMLET, content)
     shutil.rmtree(store.root / "plays")
     (store.root / where).symlink_to(other.root / "plays" if where == "plays" else other.root)
-    before = holdings(other.root)
+    before = store_contents(other.root)
     remove_all(store)
-    assert holdings(other.root) == before
+    assert store_contents(other.root) == before
     assert "another store" in str(store.survey().foreign)
     with pytest.raises(StoreError, match="another store"):
         build(store, f"{where}/numpy_cache/hamlet", "third")
@@ -147,11 +147,11 @@ def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str
 
 def test_an_alias_of_a_corpus_is_not_a_corpus_that_nobody_declares(store: Store) -> None:
     link_to_the_store_itself(store, store.root)
-    before = holdings(store.root / "plays")
+    before = store_contents(store.root / "plays")
     clean = cleaning(store)
     assert {item.path.parts[-4] for item in clean.find()} == {"plays"}
     assert not any(item.why == UNDECLARED for item in clean.find())
-    assert holdings(store.root / "plays") == before
+    assert store_contents(store.root / "plays") == before
 
 
 def test_a_corpus_whose_folder_is_a_link_is_cleaned_and_built_like_any_other(store: Store, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_what_is_in_the_place_of_a_pointer_is_not_overwritten(store: Store, prec
     with pytest.raises(StoreError, match=f"is a {kind}.* that the store did not make"):
         build(store, "plays/numpy_cache/tempest", "text")
     assert os.path.lexists(pointer)
-    assert holdings(precious).keys() == {"thesis.txt"}
+    assert store_contents(precious).keys() == {"thesis.txt"}
 
 
 @pytest.mark.parametrize("with_versions", [True, False])

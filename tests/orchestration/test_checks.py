@@ -11,7 +11,7 @@ from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
 from tests.orchestration.conftest import Project
 from tests.robustness.damage import flip_bit
 from tests.support import declare, declare_corpus, write_jsonl
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 LOOKED_AT = {
     "tokenized_arrow": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "decoded_and_encoded_again", "rows_as_counted"],
@@ -102,7 +102,7 @@ def stored(project: Project, corpus: str = "plays") -> Any:
 
 def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_run_mends_it(notes: Project) -> None:
     assert notes.bring_up_to_date().failed == {}
-    sound = holdings(notes.workspace.store.root)
+    sound = store_contents(notes.workspace.store.root)
     assert stored(notes).passed
     array = notes.workspace.store.pointer("plays/numpy_cache/two").resolve() / "train.npy"
     flip_bit(array)
@@ -113,7 +113,7 @@ def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_
     assert stored(notes, "notes").passed
     result = run(notes, "plays/numpy_cache", partition="two")
     assert result.success
-    assert holdings(notes.workspace.store.root) == sound
+    assert store_contents(notes.workspace.store.root) == sound
     assert stored(notes).passed
     (mended,) = [of for of in result.get_asset_check_evaluations() if of.check_name == SOUND]
     assert "because of damage" in (mended.description or "")

@@ -17,7 +17,7 @@ from phyagi_assets.tokenizers.prepare import find_commits, forget_commits, token
 from tests.hub import Hub, served
 from tests.orchestration.conftest import Project
 from tests.support import declare_corpus, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 
 def bring_up_to_date(project: Project, on_start: Callable[[str], None], on_progress: Callable[[int], None] = id) -> Outcome:
@@ -36,11 +36,11 @@ def test_what_is_built_side_by_side_is_what_is_built_in_turn(project: Project) -
     assert (sorted(outcome.built), outcome.failed) == (["mix", "plays/one", "plays/three", "plays/two"], {})
     assert sum(done) == sum(path.stat().st_size for path in project.raw.iterdir())
     assert multiprocessing.active_children() == []
-    side_by_side = holdings(project.workspace.store.root)
+    side_by_side = store_contents(project.workspace.store.root)
     for name in ("plays", "mix"):
         shutil.rmtree(project.workspace.store.root / name)
     assert sorted(project.bring_up_to_date().built) == sorted(outcome.built)
-    assert holdings(project.workspace.store.root) == side_by_side
+    assert store_contents(project.workspace.store.root) == side_by_side
     assert project.materialized("plays", "numpy_cache") == 6
 
 

@@ -1,4 +1,4 @@
-"""One yard for all test processes, and folders in memory."""
+"""Reference stores for all test processes, and folders in memory."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from tests.robustness.readers import Known, what_is_published
-from tests.robustness.yard import Yard, make_yard
+from tests.robustness.reference_stores import ReferenceStores, make_reference_stores
 from tests.support import made_once
 
 _MEMORY, _ENOUGH = Path("/dev/shm"), 1 << 30
@@ -28,26 +28,26 @@ def _quick_folder(otherwise: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """As ever, and in memory."""
+    """A temporary folder, in memory if possible."""
     with _quick_folder(tmp_path) as folder:
         yield folder
 
 
 @pytest.fixture(scope="session")
-def yard(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Yard:
-    """A data folder and what undisturbed commands make of it."""
+def reference(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> ReferenceStores:
+    """A data folder and the stores that uninterrupted commands build from it."""
 
     def make(folder: Path) -> None:
         folder.mkdir()
         with _quick_folder(folder) as quick:  # as quick as those that will be disturbed
-            make_yard(quick, prepared_store)
+            make_reference_stores(quick, prepared_store)
             if quick != folder:
                 shutil.copytree(quick, folder, symlinks=True, dirs_exist_ok=True)
 
-    return Yard(root=made_once(tmp_path_factory, "yard", make))
+    return ReferenceStores(root=made_once(tmp_path_factory, "reference", make))
 
 
 @pytest.fixture(scope="session")
-def known(yard: Yard) -> Known:
-    """All that readers may ever find published."""
-    return {**what_is_published(yard.built), **what_is_published(yard.refreshed)}
+def known(reference: ReferenceStores) -> Known:
+    """All contents that readers may find published."""
+    return {**what_is_published(reference.built), **what_is_published(reference.refreshed)}

@@ -33,10 +33,10 @@ from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from tests.robustness.judged import judge_variants
+from tests.robustness.variant_runs import check_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import build, declare, declare_corpus, write_jsonl
-from tests.tokenizers.doubtful import REFUSING
+from tests.tokenizers.faulty_engines import REFUSING
 
 ROWS, CACHE, PLAN = "c/tokenized_arrow/a", "c/numpy_cache/a", "mix/mixed_dataset"
 
@@ -144,4 +144,4 @@ class Artifacts:
 
 
 if __name__ == "__main__":
-    judge_variants(Artifacts(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+    check_variants(Artifacts(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

@@ -27,7 +27,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
-from tests.robustness.judged import judge_variants
+from tests.robustness.variant_runs import check_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import declare_corpus, list_partitions
 
@@ -318,4 +318,4 @@ class Sources:
 
 
 if __name__ == "__main__":
-    judge_variants(Sources(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+    check_variants(Sources(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

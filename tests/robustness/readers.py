@@ -50,7 +50,7 @@ class Reader(threading.Thread):
     root
         The store.
     known
-        What may be found: all that undisturbed runs have published.
+        What may be found: all that uninterrupted runs have published.
     """
 
     def __init__(self, root: Path, known: Known) -> None:
@@ -58,7 +58,7 @@ class Reader(threading.Thread):
         self._root, self._known, self._stop_asked = root, known, threading.Event()
         self.looks = 0
         self.saw: list[str] = []
-        """What was no version of an undisturbed run, or not all of one."""
+        """What was no version of an uninterrupted run, or not all of one."""
 
     def run(self) -> None:
         while not self._stop_asked.wait(0.03):

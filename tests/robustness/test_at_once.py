@@ -13,7 +13,7 @@ from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from tests.robustness.command import Changes, Ended
 from tests.robustness.readers import Known, Reader
-from tests.robustness.yard import THINGS, Yard, check_whole, copy_store, materialize, published
+from tests.robustness.reference_stores import ARTIFACTS, ReferenceStores, check_whole, copy_store, materialize, published
 
 TEN = 10
 
@@ -23,40 +23,40 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(5 if metafunc.config.getoption("soak") else 1))
 
 
-def test_ten_commands_build_everything_once(yard: Yard, known: Known, tmp_path: Path) -> None:
-    store = copy_store(yard.prepared, tmp_path / "store")
+def test_ten_commands_build_everything_once(reference: ReferenceStores, known: Known, tmp_path: Path) -> None:
+    store = copy_store(reference.prepared, tmp_path / "store")
     with Reader(store, known) as reader:
-        commands = [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(TEN)]
+        commands = [materialize(reference.data, store, log=tmp_path / f"{number}.log") for number in range(TEN)]
         ended = [command.ended() for command in commands]
     assert [done.code for done in ended] == [0] * TEN, ended
     built = [counted(done) for done in ended]
-    assert all(done + current == THINGS for done, current in built), built
-    assert sum(done for done, _ in built) == THINGS
-    assert set(materializations(yard, store).values()) == {1}
+    assert all(done + current == ARTIFACTS for done, current in built), built
+    assert sum(done for done, _ in built) == ARTIFACTS
+    assert set(materializations(reference, store).values()) == {1}
     assert reader.saw == []
-    check_whole(yard, store, like=yard.built)
+    check_whole(reference, store, like=reference.built)
 
 
-def test_ten_commands_complete_although_some_are_killed(yard: Yard, known: Known, tmp_path: Path, seed: int) -> None:
-    store, draw = copy_store(yard.prepared, tmp_path / "store"), random.Random(seed)
+def test_ten_commands_complete_although_some_are_killed(reference: ReferenceStores, known: Known, tmp_path: Path, seed: int) -> None:
+    store, draw = copy_store(reference.prepared, tmp_path / "store"), random.Random(seed)
     with Reader(store, known) as reader:
         # The first is ahead of the others, and holds what they wait for when it dies of one of its changes.
-        last = draw.randrange(20, yard.undisturbed(yard.built).changes // 2)
+        last = draw.randrange(20, reference.uninterrupted(reference.built).changes // 2)
         changes = Changes(last=last, waits=True)
-        commands = [materialize(yard.data, store, changes=changes, log=tmp_path / "0.log")]
+        commands = [materialize(reference.data, store, changes=changes, log=tmp_path / "0.log")]
         while changes.count.value < last:
             time.sleep(0.01)
-        commands += [materialize(yard.data, store, log=tmp_path / f"{number}.log") for number in range(1, TEN)]
-        commands[1].kill_at(draw.uniform(0, yard.undisturbed(yard.built).ended))
+        commands += [materialize(reference.data, store, log=tmp_path / f"{number}.log") for number in range(1, TEN)]
+        commands[1].kill_at(draw.uniform(0, reference.uninterrupted(reference.built).ended))
         changes.told.value = True
         ended = [command.ended() for command in commands]
     assert ended[0].code == -signal.SIGKILL, ended
     assert ended[1].code in (0, -signal.SIGKILL), ended
     assert [done.code for done in ended[2:]] == [0] * (TEN - 2), ended
-    assert all(sum(counted(done)) == THINGS for done in ended[2:])
+    assert all(sum(counted(done)) == ARTIFACTS for done in ended[2:])
     assert reader.saw == []
-    assert materialize(yard.data, store).ended().code == 0
-    check_whole(yard, store, like=yard.built)
+    assert materialize(reference.data, store).ended().code == 0
+    check_whole(reference, store, like=reference.built)
 
 
 def counted(done: Ended) -> tuple[int, int]:
@@ -66,10 +66,10 @@ def counted(done: Ended) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def materializations(yard: Yard, store: Path) -> dict[str, int]:
+def materializations(reference: ReferenceStores, store: Path) -> dict[str, int]:
     """How often Dagster has each of what is published down as materialized."""
     found = {}
-    with open_instance(Settings(data=yard.data, store=store)) as instance:
+    with open_instance(Settings(data=reference.data, store=store)) as instance:
         for address in published(store):
             corpus, stage, *partition = address.split("/")
             filter_ = dg.AssetRecordsFilter(asset_key=dg.AssetKey([corpus, stage]), asset_partitions=partition or None)

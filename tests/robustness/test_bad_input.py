@@ -23,7 +23,7 @@ from phyagi_assets.tokenizers.exact import EnginePool
 from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
 from tests.robustness.readers import what_is_published
-from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 
@@ -108,14 +108,14 @@ def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
 
 
 def test_bad_inputs_are_named_the_rest_is_built_and_fixed_ones_are_built_later(
-    yard: Yard, shelf: Path, tmp_path: Path, engines: EnginePool
+    reference: ReferenceStores, shelf: Path, tmp_path: Path, engines: EnginePool
 ) -> None:
-    undisturbed = copy_store(yard.prepared, tmp_path / "undisturbed")
+    uninterrupted = copy_store(reference.prepared, tmp_path / "uninterrupted")
     fill(shelf, "old")
-    build_undisturbed(shelf, undisturbed, engines)
-    store, before = copy_store(undisturbed, tmp_path / "store"), what_is_published(undisturbed)
+    build_undisturbed(shelf, uninterrupted, engines)
+    store, before = copy_store(uninterrupted, tmp_path / "store"), what_is_published(uninterrupted)
     fill(shelf, "new")
-    build_undisturbed(shelf, undisturbed, engines)
+    build_undisturbed(shelf, uninterrupted, engines)
     for name, bad in BAD.items():
         bad.spoil(shelf / "raw" / name)
 
@@ -131,18 +131,18 @@ def test_bad_inputs_are_named_the_rest_is_built_and_fixed_ones_are_built_later(
     assert {f"{name}: {of}" for name, of in before.items() if not re.match(r"shelf/raw_dataset|shelf/\w+/.versions/sound@", name)} <= {
         f"{name}: {of}" for name, of in published.items()
     }
-    assert rubbish(store) == []
+    assert staging_leftovers(store) == []
 
     fill(shelf, "new")
     following = materialize(shelf, store).ended()
     assert following.code == 0, following.said
-    for one in (store, undisturbed):  # the files as they were, bad, had been pinned by their digests
+    for one in (store, uninterrupted):  # the files as they were, bad, had been pinned by their digests
         assert Command("clean", "--yes", "--grace", "0", "--data", shelf, "--store", one, log=tmp_path / "log").ended().code == 0
-    check_whole(yard, store, like=undisturbed)
+    check_whole(reference, store, like=uninterrupted)
 
 
-def test_dangling_link_is_not_treated_as_a_removed_file(yard: Yard, tmp_path: Path) -> None:
-    data, store = shutil.copytree(yard.data, tmp_path / "data"), copy_store(yard.built, tmp_path / "store")
+def test_dangling_link_is_not_treated_as_a_removed_file(reference: ReferenceStores, tmp_path: Path) -> None:
+    data, store = shutil.copytree(reference.data, tmp_path / "data"), copy_store(reference.built, tmp_path / "store")
     hamlet = data / "raw" / "hamlet.txt"
     hamlet.rename(tmp_path / "elsewhere")
     hamlet.symlink_to(tmp_path / "nowhere")
@@ -150,10 +150,10 @@ def test_dangling_link_is_not_treated_as_a_removed_file(yard: Yard, tmp_path: Pa
     assert done.code == 1, done.said
     assert f"error: plays: {hamlet}: is a link to {tmp_path / 'nowhere'}, which is not there; mend the link, or remove it" in done.said
     assert "error: mix: not built, because of plays" in done.said
-    check_whole(yard, store, like=yard.built)
+    check_whole(reference, store, like=reference.built)
     hamlet.unlink()
     hamlet.symlink_to(tmp_path / "elsewhere")
     (data / "raw" / ".#tempest.txt").symlink_to("somebody@somewhere.1:2")  # with which an editor says that it has a file open
     following = materialize(data, store).ended()
     assert "0 built, 5 up to date, 0 failed" in following.said
-    check_whole(yard, store, like=yard.built)
+    check_whole(reference, store, like=reference.built)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.judged import Verdict, go_over
+from tests.robustness.variant_runs import VariantResults, run_variants
 
 SOURCES, ARTIFACTS = 8_000, 2_000
 """Variants that are tried with ``--soak``."""
@@ -12,19 +12,19 @@ GROWTH = 256 << 20
 """Bytes of memory that a worker may take over all its variants, beyond what it has imported."""
 
 
-def check(verdict: Verdict, variants: int) -> None:
+def check(results: VariantResults, variants: int) -> None:
     """Hold every variant to be right or an error that names its file."""
-    assert verdict.amiss == []
-    assert verdict.outcomes.total() == variants
-    assert verdict.outcomes["error"] > variants // 2
-    assert verdict.grown < GROWTH
+    assert results.problems == []
+    assert results.outcomes.total() == variants
+    assert results.outcomes["error"] > variants // 2
+    assert results.grown < GROWTH
 
 
 def test_damaged_source_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = SOURCES if pytestconfig.getoption("soak") else 300
-    check(go_over("tests.robustness.damaged_sources", tmp_path, 0, count), count)
+    check(run_variants("tests.robustness.damaged_sources", tmp_path, 0, count), count)
 
 
 def test_damaged_artifact_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = ARTIFACTS if pytestconfig.getoption("soak") else 30
-    check(go_over("tests.robustness.damaged_artifacts", tmp_path, 0, count), count)
+    check(run_variants("tests.robustness.damaged_artifacts", tmp_path, 0, count), count)

@@ -11,10 +11,10 @@ import pytest
 from phyagi_assets.store.state import State
 from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
-from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
 from tests.s3 import s3_server
 from tests.support import declare_corpus, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,23 +36,23 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def test_file_size_limit_leaves_no_partial_artifact(yard: Yard, known: Known, tmp_path: Path, room: float) -> None:
-    largest = max(path.stat().st_size for path in yard.refreshed.rglob("*.npy"))
-    store = copy_store(yard.built, tmp_path / "store")
+def test_file_size_limit_leaves_no_partial_artifact(reference: ReferenceStores, known: Known, tmp_path: Path, room: float) -> None:
+    largest = max(path.stat().st_size for path in reference.refreshed.rglob("*.npy"))
+    store = copy_store(reference.built, tmp_path / "store")
     with Reader(store, known) as reader:
-        check_full(materialize(yard.refreshed_data, store, file_size=int(room * largest)).ended(), store)
-        check_goes_on(yard, store, tmp_path / "log")
+        check_full(materialize(reference.refreshed_data, store, file_size=int(room * largest)).ended(), store)
+        check_goes_on(reference, store, tmp_path / "log")
     assert reader.saw == []
 
 
-def test_full_disk_leaves_no_partial_artifact(yard: Yard, known: Known, tmp_path: Path, disk: Path, room: float) -> None:
-    needed = bytes_of_tokens(yard.refreshed) - bytes_of_tokens(yard.built)
-    store = copy_store(yard.built, disk / "store")
+def test_full_disk_leaves_no_partial_artifact(reference: ReferenceStores, known: Known, tmp_path: Path, disk: Path, room: float) -> None:
+    needed = bytes_of_tokens(reference.refreshed) - bytes_of_tokens(reference.built)
+    store = copy_store(reference.built, disk / "store")
     with Reader(store, known) as reader:
         resize(disk, str(shutil.disk_usage(disk).used + int(room * needed)))
-        check_full(materialize(yard.refreshed_data, store, log=tmp_path / "log").ended(), store)
+        check_full(materialize(reference.refreshed_data, store, log=tmp_path / "log").ended(), store)
         resize(disk, "256m")
-        check_goes_on(yard, store, tmp_path / "log")
+        check_goes_on(reference, store, tmp_path / "log")
     assert reader.saw == []
 
 
@@ -62,14 +62,14 @@ def check_full(done: Ended, store: Path) -> None:
     assert f"error: {store}" in done.said or f"error: plays/hamlet: {store}: cannot be written to: " in done.said
     assert "what was published stands" in done.said
     assert "Traceback" not in done.said
-    assert rubbish(store) == []
+    assert staging_leftovers(store) == []
 
 
-def check_goes_on(yard: Yard, store: Path, log: Path) -> None:
+def check_goes_on(reference: ReferenceStores, store: Path, log: Path) -> None:
     """Hold the next command to complete the store."""
-    following = materialize(yard.refreshed_data, store, log=log).ended()
+    following = materialize(reference.refreshed_data, store, log=log).ended()
     assert following.code == 0, following.said
-    check_whole(yard, store, like=yard.refreshed)
+    check_whole(reference, store, like=reference.refreshed)
 
 
 def resize(disk: Path, size: str) -> None:
@@ -81,24 +81,24 @@ def bytes_of_tokens(store: Path) -> int:
     return sum(path.stat().st_size for kind in ("arrow", "npy") for path in store.glob(f"*/*/.versions/*/*.{kind}"))
 
 
-def test_download_without_disk_space_is_not_reported_as_a_source_that_is_down(yard: Yard, tmp_path: Path) -> None:
-    store, data, text = copy_store(yard.prepared, tmp_path / "store"), tmp_path / "data", b"The same again. " * 60_000
+def test_download_without_disk_space_is_not_reported_as_a_source_that_is_down(reference: ReferenceStores, tmp_path: Path) -> None:
+    store, data, text = copy_store(reference.prepared, tmp_path / "store"), tmp_path / "data", b"The same again. " * 60_000
     declare_corpus(data, "far", "s3://raw/*.txt")
     with s3_server(tmp_path / "s3") as server:
         server.put("far.txt", text)
         done = materialize(data, store, file_size=len(text) - 1, environment=server.environment).ended()
         assert done.code == 1, done.said
         assert f"error: far/all: {store}: cannot be written to: File too large; what was published stands" in done.said
-        assert what_is_published(store).keys() == what_is_published(yard.prepared).keys()
+        assert what_is_published(store).keys() == what_is_published(reference.prepared).keys()
         following = materialize(data, store, environment=server.environment).ended()
     assert following.code == 0, following.said
     assert (store / "far" / "raw_dataset" / "all" / "files" / "far.txt").read_bytes() == text
     assert not list((store / ".transfers").rglob("*.*"))
-    assert rubbish(store) == []
+    assert staging_leftovers(store) == []
 
 
 def test_state_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     state = State(write_text(tmp_path / "full", "") / "corpus.json")
     state.remember({"asked": "where"})
     assert state.recall() is None
-    assert holdings(tmp_path).keys() == {"full"}
+    assert store_contents(tmp_path).keys() == {"full"}

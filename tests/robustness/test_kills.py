@@ -10,7 +10,7 @@ import pytest
 
 from tests.robustness.command import Changes
 from tests.robustness.readers import Known, Reader
-from tests.robustness.yard import Yard, check_whole, copy_store, materialize, rubbish
+from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Sweep:
 
 JOBS = ("--jobs", "2")
 ATTEMPTS = 20
-"""Commands that may end before the moment that was drawn, which is within the time that an undisturbed command took."""
+"""Commands that may end before the moment that was drawn, which is within the time that an uninterrupted command took."""
 SWEEPS = [
     Sweep(what="everything", by="clock", kills=100, handful=1),
     Sweep(what="everything", by="change", kills=30, handful=1),
@@ -55,33 +55,33 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_killed_run_leaves_no_partial_artifact_and_the_next_run_completes(
-    yard: Yard, known: Known, tmp_path: Path, sweep: Sweep, seed: int, record_property: Callable[[str, object], None]
+    reference: ReferenceStores, known: Known, tmp_path: Path, sweep: Sweep, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     data, before, after = {
-        "everything": (yard.data, yard.prepared, yard.built),
-        "refresh": (yard.refreshed_data, yard.built, yard.refreshed),
+        "everything": (reference.data, reference.prepared, reference.built),
+        "refresh": (reference.refreshed_data, reference.built, reference.refreshed),
     }[sweep.what]
-    undisturbed, draw = yard.undisturbed(after), random.Random(f"{sweep}{seed}")
+    uninterrupted, draw = reference.uninterrupted(after), random.Random(f"{sweep}{seed}")
     for attempt in range(ATTEMPTS):
         store = copy_store(before, tmp_path / f"store{attempt}")
         with Reader(store, known) as reader:
             if sweep.by.endswith("clock"):
                 command = materialize(data, store, *sweep.words)
-                until = undisturbed.ended * (2 if sweep.words else 1)  # processes of its own take time to begin
-                between = (undisturbed.begun, until) if sweep.by == "clock" else (0, undisturbed.begun)
+                until = uninterrupted.ended * (2 if sweep.words else 1)  # processes of its own take time to begin
+                between = (uninterrupted.begun, until) if sweep.by == "clock" else (0, uninterrupted.begun)
                 command.kill_at(draw.uniform(*between), alone=sweep.alone)
             else:
-                last = draw.randrange(undisturbed.changes) if sweep.by == "change" else undisturbed.changes - 1 - seed
+                last = draw.randrange(uninterrupted.changes) if sweep.by == "change" else uninterrupted.changes - 1 - seed
                 command = materialize(data, store, changes=Changes(last=last))
             killed = command.ended()
             if killed.code == 0 and sweep.by != "last changes":  # it was quicker this time, and had ended
                 continue
             assert killed.code == -signal.SIGKILL, killed.said
-            left = rubbish(store)
+            left = staging_leftovers(store)
             following = materialize(data, store).ended()
         assert following.code == 0, following.said
         assert reader.saw == []
-        check_whole(yard, store, like=after)
+        check_whole(reference, store, like=after)
         record_property("kill", {"half": bool(left), "looks": reader.looks})
         return
     pytest.fail(f"the command ended before it was killed, {ATTEMPTS} times")

@@ -12,8 +12,8 @@ from phyagi_assets.store.local import Store
 from tests.robustness.command import Changes, Command, Ended
 from tests.robustness.damage import flip_bit
 from tests.robustness.readers import what_is_published
-from tests.robustness.yard import Yard, copy_store, materialize, published, rubbish
-from tests.tokenizers.doubtful import holdings
+from tests.robustness.reference_stores import ReferenceStores, copy_store, materialize, published, staging_leftovers
+from tests.tokenizers.faulty_engines import store_contents
 
 ARRAY = "plays/numpy_cache/hamlet"
 
@@ -48,9 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("seed", range(5 if soak else 1))
 
 
-def prepare(yard: Yard, folder: Path) -> tuple[Path, Path]:
+def prepare(reference: ReferenceStores, folder: Path) -> tuple[Path, Path]:
     """A data folder and a store of one's own, with a damaged array and superseded versions."""
-    data, store = shutil.copytree(yard.refreshed_data, folder / "data"), copy_store(yard.refreshed, folder / "store")
+    data, store = shutil.copytree(reference.refreshed_data, folder / "data"), copy_store(reference.refreshed, folder / "store")
     return data, store
 
 
@@ -58,13 +58,15 @@ def run(removing: Removing, data: Path, store: Path, changes: Changes | None = N
     return Command(*removing.words, "--data", data, "--store", store, log=store.with_suffix(".log"), changes=changes).ended()
 
 
-def test_store_works_after_a_kill_and_the_same_command_completes(yard: Yard, tmp_path: Path, removing: Removing, seed: int) -> None:
-    folders = [prepare(yard, tmp_path / name) for name in ("undisturbed", "killed")]
+def test_store_works_after_a_kill_and_the_same_command_completes(
+    reference: ReferenceStores, tmp_path: Path, removing: Removing, seed: int
+) -> None:
+    folders = [prepare(reference, tmp_path / name) for name in ("uninterrupted", "killed")]
     if "--discard" in removing.words:
         for _, store in folders:
             flip_bit(Store(store).pointer(ARRAY).resolve() / "train.npy")
-    counted, (data, undisturbed) = Changes(folder=folders[0][0] if removing.in_data else None), folders[0]
-    first = run(removing, data, undisturbed, counted)
+    counted, (data, uninterrupted) = Changes(folder=folders[0][0] if removing.in_data else None), folders[0]
+    first = run(removing, data, uninterrupted, counted)
     assert first.code == (1 if "--discard" in removing.words else 0), first.said
     assert counted.count.value > 0
     data, store = folders[1]
@@ -72,27 +74,27 @@ def test_store_works_after_a_kill_and_the_same_command_completes(yard: Yard, tmp
     killed = run(removing, data, store, Changes(last=last, folder=data if removing.in_data else None))
     assert killed.code == -signal.SIGKILL, killed.said
     Store(store).clear_rubbish()
-    assert published(store).keys() | {ARRAY} >= published(undisturbed).keys() if "--discard" not in removing.words else True
+    assert published(store).keys() | {ARRAY} >= published(uninterrupted).keys() if "--discard" not in removing.words else True
     again = run(removing, data, store)
     assert again.code in (0, 1 if "--discard" in removing.words else 0), again.said
     assert "Traceback" not in again.said
-    assert holdings(store) == holdings(undisturbed)
-    assert rubbish(store) == []
-    assert holdings(data) == holdings(folders[0][0])
+    assert store_contents(store) == store_contents(uninterrupted)
+    assert staging_leftovers(store) == []
+    assert store_contents(data) == store_contents(folders[0][0])
     following = materialize(data, store).ended()
     assert following.code == 0, following.said
     assert what_is_published(store)
 
 
-def test_ten_refreshes_during_a_clean_keep_everything_published(yard: Yard, tmp_path: Path, seed: int) -> None:
+def test_ten_refreshes_during_a_clean_keep_everything_published(reference: ReferenceStores, tmp_path: Path, seed: int) -> None:
     del seed
-    store = copy_store(yard.built, tmp_path / "store")
-    words = ("clean", "--yes", "--grace", "0", "--data", yard.refreshed_data, "--store", store)
-    building = [materialize(yard.refreshed_data, store, log=tmp_path / f"{number}.log") for number in range(10)]
+    store = copy_store(reference.built, tmp_path / "store")
+    words = ("clean", "--yes", "--grace", "0", "--data", reference.refreshed_data, "--store", store)
+    building = [materialize(reference.refreshed_data, store, log=tmp_path / f"{number}.log") for number in range(10)]
     ended = [Command(*words, log=tmp_path / f"clean{number}.log").ended() for number in range(3)]
     ended += [command.ended() for command in building]
     assert [done.code for done in ended] == [0] * 13, [done.said for done in ended]
     assert {address: artifact.fingerprint for address, artifact in published(store).items()} == {
-        address: artifact.fingerprint for address, artifact in published(yard.refreshed).items()
+        address: artifact.fingerprint for address, artifact in published(reference.refreshed).items()
     }
     assert what_is_published(store)

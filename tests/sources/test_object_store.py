@@ -18,7 +18,7 @@ from phyagi_assets.steps.raw import build_raw, wanted_raw
 from phyagi_assets.steps.step import Workspace
 from tests.s3 import SECRET, S3Server
 from tests.support import DATA, build, declare_corpus, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:3]
 
@@ -108,11 +108,11 @@ def test_a_transfer_that_breaks_off_is_gone_on_with(plays: Corpus, s3: S3Server,
 
 def test_what_was_broken_off_for_good_is_gone_on_with_by_the_next_run(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     partition = next(iter(workspace.sources.partitions(plays).values()))
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     s3.faults.cut = [5_000] * 3
     with pytest.raises(SourceError, match=r"s3://raw/lake/plays/.*\.txt: .* \(tried 3 times\)"):
         build_raw(plays, partition, workspace)
-    assert {name: of for name, of in holdings(workspace.store.root).items() if not name.startswith(".transfers")} == before
+    assert {name: of for name, of in store_contents(workspace.store.root).items() if not name.startswith(".transfers")} == before
     progress: list[int] = []
     build_raw(plays, partition, workspace, progress.append)
     assert sum(progress) == PLAYS[0].stat().st_size - 15_000

@@ -22,7 +22,7 @@ from phyagi_assets.steps.cache import split_of
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Artifact, Store
 from tests.support import GPT2, build, build_partition, declare_corpus, write_jsonl
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 EOS = 50256
 SPLIT = {"splits": {"validation": 0.2, "test": 0.3}}
@@ -134,14 +134,14 @@ def test_documents_stay_in_their_splits_as_the_corpus_grows_and_equal_texts_stay
 
 def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Workspace) -> None:
     cache = _cache(workspace, WORDS, **SPLIT)
-    before = holdings(cache.path)
+    before = store_contents(cache.path)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **SPLIT)
     partition = workspace.sources.partitions(corpus)["all"]
     assert all(link.stands for link in corpus_links(corpus, partition, workspace))
     (cache.path / "train.npy").unlink()
     assert [link.stands for link in corpus_links(corpus, partition, workspace)] == [True, True, False]
     assert [built.reused for built in build_partition(corpus, partition, workspace)] == [True, True, False]
-    assert holdings(cache.path) == before
+    assert store_contents(cache.path) == before
     assert all(link.stands for link in corpus_links(corpus, partition, workspace))
 
 
@@ -151,17 +151,17 @@ def test_the_same_inputs_make_the_same_bytes_in_another_store(workspace: Workspa
     shutil.copytree(workspace.store.root / ".tokenizers" / "conformance", other.store.root / ".tokenizers" / "conformance", symlinks=True)
     for each in (workspace, other):
         _cache(each, WORDS, **SPLIT)
-    assert holdings(other.store.root) == holdings(workspace.store.root)
+    assert store_contents(other.store.root) == store_contents(workspace.store.root)
 
 
 def test_documents_of_many_batches_keep_their_order(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = holdings(_cache(workspace, WORDS, **SPLIT).path)
+    whole = store_contents(_cache(workspace, WORDS, **SPLIT).path)
     shutil.rmtree(workspace.store.root / "c")
     monkeypatch.setattr("phyagi_assets.sources.documents.BATCH_BYTES", 200)
     cache = _cache(workspace, **SPLIT)
     tokenized = workspace.store.pointer("c/tokenized_arrow/all") / "data-00000-of-00001.arrow"
     assert sum(1 for _ in pa.ipc.open_stream(tokenized.read_bytes())) > 10
     manifest = "manifest.json"
-    assert {name: of for name, of in holdings(cache.path).items() if name != manifest} == {
+    assert {name: of for name, of in store_contents(cache.path).items() if name != manifest} == {
         name: of for name, of in whole.items() if name != manifest
     }

@@ -17,7 +17,7 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import Store
 from tests.support import GPT2, build, build_partition, declare, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 
 def _corpora(workspace: Workspace, **keys: Any) -> dict[str, Corpus]:
@@ -78,14 +78,14 @@ def test_what_is_missing_or_damaged_is_listed_in_full(workspace: Workspace) -> N
     corpora, mixture = _corpora(workspace), _mixture(workspace)
     one = build(corpora["one"], workspace)
     (one["b"][2].artifact.path / "train.npy").unlink()
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     with pytest.raises(MissingArtifactsError, match="mix/mixed_dataset builds on what is not there yet") as missing:
         _plan(mixture, corpora, workspace)
     assert missing.value.missing == ["one/numpy_cache/b", "two/numpy_cache/a", "two/numpy_cache/b"]
     assert all(f"- {address}\n" in f"{missing.value}\n" for address in missing.value.missing)
     with pytest.raises(MissingArtifactsError, match=r"two \(it has no partitions yet\)"):
         build_mixture(mixture, corpora, {"one": ["a"], "two": []}, workspace)
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
 
 
 def _other_tokenizer(data: Path) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def test_corpora_whose_ids_are_not_alike_are_refused_with_the_line(workspace: Wo
     mixture = _mixture(workspace)
     for corpus in corpora.values():
         build(corpus, workspace)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     with pytest.raises(
         DeclarationError, match=rf"mix\.yaml:3: datasets: 'one' and 'two' have not the same {what}; .*declare the same {what}"
     ):
         _plan(mixture, corpora, workspace)
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
 
 
 def test_a_partition_that_lags_behind_its_corpus_is_refused(workspace: Workspace) -> None:
@@ -236,7 +236,7 @@ def test_positions_and_changes_that_a_segment_cannot_be_are_refused(workspace: W
         _at(_mixture(workspace), corpora, workspace, 5)
     _plan(_mixture(workspace), corpora, workspace)
     _at(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace, 20)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     with pytest.raises(DeclarationError, match="a segment begins at position 20 already; the next one begins after it, not at 20"):
         _at(_mixture(workspace), corpora, workspace, 20)
     with pytest.raises(DeclarationError, match=r"seq_len: is 32 and was 16, which a segment cannot change"):
@@ -246,7 +246,7 @@ def test_positions_and_changes_that_a_segment_cannot_be_are_refused(workspace: W
     _built(workspace, other)
     with pytest.raises(DeclarationError, match="another tokenizer or dtype than before, which a segment cannot change"):
         _at(_mixture(workspace), other, workspace, 40)
-    assert {name for name in holdings(workspace.store.root) if name.startswith("mix/")} == {n for n in before if n.startswith("mix/")}
+    assert {name for name in store_contents(workspace.store.root) if name.startswith("mix/")} == {n for n in before if n.startswith("mix/")}
 
 
 def test_shares_are_parts_of_the_samples_whatever_a_corpus_holds(workspace: Workspace) -> None:

@@ -20,7 +20,7 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
 from tests.support import declare_corpus
-from tests.tokenizers.doubtful import FailingEngine, doubtful
+from tests.tokenizers.faulty_engines import FailingEngine, faulty
 
 EOS = 50_256
 TRAIN = ["One document.", "", "Another.", "A third one, which is longer than the others.", "Four.", ""]
@@ -95,7 +95,7 @@ def test_a_split_without_text_is_refused_by_its_name(tmp_path: Path, workspace: 
 
 @pytest.mark.usefixtures("few_code_points")
 @pytest.mark.parametrize(
-    "choice", [doubtful(lambda text: text.startswith("Another")), EngineChoice(name=FailingEngine.name, make=FailingEngine)]
+    "choice", [faulty(lambda text: text.startswith("Another")), EngineChoice(name=FailingEngine.name, make=FailingEngine)]
 )
 def test_what_a_fast_engine_gets_wrong_is_encoded_by_the_reference(
     tmp_path: Path,

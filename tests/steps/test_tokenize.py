@@ -31,7 +31,7 @@ from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EnginePool
 from tests.support import DATA, GPT2, build, build_partition, declare_corpus, list_partitions, write_jsonl, write_text
-from tests.tokenizers.doubtful import REFUSING, doubtful, holdings
+from tests.tokenizers.faulty_engines import REFUSING, faulty, store_contents
 
 EOS = 50256
 
@@ -184,10 +184,10 @@ def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
     write_jsonl(workspace.data / "c.jsonl", rows)
     partition = workspace.sources.partitions(corpus)["all"]
     build_raw(corpus, partition, workspace)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     with pytest.raises(SourceError, match=refusal):
         build_tokenized(corpus, partition, workspace)
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
     assert any(path.endswith("tokenized_arrow/all") for path in before)
 
 
@@ -198,13 +198,13 @@ def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace
     with pytest.raises(MissingArtifactsError, match="c/raw_dataset/all"):
         build_tokenized(corpus, partition, workspace)
     build_raw(corpus, partition, workspace)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     write_text(workspace.data / "c.txt", "two")
     with pytest.raises(
         SourceError, match=r"c\.txt: changed; .* 'all' are not what c/raw_dataset/all pinned any more; materialize that again"
     ):
         build_tokenized(corpus, partition, workspace)
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
 
 
 @pytest.mark.parametrize(("left", "keys"), [(0, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
@@ -214,18 +214,18 @@ def test_file_truncated_while_it_is_read_is_named(workspace: Workspace, left: in
     corpus = declare_corpus(workspace.data, "c", "c/*.jsonl", **keys)
     partition = workspace.sources.partitions(corpus)["all"]
     build_raw(corpus, partition, workspace)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     cut = workspace.data / "c" / "b.jsonl"
     with pytest.raises(SourceError, match=rf"^{re.escape(str(cut))}: changed; .* pinned any more"):
         build_tokenized(corpus, partition, workspace, lambda _consumed: os.truncate(cut, left))
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
 
 
 @pytest.mark.usefixtures("few_code_points")
 def test_a_partition_that_the_fast_engine_gets_wrong_is_encoded_again_by_the_reference_loudly(
     workspace: Workspace, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    doubted = replace(workspace, engines=EnginePool(doubtful(lambda text: "xyzzy" in text)))
+    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
     texts = ["plugh", "say xyzzy", "", *(f"room {i}" for i in range(50))]
     write_jsonl(workspace.data / "c" / "wrong.jsonl", texts)
     write_jsonl(workspace.data / "c" / "right.jsonl", ["plugh"])
@@ -233,16 +233,16 @@ def test_a_partition_that_the_fast_engine_gets_wrong_is_encoded_again_by_the_ref
         built = build(declare_corpus(workspace.data, "c", "c/*.jsonl", partition_by="file"), doubted)
     _assert_rows(built["wrong"][1].artifact, [_wanted(reference, text) for text in texts])
     (warning,) = caplog.messages
-    assert warning.startswith("c/tokenized_arrow/wrong: doubtful 1 and tokenizers")
+    assert warning.startswith("c/tokenized_arrow/wrong: faulty 1 and tokenizers")
     assert "'say xyzzy'; all of the partition is encoded again by tokenizers" in warning
     engines = {key: steps[1].artifact.manifest.produced_with["engine"] for key, steps in built.items()}
-    assert engines == {"wrong": ReferenceEngine.name, "right": "doubtful 1"}
+    assert engines == {"wrong": ReferenceEngine.name, "right": "faulty 1"}
 
 
 @pytest.mark.parametrize("verify", ["sample", "full"])
 @pytest.mark.usefixtures("few_code_points")
 def test_full_verification_finds_the_one_document_that_a_sample_passes_by(workspace: Workspace, reference: Any, verify: str) -> None:
-    doubted = replace(workspace, engines=EnginePool(doubtful(lambda text: "xyzzy" in text)))
+    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
     texts = ["The quick brown fox jumps over the lazy dog. " * 3] * 10_000
     texts[7_890] = "xyzzy"
     write_jsonl(workspace.data / "c.jsonl", texts)

@@ -22,7 +22,7 @@ from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
 from tests.support import declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import WRONG_ABOUT_BEWARE, holdings, trusting
+from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, store_contents, trusting
 
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(400)]
 
@@ -42,7 +42,7 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
         build_raw(corpus, partition, workspace)
         tokenized = build_tokenized(corpus, partition, workspace, on_progress, processes=processes)
         build_cache(corpus, partition, workspace)
-        found = holdings(workspace.store.root)
+        found = store_contents(workspace.store.root)
         rows = load_from_disk(str(tokenized.artifact.path))
         assert len(rows) == tokenized.artifact.manifest.counts["documents"]
         assert row_lengths(tokenized.artifact).tolist() == rows["length"][:]
@@ -125,11 +125,11 @@ def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Wo
 def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Callable[[int], Any] = id) -> None:
     (partition,) = workspace.sources.partitions(corpus).values()
     build_raw(corpus, partition, workspace)
-    before = holdings(workspace.store.root)
+    before = store_contents(workspace.store.root)
     with pytest.raises(PhyagiAssetsError, match=refusal) as refused:
         build_tokenized(corpus, partition, workspace, on_progress, processes=2)
     assert isinstance(refused.value, SourceError) or "process" in refusal
-    assert holdings(workspace.store.root) == before
+    assert store_contents(workspace.store.root) == before
     assert list((workspace.store.root / "c" / "tokenized_arrow" / ".staging").glob("*")) == []
     assert multiprocessing.active_children() == []
 

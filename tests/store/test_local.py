@@ -16,7 +16,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.store.local import STAGING, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from tests.support import REPOSITORY
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
 ADDRESS = "corpus/stage/part"
 
@@ -70,7 +70,7 @@ def test_the_version_before_stays_after_another_is_published(store: Store) -> No
 
 def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
     write(store, "old")
-    before = holdings(store.root)
+    before = store_contents(store.root)
 
     def fail(folder: Path) -> Manifest:
         (folder / "one").write_text("half")
@@ -78,14 +78,14 @@ def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
 
     with pytest.raises(RuntimeError, match="on the way"):
         store.write(ADDRESS, wanted("new"), fail)
-    assert holdings(store.root) == before
+    assert store_contents(store.root) == before
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
     for store in (one, other):
         write(store, "text")
-    assert holdings(one.root) == holdings(other.root)
+    assert store_contents(one.root) == store_contents(other.root)
 
 
 def test_a_damaged_version_is_not_intact_and_is_written_anew(store: Store) -> None:

@@ -19,7 +19,7 @@ from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
 from phyagi_assets.tokenizers.exact import FASTOKENS, EngineChoice, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
 from tests.support import declare_corpus
-from tests.tokenizers.doubtful import REFUSING, FailingEngine, doubtful, holdings, refusing
+from tests.tokenizers.faulty_engines import REFUSING, FailingEngine, faulty, refusing, store_contents
 
 LONG_S, SMILE = "\u017f", "\U0001f642"
 FAILING = EngineChoice(name=FailingEngine.name, make=FailingEngine)
@@ -41,7 +41,7 @@ def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request:
     store = Store(base / "store")
     shutil.copytree(prepared_store, store.root)
     prepared = prepare_tokenizer(declare_corpus(base / "data", "c", "c.txt"), base / "data", store)
-    choice = doubtful(lambda text: LONG_S in text or SMILE in text)
+    choice = faulty(lambda text: LONG_S in text or SMILE in text)
     with pytest.MonkeyPatch.context() as patch:
         if not request.config.getoption("soak"):
             patch.setattr(conformance_run, "_code_point_groups", lambda: [range(0x300), range(0x1F600, 0x1F680)])
@@ -69,13 +69,13 @@ def test_documents_of_distrusted_tokenizers_have_exact_ids(run: Run) -> None:
 
 
 def test_conformance_report_is_made_once(run: Run) -> None:
-    kept = holdings(run.store.root)
+    kept = store_contents(run.store.root)
     assert conformance(run.prepared, refusing, run.choice.name, run.store) == run.report  # the engine is not even loaded
-    assert holdings(run.store.root) == kept
+    assert store_contents(run.store.root) == kept
 
 
 def test_new_engine_version_repeats_the_conformance_run(run: Run) -> None:
-    assert conformance(run.prepared, refusing, "doubtful 2", run.store).distrust
+    assert conformance(run.prepared, refusing, "faulty 2", run.store).distrust
 
 
 def test_engine_conforms_to_gpt2_for_every_code_point(run: Run) -> None:
@@ -86,9 +86,9 @@ def test_engine_conforms_to_gpt2_for_every_code_point(run: Run) -> None:
 @pytest.mark.parametrize(
     ("choice", "reason"),
     [
-        (doubtful(lambda text: "Hello" in text), "'Hello' differs, and no code point in it explains why"),
-        (doubtful(lambda text: "<|endoftext|>" in text), "'<|endoftext|>' differs"),
-        (doubtful(lambda text: len(text) > 500), "code points 0x0–0x3f differ together but not one by one"),
+        (faulty(lambda text: "Hello" in text), "'Hello' differs, and no code point in it explains why"),
+        (faulty(lambda text: "<|endoftext|>" in text), "'<|endoftext|>' differs"),
+        (faulty(lambda text: len(text) > 500), "code points 0x0–0x3f differ together but not one by one"),
         (REFUSING, "the engine refuses the tokenizer: no engine for backend.json"),
         (FAILING, "the engine fails: cannot encode"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.tokenizers.engines import Engine, FastokensEngine, ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch, Engines, ExactTokenizer
-from tests.tokenizers.doubtful import DoubtfulEngine, FailingEngine
+from tests.tokenizers.faulty_engines import FailingEngine, FaultyEngine
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ LETTERS = "abc \n\0]^\\-.é\u017f\U0001f642"
 def test_documents_keep_their_order_with_either_engine(
     fast: FastokensEngine, reference: ReferenceEngine, unsafe: set[str], texts: list[str]
 ) -> None:
-    wrong = DoubtfulEngine(fast, lambda text: not unsafe.isdisjoint(text))
+    wrong = FaultyEngine(fast, lambda text: not unsafe.isdisjoint(text))
     engines = Engines(reference=reference, fast=wrong, unsafe=tuple(map(ord, unsafe)))
     _assert_exact(ExactTokenizer(engines), reference, texts)
 
@@ -71,15 +71,15 @@ RARE[12_345] = "xyzzy"
 def test_compared_difference_is_a_mismatch_that_quotes_the_document(
     fast: FastokensEngine, reference: ReferenceEngine, wrong: Callable[[str], bool], texts: list[str], verify: str
 ) -> None:
-    exact = ExactTokenizer(Engines(reference=reference, fast=DoubtfulEngine(fast, wrong)), verify=verify)
+    exact = ExactTokenizer(Engines(reference=reference, fast=FaultyEngine(fast, wrong)), verify=verify)
     begins = "xyzzy" if verify == "full" else "(The quick|.*fox )"
-    with pytest.raises(EngineMismatch, match=rf"doubtful 1 and tokenizers .* differ on a document that begins '{begins}"):
+    with pytest.raises(EngineMismatch, match=rf"faulty 1 and tokenizers .* differ on a document that begins '{begins}"):
         exact.encode(pa.array(texts))
 
 
 def test_sampled_verification_can_miss_a_difference(fast: FastokensEngine, reference: ReferenceEngine) -> None:
     """What `verify: full` is for; the draw is seeded, so this is the same one each time."""
-    engines = Engines(reference=reference, fast=DoubtfulEngine(fast, lambda text: "xyzzy" in text))
+    engines = Engines(reference=reference, fast=FaultyEngine(fast, lambda text: "xyzzy" in text))
     encoded = ExactTokenizer(engines, seed=0).encode(pa.array(RARE))
     assert not np.array_equal(encoded.of(12_345), reference.encode(pa.array(["xyzzy"])).ids)
 

@@ -24,7 +24,7 @@ from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import REFUSING, holdings
+from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
 
 def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
@@ -83,7 +83,7 @@ def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data
     store = Store(data / "store")
     with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: .*tokenizer\.json"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, store)
-    assert holdings(store.root) == {}
+    assert store_contents(store.root) == {}
 
 
 def test_unreachable_hub_raises(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +105,10 @@ def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path) -> 
 
 def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> None:
     corpus = declare_corpus(workspace.data, "c", "c.txt")
-    kept = holdings(workspace.store.root)
+    kept = store_contents(workspace.store.root)
     first, second = (prepare_tokenizer(corpus, workspace.data, workspace.store) for _ in range(2))
     assert first == second
-    assert holdings(workspace.store.root) == kept
+    assert store_contents(workspace.store.root) == kept
 
 
 def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Wor
     seeded = {**os.environ, "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", program, str(corpus.path), str(tmp_path / "other")]
     there = subprocess.run(command, env=seeded, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.strip()
-    assert holdings(Path(there)) == holdings(here)
+    assert store_contents(Path(there)) == store_contents(here)
 
 
 def test_saved_folder_is_the_declared_tokenizer(workspace: Workspace) -> None:

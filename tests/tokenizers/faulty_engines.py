@@ -1,4 +1,4 @@
-"""Engines that are wrong in known ways, and what a store holds."""
+"""Engines with known faults, and the contents of a store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,10 +16,10 @@ from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label, tokenizer_store
 
 
-class DoubtfulEngine:
-    """The fast engine, but for documents that it gets wrong: their last id is another one."""
+class FaultyEngine:
+    """The fast engine, except that the last id of certain documents is wrong."""
 
-    name = "doubtful 1"
+    name = "faulty 1"
 
     def __init__(self, engine: Engine, wrong: Callable[[str], bool]) -> None:
         self._engine = engine
@@ -35,7 +35,7 @@ class DoubtfulEngine:
 
 
 class FailingEngine:
-    """Loads, and then fails at whatever it is given."""
+    """An engine that loads, and then fails for all texts."""
 
     name = "failing 1"
 
@@ -46,26 +46,26 @@ class FailingEngine:
         raise RuntimeError(f"cannot encode {len(texts)} texts")
 
 
-def doubtful(wrong: Callable[[str], bool]) -> EngineChoice:
-    return EngineChoice(name=DoubtfulEngine.name, make=lambda backend: DoubtfulEngine(FastokensEngine(backend), wrong))
+def faulty(wrong: Callable[[str], bool]) -> EngineChoice:
+    return EngineChoice(name=FaultyEngine.name, make=lambda backend: FaultyEngine(FastokensEngine(backend), wrong))
 
 
-def wrong_about_beware(backend: Path) -> DoubtfulEngine:
-    return DoubtfulEngine(FastokensEngine(backend), "beware".__eq__)
+def wrong_about_beware(backend: Path) -> FaultyEngine:
+    return FaultyEngine(FastokensEngine(backend), "beware".__eq__)
 
 
 WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
-"""Another process can load it."""
+"""A faulty engine that another process can load."""
 
 
 def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
-    """A workspace that uses an engine, which conformance has found as good as the fast engine."""
+    """Return a workspace that uses an engine, with a conformance report like that of the fast engine."""
     give_report(corpus, choice.name, workspace.data, workspace.store, workspace.store)
     return replace(workspace, engines=EnginePool(choice))
 
 
 def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined: Store) -> None:
-    """Give an engine and a corpus's tokenizer the report that another store has, which would take half a minute to earn."""
+    """Copy the conformance report of another store for an engine and a corpus's tokenizer; making one takes half a minute."""
     prepared, kept = prepare_tokenizer(corpus, data, store), tokenizer_store(store)
     (version,) = (tokenizer_store(examined).root / "conformance" / ".versions").iterdir()
     report = Manifest.read(version)
@@ -74,16 +74,16 @@ def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined:
     kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
 
 
-def refusing(backend: Path) -> DoubtfulEngine:
+def refusing(backend: Path) -> FaultyEngine:
     raise ValueError(f"no engine for {backend.name}")
 
 
 REFUSING = EngineChoice(name="refusing 1", make=refusing)
-"""Leaves everything to the reference, without a conformance run."""
+"""An engine that does not load, so that the reference encodes everything without a conformance run."""
 
 
-def holdings(root: Path) -> dict[str, str]:
-    """Every file of a store by its digest and every pointer by its target, but for rubbish, memories and Dagster's records."""
+def store_contents(root: Path) -> dict[str, str]:
+    """Return the digest of every file and the target of every link in a store, except for disposable state and Dagster's records."""
     aside = {".staging", ".digests", ".irregular", ".locks", ".dagster", ".data_folders"}
     found = (path for path in sorted(root.rglob("*")) if not aside & set(path.relative_to(root).parts))
     return {

@@ -1,4 +1,4 @@
-"""Workers that go over many variants, each held to a limit of time and all of them to a limit of memory, and what starts them again."""
+"""Worker processes that check many variants with limits on time and memory, and are restarted after a crash."""
 
 import faulthandler
 import json
@@ -15,70 +15,70 @@ from pathlib import Path
 from tests.live import REPOSITORY
 
 ADDRESS_SPACE = 8 << 30
-"""Bytes that a worker may reserve: allocations of sizes that damaged files name fail beyond it."""
+"""Largest address space of a worker, in bytes; allocations of sizes from damaged files fail beyond it."""
 SECONDS = 60
-"""That one variant may take on a loaded machine."""
+"""Time limit per variant on a loaded machine."""
 
-Judge = Callable[[int], tuple[str, str]]
-"""Gives what a variant is and what came of it."""
+VariantCheck = Callable[[int], tuple[str, str]]
+"""Function that checks the variant of a number and returns its description and outcome."""
 
 
-def judge_variants(judge: Judge, first: int, stop: int) -> None:
-    """Go over variants and write what came of each; the work of a worker process."""
+def check_variants(check: VariantCheck, first: int, stop: int) -> None:
+    """Check variants and write the outcome of each; the main function of a worker process."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     before = peak()
     for number in range(first, stop):
-        _tell({"begun": number})
+        _write({"begun": number})
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         started = time.process_time()
         try:
-            what, outcome = judge(number)
+            what, outcome = check(number)
         except Exception:
             what, outcome = "", f"fault: {traceback.format_exc()}"
         seconds = time.process_time() - started
-        _tell({"what": what, "outcome": outcome, "seconds": seconds, "grown": peak() - before})
+        _write({"what": what, "outcome": outcome, "seconds": seconds, "grown": peak() - before})
     faulthandler.cancel_dump_traceback_later()
 
 
-def _tell(record: dict[str, object]) -> None:
+def _write(record: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(record) + "\n")
     sys.stdout.flush()
 
 
 def peak() -> int:
-    """The most memory that this process has held, in bytes."""
+    """Return the peak memory of this process, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 @dataclass(kw_only=True)
-class Verdict:
-    """What came of all variants."""
+class VariantResults:
+    """Outcomes of all variants."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    """By its kind: right, error, or what is never right."""
-    amiss: list[str] = field(default_factory=list)
-    """Everything that was neither right nor an error that names the file."""
+    """Number of variants by kind of outcome: right, error, or a fault."""
+    problems: list[str] = field(default_factory=list)
+    """Every outcome that was neither right nor an error that names the file."""
     grown: int = 0
-    """Bytes of memory that a worker took beyond its imports, at most."""
+    """Largest growth of the memory of a worker after its imports, in bytes."""
     slowest: float = 0.0
     """CPU seconds of the slowest variant."""
     seconds: float = 0.0
-    """CPU seconds of all."""
+    """CPU seconds of all variants."""
 
 
-def go_over(module: str, folder: Path, first: int, stop: int) -> Verdict:
-    """Judge variants in worker processes, a new one only after a crash.
+def run_variants(module: str, folder: Path, first: int, stop: int) -> VariantResults:
+    """Check variants in a worker process, and start a new one only after a crash.
 
     Parameters
     ----------
     module
-        The worker.
+        Module of the worker.
     folder
-        Where it may write.
+        Folder in which the worker may write.
     first, stop
         Numbers of the first variant and of the one after the last.
     """
-    verdict = Verdict()
+    results = VariantResults()
     while first < stop:
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", module, str(folder), str(first), str(stop)]
@@ -92,15 +92,15 @@ def go_over(module: str, folder: Path, first: int, stop: int) -> Verdict:
                 number = record["begun"]
                 continue
             kind = record["outcome"].partition(":")[0]
-            verdict.outcomes[kind] += 1
+            results.outcomes[kind] += 1
             if kind not in ("right", "error"):
-                verdict.amiss.append(f"{number}: {record['what']}: {record['outcome']}")
-            verdict.grown = max(verdict.grown, record["grown"])
-            verdict.slowest = max(verdict.slowest, record["seconds"])
-            verdict.seconds += record["seconds"]
+                results.problems.append(f"{number}: {record['what']}: {record['outcome']}")
+            results.grown = max(results.grown, record["grown"])
+            results.slowest = max(results.slowest, record["seconds"])
+            results.seconds += record["seconds"]
             number += 1
         if number < stop:
-            verdict.outcomes["crash"] += 1
-            verdict.amiss.append(f"{number}: the process ended with {ended.returncode}: {said}")
+            results.outcomes["crash"] += 1
+            results.problems.append(f"{number}: the process ended with {ended.returncode}: {said}")
         first = number + 1
-    return verdict
+    return results

@@ -1,4 +1,4 @@
-"""A data folder, and the stores that undisturbed commands make of it."""
+"""A data folder, and the stores that uninterrupted commands build from it."""
 
 import json
 import shutil
@@ -15,14 +15,14 @@ from phyagi_assets.store.disk import link
 from phyagi_assets.store.local import STAGING, Artifact, Store
 from tests.robustness.command import Changes, Command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.doubtful import holdings
+from tests.tokenizers.faulty_engines import store_contents
 
-THINGS = 5
-"""What a full materialization builds: four partitions and a mixture."""
+ARTIFACTS = 5
+"""Number of things that a full materialization builds: four partitions and a mixture."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Yard:
+class ReferenceStores:
     """Two corpora of two partitions each and a mixture of them, before and after a refresh."""
 
     root: Path
@@ -33,32 +33,32 @@ class Yard:
 
     @property
     def refreshed_data(self) -> Path:
-        """The same with another text in two of the partitions."""
+        """A copy of the data folder with another text in two of the partitions."""
         return self.root / "refreshed_data"
 
     @property
     def prepared(self) -> Path:
-        """A store that holds nothing but the tokenizer."""
+        """A store that contains only the tokenizer."""
         return self.root / "prepared"
 
     @property
     def built(self) -> Path:
-        """The store that an undisturbed command makes of the prepared one."""
+        """The store that an uninterrupted command builds from the prepared one."""
         return self.root / "built"
 
     @property
     def refreshed(self) -> Path:
-        """The store that an undisturbed command makes of the built one after the refresh."""
+        """The store that an uninterrupted command builds from the built one after the refresh."""
         return self.root / "refreshed"
 
-    def undisturbed(self, store: Path) -> "Undisturbed":
-        """How the undisturbed command went that made a store."""
-        return Undisturbed(**json.loads(store.with_suffix(".json").read_text(encoding="utf-8")))
+    def uninterrupted(self, store: Path) -> "Uninterrupted":
+        """Return the measurements of the uninterrupted command that built a store."""
+        return Uninterrupted(**json.loads(store.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Undisturbed:
-    """An undisturbed command, told by the clock and by how often it changed the store."""
+class Uninterrupted:
+    """Measurements of an uninterrupted command: times, and the number of its changes to the store."""
 
     begun: float
     """Seconds from its start until just before the first artifact was begun."""
@@ -66,11 +66,11 @@ class Undisturbed:
     changes: int
 
 
-def make_yard(root: Path, prepared_store: Path) -> None:
-    """Declare everything, and build it undisturbed."""
-    yard = Yard(root=root)
-    shutil.copytree(prepared_store, yard.prepared, symlinks=True)
-    for data, word in ((yard.data, "old"), (yard.refreshed_data, "new")):
+def make_reference_stores(root: Path, prepared_store: Path) -> None:
+    """Declare everything, and build it without interruption."""
+    reference = ReferenceStores(root=root)
+    shutil.copytree(prepared_store, reference.prepared, symlinks=True)
+    for data, word in ((reference.data, "old"), (reference.refreshed_data, "new")):
         for play, said, lines in (("hamlet", word, 40_000), ("tempest", "old", 4_000)):
             write_text(data / "raw" / f"{play}.txt", "".join(f"{play} {i}: the {said} words of act {i * i}.\n" for i in range(lines)))
         for day, said in (("monday", word), ("tuesday", "old")):
@@ -80,8 +80,8 @@ def make_yard(root: Path, prepared_store: Path) -> None:
         declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
         declare_corpus(data, "notes", "raw/*.jsonl", partition_by=r"(\w+)\.\d\.jsonl", splits={"validation": 0.2})
         declare(data, "mixtures", name="mix", seq_len=64, datasets=[{"corpus": "plays", "weight": 1.5}, {"corpus": "notes"}])
-    _build(yard.data, yard.prepared, yard.built)
-    _build(yard.refreshed_data, yard.built, yard.refreshed)
+    _build(reference.data, reference.prepared, reference.built)
+    _build(reference.refreshed_data, reference.built, reference.refreshed)
 
 
 def _build(data: Path, before: Path, store: Path) -> None:
@@ -95,12 +95,12 @@ def _build(data: Path, before: Path, store: Path) -> None:
 
 
 def materialize(data: Path, store: Path, *words: str, log: Path | None = None, **options: Any) -> Command:
-    """Start the command that brings everything up to date; its output goes beside the store."""
+    """Start the command that builds everything that is stale; its log is next to the store."""
     return Command("materialize", "--data", data, "--store", store, *words, log=log or store.with_suffix(".log"), **options)
 
 
 def copy_store(store: Path, to: Path) -> Path:
-    """A store of one's own. Versions are never edited, so their files are shared where they can be; Dagster's databases are copied."""
+    """Copy a store. Versions are never edited, so their files are linked if possible; Dagster's databases are copied."""
     aside = shutil.ignore_patterns(".dagster")
     shutil.copytree(store, to, symlinks=True, copy_function=lambda source, target: link(Path(source), Path(target)), ignore=aside)
     if (store / ".dagster").exists():
@@ -108,29 +108,29 @@ def copy_store(store: Path, to: Path) -> Path:
     return to
 
 
-def check_whole(yard: Yard, store: Path, like: Path) -> None:
-    """Hold a store to be bit for bit like another, without rubbish, and all of it in Dagster's record."""
-    assert holdings(store) == holdings(like)
-    assert rubbish(store) == []
-    assert recorded(yard, store) == {address: artifact.fingerprint for address, artifact in published(store).items()}
+def check_whole(reference: ReferenceStores, store: Path, like: Path) -> None:
+    """Check that a store equals another bit for bit, has nothing left in staging, and is recorded completely in Dagster."""
+    assert store_contents(store) == store_contents(like)
+    assert staging_leftovers(store) == []
+    assert recorded(reference, store) == {address: artifact.fingerprint for address, artifact in published(store).items()}
 
 
-def rubbish(store: Path) -> list[str]:
-    """What writers that are no more have left in staging."""
+def staging_leftovers(store: Path) -> list[str]:
+    """Return the entries that dead writers have left in staging."""
     return sorted(path.name for area in store.rglob(STAGING) for path in area.iterdir() if path.name != "entry")
 
 
 def published(store: Path) -> dict[str, Artifact]:
-    """Every published artifact, which is whole."""
+    """Return every published artifact by address, after checking that each can be opened."""
     opened = {address: Store(store).open(address) for address in Store(store).list()}
     assert None not in opened.values(), opened
     return {address: artifact for address, artifact in opened.items() if artifact}
 
 
-def recorded(yard: Yard, store: Path) -> dict[str, str]:
-    """The data version that Dagster has of everything that is published, by address."""
+def recorded(reference: ReferenceStores, store: Path) -> dict[str, str]:
+    """Return the data version in Dagster of every published artifact, by address."""
     found = {}
-    with open_instance(Settings(data=yard.data, store=store)) as instance:
+    with open_instance(Settings(data=reference.data, store=store)) as instance:
         for address in published(store):
             corpus, stage, *partition = address.split("/")
             key = dg.AssetKey([corpus, stage])
