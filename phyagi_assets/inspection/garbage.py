@@ -187,13 +187,6 @@ class Cleaning:
         return removed
 
 
-def removable(
-    store: Store, partitions: Mapping[str, Collection[str]], mixtures: Collection[str], *, old_plans: bool = False
-) -> list[Removable]:
-    """Find the versions that can be removed, whatever their age; the arguments are those of `Cleaning`."""
-    return Cleaning(store=store, partitions=partitions, mixtures=mixtures, old_plans=old_plans).find()
-
-
 def _is_plan(version: StoredVersion) -> bool:
     return version.address.step == MIXTURE.name
 

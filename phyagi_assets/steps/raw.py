@@ -85,7 +85,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         pinned = _wanted_now(corpus, partition, workspace)
         return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
     with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
-        transfers = Transfers(workspace.store.transfers(corpus.config.name, partition.key), workspace.sources, partition)
+        transfers = Transfers(workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}"), workspace.sources, partition)
         published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():

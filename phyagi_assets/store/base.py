@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.manifest import Manifest
@@ -174,6 +174,10 @@ class Survey:
 
     versions: list[StoredVersion] = field(default_factory=list)
     foreign: list[Foreign] = field(default_factory=list)
+
+
+Scratch = Literal["transfers", "chunks"]
+"""Subjects of files that are kept until an artifact is written: fetched files, and encoded chunks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -368,8 +372,16 @@ class Store(Protocol):
     def inner(self, name: str) -> "Store":
         """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
 
-    def transfers(self, corpus: str, partition: str) -> Path:
-        """Return the folder that keeps the fetched files of a partition until its artifact is written."""
+    def scratch(self, kind: Scratch, name: str) -> Path:
+        """Return a folder for files that are kept until an artifact is written, so that an interrupted run can go on from them.
+
+        Parameters
+        ----------
+        kind
+            Subject of the files.
+        name
+            Relative path of the folder, which begins with the names of the corpus and the partition.
+        """
 
     def unfinished(self) -> Iterator[Transfer]:
         """Yield the partitions that have unfinished transfers."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
-from phyagi_assets.store.base import VERSIONS, Address, Artifact, Survey, Transfer, Version, is_part, split_version_name
+from phyagi_assets.store.base import VERSIONS, Address, Artifact, Scratch, Survey, Transfer, Version, is_part, split_version_name
 from phyagi_assets.store.disk import flush, free_path, unless_elsewhere, writing_to
 from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
@@ -43,7 +43,6 @@ from phyagi_assets.store.survey import SET_ASIDE, survey
 __all__ = ["LOCKS", "Artifact", "LocalStore", "Store"]
 
 STAGING = ".staging"
-_TRANSFERS = ".transfers"
 _AT_WORK = "at_work"
 _REMOVAL = "removal/versions"
 """Name of the lock that is shared by removing versions and making plans."""
@@ -329,11 +328,11 @@ class LocalStore(base.Store):
     def inner(self, name: str) -> "LocalStore":
         return LocalStore(self.root / f".{name}")
 
-    def transfers(self, corpus: str, partition: str) -> Path:
-        return self.root / _TRANSFERS / corpus / partition
+    def scratch(self, kind: Scratch, name: str) -> Path:
+        return self.root / f".{kind}" / name
 
     def unfinished(self) -> Iterator[Transfer]:
-        for corpus in _folders(self.root / _TRANSFERS):
+        for corpus in _folders(self.root / ".transfers"):
             for folder in _folders(corpus):
                 address = Address(f"{corpus.name}/transfers/{folder.name}")
                 yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)

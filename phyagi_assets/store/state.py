@@ -12,25 +12,35 @@ Kind = Literal["data_folders", "digests", "irregular", "listings", "removals"]
 """Subjects of records; each has a folder in the store."""
 
 
+def recall(path: Path) -> Any:
+    """Return the record at a path, or None if it is missing or cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def remember(path: Path, record: Any) -> None:
+    """Replace the record at a path atomically. A failed write is ignored."""
+    draft = path.with_name(f"{path.stem}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(record), encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """One record; see `phyagi_assets.store.local.Store.state`."""
+    """One record in a store; see `phyagi_assets.store.base.Store.state`."""
 
     path: Path
 
     def recall(self) -> Any:
         """Return the content of the record, or None if it is missing or cannot be read."""
-        with suppress(OSError, ValueError, RecursionError):
-            return json.loads(self.path.read_text(encoding="utf-8"))
-        return None
+        return recall(self.path)
 
-    def remember(self, content: Any) -> None:
+    def remember(self, record: Any) -> None:
         """Replace the record atomically. A failed write is ignored."""
-        draft = self.path.with_name(f"{self.path.stem}.{os.getpid()}.{time.monotonic_ns()}")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_text(json.dumps(content), encoding="utf-8")
-            draft.replace(self.path)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()
+        remember(self.path, record)

@@ -10,7 +10,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.garbage import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, removable
+from phyagi_assets.inspection.garbage import BROKEN_OFF, OLD_PLAN, RETIRED, SUPERSEDED, UNDECLARED, Cleaning, Removable
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
@@ -34,10 +34,14 @@ def bring_up_to_date(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> 
     return build_mixture(mixture, {"one": corpus}, {"one": list(workspace.sources.partitions(corpus))}, workspace).artifact.path
 
 
+def removable(workspace: Workspace, partitions: dict[str, set[str]], mixtures: set[str], **options: Any) -> list[Removable]:
+    return Cleaning(store=workspace.store, partitions=partitions, mixtures=mixtures, **options).find()
+
+
 def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str]:
     """Why things can go, by their names without fingerprints."""
     partitions = {"one": set(workspace.sources.partitions(corpus))}
-    return {item.name.partition("@")[0]: item.why for item in removable(workspace.store, partitions, {"mix"}, **options)}
+    return {item.name.partition("@")[0]: item.why for item in removable(workspace, partitions, {"mix"}, **options)}
 
 
 def arrays(folder: Path) -> list[list[int]]:
@@ -58,14 +62,14 @@ def test_what_an_old_plan_names_stays_until_old_plans_may_go(corpus: Corpus, mix
     new = bring_up_to_date(corpus, mixture, workspace)
     steps = {f"one/{stage}/.versions/b": SUPERSEDED for stage in ("raw_dataset", "tokenized_arrow")}
     assert found(corpus, workspace) == steps
-    for item in removable(workspace.store, {"one": {"a", "b"}}, {"mix"}):
+    for item in removable(workspace, {"one": {"a", "b"}}, {"mix"}):
         item.remove()
     assert arrays(old) == before
     assert found(corpus, workspace, old_plans=True) == {
         "mix/.versions/mixed_dataset": OLD_PLAN,
         "one/numpy_cache/.versions/b": SUPERSEDED,
     }
-    for item in removable(workspace.store, {"one": {"a", "b"}}, {"mix"}, old_plans=True):
+    for item in removable(workspace, {"one": {"a", "b"}}, {"mix"}, old_plans=True):
         item.remove()
     assert not old.exists()
     assert len(arrays(new)) == 2
@@ -84,7 +88,7 @@ def test_a_partition_that_is_gone_from_the_source_can_go_when_no_plan_reads_it(
         "mix/.versions/mixed_dataset": OLD_PLAN,
         **{f"one/{stage}/.versions/b": RETIRED for stage in (*stages, "numpy_cache")},
     }
-    for item in removable(workspace.store, {"one": {"a"}}, {"mix"}, old_plans=True):
+    for item in removable(workspace, {"one": {"a"}}, {"mix"}, old_plans=True):
         item.remove()
     assert [address for address in workspace.store.list() if address.endswith("/b")] == []
     assert found(corpus, workspace, old_plans=True) == {}
@@ -92,7 +96,7 @@ def test_a_partition_that_is_gone_from_the_source_can_go_when_no_plan_reads_it(
 
 def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
-    gone = removable(workspace.store, {}, set())
+    gone = removable(workspace, {}, set())
     assert {item.why for item in gone} == {UNDECLARED}
     assert sum(item.bytes for item in gone) > 0
     for item in gone:
@@ -103,7 +107,7 @@ def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixt
 def test_what_a_broken_off_transfer_left_of_a_partition_that_is_gone_can_go(corpus: Corpus, workspace: Workspace) -> None:
     for partition in ("a", "gone"):
         write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
-    (item,) = removable(workspace.store, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
+    (item,) = removable(workspace, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
     assert (item.name, item.why, item.bytes) == (".transfers/one/gone", BROKEN_OFF, 4)
     item.remove()
     assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()
