@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+EXTRAS = {"torch": "train", "omegaconf": "config"} | dict.fromkeys(
+    ("dagster", "dagster_shared", "datasets", "fastokens", "huggingface_hub", "regex", "tokenizers", "tqdm", "transformers"), "pipeline"
+)
+"""Extra of the project that installs each optional package, by the name under which it is imported."""
+
 _CREDENTIALS = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})(?:[^\s@/:'\"]*:[^\s'\"]*|[^\s@/'\"]+)@")
 _QUERY = re.compile(r"(?i)\b((?:https?|ftps?):/{1,2}[^\s'\"?]*)\?[^\s'\"]+")
 
@@ -96,6 +101,39 @@ class SourceError(PhyagiAssetsError):
 
 class SourceDownError(SourceError):
     """A source did not answer, as often as it was tried; it may answer later."""
+
+
+class MissingPackageError(PhyagiAssetsError):
+    """A package is not installed because the extra that it belongs to was not asked for.
+
+    Parameters
+    ----------
+    module
+        Name of the module that cannot be imported.
+    """
+
+    def __init__(self, module: str) -> None:
+        package = module.partition(".")[0]
+        self.package = package
+        extra = EXTRAS.get(package, "pipeline")
+        super().__init__(f"{package} is not installed; install it with: pip install 'phyagi-assets[{extra}]'")
+
+
+@contextmanager
+def missing_packages_named() -> Iterator[None]:
+    """Turn the failed import of a package of an extra into an error that says what to install.
+
+    Raises
+    ------
+    MissingPackageError
+        A package of an extra was imported inside, and is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        raise MissingPackageError(problem.name or "") from None
 
 
 class TokenizerError(PhyagiAssetsError):

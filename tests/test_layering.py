@@ -20,6 +20,7 @@ LAYERS = [
     ("orchestration",),
     ("datasets",),
     ("inspection",),
+    ("reading",),
     ("build",),
     ("steps",),
     ("order",),

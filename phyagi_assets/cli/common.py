@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from phyagi_assets.cli.console import new_console
-from phyagi_assets.errors import PhyagiAssetsError, memory_named
+from phyagi_assets.errors import PhyagiAssetsError, memory_named, missing_packages_named
 
 FAILED, MISUSED = 1, 2
 LAST_POSITION = 10**18
@@ -40,7 +40,7 @@ def errors() -> Iterator[None]:
     from phyagi_assets.errors import DeclarationError
 
     try:
-        with memory_named("the command"):
+        with memory_named("the command"), missing_packages_named():
             yield
     except PhyagiAssetsError as problem:
         say_error(str(problem))

@@ -123,17 +123,14 @@ def explain(
         if (position is None) == (step is None) or (step is not None and batch_size is None):
             raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
         settings = Settings.resolve(data=data, store=store)
-        try:
-            from phyagi_assets.datasets import load_mixture
-        except ImportError as problem:
-            raise PhyagiAssetsError(str(problem)) from None
         from phyagi_assets.cli.render import show_explanation
+        from phyagi_assets.inspection.explain import open_explainer
 
-        mixture = load_mixture(name, store=settings.store)
+        explainer = open_explainer(name, settings.store)
         if step is not None and batch_size is not None:
             if step * batch_size * world_size > LAST_POSITION:
                 raise PhyagiAssetsError(f"step {step:,} is beyond position {LAST_POSITION:,}, the last one that an order has")
-            found = mixture.explain_step(step, batch_size=batch_size, world_size=world_size)
-        else:
-            found = mixture.explain(position or 0, count)
-        show_explanation(new_console(), found)
+            count = batch_size * world_size
+            position = step * count
+        first = position or 0
+        show_explanation(new_console(), explainer.explain(range(first, first + count)))

@@ -1,7 +1,6 @@
 """Output of the commands: trees and tables, rendered with rich."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,6 +14,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, short
 from phyagi_assets.inspection.describe import Inspection
 from phyagi_assets.inspection.documents import FoundDocument
+from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.exposure import Exposure
 from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import Cleaning, Removable
@@ -23,9 +23,6 @@ from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.mixture import STAGE as MIXED
 from phyagi_assets.store.base import Artifact, Store
-
-if TYPE_CHECKING:  # it needs torch
-    from phyagi_assets.datasets.explain import ExplainedSample
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""

@@ -10,11 +10,10 @@ from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch, checked_index
 from phyagi_assets.datasets.read_samples import ReadSamples
-from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.token_shards import TokenShards
 
 _BLOCK = 4096
 """Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
@@ -80,9 +79,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         self.mask_boundaries = mask_boundaries
         self.ignore_index = ignore_index
         self.order = MixtureOrder(plan, split)
-        paths = PlanPaths(plan, home)
-        arrays = [TokenArray(path=paths.resolve(placed.shard.path), tokens=placed.shard.tokens) for placed in self.order.shards]
-        self.shards = TokenShards(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
+        self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._epoch = Epoch()
         self._block: tuple[int, Located] | None = None

@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.datasets.cursor import Shard
-from phyagi_assets.datasets.explain import Explainer, Explanation
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formats.plan_paths import PlanPaths, plan_folder
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
-from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import is_part
-from phyagi_assets.store.local import LocalStore
-
-_STEP = "mixed_dataset"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -91,7 +86,7 @@ class LoadedMixture:
             raise IndexError(
                 f"there is no split {split!r}; there are: {', '.join(name for name, of in datasets.items() if of is not None)}"
             )
-        explainer = self._explainers.setdefault(split, Explainer(dataset))
+        explainer = self._explainers.setdefault(split, Explainer(dataset.plan, dataset.order, dataset.shards))
         return explainer.explain(range(position, position + count))
 
     @cached_property
@@ -151,32 +146,5 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     >>> mixture.train[0]["input_ids"].shape
     torch.Size([512])
     """
-    path = Path(mixture)
-    if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one
-        stored = LocalStore(Settings.resolve(store=store).store)
-        published = stored.pointer(f"{mixture}/{_STEP}") if is_part(str(mixture)) else None
-        if published is None or not published.exists():
-            found = ", ".join(address.name for address in stored.list() if address.step == _STEP) or "none"
-            raise StoreError(
-                f"{mixture!r} is neither a path nor a mixture materialized in {stored} (there: {found}); "
-                f"materialize it with: phyagi-assets materialize {mixture}"
-            )
-        path = published
-    file = path / PLAN if path.is_dir() else path
-    file = _in_its_place(plan_folder(file) / real_path(file).name)
+    file = find_plan(mixture, store)
     return LoadedMixture(plan=read_plan(file), home=file.parent, options=options)
-
-
-def _in_its_place(file: Path) -> Path:
-    """Return the path of the plan among the versions if a copy of the store without links has turned the pointer into a folder."""
-    folder = file.parent
-    if folder.name != _STEP:
-        return file
-    store = LocalStore(folder.parents[1])
-    version = store.version_path(f"{folder.parent.name}/{_STEP}", read_plan(file).fingerprint) / PLAN
-    if not version.is_file():
-        raise StoreError(
-            f"{file}: is in a folder that should be a link: the store was copied without its links; restore them with: "
-            f"phyagi-assets materialize {folder.parent.name}"
-        )
-    return version

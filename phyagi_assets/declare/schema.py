@@ -7,11 +7,11 @@ validation errors into errors that name the line. Nothing in this module accesse
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-import regex
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
+from phyagi_assets.errors import missing_packages_named
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
@@ -146,6 +146,8 @@ class CorpusConfig(Declared):
             return rule
         if len(rule) > LONGEST_REGEX:
             raise ValueError(f"the regex has {len(rule):,} characters; use at most {LONGEST_REGEX:,}")
+        with missing_packages_named():
+            import regex
         try:
             groups = regex.compile(rule).groups
         except (regex.error, OverflowError, RecursionError, MemoryError) as problem:

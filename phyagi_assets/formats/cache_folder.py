@@ -16,22 +16,26 @@ Caches are written by the pipeline, by `LMDatasetProvider.from_hub`, and by the 
 """
 
 import json
+import logging
 import pickle
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import MissingPackageError, StoreError, missing_packages_named
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
 from phyagi_assets.formats.vocabulary import Vocabulary
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+logger = logging.getLogger(__name__)
 
 IDS = ".npy"
 DOCUMENTS = ".documents.npy"
@@ -167,7 +171,8 @@ def load_backend(cache: Path) -> Any:
     StoreError
         The tokenizer is missing or damaged.
     """
-    import tokenizers
+    with missing_packages_named():
+        import tokenizers
 
     try:
         return tokenizers.Tokenizer.from_file(str(cache / BACKEND))
@@ -184,6 +189,20 @@ def decode(cache: Path, ids: npt.NDArray[Any]) -> str:
         The tokenizer is missing or damaged.
     """
     return str(load_backend(cache).decode(ids.tolist(), skip_special_tokens=False))
+
+
+def decode_for_display(cache: Path, ids: npt.NDArray[Any]) -> str:
+    """Decode ids as `decode` does; return an empty string and log a warning if the package that decodes is not installed."""
+    try:
+        return decode(cache, ids)
+    except MissingPackageError as problem:
+        _warn_once(str(problem))
+        return ""
+
+
+@lru_cache
+def _warn_once(problem: str) -> None:
+    logger.warning("documents are shown without their text: %s", problem)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.cache_folder import decode, open_documents
+from phyagi_assets.formats.cache_folder import decode_for_display, open_documents
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
@@ -179,7 +179,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
         Sample(
             where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(found.hashes[i]))}",
             tokens=int(lengths[i]),
-            text=decode(artifact.path, found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
+            text=decode_for_display(artifact.path, found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
         )
         for i in chosen
     ]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, array_path, decode, open_documents
+from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
@@ -103,7 +103,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
                     partition=version.address.key,
                     file=manifest.details["files"][span.file],
                     row=span.row,
-                    text=decode(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),
+                    text=decode_for_display(folder, tokens[span.start : min(span.end, span.start + _SHOWN)]),
                 )
                 found.setdefault((document.id, document.partition, document.file, document.row), document)
     return list(found.values())

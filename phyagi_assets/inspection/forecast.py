@@ -1,13 +1,17 @@
 """Forecast of a run over a mixture, before anything is built: the tokens that it reads, and the disk and time that building takes."""
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import numpy as np
+
 from phyagi_assets.build.staleness import corpus_links
 from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.errors import MissingPackageError, missing_packages_named
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.planning import amounts
@@ -20,6 +24,8 @@ from phyagi_assets.steps.mixture import mixture_address, standing_mixture, wante
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+
+logger = logging.getLogger(__name__)
 
 _PROBED = 4
 """Number of batches (of about a megabyte) that are encoded to measure tokens per byte and bytes per second."""
@@ -170,14 +176,28 @@ def _size(corpus: Corpus, workspace: Workspace) -> _Size:
 
 
 def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
-    """Estimate the tokens and cost of missing partitions from the beginning of the largest local one."""
+    """Estimate the tokens and cost of missing partitions from the beginning of the largest local one, or from their size alone."""
+    try:
+        with missing_packages_named():
+            return _probed(corpus, partitions, workspace)
+    except MissingPackageError as problem:
+        logger.warning("%s: its tokens are estimated from its size alone: %s", corpus.config.name, problem)
+        return _from_size(sum(partition.bytes for partition in partitions), bytes_per_token=np.dtype(np.uint16).itemsize)
+
+
+def _from_size(size: int, *, bytes_per_token: int) -> _Size:
+    tokens = round(size / _BYTES_A_TOKEN)
+    # Tokens are written twice: as rows and as an array.
+    return _Size(tokens=tokens, is_exact=False, bytes_to_write=size + tokens * 2 * bytes_per_token, seconds=size / _BYTES_A_SECOND)
+
+
+def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
     prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-    twice = 2 * token_dtype(corpus, prepared).itemsize  # tokens are written twice: as rows and as an array
+    bytes_per_token = token_dtype(corpus, prepared).itemsize
     size = sum(partition.bytes for partition in partitions)
     here = [partition for partition in partitions if partition.is_local]
     if not here:  # nothing is fetched for an estimate
-        whole = round(size / _BYTES_A_TOKEN)
-        return _Size(tokens=whole, is_exact=False, bytes_to_write=size + whole * twice, seconds=size / _BYTES_A_SECOND)
+        return _from_size(size, bytes_per_token=bytes_per_token)
     probed = max(here, key=lambda partition: partition.bytes)
     exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens))
     appends = eos_to_append(prepared, append_eos=corpus.config.append_eos) is not None
@@ -189,4 +209,4 @@ def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Works
     seconds = time.perf_counter() - started
     scale = size / max(1, consumed)
     whole = round(tokens * scale)
-    return _Size(tokens=whole, is_exact=False, bytes_to_write=whole * twice, seconds=seconds * scale)
+    return _Size(tokens=whole, is_exact=False, bytes_to_write=whole * 2 * bytes_per_token, seconds=seconds * scale)

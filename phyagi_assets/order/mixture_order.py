@@ -63,6 +63,8 @@ class MixtureOrder:
 
     Attributes
     ----------
+    split : str
+        The split.
     shards : list of PlacedShard
         The token arrays that contain the samples.
     epoch_length : int
@@ -70,6 +72,7 @@ class MixtureOrder:
     """
 
     def __init__(self, plan: Plan, split: str) -> None:
+        self.split = split
         self.seq_len = plan.seq_len
         self.shards: list[PlacedShard] = []
         self._index: dict[tuple[int, int], int] = {}

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-import regex
-
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.compression import plain_name
@@ -64,6 +62,8 @@ def _key(corpus: Corpus, file: SourceFile) -> str:
     if rule == "file":
         plain = plain_name(file.name)
         return safe_name(plain.removesuffix(PurePosixPath(plain).suffix))
+    import regex
+
     try:
         match = regex.search(rule, file.name, timeout=_LONGEST_SEARCH)
     except TimeoutError:

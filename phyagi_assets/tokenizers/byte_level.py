@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from phyagi_assets.errors import missing_packages_named
 
 END_OF_TEXT = "<|endoftext|>"
 
 
 def save_byte_tokenizer(folder: Path) -> None:
     """Write a tokenizer with the 256 bytes and an EOS to a folder that ``AutoTokenizer.from_pretrained`` can load."""
+    with missing_packages_named():
+        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

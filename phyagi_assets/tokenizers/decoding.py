@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _PROBES = ("All the world is a stage, and all the men and women merely players.", "They have 7 exits and 12 entrances: see page 30.")
 
@@ -31,7 +31,7 @@ class Decoder:
         Whether ordinary text has the same ids after decoding and encoding again.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: "Tokenizer") -> None:
         self._tokenizer = tokenizer
         around = tokenizer.encode(_PROBES[0]).special_tokens_mask
         self._before, self._behind = _leading_ones(around), _leading_ones(around[::-1])
@@ -57,7 +57,10 @@ def _leading_ones(mask: Sequence[int]) -> int:
     return next((i for i, special in enumerate(mask) if not special), len(mask))
 
 
-def _keeps_text(tokenizer: Tokenizer) -> bool:
+def _keeps_text(tokenizer: "Tokenizer") -> bool:
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+
     steps = _flat(tokenizer.pre_tokenizer)
     added = tokenizer.get_added_tokens_decoder()
     return (

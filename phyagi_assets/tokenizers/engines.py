@@ -5,15 +5,23 @@ the dtype of token arrays; the steps do both.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
 
-import fastokens
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import tokenizers
+
+from phyagi_assets.errors import missing_packages_named
+
+
+def _named(package: str) -> str:
+    """Return the name and version of a package, which may be missing where nothing is encoded."""
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return package
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +68,12 @@ class ReferenceEngine:
         Whether special tokens in a text are encoded as ordinary text, as with ``split_special_tokens`` of ``transformers``.
     """
 
-    name = f"tokenizers {tokenizers.__version__}"
+    name = _named("tokenizers")
 
     def __init__(self, backend: Path, *, splits_special_tokens: bool = False) -> None:
+        with missing_packages_named():
+            import tokenizers
+
         self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
         self.tokenizer.encode_special_tokens = splits_special_tokens
 
@@ -81,9 +92,11 @@ class ReferenceEngine:
 class FastokensEngine:
     """The fast engine, ``fastokens``: tens of times faster than the reference engine, and used as far as the conformance run allows."""
 
-    name = f"fastokens {version('fastokens')}"
+    name = _named("fastokens")
 
     def __init__(self, backend: Path) -> None:
+        import fastokens
+
         self._tokenizer = fastokens.Tokenizer.from_file(str(backend))
 
     def encode(self, texts: pa.Array) -> Encoded:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from phyagi_assets.errors import StoreError
 
@@ -30,14 +29,22 @@ def padding_id(folder: Path, dtype: str) -> int:
     """
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as problem:  # `tokenizers` raises plain Exception
+        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        wanted = [token for token in map(_content, (settings.get("pad_token"), settings.get("eos_token"))) if token is not None]
+        ids = [_id_of(token, tokenizer) for token in wanted]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise StoreError(f"{folder}: the tokenizer cannot be read: {problem}") from None
-    for token in map(_content, (settings.get("pad_token"), settings.get("eos_token"))):
-        id_ = tokenizer.token_to_id(token) if token is not None else None
-        if id_ is not None and id_ <= np.iinfo(dtype).max:
-            return int(id_)
-    return 0
+    return next((id_ for id_ in ids if id_ is not None and id_ <= np.iinfo(dtype).max), 0)
+
+
+def _id_of(token: str, tokenizer: Any) -> int | None:
+    """Return the id of a token, given the content of a ``tokenizer.json``; None if the vocabulary does not have it."""
+    vocab = tokenizer["model"]["vocab"]
+    if isinstance(vocab, list):  # Unigram: pairs of token and score
+        vocab = {piece: id_ for id_, (piece, _) in enumerate(vocab)}
+    added = {each["content"]: each["id"] for each in tokenizer.get("added_tokens", ())}
+    found = vocab.get(token, added.get(token))
+    return None if found is None else int(found)
 
 
 def _content(token: Any) -> str | None:

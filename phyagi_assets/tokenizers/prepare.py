@@ -16,10 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError
+from phyagi_assets.errors import TokenizerError, missing_packages_named
 from phyagi_assets.formats.cache_folder import PICKLED, SAVED
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
@@ -104,21 +102,21 @@ def _facts(backend: Path) -> _Facts:
         for token in declared.get("added_tokens") or ()
         if token["special"]
     )
-    behind: tuple[int, ...] = ()
-    if declared.get("post_processor"):
-        # Run the post-processor on a model with a single word; the ids that it adds come from its own settings.
-        word = {"type": "WordLevel", "vocab": {"x": 0}, "unk_token": "x"}
-        around: dict[str, Any] = {
-            "added_tokens": [],
-            "normalizer": None,
-            "pre_tokenizer": None,
-            "decoder": None,
-            "truncation": None,
-            "padding": None,
-        }
-        encoding = Tokenizer.from_str(json.dumps({**declared, **around, "model": word})).encode("x")
-        behind = tuple(encoding.ids[len(encoding.ids) - encoding.special_tokens_mask[::-1].index(0) :])
-    return _Facts(special_tokens=special, behind=behind)
+    return _Facts(special_tokens=special, behind=_ids_behind(declared.get("post_processor")))
+
+
+def _ids_behind(processor: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Return the ids that a post-processor of a ``tokenizer.json`` adds after every text."""
+    if processor is None or processor["type"] == "ByteLevel":
+        return ()
+    if processor["type"] == "Sequence":
+        return tuple(id_ for part in reversed(processor["processors"]) for id_ in _ids_behind(part))
+    if processor["type"] in ("BertProcessing", "RobertaProcessing"):
+        return (processor["sep"][1],)
+    single = processor["single"]  # of TemplateProcessing, the only other kind
+    last = max(i for i, piece in enumerate(single) if "Sequence" in piece)
+    added = (processor["special_tokens"][piece["SpecialToken"]["id"]]["ids"] for piece in single[last + 1 :])
+    return tuple(id_ for ids in added for id_ in ids)
 
 
 def tokenizer_store(store: Store) -> Store:
@@ -253,7 +251,8 @@ def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
 
 
 def _load(source: str, name: str) -> Any:
-    import transformers
+    with missing_packages_named():
+        import transformers
 
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.datasets.explain import ExplainedSample
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.documents import matching, with_ids
+from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.exposure import Exposure, exposures
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace

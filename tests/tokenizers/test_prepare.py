@@ -14,6 +14,7 @@ import tokenizers
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import processors
 
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.formats.cache_folder import SAVED
@@ -22,7 +23,7 @@ from phyagi_assets.store.local import Store
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label
+from phyagi_assets.tokenizers.prepare import _ids_behind, prepare_tokenizer, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
@@ -232,3 +233,27 @@ def test_special_token_error_names_file_and_row(data: Path) -> None:
     workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
     with pytest.raises(SourceError, match=r"c\.jsonl row 2: the text spells the special token '<\|endoftext\|>'"):
         build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens="error"), workspace)
+
+
+def _template(single: str) -> processors.TemplateProcessing:
+    return processors.TemplateProcessing(single=single, pair=f"{single} $B:1", special_tokens=[("<s>", 1), ("</s>", 2), ("<e>", 7)])
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        None,
+        processors.ByteLevel(),
+        processors.BertProcessing(("[SEP]", 5), ("[CLS]", 4)),
+        processors.RobertaProcessing(("</s>", 5), ("<s>", 4)),
+        _template("$A"),
+        _template("<s> $A"),
+        _template("<s> $A </s> <e>"),
+        processors.Sequence([processors.ByteLevel(), _template("<s> $A </s>")]),
+    ],
+)
+def test_ids_behind_a_text_are_those_that_the_tokenizer_adds(processor: Any) -> None:
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"x": 0}, unk_token="x"))
+    tokenizer.post_processor = processor
+    ids = tokenizer.encode("x").ids
+    assert _ids_behind(json.loads(tokenizer.to_str())["post_processor"]) == tuple(ids[ids.index(0) + 1 :])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
-from phyagi_assets.datasets.array_maps import ArrayMap
-from phyagi_assets.datasets.readahead import DiskReads, announce
-from phyagi_assets.datasets.token_shards import TokenArray, TokenShards
 from phyagi_assets.order.packing import Piece, Pieces
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.array_maps import ArrayMap
+from phyagi_assets.reading.readahead import DiskReads, announce
+from phyagi_assets.reading.token_shards import TokenArray, TokenShards
 from tests.datasets.mixtures import write_mixture
 from tests.order.plans import partitions, plan_of
 

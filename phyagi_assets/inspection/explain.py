@@ -1,5 +1,6 @@
 """Tracing a position in the order of training back to its documents."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,15 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from phyagi_assets.datasets.array_maps import REMEDY
-from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.declare.document_id import document_id
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import MissingPackageError, StoreError
 from phyagi_assets.formats.cache_folder import HASHES, ORIGINS, load_backend
+from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted
+from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
+from phyagi_assets.reading.array_maps import REMEDY
+from phyagi_assets.reading.token_shards import TokenShards
 from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 60
 """Largest number of characters of a text in a table."""
@@ -134,16 +141,20 @@ class Explanation(Sequence[ExplainedSample]):
 
 
 class Explainer:
-    """Traces positions of a dataset back to documents.
+    """Traces positions of one split of a mixture back to documents.
 
     Parameters
     ----------
-    dataset
-        The samples.
+    plan
+        The plan.
+    order
+        Order of the split.
+    shards
+        Token arrays of the split.
     """
 
-    def __init__(self, dataset: MixedDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, plan: Plan, order: MixtureOrder, shards: TokenShards) -> None:
+        self._plan, self._order, self._shards = plan, order, shards
         self._files: dict[Path, list[str]] = {}
 
     def explain(self, positions: Sequence[int]) -> Explanation:
@@ -156,12 +167,12 @@ class Explainer:
         StoreError
             A file that the plan names is gone.
         """
-        dataset = self._dataset
+        split, samples_there = self._order.split, len(self._order)
         for position in positions:
-            if position < 0 or (dataset.split != "train" and position >= len(dataset)):
-                raise IndexError(f"position {position} is outside the {dataset.split} split, which has {counted(len(dataset), 'sample')}")
-        found = dataset.order.locate(np.array(positions, dtype=np.int64))
-        runs = dataset.order.runs(found)
+            if position < 0 or (split != "train" and position >= samples_there):
+                raise IndexError(f"position {position} is outside the {split} split, which has {counted(samples_there, 'sample')}")
+        found = self._order.locate(np.array(positions, dtype=np.int64))
+        runs = self._order.runs(found)
         samples: list[list[tuple[int, ...]]] = [[] for _ in positions]
         for sample, *run in zip(*(column.tolist() for column in (runs.sample, runs.shard, runs.at, runs.start, runs.tokens)), strict=True):
             samples[sample].append(tuple(run))
@@ -169,15 +180,14 @@ class Explainer:
         return Explanation([self._sample(*values) for values in zip(*columns, strict=True)])
 
     def _sample(self, position: int, corpus: int, epoch: int, runs: Sequence[tuple[int, ...]]) -> ExplainedSample:
-        dataset = self._dataset
-        planned = dataset.plan.corpora[corpus]
+        planned = self._plan.corpora[corpus]
         explained: list[ExplainedRun] = []
         documents: list[DocumentSpan] = []
         for shard, at, offset, tokens in runs:
             if shard != PADDING:
                 run = ExplainedRun(
-                    partition=planned.partitions[dataset.order.shards[shard].partition].key,
-                    array=real_path(dataset.shards.arrays[shard].path),
+                    partition=planned.partitions[self._order.shards[shard].partition].key,
+                    array=real_path(self._shards.arrays[shard].path),
                     offset=offset,
                     start=at,
                     end=at + tokens,
@@ -188,7 +198,7 @@ class Explainer:
 
     def _documents(self, shard: int, run: ExplainedRun) -> Iterator[DocumentSpan]:
         offset, stop = run.offset, run.offset + run.end - run.start
-        shards = self._dataset.shards
+        shards = self._shards
         tokens, ends = shards.tokens(shard), shards.document_ends(shard)
         origins, hashes = (shards.beside(shard, ending) for ending in (ORIGINS, HASHES))
         for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
@@ -209,7 +219,7 @@ class Explainer:
                 end=run.start + end - offset,
                 skipped=start - begins,
                 length=ends_at - begins,
-                text=self._tokenizer.decode(tokens[start:end].tolist(), skip_special_tokens=False),
+                text=self._text(tokens[start:end].tolist()),
             )
 
     def _file(self, cache: Path, number: int) -> str:
@@ -226,9 +236,37 @@ class Explainer:
                 raise StoreError(f"{cache / MANIFEST}: does not list the source files; {REMEDY}") from None
         return self._files[cache]
 
+    def _text(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False) if self._tokenizer else ""
+
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_backend(self._dataset.shards.arrays[0].path.parent)
+        try:
+            return load_backend(self._shards.arrays[0].path.parent)
+        except MissingPackageError as problem:
+            logger.warning("documents are shown without their text: %s", problem)
+            return None
+
+
+def open_explainer(mixture: str | Path, store: Path) -> Explainer:
+    """Open the training split of a materialized mixture.
+
+    Parameters
+    ----------
+    mixture
+        Name of the mixture, or the path of a ``mixture.json`` or of its folder.
+    store
+        The store in which a name is looked up.
+
+    Raises
+    ------
+    StoreError
+        There is no such mixture, or its plan cannot be read.
+    """
+    file = find_plan(mixture, store)
+    plan = read_plan(file)
+    order = MixtureOrder(plan, "train")
+    return Explainer(plan, order, TokenShards.of_plan(plan, file.parent, order))
 
 
 def _short(text: str) -> str:

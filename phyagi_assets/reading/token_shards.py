@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.datasets.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
-from phyagi_assets.datasets.readahead import DiskReads, announce
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import DOCUMENTS
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
+from phyagi_assets.reading.readahead import DiskReads, announce
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +55,23 @@ class TokenShards:
     >>> shards.samples(pieces.runs(np.array([0, 0]), np.array([3, 0]), 4), width=4).tolist()
     [[3, 4, 5, 6], [0, 1, 2, 3]]
     """
+
+    @classmethod
+    def of_plan(cls, plan: Plan, home: Path, order: MixtureOrder) -> "TokenShards":
+        """Return the token arrays of one split of a plan.
+
+        Parameters
+        ----------
+        plan
+            The plan.
+        home
+            Folder of the plan; paths in the plan are relative to it.
+        order
+            Order of the split, which counts the arrays.
+        """
+        paths = PlanPaths(plan, home)
+        arrays = [TokenArray(path=paths.resolve(placed.shard.path), tokens=placed.shard.tokens) for placed in order.shards]
+        return cls(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
 
     def __init__(self, arrays: Sequence[TokenArray], *, dtype: str, pad_id: int = 0) -> None:
         self.arrays = list(arrays)

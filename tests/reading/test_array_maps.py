@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from phyagi_assets.datasets import load_mixture
-from phyagi_assets.datasets.array_maps import ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.errors import StoreError
+from phyagi_assets.reading.array_maps import ArrayMap, ArrayMaps, maps_allowed
 from tests.datasets.mixtures import mixture_of, write_mixture
 from tests.order.plans import plan_of, sized
 
@@ -51,7 +51,7 @@ def test_two_thousand_partitions_are_read_with_256_descriptors(tmp_path: Path) -
 
 def test_limit_on_open_files_is_raised_if_allowed() -> None:
     code = (
-        "import resource; from phyagi_assets.datasets.array_maps import maps_allowed\n"
+        "import resource; from phyagi_assets.reading.array_maps import maps_allowed\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 2000))\n"
         "print(maps_allowed(600), resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 800, maps_allowed(9_999) < 600)"
     )

@@ -1,0 +1,71 @@
+"""The base install has the commands that look at a store, and the others name the extra that they need."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import EXTRAS
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from tests.support import build, declare, declare_corpus, write_text
+
+PROGRAM = """
+import json, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))  # importing one of them fails as if it were not installed
+from click.testing import CliRunner
+from phyagi_assets.cli import main
+for words in json.loads(sys.argv[2]):
+    done = CliRunner().invoke(main, words)
+    print(json.dumps([done.exit_code, done.output]))
+"""
+
+
+def run_without(absent: list[str], commands: list[list[str]]) -> list[tuple[int, str]]:
+    words = [sys.executable, "-c", PROGRAM, json.dumps(absent), json.dumps(commands)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [(code, " ".join(output.split())) for code, output in map(json.loads, done.stdout.splitlines())]
+
+
+@pytest.fixture
+def mixed(workspace: Workspace) -> Workspace:
+    """A workspace with a mixture that is built, and one that is not."""
+    for name in ("old", "new"):
+        write_text(workspace.data / "raw" / f"{name}.txt", "Word for word. " * 100)
+        corpus = declare_corpus(workspace.data, name, f"raw/{name}.txt", splits={})
+        path = declare(workspace.data, "mixtures", name=f"{name}_mix", seq_len=16, datasets=[{"corpus": name, "weight": 1}])
+        if name == "old":
+            steps = build(corpus, workspace)
+            build_mixture(load_yaml(path, MixtureConfig), {name: corpus}, {name: list(steps)}, workspace)
+    return workspace
+
+
+def test_commands_that_look_at_a_store_need_no_extra(mixed: Workspace) -> None:
+    looks = [
+        ["inspect", "old_mix"],
+        ["inspect", "old/numpy_cache/all"],
+        ["explain", "old_mix", "3"],
+        ["plan", "old_mix"],
+        ["plan", "new_mix"],
+    ]
+    found = run_without(list(EXTRAS), [[*words, "--data", str(mixed.data)] for words in [*looks, ["clean"], ["check"]]])
+    assert [code for code, _ in found] == [0] * len(found), found
+    mixture, cache, explained, standing, estimated = [output for _, output in found[:5]]
+    assert "old" in mixture
+    assert "pip install 'phyagi-assets[pipeline]'" in cache
+    assert "old.txt" in explained
+    assert "estimated" not in standing
+    assert "new: its tokens are estimated from its size alone: " in estimated
+
+
+@pytest.mark.parametrize("words", ["materialize", "ui", "init DIR"])
+def test_commands_that_build_name_the_extra_that_they_need(mixed: Workspace, words: str) -> None:
+    where = [str(mixed.data / "fresh")] if "DIR" in words else ["--data", str(mixed.data)]
+    ((code, output),) = run_without(list(EXTRAS), [[words.split(maxsplit=1)[0], *where]])
+    assert code == 1
+    assert "is not installed; install it with: pip install 'phyagi-assets[pipeline]'" in output
+    assert "Traceback" not in output
