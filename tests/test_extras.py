@@ -45,14 +45,8 @@ def mixed(workspace: Workspace) -> Workspace:
 
 
 def test_commands_that_look_at_a_store_need_no_extra(mixed: Workspace) -> None:
-    looks = [
-        ["inspect", "old_mix"],
-        ["inspect", "old/numpy_cache/all"],
-        ["explain", "old_mix", "3"],
-        ["plan", "old_mix"],
-        ["plan", "new_mix"],
-    ]
-    found = run_without(list(EXTRAS), [[*words, "--data", str(mixed.data)] for words in [*looks, ["clean"], ["check"]]])
+    looks = ["inspect old_mix", "inspect old/numpy_cache/all", "explain old_mix 3", "plan old_mix", "plan new_mix", "clean", "check"]
+    found = run_without(list(EXTRAS), [[*words.split(), "--data", str(mixed.data)] for words in looks])
     assert [code for code, _ in found] == [0] * len(found), found
     mixture, cache, explained, standing, estimated = [output for _, output in found[:5]]
     assert "old" in mixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.errors import EXTRAS
 from tests.support import REPOSITORY
 
 PACKAGE = REPOSITORY / "phyagi_assets"
@@ -104,7 +105,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_importing_the_datasets_costs_torch_and_numpy_only() -> None:
-    heavy = ["dagster", "transformers", "datasets", "pydantic", "pyarrow"]
+    heavy = [*EXTRAS.keys() - {"torch", "tqdm"}, "pydantic", "pyarrow"]
     done = run_python(f"import sys, phyagi_assets.datasets; print([name for name in {heavy} if name in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
@@ -117,8 +118,8 @@ def test_without_torch_the_error_says_what_to_install() -> None:
 
 @pytest.mark.parametrize(
     ("layers", "absent"),
-    [(set(RANKS) - KNOW_DAGSTER - KNOW_TORCH, ["torch", "dagster"]), (KNOW_DAGSTER, ["torch"])],
-    ids=["below Dagster", "those that know Dagster"],
+    [({"cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH, list(EXTRAS)), (KNOW_DAGSTER, ["torch"])],
+    ids=["base install", "those that know Dagster"],
 )
 def test_modules_are_imported_without_packages_that_building_does_not_need(layers: set[str], absent: list[str]) -> None:
     modules = [name for name, path in NAMES.items() if layer_of(path) in layers]
