@@ -1,6 +1,7 @@
 # make demo   build the sample corpora and mixture, and read a batch of them
 # make ui     Dagster's UI on what was built
 # make test   ruff, codespell, mypy, and all tests
+# make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-batches, bench-mixing,
 #             bench-keeping-up, bench-one-large-file: one of them)
@@ -10,9 +11,11 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 STREAMING := .venv-bench-streaming
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
+interpreter = $(or $(PYTHON$(1)),python$(1))
+EXTRAS := train,test
 export TOKENIZERS_PARALLELISM := true
 
-.PHONY: demo ui test soak bench bench-text bench-batches bench-mixing bench-keeping-up bench-one-large-file clean
+.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-batches bench-mixing bench-keeping-up bench-one-large-file clean
 
 demo: $(VENV)/installed
 	$(BIN)/phyagi-assets materialize
@@ -27,6 +30,24 @@ test: $(VENV)/installed
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+# An interpreter that is not on the path is named by: make test-versions PYTHON3.13=/path/to/python3.13
+test-versions: test-python3.11 test-python3.12 test-python3.13
+
+test-python3.11 test-python3.13: test-python%: $(VENV)-%/installed
+	$(VENV)-$*/bin/pytest --numprocesses 2 --dist loadgroup
+
+test-python3.12: $(VENV)-3.12/installed
+	$(VENV)-3.12/bin/pytest --numprocesses 2 --dist loadgroup --without-torch
+
+$(VENV)-3.12/installed: EXTRAS := test-without-torch
+
+$(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/installed: pyproject.toml constraints.txt
+	@$(call interpreter,$*) -c 'import venv' 2>/dev/null || \
+		{ echo "make: Python $* is not installed; install it, or name it with: make test-versions PYTHON$*=PATH" >&2; exit 1; }
+	$(call interpreter,$*) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
 
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
@@ -66,4 +87,4 @@ $(STREAMING)/installed: benchmarks/requirements-streaming.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(BENCH) $(STREAMING) build data/store
+	rm -rf $(VENV) $(VENV)-3.11 $(VENV)-3.12 $(VENV)-3.13 $(BENCH) $(STREAMING) build data/store

@@ -1,5 +1,6 @@
-"""Examples in docstrings run in a folder of their own; those of mixtures find a mixture there."""
+"""Examples in docstrings run in a folder of their own; those of mixtures find a mixture there. Tests can run without torch."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,24 @@ import pytest
 from phyagi_assets.formats.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-torch", action="store_true", help="Skip tests that need torch, in an environment without it.")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip modules that cannot be imported without torch, if asked for."""
+    report = yield
+    if collector.config.getoption("--without-torch") and report.failed and "torch" in str(report.longrepr):
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 0, "Skipped: needs torch")
+    return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("torch") and item.config.getoption("--without-torch"):
+        pytest.skip("needs torch")
 
 
 @pytest.fixture(autouse=True)
