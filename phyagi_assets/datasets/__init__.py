@@ -15,7 +15,7 @@ from phyagi_assets.datasets.concat_dataset import (
 )
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.document_collator import DocumentCollator
-from phyagi_assets.datasets.log import tell
+from phyagi_assets.datasets.log import show_messages
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture import LoadedMixture, load_mixture
 from phyagi_assets.datasets.mixture_loader import MixtureLoader
@@ -56,4 +56,4 @@ __all__ = [
     "save_numpy_dataset",
 ]
 
-tell(__name__)
+show_messages(__name__)

@@ -24,7 +24,7 @@ from phyagi_assets.order.schedule import Interleaved
 
 Weight = float | Fraction
 
-_STATES = "stream_states"
+_STATES_FOLDER = "stream_states"
 """Name of the folder that `WeightedConcatIterableDataset.save_state` creates."""
 
 
@@ -113,7 +113,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         position = checked_index(idx, len(self), "sample")
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
-        return self.sample(dataset_idx, self._chosen(dataset_idx, turn))
+        return self.sample(dataset_idx, self._sample_index(dataset_idx, turn))
 
     def sample(self, dataset_idx: int, idx: int) -> dict[str, Any]:
         """Return sample `idx` of a dataset, with both indices and the additional columns."""
@@ -123,7 +123,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
                 raise ValueError(f"{name}: the samples of dataset {dataset_idx} have a column of that name; choose another")
         return {**sample, **{name: values[dataset_idx] for name, values in self.columns.items()}, "idx": idx, "dataset_idx": dataset_idx}
 
-    def _chosen(self, dataset_idx: int, turn: int) -> int:
+    def _sample_index(self, dataset_idx: int, turn: int) -> int:
         """Return the index of the sample of a dataset at one of its turns."""
         size = len(self.datasets[dataset_idx])
         if turn < self.counts[dataset_idx] // size * size:
@@ -168,7 +168,7 @@ class SequentialWeightedConcatDataset(WeightedConcatDataset):
     ([0, 1], None, [2, 3])
     """
 
-    def _chosen(self, dataset_idx: int, turn: int) -> int:
+    def _sample_index(self, dataset_idx: int, turn: int) -> int:
         return (self.epoch * self.counts[dataset_idx] + turn) % len(self.datasets[dataset_idx])
 
 
@@ -233,7 +233,7 @@ class WeightedConcatIterableDataset(SharedStream):
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
         """Save the state of this rank under a step, and replace an earlier state of the same step."""
-        folder = Path(output_dir).expanduser() / _STATES / str(step)
+        folder = Path(output_dir).expanduser() / _STATES_FOLDER / str(step)
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"rank-{self._reader().rank}.json"
         draft = file.with_suffix(".draft")
@@ -257,7 +257,7 @@ class WeightedConcatIterableDataset(SharedStream):
         ValueError
             The state cannot be read, or belongs to another stream.
         """
-        states = Path(load_dir).expanduser() / _STATES
+        states = Path(load_dir).expanduser() / _STATES_FOLDER
         saved = sorted((path.name for path in states.glob("*") if path.is_dir()), key=_step_order)
         chosen = str(step) if step is not None else (saved[-1] if saved else "")
         file = states / chosen / f"rank-{self._reader().rank}.json"
@@ -280,10 +280,10 @@ class WeightedConcatIterableDataset(SharedStream):
             passes = turns // size
             for number in np.unique(passes[chosen == dataset_idx]).tolist():
                 of_pass = (chosen == dataset_idx) & (passes == number)
-                indices[of_pass] = self._of_pass(dataset_idx, number, turns[of_pass] % size, epoch)
+                indices[of_pass] = self._samples_of_pass(dataset_idx, number, turns[of_pass] % size, epoch)
         return map(self._whole.sample, chosen.tolist(), indices.tolist())
 
-    def _of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
+    def _samples_of_pass(self, dataset_idx: int, number: int, turns: Ints, epoch: int) -> Ints:
         """Return the samples of a dataset at turns of one pass over it; the last pass may be the fraction of its weight."""
         size = len(self._whole.datasets[dataset_idx])
         if (number + 1) * size > self._whole.counts[dataset_idx]:

@@ -79,7 +79,7 @@ class DatasetProviderConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            self._check_kind(field.name, field.type)
+            self._check_type(field.name, field.type)
         if self.cache_dir is not None:
             self._derive_files(Path(self.cache_dir).expanduser().absolute())
         for name in ("train_file", "validation_file", "tokenizer_file"):
@@ -112,13 +112,13 @@ class DatasetProviderConfig:
         for name, path in derived.items():
             self._set(name, path)
 
-    def _check_kind(self, name: str, kind: Any) -> None:
+    def _check_type(self, name: str, kind: Any) -> None:
         value = getattr(self, name)
         if isinstance(value, np.generic):  # NumPy scalars, which JSON and YAML cannot store
             value = value.item()
             self._set(name, value)
         wanted = getattr(kind, "__name__", None) or str(kind)
-        self._require(name, any(_is_a(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
+        self._require(name, any(_has_type(value, one) for one in get_args(kind) or (kind,)), f"the valid type is: {wanted}")
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -184,7 +184,7 @@ class DatasetProvider(ABC):
         """Return the tokenizer of the ids, or None if it is unknown."""
 
 
-def _is_a(value: object, kind: Any) -> bool:
+def _has_type(value: object, kind: Any) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, {float: (float, int), Path: (str, Path)}.get(kind, kind))

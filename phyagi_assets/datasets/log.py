@@ -19,7 +19,7 @@ class NotebookHandler(logging.Handler):
             sys.stderr.write(f"{self.format(record)}\n")
 
 
-def tell(name: str) -> None:
+def show_messages(name: str) -> None:
     """Show messages of level INFO from the loggers below a name, unless the user has set their level."""
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:

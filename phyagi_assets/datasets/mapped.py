@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
 
-_PROBED = 512
+_PROBE_LENGTH = 512
 """Number of entries at either end of a part that its checksum covers."""
 
 
@@ -67,4 +67,4 @@ def unpacked(array: npt.NDArray[Any] | MappedPart | None) -> npt.NDArray[Any] | 
 
 
 def _probe(array: npt.NDArray[Any]) -> int:
-    return zlib.crc32(array[-_PROBED:].tobytes(), zlib.crc32(array[:_PROBED].tobytes()))
+    return zlib.crc32(array[-_PROBE_LENGTH:].tobytes(), zlib.crc32(array[:_PROBE_LENGTH].tobytes()))

@@ -188,7 +188,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         if filled is not None:
             labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
         if self.boundaries:
-            tensors |= {"position_ids": _since(starts[:, :width]), "document_ids": _counted(starts[:, :width])}
+            tensors |= {"position_ids": _position_ids(starts[:, :width]), "document_ids": _document_ids(starts[:, :width])}
         return tensors
 
     def _located(self, positions: Ints) -> Located:
@@ -206,12 +206,12 @@ class MixedDataset(Dataset[dict[str, Any]]):
         return {**self.__dict__, "_block": None}
 
 
-def _since(starts: Any) -> torch.Tensor:
+def _position_ids(starts: Any) -> torch.Tensor:
     """Return the number of tokens since the start of the document or the sample, for every token."""
     place = np.arange(starts.shape[1])
     return torch.from_numpy(place - np.maximum.accumulate(np.where(starts, place, 0), axis=1))
 
 
-def _counted(starts: Any) -> torch.Tensor:
+def _document_ids(starts: Any) -> torch.Tensor:
     """Return the number of documents that began in the sample up to each token, without the first one."""
     return torch.from_numpy(np.cumsum(starts, axis=1, dtype=np.int64))

@@ -108,7 +108,7 @@ class MixtureLoader:
         ValueError
             Lightning trains with an endless loader.
         """
-        is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING
+        is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING_MODULES
         if self._stream.endless and self._stream.dataset.split == "train" and is_of_lightning:
             raise ValueError(
                 "endless: Lightning reads one batch ahead of a loader without a length, so a run resumed from its checkpoint would skip "
@@ -116,22 +116,22 @@ class MixtureLoader:
             )
         stream, shard = self._stream, self._stream.shard
         stream.set_rank_and_world_size(shard.rank, shard.world_size)
-        batches = self._sent_by_workers() if self._num_workers else iter(stream)
+        batches = self._batches_from_workers() if self._num_workers else iter(stream)
         if self._collate or self._pins:
-            return (self._finished(batch) for batch in batches)
+            return (self._collated(batch) for batch in batches)
         return batches
 
-    def _finished(self, batch: dict[str, Any]) -> Any:
+    def _collated(self, batch: dict[str, Any]) -> Any:
         collated = self._collate(unstacked(batch)) if self._collate else batch
         return _pinned(collated) if self._pins else collated
 
-    def _sent_by_workers(self) -> Iterator[dict[str, Any]]:
+    def _batches_from_workers(self) -> Iterator[dict[str, Any]]:
         stream = self._stream
         sent = DataLoader(
             _Blocks(stream.dataset),
             batch_size=None,
             sampler=stream.blocks(),
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             num_workers=self._num_workers,
             **self._options,
         )
@@ -156,11 +156,11 @@ class MixtureLoader:
         self._stream.load_state_dict(state)
 
 
-_LIGHTNING = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
+_LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
 """Names of the modules in which Lightning first iterates over its loaders, to check them."""
-_IN_MAIN = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
-_OF_WORKERS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
-_OFF = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}
+_PROCESS_OPTIONS = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
+_WORKER_OPTIONS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
+_FIXED_OPTIONS = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}
 
 
 def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,19 +169,19 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
         raise ValueError(f"num_workers: is {num_workers}; use 0 or more")
     options = {}
     for name, value in loader.items():
-        if name in _OFF:
-            if value is not _OFF[name]:
+        if name in _FIXED_OPTIONS:
+            if value is not _FIXED_OPTIONS[name]:
                 raise ValueError(
                     f"{name}: the plan sets the order of a mixture, and {name}={value!r} would change it; omit it, or give "
                     "a DataLoader the map-style split, such as mixture.train"
                 )
-        elif name in _OF_WORKERS and not num_workers:
+        elif name in _WORKER_OPTIONS and not num_workers:
             if value:
                 raise ValueError(f"{name}: is {value!r}, but there are no loader workers; set num_workers too, or omit it")
-        elif name in _IN_MAIN | _OF_WORKERS:
+        elif name in _PROCESS_OPTIONS | _WORKER_OPTIONS:
             options[name] = value
         else:
-            known = ", ".join(sorted(_IN_MAIN | _OF_WORKERS | {"collate_fn", "drop_last", "pin_memory"}))
+            known = ", ".join(sorted(_PROCESS_OPTIONS | _WORKER_OPTIONS | {"collate_fn", "drop_last", "pin_memory"}))
             raise ValueError(f"{name}: is not an option of a MixtureLoader; supported options of DataLoader: {known}")
     return options
 
@@ -196,7 +196,7 @@ class _Blocks(Dataset[ReadSamples]):
         return self._dataset.read(positions)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

@@ -14,11 +14,11 @@ from phyagi_assets.order.permutation import Ints
 
 logger = logging.getLogger(__name__)
 
-_TOGETHER = 1 << 21
+_TOKENS_PER_READ = 1 << 21
 """Number of tokens to gather in one pass: enough to make the overhead per array negligible."""
-_SENT = 1 << 19
+_TOKENS_PER_MESSAGE = 1 << 19
 """Number of tokens per message of a loader worker: a message costs as much as several batches; all in flight fit in 64 MB."""
-_SAMPLES = 4096
+_MAX_SAMPLES_PER_READ = 4096
 """Largest number of samples to read in one pass, however short they are."""
 _NO_END = -1
 
@@ -138,7 +138,7 @@ class MixtureStream(DividedStream):
         elif epoch >= self._epochs.at(position):
             self._cursor.move()
 
-    def _stop(self, position: int, loaded_end: int) -> int | None:
+    def _end_position(self, position: int, loaded_end: int) -> int | None:
         """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
         if self.endless:
             return None
@@ -152,12 +152,12 @@ class MixtureStream(DividedStream):
         """Return the number of steps in which every process reads `batch_size` samples."""
         return self.shard.steps(stop - begin, self.batch_size) if self._trains else (stop - begin) // self.step
 
-    def _last_share(self, begin: int, stop: int) -> int:
+    def _samples_in_last_step(self, begin: int, stop: int) -> int:
         """Return the number of samples that each process reads in a short last step."""
         rest = stop - begin - self._whole_steps(begin, stop) * self.step
         return 0 if self._trains or self.drop_last else self.shard.steps(rest)
 
-    def _begin(self) -> int:
+    def _first_position(self) -> int:
         position = self._cursor["position"]
         return position if self._trains or self.endless or position < len(self.dataset) else 0
 
@@ -169,11 +169,11 @@ class MixtureStream(DividedStream):
         TypeError
             The stream is endless.
         """
-        begin = self._begin()
-        stop = self._stop(begin, self._cursor["loaded_end"])
+        begin = self._first_position()
+        stop = self._end_position(begin, self._cursor["loaded_end"])
         if stop is None:
             raise TypeError("an endless stream has no length")
-        whole, last = max(0, self._whole_steps(begin, stop)), self._last_share(begin, stop)
+        whole, last = max(0, self._whole_steps(begin, stop)), self._samples_in_last_step(begin, stop)
         return whole * self.batch_size + last - self._cursor["given"] if self.samples else whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -188,8 +188,8 @@ class MixtureStream(DividedStream):
         reader, cursor = self._reader(), self._cursor
         if reader.workers:
             return self._in_worker(reader)
-        begin, given = self._begin(), cursor["given"]
-        return self._read(reader, begin, given, self._note_begin(begin), cursor.setter("position", "given"))
+        begin, given = self._first_position(), cursor["given"]
+        return self._read(reader, begin, given, self._start_iteration(begin), cursor.setter("position", "given"))
 
     def blocks(self) -> Iterator[Ints]:
         """Yield the positions that this process reads, in blocks of several batches, for loader workers to read in order.
@@ -199,8 +199,8 @@ class MixtureStream(DividedStream):
         ValueError
             As in iteration.
         """
-        reader, begin = self._reader(), self._begin()
-        return self._positions(reader, begin, self._note_begin(begin), _SENT)
+        reader, begin = self._reader(), self._first_position()
+        return self._positions(reader, begin, self._start_iteration(begin), _TOKENS_PER_MESSAGE)
 
     def delivery(self) -> Callable[[], None]:
         """Return a function that counts one step of `blocks` as delivered, and ends the iteration with the last step."""
@@ -216,8 +216,8 @@ class MixtureStream(DividedStream):
 
         return deliver
 
-    def _note_begin(self, begin: int) -> int | None:
-        stop = self._stop(begin, self._cursor["loaded_end"])
+    def _start_iteration(self, begin: int) -> int | None:
+        stop = self._end_position(begin, self._cursor["loaded_end"])
         self._cursor.put(position=begin, end=_NO_END if stop is None else stop, loaded_end=_NO_END)
         return stop
 
@@ -227,8 +227,8 @@ class MixtureStream(DividedStream):
             begin = cursor["position"]  # unchanged: a worker without further runs is beyond the end
         else:
             cursor.forget_own()
-            begin = self._begin()
-        given, stop = cursor["given"], self._stop(begin, cursor["loaded_end"])
+            begin = self._first_position()
+        given, stop = cursor["given"], self._end_position(begin, cursor["loaded_end"])
         if not is_loaded:
             cursor.put(position=begin, given=given, end=_NO_END)
         return self._read_in_worker(reader, begin, given, stop, moves, is_loaded=is_loaded)
@@ -279,7 +279,7 @@ class MixtureStream(DividedStream):
 
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         leaves_out_names = accelerate_runs() and reader.world_size < Shard.of_process().world_size
-        for positions, then in _with_next(self._positions(reader, begin, stop, _TOGETHER)):
+        for positions, then in _with_following(self._positions(reader, begin, stop, _TOKENS_PER_READ)):
             for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:
                     del batch["corpus"]
@@ -296,13 +296,13 @@ class MixtureStream(DividedStream):
 
         The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block.
         """
-        most = max(1, min(_SAMPLES, tokens // self.seq_len) // self.batch_size)
+        most = max(1, min(_MAX_SAMPLES_PER_READ, tokens // self.seq_len) // self.batch_size)
         whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
         turns, together = reader.turns(whole), 1
         while turns:
             yield begin + reader.positions(turns[:together], self.batch_size)
             turns, together = turns[together:], min(4 * together, most)
-        last = 0 if stop is None else self._last_share(begin, stop)
+        last = 0 if stop is None else self._samples_in_last_step(begin, stop)
         if last and whole in reader.turns(whole + 1):
             yield begin + whole * self.step + reader.positions([0], last)
 
@@ -379,7 +379,7 @@ def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
 
 
-def _with_next(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
+def _with_following(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
     """Yield each block together with the next one, or None after the last."""
     block = next(blocks, None)
     while block is not None:
@@ -396,11 +396,11 @@ def _batch_size_of_loader() -> int | None:
     """
     frame = inspect.currentframe()
     while frame is not None and not frame.f_globals.get("__name__", "").startswith("accelerate."):
-        if frame.f_code.co_name == "fetch" and frame.f_globals.get("__name__") == _FETCHER:
+        if frame.f_code.co_name == "fetch" and frame.f_globals.get("__name__") == _FETCHER_MODULE:
             asked = frame.f_locals.get("possibly_batched_index")
             return len(asked) if isinstance(asked, list) else None
         frame = frame.f_back
     return None
 
 
-_FETCHER = "torch.utils.data._utils.fetch"
+_FETCHER_MODULE = "torch.utils.data._utils.fetch"

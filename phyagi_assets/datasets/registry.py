@@ -116,8 +116,8 @@ def get_dataset(
     >>> len(dataset), evaluation
     (4, None)
     """
-    concat = _known("dataset_concat", _CONCATS, dataset_concat)
-    eval_concat = _known("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
+    concat = _lookup("dataset_concat", _CONCATS, dataset_concat)
+    eval_concat = _lookup("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
     given = [dataset_configs] if isinstance(dataset_configs, ProviderConfig | Mapping) else list(dataset_configs)
     if not given:
         raise ValueError("dataset_configs: is empty; name at least one dataset")
@@ -142,8 +142,8 @@ def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int)
     if not present:
         return None
     for number, (source, dataset) in enumerate(present):
-        _is_filled(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
-    train = _together(
+        _has_samples(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
+    train = _concatenated(
         "dataset_concat", concat, [dataset for _, dataset in present], [source.weight * factor for source, _ in present], seed
     )
     if not len(train):
@@ -156,18 +156,18 @@ def _evaluation(sources: Sequence[_Source], concat: Any, seed: int) -> dict[str,
     for number, source in enumerate(sources):
         label = getattr(source.provider, "label", None) or str(number)
         validation = source.provider.get_val_dataset()
-        if validation is not None and _is_filled(validation, f"evaluation dataset {label!r}", source.config):
+        if validation is not None and _has_samples(validation, f"evaluation dataset {label!r}", source.config):
             by_label.setdefault(label, []).append(validation)
-    return {label: _evaluated(concat, datasets, seed) for label, datasets in by_label.items()}
+    return {label: _evaluation_dataset(concat, datasets, seed) for label, datasets in by_label.items()}
 
 
-def _evaluated(concat: Any, datasets: list[Any], seed: int) -> Any:
+def _evaluation_dataset(concat: Any, datasets: list[Any], seed: int) -> Any:
     if concat is None:
         if len(datasets) == 1:
             return datasets[0]
         has_streams = any(isinstance(dataset, SharedStream) for dataset in datasets)
         concat = WeightedConcatIterableDataset if has_streams else SequentialWeightedConcatDataset
-    return _together("eval_dataset_concat", concat, datasets, [Fraction(1)] * len(datasets), seed)
+    return _concatenated("eval_dataset_concat", concat, datasets, [Fraction(1)] * len(datasets), seed)
 
 
 def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetProvider]:
@@ -193,7 +193,7 @@ def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetP
     >>> get_dataset_provider("lm").__name__
     'LMDatasetProvider'
     """
-    return _known("dataset_provider", _PROVIDERS, name)[0]
+    return _lookup("dataset_provider", _PROVIDERS, name)[0]
 
 
 def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCollator:
@@ -221,14 +221,14 @@ def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCo
     >>> get_data_collator("lm", ignore_index=-1).ignore_index
     -1
     """
-    return _known("data_collator_type", _COLLATORS, data_collator_type)(**kwargs)
+    return _lookup("data_collator_type", _COLLATORS, data_collator_type)(**kwargs)
 
 
 def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
     """Return the name of a configuration's provider, and the configuration as an object of the provider's type."""
     fields = dict(config) if isinstance(config, Mapping) else config.to_dict()
     name = fields.pop("dataset_provider", None) or default
-    wanted = _known("dataset_provider", _PROVIDERS, name)[1]
+    wanted = _lookup("dataset_provider", _PROVIDERS, name)[1]
     if isinstance(config, wanted):
         return name, config
     if isinstance(config, StreamLMDatasetProviderConfig):
@@ -241,7 +241,7 @@ def _provider(name: str, config: ProviderConfig, random_mask_offset: int | None)
     return make(config, random_mask_offset=random_mask_offset)
 
 
-def _together(name: str, concat: Any, datasets: list[Any], weights: list[Fraction], seed: int) -> Any:
+def _concatenated(name: str, concat: Any, datasets: list[Any], weights: list[Fraction], seed: int) -> Any:
     streams = [dataset for dataset in datasets if isinstance(dataset, SharedStream)]
     if len(streams) == 1 and weights == [1]:
         return streams[0]
@@ -250,7 +250,7 @@ def _together(name: str, concat: Any, datasets: list[Any], weights: list[Fractio
     return concat(datasets, weights, seed=seed)
 
 
-def _is_filled(dataset: Any, name: str, config: ProviderConfig) -> bool:
+def _has_samples(dataset: Any, name: str, config: ProviderConfig) -> bool:
     if not len(dataset):
         logger.warning("%s has no sample of %d tokens; continuing without it", name, config.seq_len)
     return len(dataset) > 0
@@ -267,7 +267,7 @@ def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
             raise ValueError(f"dataset_configs: the caches have different tokenizers, {listed}; use caches of one tokenizer")
 
 
-def _known(what: str, known: Mapping[str, Registered], name: str) -> Registered:
+def _lookup(what: str, known: Mapping[str, Registered], name: str) -> Registered:
     if name not in known:
         raise ValueError(f"{what}: unknown name {name!r}; the names are: {', '.join(known)}")
     return known[name]

@@ -124,7 +124,7 @@ def save_memory_dataset(
     {'train_file': PosixPath('cache/train.npy'), 'tokenizer_file': PosixPath('cache/tokenizer.pkl')}
     """
     del use_shared_memory
-    arrays = {split: _savable(split, array) for split, array in dataset_dict.items()}
+    arrays = {split: _checked_array(split, array) for split, array in dataset_dict.items()}
     dtype = np.result_type(*(array.dtype for array in arrays.values())) if arrays else np.dtype(np.uint16)
     files = {split: {IDS: array.astype(dtype, copy=False)} for split, array in arrays.items()}
     return _save(files, {split: array.shape[-1] for split, array in arrays.items()}, dtype, tokenizer, Path(cache_dir))
@@ -180,7 +180,7 @@ def _save(
     return {f"{split}_file": array_path(folder, split) for split in files} | {"tokenizer_file": folder / PICKLED}
 
 
-def _savable(split: str, array: Any) -> npt.NDArray[Any]:
+def _checked_array(split: str, array: Any) -> npt.NDArray[Any]:
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu" or not array.shape[0] * array.ndim:
         found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
         raise SourceError(f"split {split!r} is {found}; give integers in 1-D or of shape (columns, tokens)")

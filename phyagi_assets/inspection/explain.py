@@ -26,7 +26,7 @@ from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 60
+_MAX_TEXT = 60
 """Largest number of characters of a text in a table."""
 
 
@@ -271,4 +271,4 @@ def open_explainer(mixture: str | Path, store: Path) -> Explainer:
 
 def _short(text: str) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= _SHOWN else f"{flat[: _SHOWN - 1]}…"
+    return flat if len(flat) <= _MAX_TEXT else f"{flat[: _MAX_TEXT - 1]}…"

@@ -11,7 +11,7 @@ from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
 
-_TOGETHER = 1 << 15
+_BLOCK = 1 << 15
 """Number of positions to locate in one pass, so that intermediate arrays fit in the processor's cache."""
 
 
@@ -77,7 +77,7 @@ class MixtureOrder:
         self.shards: list[PlacedShard] = []
         self._index: dict[tuple[int, int], int] = {}
         in_training = split == "train"
-        segments = plan.segments if in_training else (_once(plan, split),)
+        segments = plan.segments if in_training else (_single_pass(plan, split),)
         concat: Concat = plan.concat if in_training else "sequential"
         pieces: list[Piece] = []
         self._readers = []
@@ -116,11 +116,11 @@ class MixtureOrder:
 
     def locate(self, position: Ints) -> Located:
         """Return the samples at an array of positions, none of them negative."""
-        if len(self._readers) == 1 and len(position) <= _TOGETHER:
+        if len(self._readers) == 1 and len(position) <= _BLOCK:
             return self._readers[0].locate(position - self._starts[0])
         columns = np.empty((4, len(position)), dtype=np.int64)
-        for begin in range(0, len(position), _TOGETHER):
-            some, into = position[begin : begin + _TOGETHER], columns[:, begin : begin + _TOGETHER]
+        for begin in range(0, len(position), _BLOCK):
+            some, into = position[begin : begin + _BLOCK], columns[:, begin : begin + _BLOCK]
             segment = np.searchsorted(self._starts, some, side="right") - 1
             for number in np.unique(segment).tolist():
                 inside = segment == number
@@ -182,9 +182,9 @@ class _SegmentReader:
     ) -> None:
         self._seq_len = seq_len
         self._shuffled = shuffled
-        self._schedule = _of_corpora(segment, concat)
+        self._schedule = _corpus_schedule(segment, concat)
         self._source_of_group = [number for number, source in enumerate(segment.sources) for _ in source.groups]
-        self._within = {number: _of_groups(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
+        self._within = {number: _group_schedule(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
         self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
         groups = [group for source in segment.sources for group in source.groups]
         self._first_group = np.cumsum([0, *(len(source.groups) for source in segment.sources)])
@@ -268,24 +268,24 @@ def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[i
     """Return the number of draws from each group in the first `position` positions of a segment, by corpus and group."""
     return {
         (source.corpus, number): count
-        for source, given in zip(segment.sources, _of_corpora(segment, concat).given(position).tolist(), strict=True)
-        for number, count in enumerate(_of_groups(source, concat).given(given).tolist())
+        for source, given in zip(segment.sources, _corpus_schedule(segment, concat).given(position).tolist(), strict=True)
+        for number, count in enumerate(_group_schedule(source, concat).given(given).tolist())
     }
 
 
-def _of_corpora(segment: Segment, concat: Concat) -> Schedule:
+def _corpus_schedule(segment: Segment, concat: Concat) -> Schedule:
     """Return the schedule of the corpora: interleaved by rate, or one after another with the samples that each has in an epoch."""
     if concat == "interleaved":
         return Interleaved([source.rate for source in segment.sources])
     return InTurn([source.drawn for source in segment.sources])
 
 
-def _of_groups(source: Source, concat: Concat) -> Schedule:
+def _group_schedule(source: Source, concat: Concat) -> Schedule:
     """Return the schedule of the shuffle groups of a corpus."""
     return (Interleaved if concat == "interleaved" else InTurn)([group.samples for group in source.groups])
 
 
-def _once(plan: Plan, split: str) -> Segment:
+def _single_pass(plan: Plan, split: str) -> Segment:
     """Return a segment that reads each corpus of the last segment once, with the samples of a split."""
     if not plan.total(split, "samples"):
         raise ValueError(f"split: mixture {plan.name!r} has no sample of a split {split!r}")

@@ -9,7 +9,7 @@ from phyagi_assets.order.permutation import Ints
 
 PADDING = -1
 """Value of `Runs.shard` for padding, which is not in any token array."""
-_ENDLESS = 1 << 62
+_UNBOUNDED = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ class Pieces:
         padding = len(pieces)
         self._shard = np.array([*(piece.shard for piece in pieces), PADDING], dtype=np.int64)
         self._start = np.array([*(piece.start for piece in pieces), 0], dtype=np.int64)
-        self._stop = np.array([*(piece.stop for piece in pieces), _ENDLESS], dtype=np.int64)
+        self._stop = np.array([*(piece.stop for piece in pieces), _UNBOUNDED], dtype=np.int64)
         self._following = np.array([*(padding if piece.is_last else i + 1 for i, piece in enumerate(pieces)), padding], dtype=np.int64)
 
     def shard(self, piece: Ints) -> Ints:
@@ -101,11 +101,11 @@ class Pieces:
             tokens = np.broadcast_to(np.int64(width), len(piece))
             return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=True)
         first = np.stack([sample, at, shard, start, np.minimum(available, width)])
-        further = self._further(cut, available[cut], self._following[piece[cut]], width)
+        further = self._following_runs(cut, available[cut], self._following[piece[cut]], width)
         sample, at, shard, start, tokens = np.insert(first, further[0] + 1, further, axis=1)
         return Runs(sample=sample, at=at, shard=shard, start=start, tokens=tokens, are_whole=False)
 
-    def _further(self, sample: Ints, at: Ints, piece: Ints, width: int) -> Ints:
+    def _following_runs(self, sample: Ints, at: Ints, piece: Ints, width: int) -> Ints:
         """Return the columns of the runs after the first run of each sample, ordered by sample."""
         columns = []
         while len(sample):

@@ -10,7 +10,7 @@ Words = npt.NDArray[np.uint64]
 
 _ROUNDS = 6
 """Even, because two rounds put the sides back in place. With four, adjacent indices out of 100 stay adjacent noticeably often."""
-_SIDE = np.uint64(8)
+_MIN_SIDE = np.uint64(8)
 """Smallest side. In a smaller rectangle, some orders of a few indices occur several times as often as others."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
@@ -39,7 +39,7 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     >>> sorted(permuted(np.arange(5), 5, key=7).tolist())
     [0, 1, 2, 3, 4]
     """
-    return _walked(_rounds, index, size, key)
+    return _cycle_walk(_encrypt, index, size, key)
 
 
 def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
@@ -57,16 +57,16 @@ def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
     >>> unpermuted(permuted(np.arange(5), 5, key=7), 5, key=7).tolist()
     [0, 1, 2, 3, 4]
     """
-    return _walked(_rounds_undone, place, size, key)
+    return _cycle_walk(_decrypt, place, size, key)
 
 
-def _walked(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, size: int | Ints, key: int | Words) -> Ints:
+def _cycle_walk(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, size: int | Ints, key: int | Words) -> Ints:
     """Walk along the cycles of the rectangle's permutation, forward or backward, until the value is inside the range."""
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
-    keys = np.broadcast_to(_mix(_word(key)), value.shape)
-    high = np.maximum(np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64), _SIDE)
-    low = np.maximum((sizes + high - np.uint64(1)) // high, _SIDE)
+    keys = np.broadcast_to(_mix(_as_word(key)), value.shape)
+    high = np.maximum(np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64), _MIN_SIDE)
+    low = np.maximum((sizes + high - np.uint64(1)) // high, _MIN_SIDE)
     value = rounds(value, high, low, keys)
     outside = np.flatnonzero(value >= sizes)
     while len(outside):
@@ -75,24 +75,24 @@ def _walked(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, 
     return value.astype(np.int64).reshape(np.shape(index))
 
 
-def _rounds(value: Words, high: Words, low: Words, keys: Words) -> Words:
+def _encrypt(value: Words, high: Words, low: Words, keys: Words) -> Words:
     one = value // low
     other = value - one * low
     this, that = (one, high), (other, low)
     for number in range(_ROUNDS):
         (moved, limit), (fixed, _) = this, that
-        moved = _wrapped(moved + _step(fixed, limit, keys, number), limit)
+        moved = _reduced(moved + _step(fixed, limit, keys, number), limit)
         this, that = that, (moved, limit)
     return this[0] * low + that[0]
 
 
-def _rounds_undone(value: Words, high: Words, low: Words, keys: Words) -> Words:
+def _decrypt(value: Words, high: Words, low: Words, keys: Words) -> Words:
     one = value // low
     other = value - one * low
     this, that = (one, high), (other, low)
     for number in reversed(range(_ROUNDS)):
         (fixed, _), (moved, limit) = this, that
-        moved = _wrapped(moved + limit - _step(fixed, limit, keys, number), limit)
+        moved = _reduced(moved + limit - _step(fixed, limit, keys, number), limit)
         this, that = (moved, limit), this
     return this[0] * low + that[0]
 
@@ -102,7 +102,7 @@ def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
     return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
 
 
-def _wrapped(value: Words, limit: Words) -> Words:
+def _reduced(value: Words, limit: Words) -> Words:
     """Reduce values below twice the limit modulo the limit; a negative difference wraps to a large number."""
     wrapped: Words = np.minimum(value, value - limit)
     return wrapped
@@ -120,10 +120,10 @@ def derived_key(*numbers: int) -> int:
 
 def uniform(index: Ints, key: int) -> npt.NDArray[np.float64]:
     """Return a number in [0, 1) for each index; it depends on the index and the key only."""
-    return _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(_word(key))) / 2.0**64
+    return _mix(np.asarray(index).astype(np.uint64) * _GOLDEN + _mix(_as_word(key))) / 2.0**64
 
 
-def _word(key: int | Words) -> Words:
+def _as_word(key: int | Words) -> Words:
     return np.array([key % 2**64], dtype=np.uint64) if isinstance(key, int) else key
 
 

@@ -29,7 +29,7 @@ from phyagi_assets.order.mixture_order import group_draws
 from phyagi_assets.order.schedule import Interleaved
 from phyagi_assets.store.fingerprint import text_digest
 
-_FINEST = 1 << 51
+_MAX_RATE_SUM = 1 << 51
 """Largest sum of the rates, which are integers."""
 
 Partitions = Mapping[str, Sequence[PlannedPartition]]
@@ -56,7 +56,7 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
         return [(drawn, drawn) for drawn in weighted]
     exact = [share or left * Fraction(drawn, sum(weighted)) for share, drawn in zip(shares, weighted, strict=True)]
     whole = math.lcm(*(part.denominator for part in exact))
-    rates = [max(1, round(part * min(whole, _FINEST))) for part in exact]
+    rates = [max(1, round(part * min(whole, _MAX_RATE_SUM))) for part in exact]
     length = math.ceil(sum(weighted) / left) if left else sum(samples)
     return list(zip(rates, Interleaved(rates).given(length).tolist(), strict=True))
 
@@ -147,7 +147,7 @@ def _groups(
         for group, draws in zip(old, given, strict=True)
         if group.samples and set(group.partitions) <= set(wanted)
     ]
-    left = _left_over(corpus, wanted, continued, seq_len)
+    left = _uncovered_stretches(corpus, wanted, continued, seq_len)
     listed = {index for group in continued for index in group.partitions} | {stretch.partition for stretch in left}
     empty = [Stretch(partition=index, start=0, stop=0) for index in wanted if index not in listed]
     known = {index for group in old for index in group.partitions}
@@ -169,7 +169,7 @@ def _groups(
     return (*continued, new)
 
 
-def _left_over(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
+def _uncovered_stretches(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
     """Return the training tokens of partitions that the samples of the given groups do not contain."""
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:

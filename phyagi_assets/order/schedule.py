@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from phyagi_assets.order.permutation import Ints
 
-_LARGEST = 1 << 52
+_MAX_RATE_SUM = 1 << 52
 """Largest sum of rates for which the arithmetic below is exact."""
 
 
@@ -61,7 +61,7 @@ class Interleaved:
 
     def __init__(self, rates: Sequence[int]) -> None:
         ordered = sorted((source for source, rate in enumerate(rates) if rate), key=lambda source: (-rates[source], source))
-        if not ordered or sum(rates) > _LARGEST:
+        if not ordered or sum(rates) > _MAX_RATE_SUM:
             raise ValueError(f"rates: their sum is {sum(rates)}; use a sum from 1 to 2**52")
         self._sources = len(rates)
         self._left: list[int] = []
@@ -100,8 +100,8 @@ class Interleaved:
             here, count = node[walking], before[walking]
             left, both = (column[here] for column in self._arrays)
             rounds, rest = np.divmod(count, both)
-            dealt = _rounded(rest, left, both)
-            goes_left = _rounded(rest + 1, left, both) > dealt
+            dealt = _rounded_quotient(rest, left, both)
+            goes_left = _rounded_quotient(rest + 1, left, both) > dealt
             dealt += rounds * left
             before[walking] = np.where(goes_left, dealt, count - dealt)
             node[walking] = np.where(goes_left, self._below[here, 0], self._below[here, 1])
@@ -136,7 +136,7 @@ class Interleaved:
         return count
 
 
-def _rounded(count: Ints, part: Ints, whole: Ints) -> Ints:
+def _rounded_quotient(count: Ints, part: Ints, whole: Ints) -> Ints:
     """Return round(count · part / whole), halves up, exactly: a floating-point quotient is corrected by its integer remainder."""
     half = whole // 2
     guess = (count.astype(np.float64) * part / whole).astype(np.int64)
@@ -168,7 +168,7 @@ class InTurn:
     def __init__(self, rates: Sequence[int]) -> None:
         if not any(rates):
             raise ValueError("rates: all are 0; give at least one positive rate")
-        if sum(rates) > _LARGEST:
+        if sum(rates) > _MAX_RATE_SUM:
             raise ValueError(f"rates: their sum is {sum(rates)}; use a sum of at most 2**52")
         self._rates: npt.NDArray[np.int64] = np.array(rates, dtype=np.int64)
         self._ends = np.cumsum(self._rates)

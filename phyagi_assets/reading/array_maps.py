@@ -21,11 +21,11 @@ import numpy.typing as npt
 from phyagi_assets.errors import StoreError
 
 REMEDY = "bring the mixture up to date: phyagi-assets materialize"
-_SPARE = 256
+_RESERVED = 256
 """Number of descriptors to leave for the rest of the process, if the limit allows it."""
-_PART = 4
-"""Divisor of the free descriptors: where not all files fit, one dataset uses at most 1/_PART of them."""
-_FEWEST = 4
+_DIVISOR = 4
+"""Divisor of the free descriptors: where not all files fit, one dataset uses at most 1/_DIVISOR of them."""
+_MIN_MAPS = 4
 """Smallest useful number of maps: tokens and documents of two partitions."""
 
 
@@ -134,13 +134,13 @@ class ArrayMaps:
                 return ArrayMap.open(path)
             except OSError as problem:
                 if problem.errno == errno.EMFILE and self._maps:  # the rest of the process has opened more files
-                    self.most = max(_FEWEST, len(self._maps) // 2)
+                    self.most = max(_MIN_MAPS, len(self._maps) // 2)
                     while len(self._maps) >= self.most:
                         self._maps.popitem(last=False)
-                    if len(self._maps) < _FEWEST:
+                    if len(self._maps) < _MIN_MAPS:
                         self._maps.clear()
                     continue
-                raise StoreError(f"{path}: cannot be mapped: {problem.strerror}{_limit_of(problem)}") from None
+                raise StoreError(f"{path}: cannot be mapped: {problem.strerror}{_limit_hint(problem)}") from None
 
     def __len__(self) -> int:
         return len(self._maps)
@@ -161,7 +161,7 @@ def maps_allowed(files: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return files
     used = _descriptors()
-    needed = used + files + _SPARE
+    needed = used + files + _RESERVED
     if soft < needed:
         raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         with suppress(OSError, ValueError):
@@ -169,11 +169,11 @@ def maps_allowed(files: int) -> int:
             soft = raised
     if soft >= needed:
         return files
-    allowed = min(files, (soft - used) // _PART)
-    if allowed < min(files, _FEWEST):
+    allowed = min(files, (soft - used) // _DIVISOR)
+    if allowed < min(files, _MIN_MAPS):
         raise StoreError(
             f"open files: this process has {used:,} open files and a limit of {soft:,}, which is too low to read a mixture; "
-            f"raise the limit: ulimit -n {used + _SPARE:,}"
+            f"raise the limit: ulimit -n {used + _RESERVED:,}"
         )
     return allowed
 
@@ -186,7 +186,7 @@ def _descriptors() -> int:
     return 64
 
 
-def _limit_of(problem: OSError) -> str:
+def _limit_hint(problem: OSError) -> str:
     if problem.errno not in (errno.EMFILE, errno.ENFILE):
         return ""
     return f"; the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}; raise it with ulimit -n"

@@ -11,7 +11,7 @@ import numpy as np
 
 from phyagi_assets.order.permutation import Ints
 
-_MOST = 128 << 10
+_MAX_BYTES = 128 << 10
 """Largest size of one announcement, in bytes; of a longer range, the system reads only as much as the device's read-ahead."""
 
 
@@ -27,11 +27,11 @@ def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
     """
     order = np.argsort(begin, kind="stable")
     begin, end = begin[order], (begin + size)[order]
-    pieces = -(-(end - begin) // _MOST)
+    pieces = -(-(end - begin) // _MAX_BYTES)
     of = np.repeat(np.arange(len(begin)), pieces)
-    first = begin[of] + (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MOST
+    first = begin[of] + (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MAX_BYTES
     page = first // mmap.PAGESIZE * mmap.PAGESIZE
-    for at, bytes_ in zip(page.tolist(), (np.minimum(first + _MOST, end[of]) - page).tolist(), strict=True):
+    for at, bytes_ in zip(page.tolist(), (np.minimum(first + _MAX_BYTES, end[of]) - page).tolist(), strict=True):
         mapping.madvise(mmap.MADV_WILLNEED, at, bytes_)
 
 
@@ -40,14 +40,14 @@ class DiskReads:
 
     def __init__(self) -> None:
         self.expected = True
-        self._before = _so_far()
+        self._before = _read_counters()
 
     def observe(self) -> None:
         """Check whether this process has read from disk since the last call."""
-        now = _so_far()
+        now = _read_counters()
         self.expected, self._before = now != self._before, now
 
 
-def _so_far() -> tuple[int, int]:
+def _read_counters() -> tuple[int, int]:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_inblock, usage.ru_majflt

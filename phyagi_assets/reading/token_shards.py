@@ -116,16 +116,16 @@ class TokenShards:
             parts = [octets[number][begin:end] for number, begin, end in zip(numbers, begins, ends, strict=True)]
             joined = bytearray().join(parts)
         else:
-            joined = self._copied(runs, octets)
+            joined = self._join_many_arrays(runs, octets)
         self._disk.observe()
         return np.frombuffer(joined, self._dtype).reshape(-1, width)
 
-    def _copied(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
+    def _join_many_arrays(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
         """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
         sizes = runs.tokens * self._dtype.itemsize
         places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
         joined = bytearray(int(sizes.sum()))
-        for number, chosen in _grouped(runs.shard):
+        for number, chosen in _group_by_shard(runs.shard):
             source = octets[number] if number in octets else self._token_map(number).octets
             for place, begin, many in zip(places[chosen].tolist(), begins[chosen].tolist(), sizes[chosen].tolist(), strict=True):
                 joined[place : place + many] = source[begin : begin + many]
@@ -140,7 +140,7 @@ class TokenShards:
         """Ask the system to read runs from disk, without waiting for them, if reads come from disk."""
         if self.on_disk:
             size = self._dtype.itemsize
-            for number, chosen in _grouped(runs.shard):
+            for number, chosen in _group_by_shard(runs.shard):
                 if number != PADDING:
                     opened = self._token_map(number)
                     announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
@@ -166,7 +166,7 @@ class TokenShards:
         """
         starts = np.zeros((samples, width), dtype=bool)
         starts[runs.sample, runs.at] = runs.at > 0
-        for number, chosen in _grouped(runs.shard):
+        for number, chosen in _group_by_shard(runs.shard):
             if number == PADDING:
                 continue
             ends = self.document_ends(number)
@@ -229,7 +229,7 @@ class TokenShards:
         return found
 
 
-def _grouped(shard: Ints) -> Iterator[tuple[int, Ints]]:
+def _group_by_shard(shard: Ints) -> Iterator[tuple[int, Ints]]:
     """Yield each shard that occurs, with the indices of its occurrences."""
     order = np.argsort(shard, kind="stable")
     cuts = np.flatnonzero(np.diff(shard[order])) + 1

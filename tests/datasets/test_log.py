@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from phyagi_assets.datasets.log import tell
+from phyagi_assets.datasets.log import show_messages
 
 LINE = r"\[phyagi_assets\] \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[INFO\] \[[^\]:]+:\d+:%s\] Loading datasets\.\.\.\n"
 
@@ -32,7 +32,7 @@ def test_script_that_does_not_configure_logging_gets_messages_on_stderr() -> Non
 def test_message_is_written_once(times: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     library = _program(monkeypatch)
     for _ in range(times):
-        tell(library)
+        show_messages(library)
     logger = logging.getLogger(f"{library}.below")
     logger.info("Loading %s...", "datasets")
     logger.debug("details")
@@ -43,7 +43,7 @@ def test_program_that_configures_logging_gets_each_message_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     library = _program(monkeypatch, logging.StreamHandler(sys.stderr))
-    tell(library)
+    show_messages(library)
     logging.getLogger(library).info("Loading")
     assert capsys.readouterr().err == "Loading\n"
 
@@ -51,7 +51,7 @@ def test_program_that_configures_logging_gets_each_message_once(
 def test_level_set_by_the_user_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     library = _program(monkeypatch)
     logging.getLogger(library).setLevel(logging.WARNING)
-    tell(library)
+    show_messages(library)
     logging.getLogger(library).info("Loading")
     assert capsys.readouterr().err == ""
     logging.getLogger(library).warning("gone")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.datasets.log import tell
+from phyagi_assets.datasets.log import show_messages
 from phyagi_assets.datasets.shared_memory_utils import PROCESSING, columns_to_memory, save_columns
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.settings import library_store
@@ -49,7 +49,7 @@ def tokenize_into(
     from phyagi_assets.store.local import LocalStore
     from phyagi_assets.tokenizers.prepare import prepare_loaded
 
-    tell("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
+    show_messages("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
     store = LocalStore(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
