@@ -147,13 +147,24 @@ def array_length(path: Path) -> int:
 REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
 
 
-def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the header of a ``.npy`` file; return shape and dtype, and leave the file at the first byte of the array."""
-    try:
-        np.lib.format.read_magic(file)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.hasobject or not dtype.itemsize or not shape or any(length < 0 for length in shape):
-            raise ValueError(f"it describes an array of shape {shape} and dtype {dtype}")
-    except Exception as problem:  # NumPy parses the header as Python, which can raise many kinds of exceptions
-        raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {REMEDY}") from None
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of a ``.npy`` file; return shape and dtype, and leave the file at the first byte of the array.
+
+    Raises
+    ------
+    Exception
+        The header is damaged: NumPy parses it as Python, which can raise many kinds of exceptions.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(file)
+    if dtype.hasobject or not dtype.itemsize or not shape or (is_fortran and len(shape) > 1) or any(length < 0 for length in shape):
+        raise ValueError(f"it describes an array of shape {shape} and dtype {dtype}")
     return shape, dtype
+
+
+def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        return read_header(file)
+    except Exception as problem:
+        raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {REMEDY}") from None

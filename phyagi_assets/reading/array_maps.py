@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.npy import read_header
 
 REMEDY = "bring the mixture up to date: phyagi-assets materialize"
 _RESERVED = 256
@@ -54,7 +55,9 @@ class ArrayMap:
         """
         try:
             with path.open("rb") as file:
-                shape, dtype = _header(file)
+                shape, dtype = read_header(file)
+                if dtype.kind not in "iu":
+                    raise ValueError(f"its dtype is {dtype}")
                 offset = file.tell()
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -190,14 +193,3 @@ def _limit_hint(problem: OSError) -> str:
     if problem.errno not in (errno.EMFILE, errno.ENFILE):
         return ""
     return f"; the limit is {resource.getrlimit(resource.RLIMIT_NOFILE)[0]:,}; raise it with ulimit -n"
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"version {version} of the npy format is not supported")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(file)
-    if dtype.kind not in "iu" or (is_fortran and len(shape) > 1) or any(length < 0 for length in shape):
-        raise ValueError(f"its header has dtype {dtype} and shape {shape}, which are not valid here")
-    return shape, dtype

@@ -140,20 +140,17 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StoredVersion:
+class StoredVersion(Artifact):
     """One version of an artifact in a survey, published or not."""
 
-    version: Version
-    path: Path
-    """Folder of the version, as a path in the store."""
-    manifest: Manifest
+    address: Address
     is_published: bool
     protected: str
     """Reason why the version must never be removed; empty if the store made all of it."""
 
     @property
-    def address(self) -> Address:
-        return self.version.address
+    def version(self) -> Version:
+        return Version(self.address, self.fingerprint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,38 +195,22 @@ class Store(Protocol):
     """
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        """Return the published version of an artifact. Only its manifest is read.
-
-        Parameters
-        ----------
-        address
-            Address of the artifact.
-        intact
-            Whether to look at every file of the version, for callers that build on it.
+        """Return the published version of an artifact. Only its manifest is read, unless `intact` is set.
 
         Returns
         -------
         Artifact or None
             None if nothing is published, or if the manifest cannot be read or has another fingerprint than its folder's name. With
-            `intact`, None also if a file is missing or has another size than was written.
+            `intact`, for callers that build on it, None also if a file is missing or has another size than was written.
         """
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         """Return the intact version of an artifact with a given fingerprint, published or not.
 
-        Parameters
-        ----------
-        address
-            Address of the artifact.
-        fingerprint
-            Fingerprint of the version.
-        holding
-            Files that the version must have, by their paths relative to its folder.
-
         Returns
         -------
         Artifact or None
-            None if the version does not exist, is damaged, or lacks one of the files.
+            None if the version does not exist, is damaged, or lacks one of the files `holding`, which are paths relative to its folder.
         """
 
     def list(self) -> Iterator[Address]:
@@ -252,8 +233,6 @@ class Store(Protocol):
 
         Parameters
         ----------
-        address
-            Address of the artifact.
         manifest
             Manifest without files or counts. Its fingerprint names the version.
         fill
@@ -287,15 +266,9 @@ class Store(Protocol):
         """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links."""
 
     def restore(self, address: str) -> bool:
-        """Restore the pointer of an artifact that was copied without links.
+        """Restore the pointer of an artifact that was copied without links, and return whether there was a copy in its place.
 
-        The copy in the place of the pointer becomes the version that its manifest names. If that version is already in the store, the copy
-        is kept beside it.
-
-        Returns
-        -------
-        bool
-            Whether there was a copy in the place of the pointer.
+        The copy becomes the version that its manifest names. If that version is already in the store, the copy is kept beside it.
 
         Raises
         ------
@@ -304,23 +277,10 @@ class Store(Protocol):
         """
 
     def restore_all(self) -> int:
-        """Restore every pointer that was lost in a copy without links. Damaged copies are skipped; ``phyagi-assets check`` reports them.
-
-        Returns
-        -------
-        int
-            Number of pointers restored.
-        """
+        """Restore every pointer that was lost in a copy without links, and return their number. Damaged copies are skipped."""
 
     def discard(self, address: str, version: Path) -> None:
-        """Take a damaged version out of the store, and then its pointer if it is the one that is published.
-
-        Parameters
-        ----------
-        address
-            Address of the artifact.
-        version
-            Folder of the version.
+        """Take a damaged version out of the store, given its folder, and then its pointer if it is the one that is published.
 
         Raises
         ------
@@ -343,57 +303,28 @@ class Store(Protocol):
         """Keep versions from being removed within the context, from looking up the versions of caches to publishing a plan of them."""
 
     def turn(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
-        """Hold the lock of a name, waiting while another process holds it.
+        """Hold the lock of an address or another name of that form; wait while another process holds it, and say so unless `silent` is set.
 
         The lock is released when the process ends, however it ends.
-
-        Parameters
-        ----------
-        name
-            An address, or another name of that form.
-        silent
-            Whether to wait without a log message.
         """
 
     def turn_if_free(self, name: str) -> AbstractContextManager[bool]:
         """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
 
     def state(self, kind: Kind, name: str) -> State:
-        """Return a small record of disposable state, such as the digests of a partition's files.
-
-        Parameters
-        ----------
-        kind
-            Subject of the record.
-        name
-            Name of a corpus, or an address.
-        """
+        """Return a small record that can be lost, such as the digests of a partition's files, by the name of a corpus or an address."""
 
     def inner(self, name: str) -> "Store":
         """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
 
     def scratch(self, kind: Scratch, name: str) -> Path:
-        """Return a folder for files that are kept until an artifact is written, so that an interrupted run can go on from them.
-
-        Parameters
-        ----------
-        kind
-            Subject of the files.
-        name
-            Relative path of the folder, which begins with the names of the corpus and the partition.
-        """
+        """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
 
     def unfinished(self) -> Iterator[Transfer]:
         """Yield the partitions that have unfinished transfers."""
 
     def writing(self) -> AbstractContextManager[None]:
-        """Turn errors of the operating system about writing to the store into errors that the user can act on.
-
-        Raises
-        ------
-        StoreError
-            The disk is full, the user's quota is used up, or the store is not writable.
-        """
+        """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""
 
     def clear_rubbish(self) -> None:
         """Delete what dead writers left behind, as the next writer would."""

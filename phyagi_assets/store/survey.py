@@ -76,7 +76,7 @@ def _version(root: Path, leads_to: Callable[[Address], str], prefix: str, path: 
         return Foreign(path=path, why="has the manifest of another artifact")
     was_made = (root / LOCKS / f"{version.address}.lock").is_file()  # every address that was built has a lock file
     why = foreign_version(root, version.address, path) or ("" if was_made else "the store has no record of having made it")
-    return StoredVersion(version=version, path=path, manifest=manifest, is_published=is_published, protected=why)
+    return StoredVersion(address=version.address, path=path, manifest=manifest, is_published=is_published, protected=why)
 
 
 def _foreign(path: Path) -> Foreign:
