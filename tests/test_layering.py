@@ -104,6 +104,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.torch
 def test_importing_the_datasets_costs_torch_and_numpy_only() -> None:
     heavy = [*EXTRAS.keys() - {"torch", "tqdm"}, "pydantic", "pyarrow"]
     done = run_python(f"import sys, phyagi_assets.datasets; print([name for name in {heavy} if name in sys.modules])")

@@ -291,6 +291,7 @@ def trillion(folder: Path, tokens: int) -> int:
     return sum(counts) * tokens
 
 
+@pytest.mark.torch
 def test_opening_cost_does_not_grow_with_the_number_of_tokens(tmp_path: Path) -> None:
     for tokens in (100_000_000, 1_000_000_000):
         folder = tmp_path / str(tokens)

@@ -1,4 +1,4 @@
-"""Somebody who reads a store all the while, and notices what is not whole."""
+"""A reader that reads a store continuously and records every artifact that is not complete."""
 
 import threading
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from typing import Self
 
 import numpy as np
 
-from phyagi_assets.datasets import load_mixture
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import Store
@@ -37,6 +36,8 @@ def what_is_published(root: Path) -> dict[str, str]:
 
 
 def _order(plan: Path) -> str:
+    from phyagi_assets.datasets import load_mixture
+
     train = load_mixture(plan).train
     batch = train.batch(np.arange(len(train)))
     return sha256(batch["input_ids"].numpy().tobytes()).hexdigest()
