@@ -85,7 +85,7 @@ def stream(plan: Plan, corpus: str, split: str = "train") -> list[tuple[str, int
 
 def group_samples(plan: Plan, source: Source, group: Group) -> list[Sample]:
     """The samples of a group, cut token by token."""
-    corpus, cuts = plan.corpora[source.corpus], {cut.place: (cut.start, cut.stop) for cut in group.cuts}
+    corpus, cuts = plan.corpora[source.corpus], {part.place: (part.start, part.stop) for part in group.cuts}
     streams: list[list[tuple[str, int]]] = []
     for place, index in enumerate(group.partitions):
         if shard := corpus.partitions[index].shards.get("train"):
