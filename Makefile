@@ -12,7 +12,7 @@ BENCH := .venv-bench
 STREAMING := .venv-bench-streaming
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 interpreter = $(or $(PYTHON$(1)),python$(1))
-EXTRAS := train,test
+EXTRAS := train,pipeline,test
 export TOKENIZERS_PARALLELISM := true
 
 .PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-batches bench-mixing bench-keeping-up bench-one-large-file clean
@@ -40,7 +40,7 @@ test-python3.11 test-python3.13: test-python%: $(VENV)-%/installed
 test-python3.12: $(VENV)-3.12/installed
 	$(VENV)-3.12/bin/pytest --numprocesses 2 --dist loadgroup --without-torch
 
-$(VENV)-3.12/installed: EXTRAS := test-without-torch
+$(VENV)-3.12/installed: EXTRAS := pipeline,test-without-torch
 
 $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/installed: pyproject.toml constraints.txt
 	@$(call interpreter,$*) -c 'import venv' 2>/dev/null || \
