@@ -4,20 +4,24 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import dagster as dg
 import hypothesis
 import pytest
 
-from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
+from phyagi_assets.orchestration.instance import open_instance
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import Store
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from tests.support import GPT2, REPOSITORY, declare_corpus, made_once
+from tests.project import PLAY, Project
+from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, write_text
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -100,3 +104,20 @@ def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspac
 def few_code_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let conformance look at Latin letters alone: a moment instead of fifteen seconds."""
     monkeypatch.setattr(conformance, "_code_point_groups", lambda: [range(0x300)])
+
+
+@pytest.fixture
+def instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
+    with open_instance(Settings(data=workspace.data, store=workspace.store.root)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def project(workspace: Workspace, instance: dg.DagsterInstance) -> Project:
+    """Three plays, a partition each, in a mixture."""
+    for i, name in enumerate(("one", "two", "three")):
+        write_text(workspace.data / "raw" / f"{name}.txt", PLAY * (i + 3))
+    owned = {"owners": ["team:data", "a@b.org"], "description": "Plays."}
+    declare_corpus(workspace.data, "plays", "raw/*.txt", partition_by="file", **owned)
+    declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "plays", "weight": 1.5}])
+    return Project(workspace=workspace, instance=instance)

@@ -1,75 +1,88 @@
-"""The partitions that have to be built, and the outcome of building them."""
+"""The partitions that have to be built, and what came of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from phyagi_assets.execution.process_pool import processors
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.execution.executor import Died
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW, Flow
-
-PROCESSORS_EACH = 8
-"""Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
+from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.facts import Facts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """The steps of one partition that have to be run."""
+    """The steps of one partition that have to be built. It can be pickled."""
 
     corpus: str
-    partition: Partition
-    stages: Sequence[str]
-    pieces: int = 1
+    key: str
+    """Key of the partition."""
+    partition: Partition | None
+    """The partition as the source lists it; None if its raw artifact alone names its files."""
+    steps: Sequence[str]
+    """Names of the steps, in the order of the flow."""
+    options: Mapping[str, int | None] = field(default_factory=dict)
+    """Options of the run, by name; each step takes those that it has."""
+    follows: bool = False
+    """Whether the later steps that turn out to be stale are built as well, as where the content is known only after it is fetched."""
+    bytes: int = 0
+    """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
+    chunks: int = 1
     """Largest number of chunks into which the partition can be cut."""
-    processes: int = 1
-    """Largest number of processes that may encode it."""
-    flow: Flow = FLOW
-    """The flow that the steps are part of."""
 
     @property
     def name(self) -> str:
         """Name of the partition for messages, as ``corpus/partition``."""
-        return f"{self.corpus}/{self.partition.key}"
+        return f"{self.corpus}/{self.key}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepResult:
+    """What came of one step of a partition."""
+
+    step: str
+    """Name of the step."""
+    fingerprint: str
+    """Fingerprint of the version."""
+    reused: bool
+    """Whether the version existed already and was not built."""
+    facts: Facts
+    """Facts about the version; empty if a check failed."""
+    checks: Sequence[Check]
+    """Outcomes of the checks of the version."""
 
     @property
-    def bytes(self) -> int:
-        """Number of bytes of source that the slow step has to read; 0 if it is not among the steps."""
-        return self.partition.bytes if any(self.flow[stage].is_slow for stage in self.stages) else 0
+    def failures(self) -> list[Check]:
+        """The checks that failed. If any did, the version is not published."""
+        return [check for check in self.checks if not check.passed]
 
 
-def jobs_by_default() -> int:
-    """Return the number of processes that keeps all processors busy."""
-    return max(1, processors() // PROCESSORS_EACH)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionResult:
+    """What came of the steps of one partition."""
 
+    work: Work
+    done: Sequence[StepResult] = ()
+    """The results of the steps that were built or reused, in order; the last one may have failed a check."""
+    problem: Exception | None = None
+    """The error that ended the partition."""
 
-def shared_out(work: Sequence[Work], jobs: int) -> list[Work]:
-    """Share processes among partitions by their bytes.
+    @property
+    def failure(self) -> str:
+        """The reason for which the partition failed; empty if it did not."""
+        if isinstance(self.problem, Died):
+            return f"its process {self.problem}"
+        if self.problem is not None:
+            return str(self.problem)
+        return "; ".join(str(check) for result in self.done for check in result.failures)
 
-    Each partition gets at least one process, and at most as many as it has chunks.
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of the partition, as far as its steps tell."""
+        told = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
+        return int(told[-1]) if told and isinstance(told[-1], int) else 0
 
-    Parameters
-    ----------
-    work
-        The partitions.
-    jobs
-        Number of processes to share.
-    """
-    total = max(1, sum(item.bytes for item in work))
-    return [replace(item, processes=max(1, min(item.pieces, jobs * item.bytes // total))) for item in work]
-
-
-@dataclass(kw_only=True, slots=True)
-class Outcome:
-    """The outcome of bringing corpora and mixtures up to date."""
-
-    built: list[str] = field(default_factory=list)
-    """Names of the partitions (``corpus/partition``), corpus steps (``corpus/step``) and mixtures that were built."""
-    current: int = 0
-    """Number of partitions, corpus steps and mixtures that were current already."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Reasons for failures, by name of the partition, corpus, corpus step or mixture."""
-
-    def add(self, other: "Outcome") -> None:
-        """Add another outcome to this one."""
-        self.built += other.built
-        self.current += other.current
-        self.failed |= other.failed
+    @property
+    def is_for_the_user(self) -> bool:
+        """Whether the failure has a cause that a user can act on, as opposed to a fault of the program."""
+        return self.problem is None or isinstance(self.problem, PhyagiAssetsError | OSError | Died)

@@ -29,15 +29,11 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.build.work import jobs_by_default, shared_out
         from phyagi_assets.cli.progress import BarProgress
         from phyagi_assets.cli.render import catalog_trees
         from phyagi_assets.declare.catalog import read_catalog
-        from phyagi_assets.execution.process_pool import processors
-        from phyagi_assets.orchestration.component import catalog_definitions
         from phyagi_assets.orchestration.instance import open_instance
         from phyagi_assets.orchestration.materialize import Runner
-        from phyagi_assets.orchestration.parallel import SideBySide
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import claim
         from phyagi_assets.store.local import Store
@@ -56,16 +52,10 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         if restored := workspace.store.restore_all():
             messages.print(f"{counted(restored, 'artifact')} had lost the link, as in a copy of a store; put back", highlight=False)
         with open_instance(settings) as instance:
-            runner = Runner(chosen, catalog_definitions(catalog, workspace, progress), workspace, instance)
-            jobs = jobs or jobs_by_default()
-            work = shared_out(runner.stale(), jobs)
-            with progress.over(sum(item.bytes for item in work)):
-                many = min(jobs, len(work))
-                threads = max(1, processors() // max(1, min(jobs, sum(item.processes for item in work))))
-                side_by_side = SideBySide(
-                    jobs=many, threads=threads, settings=settings, on_start=progress.started, on_progress=progress.advance
-                )
-                outcome = runner.run(work, progress.started, at, side_by_side.build if many > 1 else None)
+            runner = Runner(chosen, workspace, instance, progress)
+            work = runner.stale()
+            with progress.over(len(work), sum(item.bytes for item in work)):
+                outcome = runner.run(work, at, jobs)
         for tree in catalog_trees(chosen, workspace.store):
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)

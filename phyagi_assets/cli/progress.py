@@ -4,60 +4,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import Step
+from phyagi_assets.build.work import PartitionResult
 
 
 class BarProgress:
-    """A single progress bar over all bytes of source that a command reads.
+    """Progress bars over the partitions that a command builds, and over all bytes of source that it reads.
 
     Parameters
     ----------
     console
-        Console to draw the bar on. If the console is not a terminal, no bar is drawn.
+        Console to draw the bars on. If the console is not a terminal, no bars are drawn.
     """
 
     def __init__(self, console: Console) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self._bar.add_task("", total=None)
-        self._base = 0
+        self._partitions = self._ended = 0
+        self._name = ""
 
     @contextmanager
-    def over(self, total: int) -> Iterator["BarProgress"]:
+    def over(self, partitions: int, size: int) -> Iterator["BarProgress"]:
         """Draw the bar inside the context.
 
         Parameters
         ----------
-        total
+        partitions
+            Number of partitions to build.
+        size
             Total size of the sources to read, in bytes.
         """
-        self._bar.update(self._task, total=total)
+        self._partitions = partitions
+        self._bar.update(self._task, total=size)
         with self._bar:
             yield self
 
     def started(self, name: str) -> None:
         """Show the name of the partition, corpus step or mixture that is started."""
-        self._bar.update(self._task, description=name)
+        self._name = name
+        self._describe()
 
-    def advance(self, consumed: int) -> None:
+    def advanced(self, consumed: int) -> None:
         """Advance the bar by a number of bytes."""
         self._bar.update(self._task, advance=consumed)
 
-    @contextmanager
-    def watch(self, context: object, step: Step, partition: Partition) -> Iterator[OnProgress]:
-        """Advance the bar with the progress of a step and, when the step ends, by the bytes that it did not report."""
-        del context
-        before, said = self._bar.tasks[self._task].completed, 0
-        size = partition.bytes if step.is_slow else 0
+    def ended(self, result: PartitionResult, *, is_current: bool) -> None:
+        """Count a partition that has ended."""
+        del result, is_current
+        self._ended += 1
+        self._describe()
 
-        def on_progress(consumed: int) -> None:
-            nonlocal said
-            said += consumed
-            self._bar.update(self._task, completed=before + min(said, size))
-
-        yield on_progress
-        self._bar.update(self._task, completed=before + size)
+    def _describe(self) -> None:
+        self._bar.update(self._task, description=f"{self._ended:,}/{self._partitions:,} {self._name}")

@@ -1,7 +1,10 @@
-"""A pool of local processes that survives the death of a worker.
+"""A pool of local processes: an executor that survives the death of a worker.
 
-Each worker process has a pipe to the main process, which sends it one item at a time. Results, progress and log records come back through
+Each worker process has a pipe to the main process, which sends it one task at a time. Results, progress and log records come back through
 the pipe. A worker ends when its pipe closes or the main process dies, so that no worker remains if the main process is killed.
+
+The pools of ``concurrent.futures`` and loky do not do: if one of their workers is killed, all tasks that wait or run fail with it, and
+which of them killed it is not known.
 """
 
 import logging
@@ -13,19 +16,15 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from threading import Lock, Thread
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError, memory_named
-from phyagi_assets.execution.progress import OnProgress
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Item], Result]]]
+from phyagi_assets.execution.executor import Died, Fault, Prepare, Result, Task, Waiting
 
 THREADS = "RAYON_NUM_THREADS"
 """Environment variable with the number of threads of the engine, which reads it when it first encodes."""
@@ -40,125 +39,119 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class Died(Exception):
-    """A worker process died while it ran a task; the message says how."""
-
-
-class Fault(Exception):
-    """An unexpected exception in a worker process; the message is its traceback."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Ended:
-    """Outcome of one item."""
+    """Outcome of one task."""
 
-    result: Any
-    """Result of the item, or the exception that ended it."""
+    outcome: Any
+    """Result of the task, or the exception that ended it."""
     is_last: bool = False
-    """Whether the worker process ends with this item."""
+    """Whether the worker process ends with this task."""
 
 
-@dataclass(kw_only=True)
-class _Worker(Generic[Item]):
+@dataclass(kw_only=True, eq=False)
+class _Worker(Generic[Task]):
     process: SpawnProcess
     connection: Connection
-    item: Item | None = None
+    task: Task | None = None
 
-    def give(self, item: Item) -> None:
-        self.item = item
-        with suppress(ConnectionError):  # the worker is dead, which `hear` reports
-            self.connection.send(item)
+    def send(self, task: Task) -> None:
+        self.task = task
+        with suppress(ConnectionError):  # the worker is dead, which `receive` reports
+            self.connection.send(task)
 
-    def hear(self, on_progress: OnProgress) -> _Ended | None:
-        """Receive one message. Return the outcome of the item if the message is an outcome or the worker died, else None."""
+    def receive(self, on_progress: Callable[[Task, int], None]) -> _Ended | None:
+        """Receive one message. Return the outcome of the task if the message is an outcome or the worker died, else None."""
         try:
-            said = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return _Ended(result=Died(_ending(self.process.exitcode or 0)), is_last=True)
-        if isinstance(said, logging.LogRecord):
-            logging.getLogger(said.name).handle(said)
-        elif isinstance(said, int):
-            on_progress(said)
-        return said if isinstance(said, _Ended) else None
+            return _Ended(outcome=Died(_ending(self.process.exitcode or 0)), is_last=True)
+        if isinstance(message, logging.LogRecord):
+            logging.getLogger(message.name).handle(message)
+        elif isinstance(message, int) and self.task is not None:
+            on_progress(self.task, message)
+        return message if isinstance(message, _Ended) else None
 
     def stop(self) -> None:
-        self.connection.close()  # ends a worker that waits for an item
-        if self.item is not None:
+        self.connection.close()  # ends a worker that waits for a task
+        if self.task is not None:
             self.process.terminate()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProcessPool(Generic[Item, Result]):
-    """Worker processes that run a function on items.
+class ProcessPool(Generic[Task, Result]):
+    """Executor that runs tasks in worker processes.
 
     Parameters
     ----------
     prepare
-        Context manager that each worker enters first, given a progress callback; returns the function that runs an item.
+        Context manager that each worker enters first.
     size
-        Number of processes.
+        Largest number of worker processes.
     threads
-        Number of threads of the engine in each process.
-    on_progress
-        Called with the progress that workers report.
+        Number of threads of the engine in each worker process.
     name
-        Returns the name of an item for messages, such as the one about too little memory.
+        Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
+    on_start
+        Called with each task when it begins.
+    on_progress
+        Called with a task and its progress since the last call.
     """
 
-    prepare: Prepare[Item, Result]
-    size: int
-    threads: int
-    on_progress: OnProgress
-    name: Callable[[Item], str]
+    def __init__(
+        self,
+        *,
+        prepare: Prepare[Task, Result],
+        size: int,
+        threads: int,
+        name: Callable[[Task], str],
+        on_start: Callable[[Task], None],
+        on_progress: Callable[[Task, int], None],
+    ) -> None:
+        self.size = size
+        self._arguments = (prepare, threads, name)
+        self._on_progress = on_progress
+        self._waiting = Waiting(on_start)
+        self.submit, self.drop = self._waiting.submit, self._waiting.drop
 
-    def do(self, items: Iterator[Item]) -> Generator[tuple[Item, Result | Exception], None, None]:
-        """Run all items.
-
-        Parameters
-        ----------
-        items
-            The items. Each is taken when a worker is free.
-
-        Yields
-        ------
-        item : Item
-            An item that has ended, in the order in which the items end.
-        outcome : Result or Exception
-            Its result, or the exception that ended it: an error from the worker, `Fault` or `Died`.
-        """
-        workers: list[_Worker[Item]] = []
+    def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
+        """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`."""
+        workers: list[_Worker[Task]] = []
         # A second interrupt may cut `finally` short at any place, and the interpreter would wait for the workers when it exits.
         at_exit = multiprocessing.util.Finalize(None, _stop, args=(workers,), exitpriority=10)
         try:
-            for _ in range(self.size):  # start all workers before the first one gets an item
-                workers.append(self._started())
-            for worker, item in zip(list(workers), items, strict=False):
-                worker.give(item)
-            while busy := {worker.connection: worker for worker in workers if worker.item is not None}:
+            while self._begin(workers) or any(worker.task is not None for worker in workers):
+                busy = {worker.connection: worker for worker in workers if worker.task is not None}
                 for connection in wait(list(busy)):
                     worker = busy[connection]  # type: ignore[index]  # `wait` returns the connections it was given
-                    ended = worker.hear(self.on_progress)
-                    if ended is None or worker.item is None:
+                    ended = worker.receive(self._on_progress)
+                    if ended is None or worker.task is None:
                         continue
-                    done, worker.item = worker.item, None
-                    following = next(items, None)
+                    task, worker.task = worker.task, None
                     if ended.is_last:
                         workers.remove(worker)
                         worker.process.join()
-                    if following is not None:
-                        if ended.is_last:
-                            workers.append(worker := self._started())
-                        worker.give(following)
-                    yield done, ended.result
+                    self._begin(workers)  # before the consumer does its part, so that no worker waits for it
+                    yield task, ended.outcome
         finally:
             _stop(workers)
             at_exit.cancel()
 
-    def _started(self) -> _Worker[Item]:
+    def _begin(self, workers: list[_Worker[Task]]) -> bool:
+        """Start as many workers as there are tasks for, and give a task to each idle one. Return whether a task has begun."""
+        idle = [worker for worker in workers if worker.task is None]
+        for _ in range(min(self.size - len(workers), len(self._waiting) - len(idle))):  # all start before the first one gets a task
+            workers.append(self._started())
+            idle.append(workers[-1])
+        begun = idle[: len(self._waiting)]
+        for worker in begun:
+            worker.send(self._waiting.take())
+        return bool(begun)
+
+    def _started(self) -> _Worker[Task]:
         here, there = _SPAWN.Pipe()
         level = logging.getLogger(_PACKAGE).getEffectiveLevel()
-        process = _SPAWN.Process(target=_work, args=(there, self.prepare, self.threads, self.name, level))
+        process = _SPAWN.Process(target=_work, args=(there, *self._arguments, level))
         process.start()
         there.close()
         return _Worker(process=process, connection=here)
@@ -176,7 +169,7 @@ def _stop(workers: Sequence[_Worker[Any]]) -> None:
     until = time.monotonic() + _TO_END
     for worker in workers:
         worker.process.join(max(0.0, until - time.monotonic()))
-        if worker.process.is_alive() and worker.item is not None:
+        if worker.process.is_alive() and worker.task is not None:
             worker.process.kill()
         worker.process.join()
 
@@ -185,45 +178,45 @@ def _ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
 
 
-class _Line:
+class _Sender:
     """End of a pipe to which several threads can send messages."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, Lock()
 
-    def say(self, said: object) -> None:
+    def send(self, message: object) -> None:
         """Send a message. A closed pipe raises an error, so that the work in progress ends soon."""
         with self._lock:
-            self._connection.send(said)
+            self._connection.send(message)
 
     def put_nowait(self, record: logging.LogRecord) -> None:
         """Send a log record; this is the method of a queue that `logging.handlers.QueueHandler` calls."""
         with suppress(ConnectionError):
-            self.say(record)
+            self.send(record)
 
 
 def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name: Callable[[Any], str], level: int) -> None:
-    """Run the items that come through the pipe until it closes; the target of a worker process."""
+    """Run the tasks that come through the pipe until it closes; the target of a worker process."""
     os.environ[THREADS] = str(threads)
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
-    line = _Line(connection)
+    sender = _Sender(connection)
     logger = logging.getLogger(_PACKAGE)
     logger.setLevel(level)
-    logger.addHandler(logging.handlers.QueueHandler(line))  # type: ignore[arg-type]
+    logger.addHandler(logging.handlers.QueueHandler(sender))  # type: ignore[arg-type]
     with suppress(KeyboardInterrupt, ConnectionError):
         try:
-            with memory_named("preparing a process"), prepare(line.say) as do:
-                for item in _received(connection):
+            with memory_named("preparing a process"), prepare(sender.send) as run:
+                for task in _received(connection):
                     try:
-                        with memory_named(name(item)):
-                            result = do(item)
+                        with memory_named(name(task)):
+                            outcome = run(task)
                     except (PhyagiAssetsError, OSError) as problem:
-                        result = problem
-                    line.say(_Ended(result=result))
+                        outcome = problem
+                    sender.send(_Ended(outcome=outcome))
         except (PhyagiAssetsError, OSError) as problem:
-            line.say(_Ended(result=problem, is_last=True))
+            sender.send(_Ended(outcome=problem, is_last=True))
         except Exception:
-            line.say(_Ended(result=Fault(traceback.format_exc()), is_last=True))
+            sender.send(_Ended(outcome=Fault(traceback.format_exc()), is_last=True))
 
 
 def _end_with_parent() -> None:

@@ -171,13 +171,21 @@ def load_backend(cache: Path) -> Any:
     StoreError
         The tokenizer is missing or damaged.
     """
+    try:
+        return _backend((cache / BACKEND).read_bytes())
+    except MissingPackageError:
+        raise
+    except Exception as problem:  # tokenizers raises nothing narrower
+        raise StoreError(f"{cache / BACKEND}: is missing or damaged: {problem}; {REMEDY}") from None
+
+
+@lru_cache(maxsize=2)
+def _backend(definition: bytes) -> Any:
+    """Return the tokenizer that a ``tokenizer.json`` defines. Loading takes longer than building a small partition, and most share one."""
     with missing_packages_named():
         import tokenizers
 
-    try:
-        return tokenizers.Tokenizer.from_file(str(cache / BACKEND))
-    except Exception as problem:  # tokenizers raises nothing narrower
-        raise StoreError(f"{cache / BACKEND}: is missing or damaged: {problem}; {REMEDY}") from None
+    return tokenizers.Tokenizer.from_str(definition.decode())
 
 
 def decode(cache: Path, ids: npt.NDArray[Any]) -> str:

@@ -21,6 +21,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.sources.snapshot import clear_transfers
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.mixture import MIXTURE
+from phyagi_assets.steps.tokenize_chunks import clear_chunks
 from phyagi_assets.store.base import Address, Foreign, Store, StoredVersion, Survey, Transfer, Version
 from phyagi_assets.store.manifest import Manifest
 
@@ -179,6 +180,7 @@ class Cleaning:
                         continue
                     if item.why == BROKEN_OFF:
                         clear_transfers(item.path)
+                        clear_chunks(item.path)
                         removed.append(item)
                     elif (self.store.leads_to(item.address) == item.fingerprint) == still[item.path].is_published:
                         with suppress(StoreError):  # a file was added to the folder since the search

@@ -1,34 +1,44 @@
-"""The assets of a declaration: the steps of the flow as Dagster assets."""
+"""The assets of a declaration: the steps of the flow as Dagster assets.
 
-from collections.abc import Callable, Iterator, Mapping
+The steps of a corpus's partitions are one multi-asset, whose run builds any range of partitions and any of the steps. The other steps are
+one asset each.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.build.partitions import Builder
+from phyagi_assets.build.stale import work_of
+from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, memory_named
-from phyagi_assets.inspection.describe import LEFT_OUT
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, memory_named
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_asked
+from phyagi_assets.orchestration.names import PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.orphaned_runs import at_work
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_lasting, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
-from phyagi_assets.orchestration.progress import Progress
-from phyagi_assets.orchestration.sensors import FAILURE_TAG, LASTING, follow_condition, freshness_policy
-from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps import raw
+from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
 
 WORKSPACE = "workspace"
 PROGRESS = "progress"
+_MOST_PARTITIONS = 1000
+"""Largest number of partitions that a backfill builds in one run."""
+
+PROCESSES_FIELD = dg.Field(
+    dg.Noneable(int), default_value=None, is_required=False, description="Number of processes; by default, one for every 8 processors."
+)
 
 
 def corpus_assets(corpus: Corpus, flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
-    """Return the assets of a corpus: one for each step with the scope of a partition or of a corpus."""
-    partitioned = [_partitioned_asset(corpus, step) for step in flow.of(Scope.PARTITION)]
-    return [*partitioned, *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
+    """Return the assets of a corpus: one multi-asset for the steps of its partitions, and one asset for each step of the whole corpus."""
+    return [_partition_assets(corpus, flow), *(_whole_corpus_asset(corpus, step) for step in flow.of(Scope.CORPUS))]
 
 
 def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
@@ -36,45 +46,65 @@ def mixture_assets(declared: Mixture, corpora: Mapping[str, Corpus], flow: Flow 
     return [_mixture_asset(declared, corpora, step) for step in flow.of(Scope.MIXTURE)]
 
 
-def run_config(name: str, step: Step, **options: int | None) -> dict[str, Any]:
-    """Return the run configuration that sets options of a step of the corpus or mixture `name`."""
-    return {"ops": {f"{name}__{step.name}": {"config": options}}}
+def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
+    name, partitions = corpus.config.name, partitions_def(corpus)
+    steps = {dg.AssetKey([name, step.name]): step for step in flow.of(Scope.PARTITION)}
+    options = {option: of for step in steps.values() for option, of in step.options.items()}
 
-
-def _partitioned_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
-    name = corpus.config.name
-
-    own = {
-        "deps": [[name, step.input]] if step.input else [],
-        "partitions_def": partitions_def(corpus),
-        "automation_condition": follow_condition() if step.input else None,
-        "required_resource_keys": {WORKSPACE, PROGRESS},
-    }
-
-    def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    def build_partitions(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        config: dict[str, Any] = dict(context.op_execution_context.op_config or {})
+        selected = [step for key, step in steps.items() if key in context.selected_asset_keys]
         workspace: Workspace = context.resources.workspace
-        progress: Progress = context.resources.progress
-        with _failures(context, corpus), at_work(context.run.run_id, workspace.store):
-            require_as_asked(context.run.tags, corpus)
-            claim(workspace.store, workspace.data, [name], context.log)
-            partition = _partition(corpus, context.partition_key, step, workspace)
-            with progress.watch(context, step, partition) as on_progress:
-                built = step.build(corpus, partition, workspace, on_progress, **(context.op_execution_context.op_config or {}))
-        left_out = workspace.sources.left_out(corpus) if step.input is None else ""
-        with _failures(context, corpus):
-            yield from outcome(built, lambda of: {**step.facts(of), LEFT_OUT: left_out} if left_out else step.facts(of))
+        builder = Builder(corpora={name: corpus}, workspace=workspace, flow=flow)
+        run = PartitionRun(
+            context=context,
+            builder=builder,
+            progress=context.resources.progress,
+            processes=config.pop(PROCESSES),
+            checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
+        )
+        with run_of(context, builder, [name]):
+            run.build(*_work(corpus, context.partition_keys, selected, builder, config))
+        yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none
 
-    return _asset(corpus, step, materialize, own)
+    made: dg.AssetsDefinition = dg.multi_asset(
+        name=partitions_op_name(name),
+        specs=[_spec(corpus, step, deps=[dg.AssetKey([name, step.input])] if step.input else []) for step in steps.values()],
+        can_subset=True,
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
+        check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],
+        config_schema={PROCESSES: PROCESSES_FIELD, **{option: _field(of) for option, of in options.items()}},
+        required_resource_keys={WORKSPACE, PROGRESS},
+    )(build_partitions)
+    return made
+
+
+def _work(
+    corpus: Corpus, keys: Sequence[str], steps: Sequence[Step], builder: Builder, options: Mapping[str, Any]
+) -> tuple[list[Work], list[PartitionResult]]:
+    """Return the work of building selected steps of selected partitions, and the results of partitions that are not in the source."""
+    sources, names = builder.workspace.sources, [step.name for step in steps]
+    unlisted = {key: Work(corpus=corpus.config.name, key=key, partition=None, steps=names, options=options) for key in keys}
+    if steps[0].input is not None and all(sources.remote(path) for path in corpus.config.source.paths):
+        return list(unlisted.values()), []  # the raw artifacts name the files, so a remote source is not listed
+    listed = sources.partitions(corpus)
+    work = [work_of(corpus, listed[key], names, builder.workspace, builder.flow, options=options) for key in keys if key in listed]
+    there = ", ".join(list(listed)[:20])
+    gone = [
+        PartitionResult(
+            work=unlisted[key], problem=SourceError(f"{corpus.path}: partition {key!r} is no longer in the source; there are: {there}")
+        )
+        for key in keys
+        if key not in listed
+    ]
+    return work, gone
 
 
 def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
     name = corpus.config.name
 
-    own = {
-        "deps": [_of_all_partitions(name, step)],
-        "automation_condition": follow_condition(),
-        "required_resource_keys": {WORKSPACE},
-    }
+    deps = [_of_all_partitions(name, step)]
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
@@ -86,17 +116,13 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
         with _failures(context, corpus):
             yield from outcome(built, step.facts)
 
-    return _asset(corpus, step, materialize, own)
+    return _asset(corpus, step, materialize, deps)
 
 
 def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
     parts = [part.corpus for part in declared.config.datasets]
 
-    own = {
-        "deps": [_of_all_partitions(corpus, step) for corpus in parts],
-        "automation_condition": follow_condition(),
-        "required_resource_keys": {WORKSPACE},
-    }
+    deps = [_of_all_partitions(corpus, step) for corpus in parts]
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
@@ -110,25 +136,50 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
         with _failures(context):
             yield from outcome(built, step.facts)
 
-    return _asset(declared, step, materialize, own)
+    return _asset(declared, step, materialize, deps)
 
 
-def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], own: Mapping[str, Any]) -> dg.AssetsDefinition:
-    """Return the asset of a step. `own` holds the arguments of `dg.asset` that depend on the step's scope."""
+def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
+    """Return the specification of the asset of a step of a partition."""
+    return dg.AssetSpec(
+        [declared.config.name, step.name],
+        deps=deps,
+        skippable=True,
+        automation_condition=follow_condition(in_partitions=True) if step.input else None,
+        **_shown(declared, step),
+    )
+
+
+def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
+    """Return the asset of a step that is not partitioned."""
     name = declared.config.name
     made: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
-        group_name=name,
-        kinds=set(step.kinds),
-        owners=list(declared.config.owners),
-        description=_described(declared, step.description),
-        code_version=step.code_version,
-        freshness_policy=freshness_policy(declared.config.fresh_within),
+        deps=deps,
+        automation_condition=follow_condition(),
+        required_resource_keys={WORKSPACE},
         check_specs=check_specs(name, step),
         config_schema={option: _field(of) for option, of in step.options.items()},
-        **own,
+        **_shown(declared, step),
     )(materialize)
     return made
+
+
+def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
+    """Return what Dagster shows of the asset of a step."""
+    return {
+        "group_name": declared.config.name,
+        "kinds": set(step.kinds),
+        "owners": list(declared.config.owners),
+        "description": _described(declared, step.description),
+        "code_version": step.code_version,
+        "freshness_policy": freshness_policy(declared.config.fresh_within),
+        "metadata": {
+            "dagster/code_references": dg.CodeReferencesMetadataValue(
+                code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()))]
+            )
+        },
+    }
 
 
 def _field(option: Option) -> dg.Field:
@@ -141,13 +192,6 @@ def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
     return dg.AssetDep([corpus, step.input], partition_mapping=dg.AllPartitionMapping())
 
 
-def _partition(corpus: Corpus, key: str, step: Step, workspace: Workspace) -> Partition:
-    """Return a partition: as the source lists it for the first step, which pins it; as it was pinned for all other steps."""
-    if step.input is None:
-        return raw.listed_partition(corpus, key, workspace)
-    return raw.pinned_partition(corpus, key, workspace, wanted_by=step.address(corpus.config.name, key))
-
-
 @contextmanager
 def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
     """Turn user errors into Dagster failures without a traceback, and tag the run if a retry cannot help."""
@@ -155,19 +199,12 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
         with memory_named(context.asset_key.to_user_string()):
             yield
     except PhyagiAssetsError as problem:
-        if _lasts(problem, corpus):
+        if is_lasting(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
     except dg.Failure:  # a check of what was built failed
         context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise
-
-
-def _lasts(problem: PhyagiAssetsError, corpus: Corpus | None) -> bool:
-    """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
-    if isinstance(problem, TokenizerError):
-        return corpus is not None and "@" not in corpus.config.tokenizer
-    return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)
 
 
 def _described(declared: Corpus | Mixture, what: str) -> str:

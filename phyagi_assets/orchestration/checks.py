@@ -1,6 +1,8 @@
 """Dagster asset checks: the checks of a step, made at each materialization, and a check that reads all published artifacts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
@@ -8,13 +10,15 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.integrity import StoreProblem, store_problems
 from phyagi_assets.orchestration.metadata import metadata
-from phyagi_assets.steps import cache
-from phyagi_assets.steps.checks import check, tokens
-from phyagi_assets.steps.checks.check import SOUND, WITHIN_LIMITS
+from phyagi_assets.steps.checks import tokens
+from phyagi_assets.steps.checks.check import SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.step import Built, Step, Workspace
 
 STORED = "stored_as_written"
+CHECK_STORE = "check_store"
+"""Name of the job that compares all published artifacts with their checksums."""
+_STORE = dg.AssetKey(["store"])
 
 _LISTED = 20
 """Largest number of problems that a result lists."""
@@ -22,16 +26,28 @@ _LISTED = 20
 _LIMITS = {tokens.DUPLICATES, tokens.INVALID}
 
 
-def check_specs(name: str, step: Step) -> list[dg.AssetCheckSpec]:
-    """Return the checks of an asset. If one fails, the version is not published, and downstream assets are not built."""
+def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] | None = None) -> list[dg.AssetCheckSpec]:
+    """Return the checks of an asset, for each of its partitions. If one fails, the version is not published.
+
+    Parameters
+    ----------
+    name
+        Name of the corpus or mixture.
+    step
+        The step.
+    partitions
+        The partitions of the asset; None if it is not partitioned.
+    """
     key = dg.AssetKey([name, step.name])
+    blocking = partitions is None  # the events of partitions are logged, which blocks nothing, and nothing is published if a check fails
     return [
-        dg.AssetCheckSpec(check_name, asset=key, blocking=True, description=description) for check_name, description in step.checks.items()
+        dg.AssetCheckSpec(check_name, asset=key, blocking=blocking, description=description, partitions_def=partitions)
+        for check_name, description in step.checks.items()
     ]
 
 
 def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    """Report the outcome of a step to Dagster, as its asset function.
+    """Report the outcome of a step that is not partitioned to Dagster, as its asset function.
 
     Parameters
     ----------
@@ -50,11 +66,10 @@ def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.Ass
     dagster.Failure
         A check failed. The version was not published, so no materialization is reported.
     """
-    groups = {
-        SOUND: [of for of in built.checks if of.name not in _LIMITS],
-        WITHIN_LIMITS: [of for of in built.checks if of.name in _LIMITS],
-    }
-    results = [_result(name, of) for name, of in groups.items() if of]
+    results = [
+        dg.AssetCheckResult(check_name=of.name, passed=of.passed, description=of.description, metadata=of.metadata)
+        for of in verdicts(built.checks)
+    ]
     if built.failures:
         yield from results
         raise dg.Failure(description="; ".join(map(str, built.failures)), allow_retries=False)
@@ -63,19 +78,43 @@ def outcome(built: Built, describe: Callable[[Built], Facts]) -> Iterator[dg.Ass
     )
 
 
-def _result(name: str, looked_at: Sequence[check.Check]) -> dg.AssetCheckResult:
-    failures = [of for of in looked_at if not of.passed]
-    lines = [f"| {of.name} | {'passed' if of.passed else '**failed**'} | {of.found} |" for of in looked_at]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """The result of one of Dagster's checks, which summarizes several checks of this package."""
+
+    name: str
+    passed: bool
+    description: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def verdicts(checks: Sequence[Check]) -> list[Verdict]:
+    """Return the results of Dagster's checks of a version, given the outcomes of this package's checks."""
+    groups = {
+        SOUND: [of for of in checks if of.name not in _LIMITS],
+        WITHIN_LIMITS: [of for of in checks if of.name in _LIMITS],
+    }
+    return [_verdict(name, of) for name, of in groups.items() if of]
+
+
+def _verdict(name: str, checks: Sequence[Check]) -> Verdict:
+    failures = [of for of in checks if not of.passed]
+    lines = [f"| {of.name} | {'passed' if of.passed else '**failed**'} | {of.found} |" for of in checks]
     table = dg.MetadataValue.md("\n".join(["| | | |", "| --- | --- | --- |", *lines]))
-    numbers = {f"{of.name}: {what}": value for of in looked_at for what, value in of.numbers.items()}
-    found = "; ".join(of.found for of in failures or looked_at)
-    return dg.AssetCheckResult(check_name=name, passed=not failures, description=found, metadata={"looked at": table, **numbers})
+    numbers = {f"{of.name}: {what}": value for of in checks for what, value in of.numbers.items()}
+    found = "; ".join(of.found for of in failures or checks)
+    return Verdict(name=name, passed=not failures, description=found, metadata={"looked at": table, **numbers})
+
+
+def store_asset() -> dg.AssetSpec:
+    """Return the asset that carries the checks of the store, so that no run of another asset selects them."""
+    return dg.AssetSpec(
+        _STORE, kinds={"folder"}, group_name="store", description="All published artifacts. Nothing builds this asset: it only has checks."
+    )
 
 
 def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition:
     """Return a check that compares all published artifacts of a corpus with their checksums.
-
-    The check runs on its own, from the UI or from a schedule, not as part of a materialization.
 
     Parameters
     ----------
@@ -85,30 +124,42 @@ def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition
         Key of the Dagster resource that holds the workspace.
     """
     name = corpus.config.name
-    key = dg.AssetKey([name, cache.STAGE])
-    description = (
-        "All published partitions, in all stages, are what was written, by their checksums. Run it by itself: it reads all of them."
-    )
-    spec = dg.AssetCheckSpec(STORED, asset=key, description=description)
+    description = f"All published artifacts of {name}, of all steps, match the checksums that were written with them."
+    spec = dg.AssetCheckSpec(stored_check_name(name), asset=_STORE, description=description)
 
-    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], can_subset=True, required_resource_keys={workspace_key})
+    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], required_resource_keys={workspace_key})
     def stored_as_written(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        if context.has_partition_key:  # the run builds one partition, which its own checks cover; this check covers all
-            return
         workspace: Workspace = getattr(context.resources, workspace_key)
         read: list[str] = []
-        yield stored_result(key, list(store_problems(workspace.store, read.append, name)), read)
+        yield stored_result(spec, list(store_problems(workspace.store, read.append, name)), read)
 
     return stored_as_written
 
 
-def stored_result(key: dg.AssetKey, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
+def stored_check_name(corpus: str) -> str:
+    """Return the name of the check of a corpus's published artifacts."""
+    return f"{corpus}_{STORED}"
+
+
+def check_store_job(checks: Sequence[dg.AssetChecksDefinition]) -> Any:
+    """Return the job that runs the checks of all corpora's published artifacts."""
+    return dg.define_asset_job(
+        CHECK_STORE, selection=dg.AssetSelection.checks(*checks), description="Compares all published artifacts with their checksums."
+    )
+
+
+def check_store_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Return the schedule of the job; it is off until a user turns it on, because the job reads the whole store."""
+    return dg.ScheduleDefinition(name=f"{CHECK_STORE}_schedule", cron_schedule="0 4 * * 0", job=job)
+
+
+def stored_result(spec: dg.AssetCheckSpec, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:
     """Return the result of comparing artifacts with their checksums.
 
     Parameters
     ----------
-    key
-        Key of the asset that shows the result.
+    spec
+        The check.
     problems
         Problems that were found.
     read
@@ -121,8 +172,8 @@ def stored_result(key: dg.AssetKey, problems: list[StoreProblem], read: list[str
     listed = dg.MetadataValue.md("\n".join(f"- {problem}" for problem in problems[:_LISTED]))
     numbers = {"artifacts": len(read), "damaged artifacts": len(damaged)}
     return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=STORED,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
         passed=not problems,
         severity=dg.AssetCheckSeverity.ERROR,
         description=found,

@@ -1,11 +1,15 @@
 """The catalog as a Dagster component: every declaration in the data folder as definitions."""
 
+import warnings
+
 import dagster as dg
 
 from phyagi_assets.declare.catalog import Catalog, read_catalog
 from phyagi_assets.orchestration.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_assets
-from phyagi_assets.orchestration.checks import stored_check
+from phyagi_assets.orchestration.checks import check_store_job, check_store_schedule, store_asset, stored_check
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
+from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
+from phyagi_assets.orchestration.names import COMMAND_JOB, stale_job_name
 from phyagi_assets.orchestration.partitions import partitions_sensor
 from phyagi_assets.orchestration.progress import LoggedProgress, Progress
 from phyagi_assets.orchestration.sensors import follow_sensor, refresh_schedule, refresh_sensor
@@ -42,20 +46,44 @@ def data_folder_definitions(settings: Settings) -> dg.Definitions:
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow = FLOW) -> dg.Definitions:
-    """Return the definitions of a catalog: assets, checks, sensors and schedules, and a placeholder asset per broken declaration."""
-    corpora = [asset for corpus in catalog.corpora.values() for asset in corpus_assets(corpus, flow)]
-    mixtures = [asset for mixture in catalog.mixtures.values() for asset in mixture_assets(mixture, catalog.corpora, flow)]
-    names = [*catalog.corpora, *catalog.mixtures, *(broken.name for broken in catalog.broken)]
+    """Return the definitions of a catalog: assets, checks, jobs, sensors and schedules, and a placeholder asset per broken declaration."""
+    with warnings.catch_warnings():
+        # Checks of partitions and references to code are used here on purpose, though Dagster may still change them.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        return _definitions(catalog, workspace, progress, flow)
+
+
+def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow) -> dg.Definitions:
+    corpora, mixtures = catalog.corpora, catalog.mixtures
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        *(asset for corpus in corpora.values() for asset in corpus_assets(corpus, flow)),
+        *(asset for mixture in mixtures.values() for asset in mixture_assets(mixture, corpora, flow)),
+        *map(placeholder, catalog.broken),
+    ]
+    stored_checks = [stored_check(corpus, WORKSPACE) for corpus in corpora.values()]
+    checking = check_store_job(stored_checks) if stored_checks else None
+    names = [*corpora, *mixtures, *(broken.name for broken in catalog.broken)]
     return dg.Definitions(
-        assets=[*corpora, *mixtures, *map(placeholder, catalog.broken)],
-        asset_checks=[stored_check(corpus, WORKSPACE) for corpus in catalog.corpora.values()],
+        assets=[*assets, *([store_asset()] if checking else [])],
+        asset_checks=stored_checks,
+        jobs=[
+            *(corpus_job(corpus, flow) for corpus in corpora.values()),
+            *(mixture_job(mixture, flow) for mixture in mixtures.values()),
+            *(stale_job(stale_job_name(name), {name: corpus}, flow) for name, corpus in corpora.items()),
+            stale_job(COMMAND_JOB, corpora, flow),
+            *([checking] if checking else []),
+        ],
         sensors=[
-            partitions_sensor(catalog.corpora, workspace, names),
-            *(refresh_sensor(corpus, workspace) for corpus in catalog.corpora.values()),
-            follow_sensor([*catalog.corpora.values(), *catalog.mixtures.values()]),
+            partitions_sensor(corpora, workspace, names),
+            *(sensor for corpus in corpora.values() if (sensor := refresh_sensor(corpus, workspace))),
+            follow_sensor([*corpora.values(), *mixtures.values()]),
             declarations_sensor(catalog),
         ],
-        schedules=[made for corpus in catalog.corpora.values() if (made := refresh_schedule(corpus, workspace))],
+        schedules=[
+            *(schedule for corpus in corpora.values() if (schedule := refresh_schedule(corpus, workspace))),
+            *([check_store_schedule(checking)] if checking else []),
+        ],
         resources={WORKSPACE: workspace, PROGRESS: progress},
         executor=dg.in_process_executor,
     )

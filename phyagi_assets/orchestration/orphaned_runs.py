@@ -13,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, configured, stale_job_name
 from phyagi_assets.store.local import LOCKS, Store
 from phyagi_assets.store.locks import is_held, locked
 
@@ -44,7 +45,7 @@ def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection
     store
         The store that holds the locks of the runs.
     names
-        Names of corpora and mixtures. Only runs of their assets are considered, because other runs hold no lock.
+        Names of corpora and mixtures. Only runs of their assets and jobs are considered, because other runs hold no lock.
 
     Returns
     -------
@@ -55,11 +56,18 @@ def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY, updated_before=before)):
         run = record.dagster_run
-        assets = run.asset_selection or ()
-        if assets and all(key.path[0] in names for key in assets) and _is_gone(_lock(run.run_id, store)):
+        if _builds(run, names) and _is_gone(_lock(run.run_id, store)):
             instance.report_run_failed(run, _MESSAGE)
             found.append(run.run_id)
     return found
+
+
+def _builds(run: dg.DagsterRun, names: Collection[str]) -> bool:
+    """Return whether a run builds artifacts of the named corpora and mixtures."""
+    if run.job_name == COMMAND_JOB or run.job_name in map(stale_job_name, names):
+        return all(name in names for name in configured(run, PARTITIONS))
+    assets = run.asset_selection or ()
+    return bool(assets) and all(key.path[0] in names for key in assets)
 
 
 def _is_gone(lock: Path, looks: int = 3) -> bool:

@@ -1,26 +1,37 @@
-"""Progress of slow steps, as a Dagster resource that the command replaces with a progress bar."""
+"""Progress of a run that builds partitions, as a Dagster resource that the command replaces with a progress bar."""
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-import dagster as dg
+from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.formatting import counted, short
 
-from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import Step
+
+class RunProgress(Protocol):
+    """Receiver of the progress of one run."""
+
+    def started(self, name: str) -> None:
+        """Note that a partition, named as ``corpus/partition``, is started."""
+
+    def advanced(self, consumed: int) -> None:
+        """Note that bytes of source were processed."""
+
+    def ended(self, result: PartitionResult, *, is_current: bool) -> None:
+        """Note what came of a partition. `is_current` tells whether another run had built it in the meantime."""
 
 
 class Progress(Protocol):
-    """Receiver of the progress of steps."""
+    """Receiver of the progress of runs."""
 
-    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> AbstractContextManager[OnProgress]:
-        """Return a context for the run of a step, and in it a callback that takes the bytes of source processed since the last call."""
+    def over(self, work: Sequence[Work], log: logging.Logger) -> AbstractContextManager[RunProgress]:
+        """Return a context for a run that builds partitions."""
 
 
 class LoggedProgress:
-    """Progress that is written to the run's log every few seconds.
+    """Progress that is written to the run's log every few seconds, and at its end.
 
     Parameters
     ----------
@@ -28,20 +39,48 @@ class LoggedProgress:
         Shortest time between two lines, in seconds.
     """
 
-    def __init__(self, every: float = 5.0) -> None:
+    def __init__(self, every: float = 10.0) -> None:
         self._every = every
 
     @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
-        """Write the progress of a step to its run's log."""
-        total = partition.bytes
-        done, told = 0, time.monotonic()
+    def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
+        """Write the progress of a run to its log."""
+        logged = _Logged(work, log, self._every)
+        yield logged
+        logged.tell()
 
-        def on_progress(consumed: int) -> None:
-            nonlocal done, told
-            done += consumed
-            if time.monotonic() - told >= self._every:
-                told = time.monotonic()
-                context.log.info(f"{step.name} {partition.key}: {min(done / max(total, 1), 1):.0%} of {total / 1e6:.1f} MB read")
 
-        yield on_progress
+class _Logged:
+    def __init__(self, work: Sequence[Work], log: logging.Logger, every: float) -> None:
+        self._log, self._every = log, every
+        self._partitions, self._bytes = len(work), sum(item.bytes for item in work)
+        self._ended = self._failed = self._tokens = self._consumed = 0
+        self._began = self._told = time.monotonic()
+
+    def started(self, name: str) -> None:
+        pass
+
+    def advanced(self, consumed: int) -> None:
+        self._consumed += consumed
+        self._tell_at_times()
+
+    def ended(self, result: PartitionResult, *, is_current: bool) -> None:
+        del is_current
+        self._ended += 1
+        self._failed += bool(result.failure)
+        self._tokens += result.tokens
+        self._tell_at_times()
+
+    def _tell_at_times(self) -> None:
+        if time.monotonic() - self._told >= self._every:
+            self.tell()
+
+    def tell(self) -> None:
+        """Write one line."""
+        self._told = time.monotonic()
+        rate = self._consumed / 1e6 / max(self._told - self._began, 1e-3)
+        failed = f" ({self._failed:,} failed)" if self._failed else ""
+        self._log.info(
+            f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short(self._tokens)} tokens, "
+            f"{self._consumed / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB of source encoded, {rate:,.1f} MB/s"
+        )

@@ -4,15 +4,17 @@ Each run is tagged with the content for which it was requested. The outcome of t
 requested; see :mod:`phyagi_assets.orchestration.run_requests`.
 """
 
+import json
 import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster import RunsFilter
+from dagster import DagsterRunStatus, RunsFilter
 
 from phyagi_assets.build.scan import Due, Look, look_at
 from phyagi_assets.declare.catalog import Corpus, Mixture
@@ -21,6 +23,19 @@ from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_as_loaded
+from phyagi_assets.orchestration.names import (
+    BUILDS_ALL_TAG,
+    CONTENTS,
+    CORPUS_TAG,
+    LAUNCHED_BY,
+    PARTITIONS,
+    REFRESH,
+    configured,
+    run_config,
+    stale_job_name,
+    stale_op_name,
+)
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
 from phyagi_assets.orchestration.partitions import PartitionChange, partitions_def, sync_partitions
 from phyagi_assets.orchestration.run_requests import Answer, Attempt, answer
 from phyagi_assets.steps.step import Workspace
@@ -28,30 +43,28 @@ from phyagi_assets.store.data_folders import other_folder
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 from phyagi_assets.tokenizers.prepare import forget_commits
 
-CONTENT_TAG = "phyagi_assets/content"
-"""Tag of a run: the partition and the content that the run was requested to build."""
-
-FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
-"""Tag of a failed run, and its value if the cause persists until one of the run's inputs changes."""
-
-RUNS_AT_ONCE = 100
-"""Largest number of runs that one scan requests; the next scan requests the rest."""
+MOST_PARTITIONS = 10_000
+"""Largest number of partitions for which one scan requests a run; the next scan requests the rest."""
+RUNS_REMEMBERED = 500
+"""Number of a corpus's latest requested runs that are looked through for earlier attempts."""
 
 _EVERY = 60
 """Time between two scans if none is declared, in seconds."""
 
 
-def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
-    """Return a sensor that scans a corpus's source at intervals.
+def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition | None:
+    """Return a sensor that scans a corpus's source at intervals, and requests runs of a job; None if a schedule does so.
 
-    The sensor is on by default if ``refresh`` is a time span; otherwise it can be turned on in the UI.
+    The sensor is on by default if ``refresh`` is a time span. Without ``refresh``, it can be turned on in the UI.
     """
     name, refresh = corpus.config.name, corpus.config.refresh
     by_span = refresh is not None and not looks_like_cron(refresh)
+    if refresh is not None and not by_span:
+        return None
 
     @dg.sensor(
         name=f"{name}_refresh",
-        target=dg.AssetSelection.groups(name),
+        job_name=stale_job_name(name),
         minimum_interval_seconds=int(parse_span(refresh).total_seconds()) if refresh and by_span else _EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING if by_span else dg.DefaultSensorStatus.STOPPED,
         description=f"Looks at the source of {name}; adds new partitions, retires those that are gone, and builds what is new or changed.",
@@ -63,8 +76,8 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition:
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
-        asked = run_requests(context.instance, corpus, look.due)
-        requests = list(asked.requests)
+        asked = run_request(context.instance, corpus, look.due)
+        requests = [asked.request] if asked.request else []
         told = _log_settled(context.log, corpus, asked, told)
         changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
         if change.new:
@@ -93,10 +106,11 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinit
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
-        asked = run_requests(context.instance, corpus, look.due)
+        asked = run_request(context.instance, corpus, look.due)
         _log_settled(context.log, corpus, asked)
-        yield from asked.requests
-        if not asked.requests:
+        if asked.request:
+            yield asked.request
+        else:
             yield dg.SkipReason("\n".join([_nothing(look, asked.left), *warnings]))
 
     try:
@@ -104,7 +118,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinit
             name=f"{name}_refresh_schedule",
             cron_schedule=refresh,
             execution_timezone=corpus.config.timezone,
-            target=dg.AssetSelection.groups(name),
+            job_name=stale_job_name(name),
             execution_fn=refresh_corpus,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=f"Looks at the source of {name} as its declaration says, and builds what is new or changed.",
@@ -125,20 +139,27 @@ def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationCon
     )
 
 
-def follow_condition() -> Any:
-    """Return the condition that builds an asset when upstream data versions change and upstream checks pass.
+def follow_condition(*, in_partitions: bool = False) -> Any:
+    """Return the condition that builds an asset when upstream data versions change.
 
     An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
     asset itself. So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
+
+    Parameters
+    ----------
+    in_partitions
+        Whether the asset is one of the steps of a corpus's partitions.
     """
     condition = dg.AutomationCondition
-    changed = condition.data_version_changed() & ~condition.executed_with_root_target()
+    built_with_the_rest = condition.executed_with_root_target()
+    if in_partitions:  # the jobs of a corpus build these steps themselves
+        built_with_the_rest |= condition.executed_with_tags(tag_values=BUILDS_ALL_TAG)
+    changed = condition.data_version_changed() & ~built_with_the_rest
     return (
         condition.any_deps_match(changed | condition.will_be_requested()).since_last_handled()
         & ~condition.any_deps_missing()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
-        & condition.all_deps_blocking_checks_passed()
     )
 
 
@@ -149,54 +170,97 @@ def freshness_policy(within: str | None) -> dg.FreshnessPolicy | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """The runs to request, and the decisions for the other partitions that are due."""
+    """The run to request, and the decisions for the partitions that are due but that it does not build."""
 
-    requests: Sequence[dg.RunRequest]
+    request: dg.RunRequest | None
+    """The run to request; None if no partition has to be built."""
     left: Counter[Answer]
-    """Number of partitions without a request, by reason."""
+    """Number of partitions that the run does not build, by reason."""
     settled: Sequence[str]
     """Keys of partitions that a run has built, but to another version than this process expects."""
 
 
-def run_requests(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> Asked:
-    """Decide for each partition that is due whether to request a run; at most `RUNS_AT_ONCE` runs are requested."""
-    name = corpus.config.name
-    tags = {item.key: f"{name}/{item.key}@{item.content}" for item in due}
-    runs = _runs(instance, list(tags.values()))
-    now = time.time()
-    requests, left, settled = [], Counter[Answer](), []
+def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]) -> Asked:
+    """Decide for each partition that is due whether to build it, and request one run of the job that builds stale partitions for all.
+
+    Parameters
+    ----------
+    instance
+        The Dagster instance.
+    corpus
+        The corpus.
+    due
+        The partitions that are due.
+    """
+    attempts = _Attempts(instance, corpus)
+    name, now = corpus.config.name, time.time()
+    contents: dict[str, str] = {}
+    left, settled = Counter[Answer](), []
     for item in due:
-        so_far = runs.get(tags[item.key], [])
-        current = item.published and bool(so_far) and _is_current(instance, name, item, so_far[-1].dagster_run.run_id)
-        said = answer([_attempt(record) for record in so_far], now=now, current=current)
-        if said is not Answer.ASK:
+        so_far, latest = attempts.of(item)
+        current = item.published and latest is not None and _is_current(instance, name, item, latest)
+        said = answer(so_far, now=now, current=current)
+        if said is Answer.ASK:
+            contents |= {item.key: item.content} if len(contents) < MOST_PARTITIONS else {}
+        else:
             left[said] += 1
             settled += [item.key] if said is Answer.SETTLED else []
-            continue
-        requests.append(
-            dg.RunRequest(
-                run_key=f"{tags[item.key]}#{len(so_far)}",
-                partition_key=item.key,
-                asset_selection=[dg.AssetKey([name, stage]) for stage in item.stages],
-                tags={CONTENT_TAG: tags[item.key], **declared_tag([corpus])},
-            )
-        )
-    return Asked(requests=requests[:RUNS_AT_ONCE], left=left, settled=settled)
+    return Asked(request=_request(corpus, contents, attempts) if contents else None, left=left, settled=settled)
 
 
-def _runs(instance: dg.DagsterInstance, contents: Sequence[str]) -> Mapping[str, list[dg.RunRecord]]:
-    """Return the runs for each content, the oldest first."""
-    found: dict[str, list[dg.RunRecord]] = {}
-    for start in range(0, len(contents), 500):
-        records = instance.get_run_records(RunsFilter(tags={CONTENT_TAG: contents[start : start + 500]}))
-        for record in sorted(records, key=lambda record: record.storage_id):
-            found.setdefault(record.dagster_run.tags[CONTENT_TAG], []).append(record)
-    return found
+def _request(corpus: Corpus, contents: Mapping[str, str], attempts: "_Attempts") -> dg.RunRequest:
+    name = corpus.config.name
+    options = {PARTITIONS: {name: list(contents)}, CONTENTS: dict(contents)}
+    return dg.RunRequest(
+        run_key=attempts.run_key(contents),
+        run_config=run_config(stale_op_name(stale_job_name(name)), **options),
+        tags={LAUNCHED_BY: REFRESH, **declared_tag([corpus])},
+    )
 
 
-def _attempt(record: dg.RunRecord) -> Attempt:
-    run = record.dagster_run
-    return Attempt(status=run.status, ended=record.end_time or 0.0, lasting=run.tags.get(FAILURE_TAG) == LASTING)
+class _Attempts:
+    """The runs that earlier scans of a corpus have requested, by the content for which they were requested.
+
+    Parameters
+    ----------
+    instance
+        The Dagster instance.
+    corpus
+        The corpus.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, corpus: Corpus) -> None:
+        self._name = corpus.config.name
+        self._instance = instance
+        records = instance.get_run_records(RunsFilter(tags={CORPUS_TAG: self._name, LAUNCHED_BY: REFRESH}), limit=RUNS_REMEMBERED)
+        self._runs = sorted(records, key=lambda record: record.storage_id)
+
+    def of(self, item: Due) -> tuple[list[Attempt], str | None]:
+        """Return the attempts at the content of a partition, the oldest first, and the id of the run of the last one."""
+        runs = [record for record in self._runs if configured(record.dagster_run, CONTENTS).get(item.key) == item.content]
+        return [self._attempt(record, item) for record in runs], runs[-1].dagster_run.run_id if runs else None
+
+    def run_key(self, contents: Mapping[str, str]) -> str:
+        """Return a key that tells a request from all earlier ones for the same contents."""
+        earlier = sum(configured(record.dagster_run, CONTENTS) == contents for record in self._runs)
+        return f"{self._name}@{text_digest(canonical_json(dict(contents)))}#{earlier}"
+
+    def _attempt(self, record: dg.RunRecord, item: Due) -> Attempt:
+        run, ended = record.dagster_run, record.end_time or 0.0
+        if run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED) and _is_current(
+            self._instance, self._name, item, run.run_id
+        ):
+            return Attempt(status=DagsterRunStatus.SUCCESS, ended=ended)  # another partition failed, or it was cancelled after this one
+        lasting = f"{self._name}/{item.key}" in _lasting(run) or run.tags.get(FAILURE_TAG) == LASTING
+        return Attempt(status=run.status, ended=ended, lasting=lasting)
+
+
+def _lasting(run: dg.DagsterRun) -> list[str]:
+    """Return the partitions of a failed run whose failure persists until an input changes."""
+    with suppress(ValueError):
+        listed = json.loads(run.tags.get(LASTING_TAG, "[]"))
+        return listed if isinstance(listed, list) else []
+    return []
 
 
 def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: str) -> bool:

@@ -31,7 +31,7 @@ Piece = tuple[Span, ...]
 """One chunk: the spans that it consists of, in the order of the partition's files."""
 
 
-def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
+def pieces(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None = None) -> Iterator[Piece]:
     """Cut the files of a partition into chunks, in order.
 
     In a large file of lines, the lines before each chunk are counted, so that the chunk knows the numbers of its rows.
@@ -42,6 +42,8 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
         The corpus.
     files
         The files of the partition.
+    chunk_bytes
+        Approximate smallest size of a chunk, in bytes of source; by default, `PIECE`.
 
     Yields
     ------
@@ -54,7 +56,7 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Piece]:
         A file cannot be read while its lines are counted. All other problems of a file are reported by its reader.
     """
     sizes = list(map(_size, files))
-    wanted = _wanted(sizes)
+    wanted = _wanted(sizes, chunk_bytes)
     piece: list[Span] = []
     held = 0
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
@@ -75,17 +77,17 @@ def piece_name(piece: Piece) -> str:
     return f"{begins} to {last.file}" if len(piece) > 1 else begins
 
 
-def most_pieces(corpus: Corpus, files: Sequence[SourceFile]) -> int:
+def most_pieces(corpus: Corpus, files: Sequence[SourceFile], chunk_bytes: int | None = None) -> int:
     """Return an upper bound, at least 1, on the number of chunks that files are cut into."""
-    wanted = _wanted(file.size for file in files)
+    wanted = _wanted((file.size for file in files), chunk_bytes)
     cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]
     spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
     whole = [file.size for file, is_cut in zip(files, cut, strict=True) if not is_cut]
     return max(1, spans + min(len(whole), -(-sum(whole) // wanted)))
 
 
-def _wanted(sizes: Iterable[int]) -> int:
-    return max(PIECE, sum(sizes) // MOST)
+def _wanted(sizes: Iterable[int], chunk_bytes: int | None) -> int:
+    return max(PIECE if chunk_bytes is None else chunk_bytes, sum(sizes) // MOST)
 
 
 def _size(file: LocalFile) -> int:

@@ -1,7 +1,7 @@
 """Conversion of encoded documents to record batches: EOS, dtype and the origin of each document."""
 
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,7 +38,7 @@ def eos_to_append(prepared: PreparedTokenizer, *, append_eos: bool) -> int | Non
     return prepared.eos_token_id if append_eos and not prepared.ends_with_eos else None
 
 
-def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Sequence[str], corpus: Corpus) -> Documents:
+def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Mapping[int, str], corpus: Corpus) -> Documents:
     """Return the batch unchanged, or raise an error if the text of a document contains a special token.
 
     Parameters
@@ -48,7 +48,7 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Se
     tokens
         Spellings of the special tokens.
     names
-        Names of the partition's files; the batch refers to them by index.
+        Names of the files, by their index in the partition, to which the batch refers.
     corpus
         The corpus; the error names its declaration.
 

@@ -104,10 +104,10 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
     return built
 
 
-def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_by: str) -> Partition:
+def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_by: str, listed: Partition | None = None) -> Partition:
     """Return a partition as its raw artifact recorded it, without listing a remote source.
 
-    If any path of the source is local, the source is listed instead.
+    If any path of the source is local, the partition is returned as the source lists it.
 
     Parameters
     ----------
@@ -119,6 +119,8 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_b
         The data folder and the store.
     wanted_by
         Address of the artifact that needs the partition, for the error message.
+    listed
+        The partition as the source lists it, if that is known.
 
     Raises
     ------
@@ -128,7 +130,7 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_b
         A path of the source is local, and the source no longer contains the partition.
     """
     if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
-        return listed_partition(corpus, key, workspace)
+        return listed or listed_partition(corpus, key, workspace)
     manifest = require(workspace.store, raw_address(corpus, key), wanted_by=wanted_by).manifest
     splits: Mapping[str, str] = manifest.settings.get("splits", {})
     origins: Mapping[str, str] = manifest.details.get("origins", {})

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import MissingArtifactsError
+from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.sources.chunks import PIECE
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.retries import RetryPolicy
@@ -35,6 +37,8 @@ class Workspace:
     """Loaded tokenizer engines, shared by all steps."""
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     """Retry policy for requests to sources."""
+    chunk_bytes: int = PIECE
+    """Approximate smallest size of a chunk of a partition, in bytes of source."""
     sources: Sources = field(init=False)
     """Listings of the sources."""
 
@@ -88,6 +92,17 @@ def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
     return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
 
 
+class Chunk(Protocol):
+    """A part of the work of a step on one partition that any process can do before the step is built. It can be pickled, and is small."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
+        """Do the work, unless it is done already, and leave the result in the store, where building the step finds it."""
+
+
 class Scope(Enum):
     """The unit for which a step builds one artifact, from the narrowest to the widest."""
 
@@ -113,6 +128,10 @@ def published_as_expected(expected: Manifest, address: str, store: Store, holdin
 
 
 def _holds_nothing(_partition: Any) -> Collection[str]:
+    return ()
+
+
+def _no_chunks(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Sequence[Chunk]:
     return ()
 
 
@@ -156,6 +175,8 @@ class Step:
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
     holds: Callable[[Partition], Collection[str]] = _holds_nothing
     """Returns the files that the artifact of a partition itself has to hold, as paths in the artifact."""
+    chunks: Callable[[Any, Partition, Workspace], Sequence[Chunk]] = _no_chunks
+    """Returns the chunks of a partition, given its corpus, that other processes can do before it is built; empty if it is small."""
     checks: Mapping[str, str] = field(default_factory=dict)
     """Descriptions of the step's checks, by name. A version that fails a check is not published."""
     facts: Callable[[Built], Facts] = _no_facts

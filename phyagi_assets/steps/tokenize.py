@@ -14,7 +14,7 @@ import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import complete, rows_features, rows_in
 from phyagi_assets.formatting import counted
@@ -29,8 +29,8 @@ from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, local_files, raw_address, snapshot_files, wanted_raw
-from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
-from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, Written, write_pieces
+from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
+from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, forget_chunks, missing_chunks, write_chunks
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
@@ -41,7 +41,6 @@ STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
 SKIPPED = "skipped"
 """Detail of the manifest that lists the files of which rows were left out."""
-PROCESSES = "processes"
 _SHOWN = 100
 """Largest number of files with left-out rows that the facts list."""
 _REPORTED = 20
@@ -116,9 +115,76 @@ def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
     return known[identity]
 
 
-def build_tokenized(
-    corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None, *, processes: int = 1
-) -> Built:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Encoding:
+    """The artifact that encoding a partition leads to, and the files to read for it."""
+
+    corpus: Corpus
+    partition: Partition
+    workspace: Workspace
+    raw: Artifact
+    files: list[LocalFile]
+    expected: Manifest
+
+    @classmethod
+    def of(cls, corpus: Corpus, partition: Partition, workspace: Workspace) -> "_Encoding":
+        """Look up the raw artifact, and find the documents to leave out if they are not known."""
+        raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=tokenized_address(corpus, partition.key))
+        files = local_files(partition, raw)
+        settings = _settings(corpus, partition, workspace, raw.fingerprint)
+        leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
+        if leaving_out.known() is None:
+            leaving_out.find(read_documents(corpus, files))
+        expected = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
+        return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the artifact exists already."""
+        return self.workspace.store.find(tokenized_address(self.corpus, self.partition.key), self.expected.fingerprint) is not None
+
+    @property
+    def is_in_chunks(self) -> bool:
+        """Whether the partition is so large that it is cut into several chunks."""
+        return most_pieces(self.corpus, self.partition.files, self.workspace.chunk_bytes) > 1
+
+    def recipe(self) -> Recipe:
+        """Return what a process needs to encode a chunk."""
+        corpus = self.corpus
+        prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
+        dtype = token_dtype(corpus, prepared)
+        maker = RowMaker(
+            eos=eos_to_append(prepared, append_eos=corpus.config.append_eos), dtype=dtype, schema=rows_features(dtype.name).arrow_schema
+        )
+        return Recipe(
+            corpus=corpus,
+            partition=self.partition.key,
+            fingerprint=self.expected.fingerprint,
+            removed=hashes_of(self.expected.settings.get(REMOVED, ())),
+            prepared=prepared,
+            maker=maker,
+        )
+
+
+def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
+    """Return the chunks of a large partition that have to be encoded; empty if it is small, or is encoded already.
+
+    Raises
+    ------
+    MissingArtifactsError
+        The partition's raw artifact is missing or damaged.
+    SourceError
+        A file cannot be read.
+    TokenizerError
+        The tokenizer cannot be loaded.
+    """
+    if most_pieces(corpus, partition.files, workspace.chunk_bytes) == 1:
+        return ()
+    encoding = _Encoding.of(corpus, partition, workspace)
+    return () if encoding.exists else missing_chunks(encoding.recipe(), encoding.files, workspace)
+
+
+def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
     """Encode the documents of a partition.
 
     Parameters
@@ -131,13 +197,9 @@ def build_tokenized(
         The data folder and the store.
     on_progress
         Called with the bytes of source read since the last call.
-    processes
-        Largest number of processes that encode the partition, one chunk at a time each. The rows do not depend on it.
 
     Raises
     ------
-    PhyagiAssetsError
-        `processes` is less than 1, or a worker process died.
     MissingArtifactsError
         The partition's raw artifact is missing or damaged.
     SourceError
@@ -145,64 +207,50 @@ def build_tokenized(
     TokenizerError
         The tokenizer cannot be loaded, or does not do what the corpus asks for.
     """
-    if processes < 1:
-        raise PhyagiAssetsError(f"{corpus.path}: a partition is encoded by one process at least, not by {processes}")
     address = tokenized_address(corpus, partition.key)
-    raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=address)
-    files = local_files(partition, raw)
-    settings = _settings(corpus, partition, workspace, raw.fingerprint)
-    leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
-    if leaving_out.known() is None:
-        leaving_out.find(read_documents(corpus, files))
-    wanted = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
-    if workspace.store.find(address, wanted.fingerprint) is None:
+    encoding = _Encoding.of(corpus, partition, workspace)
+    expected, files = encoding.expected, encoding.files
+    if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
         tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
         workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens)
 
     def fill(folder: Path) -> Manifest:
-        prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-        dtype = token_dtype(corpus, prepared)
-        features = rows_features(dtype.name)
-        eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
-        recipe = Recipe(
-            corpus=corpus,
-            partition=partition.key,
-            file_names=tuple(file.name for file in files),
-            removed=hashes_of(wanted.settings.get(REMOVED, ())),
-            prepared=prepared,
-            store=workspace.store,
-            choice=workspace.engines.choice,
-            seed=int(wanted.fingerprint[:12], 16),
-            maker=RowMaker(eos=eos, dtype=dtype, schema=features.arrow_schema),
-        )
-        engines = workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens)
-        many = min(processes, most_pieces(corpus, partition.files))
+        recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
         try:
-            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, on_progress or _unheard))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _unheard, in_place=in_place))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_pieces(recipe, files, folder, engines, many, _unheard))
-        _check(corpus, partition, files, workspace, raw, tally)
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, _unheard, in_place=in_place))
+        _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
-        complete(folder, tally.pieces, features)
+        dtype = recipe.maker.dtype
+        complete(folder, tally.pieces, rows_features(dtype.name))
         details = {
             "content": tally.content,
             "dtype": dtype.name,
             "files": [file.name for file in partition.files],
-            "tokenizer": prepared.details(),
+            "tokenizer": recipe.prepared.details(),
         }
         if skipped := tally.skipped(files):
             details[SKIPPED] = skipped
+        engines = workspace.engines.engines(recipe.prepared, workspace.store, corpus.config.special_tokens)
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
-        return replace(wanted, counts=tally.counts, details=details, produced_with=made)
+        return replace(expected, counts=tally.counts, details=details, produced_with=made)
 
     def examine(artifact: Artifact) -> list[Check]:
         decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store), corpus.config.special_tokens)
         return check_tokens(artifact, corpus.config.limits, decoder)
 
-    return reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
+    try:
+        built = reuse_or_build(workspace.store, address, expected, fill, examine=examine)
+    except SourceError:  # the files have to change first
+        forget_chunks(corpus, partition.key, workspace)
+        raise
+    if encoding.is_in_chunks:
+        forget_chunks(corpus, partition.key, workspace)
+    return built
 
 
 @dataclass(kw_only=True, slots=True)
@@ -320,8 +368,6 @@ TOKENIZE = Step(
     },
     facts=_facts,
     lengths=row_lengths,
-    options={
-        PROCESSES: Option(default=1, description="How many processes encode it, where it is so large that it is cut into pieces."),
-    },  # one by default, because as many runs as there are processors may run at once
+    chunks=token_chunks,
     is_slow=True,
 )

@@ -1,62 +1,72 @@
-"""Encode the chunks of a partition into one file of rows per chunk, in this process or in several processes at once."""
+"""Encode a partition chunk by chunk, each chunk into one file of rows.
 
-import logging
+The rows of a chunk are a function of the partition's fingerprint and the chunk's number. A chunk of a large partition is written to a
+folder of the store that is named for both, so that any process can encode it, and a build that was interrupted goes on with the chunks
+that are missing.
+"""
+
 import os
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from functools import partial
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.execution.process_pool import THREADS, Died, ProcessPool, processors
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
 from phyagi_assets.sources.chunks import Piece, piece_name, pieces
 from phyagi_assets.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.sources.files import LocalFile
+from phyagi_assets.sources.local import stamp_of
 from phyagi_assets.steps.encoding import RowMaker, encode_documents, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
-from phyagi_assets.store.local import Store
-from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.disk import link
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.state import State
+from phyagi_assets.tokenizers.engines import ReferenceEngine
+from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
+_FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+")
 COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Everything that a process needs to encode a chunk of a partition."""
+    """Everything that a process needs, apart from the engines, to encode a chunk of a partition."""
 
     corpus: Corpus
     partition: str
     """Key of the partition."""
-    file_names: tuple[str, ...]
-    """Names of the partition's files, in the order of the source's listing."""
+    fingerprint: str
+    """Fingerprint of the tokenized artifact. It determines, together with the number of a chunk, the sample of its documents that is
+    encoded both ways."""
     removed: npt.NDArray[np.uint64]
     """Text hashes of the excluded documents, 1-D."""
     prepared: PreparedTokenizer
-    store: Store
-    """Store that keeps the conformance reports of the engines."""
-    choice: EngineChoice
-    """Choice of the engine."""
     trusts_fast: bool = True
     """Whether the fast engine may be used."""
-    seed: int
-    """Seed that determines, together with the number of a chunk, the sample of its documents that is encoded both ways."""
     maker: RowMaker
 
-    def tokenizer(self, engines: Engines, piece: int) -> ExactTokenizer:
+    def tokenizer(self, engines: Engines, chunk: int) -> ExactTokenizer:
         """Return the tokenizer for a chunk, given its number. Its sample depends on the number alone, not on the process."""
         if not self.trusts_fast:
             return ExactTokenizer(engines.without_fast())
-        return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=(self.seed, piece))
+        return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=(int(self.fingerprint[:12], 16), chunk))
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of the chunks among all of the partition. Those of the reference engine are kept apart."""
+        engine = "" if self.trusts_fast else f"-{ReferenceEngine.name.split()[0]}"
+        return f"{self.fingerprint}{engine}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,16 +75,96 @@ class Written:
 
     path: Path
     """The file with the chunk's rows."""
-    counts: dict[str, int]
+    counts: Mapping[str, int]
     """Counts of the chunk, by the names in `COUNTS`."""
-    tallies: list[tuple[int, RowTally]]
+    tallies: Sequence[tuple[int, RowTally]]
     """Index of a file and row counts of its part in this chunk, for files with rows without text and for files split over chunks."""
 
 
-def write_pieces(
-    recipe: Recipe, files: Sequence[LocalFile], folder: Path, engines: Engines, processes: int, on_progress: OnProgress
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenChunk:
+    """A chunk of a partition that any process can encode."""
+
+    recipe: Recipe
+    number: int
+    piece: Piece
+    """The spans of files that the chunk consists of."""
+
+    @property
+    def name(self) -> str:
+        """Name of the chunk for messages."""
+        return f"{self.recipe.corpus.path}: partition {self.recipe.partition!r}, {piece_name(self.piece)}"
+
+    def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
+        """Encode the chunk, unless it is encoded already."""
+        if self.recall(workspace) is None:
+            self.write(workspace, _engines(self.recipe, workspace), on_progress)
+
+    def recall(self, workspace: Workspace) -> Written | None:
+        """Return the encoded chunk; None if it is not encoded yet, or its files have changed since."""
+        record = self._record(workspace).recall()
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            path = self._rows(workspace)
+            if record["stamps"] == self._stamps() and record["digest"] == file_digest(path):
+                tallies = [(index, RowTally(**tally)) for index, tally in record["tallies"]]
+                return Written(path=path, counts={name: record["counts"][name] for name in COUNTS}, tallies=tallies)
+        return None
+
+    def write(self, workspace: Workspace, engines: Engines, on_progress: OnProgress) -> Written:
+        """Encode the chunk into its folder in the store."""
+        stamps, rows = self._stamps(), self._rows(workspace)
+        with workspace.store.writing():
+            rows.parent.mkdir(parents=True, exist_ok=True)
+            draft = rows.with_suffix(f".{os.getpid()}")
+            try:
+                written = encode_chunk(self.recipe, self.number, self.piece, draft, engines, on_progress)
+                _flush(draft)
+                draft.replace(rows)
+            finally:
+                draft.unlink(missing_ok=True)
+        tallies = [(index, {"valid": of.valid, "invalid": of.invalid, "first_problem": of.first_problem}) for index, of in written.tallies]
+        self._record(workspace).remember(
+            {"stamps": stamps, "digest": file_digest(rows), "counts": dict(written.counts), "tallies": tallies}
+        )
+        return replace(written, path=rows)
+
+    def _stamps(self) -> list[list[Any]]:
+        with suppress(OSError):  # a file is missing, which its reader reports
+            return [[span.index, span.start, span.stop, span.first, *stamp_of(span.file.path)] for span in self.piece]
+        return []
+
+    def _rows(self, workspace: Workspace) -> Path:
+        return _all_chunks(self.recipe, workspace) / self.recipe.folder / f"{self.number}.arrow"
+
+    def _record(self, workspace: Workspace) -> State:
+        return State(self._rows(workspace).with_suffix(".json"))
+
+
+def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) -> list[TokenChunk]:
+    """Return the chunks of a partition that are not encoded yet.
+
+    The engines are loaded, and compared with each other if they were not before, so that the processes that encode need not do it.
+
+    Parameters
+    ----------
+    recipe
+        Settings of the encoding.
+    files
+        Files of the partition, in the order of the source's listing.
+    workspace
+        The data folder and the store.
+    """
+    _engines(recipe, workspace)
+    clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
+    numbered = enumerate(pieces(recipe.corpus, files, workspace.chunk_bytes))
+    all_of_them = (TokenChunk(recipe=recipe, number=number, piece=piece) for number, piece in numbered)
+    return [chunk for chunk in all_of_them if chunk.recall(workspace) is None]
+
+
+def write_chunks(
+    recipe: Recipe, files: Sequence[LocalFile], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
 ) -> Generator[Written, None, None]:
-    """Encode a partition's files, each chunk into a file of its own.
+    """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
 
     Parameters
     ----------
@@ -84,12 +174,12 @@ def write_pieces(
         Files of the partition, in the order of the source's listing.
     folder
         Folder to write the files of rows to.
-    engines
-        Engines of this process, used if `processes` is 1.
-    processes
-        Number of worker processes; with 1, this process encodes the chunks.
+    workspace
+        The data folder and the store.
     on_progress
         Called with the bytes of source read since the last call.
+    in_place
+        Whether the rows are written to the folder alone. Otherwise each chunk is kept in the store, for a later build to go on from.
 
     Yields
     ------
@@ -102,90 +192,91 @@ def write_pieces(
         A file cannot be read, or a row does not match the declaration.
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
-    PhyagiAssetsError
-        A worker process died.
     """
-    with closing(prefetch(enumerate(pieces(recipe.corpus, files)), depth=processes)) as parts:
-        if processes > 1:
-            yield from _side_by_side(recipe, parts, folder, processes, on_progress)
-        else:
-            yield from map(_Writer(recipe, engines, folder, on_progress), parts)
+    engines = _engines(recipe, workspace)
+    clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
+    with closing(prefetch(enumerate(pieces(recipe.corpus, files, workspace.chunk_bytes)))) as numbered:
+        for number, piece in numbered:
+            path = rows_file(folder, number)
+            if in_place:
+                yield encode_chunk(recipe, number, piece, path, engines, on_progress)
+                continue
+            chunk = TokenChunk(recipe=recipe, number=number, piece=piece)
+            written = chunk.recall(workspace) or chunk.write(workspace, engines, on_progress)
+            link(written.path, path)
+            yield replace(written, path=path)
 
 
-def _side_by_side(
-    recipe: Recipe, parts: Iterator[tuple[int, Piece]], folder: Path, processes: int, on_progress: OnProgress
-) -> Iterator[Written]:
-    prepare = partial(_prepared, recipe, folder)
-    name = partial(_name, recipe.corpus.path, recipe.partition)
-    pool = ProcessPool[tuple[int, Piece], Written](
-        prepare=prepare, size=processes, threads=_threads(processes), on_progress=on_progress, name=name
-    )
-    done: dict[int, Written | Exception] = {}
-    given = 0
-    with closing(pool.do(parts)) as ended:
-        for (number, piece), result in ended:
-            if isinstance(result, Died):
-                remedy = "build it again, with fewer processes if they took more memory than there is"
-                raise PhyagiAssetsError(f"{name((number, piece))}: the process that encoded it {result}; {remedy}")
-            done[number] = result
-            while given in done:  # in order, so that the error raised is the first one in the files
-                following = done.pop(given)
-                if isinstance(following, Exception):
-                    raise following
-                yield following
-                given += 1
+def forget_chunks(corpus: Corpus, partition: str, workspace: Workspace) -> None:
+    """Delete the chunks of a partition."""
+    clear_chunks(workspace.store.scratch("chunks", f"{corpus.config.name}/{partition}"))
 
 
-def _name(declared: Path, partition: str, part: tuple[int, Piece]) -> str:
-    return f"{declared}: partition {partition!r}, {piece_name(part[1])}"
+def clear_chunks(folder: Path, keeping: str = "") -> None:
+    """Delete the chunks in the folder of a partition, and the folders that are then empty. Files of another kind are left alone.
+
+    Parameters
+    ----------
+    folder
+        The folder of the partition's chunks.
+    keeping
+        Fingerprint of the artifact whose chunks are kept; by default, all are deleted.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for made in folder.iterdir():
+        if _FOLDER.fullmatch(made.name) and made.is_dir() and not made.is_symlink() and not (keeping and made.name.startswith(keeping)):
+            for path in made.iterdir():
+                if _FILE.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                made.rmdir()
+    with suppress(OSError):
+        folder.rmdir()
 
 
-def _threads(processes: int) -> int:
-    """Return the number of engine threads per process: its share of the processors, or the limit set for this process if it is lower."""
-    share, given = max(1, processors() // processes), os.environ.get(THREADS, "")
-    return min(share, int(given)) if given.isdecimal() and int(given) else share
+def _all_chunks(recipe: Recipe, workspace: Workspace) -> Path:
+    return workspace.store.scratch("chunks", f"{recipe.corpus.config.name}/{recipe.partition}")
 
 
-@contextmanager
-def _prepared(recipe: Recipe, folder: Path, on_progress: OnProgress) -> Iterator["_Writer"]:
-    """Load the engines in a worker process, and return the writer of chunks."""
-    logging.disable()  # the parent process has already logged the messages about the engine
-    engines = EnginePool(recipe.choice).engines(recipe.prepared, recipe.store, recipe.corpus.config.special_tokens)
-    logging.disable(logging.NOTSET)
-    yield _Writer(recipe, engines, folder, on_progress)
+def encode_chunk(recipe: Recipe, number: int, piece: Piece, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
+    """Encode the documents of a chunk, and write their rows to a file.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read, or a row does not match the declaration.
+    EngineMismatch
+        The fast engine gives other ids than the reference engine, or failed.
+    """
+    corpus = recipe.corpus
+    refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
+    names = {span.index: span.file.name for span in piece}
+    documents = (refuse_special_tokens(without(batch, recipe.removed), refused, names, corpus) for batch in read_spans(corpus, piece))
+    tallies: list[tuple[int, RowTally]] = []
+    counts = dict.fromkeys(COUNTS, 0)
+    with (
+        closing(encode_documents(documents, recipe.tokenizer(engines, number), recipe.maker)) as batches,
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_stream(file, recipe.maker.schema) as writer,
+    ):
+        for batch, rows in batches:
+            writer.write_batch(rows)
+            for name, more in _counted(batch, rows.column("length").to_numpy()).items():
+                counts[name] += more
+            tallies += batch.tallies
+            on_progress(batch.consumed)
+            del batch, rows  # otherwise they would stay in memory until the next ones are encoded
+    return Written(path=path, counts=counts, tallies=tallies)
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    recipe: Recipe
-    engines: Engines
-    folder: Path
-    on_progress: OnProgress
+def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
+    return workspace.engines.engines(recipe.prepared, workspace.store, recipe.corpus.config.special_tokens)
 
-    def __call__(self, part: tuple[int, Piece]) -> Written:
-        number, piece = part
-        corpus, recipe = self.recipe.corpus, self.recipe
-        refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
-        documents = (
-            refuse_special_tokens(without(batch, recipe.removed), refused, recipe.file_names, corpus) for batch in read_spans(corpus, piece)
-        )
-        tokenizer, maker = self.recipe.tokenizer(self.engines, number), self.recipe.maker
-        path = rows_file(self.folder, number)
-        tallies: list[tuple[int, RowTally]] = []
-        counts = dict.fromkeys(COUNTS, 0)
-        with (
-            closing(encode_documents(documents, tokenizer, maker)) as batches,
-            pa.OSFile(str(path), "wb") as file,
-            pa.ipc.new_stream(file, maker.schema) as writer,
-        ):
-            for batch, rows in batches:
-                writer.write_batch(rows)
-                for name, more in _counted(batch, rows.column("length").to_numpy()).items():
-                    counts[name] += more
-                tallies += batch.tallies
-                self.on_progress(batch.consumed)
-                del batch, rows  # otherwise they would stay in memory until the next ones are encoded
-        return Written(path=path, counts=counts, tallies=tallies)
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _counted(batch: Documents, lengths: npt.NDArray[np.int64]) -> dict[str, int]:

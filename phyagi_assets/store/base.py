@@ -179,10 +179,10 @@ Scratch = Literal["transfers", "chunks"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transfer:
-    """The unfinished transfers of one partition."""
+    """The unfinished transfers, or the chunks of an unfinished artifact, of one partition."""
 
     address: Address
-    """Name of their lock, ``corpus/transfers/partition``."""
+    """Name of their lock, ``corpus/transfers/partition`` or ``corpus/chunks/partition``."""
     name: str
     """Path of their folder, relative to the root of the store."""
     path: Path
@@ -321,7 +321,7 @@ class Store(Protocol):
         """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
 
     def unfinished(self) -> Iterator[Transfer]:
-        """Yield the partitions that have unfinished transfers."""
+        """Yield the partitions that have unfinished transfers or chunks."""
 
     def writing(self) -> AbstractContextManager[None]:
         """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""

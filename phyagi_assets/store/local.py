@@ -332,10 +332,11 @@ class LocalStore(base.Store):
         return self.root / f".{kind}" / name
 
     def unfinished(self) -> Iterator[Transfer]:
-        for corpus in _folders(self.root / ".transfers"):
-            for folder in _folders(corpus):
-                address = Address(f"{corpus.name}/transfers/{folder.name}")
-                yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
+        for kind in ("transfers", "chunks"):
+            for corpus in _folders(self.root / f".{kind}"):
+                for folder in _folders(corpus):
+                    address = Address(f"{corpus.name}/{kind}/{folder.name}")
+                    yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
     def clear_rubbish(self) -> None:
         with self._staging():

@@ -112,6 +112,10 @@ class EnginePool:
         """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type["EnginePool"], tuple[EngineChoice]]:
+        """Reduce to the choice of the engine: in another process, engines are loaded again."""
+        return EnginePool, (self.choice,)
+
     def engines(self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow") -> Engines:
         """Return the engines of a tokenizer, given how special tokens in texts are read; load them if necessary."""
         with self._lock:

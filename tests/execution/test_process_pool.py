@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
-from phyagi_assets.execution.process_pool import Died, Fault, ProcessPool
+from phyagi_assets.execution.executor import Died, Executor, Fault, InProcessExecutor
+from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.progress import OnProgress
 
 logger = logging.getLogger("phyagi_assets.tests")
@@ -63,11 +64,24 @@ def item_name(item: object) -> str:
     return f"item {item}"
 
 
+def unheard(_task: object, _consumed: int) -> None:
+    """Ignore progress."""
+
+
+def pool_of(prepare: Any, size: int = 2, **options: Any) -> ProcessPool[Any, Any]:
+    options = {"threads": 3, "name": item_name, "on_start": id, "on_progress": unheard, **options}
+    return ProcessPool[Any, Any](prepare=prepare, size=size, **options)
+
+
+def results(executor: Executor[Any, Any], tasks: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
+    for task in tasks:
+        executor.submit(task)
+    return executor.results()
+
+
 def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id) -> dict[int, Any]:
-    pool = ProcessPool[int, tuple[int, str]](
-        prepare=partial(counting, folder), size=size, threads=3, on_progress=on_progress, name=item_name
-    )
-    found = dict(pool.do(iter(items)))
+    pool = pool_of(partial(counting, folder), size, on_progress=lambda _task, consumed: on_progress(consumed))
+    found = dict(results(pool, items))
     assert multiprocessing.active_children() == []
     return found
 
@@ -107,15 +121,13 @@ def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
 
 
 def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None:
-    def items() -> Iterator[int]:
-        yield from (65, 1, 2)
-        (tmp_path / "nobody reads").touch()
-        wait_for((tmp_path / "sending").exists)
-        wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
-        yield 3
+    def on_start(task: int) -> None:
+        if task == 3:
+            (tmp_path / "nobody reads").touch()
+            wait_for((tmp_path / "sending").exists)
+            wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
 
-    pool = ProcessPool[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
-    found = dict(pool.do(items()))
+    found = dict(results(pool_of(partial(counting, tmp_path), on_start=on_start), (65, 1, 2, 3)))
     assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
 
 
@@ -134,14 +146,13 @@ def unprepared(_on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
 
 
 def test_what_keeps_a_process_from_beginning_is_told() -> None:
-    found = dict(ProcessPool[int, int](prepare=unprepared, size=2, threads=1, on_progress=id, name=item_name).do(iter([1, 2, 3])))
+    found = dict(results(pool_of(unprepared), [1, 2, 3]))
     assert [str(problem) for problem in found.values()] == ["there is nothing to begin with"] * 3
     assert multiprocessing.active_children() == []
 
 
 def test_closing_early_terminates_workers(tmp_path: Path) -> None:
-    pool = ProcessPool[int, tuple[int, str]](prepare=partial(counting, tmp_path), size=2, threads=1, on_progress=id, name=item_name)
-    doing = pool.do(iter(range(20, 60)))
+    doing = results(pool_of(partial(counting, tmp_path)), range(20, 60))
     next(doing)
     doing.close()
     assert multiprocessing.active_children() == []
@@ -163,7 +174,7 @@ def slow(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], None
 
 
 def work_slowly(folder: Path) -> None:
-    for _ in ProcessPool[int, None](prepare=partial(slow, folder), size=2, threads=1, on_progress=id, name=item_name).do(iter(range(1000))):
+    for _ in results(pool_of(partial(slow, folder)), range(1000)):
         pass
 
 
@@ -204,6 +215,37 @@ def test_errors_arrive_with_their_type_message_and_attributes() -> None:
         DeclarationError(Path("a.yaml"), "is wrong", line=3, key="splits"),
         MissingArtifactsError("c/numpy_cache/all", ["c/tokenized_arrow/all"]),
     ]
-    pool = ProcessPool[PhyagiAssetsError, None](prepare=refusing, size=1, threads=1, on_progress=id, name=item_name)
-    found = [result for _, result in pool.do(iter(errors))]
+    found = [result for _, result in results(pool_of(refusing, 1), errors)]
     assert [(type(error), str(error), vars(error)) for error in found] == [(type(error), str(error), vars(error)) for error in errors]
+
+
+def in_process(prepare: Any, **options: Any) -> InProcessExecutor[Any, Any]:
+    return InProcessExecutor(prepare=prepare, **{"name": item_name, "on_start": id, "on_progress": unheard, **options})
+
+
+@pytest.mark.parametrize("executor_of", [in_process, pool_of])
+def test_tasks_submitted_meanwhile_are_run_and_dropped_ones_are_not(tmp_path: Path, executor_of: Callable[..., Executor[Any, Any]]) -> None:
+    executor = executor_of(partial(submitted, tmp_path))
+    ended = []
+    for task, _ in results(executor, range(1, 31)):
+        ended.append(task)
+        if len(ended) == 1:
+            assert executor.drop(lambda waiting: waiting > 20) == 10
+            executor.submit(101)
+            executor.submit(100, first=True)
+    assert sorted(ended) == [*range(1, 21), 100, 101]
+    assert ended.index(100) < ended.index(20) < ended.index(101) or executor.size > 1
+
+
+@contextmanager
+def submitted(_folder: Path, _on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
+    yield abs
+
+
+def test_error_of_a_task_in_this_process_is_its_outcome_and_the_others_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYON_NUM_THREADS", "3")
+    progress: list[tuple[int, int]] = []
+    executor = in_process(partial(counting, tmp_path), on_progress=lambda task, consumed: progress.append((task, consumed)))
+    found = dict(results(executor, [1, 13, 14, 15, 2]))
+    assert [type(outcome) for outcome in found.values()] == [tuple, SourceError, Fault, OutOfMemoryError, tuple]
+    assert progress == [(1, 1), (2, 2)]

@@ -11,7 +11,7 @@ import pytest
 from phyagi_assets.build.staleness import STAGES
 from phyagi_assets.steps import cache, mixture, raw, tokenize
 from phyagi_assets.store.local import Artifact
-from tests.orchestration.conftest import Project
+from tests.project import Project
 from tests.support import write_text
 
 
@@ -42,6 +42,7 @@ def test_the_lineage_is_that_of_the_flow(graph: dict[dg.AssetKey, dg.AssetSpec])
         key("plays", "tokenized_arrow"): [key("plays", "raw_dataset")],
         key("plays", "numpy_cache"): [key("plays", "tokenized_arrow")],
         key("mix", "mixed_dataset"): [key("plays", "numpy_cache")],
+        key("store"): [],
     }
 
 

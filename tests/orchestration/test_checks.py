@@ -8,7 +8,7 @@ import pytest
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.assets import WORKSPACE
 from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
-from tests.orchestration.conftest import Project
+from tests.project import Project
 from tests.robustness.damage import flip_bit
 from tests.support import declare, declare_corpus, write_jsonl
 from tests.tokenizers.faulty_engines import store_contents
@@ -27,9 +27,15 @@ def run(project: Project, *keys: str, partition: str | None = "all") -> dg.Execu
     return job.execute_in_process(instance=project.instance, partition_key=partition, asset_selection=selected, raise_on_error=False)
 
 
-def checked(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
+def checked(project: Project, result: dg.ExecuteInProcessResult) -> dict[str, bool]:
     """What each check came to, by asset and name."""
-    return {f"{of.asset_key.path[-1]}.{of.check_name}": of.passed for of in result.get_asset_check_evaluations()}
+    return {f"{of.asset_key.path[-1]}.{of.check_name}": of.passed for of in evaluations(project, result)}
+
+
+def evaluations(project: Project, result: dg.ExecuteInProcessResult) -> list[dg.AssetCheckEvaluation]:
+    """The results of checks in the records of a run."""
+    entries = project.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    return [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
 
 
 def declared(project: Project, **limits: float) -> None:
@@ -49,30 +55,35 @@ def notes(project: Project) -> Project:
 def test_every_materialization_records_what_was_checked(notes: Project) -> None:
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert result.success
-    assert checked(result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
-    evaluations = {f"{of.asset_key.path[-1]}.{of.check_name}": of for of in result.get_asset_check_evaluations()}
-    limits = evaluations["tokenized_arrow.within_limits"].metadata
+    assert checked(notes, result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
+    made = {f"{of.asset_key.path[-1]}.{of.check_name}": of for of in evaluations(notes, result)}
+    assert {of.partition for of in made.values()} == {"all"}
+    limits = made["tokenized_arrow.within_limits"].metadata
     assert limits["duplicates: duplicates"].value == 10
     assert limits["duplicates: share"].value == pytest.approx(1 / 3, abs=1e-6)
     for stage, looked_at in LOOKED_AT.items():
-        table = evaluations[f"{stage}.sound"].metadata["looked at"].value
+        table = made[f"{stage}.sound"].metadata["looked at"].value
         assert [line.split(" | ")[:2] for line in table.splitlines()[2:]] == [[f"| {name}", "passed"] for name in looked_at]
-    assert checked(run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
+    assert checked(notes, run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
 
 
 def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: Project) -> None:
     declared(notes, duplicates=0.1)
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert not result.success
-    assert checked(result)["tokenized_arrow.within_limits"] is False
+    assert checked(notes, result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": False, "numpy_cache.sound": False}
+    (unmade,) = [of for of in evaluations(notes, result) if of.asset_key.path[-1] == "numpy_cache"]
+    assert str(unmade.description).startswith('Not built: check "duplicates" failed')
     assert [notes.materialized("notes", stage) for stage in STAGES] == [1, 0, 0]
     assert list(notes.workspace.store.list()) == ["notes/raw_dataset/all"]
     declared(notes, duplicates=0.5)  # what was written is there, and looked at again
     result = run(notes, *(f"notes/{stage}" for stage in STAGES))
     assert result.success
     assert [notes.materialized("notes", stage) for stage in STAGES] == [2, 1, 1]
-    seconds = result.asset_materializations_for_node("notes__tokenized_arrow")[0].metadata
-    assert seconds["reused"].value is True
+    event = notes.instance.get_latest_materialization_event(dg.AssetKey(["notes", "tokenized_arrow"]))
+    assert event
+    assert event.asset_materialization
+    assert event.asset_materialization.metadata["reused"].value is True
 
 
 def test_what_was_published_before_stays_published(notes: Project) -> None:
@@ -107,7 +118,7 @@ def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_
     array = notes.workspace.store.pointer("plays/numpy_cache/two").resolve() / "train.npy"
     flip_bit(array)
     evaluation = stored(notes)
-    assert (evaluation.check_name, evaluation.passed) == (STORED, False)
+    assert (evaluation.check_name, evaluation.passed) == (f"plays_{STORED}", False)
     assert evaluation.metadata["damaged artifacts"].value == 1
     assert str(array) in evaluation.metadata["damage"].value
     assert stored(notes, "notes").passed
@@ -115,5 +126,5 @@ def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_
     assert result.success
     assert store_contents(notes.workspace.store.root) == sound
     assert stored(notes).passed
-    (mended,) = [of for of in result.get_asset_check_evaluations() if of.check_name == SOUND]
+    (mended,) = [of for of in evaluations(notes, result) if of.check_name == SOUND]
     assert "because of damage" in (mended.description or "")

@@ -1,28 +1,27 @@
 """Bringing things up to date costs what changed."""
 
+import logging
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from phyagi_assets.build.staleness import STAGES
-from phyagi_assets.build.work import shared_out
+from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
-from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.partitions import sync_partitions
+from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.settings import Settings
-from phyagi_assets.sources import chunks
-from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.step import Step
-from tests.orchestration.conftest import PLAY, Project
+from phyagi_assets.steps import tokenize_chunks
+from tests.project import PLAY, Project, Told
 from tests.support import declare_corpus, write_jsonl, write_text
 
 ALL = ["plays/one", "plays/three", "plays/two", "mix"]
@@ -109,23 +108,17 @@ def test_a_partition_that_fails_leaves_the_others_built_and_the_mixture_unbuilt_
     assert project.bring_up_to_date().built == ["plays/two", "mix"]
 
 
-class CtrlC:
+class CtrlC(Told):
     """Interrupts the process in the middle of the slow step, as the user's terminal does."""
 
-    @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
-        del context, partition
-        if step.name == "tokenized_arrow":
-            signal.raise_signal(signal.SIGINT)
-        yield lambda _consumed: None
+    def advanced(self, consumed: int) -> None:
+        super().advanced(consumed)
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_an_interrupt_ends_it_all_and_the_next_time_goes_on_from_there(project: Project) -> None:
-    catalog = load_catalog(project.workspace.data)
-    definitions = catalog_definitions(catalog, project.workspace, CtrlC())
-    runner = Runner(catalog, definitions, project.workspace, project.instance)
     with pytest.raises(KeyboardInterrupt):
-        runner.run(runner.stale(), lambda _name: None)
+        project.bring_up_to_date(progress=CtrlC())
     assert [run.status for run in project.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
     assert list(project.workspace.store.list()) == ["plays/raw_dataset/one"]
     assert project.bring_up_to_date().built == ALL
@@ -156,50 +149,93 @@ def test_a_position_is_taken_from_the_configuration_of_a_run(project: Project) -
     assert project.bring_up_to_date().built == []
 
 
-class CountedProcesses:
-    """Counts the processes that encode each partition whenever one of them reports progress."""
+class CountedProcesses(Told):
+    """Counts the processes that are at work whenever one of them reports progress."""
 
-    def __init__(self) -> None:
-        self.most: dict[str, int] = {}
+    most = 0
 
-    @contextmanager
-    def watch(self, context: dg.AssetExecutionContext, step: Step, partition: Partition) -> Iterator[OnProgress]:
-        name = f"{context.asset_key.path[0]}/{partition.key}"
-
-        def count(_consumed: int) -> None:
-            if step.name == "tokenized_arrow":
-                self.most[name] = max(self.most.get(name, 0), len(multiprocessing.active_children()))
-
-        yield count
+    def advanced(self, consumed: int) -> None:
+        super().advanced(consumed)
+        self.most = max(self.most, len(multiprocessing.active_children()))
 
 
 @pytest.fixture
-def notes(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project with one large partition, of notes, in many pieces."""
-    monkeypatch.setattr(chunks, "PIECE", 1000)
+def notes(project: Project) -> Project:
+    """A project with one large partition, of notes, in many chunks."""
     write_jsonl(project.raw / "notes.jsonl", ["a note of twenty words or so"] * 1000)
     declare_corpus(project.workspace.data, "notes", "raw/*.jsonl")
-    return project
+    return replace(project, workspace=replace(project.workspace, chunk_bytes=1000))
 
 
-def test_partition_is_encoded_by_its_share_of_the_processes(notes: Project) -> None:
-    counted, catalog = CountedProcesses(), load_catalog(notes.workspace.data)
-    runner = Runner(catalog, catalog_definitions(catalog, notes.workspace, counted), notes.workspace, notes.instance)
-    outcome = runner.run(shared_out(runner.stale(), 3), lambda _name: None)
+def test_chunks_of_a_large_partition_are_shared_by_all_processes(notes: Project) -> None:
+    counted = CountedProcesses()
+    outcome = notes.bring_up_to_date(progress=counted, processes=2)
     assert (sorted(outcome.built), outcome.failed) == (sorted([*ALL, "notes/all"]), {})
-    assert counted.most == {"notes/all": 2, "plays/one": 0, "plays/three": 0, "plays/two": 0}  # of its 93 parts in a hundred
+    assert counted.most == 2
+    assert sum(counted.consumed) == sum(path.stat().st_size for path in notes.raw.iterdir())
+    assert counted.begun == ["notes/all", "plays/three", "plays/two", "plays/one", "mix"]  # the largest first
+    assert not list((notes.workspace.store.scratch("chunks", "notes/all")).rglob("*.arrow"))
 
 
-@pytest.mark.parametrize(("configured", "processes"), [({"processes": 3}, 3), ({}, 0)])
-def test_run_from_the_ui_has_as_many_processes_as_are_configured(notes: Project, configured: dict[str, int], processes: int) -> None:
-    counted, catalog = CountedProcesses(), load_catalog(notes.workspace.data)
-    job = catalog_definitions(catalog, notes.workspace, counted).resolve_implicit_global_asset_job_def()
+@pytest.mark.parametrize(("configured", "most"), [({"processes": 3}, 3), ({}, 0)])
+def test_run_of_assets_has_as_many_processes_as_are_configured(notes: Project, configured: dict[str, int], most: int) -> None:
+    counted = CountedProcesses()
+    catalog = load_catalog(notes.workspace.data)
+    job = catalog_definitions(catalog, notes.workspace, Forwarded(counted)).resolve_implicit_global_asset_job_def()
     sync_partitions(notes.instance, catalog.corpora["notes"], ["all"])
     result = job.execute_in_process(
-        run_config={"ops": {"notes__tokenized_arrow": {"config": configured}}},
+        run_config={"ops": {"notes__partitions": {"config": configured}}},
         instance=notes.instance,
         partition_key="all",
-        asset_selection=[dg.AssetKey(["notes", stage]) for stage in STAGES],
+        asset_selection=[dg.AssetKey(["notes", step]) for step in STAGES],
     )
     assert result.success
-    assert counted.most == {"notes/all": processes}
+    assert counted.most == most
+
+
+class Forwarded:
+    """Progress of runs that is told to one receiver."""
+
+    def __init__(self, receiver: RunProgress) -> None:
+        self.receiver = receiver
+
+    @contextmanager
+    def over(self, work: Sequence[Work], log: logging.Logger) -> Iterator[RunProgress]:
+        del work, log
+        yield self.receiver
+
+
+def test_many_partitions_are_one_run_with_a_data_version_each(project: Project) -> None:
+    assert project.bring_up_to_date().built == ALL
+    assert [run.job_name for run in project.instance.get_runs()] == ["__ASSET_JOB", "materialize"]
+    key = dg.AssetKey(["plays", "numpy_cache"])
+    tags = project.instance.event_log_storage.get_latest_tags_by_partition(
+        key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
+    )
+    published = {play: project.workspace.store.open(f"plays/numpy_cache/{play}") for play in ("one", "two", "three")}
+    assert {play: of["dagster/data_version"] for play, of in tags.items()} == {
+        play: artifact.fingerprint for play, artifact in published.items() if artifact
+    }
+
+
+def test_build_that_was_killed_goes_on_with_the_chunks_that_are_missing(notes: Project) -> None:
+    class Killed(Told):
+        def advanced(self, consumed: int) -> None:
+            super().advanced(consumed)
+            if len(self.consumed) == 20:
+                raise KeyboardInterrupt
+
+    whole, rest = notes.workspace.store.scratch("chunks", "notes/all"), Told()
+    with pytest.raises(KeyboardInterrupt):
+        notes.bring_up_to_date("notes", progress=Killed())
+    kept = len(list(whole.rglob("*.arrow")))
+    assert kept > 10
+    encoded: list[int] = []
+    with pytest.MonkeyPatch.context() as patched:
+        original = tokenize_chunks.encode_chunk
+        patched.setattr(
+            tokenize_chunks, "encode_chunk", lambda recipe, number, *of: (encoded.append(number), original(recipe, number, *of))[1]
+        )
+        assert notes.bring_up_to_date("notes", progress=rest).built == ["notes/all"]
+    assert min(encoded) == kept
+    assert not list(whole.rglob("*.arrow"))

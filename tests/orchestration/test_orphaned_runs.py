@@ -11,7 +11,7 @@ from dagster import DagsterRunStatus
 
 from phyagi_assets.orchestration import orphaned_runs
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
-from tests.orchestration.conftest import Project
+from tests.project import Project
 
 MATERIALIZE = "from phyagi_assets.cli import main; main()"
 NAMES = ["plays", "mix"]

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from tests.orchestration.conftest import PLAY, Project
+from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_text
 
 

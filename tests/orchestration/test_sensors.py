@@ -13,13 +13,17 @@ from phyagi_assets.build import scan
 from phyagi_assets.build.staleness import STAGES
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
+from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
 from phyagi_assets.orchestration.progress import LoggedProgress
-from phyagi_assets.orchestration.sensors import CONTENT_TAG, run_requests
+from phyagi_assets.orchestration.sensors import run_request
 from phyagi_assets.sources import digests
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
-from tests.orchestration.conftest import PLAY, Project
+from tests.project import PLAY, Project, Told
 from tests.support import build, declare_corpus, write_text
+
+JOB = "plays_build_stale"
+OP = f"{JOB}__partitions"
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +46,15 @@ def tick(project: Project, cursor: str = "", corpus: str = "plays") -> dg.Sensor
     return result
 
 
-def asked(result: dg.SensorResult) -> dict[str, list[str]]:
-    """The stages that are asked for, by partition."""
-    return {str(request.partition_key): [key.path[-1] for key in request.asset_selection or []] for request in result.run_requests or []}
+def asked(result: dg.SensorResult) -> set[str]:
+    """The partitions that are asked for, in one run at most."""
+    assert len(result.run_requests or []) <= 1
+    return {key for request in result.run_requests or [] for key in partitions_of(request)}
+
+
+def partitions_of(request: dg.RunRequest) -> list[str]:
+    found: list[str] = request.run_config["ops"][OP]["config"]["partitions"]["plays"]
+    return found
 
 
 def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
@@ -55,17 +65,19 @@ def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
         else:
             for key in change.partition_keys:
                 project.instance.delete_dynamic_partition("plays", key)
-    job = project.definitions.resolve_implicit_global_asset_job_def()
+    job = project.definitions.resolve_job_def(JOB)
     return [
         job.execute_in_process(
-            instance=project.instance,
-            partition_key=request.partition_key,
-            asset_selection=list(request.asset_selection or []),
-            tags=dict(request.tags),
-            raise_on_error=False,
+            instance=project.instance, run_config=dict(request.run_config), tags=dict(request.tags), raise_on_error=False
         ).success
         for request in result.run_requests or []
     ]
+
+
+def begun(project: Project, request: dg.RunRequest, status: DagsterRunStatus) -> dg.DagsterRun:
+    """A run that was requested, in some status."""
+    job = project.definitions.resolve_job_def(JOB)
+    return project.instance.create_run_for_job(job, status=status, run_config=request.run_config, tags={**job.run_tags, **request.tags})
 
 
 def build_unseen(project: Project) -> None:
@@ -81,7 +93,7 @@ def build_unseen(project: Project) -> None:
 
 def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> None:
     first = tick(project)
-    assert asked(first) == {key: list(STAGES) for key in ("one", "three", "two")}
+    assert asked(first) == {"one", "three", "two"}
     assert all(carry_out(project, first))
     second = tick(project, str(first.cursor))
     assert not second.run_requests
@@ -97,7 +109,7 @@ def test_one_more_among_fifty_is_one_run_and_no_other_is_read(project: Project, 
     read.clear()
     write_text(project.raw / "new.txt", PLAY)
     result = tick(project, str(settled))
-    assert asked(result) == {"new": list(STAGES)}
+    assert asked(result) == {"new"}
     assert read == []
     assert project.bring_up_to_date().built == ["plays/new", "mix"]
     assert set(read) == {"new"}
@@ -107,7 +119,7 @@ def test_a_changed_file_is_asked_for_and_a_touched_one_is_not(project: Project) 
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     os.utime(project.raw / "one.txt")
-    assert asked(tick(project)) == {"two": list(STAGES)}
+    assert asked(tick(project)) == {"two"}
 
 
 def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_chain(
@@ -117,7 +129,7 @@ def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_
     monkeypatch.setattr(scan, "READ_AT_MOST", 10)
     os.utime(project.raw / "one.txt")
     result = tick(project)
-    assert asked(result) == {"one": list(STAGES)}
+    assert asked(result) == {"one"}
     assert all(carry_out(project, result))
     assert not tick(project).run_requests
 
@@ -126,15 +138,13 @@ def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     (request,) = tick(project).run_requests or []
-    run = project.instance.create_run_for_job(
-        project.definitions.resolve_implicit_global_asset_job_def(), status=DagsterRunStatus.STARTED, tags=dict(request.tags)
-    )
+    run = begun(project, request, DagsterRunStatus.STARTED)
     again = tick(project)
     assert not again.run_requests
     assert "under way" in str(again.skip_reason)
     write_text(project.raw / "two.txt", PLAY * 8)  # another content is another run
-    assert asked(tick(project)) == {"two": list(STAGES)}
-    assert run.tags[CONTENT_TAG].startswith("plays/two@")
+    assert asked(tick(project)) == {"two"}
+    assert {name: run.tags[name] for name in (CORPUS_TAG, LAUNCHED_BY)} == {CORPUS_TAG: "plays", LAUNCHED_BY: "refresh"}
 
 
 def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -> None:
@@ -147,18 +157,17 @@ def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -
     assert "left until" in str(again.skip_reason)
     assert followers(project) == 0
     write_text(project.raw / "two.txt", PLAY * 9)
-    assert asked(tick(project)) == {"two": list(STAGES)}
+    assert asked(tick(project)) == {"two"}
 
 
 def test_a_cancelled_run_is_not_begun_again(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     (request,) = tick(project).run_requests or []
-    job = project.definitions.resolve_implicit_global_asset_job_def()
-    project.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELED, tags=dict(request.tags))
+    begun(project, request, DagsterRunStatus.CANCELED)
     assert not tick(project).run_requests
     write_text(project.raw / "two.txt", PLAY * 8)
-    assert asked(tick(project)) == {"two": list(STAGES)}
+    assert asked(tick(project)) == {"two"}
 
 
 def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_something_else_is_published(project: Project) -> None:
@@ -166,12 +175,13 @@ def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_somet
     write_text(project.raw / "two.txt", PLAY * 9)
     corpus = load_catalog(project.workspace.data).corpora["plays"]
     due = [replace(item, published=True) for item in scan.look_at(corpus, project.workspace).due]
-    (request,) = run_requests(project.instance, corpus, due).requests
+    request = run_request(project.instance, corpus, due).request
+    assert request
     assert carry_out(project, dg.SensorResult(run_requests=[request])) == [True]
-    again = run_requests(project.instance, corpus, due)
-    assert (again.requests, again.settled) == ([], ["two"])
+    again = run_request(project.instance, corpus, due)
+    assert (again.request, again.settled) == (None, ["two"])
     gone = [replace(item, published=False) for item in due]
-    assert len(run_requests(project.instance, corpus, gone).requests) == 1
+    assert run_request(project.instance, corpus, gone).request
 
 
 def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_built(project: Project) -> None:
@@ -189,7 +199,7 @@ def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_
     assert carry_out(project, before) == [False]  # its process has the new declaration
     assert project.materialized("plays", "raw_dataset") == built
     reloaded = asked(tick(project))
-    assert set(reloaded) == {"one", "two", "three"}
+    assert reloaded == {"one", "two", "three"}
 
 
 def test_a_comment_in_a_declaration_changes_nothing(project: Project) -> None:
@@ -209,7 +219,7 @@ def test_a_broken_declaration_is_shown_and_the_others_are_looked_at(project: Pro
         definitions.resolve_sensor_def("declarations")(dg.build_sensor_context(instance=project.instance))
     result = definitions.resolve_sensor_def("plays_refresh")(dg.build_sensor_context(instance=project.instance))
     assert isinstance(result, dg.SensorResult)
-    assert len(result.run_requests or []) == 3
+    assert asked(result) == {"one", "three", "two"}
 
 
 def followers(project: Project) -> int:
@@ -224,8 +234,8 @@ def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Pro
     write_text(project.raw / "two.txt", PLAY * 9)
     write_text(project.raw / "new.txt", PLAY)
     result = tick(project)
-    assert asked(result) == {"two": list(STAGES), "new": list(STAGES)}
-    assert carry_out(project, result) == [True, True]
+    assert asked(result) == {"two", "new"}
+    assert carry_out(project, result) == [True]
     followed = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
     assert {found.key.path[0] for found in followed.results if not found.true_subset.is_empty} == {"mix"}
     assert not tick(project).run_requests
@@ -273,7 +283,7 @@ def test_a_name_of_another_data_folder_is_warned_of_by_ticks_and_recorded_by_run
     write_text(project.raw / "two.txt", PLAY * 9)
     result = tick(project)
     assert carry_out(project, result) == [True]
-    (record,) = project.instance.get_run_records(dg.RunsFilter(tags={CONTENT_TAG: result.run_requests[0].tags[CONTENT_TAG]}))  # type: ignore[index]
+    (record,) = project.instance.get_run_records(dg.RunsFilter(tags={LAUNCHED_BY: "refresh"}))
     logged = [entry.user_message for entry in project.instance.all_logs(record.dagster_run.run_id)]
     assert any("was built from the data folder" in message for message in logged)
     assert other_folder(store, data, "plays") == ""
@@ -287,7 +297,9 @@ def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:
     data = schedule.evaluate_tick(
         dg.build_schedule_context(instance=project.instance, repository_def=project.definitions.get_repository_def())
     )
-    assert sorted(str(request.partition_key) for request in data.run_requests or []) == ["one", "three", "two"]
+    (request,) = data.run_requests or []
+    assert sorted(partitions_of(request)) == ["one", "three", "two"]
+    assert not any(sensor.name == "plays_refresh" for sensor in project.definitions.sensors or [])
     assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
 
 
@@ -317,3 +329,44 @@ def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project:
     write_text(project.raw / "two.txt", PLAY * 9)
     assert followers_of("raw_dataset") == 2  # the tokens and arrays of the partition
     assert followers_of("tokenized_arrow", "numpy_cache") == 1  # the mixture
+
+
+def test_failed_partition_is_asked_for_again_only_if_it_may_succeed_and_the_others_are_built(project: Project) -> None:
+    write_text(project.raw / "two.txt", b"\xff\xfe no text")
+    result = tick(project)
+    assert asked(result) == {"one", "three", "two"}
+    assert carry_out(project, result) == [False]
+    (run,) = project.instance.get_runs(dg.RunsFilter(tags={LAUNCHED_BY: "refresh"}))
+    assert run.tags["phyagi_assets/lasting_failures"] == '["plays/two"]'
+    assert {str(artifact).partition("/")[2] for artifact in project.workspace.store.list()} >= {"numpy_cache/one", "numpy_cache/three"}
+    again = tick(project)
+    assert not again.run_requests
+    assert "1 partition: failed, and left until" in str(again.skip_reason)
+
+
+def test_no_partition_of_a_cancelled_run_is_asked_for(project: Project) -> None:
+    result = tick(project)
+    (request,) = result.run_requests or []
+    carry_out(project, dg.SensorResult(dynamic_partitions_requests=result.dynamic_partitions_requests))
+    begun(project, request, DagsterRunStatus.CANCELED)
+    assert "3 partitions: cancelled by a user" in str(tick(project).skip_reason)
+
+
+def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Project) -> None:
+    project.bring_up_to_date()
+    cursor = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).cursor
+    for name in ("one", "two", "three"):
+        write_text(project.raw / f"{name}.txt", PLAY * 9)
+    during: list[int] = []
+
+    class Followed(Told):
+        def started(self, name: str) -> None:
+            if name == "plays/two":  # the others are built and recorded
+                during.append(
+                    dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance, cursor=cursor).total_requested
+                )
+
+    runner = project.runner("plays", progress=Followed())
+    assert len(runner.run(runner.stale()).built) == 3
+    assert during == [0]
+    assert dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance, cursor=cursor).total_requested == 1

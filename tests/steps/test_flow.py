@@ -15,7 +15,6 @@ from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.garbage import SUPERSEDED, Cleaning
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
-from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.progress import LoggedProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.sources.files import Partition
@@ -26,6 +25,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
 from phyagi_assets.store.local import Artifact
 from phyagi_assets.store.manifest import Manifest
+from tests.project import Project
 from tests.support import declare_corpus, write_text
 
 CODE_VERSION = "1"
@@ -94,10 +94,8 @@ OWN = Flow(steps=(*FLOW.steps, LENGTHS, TOTAL))
 
 
 def materialize(workspace: Workspace, instance: dg.DagsterInstance) -> list[str]:
-    catalog = load_catalog(workspace.data)
-    definitions = catalog_definitions(catalog, workspace, LoggedProgress(), OWN)
-    runner = Runner(catalog, definitions, workspace, instance, OWN)
-    outcome = runner.run(runner.stale(), lambda _name: None)
+    runner = Project(workspace=workspace, instance=instance).runner(flow=OWN)
+    outcome = runner.run(runner.stale())
     assert not outcome.failed
     return outcome.built
 
@@ -126,8 +124,8 @@ def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Worksp
         lengths_of_a = workspace.store.open(LENGTHS.address("plays", "a"))
         assert lengths_of_a is not None
         workspace.store.discard(lengths_of_a.address, lengths_of_a.path)
-        stale = Runner(catalog, catalog_definitions(catalog, workspace, LoggedProgress(), OWN), workspace, instance, OWN).stale()
-        assert [(item.name, item.stages, item.bytes) for item in stale] == [("plays/a", ["lengths"], 0)]
+        stale = Project(workspace=workspace, instance=instance).runner(flow=OWN).stale()
+        assert [(item.name, item.steps, item.bytes) for item in stale] == [("plays/a", ("lengths",), 0)]
         assert materialize(workspace, instance) == ["plays/a"]
     cleaning = Cleaning(store=workspace.store, partitions={"plays": ["a", "b"]}, mixtures=())
     assert first is not None

@@ -3,6 +3,7 @@
 import multiprocessing
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,27 +11,40 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_from_disk
 
+from phyagi_assets.build.partitions import Builder, build_partitions, new_executor
+from phyagi_assets.build.stale import work_of
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.sources import chunks
+from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
-from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
 from tests.support import declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, store_contents, trusting
 
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(400)]
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of 4 KB: some ten of a file here."""
-    monkeypatch.setattr(chunks, "PIECE", 4096)
+@pytest.fixture
+def workspace(workspace: Workspace) -> Workspace:
+    """A workspace with chunks of 4 KB: some ten of a file here."""
+    return replace(workspace, chunk_bytes=4096)
+
+
+def encode(corpus: Corpus, partition: Partition, workspace: Workspace, processes: int, on_progress: Callable[[int], Any]) -> None:
+    """Encode a partition whose raw artifact is built."""
+    builder = Builder(corpora={corpus.config.name: corpus}, workspace=workspace)
+    work = [work_of(corpus, partition, [TOKENIZE.name], workspace, FLOW)]
+    executor = new_executor(builder, work, processes, {}, on_start=id, on_progress=lambda _work, consumed: on_progress(consumed))
+    (result,) = build_partitions(work, executor)
+    if result.problem:
+        raise result.problem
 
 
 def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Callable[[int], None] = id) -> tuple[Built, dict[str, str]]:
@@ -40,7 +54,9 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
     try:
         (partition,) = workspace.sources.partitions(corpus).values()
         build_raw(corpus, partition, workspace)
-        tokenized = build_tokenized(corpus, partition, workspace, on_progress, processes=processes)
+        encode(corpus, partition, workspace, processes, on_progress)
+        tokenized = build_tokenized(corpus, partition, workspace)
+        assert tokenized.reused
         build_cache(corpus, partition, workspace)
         found = store_contents(workspace.store.root)
         rows = load_from_disk(str(tokenized.artifact.path))
@@ -127,7 +143,7 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
     build_raw(corpus, partition, workspace)
     before = store_contents(workspace.store.root)
     with pytest.raises(PhyagiAssetsError, match=refusal) as refused:
-        build_tokenized(corpus, partition, workspace, on_progress, processes=2)
+        encode(corpus, partition, workspace, 2, on_progress)
     assert isinstance(refused.value, SourceError) or "process" in refusal
     assert store_contents(workspace.store.root) == before
     assert list((workspace.store.root / "c" / "tokenized_arrow" / ".staging").glob("*")) == []
@@ -144,27 +160,18 @@ def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) 
     failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
 
 
-@pytest.mark.parametrize("processes", [0, -1])
-def test_there_is_a_process_at_least(workspace: Workspace, processes: int) -> None:
-    write_jsonl(workspace.data / "c.jsonl", TEXTS)
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
-    with pytest.raises(PhyagiAssetsError, match=f"encoded by one process at least, not by {processes}"):
-        build_tokenized(corpus, workspace.sources.partitions(corpus)["all"], workspace, processes=processes)
+def test_chunk_whose_process_is_killed_is_encoded_again(workspace: Workspace) -> None:
+    killed: list[int] = []
 
-
-def test_a_process_that_is_killed_is_told_of_and_nothing_is_left_behind(workspace: Workspace) -> None:
     def kill_one(_consumed: int) -> None:
-        multiprocessing.active_children()[0].kill()
+        if not killed:
+            killed.append(multiprocessing.active_children()[0].pid or 0)
+            multiprocessing.active_children()[0].kill()
 
     write_jsonl(workspace.data / "c.jsonl", TEXTS * 20)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl")
-    failing(
-        corpus,
-        workspace,
-        r"c\.yaml: partition 'all', \S+c\.jsonl( from row [\d,]+ on)?: the process that encoded it was killed by SIGKILL; build",
-        kill_one,
-    )
-    assert built(corpus, workspace, 2)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
+    assert built(corpus, workspace, 2, kill_one)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
+    assert killed
 
 
 @pytest.mark.parametrize(("documents", "has_others"), [(20, False), (400, True)])

@@ -1,78 +1,86 @@
-"""Partitions built side by side, by processes that may die."""
+"""Partitions built by several processes, which may die."""
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.work import Outcome
-from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.orchestration.materialize import Runner
-from phyagi_assets.orchestration.parallel import SideBySide, _builder
-from phyagi_assets.settings import Settings
+from phyagi_assets.build.partitions import Builder, _prepared_in_pool, processes_by_default
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.prepare import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served
-from tests.orchestration.conftest import Project
+from tests.project import Project, Told
 from tests.support import declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 
-def bring_up_to_date(project: Project, on_start: Callable[[str], None], on_progress: Callable[[int], None] = id) -> Outcome:
-    """With two processes."""
-    settings = Settings(data=project.workspace.data, store=project.workspace.store.root)
-    side_by_side = SideBySide(jobs=2, threads=1, settings=settings, on_start=on_start, on_progress=on_progress)
-    runner = Runner(load_catalog(project.workspace.data), project.definitions, project.workspace, project.instance)
-    return runner.run(runner.stale(), lambda _name: None, None, side_by_side.build)
+class OnStart(Told):
+    """Calls a function when a partition begins."""
+
+    def __init__(self, call: Callable[[str], None]) -> None:
+        super().__init__()
+        self._call = call
+
+    def started(self, name: str) -> None:
+        super().started(name)
+        self._call(name)
 
 
-def test_what_is_built_side_by_side_is_what_is_built_in_turn(project: Project) -> None:
-    begun: list[str] = []
-    done: list[int] = []
-    outcome = bring_up_to_date(project, begun.append, done.append)
-    assert begun == ["plays/three", "plays/two", "plays/one"]  # the largest first
+def test_two_processes_build_what_one_builds(project: Project) -> None:
+    told = Told()
+    outcome = project.bring_up_to_date(processes=2, progress=told)
+    assert told.begun == ["plays/three", "plays/two", "plays/one", "mix"]  # the largest first
     assert (sorted(outcome.built), outcome.failed) == (["mix", "plays/one", "plays/three", "plays/two"], {})
-    assert sum(done) == sum(path.stat().st_size for path in project.raw.iterdir())
+    assert sum(told.consumed) == sum(path.stat().st_size for path in project.raw.iterdir())
     assert multiprocessing.active_children() == []
-    side_by_side = store_contents(project.workspace.store.root)
+    by_two = store_contents(project.workspace.store.root)
     for name in ("plays", "mix"):
         shutil.rmtree(project.workspace.store.root / name)
     assert sorted(project.bring_up_to_date().built) == sorted(outcome.built)
-    assert store_contents(project.workspace.store.root) == side_by_side
+    assert store_contents(project.workspace.store.root) == by_two
     assert project.materialized("plays", "numpy_cache") == 6
 
 
-def test_a_process_that_is_killed_is_a_partition_that_failed_and_the_others_are_built(project: Project) -> None:
+def test_partition_whose_process_is_killed_has_failed_and_the_others_are_built(project: Project) -> None:
     def kill_the_first(name: str) -> None:
         if name == "plays/three":
             process = min(multiprocessing.active_children(), key=lambda child: child.pid or 0)  # the first is given the first
             process.kill()
             process.join()
 
-    outcome = bring_up_to_date(project, kill_the_first)
+    outcome = project.bring_up_to_date(processes=2, progress=OnStart(kill_the_first))
     assert outcome.failed == {"plays/three": "its process was killed by SIGKILL", "mix": "not built, because of plays/three"}
     assert sorted(outcome.built) == ["plays/one", "plays/two"]
     assert project.bring_up_to_date().built == ["plays/three", "mix"]
 
 
-def test_what_is_wrong_with_a_partition_is_told_as_ever(project: Project) -> None:
+def test_error_in_a_partition_is_its_reason_and_the_others_are_built(project: Project) -> None:
     write_text(project.raw / "two.txt", b"\xff")
-    outcome = bring_up_to_date(project, lambda _name: None)
+    outcome = project.bring_up_to_date(processes=2)
     assert "two.txt:1: is not UTF-8" in outcome.failed["plays/two"]
     assert sorted(outcome.built) == ["plays/one", "plays/three"]
 
 
-def test_an_interrupt_leaves_no_process(project: Project) -> None:
+def test_interrupt_leaves_no_process(project: Project) -> None:
     def interrupt(name: str) -> None:
         if name == "plays/two":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bring_up_to_date(project, interrupt)
+        project.bring_up_to_date(processes=2, progress=OnStart(interrupt))
     assert multiprocessing.active_children() == []
     assert project.bring_up_to_date().failed == {}
+
+
+@pytest.mark.parametrize(("processors", "processes"), [(1, 1), (15, 1), (16, 2), (64, 8)])
+def test_default_is_a_process_for_every_eight_processors_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, processors: int, processes: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: range(processors))
+    assert processes_by_default() == processes
 
 
 @pytest.fixture
@@ -96,8 +104,8 @@ def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_
     write_text(hub.repositories / "models" / name / "README.md", "A commit.")
     assert tokenizer_identity(corpus, data) == before
     forget_commits()  # nothing is known, as in a process that has just begun
-    settings = Settings(data=data, store=workspace.store.root)
-    with _builder(settings, commits, lambda _consumed: None):
+    builder = Builder(corpora={"c": corpus}, workspace=workspace)
+    with _prepared_in_pool(builder, commits, lambda _consumed: None):
         assert tokenizer_identity(corpus, data) == before
     assert hub.traffic.commits.count(f"{name}@main") == 1
     forget_commits()
@@ -115,6 +123,6 @@ def test_processes_ask_for_no_commit_that_the_command_knows(
     # No EOS to append, so that the command itself, whose client took the address of the Hub when it was imported, loads no tokenizer.
     corpus = {"partition_by": "file", "tokenizer": f"{name}@main", "append_eos": False}
     declare_corpus(project.workspace.data, "plays", "raw/*.txt", **corpus)
-    outcome = bring_up_to_date(project, lambda _name: None)
+    outcome = project.bring_up_to_date(processes=2)
     assert (len(outcome.built), outcome.failed) == (4, {})
     assert hub.traffic.commits.count(f"{name}@main") == 1

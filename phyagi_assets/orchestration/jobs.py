@@ -1,0 +1,129 @@
+"""Jobs that build whatever is stale, in any set of partitions: one for each corpus, and the one that the command runs.
+
+A run of assets takes a range of partitions. The op of these jobs takes any set from its configuration, or finds out which partitions are
+stale, and logs the same events.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from phyagi_assets.build.partitions import Builder
+from phyagi_assets.build.stale import stale_partitions
+from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.errors import SourceError
+from phyagi_assets.orchestration.assets import PROCESSES_FIELD, PROGRESS, WORKSPACE
+from phyagi_assets.orchestration.names import (
+    BUILDS_ALL_TAG,
+    CONTENTS,
+    CORPUS_TAG,
+    PARTITIONS,
+    PROCESSES,
+    build_job_name,
+    stale_op_name,
+)
+from phyagi_assets.orchestration.partition_runs import PartitionRun, run_of
+from phyagi_assets.orchestration.partitions import sync_partitions
+from phyagi_assets.orchestration.recorded import Recorded, recorded_of_partitions
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Scope
+
+_CONTENTS_FIELD = dg.Field(
+    dg.Map(str, str),  # type: ignore[no-untyped-call]
+    default_value={},
+    is_required=False,
+    description="Set by sensors: the content for which each partition is requested.",
+)
+
+
+def corpus_job(corpus: Corpus, flow: Flow = FLOW) -> Any:
+    """Return the job that builds chosen partitions of a corpus."""
+    name = corpus.config.name
+    return dg.define_asset_job(
+        build_job_name(name),
+        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.PARTITION))),
+        description=f"Builds the partitions of {name} that you choose.",
+        tags={CORPUS_TAG: name},
+    )
+
+
+def mixture_job(declared: Mixture, flow: Flow = FLOW) -> Any:
+    """Return the job that builds a mixture."""
+    name = declared.config.name
+    return dg.define_asset_job(
+        build_job_name(name),
+        selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.MIXTURE))),
+        description=f"Builds {name}.",
+    )
+
+
+def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg.JobDefinition:
+    """Return a job that builds the stale partitions of corpora.
+
+    Parameters
+    ----------
+    name
+        Name of the job.
+    corpora
+        The corpora that it can build, by name.
+    flow
+        The steps.
+    """
+    listed = dg.Field(
+        dg.Map(str, [str]),  # type: ignore[no-untyped-call]
+        default_value={},
+        is_required=False,
+        description="Keys of the partitions to build, by corpus; by default, all that are stale.",
+    )
+
+    @dg.op(
+        name=stale_op_name(name),
+        config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, CONTENTS: _CONTENTS_FIELD},
+        required_resource_keys={WORKSPACE, PROGRESS},
+    )
+    def build_stale(context: dg.OpExecutionContext) -> None:
+        chosen: Mapping[str, list[str] | None] = context.op_config[PARTITIONS] or dict.fromkeys(corpora)
+        builder = Builder(corpora=corpora, workspace=context.resources.workspace, flow=flow)
+        with run_of(context, builder, list(chosen)):
+            recorded = {corpus: recorded_of_partitions(context.instance, corpus, flow) for corpus in chosen}
+            work: list[Work] = []
+            failed: list[PartitionResult] = []
+            for corpus, keys in chosen.items():
+                of_corpus = _stale(context.instance, corpora[corpus], keys, recorded[corpus], builder)
+                work += of_corpus[0]
+                failed += of_corpus[1]
+            run = PartitionRun(
+                context=context,
+                builder=builder,
+                progress=context.resources.progress,
+                processes=context.op_config[PROCESSES],
+                recorded=recorded,
+            )
+            run.build(work, failed)
+
+    tags = {**BUILDS_ALL_TAG, **({CORPUS_TAG: next(iter(corpora))} if len(corpora) == 1 else {})}
+
+    @dg.job(name=name, tags=tags, description="Builds the partitions that are stale, or those of them that you list.")
+    def job() -> None:
+        build_stale()
+
+    return job
+
+
+def _stale(
+    instance: dg.DagsterInstance, corpus: Corpus, keys: list[str] | None, recorded: Recorded, builder: Builder
+) -> tuple[list[Work], list[PartitionResult]]:
+    name, flow = corpus.config.name, builder.flow
+    partitions = builder.workspace.sources.partitions(corpus)
+    sync_partitions(instance, corpus, partitions)
+    found = stale_partitions(corpus, partitions, recorded, builder.workspace, flow, among=keys)
+    steps = [step.name for step in flow.of(Scope.PARTITION)]
+    gone = {key: f"{corpus.path}: partition {key!r} is not in the source" for key in keys or () if key not in partitions}
+    problems = {**{key.partition("/")[2]: reason for key, reason in found.failed.items()}, **gone}
+    failed = [
+        PartitionResult(work=Work(corpus=name, key=key, partition=None, steps=steps), problem=SourceError(reason))
+        for key, reason in problems.items()
+    ]
+    return found.work, failed

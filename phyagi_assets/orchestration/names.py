@@ -1,0 +1,60 @@
+"""Names of jobs, ops, their options and tags, which several modules of this package refer to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from phyagi_assets.steps.step import Step
+
+COMMAND_JOB = "materialize"
+"""Name of the job of the command, which builds stale partitions of any corpora."""
+
+PARTITIONS, PROCESSES, CONTENTS = "partitions", "processes", "contents"
+"""Options of the ops that build partitions."""
+
+BUILDS_ALL_TAG = {"phyagi_assets/builds": "all stale steps"}
+"""Tag of the runs of jobs that build the steps that follow a change themselves, so that automation need not."""
+CORPUS_TAG = "phyagi_assets/corpus"
+"""Tag of a run: the corpus that it builds."""
+LAUNCHED_BY = "phyagi_assets/launched_by"
+"""Tag of a run: what launched it, if that was not the UI."""
+COMMAND, REFRESH = "command", "refresh"
+"""Values of `LAUNCHED_BY`: the command; a sensor or schedule that scans a source."""
+
+
+def build_job_name(name: str) -> str:
+    """Return the name of the job that builds chosen partitions of a corpus, or a mixture."""
+    return f"{name}_build"
+
+
+def stale_job_name(corpus: str) -> str:
+    """Return the name of the job that builds the stale partitions of a corpus."""
+    return f"{corpus}_build_stale"
+
+
+def stale_op_name(job: str) -> str:
+    """Return the name of the op of a job that builds stale partitions."""
+    return f"{job}__partitions"
+
+
+def partitions_op_name(corpus: str) -> str:
+    """Return the name of the op that builds chosen partitions of a corpus."""
+    return f"{corpus}__partitions"
+
+
+def op_name(name: str, step: Step) -> str:
+    """Return the name of the op of a step that is not partitioned."""
+    return f"{name}__{step.name}"
+
+
+def run_config(op: str, **options: Any) -> dict[str, Any]:
+    """Return the run configuration that sets options of an op."""
+    return {"ops": {op: {"config": options}}}
+
+
+def configured(run: dg.DagsterRun, option: str) -> Mapping[str, Any]:
+    """Return the value of an option of the only op of a run, by corpus or partition; empty if it is not set."""
+    config: Any = run.run_config
+    found: Mapping[str, Any] = next((of["config"][option] for of in config.get("ops", {}).values() if option in of.get("config", {})), {})
+    return found
