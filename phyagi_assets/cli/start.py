@@ -58,8 +58,7 @@ def ui(port: int, data: str | None, store: str | None) -> None:
 
         settings.require_data()
         environment = ui_environment(settings)
-        workspace = Path(__file__).parents[2] / "workspace.yaml"  # of this project; one in the working directory may not be
-        where = ["-w", str(workspace)] if workspace.is_file() else ["-m", "phyagi_assets.definitions"]
+        workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
         beside = Path(sys.executable).with_name("dg")
         dg = str(beside) if beside.exists() else "dg"
-        os.execvpe(dg, [dg, "dev", "-p", str(port), *where], environment)
+        os.execvpe(dg, [dg, "dev", "-p", str(port), "-w", str(workspace)], environment)

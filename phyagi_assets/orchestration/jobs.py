@@ -22,6 +22,9 @@ from phyagi_assets.orchestration.names import (
     PARTITIONS,
     PROCESSES,
     build_job_name,
+    op_name,
+    partitions_op_name,
+    run_config,
     stale_op_name,
 )
 from phyagi_assets.orchestration.partition_runs import PartitionRun, run_of
@@ -45,6 +48,7 @@ def corpus_job(corpus: Corpus, flow: Flow = FLOW) -> Any:
         build_job_name(name),
         selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.PARTITION))),
         description=f"Builds the partitions of {name} that you choose.",
+        config=run_config(partitions_op_name(name), **{PROCESSES: None}),
         tags={CORPUS_TAG: name},
     )
 
@@ -56,7 +60,14 @@ def mixture_job(declared: Mixture, flow: Flow = FLOW) -> Any:
         build_job_name(name),
         selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.MIXTURE))),
         description=f"Builds {name}.",
+        config=_defaults(name, flow),
     )
+
+
+def _defaults(mixture: str, flow: Flow) -> dict[str, Any]:
+    """Return the default options of a mixture's steps, which the launchpad shows."""
+    steps = [step for step in flow.of(Scope.MIXTURE) if step.options]
+    return {"ops": {op_name(mixture, step): {"config": {name: option.default for name, option in step.options.items()}} for step in steps}}
 
 
 def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg.JobDefinition:
@@ -105,7 +116,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 
     tags = {**BUILDS_ALL_TAG, **({CORPUS_TAG: next(iter(corpora))} if len(corpora) == 1 else {})}
 
-    @dg.job(name=name, tags=tags, description="Builds the partitions that are stale, or those of them that you list.")
+    defaults = run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None})
+
+    @dg.job(name=name, tags=tags, config=defaults, description="Builds the partitions that are stale, or those of them that you list.")
     def job() -> None:
         build_stale()
 
