@@ -1,0 +1,104 @@
+"""Runs that build many partitions: the jobs for stale partitions, and ranges of partitions of the assets."""
+
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.orchestration.names import run_config
+from tests.project import PLAY, Project
+from tests.support import write_jsonl, write_text
+
+JOB, OP = "plays_build_stale", "plays_build_stale__partitions"
+
+
+def run_stale(project: Project, **options: Any) -> dg.ExecuteInProcessResult:
+    job = project.definitions.resolve_job_def(JOB)
+    return job.execute_in_process(instance=project.instance, run_config=run_config(OP, **options), raise_on_error=False)
+
+
+def run_range(project: Project, first: str, last: str, *steps: str) -> dg.ExecuteInProcessResult:
+    job = project.definitions.resolve_job_def("plays_build")
+    return job.execute_in_process(
+        instance=project.instance,
+        asset_selection=[dg.AssetKey(["plays", step]) for step in steps or STAGES],
+        tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        raise_on_error=False,
+    )
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    data = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
+    assert data.user_failure_data
+    return str(data.user_failure_data.description)
+
+
+def evaluations(project: Project, result: dg.ExecuteInProcessResult) -> set[tuple[str, str | None, bool]]:
+    """The results of checks in a run: asset and check, partition, and whether it passed."""
+    entries = project.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
+    return {(f"{of.asset_key.path[-1]}.{of.check_name}", of.partition, of.passed) for of in found}
+
+
+CHECKS = ("tokenized_arrow.sound", "tokenized_arrow.within_limits", "numpy_cache.sound")
+
+
+def test_job_builds_what_is_stale_and_then_nothing(project: Project) -> None:
+    first = run_stale(project)
+    assert first.success
+    assert project.materialized("plays", "numpy_cache") == 3
+    assert evaluations(project, first) == {(check, None, True) for check in CHECKS}
+    second = run_stale(project)
+    assert second.success
+    assert project.materialized("plays", "numpy_cache") == 3
+    write_text(project.raw / "two.txt", PLAY * 9)
+    assert run_stale(project).success
+    assert project.materialized("plays", "numpy_cache") == 4
+
+
+def test_job_builds_the_listed_partitions_and_names_those_that_are_not_in_the_source(project: Project) -> None:
+    result = run_stale(project, partitions={"plays": ["one", "four"]}, processes=2)
+    assert not result.success
+    assert failure(result).startswith("1 of 2 partitions failed:\nplays/four: ")
+    assert failure(result).endswith("plays.yaml: partition 'four' is not in the source")
+    assert project.instance.get_materialized_partitions(dg.AssetKey(["plays", "numpy_cache"])) == {"one"}
+
+
+def test_checks_of_a_partition_that_fails_are_logged_and_so_is_its_recovery(project: Project) -> None:
+    def declare_limit(limit: float) -> None:
+        path = project.workspace.data / "corpora" / "plays.yaml"
+        path.write_text(f"{path.read_text().partition('limits:')[0]}limits: {{duplicates: {limit}}}\n")
+
+    write_jsonl(project.raw / "same.jsonl", ["the same"] * 9)
+    path = project.workspace.data / "corpora" / "plays.yaml"
+    path.write_text(path.read_text().replace("raw/*.txt", "raw/*"))
+    declare_limit(0.1)
+    failed = run_stale(project)
+    assert 'plays/same: check "duplicates" failed' in failure(failed)
+    rest = {(check, None, True) for check in CHECKS}
+    assert evaluations(project, failed) == rest | {("tokenized_arrow.within_limits", "same", False)}
+    declare_limit(1)
+    recovered = run_stale(project)
+    assert recovered.success
+    assert ("tokenized_arrow.within_limits", "same", True) in evaluations(project, recovered)
+
+
+def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project) -> None:
+    project.instance.add_dynamic_partitions("plays", ["one", "two", "three"])
+    write_text(project.raw / "two.txt", b"\xff")
+    result = run_range(project, "one", "three")
+    assert not result.success
+    assert failure(result).startswith("1 of 3 partitions failed:\nplays/two: ")
+    assert evaluations(project, result) == {(check, key, key != "two") for check in CHECKS for key in ("one", "two", "three")}
+    assert project.instance.get_materialized_partitions(dg.AssetKey(["plays", "numpy_cache"])) == {"one", "three"}
+    (project.raw / "one.txt").unlink()
+    gone = run_range(project, "one", "three", "numpy_cache")
+    assert "plays/one: " in failure(gone)
+    assert "partition 'one' is no longer in the source; there are: three, two" in failure(gone)
+    assert project.materialized("plays", "numpy_cache") == 3
+
+
+@pytest.mark.parametrize("processes", [0, -1])
+def test_run_has_at_least_one_process(project: Project, processes: int) -> None:
+    assert failure(run_stale(project, processes=processes)) == f"processes: at least 1 process builds partitions, not {processes}"
