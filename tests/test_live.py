@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import Store
@@ -55,7 +55,7 @@ def _until_partitions_are_known(dagster: LiveDagster) -> None:
 
 
 def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(dagster: LiveDagster, settings: Settings) -> None:
-    chain = [["plays", stage] for stage in STAGES]
+    chain = [["plays", stage] for stage in PARTITION_STEPS]
     assert dagster.materialize(*chain, partition="hamlet") == "SUCCESS"
     assert dagster.materialize(["mix", "mixed_dataset"]) == "FAILURE"  # macbeth is missing
     assert dagster.materialize(*chain, partition="macbeth") == "SUCCESS"
@@ -99,5 +99,5 @@ def test_the_asset_page_draws_the_lineage_of_four_assets(dagster: LiveDagster, t
     page = f"{dagster.url}/assets/mix/mixed_dataset?view=lineage&lineageScope=upstream&lineageDepth=5"
     command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={tmp_path}", "--window-size=1800,900", "--virtual-time-budget=30000"]
     drawn = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=False).stdout
-    for asset in (*STAGES, "mixed_dataset"):
+    for asset in (*PARTITION_STEPS, "mixed_dataset"):
         assert f">{asset}<" in drawn

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
@@ -127,12 +127,14 @@ class Builder:
             assert work.partition is not None, "a partition is listed before its first step is built"
             return work.partition
         address = step.address(corpus.config.name, work.key)
-        return raw.pinned_partition(corpus, work.key, self.workspace, listed=work.partition, wanted_by=address)
+        return raw.pinned_partition(corpus, work.key, self.workspace, listed=work.partition, needed_by=address)
 
     def _found_stale(self, corpus: Corpus, partition: Partition, done: set[str]) -> list[str]:
         """Return the steps that are stale now that the content is known."""
         return [
-            link.stage for link in corpus_links(corpus, partition, self.workspace, self.flow) if not link.stands and link.stage not in done
+            artifact.step
+            for artifact in partition_artifacts(corpus, partition, self.workspace, self.flow)
+            if not artifact.is_current and artifact.step not in done
         ]
 
 

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phyagi_assets.build.staleness import STAGES, corpus_links
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import read_removals
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
-from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 READ_AT_MOST = 1 << 28
 """Number of bytes that a scan reads to find out whether touched local files changed; beyond that, it leaves the reading to a run."""
 
-LOOK_SECONDS = 45.0
+SCAN_SECONDS = 45.0
 """Longest time that a scan waits for a remote source, in seconds. Dagster stops a sensor after 60, without naming the source."""
 
 
@@ -24,7 +25,7 @@ class Due:
 
     key: str
     """Key of the partition."""
-    stages: Sequence[str]
+    steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
     """Digest of the stamps of its files, the declaration and the exclusions."""
@@ -33,7 +34,7 @@ class Due:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Look:
+class Scan:
     """The result of a scan."""
 
     listing: str
@@ -44,7 +45,9 @@ class Look:
     """Partitions that have to be built again."""
 
 
-def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds: float | None = LOOK_SECONDS) -> Look:
+def scan_source(
+    corpus: Corpus, workspace: Workspace, settled: str = "", *, flow: Flow = FLOW, seconds: float | None = SCAN_SECONDS
+) -> Scan:
     """List a corpus's source and find the partitions that have to be built again.
 
     Parameters
@@ -54,7 +57,9 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds:
     workspace
         The data folder and the store.
     settled
-        Digest of a listing (`Look.listing`) for which nothing was due. If the listing is unchanged, staleness is not examined.
+        Digest of a listing (`Scan.listing`) for which nothing was due. If the listing is unchanged, staleness is not examined.
+    flow
+        The steps.
     seconds
         Longest time that listing remote files may take, in seconds; None for no limit.
 
@@ -72,22 +77,21 @@ def look_at(corpus: Corpus, workspace: Workspace, settled: str = "", *, seconds:
         budget = READ_AT_MOST
         for key, partition in partitions.items():
             unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
-            stages = _stages_due(corpus, partition, workspace, may_read=unread <= budget)
+            steps = _steps_due(corpus, partition, workspace, flow, may_read=unread <= budget)
             budget -= unread if unread <= budget else 0
-            if stages:
-                published = all(workspace.store.open(f"{corpus.config.name}/{stage}/{key}", intact=True) for stage in stages)
-                due.append(Due(key=key, stages=stages, content=contents[key], published=published))
-    return Look(listing=listing, partitions=partitions, due=due)
+            if steps:
+                published = all(workspace.store.open(f"{corpus.config.name}/{step}/{key}", intact=True) for step in steps)
+                due.append(Due(key=key, steps=steps, content=contents[key], published=published))
+    return Scan(listing=listing, partitions=partitions, due=due)
 
 
-def _stages_due(corpus: Corpus, partition: Partition, workspace: Workspace, *, may_read: bool) -> Sequence[str]:
+def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> Sequence[str]:
+    steps = [step.name for step in flow.of(Scope.PARTITION)]
     published = workspace.store.open(raw_address(corpus, partition.key), intact=True)
-    if published is None:
-        return STAGES
-    if not may_read:
-        return STAGES  # one run reads the files, and reuses the versions of the later steps if the content is unchanged
-    links = corpus_links(corpus, partition, workspace)
-    return STAGES if links[0].wanted is None else [link.stage for link in links if not link.stands]
+    if published is None or not may_read:
+        return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
+    expected = partition_artifacts(corpus, partition, workspace, flow)
+    return steps if expected[0].fingerprint is None else [artifact.step for artifact in expected if not artifact.is_current]
 
 
 def _content(corpus: Corpus, partition: Partition, removed: Sequence[str]) -> str:

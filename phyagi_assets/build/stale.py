@@ -3,11 +3,11 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from phyagi_assets.build.staleness import Link, corpus_links
+from phyagi_assets.build.staleness import ExpectedArtifact, partition_artifacts
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.sources.chunks import most_pieces
+from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
@@ -58,13 +58,13 @@ def stale_partitions(
         if among is not None and key not in among:
             continue
         try:
-            links = corpus_links(corpus, partition, workspace, flow)
+            expected = partition_artifacts(corpus, partition, workspace, flow)
         except SourceError as problem:
             found.failed[f"{corpus.config.name}/{key}"] = str(problem)
             continue
-        for link in links:
-            found.expected.setdefault(link.stage, {})[key] = link.wanted
-        if steps := _stale_steps(links, key, recorded, workspace):
+        for artifact in expected:
+            found.expected.setdefault(artifact.step, {})[key] = artifact.fingerprint
+        if steps := _stale_steps(expected, key, recorded, workspace):
             found.work.append(work_of(corpus, partition, steps, workspace, flow, follows=True))
         else:
             found.current.append(key)
@@ -95,14 +95,18 @@ def work_of(
     )
 
 
-def _stale_steps(links: list[Link], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace) -> list[str]:
-    if links[0].wanted is None and workspace.store.open(links[0].address):
-        return [links[0].stage]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
-    return [link.stage for link in links if not (link.stands and recorded.get(link.stage, {}).get(key) == link.wanted)]
+def _stale_steps(expected: list[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace) -> list[str]:
+    if expected[0].fingerprint is None and workspace.store.open(expected[0].address):
+        return [expected[0].step]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
+    return [
+        artifact.step
+        for artifact in expected
+        if not (artifact.is_current and recorded.get(artifact.step, {}).get(key) == artifact.fingerprint)
+    ]
 
 
 def _most_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> int:
     try:
-        return most_pieces(corpus, partition.files, workspace.chunk_bytes)
+        return most_chunks(corpus, partition.files, workspace.chunk_bytes)
     except DeclarationError:  # its build reports the error
         return 1

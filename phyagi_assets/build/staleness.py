@@ -15,34 +15,34 @@ from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Scope, Step, Workspace
 from phyagi_assets.store.manifest import Manifest
 
-STAGES = tuple(step.name for step in FLOW.of(Scope.PARTITION))
+PARTITION_STEPS = tuple(step.name for step in FLOW.of(Scope.PARTITION))
 """Names of the steps of a partition, in the order of the flow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Link:
+class ExpectedArtifact:
     """Expected version of one artifact of the flow, and whether it is published."""
 
-    stage: str
+    step: str
     """Name of the step."""
     address: str
-    wanted: str | None
+    fingerprint: str | None
     """Expected fingerprint; None if it is unknown until remote files are fetched."""
-    stands: bool
+    is_current: bool
     """Whether the expected version is published and intact; otherwise the artifact is stale."""
 
 
-def corpus_links(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[Link]:
+def partition_artifacts(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[ExpectedArtifact]:
     """Return the artifacts of one partition, in the order of the flow."""
-    links: dict[str, Link] = {}
+    artifacts: dict[str, ExpectedArtifact] = {}
     for step in flow.of(Scope.PARTITION):
-        address, inputs = step.address(corpus.config.name, partition.key), _inputs(step, links)
-        wanted = None if inputs is None else step.expected(corpus, partition, workspace, inputs)
-        links[step.name] = _link(step, wanted, address, workspace, step.holds(partition))
-    return list(links.values())
+        address, inputs = step.address(corpus.config.name, partition.key), _inputs(step, artifacts)
+        expected = None if inputs is None else step.expected(corpus, partition, workspace, inputs)
+        artifacts[step.name] = _artifact(step, expected, address, workspace, step.holds(partition))
+    return list(artifacts.values())
 
 
-def whole_corpus_link(corpus: Corpus, step: Step, inputs: Mapping[str, str | None], workspace: Workspace) -> Link:
+def corpus_artifact(corpus: Corpus, step: Step, inputs: Mapping[str, str | None], workspace: Workspace) -> ExpectedArtifact:
     """Return the artifact of a step that is built once per corpus.
 
     Parameters
@@ -51,11 +51,13 @@ def whole_corpus_link(corpus: Corpus, step: Step, inputs: Mapping[str, str | Non
         Expected fingerprint of the step's input, by partition; None if it is not known yet.
     """
     known = {key: fingerprint for key, fingerprint in inputs.items() if fingerprint is not None}
-    wanted = step.expected(corpus, workspace, known) if len(known) == len(inputs) else None
-    return _link(step, wanted, step.address(corpus.config.name), workspace)
+    expected = step.expected(corpus, workspace, known) if len(known) == len(inputs) else None
+    return _artifact(step, expected, step.address(corpus.config.name), workspace)
 
 
-def mixture_link(declared: Mixture, inputs: Mapping[str, Mapping[str, str]], workspace: Workspace, step: Step = MIXTURE) -> Link:
+def mixture_artifact(
+    declared: Mixture, inputs: Mapping[str, Mapping[str, str]], workspace: Workspace, step: Step = MIXTURE
+) -> ExpectedArtifact:
     """Return the artifact of a step that is built once per mixture.
 
     Parameters
@@ -63,20 +65,20 @@ def mixture_link(declared: Mixture, inputs: Mapping[str, Mapping[str, str]], wor
     inputs
         Expected fingerprint of the step's input, by corpus and partition.
     """
-    return _link(step, step.expected(declared, workspace, inputs), step.address(declared.config.name), workspace)
+    return _artifact(step, step.expected(declared, workspace, inputs), step.address(declared.config.name), workspace)
 
 
-def _inputs(step: Step, links: Mapping[str, Link]) -> dict[str, str] | None:
+def _inputs(step: Step, artifacts: Mapping[str, ExpectedArtifact]) -> dict[str, str] | None:
     """Return the fingerprint of a step's input by its name; None if it is not known yet."""
     if step.input is None:
         return {}
-    wanted = links[step.input].wanted
-    return None if wanted is None else {step.input: wanted}
+    expected = artifacts[step.input].fingerprint
+    return None if expected is None else {step.input: expected}
 
 
-def _link(step: Step, wanted: Manifest | None, address: str, workspace: Workspace, holding: Collection[str] = ()) -> Link:
-    if wanted is None:
-        return Link(stage=step.name, address=address, wanted=None, stands=False)
-    standing = step.standing(wanted, address, workspace.store, holding)
-    fingerprint = standing.fingerprint if standing else wanted.fingerprint
-    return Link(stage=step.name, address=address, wanted=fingerprint, stands=standing is not None)
+def _artifact(step: Step, expected: Manifest | None, address: str, workspace: Workspace, holding: Collection[str] = ()) -> ExpectedArtifact:
+    if expected is None:
+        return ExpectedArtifact(step=step.name, address=address, fingerprint=None, is_current=False)
+    published = step.published(expected, address, workspace.store, holding)
+    fingerprint = published.fingerprint if published else expected.fingerprint
+    return ExpectedArtifact(step=step.name, address=address, fingerprint=fingerprint, is_current=published is not None)

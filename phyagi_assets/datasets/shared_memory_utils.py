@@ -163,7 +163,7 @@ def _save(
 
     if not files:
         raise SourceError("dataset_dict: has no split; process a dataset first")
-    wanted = Manifest.wanted(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
+    wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> "Manifest":
         for split, arrays in files.items():

@@ -9,7 +9,7 @@ from itertools import islice
 
 import numpy as np
 
-from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import MissingPackageError, missing_packages_named
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
@@ -20,7 +20,7 @@ from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.encoding import eos_to_append, token_dtype
-from phyagi_assets.steps.mixture import mixture_address, standing_mixture, wanted_mixture
+from phyagi_assets.steps.mixture import expected_mixture, mixture_address, published_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
@@ -108,10 +108,10 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     """
     config = mixture.config
     sizes = [_size(corpora[part.corpus], workspace) for part in config.datasets]
-    standing = _standing(mixture, corpora, workspace) if all(size.is_exact for size in sizes) else None
-    if standing:
-        samples = [source.samples for source in standing.current.sources]
-        rates = [(source.rate, source.drawn) for source in standing.current.sources]
+    published = _published(mixture, corpora, workspace) if all(size.is_exact for size in sizes) else None
+    if published:
+        samples = [source.samples for source in published.current.sources]
+        rates = [(source.rate, source.drawn) for source in published.current.sources]
     else:
         samples = [max(1, samples_in(size.tokens, config.seq_len)) for size in sizes]
         rates = amounts(config.datasets, samples)
@@ -141,16 +141,16 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     )
 
 
-def _standing(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
+def _published(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
     """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
     caches = {
         part.corpus: {
-            key: corpus_links(corpora[part.corpus], partition, workspace)[-1].wanted or ""
+            key: partition_artifacts(corpora[part.corpus], partition, workspace)[-1].fingerprint or ""
             for key, partition in workspace.sources.partitions(corpora[part.corpus]).items()
         }
         for part in mixture.config.datasets
     }
-    published = standing_mixture(wanted_mixture(mixture, caches), mixture_address(mixture), workspace.store)
+    published = published_mixture(expected_mixture(mixture, caches), mixture_address(mixture), workspace.store)
     return read_plan(published.path / PLAN) if published else None
 
 
@@ -159,7 +159,7 @@ def _size(corpus: Corpus, workspace: Workspace) -> _Size:
     missing = []
     tokens = 0
     for key, partition in partitions.items():
-        built = corpus_links(corpus, partition, workspace)[-1].stands and workspace.store.open(cache_address(corpus, key))
+        built = partition_artifacts(corpus, partition, workspace)[-1].is_current and workspace.store.open(cache_address(corpus, key))
         if built:
             tokens += built.manifest.counts.get("train", {"tokens": 0})["tokens"]
         else:

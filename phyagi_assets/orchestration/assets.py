@@ -176,7 +176,7 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
         "freshness_policy": freshness_policy(declared.config.fresh_within),
         "metadata": {
             "dagster/code_references": dg.CodeReferencesMetadataValue(
-                code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()))]
+                code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
             )
         },
     }

@@ -76,12 +76,12 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
         ],
         sensors=[
             partitions_sensor(corpora, workspace, names),
-            *(sensor for corpus in corpora.values() if (sensor := refresh_sensor(corpus, workspace))),
+            *(sensor for corpus in corpora.values() if (sensor := refresh_sensor(corpus, workspace, flow))),
             follow_sensor([*corpora.values(), *mixtures.values()]),
             declarations_sensor(catalog),
         ],
         schedules=[
-            *(schedule for corpus in corpora.values() if (schedule := refresh_schedule(corpus, workspace))),
+            *(schedule for corpus in corpora.values() if (schedule := refresh_schedule(corpus, workspace, flow))),
             *([check_store_schedule(checking)] if checking else []),
         ],
         resources={WORKSPACE: workspace, PROGRESS: progress},

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from phyagi_assets.build.stale import stale_partitions
-from phyagi_assets.build.staleness import Link, mixture_link, whole_corpus_link
+from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
@@ -172,8 +172,8 @@ class Runner:
         if any(failed.partition("/")[0] == name for failed in self.outcome.failed):
             return
         inputs = self._expected.get(name, {}).get(step.input or "", {})
-        link = whole_corpus_link(corpus, step, inputs, self._workspace)
-        self._run_unless_current(f"{name}/{step.name}", name, step, link, _NOTHING)
+        artifact = corpus_artifact(corpus, step, inputs, self._workspace)
+        self._run_unless_current(f"{name}/{step.name}", name, step, artifact, _NOTHING)
 
     def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
@@ -183,14 +183,14 @@ class Runner:
             return
         expected = {part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts}
         inputs = {part: {key: fingerprint or "" for key, fingerprint in of.items()} for part, of in expected.items()}
-        link = mixture_link(declared, inputs, self._workspace, step)
+        artifact = mixture_artifact(declared, inputs, self._workspace, step)
         config = run_config(op_name(name, step), **{AT_POSITION: at}) if at is not None else _NOTHING
-        self._run_unless_current(name, name, step, link, config)
+        self._run_unless_current(name, name, step, artifact, config)
 
-    def _run_unless_current(self, shown: str, name: str, step: Step, link: Link, config: Mapping[str, Any]) -> None:
+    def _run_unless_current(self, shown: str, name: str, step: Step, expected: ExpectedArtifact, config: Mapping[str, Any]) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key = dg.AssetKey([name, step.name])
-        if link.stands and recorded_version(self._instance, key) == link.wanted:
+        if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
             return
         self._progress.started(shown)

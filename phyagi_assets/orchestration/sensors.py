@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
-from phyagi_assets.build.scan import Due, Look, look_at
+from phyagi_assets.build.scan import Due, Scan, scan_source
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
@@ -38,6 +38,7 @@ from phyagi_assets.orchestration.names import (
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
 from phyagi_assets.orchestration.partitions import PartitionChange, partitions_def, sync_partitions
 from phyagi_assets.orchestration.run_requests import Answer, Attempt, answer
+from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import other_folder
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
@@ -52,7 +53,7 @@ _EVERY = 60
 """Time between two scans if none is declared, in seconds."""
 
 
-def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition | None:
+def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> dg.SensorDefinition | None:
     """Return a sensor that scans a corpus's source at intervals, and requests runs of a job; None if a schedule does so.
 
     The sensor is on by default if ``refresh`` is a time span. Without ``refresh``, it can be turned on in the UI.
@@ -71,12 +72,12 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition 
     )
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         listing, _, told = (context.cursor or "").partition(" ")
-        look = _look(corpus, workspace, listing)
-        change = PartitionChange.between(context.instance.get_dynamic_partitions(name), look.partitions)
+        scanned = _scan(corpus, workspace, flow, listing)
+        change = PartitionChange.between(context.instance.get_dynamic_partitions(name), scanned.partitions)
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
-        asked = run_request(context.instance, corpus, look.due)
+        asked = run_request(context.instance, corpus, scanned.due)
         requests = [asked.request] if asked.request else []
         told = _log_settled(context.log, corpus, asked, told)
         changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
@@ -87,31 +88,31 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace) -> dg.SensorDefinition 
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=changes,
-            cursor=f" {told}" if look.due else look.listing,
-            skip_reason=None if requests or changes else "\n".join([_nothing(look, asked.left), *warnings]),
+            cursor=f" {told}" if scanned.due else scanned.listing,
+            skip_reason=None if requests or changes else "\n".join([_nothing(scanned, asked.left), *warnings]),
         )
 
     return refresh_corpus
 
 
-def refresh_schedule(corpus: Corpus, workspace: Workspace) -> dg.ScheduleDefinition | None:
+def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> dg.ScheduleDefinition | None:
     """Return a schedule that scans a corpus's source, or None if ``refresh`` is not a cron expression."""
     name, refresh = corpus.config.name, corpus.config.refresh
     if refresh is None or not looks_like_cron(refresh):
         return None
 
     def refresh_corpus(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        look = _look(corpus, workspace, "")
-        sync_partitions(context.instance, corpus, look.partitions)
+        scanned = _scan(corpus, workspace, flow, "")
+        sync_partitions(context.instance, corpus, scanned.partitions)
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
-        asked = run_request(context.instance, corpus, look.due)
+        asked = run_request(context.instance, corpus, scanned.due)
         _log_settled(context.log, corpus, asked)
         if asked.request:
             yield asked.request
         else:
-            yield dg.SkipReason("\n".join([_nothing(look, asked.left), *warnings]))
+            yield dg.SkipReason("\n".join([_nothing(scanned, asked.left), *warnings]))
 
     try:
         return dg.ScheduleDefinition(
@@ -265,16 +266,16 @@ def _lasting(run: dg.DagsterRun) -> list[str]:
 
 def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: str) -> bool:
     """Return whether a run made the latest materialization of the last step that is due."""
-    key = dg.AssetKey([corpus, item.stages[-1]])
+    key = dg.AssetKey([corpus, item.steps[-1]])
     latest = instance.fetch_materializations(dg.AssetRecordsFilter(asset_key=key, asset_partitions=[item.key]), limit=1).records
     return bool(latest) and latest[0].run_id == run_id
 
 
-def _look(corpus: Corpus, workspace: Workspace, settled: str) -> Look:
+def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Scan:
     require_as_loaded(corpus)
     forget_commits()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
-        return look_at(corpus, workspace, settled)
+        return scan_source(corpus, workspace, settled, flow=flow)
     except PhyagiAssetsError as problem:  # the tick has failed, and says why
         raise dg.Failure(description=f"{corpus.config.name}: {problem}") from problem
 
@@ -305,7 +306,7 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     return told
 
 
-def _nothing(look: Look, left: Mapping[Answer, int]) -> str:
+def _nothing(scanned: Scan, left: Mapping[Answer, int]) -> str:
     if left:
         return "Nothing to ask for. " + " ".join(f"{counted(count, 'partition')}: {said.value}." for said, count in left.items())
-    return f"Nothing is new in {counted(len(look.partitions), 'partition')}."
+    return f"Nothing is new in {counted(len(scanned.partitions), 'partition')}."

@@ -70,14 +70,14 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None =
         yield tuple(piece)
 
 
-def piece_name(piece: Piece) -> str:
+def chunk_name(piece: Piece) -> str:
     """Return the name of a chunk for messages: its first file, the row at which it begins (unless that is the first), and its last file."""
     first, last = piece[0], piece[-1]
     begins = f"{first.file} from row {first.first + 1:,} on" if first.first else str(first.file)
     return f"{begins} to {last.file}" if len(piece) > 1 else begins
 
 
-def most_pieces(corpus: Corpus, files: Sequence[SourceFile], chunk_bytes: int | None = None) -> int:
+def most_chunks(corpus: Corpus, files: Sequence[SourceFile], chunk_bytes: int | None = None) -> int:
     """Return an upper bound, at least 1, on the number of chunks that files are cut into."""
     wanted = _wanted((file.size for file in files), chunk_bytes)
     cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]

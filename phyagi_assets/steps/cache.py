@@ -45,13 +45,13 @@ def cache_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
+def expected_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
     """Return the expected manifest of a partition's cache, given the fingerprint of its tokenized artifact."""
     settings: dict[str, Any] = {"splits": corpus.config.splits}
     if partition.splits:
         settings["source_splits"] = partition.splits
     inputs = {"tokenized_arrow": tokenized_fingerprint}
-    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
 def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
@@ -66,8 +66,8 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     """
     del on_progress  # as fast as the disk, so progress is not worth reporting
     address = cache_address(corpus, partition.key)
-    tokenized = require(workspace.store, tokenized_address(corpus, partition.key), wanted_by=address)
-    wanted = wanted_cache(corpus, partition, tokenized.fingerprint)
+    tokenized = require(workspace.store, tokenized_address(corpus, partition.key), needed_by=address)
+    wanted = expected_cache(corpus, partition, tokenized.fingerprint)
 
     def fill(folder: Path) -> Manifest:
         damage = tokenized.manifest.damage(tokenized.path, checksums=True)
@@ -149,7 +149,7 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
 
 
 def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return wanted_cache(corpus, partition, inputs[TOKENIZE.name])
+    return expected_cache(corpus, partition, inputs[TOKENIZE.name])
 
 
 def _facts(built: Built) -> Facts:

@@ -92,7 +92,7 @@ def published_caches(
     return caches
 
 
-def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
+def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
     """Return the expected manifest of a mixture's plan, given the fingerprints of its caches by corpus and partition."""
     config = mixture.config
     settings = {
@@ -106,10 +106,10 @@ def wanted_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) ->
         ],
     }
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
-    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
-def standing_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
+def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
     """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored."""
     published = store.open(address, intact=True)
     if published is None:
@@ -163,18 +163,18 @@ def _build(
     mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None
 ) -> Built:
     caches = published_caches(mixture, corpora, partitions, workspace.store)
-    wanted = wanted_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
+    wanted = expected_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
     _check_alike(mixture, caches)
     address = mixture_address(mixture)
-    if standing := standing_mixture(wanted, address, workspace.store):
-        checks = check_found(standing, check_plan)
-        if checks[0].passed or APPENDED in standing.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
-            return Built(artifact=standing, reused=True, seconds=0.0, checks=checks)
+    if published := published_mixture(wanted, address, workspace.store):
+        checks = check_found(published, check_plan)
+        if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
+            return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
         at = None
     earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
     if earlier:
         appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
-        wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
+        wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
     def fill(folder: Path) -> Manifest:
         # Paths are relative to the place of the published plan; all versions of a plan lie equally deep.
@@ -296,11 +296,11 @@ def _check_alike(mixture: Mixture, caches: Caches) -> None:
 
 
 def _expected(mixture: Mixture, _workspace: Workspace, inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
-    return wanted_mixture(mixture, inputs)
+    return expected_mixture(mixture, inputs)
 
 
-def _standing(expected: Manifest, address: str, store: Store, _holding: Collection[str]) -> Artifact | None:
-    return standing_mixture(expected, address, store)
+def _published(expected: Manifest, address: str, store: Store, _holding: Collection[str]) -> Artifact | None:
+    return published_mixture(expected, address, store)
 
 
 def _facts(built: Built) -> Facts:
@@ -352,7 +352,7 @@ MIXTURE = Step(
     kinds=frozenset({"json"}),
     expected=_expected,
     build=build_mixture,
-    standing=_standing,
+    published=_published,
     checks={
         SOUND: f"{FILES}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
         "corpora add up.",

@@ -31,7 +31,7 @@ def raw_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
+def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
     """Return the expected manifest of a partition's raw artifact, given its files as they are now.
 
     Returns
@@ -104,7 +104,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
     return built
 
 
-def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_by: str, listed: Partition | None = None) -> Partition:
+def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_by: str, listed: Partition | None = None) -> Partition:
     """Return a partition as its raw artifact recorded it, without listing a remote source.
 
     If any path of the source is local, the partition is returned as the source lists it.
@@ -117,7 +117,7 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_b
         Key of the partition.
     workspace
         The data folder and the store.
-    wanted_by
+    needed_by
         Address of the artifact that needs the partition, for the error message.
     listed
         The partition as the source lists it, if that is known.
@@ -131,7 +131,7 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, wanted_b
     """
     if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
         return listed or listed_partition(corpus, key, workspace)
-    manifest = require(workspace.store, raw_address(corpus, key), wanted_by=wanted_by).manifest
+    manifest = require(workspace.store, raw_address(corpus, key), needed_by=needed_by).manifest
     splits: Mapping[str, str] = manifest.settings.get("splits", {})
     origins: Mapping[str, str] = manifest.details.get("origins", {})
     files = [
@@ -167,7 +167,7 @@ def local_files(partition: Partition, raw: Artifact) -> list[LocalFile]:
 
 
 def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest:
-    wanted = wanted_raw(corpus, partition, workspace)
+    wanted = expected_raw(corpus, partition, workspace)
     assert wanted is not None, "what is here can be read"
     return wanted
 
@@ -178,14 +178,14 @@ def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
 
 def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
     settings = {"splits": partition.splits} if partition.splits else {}
-    wanted = Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
+    wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
     origins = {file.name: file.origin for file in partition.files if file.path is None}
     details = {"origins": origins} if origins else {}
     return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
 
 
 def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, _inputs: Mapping[str, str]) -> Manifest | None:
-    return wanted_raw(corpus, partition, workspace)
+    return expected_raw(corpus, partition, workspace)
 
 
 def _facts(built: Built) -> Facts:

@@ -171,7 +171,7 @@ class Step:
     build: Callable[..., Built]
     """Builds the artifact. Its arguments are, by scope: partition: corpus, partition, workspace, progress callback; corpus: corpus, keys of
     its partitions, workspace; mixture: mixture, corpora by name, keys of their partitions by name, workspace. Options are keywords."""
-    standing: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
+    published: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
     holds: Callable[[Partition], Collection[str]] = _holds_nothing
     """Returns the files that the artifact of a partition itself has to hold, as paths in the artifact."""
@@ -254,7 +254,7 @@ def reuse_or_build(
     return built
 
 
-def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
+def require(store: Store, address: str, *, needed_by: str) -> Artifact:
     """Return the published artifact at an address.
 
     Parameters
@@ -263,7 +263,7 @@ def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
         The store.
     address
         Address of the artifact.
-    wanted_by
+    needed_by
         Address of the artifact that is built from it, for the error message.
 
     Raises
@@ -273,5 +273,5 @@ def require(store: Store, address: str, *, wanted_by: str) -> Artifact:
     """
     artifact = store.open(address, intact=True)
     if artifact is None:
-        raise MissingArtifactsError(wanted_by, [address])
+        raise MissingArtifactsError(needed_by, [address])
     return artifact

@@ -104,7 +104,7 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
     if cache.append_eos and prepared.ends_with_eos:
         settings[EOS_BY] = BY_TOKENIZER
     inputs = {"tokenizer": prepared.artifact.fingerprint, "source": cache.source}
-    wanted = Manifest.wanted(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
     def fill(draft: Path) -> Manifest:
         counts = {split: _write_split(draft, split, texts, cache, engines, on_documents) for split, texts in cache.splits.items()}

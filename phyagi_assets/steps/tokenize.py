@@ -18,7 +18,7 @@ from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import complete, rows_features, rows_in
 from phyagi_assets.formatting import counted
-from phyagi_assets.sources.chunks import most_pieces
+from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.documents import RowTally, read_documents
 from phyagi_assets.sources.files import LocalFile, Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
@@ -28,7 +28,7 @@ from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_
 from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
-from phyagi_assets.steps.raw import RAW, local_files, raw_address, snapshot_files, wanted_raw
+from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, forget_chunks, missing_chunks, write_chunks
 from phyagi_assets.store.local import Artifact
@@ -54,7 +54,7 @@ def tokenized_address(corpus: Corpus, partition: str) -> str:
     return f"{corpus.config.name}/{STAGE}/{partition}"
 
 
-def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
+def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
     """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact.
 
     The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
@@ -67,7 +67,7 @@ def wanted_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace,
     if removed := _leaving_out(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
     inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
-    return Manifest.wanted(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
 def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> dict[str, Any]:
@@ -129,13 +129,13 @@ class _Encoding:
     @classmethod
     def of(cls, corpus: Corpus, partition: Partition, workspace: Workspace) -> "_Encoding":
         """Look up the raw artifact, and find the documents to leave out if they are not known."""
-        raw = require(workspace.store, raw_address(corpus, partition.key), wanted_by=tokenized_address(corpus, partition.key))
+        raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
         files = local_files(partition, raw)
         settings = _settings(corpus, partition, workspace, raw.fingerprint)
         leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
         if leaving_out.known() is None:
             leaving_out.find(read_documents(corpus, files))
-        expected = wanted_tokenized(corpus, partition, workspace, raw.fingerprint)
+        expected = expected_tokenized(corpus, partition, workspace, raw.fingerprint)
         return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
 
     @property
@@ -146,7 +146,7 @@ class _Encoding:
     @property
     def is_in_chunks(self) -> bool:
         """Whether the partition is so large that it is cut into several chunks."""
-        return most_pieces(self.corpus, self.partition.files, self.workspace.chunk_bytes) > 1
+        return most_chunks(self.corpus, self.partition.files, self.workspace.chunk_bytes) > 1
 
     def recipe(self) -> Recipe:
         """Return what a process needs to encode a chunk."""
@@ -178,7 +178,7 @@ def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     TokenizerError
         The tokenizer cannot be loaded.
     """
-    if most_pieces(corpus, partition.files, workspace.chunk_bytes) == 1:
+    if most_chunks(corpus, partition.files, workspace.chunk_bytes) == 1:
         return ()
     encoding = _Encoding.of(corpus, partition, workspace)
     return () if encoding.exists else missing_chunks(encoding.recipe(), encoding.files, workspace)
@@ -297,7 +297,7 @@ def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], wor
     for index, rows in sorted(tally.rows.items()):
         if rows.is_without_text:
             raise rows.error(files[index])
-    now = wanted_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
+    now = expected_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
     if now and now.fingerprint != raw.fingerprint:
         pinned, found = raw.manifest.inputs["files"], now.inputs["files"]
         changed = [file.origin for file in files if pinned.get(file.name) != found[file.name]]
@@ -327,7 +327,7 @@ def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
 
 
 def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return wanted_tokenized(corpus, partition, workspace, inputs[RAW.name])
+    return expected_tokenized(corpus, partition, workspace, inputs[RAW.name])
 
 
 def _facts(built: Built) -> Facts:

@@ -21,7 +21,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
-from phyagi_assets.sources.chunks import Piece, piece_name, pieces
+from phyagi_assets.sources.chunks import Piece, chunk_name, pieces
 from phyagi_assets.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.sources.local import stamp_of
@@ -93,7 +93,7 @@ class TokenChunk:
     @property
     def name(self) -> str:
         """Name of the chunk for messages."""
-        return f"{self.recipe.corpus.path}: partition {self.recipe.partition!r}, {piece_name(self.piece)}"
+        return f"{self.recipe.corpus.path}: partition {self.recipe.partition!r}, {chunk_name(self.piece)}"
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Encode the chunk, unless it is encoded already."""

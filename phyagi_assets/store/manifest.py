@@ -52,7 +52,7 @@ class Manifest:
     """Every file except the manifest, by path relative to the artifact."""
 
     @classmethod
-    def wanted(cls, step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
+    def expected(cls, step: str, *, code_version: str, inputs: Mapping[str, Any], settings: Mapping[str, Any]) -> Self:
         """Return the manifest that an artifact has to have before it is built: its fingerprint and everything that the fingerprint covers.
 
         See `phyagi_assets.store.fingerprint.fingerprint` for the parameters.

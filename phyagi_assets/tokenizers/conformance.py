@@ -61,7 +61,7 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
-    wanted = Manifest.wanted("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    wanted = Manifest.expected("conformance", code_version=CODE_VERSION, inputs=inputs, settings=settings)
     kept = tokenizer_store(store)
     address = f"conformance/{tokenizer_label(prepared.name)}"
     artifact = kept.find(address, wanted.fingerprint)

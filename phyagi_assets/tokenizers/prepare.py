@@ -174,7 +174,7 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     store
         The store.
     """
-    wanted = Manifest.wanted("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
+    wanted = Manifest.expected("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
     kept = tokenizer_store(store)
     address = f"prepared/{tokenizer_label(name)}"
     artifact = kept.find(address, wanted.fingerprint)

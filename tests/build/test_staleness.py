@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.build.staleness import corpus_links, mixture_link
+from phyagi_assets.build.staleness import mixture_artifact, partition_artifacts
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.steps.mixture import build_mixture
@@ -27,9 +27,9 @@ def _stale(workspace: Workspace, **keys: Any) -> set[str]:
     """The addresses of what does not stand."""
     declared = _declared(workspace, **keys)
     corpus = declared["corpus"]
-    links = {key: corpus_links(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
-    plan = mixture_link(declared["mixture"], {"plays": {key: of[-1].wanted for key, of in links.items()}}, workspace)
-    return {link.address for link in [*(link for of in links.values() for link in of), plan] if not link.stands}
+    artifacts = {key: partition_artifacts(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
+    plan = mixture_artifact(declared["mixture"], {"plays": {key: of[-1].wanted for key, of in artifacts.items()}}, workspace)
+    return {artifact.address for artifact in [*(artifact for of in artifacts.values() for artifact in of), plan] if not artifact.is_current}
 
 
 def _build_all(workspace: Workspace, **keys: Any) -> set[str]:
@@ -126,7 +126,7 @@ TOKENIZED = {f"plays/tokenized_arrow/{play}" for play in PLAYS}
 def test_a_change_of_the_declaration_makes_stale_what_it_changes(workspace: Workspace, keys: dict[str, Any], stale: set[str]) -> None:
     assert _stale(workspace, **keys) == stale
     assert _build_all(workspace, **keys) == stale
-    assert _build_all(workspace) == set()  # the versions from before are still there, and their links are flipped back
+    assert _build_all(workspace) == set()  # the versions from before are still there, and their artifacts are flipped back
     assert _stale(workspace) == set()
 
 

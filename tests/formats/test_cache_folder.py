@@ -140,7 +140,7 @@ def test_documents_that_the_manifest_names_have_to_be_there(workspace: Workspace
 
 
 def test_a_cache_that_is_being_written_is_refused(cache: Path) -> None:
-    wanted = Manifest.wanted("memory_dataset", code_version="1", inputs={}, settings={})
+    wanted = Manifest.expected("memory_dataset", code_version="1", inputs={}, settings={})
     (cache / "manifest.json").write_text(wanted.to_json(), encoding="utf-8")
     for read in (lambda: open_tokens(cache / "train.npy"), lambda: load_tokenizer(cache, allow_pickle=True)):
         with pytest.raises(StoreError, match="the cache is unfinished, or this is foreign to it"):

@@ -19,7 +19,7 @@ from tests.support import write_text
 
 
 def wanted(made_of: str = "this") -> Manifest:
-    return Manifest.wanted("test", code_version="1", inputs={"of": made_of}, settings={})
+    return Manifest.expected("test", code_version="1", inputs={"of": made_of}, settings={})
 
 
 def filled(**files: str) -> Callable[[Path], Manifest]:

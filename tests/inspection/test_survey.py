@@ -21,7 +21,7 @@ HAMLET = "plays/numpy_cache/hamlet"
 
 def build(store: Store, address: str, content: str) -> Artifact:
     """Build and publish a version as a step does."""
-    wanted = Manifest.wanted(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
+    wanted = Manifest.expected(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
 
     def fill(folder: Path) -> Manifest:
         (folder / "sub").mkdir()

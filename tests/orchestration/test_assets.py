@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import dagster as dg
 import pytest
 
-from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.steps import cache, mixture, raw, tokenize
 from phyagi_assets.store.local import Artifact
 from tests.project import Project
@@ -124,7 +124,7 @@ def test_building_and_running_the_assets_gives_no_warning(project: Project) -> N
 
 def test_the_mixture_refuses_with_the_list_of_what_is_missing(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one", "two", "three"])
-    run(project, *(key("plays", stage) for stage in STAGES), partition="two")
+    run(project, *(key("plays", stage) for stage in PARTITION_STEPS), partition="two")
     found = failure(run(project, key("mix", "mixed_dataset")))
     assert "plays/numpy_cache/one" in found
     assert "plays/numpy_cache/three" in found
@@ -140,5 +140,5 @@ def test_a_step_without_the_one_before_it_says_what_to_materialize(project: Proj
 def test_what_is_wrong_with_the_data_is_the_message_of_the_failure(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one"])
     write_text(project.raw / "one.txt", b"\xff")
-    found = failure(run(project, *(key("plays", stage) for stage in STAGES), partition="one"))
+    found = failure(run(project, *(key("plays", stage) for stage in PARTITION_STEPS), partition="one"))
     assert f"{project.raw / 'one.txt'}:1: is not UTF-8" in found

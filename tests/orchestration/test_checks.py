@@ -17,7 +17,7 @@ LOOKED_AT = {
     "tokenized_arrow": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "decoded_and_encoded_again", "rows_as_counted"],
     "numpy_cache": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "document_ends", "counts_of_tokenized"],
 }
-STAGES = ("raw_dataset", "tokenized_arrow", "numpy_cache")
+PARTITION_STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
 
 
 def run(project: Project, *keys: str, partition: str | None = "all") -> dg.ExecuteInProcessResult:
@@ -53,7 +53,7 @@ def notes(project: Project) -> Project:
 
 
 def test_every_materialization_records_what_was_checked(notes: Project) -> None:
-    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    result = run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS))
     assert result.success
     assert checked(notes, result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
     made = {f"{of.asset_key.path[-1]}.{of.check_name}": of for of in evaluations(notes, result)}
@@ -69,17 +69,17 @@ def test_every_materialization_records_what_was_checked(notes: Project) -> None:
 
 def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: Project) -> None:
     declared(notes, duplicates=0.1)
-    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    result = run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS))
     assert not result.success
     assert checked(notes, result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": False, "numpy_cache.sound": False}
     (unmade,) = [of for of in evaluations(notes, result) if of.asset_key.path[-1] == "numpy_cache"]
     assert str(unmade.description).startswith('Not built: check "duplicates" failed')
-    assert [notes.materialized("notes", stage) for stage in STAGES] == [1, 0, 0]
+    assert [notes.materialized("notes", stage) for stage in PARTITION_STEPS] == [1, 0, 0]
     assert list(notes.workspace.store.list()) == ["notes/raw_dataset/all"]
     declared(notes, duplicates=0.5)  # what was written is there, and looked at again
-    result = run(notes, *(f"notes/{stage}" for stage in STAGES))
+    result = run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS))
     assert result.success
-    assert [notes.materialized("notes", stage) for stage in STAGES] == [2, 1, 1]
+    assert [notes.materialized("notes", stage) for stage in PARTITION_STEPS] == [2, 1, 1]
     event = notes.instance.get_latest_materialization_event(dg.AssetKey(["notes", "tokenized_arrow"]))
     assert event
     assert event.asset_materialization
@@ -88,7 +88,7 @@ def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: P
 
 def test_what_was_published_before_stays_published(notes: Project) -> None:
     declared(notes, duplicates=0.5)
-    assert run(notes, *(f"notes/{stage}" for stage in STAGES)).success
+    assert run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS)).success
     before = notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve()
     write_jsonl(notes.raw / "notes.jsonl", ["The same."] * 30)
     outcome = notes.bring_up_to_date("noted")

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.orchestration.names import run_config
 from tests.project import PLAY, Project
 from tests.support import write_jsonl, write_text
@@ -22,7 +22,7 @@ def run_range(project: Project, first: str, last: str, *steps: str) -> dg.Execut
     job = project.definitions.resolve_job_def("plays_build")
     return job.execute_in_process(
         instance=project.instance,
-        asset_selection=[dg.AssetKey(["plays", step]) for step in steps or STAGES],
+        asset_selection=[dg.AssetKey(["plays", step]) for step in steps or PARTITION_STEPS],
         tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
         raise_on_error=False,
     )

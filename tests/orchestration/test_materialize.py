@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
@@ -91,7 +91,7 @@ def test_a_new_instance_learns_of_a_full_store_without_building_it_again(project
         other = Project(workspace=project.workspace, instance=fresh)
         assert other.bring_up_to_date().built == ALL
         assert other.bring_up_to_date().built == []
-        for stage in STAGES:
+        for stage in PARTITION_STEPS:
             told = [record.asset_materialization for record in fresh.fetch_materializations(dg.AssetKey(["plays", stage]), limit=9).records]
             assert [event.metadata["reused"].value for event in told if event] == [True] * 3
     assert array(project, "one").stat().st_ino == written
@@ -187,7 +187,7 @@ def test_run_of_assets_has_as_many_processes_as_are_configured(notes: Project, c
         run_config={"ops": {"notes__partitions": {"config": configured}}},
         instance=notes.instance,
         partition_key="all",
-        asset_selection=[dg.AssetKey(["notes", step]) for step in STAGES],
+        asset_selection=[dg.AssetKey(["notes", step]) for step in PARTITION_STEPS],
     )
     assert result.success
     assert counted.most == most

@@ -24,7 +24,7 @@ NOBODY, SOMEBODY = 65_534, 65_533
 
 def build(store: Store, content: str, address: str = HAMLET) -> Artifact:
     """Build and publish a version as a step does."""
-    wanted = Manifest.wanted(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
+    wanted = Manifest.expected(address.split("/")[1], code_version="1", inputs={"content": content}, settings={})
 
     def fill(folder: Path) -> Manifest:
         (folder / "one").write_text(content)

@@ -10,7 +10,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from phyagi_assets.build import scan
-from phyagi_assets.build.staleness import STAGES
+from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
@@ -85,7 +85,7 @@ def build_unseen(project: Project) -> None:
     catalog = load_catalog(project.workspace.data)
     for partition, built in build(catalog.corpora["plays"], project.workspace).items():
         project.instance.add_dynamic_partitions("plays", [partition])
-        for stage, of in zip(STAGES, built, strict=True):
+        for stage, of in zip(PARTITION_STEPS, built, strict=True):
             tags = {"dagster/data_version": of.artifact.fingerprint}
             project.instance.report_runless_asset_event(dg.AssetMaterialization(["plays", stage], partition=partition, tags=tags))
     assert project.bring_up_to_date().built == ["mix"]
@@ -174,7 +174,7 @@ def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_somet
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     corpus = load_catalog(project.workspace.data).corpora["plays"]
-    due = [replace(item, published=True) for item in scan.look_at(corpus, project.workspace).due]
+    due = [replace(item, published=True) for item in scan.scan_source(corpus, project.workspace).due]
     request = run_request(project.instance, corpus, due).request
     assert request
     assert carry_out(project, dg.SensorResult(run_requests=[request])) == [True]

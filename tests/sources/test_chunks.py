@@ -125,12 +125,12 @@ def test_how_many_there_are_at_most_is_known_by_names_and_sizes(data: Path) -> N
         write_text(data / "raw" / name, "x" * size)
     corpus = declare_corpus(data, "corpus", "raw/*")
     (partition,) = list_partitions(corpus, data).values()
-    assert chunks.most_pieces(corpus, partition.files) == 10 + 2 + 2
+    assert chunks.most_chunks(corpus, partition.files) == 10 + 2 + 2
     write_text(data / "raw" / "empty.jsonl", "")
     for name in ("large.jsonl.gz", "empty.jsonl"):
         corpus = declare_corpus(data, "corpus", f"raw/{name}")
         (partition,) = list_partitions(corpus, data).values()
-        assert chunks.most_pieces(corpus, partition.files) == 1
+        assert chunks.most_chunks(corpus, partition.files) == 1
 
 
 @pytest.mark.usefixtures("small")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.scan import look_at
+from phyagi_assets.build.scan import scan_source
 from phyagi_assets.errors import SourceDownError, SourceError
 from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw
@@ -49,8 +49,8 @@ def test_objects_give_the_same_artifacts_as_local_files(scheme: str, bucket: Buc
     far = build(declare_corpus(workspace.data, "plays", f"{scheme}://lake/plays/**/*.txt"), workspace)["all"]
     near = build(declare_corpus(workspace.data, "plays", "raw/**/*.txt"), workspace)["all"]
     assert far[0].artifact.manifest.inputs["files"].keys() == {"a.txt", "d/café [1].txt"}
-    assert [link.artifact.fingerprint for link in far[1:]] == [link.artifact.fingerprint for link in near[1:]]
-    assert all(link.reused for link in near)
+    assert [built.artifact.fingerprint for built in far[1:]] == [built.artifact.fingerprint for built in near[1:]]
+    assert all(built.reused for built in near)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -58,7 +58,7 @@ def test_only_a_changed_object_is_fetched_again(scheme: str, bucket: BucketServe
     bucket.objects |= {f"day/{i}.txt": f"Text {i}.".encode() for i in range(3)}
     corpus = declare_corpus(workspace.data, "days", f"{scheme}://lake/day/*.txt")
     build(corpus, workspace)
-    assert look_at(corpus, workspace).due == []
+    assert scan_source(corpus, workspace).due == []
     bucket.objects["day/1.txt"] = b"Another."
     build(corpus, workspace)
     assert bucket.fetched[3:] == ["day/1.txt"]

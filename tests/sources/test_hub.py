@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.build.scan import look_at
+from phyagi_assets.build.scan import scan_source
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import raw_address
@@ -75,7 +75,7 @@ def _summary(chain: list[Built]) -> tuple[list[str], dict[str, str]]:
 
 def _due(workspace: Workspace, path: str = f"hf://{REPOSITORY}/plays/*.txt") -> dict[str, tuple[str, ...]]:
     corpus = declare_corpus(workspace.data, "plays", path, partition_by="file", splits={"validation": 0.3})
-    return {item.key: tuple(item.stages) for item in look_at(corpus, workspace).due}
+    return {item.key: tuple(item.steps) for item in scan_source(corpus, workspace).due}
 
 
 def _listed(workspace: Workspace, path: str, **keys: Any) -> dict[str, dict[str, Any]]:

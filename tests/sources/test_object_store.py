@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.scan import look_at
-from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.build.scan import scan_source
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.sources.retries import RetryPolicy
-from phyagi_assets.steps.raw import build_raw, wanted_raw
+from phyagi_assets.steps.raw import build_raw, expected_raw
 from phyagi_assets.steps.step import Workspace
 from tests.s3 import SECRET, S3Server
 from tests.support import DATA, build, declare_corpus, write_text
@@ -63,14 +63,18 @@ def test_what_was_fetched_is_not_fetched_again(plays: Corpus, s3: S3Server, work
     build(plays, workspace)
     assert len(s3.faults.contents) == 3
     build(plays, workspace)
-    assert all(link.stands for part in workspace.sources.partitions(plays).values() for link in corpus_links(plays, part, workspace))
-    assert look_at(plays, workspace).due == []
+    assert all(
+        artifact.is_current
+        for part in workspace.sources.partitions(plays).values()
+        for artifact in partition_artifacts(plays, part, workspace)
+    )
+    assert scan_source(plays, workspace).due == []
     assert len(s3.faults.contents) == 3
     s3.put(f"lake/plays/{PLAYS[0].name}", PLAYS[0])  # put again, the same
-    assert look_at(plays, workspace).due == []
+    assert scan_source(plays, workspace).due == []
     s3.put(f"lake/plays/{PLAYS[1].name}", b"another play")
     s3.put("lake/plays/new.txt", b"a new play")
-    due = {item.key: item.stages for item in look_at(plays, workspace).due}
+    due = {item.key: item.steps for item in scan_source(plays, workspace).due}
     assert due == dict.fromkeys([PLAYS[1].stem, "new"], ("raw_dataset", "tokenized_arrow", "numpy_cache"))
     build(plays, workspace)
     assert sorted(s3.faults.contents[3:]) == [f"lake/plays/{PLAYS[1].name}", "lake/plays/new.txt"]
@@ -94,7 +98,7 @@ def test_an_object_in_parts_and_a_compressed_one_arrive(s3: S3Server, workspace:
     build(corpus, workspace)
     (partition,) = workspace.sources.partitions(corpus).values()
     assert "-" in str(partition.files[0].stamp[0])
-    assert wanted_raw(corpus, partition, workspace)
+    assert expected_raw(corpus, partition, workspace)
 
 
 def test_a_transfer_that_breaks_off_is_gone_on_with(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
@@ -244,7 +248,7 @@ def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server
     partition = workspace.sources.partitions(corpus)["all"]
     built = build_raw(corpus, partition, workspace)
     assert (built.artifact.path / "files" / "a.txt").read_bytes() == b"One."
-    again = wanted_raw(corpus, workspace.sources.partitions(corpus)["all"], workspace)
+    again = expected_raw(corpus, workspace.sources.partitions(corpus)["all"], workspace)
     assert again
     assert again.fingerprint == built.artifact.fingerprint
     assert s3.faults.contents == ["old/a.txt"]

@@ -16,7 +16,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.steps.cache import split_of
 from phyagi_assets.steps.step import Workspace
@@ -137,12 +137,12 @@ def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Worksp
     before = store_contents(cache.path)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **SPLIT)
     partition = workspace.sources.partitions(corpus)["all"]
-    assert all(link.stands for link in corpus_links(corpus, partition, workspace))
+    assert all(artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace))
     (cache.path / "train.npy").unlink()
-    assert [link.stands for link in corpus_links(corpus, partition, workspace)] == [True, True, False]
+    assert [artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace)] == [True, True, False]
     assert [built.reused for built in build_partition(corpus, partition, workspace)] == [True, True, False]
     assert store_contents(cache.path) == before
-    assert all(link.stands for link in corpus_links(corpus, partition, workspace))
+    assert all(artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace))
 
 
 def test_the_same_inputs_make_the_same_bytes_in_another_store(workspace: Workspace, tmp_path: Path) -> None:

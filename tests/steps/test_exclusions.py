@@ -9,8 +9,8 @@ import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phyagi_assets.build.scan import look_at
-from phyagi_assets.build.staleness import STAGES, corpus_links
+from phyagi_assets.build.scan import scan_source
+from phyagi_assets.build.staleness import PARTITION_STEPS, partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals, removals_file
@@ -40,10 +40,13 @@ def corpus(workspace: Workspace) -> Corpus:
     return corpus
 
 
-def standing(corpus: Corpus, workspace: Workspace) -> dict[str, list[str]]:
+def current_steps(corpus: Corpus, workspace: Workspace) -> dict[str, list[str]]:
     """The stages of each partition that are what they have to be."""
     found = workspace.sources.partitions(corpus).items()
-    return {key: [link.stage for link in corpus_links(corpus, partition, workspace) if link.stands] for key, partition in found}
+    return {
+        key: [artifact.step for artifact in partition_artifacts(corpus, partition, workspace) if artifact.is_current]
+        for key, partition in found
+    }
 
 
 def arrays(corpus: Corpus, workspace: Workspace, partition: str) -> dict[str, list[int]]:
@@ -53,17 +56,17 @@ def arrays(corpus: Corpus, workspace: Workspace, partition: str) -> dict[str, li
 
 def test_only_the_partitions_that_have_it_are_built_again_and_that_is_told_without_the_source(corpus: Corpus, workspace: Workspace) -> None:
     remove(corpus, "three words here", "was never there")
-    links = {key: corpus_links(corpus, partition, workspace) for key, partition in workspace.sources.partitions(corpus).items()}
-    assert [link.stands for link in links["monday"]] == [True, False, False]
-    assert all(link.stands for link in links["tuesday"])
+    artifacts = {key: partition_artifacts(corpus, partition, workspace) for key, partition in workspace.sources.partitions(corpus).items()}
+    assert [artifact.is_current for artifact in artifacts["monday"]] == [True, False, False]
+    assert all(artifact.is_current for artifact in artifacts["tuesday"])
     build(corpus, workspace)
-    assert standing(corpus, workspace) == {"monday": list(STAGES), "tuesday": list(STAGES)}
+    assert current_steps(corpus, workspace) == {"monday": list(PARTITION_STEPS), "tuesday": list(PARTITION_STEPS)}
     assert arrays(corpus, workspace, "monday")["train.origins.npy"] == [[0, 0], [0, 1]]
 
 
 def test_a_text_is_left_out_wherever_it_stands(corpus: Corpus, workspace: Workspace) -> None:
     remove(corpus, "two words")
-    assert standing(corpus, workspace) == {"monday": ["raw_dataset"], "tuesday": ["raw_dataset"]}
+    assert current_steps(corpus, workspace) == {"monday": ["raw_dataset"], "tuesday": ["raw_dataset"]}
     raw, tokenized, _ = build(corpus, workspace)["tuesday"]
     assert raw.reused
     assert tokenized.artifact.manifest.settings["removed"] == [id_of("two words")]
@@ -77,7 +80,7 @@ def test_it_is_left_out_of_what_arrives_later_too(corpus: Corpus, workspace: Wor
     write_jsonl(workspace.data / "raw" / "wednesday.jsonl", ["six", "seven"])
     tokenized = build(corpus, workspace)["wednesday"][1]
     assert (tokenized.artifact.manifest.counts["documents"], tokenized.artifact.manifest.counts["removed"]) == (1, 1)
-    assert standing(corpus, workspace) == {day: list(STAGES) for day in ("monday", "tuesday", "wednesday")}
+    assert current_steps(corpus, workspace) == {day: list(PARTITION_STEPS) for day in ("monday", "tuesday", "wednesday")}
 
 
 def test_a_line_that_is_taken_out_brings_back_what_was_there_before(corpus: Corpus, workspace: Workspace) -> None:
@@ -102,11 +105,11 @@ def test_a_partition_of_nothing_but_removed_documents_is_published_as_empty(
 
 
 def test_a_look_at_the_source_finds_what_has_to_be_built_without_it(corpus: Corpus, workspace: Workspace) -> None:
-    settled = look_at(corpus, workspace)
+    settled = scan_source(corpus, workspace)
     assert settled.due == []
     remove(corpus, "five")
-    (due,) = look_at(corpus, workspace, settled.listing).due
-    assert (due.key, list(due.stages)) == ("tuesday", ["tokenized_arrow", "numpy_cache"])
+    (due,) = scan_source(corpus, workspace, settled.listing).due
+    assert (due.key, list(due.steps)) == ("tuesday", ["tokenized_arrow", "numpy_cache"])
 
 
 TEXTS = st.lists(st.text(alphabet="ab \n€", max_size=4), min_size=1, max_size=12)

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from phyagi_assets.build.staleness import corpus_links
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, load_catalog
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.inspection.describe import inspect_named
@@ -32,12 +32,12 @@ CODE_VERSION = "1"
 
 
 def expected_lengths(_corpus: Corpus, _partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return Manifest.wanted("lengths", code_version=CODE_VERSION, inputs=inputs, settings={})
+    return Manifest.expected("lengths", code_version=CODE_VERSION, inputs=inputs, settings={})
 
 
 def build_lengths(corpus: Corpus, partition: Partition, workspace: Workspace, _on_progress: OnProgress) -> Built:
     name, key = corpus.config.name, partition.key
-    cache = require(workspace.store, CACHE.address(name, key), wanted_by="lengths")
+    cache = require(workspace.store, CACHE.address(name, key), needed_by="lengths")
     expected = expected_lengths(corpus, partition, workspace, {CACHE.name: cache.fingerprint})
     tokens = sum(of["tokens"] for of in cache.manifest.counts.values())
 
@@ -57,12 +57,12 @@ def length_facts(built: Built) -> Facts:
 
 
 def expected_total(_corpus: Corpus, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
-    return Manifest.wanted("total", code_version=CODE_VERSION, inputs={"lengths": dict(inputs)}, settings={})
+    return Manifest.expected("total", code_version=CODE_VERSION, inputs={"lengths": dict(inputs)}, settings={})
 
 
 def build_total(corpus: Corpus, partitions: Sequence[str], workspace: Workspace) -> Built:
     name = corpus.config.name
-    found = {key: require(workspace.store, LENGTHS.address(name, key), wanted_by="total") for key in partitions}
+    found = {key: require(workspace.store, LENGTHS.address(name, key), needed_by="total") for key in partitions}
     expected = expected_total(corpus, workspace, {key: artifact.fingerprint for key, artifact in found.items()})
     total = sum(artifact.manifest.counts["tokens"] for artifact in found.values())
     return reuse_or_build(workspace.store, TOTAL.address(name), expected, lambda _folder: replace(expected, counts={"tokens": total}))
@@ -134,7 +134,7 @@ def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Worksp
     tokens = [inspect_named(f"plays/lengths/{name}", workspace.store).facts["tokens"] for name in ("a", "b")]
     assert inspect_named("plays/total", workspace.store).facts["tokens"] == str(sum(map(int, tokens)))
     partition = workspace.sources.partitions(catalog.corpora["plays"])["a"]
-    assert [link.stage for link in corpus_links(catalog.corpora["plays"], partition, workspace, OWN)][-1] == "lengths"
+    assert [artifact.step for artifact in partition_artifacts(catalog.corpora["plays"], partition, workspace, OWN)][-1] == "lengths"
 
 
 @pytest.mark.parametrize(

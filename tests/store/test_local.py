@@ -22,7 +22,7 @@ ADDRESS = "corpus/stage/part"
 
 
 def wanted(content: str) -> Manifest:
-    return Manifest.wanted("step", code_version="1", inputs={"content": content}, settings={})
+    return Manifest.expected("step", code_version="1", inputs={"content": content}, settings={})
 
 
 def write(store: Store, content: str, *, publish: bool = True) -> Artifact:

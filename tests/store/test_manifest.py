@@ -24,7 +24,7 @@ finite = st.dictionaries(st.text(max_size=4), st.integers() | st.text() | st.lis
 
 
 def wanted(inputs: dict[str, Any], settings: dict[str, Any]) -> Manifest:
-    return Manifest.wanted("step", code_version="1", inputs=inputs, settings=settings)
+    return Manifest.expected("step", code_version="1", inputs=inputs, settings=settings)
 
 
 @settings(deadline=None)

@@ -70,7 +70,7 @@ def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined:
     (version,) = (tokenizer_store(examined).root / "conformance" / ".versions").iterdir()
     report = Manifest.read(version)
     settings, inputs = {**report.settings, "engine": engine}, {"backend": file_digest(prepared.backend)}
-    wanted = Manifest.wanted(report.step, code_version=report.code_version, inputs=inputs, settings=settings)
+    wanted = Manifest.expected(report.step, code_version=report.code_version, inputs=inputs, settings=settings)
     kept.write(f"conformance/{tokenizer_label(prepared.name)}", wanted, lambda _: replace(wanted, details=report.details))
 
 

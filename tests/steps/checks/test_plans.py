@@ -24,7 +24,7 @@ def plan() -> Plan:
 
 def write(plan: Plan, root: Path) -> Artifact:
     """Publish a plan with the arrays that it names."""
-    wanted = Manifest.wanted("mixed_dataset", code_version="2", inputs={}, settings={"fingerprint": plan.fingerprint})
+    wanted = Manifest.expected("mixed_dataset", code_version="2", inputs={}, settings={"fingerprint": plan.fingerprint})
 
     def fill(folder: Path) -> Manifest:
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
