@@ -11,7 +11,7 @@ from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
-from phyagi_assets.inspection.garbage import removable
+from phyagi_assets.inspection.garbage import Cleaning
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare, declare_corpus, write_text
@@ -35,8 +35,8 @@ def refresh(corpus: Corpus, mixture: Mixture, workspace: Workspace, at: int | No
     """Bring everything up to date, and remove all that nobody needs."""
     keys = list(build(corpus, workspace))
     build_mixture(mixture, {"plays": corpus}, {"plays": keys}, workspace, at)
-    for item in removable(workspace.store, {"plays": set(keys)}, {"mix"}):
-        item.remove()
+    cleaning = Cleaning(store=workspace.store, partitions={"plays": keys}, mixtures={"mix"})
+    cleaning.remove(cleaning.find())
 
 
 def changes(raw: Path) -> Iterator[None]:
