@@ -119,7 +119,7 @@ def test_a_store_that_is_a_file_ends_with_2(data: Path, words: str) -> None:
 def test_a_store_that_cannot_be_made_ends_with_2(data: Path) -> None:
     done = command("materialize", "--data", data, "--store", "/proc/none")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: /proc/none/.dagster: cannot be made: ")
+    assert done.stderr.startswith("error: /proc/none/.dagster: cannot be created: ")
 
 
 def test_nothing_is_written_but_into_the_store(data: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def init(folder: Path) -> None:
         try:
             taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
         except OSError as problem:
-            raise PhyagiAssetsError(f"{folder}: cannot be made: {problem.strerror}; name another folder") from None
+            raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror}; name another folder") from None
         if taken:
             raise PhyagiAssetsError(f"{folder} exists and is not empty; name a new or an empty folder")
         from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
@@ -37,7 +37,7 @@ def init(folder: Path) -> None:
                 shutil.copytree(templates, folder, dirs_exist_ok=True)
             save_byte_tokenizer(folder / "tokenizers" / "bytes")
         except OSError as problem:
-            raise PhyagiAssetsError(f"{folder}: cannot be made: {problem.strerror or problem}; name another folder") from None
+            raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror or problem}; name another folder") from None
         following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
         new_console().print(f"{folder} is ready. Next: {following}", highlight=False, markup=False, soft_wrap=True)
 

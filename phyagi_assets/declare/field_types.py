@@ -24,7 +24,7 @@ def _checked_name(name: str) -> str:
     if not NAME.fullmatch(name):
         fit = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
         hint = f", such as {fit!r}" if fit and "://" not in name else ""
-        raise ValueError(f"{name!r} is no name; letters, digits and underscores are, beginning with a letter or digit{hint}")
+        raise ValueError(f"{name!r} is not a valid name; use letters, digits and underscores, beginning with a letter or digit{hint}")
     return name
 
 

@@ -223,7 +223,7 @@ class MixtureConfig(Declared):
         names = [part.corpus for part in parts]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"corpus {name!r} stands in it {names.count(name)} times; give it one weight")
+                raise ValueError(f"corpus {name!r} is listed {names.count(name)} times; give it one weight")
         shares = [Fraction(str(part.share)) for part in parts if part.share is not None]
         if len(shares) == len(parts) and sum(shares) != 1:
             raise ValueError(f"the shares add up to {float(sum(shares)):g}, and make 1 together; or give a corpus a weight instead")

@@ -138,7 +138,7 @@ class _Reader:
             found = f"character #x{ord(text[problem.position]):04x}: {problem.reason}"
             raise DeclarationError(self.path, f"is not YAML: {found}", line=line) from None
         except RecursionError:
-            raise DeclarationError(self.path, "is nested too deeply, or an alias stands inside what it names") from None
+            raise DeclarationError(self.path, "is nested too deeply, or an alias is inside the value that it names") from None
 
     def _value(self, node: yaml.Node, at: KeyPath) -> Any:
         self.lines.setdefault(at, node.start_mark.line + 1)
@@ -146,7 +146,7 @@ class _Reader:
         if self._values > _MOST_VALUES:
             raise self._error(at[:1], f"has more than {_MOST_VALUES:,} values, each use of an alias counted; write it without aliases")
         if len(at) > _DEEPEST:
-            message = f"is nested too deeply, or an alias stands inside what it names; use at most {_DEEPEST} levels"
+            message = f"is nested too deeply, or an alias is inside the value that it names; use at most {_DEEPEST} levels"
             raise DeclarationError(self.path, message, line=node.start_mark.line + 1)
         for kind, tag in ((yaml.MappingNode, "map"), (yaml.SequenceNode, "seq")):
             if isinstance(node, kind) and node.tag != f"tag:yaml.org,2002:{tag}":
@@ -182,7 +182,7 @@ class _Reader:
             key = key_node.value
             if key in mapping:
                 first = self.lines[*at, key]
-                raise DeclarationError(self.path, f"stands here twice, first in line {first}", line=line, key=_dotted((*at, key)))
+                raise DeclarationError(self.path, f"is given twice, first in line {first}", line=line, key=_dotted((*at, key)))
             self.lines[*at, key] = line
             mapping[key] = self._value(value_node, (*at, key))
         return mapping

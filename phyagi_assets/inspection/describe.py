@@ -111,7 +111,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STAGE)]
     caches = {address.key: artifact for address in addresses if (artifact := store.open(address))}
     if not caches:
-        raise StoreError(f"{store} holds nothing of the name {name!r}; materialize it with: phyagi-assets materialize {name}")
+        raise StoreError(f"{store} has nothing named {name!r}; materialize it with: phyagi-assets materialize {name}")
     totals = {
         count: sum(of[count] for artifact in caches.values() for of in artifact.manifest.counts.values())
         for count in ("documents", "tokens")
@@ -219,7 +219,7 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
         if (folder / MANIFEST).is_file():
             return inspect_artifact(folder)
     if "/" in name:
-        raise StoreError(f"{store} holds nothing of the name {name!r}: it is no address in it and no path of an artifact")
+        raise StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact")
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found

@@ -64,7 +64,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
             draft.replace(home / "dagster.yaml")
     except OSError as problem:
         raise PhyagiAssetsError(
-            f"{home}: cannot be made: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
+            f"{home}: cannot be created: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
         ) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
 
@@ -159,7 +159,7 @@ def _records_problem(home: str, found: str) -> str:
         )
     causes = {"I/O": ", as when the disk is full", "unable to open": ", as when the disk is full or has no free inodes"}
     why = next((why for words, why in causes.items() if words in found), "")
-    return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published stands"
+    return f"{home}: Dagster's records cannot be kept: {found}{why}; what was published is kept"
 
 
 def _share(home: Path) -> None:

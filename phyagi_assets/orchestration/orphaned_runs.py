@@ -19,7 +19,7 @@ from phyagi_assets.store.locks import is_held, locked
 
 _QUIET = timedelta(minutes=2)
 """Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
-_MESSAGE = "The process of this run is gone. What it had published stands; the next look asks for the rest."
+_MESSAGE = "The process of this run is gone. What it published is kept; the next scan requests the rest."
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 

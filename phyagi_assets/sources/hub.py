@@ -237,7 +237,7 @@ def _translated(source: SourceConfig | None) -> Iterator[None]:
         told = next(iter(str(problem).splitlines()), "").partition(" with any supported extension")[0]
         if source is None and isinstance(problem, OSError):  # the client compares the size of what arrived
             raise TransientError(told) from None
-        advice = "mend the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
+        advice = "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
         raise SourceError(f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}") from None
 
 

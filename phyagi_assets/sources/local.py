@@ -196,7 +196,7 @@ def _files_at(match: Path) -> Iterator[tuple[Path, str]]:
     if match.is_symlink() and not match.exists():
         if match.name.startswith(".#"):  # lock file of an editor
             return
-        raise SourceError(f"{match}: is a link to {match.readlink()}, which is not there; mend the link, or remove it")
+        raise SourceError(f"{match}: is a link to {match.readlink()}, which does not exist; correct the link, or remove it")
     if match.is_file():
         yield match, ""
     elif (match / _SEVERAL).is_file():

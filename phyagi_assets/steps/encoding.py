@@ -70,7 +70,7 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Ma
             where = f"{names[documents.files[place]]} row {documents.rows[place] + 1:,}"
             raise SourceError(
                 f"{corpus.path}: {where}: the text spells the special token {token!r}, which special_tokens: error refuses; "
-                "say special_tokens: text to read it as text, or take it out of the source"
+                "set special_tokens: text to read it as text, or remove it from the source"
             )
     return documents
 

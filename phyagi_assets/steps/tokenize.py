@@ -363,7 +363,7 @@ TOKENIZE = Step(
     checks={
         SOUND: f"{FILES_AND_IDS}; a sample of the documents, decoded, is the text that they were made of, and gives the same ids; "
         "there are as many documents and tokens as were counted when they were written.",
-        WITHIN_LIMITS: "The share of documents whose text stands before them is within `limits.duplicates`, and that of rows that were "
+        WITHIN_LIMITS: "The share of documents whose text occurs earlier is within `limits.duplicates`, and that of rows that were "
         "left out within `limits.invalid`.",
     },
     facts=_facts,

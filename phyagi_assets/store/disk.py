@@ -48,7 +48,7 @@ def writing_to(root: Path) -> Iterator[None]:
         said = os.strerror(problem.errno or 0)
         if inside and problem.errno in _REFUSED:
             said = f"{said}: {problem.filename2 or problem.filename}"
-        raise StoreError(f"{root}: cannot be written to: {said}; what was published stands, and can be gone on with") from problem
+        raise StoreError(f"{root}: cannot be written to: {said}; what was published is kept, and the build can be resumed") from problem
 
 
 @contextmanager

@@ -192,12 +192,12 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
     if corpus.config.append_eos and prepared.eos_token_id is None:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to put after each document; "
-            "give it one (eos_token in its tokenizer_config.json), or say append_eos: false"
+            "give it one (eos_token in its tokenizer_config.json), or set append_eos: false"
         )
     if corpus.config.append_eos and prepared.has_eos_inside_its_end:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} puts its EOS behind each text and another token behind that; "
-            "say append_eos: false, and documents end as the tokenizer ends them"
+            "set append_eos: false, and documents end as the tokenizer ends them"
         )
     if prepared.max_id > LARGEST_ID:
         raise TokenizerError(
@@ -207,7 +207,7 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
     if corpus.config.dtype == "uint16" and prepared.max_id > 0xFFFF:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} has ids up to {prepared.max_id}, and uint16 ends at 65535; "
-            "say dtype: int32, or leave it to auto"
+            "set dtype: int32, or leave it to auto"
         )
 
 

@@ -34,7 +34,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         ("", ":1: holds no keys"),
         ("- a\n", ":1: holds no keys"),
         (b"a: b\nname: \xff\n", ":2: is not UTF-8: invalid start byte at byte 11"),
-        (CORPUS + "name: two\n", ":5: name: stands here twice, first in line 1"),
+        (CORPUS + "name: two\n", ":5: name: is given twice, first in line 1"),
         (CORPUS + "tokeniser: x\n", ":5: tokeniser: is an unknown key; did you mean 'tokenizer'? The keys are: name, description"),
         (CORPUS + "zzz: x\n", ":5: zzz: is an unknown key. The keys are: "),
         (CORPUS.replace("path", "paht"), ":3: source.paht: is an unknown key; did you mean 'path'? The keys are: path, name"),
@@ -109,7 +109,7 @@ def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: P
     ("text", "message"),
     [
         (MIXTURE.replace("one", "two"), ":3: datasets.0.corpus: 'two' is not declared under"),
-        (MIXTURE + "  - {corpus: one, weight: 2}\n", ":2: datasets: corpus 'one' stands in it 2 times; give it one weight"),
+        (MIXTURE + "  - {corpus: one, weight: 2}\n", ":2: datasets: corpus 'one' is listed 2 times; give it one weight"),
         (MIXTURE.replace("mix", "ONE"), ":1: name: 'ONE' is also the name in "),
         (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: Input should be greater than or equal to 0.000001 (found 0)"),
         (MIXTURE + "    weight: -.inf\n", ":4: datasets.0.weight: "),

@@ -52,7 +52,7 @@ def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: &a [*a]\n", ":1: is nested too deeply, or an alias stands inside what it names"),
+        ("name: &a [*a]\n", ":1: is nested too deeply, or an alias is inside the value that it names"),
         ("name: " + "[" * 5000, ": is nested too deeply"),
         ("name: one\n---\nname: two\n", ":2: is not YAML: expected a single document in the stream, but found another document"),
         ("name: [a\nsource: b\n", ":2: is not YAML: while parsing a flow sequence, expected ',' or ']', but got ':'"),

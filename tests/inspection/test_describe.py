@@ -86,7 +86,7 @@ def test_a_corpus_and_a_mixture_list_their_parts(workspace: Workspace) -> None:
 
 @pytest.mark.usefixtures("built")
 def test_a_name_that_means_nothing_is_an_error_that_says_how_to_make_it_mean_something(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"holds nothing of the name 'd'; materialize it with: phyagi-assets materialize d"):
+    with pytest.raises(StoreError, match=r"has nothing named 'd'; materialize it with: phyagi-assets materialize d"):
         inspect_named("d", workspace.store)
     with pytest.raises(StoreError, match="there is no manifest"):
         inspect_artifact(tmp_path)

@@ -94,8 +94,8 @@ def test_what_was_published_before_stays_published(notes: Project) -> None:
     outcome = notes.bring_up_to_date("noted")
     assert set(outcome.failed) == {"notes/all", "noted"}
     message = outcome.failed["notes/all"]
-    assert 'check "duplicates" failed: 29 of 30 documents with a text that stands before it' in message
-    assert "limits.duplicates allows 50 %; mend the source, or raise the limit" in message
+    assert 'check "duplicates" failed: 29 of 30 documents whose text occurs earlier' in message
+    assert "limits.duplicates allows 50 %; correct the source, or raise the limit" in message
     assert notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve() == before
 
 

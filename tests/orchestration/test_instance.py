@@ -96,7 +96,7 @@ def test_failure_of_the_records_is_told_without_its_statement(
     except (sqlalchemy.exc.DatabaseError, RuntimeError):
         error = serializable_error_info_from_exc_info(sys.exc_info())
     home = str(tmp_path)
-    assert told_of_records(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published stands"
+    assert told_of_records(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published is kept"
 
 
 def test_failure_of_something_else_is_none_of_the_records() -> None:
@@ -108,6 +108,6 @@ def test_failure_of_something_else_is_none_of_the_records() -> None:
 
 def test_records_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
-    told = r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published stands"
+    told = r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published is kept"
     with pytest.raises(StoreError, match=told), open_instance(settings):
         (settings.dagster_home / "no" / "file").touch()

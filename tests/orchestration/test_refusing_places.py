@@ -1,4 +1,4 @@
-"""Places that refuse to keep a store, or a part of one: the error says what was refused, and what was published stands."""
+"""Places that refuse to keep a store, or a part of one: the error says what was refused, and what was published is kept."""
 
 import errno
 import fcntl
@@ -62,7 +62,7 @@ def test_disk_that_fails_while_writing_is_a_plain_error(store: Store, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(StoreError, match=f"{store.root}: cannot be written to: {os.strerror(code)}; what was published stands"):
+        with pytest.raises(StoreError, match=f"{store.root}: cannot be written to: {os.strerror(code)}; what was published is kept"):
             build(store, "new")
     assert published(store) == "old"
     build(store, "new")

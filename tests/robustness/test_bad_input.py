@@ -148,7 +148,7 @@ def test_dangling_link_is_not_treated_as_a_removed_file(reference: ReferenceStor
     hamlet.symlink_to(tmp_path / "nowhere")
     done = materialize(data, store).ended()
     assert done.code == 1, done.said
-    assert f"error: plays: {hamlet}: is a link to {tmp_path / 'nowhere'}, which is not there; mend the link, or remove it" in done.said
+    assert f"error: plays: {hamlet}: is a link to {tmp_path / 'nowhere'}, which does not exist; correct the link, or remove it" in done.said
     assert "error: mix: not built, because of plays" in done.said
     check_whole(reference, store, like=reference.built)
     hamlet.unlink()

@@ -60,7 +60,7 @@ def check_full(done: Ended, store: Path) -> None:
     """Hold a command to have said that the disk is full, and to have left nothing behind."""
     assert done.code == 1, done.said
     assert f"error: {store}" in done.said or f"error: plays/hamlet: {store}: cannot be written to: " in done.said
-    assert "what was published stands" in done.said
+    assert "what was published is kept" in done.said
     assert "Traceback" not in done.said
     assert staging_leftovers(store) == []
 
@@ -88,7 +88,7 @@ def test_download_without_disk_space_is_not_reported_as_a_source_that_is_down(re
         server.put("far.txt", text)
         done = materialize(data, store, file_size=len(text) - 1, environment=server.environment).ended()
         assert done.code == 1, done.said
-        assert f"error: far/all: {store}: cannot be written to: File too large; what was published stands" in done.said
+        assert f"error: far/all: {store}: cannot be written to: File too large; what was published is kept" in done.said
         assert what_is_published(store).keys() == what_is_published(reference.prepared).keys()
         following = materialize(data, store, environment=server.environment).ended()
     assert following.code == 0, following.said

@@ -172,7 +172,7 @@ def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: d
         (
             "README.md",
             "---\nconfigs:\n- config_name: a\n  data_files: gone.jsonl\n---\n",
-            "gone.jsonl'; mend the repository, or name its files",
+            "gone.jsonl'; correct the repository, or name its files",
         ),
         ("bad.py", "import datasets\n", "Dataset scripts are no longer supported"),
     ],

@@ -202,7 +202,7 @@ def test_links_to_nothing_are_not_missed(data: Path) -> None:
     listing = Sources(data, Store(data / "notes")).listing(declare_corpus(data, "corpus", "raw/**/*.txt"))
     assert [(file.origin, file.reason) for file in listing.left_out] == [(str(data / "raw" / "disk"), "a link to what is not there")]
     (data / "raw" / "b.txt").symlink_to("gone.txt")
-    with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which is not there; mend the link, or remove it"):
+    with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which does not exist; correct the link, or remove it"):
         names(data, "raw/**/*.txt")
 
 

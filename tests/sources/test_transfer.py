@@ -66,7 +66,7 @@ def test_a_transfer_goes_on_where_it_broke_off(tmp_path_factory: pytest.TempPath
 
 
 def test_another_process_goes_on_too(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"far://file: broke off \(tried 4 times\); what was built of it before stands"):
+    with pytest.raises(SourceError, match=r"far://file: broke off \(tried 4 times\); what was built before is kept"):
         fetched(Source(breaks=[1000] * 4), tmp_path)
     second = Source()
     assert fetched(second, tmp_path) == CONTENT

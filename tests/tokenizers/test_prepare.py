@@ -47,7 +47,7 @@ def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
         (
             {"unused": 65_400},
             {"dtype": "uint16"},
-            r"c\.yaml: tokenizer 'tk/own' has ids up to 65656, and uint16 ends at 65535; say dtype: int32",
+            r"c\.yaml: tokenizer 'tk/own' has ids up to 65656, and uint16 ends at 65535; set dtype: int32",
         ),
         ({"split_special_tokens": True}, {}, r"'tk/own' .*split_special_tokens"),
     ],
@@ -190,7 +190,7 @@ def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[i
 
 def test_tokenizer_that_adds_a_token_after_its_eos_raises_if_an_eos_is_appended(data: Path) -> None:
     _with_end(data / "tk", single="$A </s> <lang>")
-    with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; say append_eos: false"):
+    with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; set append_eos: false"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
 
 

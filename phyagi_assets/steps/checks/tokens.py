@@ -135,7 +135,7 @@ def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasur
 def _duplicates(hashes: list[npt.NDArray[np.uint64]], limit: float | None) -> Check:
     texts = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.uint64)
     repeated = int((texts[1:] == texts[:-1]).sum())
-    found = f"{repeated:,} of {counted(len(texts), 'document')} with a text that stands before it"
+    found = f"{repeated:,} of {counted(len(texts), 'document')} whose text occurs earlier"
     return _share(DUPLICATES, repeated, len(texts), found, limit)
 
 
@@ -154,5 +154,5 @@ def _share(name: str, part: int, whole: int, found: str, limit: float | None) ->
     key = name.partition("_")[0]
     found = f"{found}: {100 * share:.3g} %, and limits.{key} allows {100 * limit:.3g} %"
     if not passed:
-        found += "; mend the source, or raise the limit"
+        found += "; correct the source, or raise the limit"
     return Check(name=name, passed=passed, found=found, numbers={**numbers, "limit": limit})

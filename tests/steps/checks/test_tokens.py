@@ -87,7 +87,7 @@ def test_ids_of_another_text_are_told_by_decoding_them(artifact: Artifact, corpu
 @pytest.mark.parametrize(
     ("name", "key", "share", "said"),
     [
-        (DUPLICATES, "duplicates", 1 / 32, "1 of 32 documents with a text that stands before it"),
+        (DUPLICATES, "duplicates", 1 / 32, "1 of 32 documents whose text occurs earlier"),
         (INVALID, "invalid", 1 / 35, "1 of 35 rows left out, having no text"),
     ],
 )
