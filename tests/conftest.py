@@ -16,7 +16,7 @@ import pytest
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
@@ -60,7 +60,7 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
         if kept and kept.exists():
             shutil.copytree(kept, folder / "store", symlinks=True)
             return
-        store = Store(folder / "store")
+        store = LocalStore(folder / "store")
         EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
         if kept:
             with tempfile.TemporaryDirectory(dir=kept.parent) as draft, suppress(OSError):  # another session may have been faster
@@ -97,7 +97,7 @@ def data(tmp_path: Path) -> Path:
 def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspace:
     """A data folder and a store in which the GPT-2 tokenizer is prepared."""
     shutil.copytree(prepared_store, data / "store", copy_function=os.link)
-    return Workspace(data=data, store=Store(data / "store"), engines=engines)
+    return Workspace(data=data, store=LocalStore(data / "store"), engines=engines)
 
 
 @pytest.fixture

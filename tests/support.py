@@ -20,7 +20,7 @@ from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.live import REPOSITORY
 
 DATA = REPOSITORY / "data"
@@ -57,7 +57,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any] | str | None]) -> P
 
 def list_partitions(corpus: Corpus, data: Path) -> dict[str, Partition]:
     """List a local source."""
-    return Sources(data, Store(data / "unused")).partitions(corpus)
+    return Sources(data, LocalStore(data / "unused")).partitions(corpus)
 
 
 def local_file(path: Path) -> LocalFile:

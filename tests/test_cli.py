@@ -12,7 +12,7 @@ import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import FASTOKENS
 from tests.command import command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
@@ -23,7 +23,7 @@ PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi
 
 def published(data: Path) -> dict[str, bytes]:
     """The content of all that is published and made of text that was read."""
-    store = Store(data / "store")
+    store = LocalStore(data / "store")
     folders = {address: store.pointer(address) for address in store.list() if "/raw_dataset/" not in address}
     return {f"{address}/{path.name}": path.read_bytes() for address, at in folders.items() for path in at.iterdir() if path.is_file()}
 
@@ -302,7 +302,7 @@ def test_init_makes_a_folder_that_can_be_built_and_never_writes_into_one_that_is
     folder = tmp_path / "mine"
     assert command("init", folder).returncode == 0
     (corpus,) = load_catalog(folder).corpora.values()
-    give_report(corpus, FASTOKENS.name, folder, Store(folder / "store"), Store(prepared_store))
+    give_report(corpus, FASTOKENS.name, folder, LocalStore(folder / "store"), LocalStore(prepared_store))
     built = command("materialize", "--data", folder)
     assert built.returncode == 0, built.stderr
     assert "example ×1.5" in built.stdout

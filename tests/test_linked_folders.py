@@ -14,7 +14,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 
@@ -74,7 +74,7 @@ def test_folders_moved_elsewhere_and_linked_read_as_before(built: Path, tmp_path
 
 
 def test_mixture_moved_elsewhere_and_linked_is_reused_and_extended(built: Path, tmp_path: Path) -> None:
-    workspace = Workspace(data=built, store=Store(built / "store"))
+    workspace = Workspace(data=built, store=LocalStore(built / "store"))
     mix, big = built / "store" / "mix", tmp_path / "big"
 
     def plan(at: int | None = None) -> Built:

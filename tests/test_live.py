@@ -13,7 +13,7 @@ import pytest
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.live import LiveDagster, live_dagster
 from tests.support import DATA, declare, declare_corpus
 
@@ -61,7 +61,7 @@ def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(
     assert dagster.materialize(*chain, partition="macbeth") == "SUCCESS"
     assert dagster.materialize(["mix", "mixed_dataset"]) == "SUCCESS"
 
-    cache = Store(settings.store).open("plays/numpy_cache/hamlet")
+    cache = LocalStore(settings.store).open("plays/numpy_cache/hamlet")
     assert cache is not None
     shown = next(found for found in dagster.materializations("plays", "numpy_cache") if found["partition"] == "hamlet")
     metadata = {entry["label"]: entry for entry in shown["metadataEntries"]}

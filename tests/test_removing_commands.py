@@ -17,7 +17,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
@@ -67,7 +67,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engine
     """A data folder whose store holds superseded, retired, undeclared and published versions, and two plans; tests work on copies."""
     folder = tmp_path_factory.mktemp("built") / "data"
     shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
-    workspace = Workspace(data=folder, store=Store(folder / "store"), engines=engines)
+    workspace = Workspace(data=folder, store=LocalStore(folder / "store"), engines=engines)
     for name in ("a", "b", "c"):
         write_jsonl(folder / "raw" / f"{name}.jsonl", [f"{name}, document {i}." for i in range(20)])
     declare_corpus(folder, "first", "raw/*.jsonl", partition_by="file")
@@ -157,7 +157,7 @@ def building(data: Path, engines: EnginePool, pytestconfig: pytest.Config) -> Ca
     """The last of everything that removes."""
     if pytestconfig.getoption("soak"):
         return partial(materialize, data)
-    return partial(build_all, Workspace(data=data, store=Store(data / "store"), engines=engines))
+    return partial(build_all, Workspace(data=data, store=LocalStore(data / "store"), engines=engines))
 
 
 def run_everything(data: Path) -> list[Result]:

@@ -36,14 +36,14 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.orchestration.materialize import Runner
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import claim
-        from phyagi_assets.store.local import Store
+        from phyagi_assets.store.local import LocalStore
 
         console = new_console()
         catalog, _ = read_catalog(settings.require_data())
         chosen = catalog.select(names)
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
-        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
         # Duplicate stderr for the progress bar: Dagster captures the original into the logs of its runs.
         messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
@@ -85,7 +85,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
         from phyagi_assets.formatting import parsed
         from phyagi_assets.inspection.forecast import forecast
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import Store
+        from phyagi_assets.store.local import LocalStore
 
         catalog, _ = read_catalog(settings.require_data())
         catalog.select([name])
@@ -93,7 +93,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
             raise PhyagiAssetsError(f"{name!r} is not a declared mixture; declared mixtures: {', '.join(catalog.mixtures) or 'none'}")
         console = new_console()
         log_to(new_console(stderr=True))
-        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
         count = parsed(tokens) if tokens is not None else None
         show_forecast(console, forecast(catalog.mixtures[name], catalog.corpora, workspace, count))
 
@@ -126,10 +126,10 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
         from phyagi_assets.inspection.garbage import Cleaning
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import of_others
-        from phyagi_assets.store.local import Store
+        from phyagi_assets.store.local import LocalStore
 
         catalog = load_catalog(settings.require_data())
-        workspace = Workspace(data=settings.data, store=Store(settings.store))
+        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
         partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
         cleaning = Cleaning(
             store=workspace.store,

@@ -18,7 +18,6 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, memory_named
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_asked
 from phyagi_assets.orchestration.names import PROCESSES, partitions_op_name
-from phyagi_assets.orchestration.orphaned_runs import at_work
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_lasting, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
@@ -108,7 +107,7 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
-        with _failures(context, corpus), at_work(context.run.run_id, workspace.store):
+        with _failures(context, corpus), workspace.store.at_work(context.run.run_id):
             require_as_asked(context.run.tags, corpus)
             claim(workspace.store, workspace.data, [name], context.log)
             keys = sorted(context.instance.get_dynamic_partitions(name))
@@ -127,7 +126,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with _failures(context), at_work(context.run.run_id, workspace.store):
+        with _failures(context), workspace.store.at_work(context.run.run_id):
             require_as_asked(context.run.tags, declared)
             claim(workspace.store, workspace.data, [declared.config.name], context.log)
             for part in parts:

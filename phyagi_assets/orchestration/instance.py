@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 UI = "dagster/ui"
 """Name of the lock that the UI of a store holds while it runs."""
@@ -84,7 +84,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     with _configuration_errors(home):
         InstanceRef.from_dir(home)
     try:
-        lock = Store(settings.store).keep_turn(UI)
+        lock = LocalStore(settings.store).keep_turn(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
         return environment
     if lock is None:
@@ -175,7 +175,7 @@ def _share(home: Path) -> None:
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
     try:
         with (
-            Store(settings.store).turn("dagster/instance", silent=True),  # one process creates the databases at the first opening
+            LocalStore(settings.store).turn("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
             return dg.DagsterInstance.from_config(home)

@@ -5,34 +5,19 @@ it runs, which the kernel releases when the process dies.
 """
 
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterRunStatus
 
 from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, configured, stale_job_name
-from phyagi_assets.store.local import LOCKS, Store
-from phyagi_assets.store.locks import is_held, locked
+from phyagi_assets.store.base import Store
 
 _QUIET = timedelta(minutes=2)
 """Time since its last update before a run without a lock counts as orphaned; a run takes some time to start, and between two steps."""
 _MESSAGE = "The process of this run is gone. What it published is kept; the next scan requests the rest."
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-
-
-@contextmanager
-def at_work(run_id: str, store: Store) -> Iterator[None]:
-    """Hold the lock of a run while one of its steps runs."""
-    path = _lock(run_id, store)
-    with store.writing():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    with locked(path):
-        yield
-        path.unlink(missing_ok=True)
 
 
 def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:
@@ -56,7 +41,7 @@ def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=_UNDER_WAY, updated_before=before)):
         run = record.dagster_run
-        if _builds(run, names) and _is_gone(_lock(run.run_id, store)):
+        if _builds(run, names) and _is_gone(run.run_id, store):
             instance.report_run_failed(run, _MESSAGE)
             found.append(run.run_id)
     return found
@@ -70,14 +55,10 @@ def _builds(run: dg.DagsterRun, names: Collection[str]) -> bool:
     return bool(assets) and all(key.path[0] in names for key in assets)
 
 
-def _is_gone(lock: Path, looks: int = 3) -> bool:
-    """Return whether no process holds a lock; tested `looks` times, because the lock is free for a moment between two steps."""
-    for look in range(looks):
-        if is_held(lock):
+def _is_gone(run_id: str, store: Store, times: int = 3) -> bool:
+    """Return whether no process holds the lock of a run; tested several times, because the lock is free for a moment between two steps."""
+    for number in range(times):
+        if store.is_at_work(run_id):
             return False
-        time.sleep(0.5 if look < looks - 1 else 0)
+        time.sleep(0.5 if number < times - 1 else 0)
     return True
-
-
-def _lock(run_id: str, store: Store) -> Path:
-    return store.root / LOCKS / "at_work" / run_id

@@ -22,7 +22,6 @@ from phyagi_assets.inspection.describe import LEFT_OUT
 from phyagi_assets.orchestration.checks import Verdict, verdicts
 from phyagi_assets.orchestration.declared import require_as_asked
 from phyagi_assets.orchestration.metadata import metadata
-from phyagi_assets.orchestration.orphaned_runs import at_work
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
 from phyagi_assets.store.data_folders import claim
@@ -279,7 +278,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """
     workspace = builder.workspace
     try:
-        with memory_named(", ".join(names)), at_work(context.run.run_id, workspace.store):
+        with memory_named(", ".join(names)), workspace.store.at_work(context.run.run_id):
             for name in names:
                 require_as_asked(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)

@@ -19,7 +19,7 @@ from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.steps.facts import Facts, Place
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EnginePool
 

@@ -31,7 +31,7 @@ from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, forget_chunks, missing_chunks, write_chunks
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch

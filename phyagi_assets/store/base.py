@@ -311,6 +311,12 @@ class Store(Protocol):
     def turn_if_free(self, name: str) -> AbstractContextManager[bool]:
         """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
 
+    def at_work(self, run_id: str) -> AbstractContextManager[None]:
+        """Hold the lock of a run while one of its steps runs."""
+
+    def is_at_work(self, run_id: str) -> bool:
+        """Return whether a process holds the lock of a run."""
+
     def state(self, kind: Kind, name: str) -> State:
         """Return a small record that can be lost, such as the digests of a partition's files, by the name of a corpus or an address."""
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from phyagi_assets.paths import real_path
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
             continue
         if warning := other_folder(store, data, name):
             log.warning(warning)
-        record = {"relative": os.path.relpath(real_path(data), real_path(store.root)), "absolute": str(real_path(data))}
+        record = {"relative": os.path.relpath(real_path(data), real_path(Path(str(store)))), "absolute": str(real_path(data))}
         store.state("data_folders", name).remember(record)  # a user without write permission builds nothing either
 
 
@@ -80,10 +80,10 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
         Reason by name.
     """
     try:
-        names = sorted(path.name for path in store.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        names = sorted(path.name for path in Path(str(store)).iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         return {}
-    inside = real_path(store.root).is_relative_to(real_path(data))
+    inside = real_path(Path(str(store))).is_relative_to(real_path(data))
     unknown_is_own = inside or any(name in declared for name in names)
     found = {}
     for name in names:
@@ -102,7 +102,7 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
 def _recorded(store: Store, name: str) -> list[Path]:
     try:
         record = store.state("data_folders", name).recall()
-        return [real_path(real_path(store.root) / record["relative"]), Path(record["absolute"])]
+        return [real_path(real_path(Path(str(store))) / record["relative"]), Path(record["absolute"])]
     except (KeyError, TypeError):
         return []
 

@@ -40,8 +40,6 @@ from phyagi_assets.store.ownership import (
 from phyagi_assets.store.state import Kind, State
 from phyagi_assets.store.survey import SET_ASIDE, survey
 
-__all__ = ["LOCKS", "Artifact", "LocalStore", "Store"]
-
 STAGING = ".staging"
 _AT_WORK = "at_work"
 _REMOVAL = "removal/versions"
@@ -353,10 +351,6 @@ class LocalStore(base.Store):
 
     def writing(self) -> AbstractContextManager[None]:
         return writing_to(self.root)
-
-
-Store = LocalStore
-"""The kind of store that the package opens."""
 
 
 def _names(folder: Path) -> list[str]:

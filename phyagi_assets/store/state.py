@@ -12,25 +12,6 @@ Kind = Literal["data_folders", "digests", "irregular", "listings", "removals"]
 """Subjects of records; each has a folder in the store."""
 
 
-def recall(path: Path) -> Any:
-    """Return the record at a path, or None if it is missing or cannot be read."""
-    with suppress(OSError, ValueError, RecursionError):
-        return json.loads(path.read_text(encoding="utf-8"))
-    return None
-
-
-def remember(path: Path, record: Any) -> None:
-    """Replace the record at a path atomically. A failed write is ignored."""
-    draft = path.with_name(f"{path.stem}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(record), encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
-
-
 @dataclass(frozen=True, slots=True)
 class State:
     """One record in a store; see `phyagi_assets.store.base.Store.state`."""
@@ -39,8 +20,17 @@ class State:
 
     def recall(self) -> Any:
         """Return the content of the record, or None if it is missing or cannot be read."""
-        return recall(self.path)
+        with suppress(OSError, ValueError, RecursionError):
+            return json.loads(self.path.read_text(encoding="utf-8"))
+        return None
 
     def remember(self, record: Any) -> None:
         """Replace the record atomically. A failed write is ignored."""
-        remember(self.path, record)
+        draft = self.path.with_name(f"{self.path.stem}.{os.getpid()}.{time.monotonic_ns()}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(json.dumps(record), encoding="utf-8")
+            draft.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()

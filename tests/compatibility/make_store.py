@@ -20,7 +20,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import MixtureLoader, MixtureStream, load_mixture
 from phyagi_assets.inspection.exposure import exposures
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
 SEQ_LEN = 16
@@ -137,7 +137,7 @@ def described(plan: Path, published: bool) -> dict[str, Any]:
 
 def shown(store: Path) -> list[dict[str, Any]]:
     documents = {row["id"] for row in load_mixture("mix", store=store).explain(0, 6).rows() if row["corpus"] == "letters"}
-    found = exposures("letters", sorted(documents), Store(store), 200)
+    found = exposures("letters", sorted(documents), LocalStore(store), 200)
     return [{"plan": one.plan, "split": one.split, "id": one.id, "positions": one.positions} for one in found]
 
 

@@ -22,7 +22,8 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
@@ -38,7 +39,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engine
     """
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
-    workspace = Workspace(data=folder, store=Store(folder / "store"), engines=engines)
+    workspace = Workspace(data=folder, store=LocalStore(folder / "store"), engines=engines)
     play, region = (DATA / "raw" / file for file in ("shakespeare/hamlet.txt", "factbook/europe.jsonl"))
     rows = [json.loads(line)["text"] for line in region.read_text(encoding="utf-8").splitlines()]
     write_text(folder / "shakespeare" / play.name, play.read_text(encoding="utf-8")[:60_000])

@@ -101,7 +101,7 @@ def test_what_a_corpus_cannot_say_is_an_error_at_its_line(data: Path, text: str 
 )
 def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: Path, name: str, fit: str) -> None:
     message = corpus_error(data, CORPUS.replace("name: one", f"name: '{name}'"))
-    assert message.startswith(f":1: name: {name!r} is no name")
+    assert message.startswith(f":1: name: {name!r} is not a valid name")
     assert fit in message
 
 

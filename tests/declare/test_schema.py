@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 CORPUS = {"name": "one", "source": {"path": "x"}, "tokenizer": "t"}
 MIXTURE = {"name": "mix", "datasets": [{"corpus": "one"}]}
@@ -31,7 +31,7 @@ def test_a_name_that_is_taken_is_one_folder_and_one_part_of_an_asset_key(name: s
     corpus, mixture = takes(CorpusConfig, **CORPUS | {"name": name}), takes(MixtureConfig, **MIXTURE | {"name": name})
     assert corpus == mixture == (name.isascii() and name.replace("_", "a").isalnum() and name[0] != "_" and len(name) <= 100)
     if corpus:
-        assert Store(Path("/store")).pointer(f"{name}/stage") == Path("/store", name, "stage")
+        assert LocalStore(Path("/store")).pointer(f"{name}/stage") == Path("/store", name, "stage")
         assert AssetKey([name, "stage"]).path == [name, "stage"]
 
 

@@ -12,7 +12,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.inspection.garbage import UNDECLARED, Cleaning, Removable
 from phyagi_assets.inspection.integrity import discard_damaged, store_problems
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.tokenizers.faulty_engines import store_contents
 
@@ -34,7 +35,7 @@ def build(store: Store, address: str, content: str) -> Artifact:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Two versions of one artifact, the newer of them published, and another artifact."""
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     build(store, HAMLET, "old")
     build(store, HAMLET, "new")
     build(store, "plays/raw_dataset/hamlet", "raw")
@@ -131,7 +132,7 @@ def test_a_damaged_version_with_a_file_of_others_is_not_discarded(store: Store) 
 
 @pytest.mark.parametrize("where", ["shared", "plays"])
 def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str) -> None:
-    other, store = Store(tmp_path / "other"), Store(tmp_path / "store")
+    other, store = LocalStore(tmp_path / "other"), LocalStore(tmp_path / "store")
     for content in ("old", "new"):
         build(other, HAMLET, content)
         build(store, HAMLET, content)
@@ -243,7 +244,7 @@ def test_what_is_in_the_place_of_a_pointer_is_not_overwritten(store: Store, prec
 def test_a_store_that_was_copied_without_links_is_recognized_and_nothing_is_built_or_deleted(
     store: Store, tmp_path: Path, *, with_versions: bool
 ) -> None:
-    copied = Store(tmp_path / "copied")
+    copied = LocalStore(tmp_path / "copied")
     shutil.copytree(store.root, copied.root, ignore=None if with_versions else shutil.ignore_patterns(".versions"))
     files = sum(path.name == "one" for path in copied.root.rglob("*"))
     problems = list(map(str, store_problems(copied, lambda _: None)))

@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.steps import cache, mixture, raw, tokenize
-from phyagi_assets.store.local import Artifact
+from phyagi_assets.store.base import Artifact
 from tests.project import Project
 from tests.support import write_text
 

@@ -13,7 +13,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.instance import UI, dagster_environment, open_instance, told_of_records, ui_environment
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 
 def test_it_lives_in_the_store_and_tells_nobody(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_wrong_configuration_of_dagster_is_named(by: str, text: str, tmp_path:
 
 def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, store=tmp_path / "store")
-    first = Store(settings.store).keep_turn(UI)
+    first = LocalStore(settings.store).keep_turn(UI)
     assert first is not None
     assert os.get_inheritable(first)  # the command executes dg, which keeps the lock
     try:
@@ -108,6 +108,8 @@ def test_failure_of_something_else_is_none_of_the_records() -> None:
 
 def test_records_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
-    told = r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published is kept"
+    told = (
+        r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published is kept"
+    )
     with pytest.raises(StoreError, match=told), open_instance(settings):
         (settings.dagster_home / "no" / "file").touch()

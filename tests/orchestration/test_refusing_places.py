@@ -14,7 +14,8 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 
 HAMLET = "plays/numpy_cache/hamlet"
@@ -35,7 +36,7 @@ def build(store: Store, content: str, address: str = HAMLET) -> Artifact:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     build(store, "old")
     return store
 
@@ -101,7 +102,7 @@ def shared() -> Iterator[Store]:
         pytest.skip("becoming another user needs root")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        store = Store(Path(folder) / "store")
+        store = LocalStore(Path(folder) / "store")
         build(store, "old")
         with open_instance(Settings(data=Path(folder), store=store.root)) as instance:
             instance.add_dynamic_partitions("plays", ["hamlet"])

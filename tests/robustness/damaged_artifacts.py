@@ -28,7 +28,8 @@ from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.lengths import array_lengths, row_lengths
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
@@ -48,7 +49,7 @@ class Artifacts:
         shutil.rmtree(folder / "data", ignore_errors=True)
         self._data = folder / "data"
         save_byte_tokenizer(self._data / "tk")
-        self._workspace = Workspace(data=self._data, store=Store(self._data / "store"), engines=EnginePool(REFUSING))
+        self._workspace = Workspace(data=self._data, store=LocalStore(self._data / "store"), engines=EnginePool(REFUSING))
         for name, seed in (("a", 1), ("b", 2)):
             write_jsonl(self._data / "raw" / f"{name}.jsonl", texts(seed))
         self._corpus = declare_corpus(self._data, "c", "raw/*.jsonl", tokenizer="tk", partition_by="file", splits={"validation": 0.2})

@@ -11,7 +11,7 @@ import numpy as np
 
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 Known = Mapping[str, str]
 """What may be published: the digest of each file by its path in the store, and of all that a plan reads by the plan's folder."""
@@ -20,11 +20,11 @@ Known = Mapping[str, str]
 def what_is_published(root: Path) -> dict[str, str]:
     """The files of every published version, read through the arrays and loaders that training uses too."""
     found: dict[str, str] = {}
-    store, top = Store(root), root.resolve()
+    store, top = LocalStore(root), root.resolve()
     for address in store.list():
         version = store.pointer(address).resolve()
         name = version.relative_to(top).as_posix()
-        assert Store(root).find(address, version.name.rpartition("@")[2]) is not None, f"{address}: is published and not whole"
+        assert LocalStore(root).find(address, version.name.rpartition("@")[2]) is not None, f"{address}: is published and not whole"
         for path in version.rglob("*"):
             if path.is_file():
                 found[f"{name}/{path.relative_to(version).as_posix()}"] = file_digest(path)

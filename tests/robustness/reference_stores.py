@@ -11,8 +11,9 @@ import dagster as dg
 
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
-from phyagi_assets.store.local import STAGING, Artifact, Store
+from phyagi_assets.store.local import STAGING, LocalStore
 from tests.robustness.command import Changes, Command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
@@ -122,7 +123,7 @@ def staging_leftovers(store: Path) -> list[str]:
 
 def published(store: Path) -> dict[str, Artifact]:
     """Return every published artifact by address, after checking that each can be opened."""
-    opened = {address: Store(store).open(address) for address in Store(store).list()}
+    opened = {address: LocalStore(store).open(address) for address in LocalStore(store).list()}
     assert None not in opened.values(), opened
     return {address: artifact for address, artifact in opened.items() if artifact}
 

@@ -18,7 +18,7 @@ import pytest
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
 from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
@@ -102,7 +102,7 @@ def fill(shelf: Path, word: str) -> None:
 
 def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
     """Bring everything up to date with the pipeline alone."""
-    catalog, workspace = load_catalog(data), Workspace(data=data, store=Store(store), engines=engines)
+    catalog, workspace = load_catalog(data), Workspace(data=data, store=LocalStore(store), engines=engines)
     built = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
     build_mixture(catalog.mixtures["mix"], catalog.corpora, built, workspace)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.inspection.integrity import store_problems
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from tests.robustness.command import Command, Ended
 from tests.robustness.damage import flip_bit
@@ -21,7 +21,7 @@ def check(reference: ReferenceStores, store: Path, *words: str) -> Ended:
 
 def test_check_names_the_damaged_file_and_the_next_run_rebuilds_the_same_bytes(reference: ReferenceStores, tmp_path: Path) -> None:
     store = copy_store(reference.built, tmp_path / "store")
-    array = Store(store).pointer(ARRAY).resolve() / "train.npy"
+    array = LocalStore(store).pointer(ARRAY).resolve() / "train.npy"
     flip_bit(array)
     for words, said in (
         ((), "Damaged artifacts are removed with --discard"),
@@ -47,8 +47,8 @@ def test_flipped_bit_of_any_published_file_is_detected(reference: ReferenceStore
             for _ in range(20 if pytestconfig.getoption("soak") else 1):
                 bit = draw.randrange(8 * path.stat().st_size)
                 flip_bit(path, bit)
-                assert [str(problem) for problem in store_problems(Store(store), lambda _: None, address.split("/")[0])] == [
+                assert [str(problem) for problem in store_problems(LocalStore(store), lambda _: None, address.split("/")[0])] == [
                     f"{path}: its content is not what was written (checksum differs)"
                 ]
                 flip_bit(path, bit)
-    assert list(store_problems(Store(store), lambda _: None)) == []
+    assert list(store_problems(LocalStore(store), lambda _: None)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.robustness.command import Changes, Command, Ended
 from tests.robustness.damage import flip_bit
 from tests.robustness.readers import what_is_published
@@ -64,7 +64,7 @@ def test_store_works_after_a_kill_and_the_same_command_completes(
     folders = [prepare(reference, tmp_path / name) for name in ("uninterrupted", "killed")]
     if "--discard" in removing.words:
         for _, store in folders:
-            flip_bit(Store(store).pointer(ARRAY).resolve() / "train.npy")
+            flip_bit(LocalStore(store).pointer(ARRAY).resolve() / "train.npy")
     counted, (data, uninterrupted) = Changes(folder=folders[0][0] if removing.in_data else None), folders[0]
     first = run(removing, data, uninterrupted, counted)
     assert first.code == (1 if "--discard" in removing.words else 0), first.said
@@ -73,7 +73,7 @@ def test_store_works_after_a_kill_and_the_same_command_completes(
     last = random.Random(seed).randrange(counted.count.value)
     killed = run(removing, data, store, Changes(last=last, folder=data if removing.in_data else None))
     assert killed.code == -signal.SIGKILL, killed.said
-    Store(store).clear_rubbish()
+    LocalStore(store).clear_rubbish()
     assert published(store).keys() | {ARRAY} >= published(uninterrupted).keys() if "--discard" not in removing.words else True
     again = run(removing, data, store)
     assert again.code in (0, 1 if "--discard" in removing.words else 0), again.said

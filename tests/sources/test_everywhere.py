@@ -14,7 +14,7 @@ from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.hub import Hub, served, worker
 from tests.s3 import S3Server
 from tests.support import DATA, build, declare_corpus, write_text
@@ -33,7 +33,7 @@ def sample(data: Path, name: str, path: str, **source: Any) -> Corpus:
 
 def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
     """The fingerprint of the content, and the digests of the arrays, but for those that name files and rows."""
-    workspace = Workspace(data=data, store=Store(data / "store"))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"))
     cache = build(sample(data, name, path, **source), workspace)["all"][-1].artifact
     arrays = {path.name: file_digest(path) for path in cache.path.glob("*.npy") if ".origins." not in path.name}
     return {"content": cache.manifest.details["content"], **arrays}

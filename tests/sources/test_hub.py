@@ -13,7 +13,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.hub import WIKITEXT, Hub, served, worker
 from tests.support import DATA, build, declare_corpus, write_text
 
@@ -54,7 +54,7 @@ def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], 
     """What a function gives, or says is wrong."""
     try:
         return function(
-            Workspace(data=data, store=Store(data / "store"), retry_policy=RetryPolicy(attempts=3, pause=0.0)), *arguments, **keys
+            Workspace(data=data, store=LocalStore(data / "store"), retry_policy=RetryPolicy(attempts=3, pause=0.0)), *arguments, **keys
         )
     except PhyagiAssetsError as problem:
         return str(problem)

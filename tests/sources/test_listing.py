@@ -15,7 +15,7 @@ from phyagi_assets.sources.files import Listing, SourceFile, format_of
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.partitioning import safe_name
 from phyagi_assets.sources.transfer import Fetched, OnBytes, Remote
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.support import declare_corpus, list_partitions, write_text
 
 
@@ -101,7 +101,7 @@ file_names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, ma
 @given(name=file_names)
 def test_a_partition_has_a_plain_name_that_dagster_and_the_store_take(name: str) -> None:
     key = safe_name(name)
-    assert Store(Path("/store")).pointer(f"corpus/stage/{key}") == Path("/store/corpus/stage") / key
+    assert LocalStore(Path("/store")).pointer(f"corpus/stage/{key}") == Path("/store/corpus/stage") / key
     assert StaticPartitionsDefinition([key]).get_partition_keys() == [key]  # which refuses what Dagster's partitions may not be called
 
 

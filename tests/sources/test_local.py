@@ -18,7 +18,7 @@ from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.support import build, declare_corpus, list_partitions, write_text
 
 TEXTS = [f"Document {i}, of some words." for i in range(20)]
@@ -177,7 +177,7 @@ def test_what_tools_leave_is_left_out_and_counted(data: Path, caplog: pytest.Log
     left = [".part-2.jsonl", ".ipynb_checkpoints/part-1.jsonl", "_temporary/0/part-1.jsonl", "day/UPPER.JSONL"]
     for name in ["part-0.jsonl", "day/part-1.jsonl", "_SUCCESS", *left]:
         write_text(data / "raw" / name, '{"text": "x"}')
-    sources = Sources(data, Store(data / "notes"))
+    sources = Sources(data, LocalStore(data / "notes"))
     listing = sources.listing(declare_corpus(data, "corpus", "raw/**/*.jsonl"))
     assert [file.name for file in listing.partitions["all"].files] == ["day/part-1.jsonl", "part-0.jsonl"]
     assert sorted(file.origin for file in listing.left_out) == sorted(str(data / "raw" / name) for name in left)
@@ -199,7 +199,7 @@ def test_links_to_nothing_are_not_missed(data: Path) -> None:
     write_text(data / "raw" / "a.txt", "x")
     (data / "raw" / ".#a.txt").symlink_to("user@host")  # an editor's lock
     (data / "raw" / "disk").symlink_to("/not/mounted")
-    listing = Sources(data, Store(data / "notes")).listing(declare_corpus(data, "corpus", "raw/**/*.txt"))
+    listing = Sources(data, LocalStore(data / "notes")).listing(declare_corpus(data, "corpus", "raw/**/*.txt"))
     assert [(file.origin, file.reason) for file in listing.left_out] == [(str(data / "raw" / "disk"), "a link to what is not there")]
     (data / "raw" / "b.txt").symlink_to("gone.txt")
     with pytest.raises(SourceError, match=r"b.txt: is a link to gone.txt, which does not exist; correct the link, or remove it"):

@@ -20,7 +20,8 @@ from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.steps.cache import split_of
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.local import LocalStore
 from tests.support import GPT2, build, build_partition, declare_corpus, write_jsonl
 from tests.tokenizers.faulty_engines import store_contents
 
@@ -146,7 +147,7 @@ def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Worksp
 
 
 def test_the_same_inputs_make_the_same_bytes_in_another_store(workspace: Workspace, tmp_path: Path) -> None:
-    other = Workspace(data=tmp_path / "elsewhere", store=Store(tmp_path / "another"), engines=workspace.engines)
+    other = Workspace(data=tmp_path / "elsewhere", store=LocalStore(tmp_path / "another"), engines=workspace.engines)
     other.data.mkdir()
     shutil.copytree(workspace.store.root / ".tokenizers" / "conformance", other.store.root / ".tokenizers" / "conformance", symlinks=True)
     for each in (workspace, other):

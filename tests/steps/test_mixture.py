@@ -15,7 +15,7 @@ from phyagi_assets.errors import DeclarationError, MissingArtifactsError
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.support import GPT2, build, build_partition, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
@@ -168,7 +168,7 @@ def test_a_store_behind_a_link_has_plans_like_any_other(workspace: Workspace, tm
     (tmp_path / "deep" / "down").mkdir(parents=True)
     shutil.move(workspace.store.root, tmp_path / "deep" / "down" / "store")
     (tmp_path / "shortcut").symlink_to(tmp_path / "deep" / "down" / "store")
-    linked = Workspace(data=workspace.data, store=Store(tmp_path / "shortcut"), engines=workspace.engines)
+    linked = Workspace(data=workspace.data, store=LocalStore(tmp_path / "shortcut"), engines=workspace.engines)
     for corpus in corpora.values():
         build(corpus, linked)
     plan = _plan(mixture, corpora, linked).artifact.path

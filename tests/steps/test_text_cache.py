@@ -15,7 +15,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.steps import text_cache
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.text_cache import TextCache, Texts, document_cut, write_text_cache
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer

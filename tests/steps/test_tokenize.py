@@ -26,7 +26,8 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EnginePool
@@ -63,7 +64,7 @@ def samples(
     """What the corpora of the repository are built to, by corpus and partition."""
     root = tmp_path_factory.mktemp("samples") / "store"
     shutil.copytree(prepared_store, root, copy_function=os.link)
-    workspace = Workspace(data=DATA, store=Store(root), engines=engines)
+    workspace = Workspace(data=DATA, store=LocalStore(root), engines=engines)
     return {
         name: {key: (partition, build_partition(corpus, partition, workspace)) for key, partition in list_partitions(corpus, DATA).items()}
         for name, corpus in load_catalog(DATA).corpora.items()
@@ -160,7 +161,7 @@ def test_an_empty_document_is_a_row_of_length_0_whatever_the_tokenizer_puts_befo
     tokenizer = tokenizers.Tokenizer.from_file(str(data / "tk" / "tokenizer.json"))
     tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 256)])
     tokenizer.save(str(data / "tk" / "tokenizer.json"))
-    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=EnginePool(REFUSING))
     write_jsonl(data / "c.jsonl", ["", "ab", ""])
     ((_, tokenized, _),) = build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk"), workspace).values()
     _assert_rows(tokenized.artifact, [[], [256, 64, 65, 256], []])

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.data_folders import claim, of_others, other_folder
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from tests.support import declare_corpus
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    store = Store(tmp_path / "store")
+    store = LocalStore(tmp_path / "store")
     for name in ("plays", "notes"):
         (store.root / name).mkdir(parents=True)
     return store

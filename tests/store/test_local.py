@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.local import STAGING, Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.manifest import Manifest
 from tests.support import REPOSITORY
 from tests.tokenizers.faulty_engines import store_contents
@@ -41,7 +42,7 @@ def write(store: Store, content: str, *, publish: bool = True) -> Artifact:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+    return LocalStore(tmp_path / "store")
 
 
 def test_what_is_published_is_opened_and_listed_with_its_manifest(store: Store) -> None:
@@ -82,7 +83,7 @@ def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
-    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    one, other = LocalStore(tmp_path / "one"), LocalStore(tmp_path / "other")
     for store in (one, other):
         write(store, "text")
     assert store_contents(one.root) == store_contents(other.root)
@@ -146,14 +147,14 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.store.test_local import wanted
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 def fill(folder):
     (folder / "one").write_text("half")
     print("writing", flush=True)
     signal.pause()
 
-Store(Path(sys.argv[1])).write("corpus/stage/part", wanted("new"), fill)
+LocalStore(Path(sys.argv[1])).write("corpus/stage/part", wanted("new"), fill)
 """
 
 
@@ -186,7 +187,7 @@ def test_an_address_that_is_none_or_leads_out_of_the_store_is_refused(store: Sto
 def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbish_that_the_next_removes(tmp_path: Path) -> None:
     moment, ends = 0, set()
     while 0 not in ends:
-        store = Store(tmp_path / str(moment))
+        store = LocalStore(tmp_path / str(moment))
         versions = [write(store, "old"), replace_root(store, "new")]
         ends.add(killed_after(moment, lambda store=store: write(store, "new")))
         assert store.open(ADDRESS) in versions
@@ -208,7 +209,7 @@ def test_what_a_killed_writer_left_can_be_removed_without_writing_anything(store
 
 def replace_root(store: Store, content: str) -> Artifact:
     """What writing `content` will give."""
-    elsewhere = Store(store.root.with_suffix(".twin"))
+    elsewhere = LocalStore(store.root.with_suffix(".twin"))
     written = write(elsewhere, content)
     return replace(written, path=store.root / written.path.relative_to(elsewhere.root))
 
@@ -235,8 +236,8 @@ TOUCHES = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir
 HOLDER = """
 import sys, time
 from pathlib import Path
-from phyagi_assets.store.local import Store
-with Store(Path(sys.argv[1])).turn("corpus/stage/part"):
+from phyagi_assets.store.local import LocalStore
+with LocalStore(Path(sys.argv[1])).turn("corpus/stage/part"):
     print("holding", flush=True)
     time.sleep(600)
 """

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.local import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance as conformance_run
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
@@ -38,7 +39,7 @@ class Run(NamedTuple):
 def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
     """A run over the code points around the two that the engine gets wrong; over every code point in the long variant."""
     base = tmp_path_factory.mktemp("conformance")
-    store = Store(base / "store")
+    store = LocalStore(base / "store")
     shutil.copytree(prepared_store, store.root)
     prepared = prepare_tokenizer(declare_corpus(base / "data", "c", "c.txt"), base / "data", store)
     choice = faulty(lambda text: LONG_S in text or SMILE in text)

@@ -19,7 +19,7 @@ from tokenizers import processors
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.formats.cache_folder import SAVED
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
@@ -57,19 +57,19 @@ def test_unsuitable_tokenizer_raises_an_error_with_the_remedy(
 ) -> None:
     _byte_tokenizer(data / "tk" / "own", **settings)
     with pytest.raises(TokenizerError, match=refusal):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), data, Store(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own", **keys), data, LocalStore(data / "store"))
 
 
 def test_tokenizer_without_eos_works_if_none_is_requested(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own", eos_token=None)
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="tk/own", append_eos=False)
-    assert prepare_tokenizer(corpus, data, Store(data / "store")).eos_token_id is None
+    assert prepare_tokenizer(corpus, data, LocalStore(data / "store")).eos_token_id is None
 
 
 def test_ids_beyond_uint16_give_int32_arrays(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own", unused=65_400)
     write_text(data / "c.txt", "ab")
-    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=EnginePool(REFUSING))
     ((_, _, cache),) = build(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), workspace).values()
     ids = np.load(cache.artifact.path / "train.npy")
     assert ids.dtype == np.int32
@@ -81,7 +81,7 @@ def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data
     (data / "tk").mkdir()
     for file in files:
         write_text(data / "tk" / file, "nothing of the kind")
-    store = Store(data / "store")
+    store = LocalStore(data / "store")
     with pytest.raises(TokenizerError, match=rf"c\.yaml: tokenizer 'tk' cannot be loaded from {data / 'tk'}: .*tokenizer\.json"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, store)
     assert store_contents(store.root) == {}
@@ -91,12 +91,12 @@ def test_unreachable_hub_raises(data: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
     with pytest.raises(TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be had from the Hub: .*refused"):
-        prepare_tokenizer(corpus, data, Store(data / "store"))
+        prepare_tokenizer(corpus, data, LocalStore(data / "store"))
 
 
 def test_stored_tokenizer_does_not_contain_paths_of_this_machine(data: Path) -> None:
     _byte_tokenizer(data / "tk" / "own")
-    prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, Store(data / "store"))
+    prepared = prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk/own"), data, LocalStore(data / "store"))
     kept = [path for path in prepared.artifact.path.rglob("*") if path.is_file()]
     assert len(kept) >= 5
     for path in kept:
@@ -118,8 +118,8 @@ def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Wor
     program = (
         "import sys; from pathlib import Path\n"
         "from phyagi_assets.declare.schema import CorpusConfig; from phyagi_assets.declare.yaml_reader import load_yaml\n"
-        "from phyagi_assets.store.local import Store; from phyagi_assets.tokenizers.prepare import prepare_tokenizer\n"
-        "print(prepare_tokenizer(load_yaml(Path(sys.argv[1]), CorpusConfig), Path('.'), Store(Path(sys.argv[2]))).artifact.path)"
+        "from phyagi_assets.store.local import LocalStore; from phyagi_assets.tokenizers.prepare import prepare_tokenizer\n"
+        "print(prepare_tokenizer(load_yaml(Path(sys.argv[1]), CorpusConfig), Path('.'), LocalStore(Path(sys.argv[2]))).artifact.path)"
     )
     seeded = {**os.environ, "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-c", program, str(corpus.path), str(tmp_path / "other")]
@@ -181,7 +181,7 @@ def _with_end(folder: Path, *, single: str) -> None:
 def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[int]) -> None:
     _with_end(data / "tk", single=single)
     write_text(data / "c.txt", "a b")
-    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=EnginePool(REFUSING))
     ((_, rows, cache),) = build(declare_corpus(data, "c", "c.txt", tokenizer="tk"), workspace).values()
     assert np.load(cache.artifact.path / "train.npy").tolist() == ids
     assert not rows.failures
@@ -191,7 +191,7 @@ def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[i
 def test_tokenizer_that_adds_a_token_after_its_eos_raises_if_an_eos_is_appended(data: Path) -> None:
     _with_end(data / "tk", single="$A </s> <lang>")
     with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; set append_eos: false"):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
 
 
 def test_dropout_raises_an_error_with_the_reason(data: Path) -> None:
@@ -201,14 +201,14 @@ def test_dropout_raises_an_error_with_the_reason(data: Path) -> None:
     declared["model"]["dropout"] = 0.1
     file.write_text(json.dumps(declared))
     with pytest.raises(TokenizerError, match=r"draws its tokens at random: its tokenizer.json has model.dropout: 0.1"):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
 
 
 def test_tokenizer_folder_with_code_is_not_executed_and_does_not_prompt(data: Path) -> None:
     _byte_tokenizer(data / "tk", auto_map={"AutoTokenizer": ["own.Own", "own.Own"]}, tokenizer_class="Own")
     write_text(data / "tk" / "own.py", f"open({str(data / 'ran')!r}, 'w')\nclass Own: pass\n")
     with contextlib.suppress(TokenizerError):
-        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, Store(data / "store"))
+        prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
     assert not (data / "ran").exists()
 
 
@@ -217,7 +217,7 @@ def test_spelled_special_token_follows_the_setting_of_the_corpus(data: Path, mod
     _byte_tokenizer(data / "tk")
     texts = ["plain", "a<|endoftext|>b", "<|endoftext|>"]
     write_jsonl(data / "c.jsonl", texts)
-    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=EnginePool(REFUSING))
     ((_, rows, cache),) = build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens=mode), workspace).values()
     loaded = transformers.AutoTokenizer.from_pretrained(data / "tk")
     wanted = [id_ for text in texts for id_ in [*loaded(text, split_special_tokens=not is_token).input_ids, 256]]
@@ -230,7 +230,7 @@ def test_spelled_special_token_follows_the_setting_of_the_corpus(data: Path, mod
 def test_special_token_error_names_file_and_row(data: Path) -> None:
     _byte_tokenizer(data / "tk")
     write_jsonl(data / "c.jsonl", ["plain", "a<|endoftext|>b"])
-    workspace = Workspace(data=data, store=Store(data / "store"), engines=EnginePool(REFUSING))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=EnginePool(REFUSING))
     with pytest.raises(SourceError, match=r"c\.jsonl row 2: the text spells the special token '<\|endoftext\|>'"):
         build(declare_corpus(data, "c", "c.jsonl", tokenizer="tk", special_tokens="error"), workspace)
 

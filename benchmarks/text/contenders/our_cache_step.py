@@ -18,7 +18,7 @@ from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -35,7 +35,7 @@ def written() -> None:
 
 data = data_folder(task())
 corpus = load_catalog(data).corpora[NAME]
-workspace = Workspace(data=data, store=Store(data / "store"))
+workspace = Workspace(data=data, store=LocalStore(data / "store"))
 (partition,) = workspace.sources.partitions(corpus).values()
 for step in (build_raw, build_tokenized):
     step(corpus, partition, workspace)

@@ -11,12 +11,12 @@ from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.store.local import Store
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 data = data_folder(task())
 corpus = load_catalog(data).corpora[NAME]
-workspace = Workspace(data=data, store=Store(data / "store"))
+workspace = Workspace(data=data, store=LocalStore(data / "store"))
 workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)  # loads the tokenizer
 
 started = time.perf_counter()

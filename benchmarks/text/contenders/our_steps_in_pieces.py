@@ -14,13 +14,13 @@ def main() -> None:
     from phyagi_assets.steps.raw import build_raw
     from phyagi_assets.steps.step import Workspace
     from phyagi_assets.steps.tokenize import build_tokenized
-    from phyagi_assets.store.local import Store
+    from phyagi_assets.store.local import LocalStore
     from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
     processes = int(sys.argv.pop())
     data = data_folder(task())
     corpus = load_catalog(data).corpora[NAME]
-    workspace = Workspace(data=data, store=Store(data / "store"))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"))
     workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)  # loads the tokenizer
     (partition,) = workspace.sources.partitions(corpus).values()
     started = time.perf_counter()

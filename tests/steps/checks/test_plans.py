@@ -12,7 +12,8 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.checks.plans import ORDER, check_plan
-from phyagi_assets.store.local import Artifact, Store
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from tests.order.plans import partitions, plan_of
 
@@ -35,7 +36,7 @@ def write(plan: Plan, root: Path) -> Artifact:
                     np.save(folder / shard.path, np.zeros(shard.tokens, dtype=plan.dtype))
         return wanted
 
-    store = Store(root)
+    store = LocalStore(root)
     artifact = store.write("mix/mixed_dataset", wanted, fill)
     store.publish(artifact)
     return artifact
