@@ -55,6 +55,10 @@ class Sources:
         self.retry_policy = retry_policy or RetryPolicy()
         self._reported: dict[str, str] = {}
 
+    def __reduce__(self) -> tuple[type["Sources"], tuple[Path, Store, RetryPolicy]]:
+        """Reduce to the arguments: another process opens connections of its own."""
+        return Sources, (self._data, self._store, self.retry_policy)
+
     def remote(self, uri: str) -> Remote | None:
         """Return the kind of source that a URI names, or None for a local path."""
         if uri.startswith(HUB):
