@@ -282,7 +282,7 @@ def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> N
         assert shown in done.stdout
     for name, hint in {
         "nothing": "materialize it with: phyagi-assets materialize nothing",
-        "first/numpy_cache/none": "no address in it and no path of an artifact",
+        "first/numpy_cache/none": "as an address or as the path of an artifact",
     }.items():
         done = command("inspect", name, "--data", data)
         assert done.returncode == 1

@@ -38,7 +38,7 @@ def test_the_assets_of_the_sample_data_are_listed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     keys = {asset["asset_key"] for asset in json.loads(done.stdout)["assets"]}
     chains = {f"{corpus}/{stage}" for corpus in ("shakespeare", "factbook") for stage in ("raw_dataset", "tokenized_arrow", "numpy_cache")}
-    assert keys == {*chains, "demo/mixed_dataset"}
+    assert keys == {*chains, "demo/mixed_dataset", "store"}
 
 
 def test_the_definitions_load_where_the_package_is_installed_without_the_project(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_the_definitions_load_where_the_package_is_installed_without_the_project
     code = "from phyagi_assets.definitions import defs; print(len(list(defs().resolve_all_asset_specs())))"
     environment = {**dagster_environment(Settings(data=DATA, store=tmp_path / "store")), "PYTHONPATH": str(tmp_path / "installed")}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "7", done.stderr
+    assert done.stdout.strip() == "8", done.stderr

@@ -86,12 +86,12 @@ def scan_source(
 
 
 def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> Sequence[str]:
-    steps = [step.name for step in flow.of(Scope.PARTITION)]
+    steps = tuple(step.name for step in flow.of(Scope.PARTITION))
     published = workspace.store.open(raw_address(corpus, partition.key), intact=True)
     if published is None or not may_read:
         return steps  # without reading the files, a run finds out whether the versions of the later steps can be reused
     expected = partition_artifacts(corpus, partition, workspace, flow)
-    return steps if expected[0].fingerprint is None else [artifact.step for artifact in expected if not artifact.is_current]
+    return steps if expected[0].fingerprint is None else tuple(artifact.step for artifact in expected if not artifact.is_current)
 
 
 def _content(corpus: Corpus, partition: Partition, removed: Sequence[str]) -> str:

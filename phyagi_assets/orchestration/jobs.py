@@ -5,6 +5,7 @@ stale, and logs the same events.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import dagster as dg
@@ -97,7 +98,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
     def build_stale(context: dg.OpExecutionContext) -> None:
         chosen: Mapping[str, list[str] | None] = context.op_config[PARTITIONS] or dict.fromkeys(corpora)
         builder = Builder(corpora=corpora, workspace=context.resources.workspace, flow=flow)
-        with run_of(context, builder, list(chosen)):
+        with run_of(context, builder, list(chosen)), ExitStack() as turns:
+            for corpus in sorted(chosen):  # another such run may be building it, and what it has built by then is not stale
+                turns.enter_context(builder.workspace.store.turn(f"runs/{corpus}"))
             recorded = {corpus: recorded_of_partitions(context.instance, corpus, flow) for corpus in chosen}
             work: list[Work] = []
             failed: list[PartitionResult] = []

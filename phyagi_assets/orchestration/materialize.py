@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from phyagi_assets.build.stale import stale_partitions
-from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
+from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
@@ -70,6 +70,7 @@ class Runner:
         self._definitions = catalog_definitions(catalog, workspace, self, flow)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
+        self._ended: set[str] = set()
         self.outcome = Outcome()
 
     def stale(self) -> list[Work]:
@@ -142,6 +143,7 @@ class Runner:
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         """Record what came of a partition."""
         self._progress.ended(result, is_current=is_current)
+        self._ended.add(result.work.name)
         if result.failure:
             self.outcome.failed[result.work.name] = result.failure
         elif is_current:
@@ -162,10 +164,16 @@ class Runner:
         )
         if _interrupted(result):
             raise KeyboardInterrupt  # Dagster ends only this run; the user means to stop all of them
+        left = [item for item in work if item.name not in self._ended]
         if not result.success and set(self.outcome.failed) == before:  # the run itself failed, not one of its partitions
-            reason = _reason(result, self._instance.root_directory)
-            ended = {*self.outcome.built}
-            self.outcome.failed |= {item.name: reason for item in work if item.name not in ended}
+            self.outcome.failed |= dict.fromkeys((item.name for item in left), _reason(result, self._instance.root_directory))
+            return
+        for item in left:  # another command has built it since it was listed
+            self.outcome.current += 1
+            corpus = self._catalog.corpora[item.corpus]
+            if item.partition:
+                for artifact in partition_artifacts(corpus, item.partition, self._workspace, self._flow):
+                    self._expected[item.corpus].setdefault(artifact.step, {})[item.key] = artifact.fingerprint
 
     def _build_whole(self, corpus: Corpus, step: Step) -> None:
         name = corpus.config.name

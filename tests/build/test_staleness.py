@@ -28,7 +28,7 @@ def _stale(workspace: Workspace, **keys: Any) -> set[str]:
     declared = _declared(workspace, **keys)
     corpus = declared["corpus"]
     artifacts = {key: partition_artifacts(corpus, part, workspace) for key, part in workspace.sources.partitions(corpus).items()}
-    plan = mixture_artifact(declared["mixture"], {"plays": {key: of[-1].wanted for key, of in artifacts.items()}}, workspace)
+    plan = mixture_artifact(declared["mixture"], {"plays": {key: of[-1].fingerprint for key, of in artifacts.items()}}, workspace)
     return {artifact.address for artifact in [*(artifact for of in artifacts.values() for artifact in of), plan] if not artifact.is_current}
 
 
