@@ -64,5 +64,5 @@ def _materialize_demo(home: Path) -> None:
         segments=(Segment(start=0, sources=(source,)),),
     )
     (home / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    manifest = Manifest.wanted("mixed_dataset", code_version="3", inputs={}, settings={})
+    manifest = Manifest.expected("mixed_dataset", code_version="3", inputs={}, settings={})
     (home / MANIFEST).write_text(replace(manifest, files={PLAN: FileRecord.of(home / PLAN)}).to_json(), encoding="utf-8")
