@@ -14,7 +14,7 @@ from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.orchestration.assets import PROCESSES_FIELD, PROGRESS, WORKSPACE
 from phyagi_assets.orchestration.names import (
     BUILDS_ALL_TAG,
@@ -98,6 +98,11 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
     def build_stale(context: dg.OpExecutionContext) -> None:
         chosen: Mapping[str, list[str] | None] = context.op_config[PARTITIONS] or dict.fromkeys(corpora)
         builder = Builder(corpora=corpora, workspace=context.resources.workspace, flow=flow)
+        if unknown := [corpus for corpus in chosen if corpus not in corpora]:
+            raise dg.Failure(
+                description=f"{PARTITIONS}: {unknown[0]!r} is not a corpus that this job builds; it builds: {', '.join(corpora)}",
+                allow_retries=False,
+            )
         with run_of(context, builder, list(chosen)), ExitStack() as turns:
             for corpus in sorted(chosen):  # another such run may be building it, and what it has built by then is not stale
                 turns.enter_context(builder.workspace.store.turn(f"runs/{corpus}"))
@@ -131,15 +136,24 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 def _stale(
     instance: dg.DagsterInstance, corpus: Corpus, keys: list[str] | None, recorded: Recorded, builder: Builder
 ) -> tuple[list[Work], list[PartitionResult]]:
-    name, flow = corpus.config.name, builder.flow
-    partitions = builder.workspace.sources.partitions(corpus)
-    sync_partitions(instance, corpus, partitions)
-    found = stale_partitions(corpus, partitions, recorded, builder.workspace, flow, among=keys)
-    steps = [step.name for step in flow.of(Scope.PARTITION)]
-    gone = {key: f"{corpus.path}: partition {key!r} is not in the source" for key in keys or () if key not in partitions}
-    problems = {**{key.partition("/")[2]: reason for key, reason in found.failed.items()}, **gone}
-    failed = [
-        PartitionResult(work=Work(corpus=name, key=key, partition=None, steps=steps), problem=SourceError(reason))
-        for key, reason in problems.items()
-    ]
+    """Return the stale partitions among the given keys, or among all, and the results of those that cannot be examined.
+
+    If the source cannot be listed, the given partitions have failed, and the other corpora are built; without keys, the run has failed.
+    """
+    try:
+        partitions = builder.workspace.sources.partitions(corpus)
+        sync_partitions(instance, corpus, partitions)
+        found = stale_partitions(corpus, partitions, recorded, builder.workspace, builder.flow, among=keys)
+    except PhyagiAssetsError as problem:
+        if keys is None:
+            raise
+        return [], [_failed(corpus, key, problem, builder.flow) for key in keys]
+    failed = [_failed(corpus, name.partition("/")[2], SourceError(reason), builder.flow) for name, reason in found.failed.items()]
+    gone = [key for key in keys or () if key not in partitions]
+    failed += [_failed(corpus, key, SourceError(f"{corpus.path}: partition {key!r} is not in the source"), builder.flow) for key in gone]
     return found.work, failed
+
+
+def _failed(corpus: Corpus, key: str, problem: PhyagiAssetsError, flow: Flow) -> PartitionResult:
+    steps = [step.name for step in flow.of(Scope.PARTITION)]
+    return PartitionResult(work=Work(corpus=corpus.config.name, key=key, partition=None, steps=steps), problem=problem)

@@ -8,7 +8,7 @@ import pytest
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.orchestration.names import run_config
 from tests.project import PLAY, Project
-from tests.support import write_jsonl, write_text
+from tests.support import declare_corpus, write_jsonl, write_text
 
 JOB, OP = "plays_build_stale", "plays_build_stale__partitions"
 
@@ -102,3 +102,19 @@ def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project
 @pytest.mark.parametrize("processes", [0, -1])
 def test_run_has_at_least_one_process(project: Project, processes: int) -> None:
     assert failure(run_stale(project, processes=processes)) == f"processes: at least 1 process builds partitions, not {processes}"
+
+
+def test_corpus_that_a_job_does_not_build_is_named(project: Project) -> None:
+    found = failure(run_stale(project, partitions={"play": ["one"]}))
+    assert found == "partitions: 'play' is not a corpus that this job builds; it builds: plays"
+
+
+def test_corpus_whose_source_cannot_be_listed_does_not_stop_another(project: Project) -> None:
+    write_text(project.workspace.data / "notes" / "a.txt", PLAY)
+    declare_corpus(project.workspace.data, "notes", "notes/*.txt")
+    runner = project.runner()
+    work = runner.stale()
+    (project.workspace.data / "notes" / "a.txt").unlink()
+    outcome = runner.run(work)
+    assert "no file matches" in outcome.failed["notes/all"]
+    assert sorted(outcome.built) == ["mix", "plays/one", "plays/three", "plays/two"]
