@@ -11,7 +11,9 @@ from dagster import DagsterRunStatus
 
 from phyagi_assets.build import scan
 from phyagi_assets.build.staleness import PARTITION_STEPS
+from phyagi_assets.build.work import StepResult, Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
+from phyagi_assets.orchestration import partition_runs
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
 from phyagi_assets.orchestration.progress import LoggedProgress
@@ -223,8 +225,10 @@ def test_a_broken_declaration_is_shown_and_the_others_are_looked_at(project: Pro
 
 
 def followers(project: Project) -> int:
-    """How many partitions the automation asks for, seen from before the latest runs and after."""
-    return dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).total_requested
+    """How many partitions the automation asks for, in two evaluations."""
+    first = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance)
+    second = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance, cursor=first.cursor)
+    return first.total_requested + second.total_requested
 
 
 def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Project) -> None:
@@ -320,9 +324,12 @@ def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project:
         assert job.execute_in_process(
             instance=project.instance, partition_key="two", asset_selection=[dg.AssetKey(["plays", stage]) for stage in stages]
         ).success
-        found = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
-        cursor = found.cursor
-        return found.total_requested
+        requested = 0
+        for _ in range(2):  # the steps of a partition are requested one evaluation after the change
+            found = dg.evaluate_automation_conditions(defs=defs, instance=project.instance, cursor=cursor)
+            cursor = found.cursor
+            requested += found.total_requested
+        return requested
 
     os.utime(project.raw / "two.txt")
     assert followers_of("raw_dataset") == 0
@@ -350,6 +357,35 @@ def test_no_partition_of_a_cancelled_run_is_asked_for(project: Project) -> None:
     carry_out(project, dg.SensorResult(dynamic_partitions_requests=result.dynamic_partitions_requests))
     begun(project, request, DagsterRunStatus.CANCELED)
     assert "3 partitions: cancelled by a user" in str(tick(project).skip_reason)
+
+
+def test_steps_that_a_run_is_about_to_record_are_not_asked_for(project: Project) -> None:
+    project.bring_up_to_date()
+    state = [dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).cursor]
+    requested: list[int] = []
+
+    def evaluate() -> None:
+        found = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance, cursor=state[0])
+        state[0] = found.cursor
+        requested.append(found.total_requested)
+
+    write_text(project.raw / "one.txt", PLAY * 9)
+    write_text(project.raw / "two.txt", PLAY * 9)
+    write = partition_runs._Log._materialization
+
+    def evaluated_between(log: partition_runs._Log, work: Work, done: StepResult) -> dg.AssetMaterialization:
+        if work.key == "one" and done.step == "tokenized_arrow":
+            evaluate()  # the new raw_dataset is recorded, and the steps that follow it are not
+        return write(log, work, done)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(partition_runs._Log, "_materialization", evaluated_between)
+        runner = project.runner("plays")
+        assert len(runner.run(runner.stale()).built) == 2
+    assert requested == [0]
+    evaluate()
+    evaluate()
+    assert sum(requested) == 1  # the mixture
 
 
 def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Project) -> None:
