@@ -153,15 +153,11 @@ def follow_condition(*, in_partitions: bool = False) -> Any:
     """
     condition = dg.AutomationCondition
     built_with_the_rest = condition.executed_with_root_target()
-    if in_partitions:  # the jobs of a corpus build these steps themselves
+    if in_partitions:  # the jobs of a corpus record these steps themselves, right after the change
         built_with_the_rest |= condition.executed_with_tags(tag_values=BUILDS_ALL_TAG)
-    changed = condition.any_deps_match(condition.data_version_changed() & ~built_with_the_rest).since_last_handled()
-    if in_partitions:
-        # Dagster knows the run of the last partition only, so a partition that a run is still recording would be requested. One evaluation
-        # later, the run has recorded the partition's other steps too.
-        changed &= ~changed.newly_true()
+    changed = condition.data_version_changed() & ~built_with_the_rest
     return (
-        (changed | condition.any_deps_match(condition.will_be_requested()))
+        condition.any_deps_match(changed | condition.will_be_requested()).since_last_handled()
         & ~condition.any_deps_missing()
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
