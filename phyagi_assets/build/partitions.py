@@ -91,7 +91,7 @@ class Builder:
         Returns
         -------
         PartitionResult, Partly or None
-            What came of a partition, or the chunks that have to be done before the rest; None for a chunk.
+            The outcome of a partition, or the chunks that have to be done before its remaining steps; None for a chunk.
         """
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
@@ -178,9 +178,9 @@ def new_executor(
     def progressed(task: Task, consumed: int) -> None:
         on_progress(task.work, consumed)
 
+    prepare = partial(_prepared, builder, commits)
     if size <= 1:
-        return InProcessExecutor(prepare=partial(_prepared, builder), name=_task_name, on_start=started, on_progress=progressed)
-    prepare = partial(_prepared_in_pool, builder, commits)
+        return InProcessExecutor(prepare=prepare, name=_task_name, on_start=started, on_progress=progressed)
     return ProcessPool(prepare=prepare, size=size, threads=_threads(size), name=_task_name, on_start=started, on_progress=progressed)
 
 
@@ -191,12 +191,7 @@ def _threads(size: int) -> int:
 
 
 @contextmanager
-def _prepared(builder: Builder, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
-    yield partial(builder.run, on_progress=on_progress)
-
-
-@contextmanager
-def _prepared_in_pool(builder: Builder, commits: Commits, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
+def _prepared(builder: Builder, commits: Commits, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
     use_commits(commits)
     yield partial(builder.run, on_progress=on_progress)
 
@@ -210,7 +205,7 @@ def _is_chunk_of(name: str, task: Task) -> bool:
 
 
 def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult]) -> Generator[PartitionResult, None, None]:
-    """Build partitions, and yield what came of each when it ends. One that fails does not stop the others.
+    """Build partitions, and yield the outcome of each when it ends. One that fails does not stop the others.
 
     If several processes build them, the largest partitions are started first.
 
@@ -224,7 +219,7 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
     Yields
     ------
     PartitionResult
-        What came of a partition.
+        The outcome of a partition.
     """
     hands_out = executor.size > 1
     chunks_left: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The partitions that have to be built, and what came of them."""
+"""The partitions that have to be built, and the outcome of building them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """What came of one step of a partition."""
+    """Outcome of one step of a partition."""
 
     step: str
     """Name of the step."""
@@ -59,7 +59,7 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionResult:
-    """What came of the steps of one partition."""
+    """Outcome of the steps of one partition."""
 
     work: Work
     done: Sequence[StepResult] = ()

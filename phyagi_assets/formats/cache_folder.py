@@ -310,7 +310,7 @@ def load_tokenizer(folder: Path, *, allow_pickle: bool) -> Any:
     Raises
     ------
     StoreError
-        There is no tokenizer, it is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle,
+        The tokenizer is missing, is not the one that the cache's manifest describes, or it cannot be loaded; or there is only a pickle,
         and `allow_pickle` is false: loading a pickle runs whatever it holds.
     """
     saved, pickled = (folder / SAVED, folder / PICKLED) if folder.is_dir() else (folder.with_name(SAVED), folder)

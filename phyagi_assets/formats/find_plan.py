@@ -27,7 +27,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> Path:
     Raises
     ------
     StoreError
-        There is no such mixture, or its plan cannot be read.
+        The mixture does not exist, or its plan cannot be read.
     """
     path = Path(mixture)
     if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one

@@ -261,7 +261,7 @@ def open_explainer(mixture: str | Path, store: Path) -> Explainer:
     Raises
     ------
     StoreError
-        There is no such mixture, or its plan cannot be read.
+        The mixture does not exist, or its plan cannot be read.
     """
     file = find_plan(mixture, store)
     plan = read_plan(file)

@@ -141,7 +141,7 @@ class Runner:
         self._progress.advanced(consumed)
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Record what came of a partition."""
+        """Record the outcome of a partition."""
         self._progress.ended(result, is_current=is_current)
         self._ended.add(result.work.name)
         if result.failure:

@@ -1,4 +1,4 @@
-"""Build many partitions in one run, and log what came of each as Dagster events.
+"""Build many partitions in one run, and log the outcome of each as Dagster events.
 
 The runs of the assets and the jobs that build what is stale both come here. Only the process of the run writes to Dagster's instance;
 processes that build partitions send it their results.
@@ -166,7 +166,7 @@ class _Log:
             self._context.instance.report_dagster_event(event, self._context.run.run_id)
 
     def write(self, result: PartitionResult) -> bool:
-        """Log what came of a partition. Return whether everything was recorded already."""
+        """Log the outcome of a partition. Return whether everything was recorded already."""
         left = [done for done in result.done if not self._is_recorded(result.work, done)]
         if result.work.name in self._last:
             self._held.append((result, left))

@@ -20,7 +20,7 @@ class RunProgress(Protocol):
         """Note that bytes of source were processed."""
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
-        """Note what came of a partition. `is_current` tells whether another run had built it in the meantime."""
+        """Note the outcome of a partition. `is_current` tells whether another run had built it in the meantime."""
 
 
 class Progress(Protocol):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.partitions import Builder, _prepared_in_pool, processes_by_default
+from phyagi_assets.build.partitions import Builder, _prepared, processes_by_default
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.prepare import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served
@@ -105,7 +105,7 @@ def test_commit_of_a_branch_is_that_of_the_command_in_its_processes_until_it_is_
     assert tokenizer_identity(corpus, data) == before
     forget_commits()  # nothing is known, as in a process that has just begun
     builder = Builder(corpora={"c": corpus}, workspace=workspace)
-    with _prepared_in_pool(builder, commits, lambda _consumed: None):
+    with _prepared(builder, commits, lambda _consumed: None):
         assert tokenizer_identity(corpus, data) == before
     assert hub.traffic.commits.count(f"{name}@main") == 1
     forget_commits()
