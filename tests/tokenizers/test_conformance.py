@@ -79,8 +79,8 @@ def test_new_engine_version_repeats_the_conformance_run(run: Run) -> None:
     assert conformance(run.prepared, refusing, "faulty 2", run.store).distrust
 
 
-def test_engine_conforms_to_gpt2_for_every_code_point(run: Run) -> None:
-    """The report comes with the store; an engine that is loaded to make another would refuse."""
+def test_engine_conforms_to_gpt2_for_the_code_points_compared(run: Run) -> None:
+    """The report comes with the store and covers every code point with ``--soak``; an engine loaded to make another would refuse."""
     assert conformance(run.prepared, refusing, FASTOKENS.name, run.store) == Conformance(engine=FASTOKENS.name)
 
 
