@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,17 +60,17 @@ class PreparedTokenizer:
     @property
     def special_tokens(self) -> tuple["SpecialToken", ...]:
         """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
-        return _facts(self.backend).special_tokens
+        return _facts(self.artifact).special_tokens
 
     @property
     def ends_with_eos(self) -> bool:
         """Whether the tokenizer itself ends every text with the EOS, so that the steps must not append it."""
-        return self.eos_token_id is not None and _facts(self.backend).behind[-1:] == (self.eos_token_id,)
+        return self.eos_token_id is not None and _facts(self.artifact).behind[-1:] == (self.eos_token_id,)
 
     @property
     def has_eos_inside_its_end(self) -> bool:
         """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
-        return not self.ends_with_eos and self.eos_token_id in _facts(self.backend).behind
+        return not self.ends_with_eos and self.eos_token_id in _facts(self.artifact).behind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,9 +92,18 @@ class _Facts:
     """Ids that the post-processor appends to every text."""
 
 
-@lru_cache(maxsize=32)
-def _facts(backend: Path) -> _Facts:
-    """Read the JSON file of a prepared tokenizer. The path contains the fingerprint, so the file never changes and can be cached."""
+_known_facts: dict[str, _Facts] = {}
+"""Facts that this process has read, by the fingerprint of the prepared tokenizer, which determines them."""
+
+
+def _facts(artifact: Artifact) -> _Facts:
+    """Return facts from the JSON file of a prepared tokenizer; read the file, which has megabytes, once."""
+    if artifact.fingerprint not in _known_facts:
+        _known_facts[artifact.fingerprint] = _read_facts(artifact.path / BACKEND)
+    return _known_facts[artifact.fingerprint]
+
+
+def _read_facts(backend: Path) -> _Facts:
     declared = json.loads(backend.read_text(encoding="utf-8"))
     special = tuple(
         SpecialToken(content=token["content"], normalized=token["normalized"])
