@@ -1,12 +1,17 @@
 """The token id that pads samples, from the files of a tokenizer."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.store.fingerprint import file_digest
+
+_known: dict[tuple[str, str], Sequence[int]] = {}
+"""Ids of the pad token and the EOS that this process has found, by the digests of the two files: parsing a vocabulary takes long."""
 
 
 def padding_id(folder: Path, dtype: str) -> int:
@@ -28,13 +33,21 @@ def padding_id(folder: Path, dtype: str) -> int:
         The files of the tokenizer cannot be read.
     """
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        wanted = [token for token in map(_content, (settings.get("pad_token"), settings.get("eos_token"))) if token is not None]
-        ids = [_id_of(token, tokenizer) for token in wanted]
+        config, vocabulary = folder / "tokenizer_config.json", folder / "tokenizer.json"
+        files = file_digest(config), file_digest(vocabulary)
+        if files not in _known:
+            _known[files] = _special_ids(config, vocabulary)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise StoreError(f"{folder}: the tokenizer cannot be read: {problem}") from None
-    return next((id_ for id_ in ids if id_ is not None and id_ <= np.iinfo(dtype).max), 0)
+    return next((id_ for id_ in _known[files] if id_ <= np.iinfo(dtype).max), 0)
+
+
+def _special_ids(config: Path, vocabulary: Path) -> Sequence[int]:
+    """Return the ids of the pad token and the EOS, without those that the tokenizer does not have."""
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    tokenizer = json.loads(vocabulary.read_text(encoding="utf-8"))
+    wanted = [token for token in map(_content, (settings.get("pad_token"), settings.get("eos_token"))) if token is not None]
+    return [id_ for token in wanted if (id_ := _id_of(token, tokenizer)) is not None]
 
 
 def _id_of(token: str, tokenizer: Any) -> int | None:
