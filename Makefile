@@ -46,7 +46,7 @@ $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/
 	@$(call interpreter,$*) -c 'import venv' 2>/dev/null || \
 		{ echo "make: Python $* is not installed; install it, or name it with: make test-versions PYTHON$*=PATH" >&2; exit 1; }
 	$(call interpreter,$*) -m venv $(VENV)-$*
-	$(VENV)-$*/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(VENV)-$*/bin/python install.py --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 soak: $(VENV)/installed
@@ -72,18 +72,18 @@ bench-keeping-up: $(BENCH)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "this needs Python 3.11 to 3.13; name one with: make PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,pipeline,test]'
+	$(BIN)/python install.py --constraint constraints.txt --editable '.[train,pipeline,test]'
 	touch $@
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,pipeline]' \
+	$(BENCH)/bin/python install.py --constraint constraints.txt --editable '.[train,pipeline]' \
 		--requirement benchmarks/requirements.txt
 	touch $@
 
 $(STREAMING)/installed: benchmarks/requirements-streaming.txt
 	$(PYTHON) -m venv $(STREAMING)
-	$(STREAMING)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements-streaming.txt
+	$(STREAMING)/bin/python install.py --requirement benchmarks/requirements-streaming.txt
 	touch $@
 
 clean:
