@@ -1,4 +1,4 @@
-"""What several processes make of one large file: the steps of a corpus whose only partition it is, cut into pieces.
+"""Building a corpus whose only partition is one large file, cut into chunks, with several processes.
 
 Run it with ``make bench-one-large-file``. Each run is a fresh process. It is held to as many processors as the work has processes,
 which shows what another process and another processor bring together; beside that, one process has all processors, as it does by
@@ -18,7 +18,7 @@ from measured import Measured, run_contender
 from text.inputs import gpt2, write_inputs
 
 HERE = Path(__file__).parent
-STEPS = HERE / "text" / "contenders" / "our_steps_in_pieces.py"
+STEPS = HERE / "text" / "contenders" / "our_steps_in_chunks.py"
 
 Runs = dict[str, dict[tuple[int, int], list[Measured]]]
 """By format, and by how many processes on how many processors."""

@@ -214,10 +214,10 @@ def test_a_document_is_removed_recorded_and_shown_where_it_was_read(data: Path) 
         (["nobody", "--match", "x"], "'nobody' is not a declared corpus; declared corpora: first, second"),
         (["first"], "say which documents: by --id, or by --match"),
         (["first", "--id", "0" * 16, "--match", "x"], "say which documents"),
-        (["first", "--id", "xyz"], "'xyz' is no document's id"),
+        (["first", "--id", "xyz"], "'xyz' is not a document id"),
         (["first", "--id", "0" * 16], "no document of first of the id 0000000000000000 was built; nothing is recorded"),
         (["first", "--match", "no such text"], "no document of first matches 'no such text'; nothing is recorded"),
-        (["first", "--match", "("], "is no regular expression"),
+        (["first", "--match", "("], "is not a valid regular expression"),
     ],
 )
 def test_a_removal_that_means_nothing_ends_with_2_and_records_nothing(data: Path, words: list[str], message: str) -> None:

@@ -177,7 +177,7 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
                 )
         elif name in _WORKER_OPTIONS and not num_workers:
             if value:
-                raise ValueError(f"{name}: is {value!r}, but there are no loader workers; set num_workers too, or omit it")
+                raise ValueError(f"{name}: {value!r} has no effect without worker processes; set num_workers, or omit {name}")
         elif name in _PROCESS_OPTIONS | _WORKER_OPTIONS:
             options[name] = value
         else:

@@ -112,7 +112,7 @@ def save_memory_dataset(
     Raises
     ------
     SourceError
-        There is no split, or an array is not of integers in 1-D or of shape (columns, tokens).
+        The dataset has no splits, or an array is not of integers in 1-D or of shape (columns, tokens).
 
     Examples
     --------

@@ -35,7 +35,7 @@ class Removal:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
-            raise ValueError(f"id: {self.id!r} is no document's id, which is 16 hexadecimal digits")
+            raise ValueError(f"id: {self.id!r} is not a document id; use 16 hexadecimal digits")
         if not isinstance(self.reason, str):
             raise ValueError(f"reason: {self.reason!r} is not text")
         if self.on:
@@ -151,5 +151,5 @@ def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str,
 def _removal(entry: object) -> Removal:
     keys = [field.name for field in fields(Removal)]
     if not isinstance(entry, dict) or "id" not in entry or entry.keys() - set(keys):
-        raise ValueError(f"{entry!r} is no removal, which is an object with {', '.join(keys)}, of which id is required")
+        raise ValueError(f"{entry!r} is not a valid removal; use an object with {', '.join(keys)}, of which id is required")
     return Removal(**entry)

@@ -1,4 +1,4 @@
-"""Cache folders: the token arrays of each split, and the tokenizer that made their ids.
+"""Cache folders: the token arrays of each split, and the tokenizer that produced the ids.
 
 ::
 
@@ -8,8 +8,8 @@
     train.hashes.npy       text hash of each document
     train_labels.npy       label of each token id, where the labels are given
     tokenizer/             the tokenizer, written by save_pretrained, and the same as a pickle: tokenizer.pkl
-    config.json            settings, for people to read
-    manifest.json          what the cache was made from, and the checksum of each file
+    config.json            settings, in a readable form
+    manifest.json          inputs of the cache, and the checksum of each file
 
 Caches are written by the pipeline, by `LMDatasetProvider.from_hub`, and by the reference library, whose arrays are the rows of a 2-D array
 (the ids, then their labels if there are any) and which have no manifest.
@@ -112,7 +112,7 @@ class SplitWriter(ExitStack):
 
 
 def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
-    """Write the settings of a cache for people to read."""
+    """Write the settings of a cache in a readable form."""
     (cache / _CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -215,16 +215,16 @@ def _warn_once(problem: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenFile:
-    """The token array of a split, and the arrays beside it."""
+    """The token array of a split, with the labels, document ends and vocabulary that belong to it."""
 
     ids: npt.NDArray[Any]
-    """1-D, memory-mapped."""
+    """Token ids, 1-D, memory-mapped."""
     labels: npt.NDArray[Any] | None
-    """1-D, as long as `ids`; None if the cache has no labels."""
+    """Label of each token id, 1-D; None if the cache has no labels."""
     ends: npt.NDArray[np.int64] | None
-    """End of each document, from ``<split>.documents.npy``; None without that file."""
+    """End of each document in `ids`, from ``<split>.documents.npy``; None without that file."""
     vocabulary: Vocabulary | None
-    """The tokenizer's tokens, from the manifest; None without a manifest."""
+    """Vocabulary of the tokenizer; None if the cache has no manifest."""
 
     def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
         """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
@@ -286,9 +286,7 @@ def open_tokens(path: Path) -> TokenFile:
             f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
         )
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
-        raise StoreError(
-            f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy beside it is of another array; make the cache again"
-        )
+        raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
 
 
@@ -342,7 +340,7 @@ def _manifest_beside(file: Path) -> Manifest | None:
     try:
         return Manifest.read(file.parent)
     except StoreError as problem:
-        raise StoreError(f"{problem}; make the cache again, or move what is foreign away") from None
+        raise StoreError(f"{problem}; build the cache again, or move the foreign files away") from None
 
 
 def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary]:
@@ -357,22 +355,22 @@ def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any
             checksum=backend.xxh3_128 if backend else None,
         )
     except (TypeError, KeyError) as problem:
-        raise StoreError(f"{cache / MANIFEST}: is not the manifest of a cache: {problem!r}; make the cache again") from None
+        raise StoreError(f"{cache / MANIFEST}: is not the manifest of a cache: {problem!r}; build the cache again") from None
 
 
 def _require(manifest: Manifest, path: Path) -> None:
-    """Refuse a file, or a folder of them, that differs from what was written; checksums are compared except those of arrays."""
+    """Raise `StoreError` if a file, or a file in a folder, differs from the manifest. Checksums of arrays are not compared."""
     names = [name for name in manifest.files if name == path.name or name.startswith(f"{path.name}/")]
     if not names:
-        raise StoreError(f"{path}: the manifest beside it knows nothing of it: the cache is unfinished, or this is foreign to it")
+        raise StoreError(f"{path}: the cache's manifest does not name it: the cache is unfinished, or the file is foreign")
     for name in names:
         file, written = path.parent / name, manifest.files[name]
         if not file.is_file():
-            raise StoreError(f"{file}: is missing, and the manifest beside it names it; make the cache again")
+            raise StoreError(f"{file}: is missing, and the manifest beside it names it; build the cache again")
         if (size := file.stat().st_size) != written.bytes:
-            raise StoreError(f"{file}: has {size} bytes, and its manifest says {written.bytes}: it was changed; make the cache again")
+            raise StoreError(f"{file}: has {size} bytes, and its manifest says {written.bytes}: it was changed; build the cache again")
         if file.suffix != IDS and file_digest(file) != written.xxh3_128:
-            raise StoreError(f"{file}: is not what its manifest describes (checksum differs): it was changed; make the cache again")
+            raise StoreError(f"{file}: is not what its manifest describes (checksum differs): it was changed; build the cache again")
 
 
 def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[Any] | None:
@@ -394,7 +392,7 @@ def _rows(path: Path) -> list[npt.NDArray[Any]]:
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as problem:
-        raise StoreError(f"{path}: is no .npy array that can be mapped: {problem}") from None
+        raise StoreError(f"{path}: is not an .npy array that can be mapped: {problem}") from None
     if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
         found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
         raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or the first of two rows of which the second is their labels")

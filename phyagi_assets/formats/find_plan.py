@@ -41,10 +41,10 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> Path:
             )
         path = published
     file = path / PLAN if path.is_dir() else path
-    return _in_its_place(plan_folder(file) / real_path(file).name)
+    return _path_among_versions(plan_folder(file) / real_path(file).name)
 
 
-def _in_its_place(file: Path) -> Path:
+def _path_among_versions(file: Path) -> Path:
     """Return the path of the plan among the versions if a copy of the store without links has turned the pointer into a folder."""
     folder = file.parent
     if folder.name != _STEP:

@@ -1,4 +1,4 @@
-"""The vocabulary of a cache: the tokens that its ids stand for."""
+"""The vocabulary of a cache: its tokens and their ids."""
 
 import json
 from dataclasses import dataclass
@@ -10,29 +10,32 @@ from phyagi_assets.errors import StoreError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """The tokens of a cache's tokenizer, as the cache's manifest tells them."""
+    """The tokens of a cache's tokenizer, as recorded in the cache's manifest."""
 
     size: int
+    """Number of tokens."""
     max_id: int
+    """Largest token id."""
     eos_token_id: int | None
+    """Id of the EOS token; None if the tokenizer has none."""
     file: Path
-    """``tokenizer.json``, which tells the token of each id."""
+    """Path of ``tokenizer.json``, which maps tokens to ids."""
     checksum: str | None
-    """Checksum of that file; None if the cache has none."""
+    """Checksum of ``tokenizer.json``; None if the cache does not have the file."""
 
     def agrees(self, other: "Vocabulary") -> bool:
-        """Whether the ids of both stand for the same tokens.
+        """Return whether both vocabularies assign the same ids to the same tokens.
 
         Raises
         ------
         StoreError
-            A ``tokenizer.json`` had to be read, and is none.
+            A ``tokenizer.json`` cannot be read or is not valid.
         """
         if (self.size, self.max_id, self.eos_token_id) != (other.size, other.max_id, other.eos_token_id):
             return False
         if self.checksum == other.checksum or self.checksum is None or other.checksum is None:
             return True
-        return self._tokens() == other._tokens()  # other versions of a library write the same tokenizer otherwise
+        return self._tokens() == other._tokens()  # versions of the library write the same tokenizer differently
 
     def _tokens(self) -> dict[str, int]:
         try:
@@ -42,4 +45,4 @@ class Vocabulary:
                 vocabulary = {token: number for number, (token, _score) in enumerate(vocabulary)}
             return vocabulary | {token["content"]: token["id"] for token in record["added_tokens"]}
         except (OSError, ValueError, TypeError, KeyError) as problem:
-            raise StoreError(f"{self.file}: is no tokenizer.json: {problem!r}; make the cache again") from None
+            raise StoreError(f"{self.file}: is not a valid tokenizer.json: {problem!r}; build the cache again") from None

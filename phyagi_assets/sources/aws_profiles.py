@@ -42,14 +42,14 @@ def s3_settings() -> S3Settings:
     Raises
     ------
     SourceError
-        There is no such profile, a file is not valid, or the profile's credentials cannot be read.
+        The profile does not exist, a file is not valid, or the profile's credentials cannot be read.
     """
     named = os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
     config, credentials = _read("AWS_CONFIG_FILE", "config"), _read("AWS_SHARED_CREDENTIALS_FILE", "credentials")
     name = named or "default"
     sections = [of for of in (config.get(f"profile {name}"), config.get(name) if name == "default" else None, credentials.get(name)) if of]
     if named and not sections:
-        raise SourceError(f"AWS_PROFILE: there is no profile {name!r} in ~/.aws/config or ~/.aws/credentials")
+        raise SourceError(f"AWS_PROFILE: profile {name!r} is not in ~/.aws/config or ~/.aws/credentials")
     profile = {key: value for section in sections for key, value in section.items()}
     found: dict[str, str] = {}
     if profile.get("region") and not any(os.environ.get(variable) for variable in _REGIONS):

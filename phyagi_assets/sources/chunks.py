@@ -1,4 +1,4 @@
-"""The chunks of a partition, called pieces in the code: spans of its files, about 128 MB in total, that one task reads and encodes.
+"""The chunks of a partition: spans of its files, about 128 MB in total, that one task reads and encodes.
 
 A large file of lines is cut at the ends of lines, and a large Parquet file between row groups. Files of other formats are not cut, nor are
 compressed files, which can be read only from the beginning. Small files are combined. The cuts depend only on the files of the partition,
@@ -20,18 +20,18 @@ from phyagi_assets.sources.compression import head_of, is_compressed
 from phyagi_assets.sources.files import LocalFile, SourceFile, Span, format_of
 from phyagi_assets.sources.signatures import compression_of, why_not_text
 
-PIECE = 128 << 20
+CHUNK_BYTES = 128 << 20
 """Approximate smallest size of a chunk, in bytes of source; the last one may be smaller. A process takes about as long to encode it as to
 start. The size does not enter fingerprints, because the rows are the same however they are cut."""
-MOST = 256
+MAX_CHUNKS = 256
 """Approximate largest number of chunks per partition: each has a file of rows, and ``datasets`` opens all of them with the folder."""
 _BLOCK = 1 << 20
 
-Piece = tuple[Span, ...]
-"""One chunk: the spans that it consists of, in the order of the partition's files."""
+Spans = tuple[Span, ...]
+"""The spans of one chunk, in the order of the partition's files."""
 
 
-def pieces(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None = None) -> Iterator[Piece]:
+def cut_into_chunks(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None = None) -> Iterator[Spans]:
     """Cut the files of a partition into chunks, in order.
 
     In a large file of lines, the lines before each chunk are counted, so that the chunk knows the numbers of its rows.
@@ -43,11 +43,11 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None =
     files
         The files of the partition.
     chunk_bytes
-        Approximate smallest size of a chunk, in bytes of source; by default, `PIECE`.
+        Approximate smallest size of a chunk, in bytes of source; by default, `CHUNK_BYTES`.
 
     Yields
     ------
-    Piece
+    Spans
         The spans of the next chunk.
 
     Raises
@@ -57,37 +57,37 @@ def pieces(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None =
     """
     sizes = list(map(_size, files))
     wanted = _wanted(sizes, chunk_bytes)
-    piece: list[Span] = []
+    chunk: list[Span] = []
     held = 0
     for index, (file, size) in enumerate(zip(files, sizes, strict=True)):
         for span in _spans(corpus, Span(file=file, index=index), size, wanted):
-            piece.append(span)
+            chunk.append(span)
             held += size
             if held >= wanted:
-                yield tuple(piece)
-                piece, held = [], 0
-    if piece:
-        yield tuple(piece)
+                yield tuple(chunk)
+                chunk, held = [], 0
+    if chunk:
+        yield tuple(chunk)
 
 
-def chunk_name(piece: Piece) -> str:
+def chunk_name(chunk: Spans) -> str:
     """Return the name of a chunk for messages: its first file, the row at which it begins (unless that is the first), and its last file."""
-    first, last = piece[0], piece[-1]
+    first, last = chunk[0], chunk[-1]
     begins = f"{first.file} from row {first.first + 1:,} on" if first.first else str(first.file)
-    return f"{begins} to {last.file}" if len(piece) > 1 else begins
+    return f"{begins} to {last.file}" if len(chunk) > 1 else begins
 
 
 def most_chunks(corpus: Corpus, files: Sequence[SourceFile], chunk_bytes: int | None = None) -> int:
     """Return an upper bound, at least 1, on the number of chunks that files are cut into."""
     wanted = _wanted((file.size for file in files), chunk_bytes)
-    cut = [file.size >= 2 * wanted and _way_to_cut(corpus, file.name) is not None for file in files]
+    cut = [file.size >= 2 * wanted and _cutter_of(corpus, file.name) is not None for file in files]
     spans = sum(file.size // wanted for file, is_cut in zip(files, cut, strict=True) if is_cut)
     whole = [file.size for file, is_cut in zip(files, cut, strict=True) if not is_cut]
     return max(1, spans + min(len(whole), -(-sum(whole) // wanted)))
 
 
 def _wanted(sizes: Iterable[int], chunk_bytes: int | None) -> int:
-    return max(PIECE if chunk_bytes is None else chunk_bytes, sum(sizes) // MOST)
+    return max(CHUNK_BYTES if chunk_bytes is None else chunk_bytes, sum(sizes) // MAX_CHUNKS)
 
 
 def _size(file: LocalFile) -> int:
@@ -97,7 +97,7 @@ def _size(file: LocalFile) -> int:
         return 0
 
 
-def _way_to_cut(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterator[Span]] | None:
+def _cutter_of(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterator[Span]] | None:
     kind = format_of(corpus, name)
     if is_compressed(PurePosixPath(name)):
         return None
@@ -109,7 +109,7 @@ def _way_to_cut(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterato
 def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span]:
     """Yield a whole file, or spans of it that are as even as its rows allow if it is large enough for more than one."""
     count = size // wanted
-    cut = _way_to_cut(corpus, whole.file.name) if count > 1 else None
+    cut = _cutter_of(corpus, whole.file.name) if count > 1 else None
     if cut and _is_as_named(whole.file):
         yield from cut(whole, size, count)
     else:

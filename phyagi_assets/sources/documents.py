@@ -203,8 +203,8 @@ class _Reader:
 
 def _cut(documents: Documents) -> Iterator[Documents]:
     """Cut documents into parts of about the size of a batch: in some formats, the writer of the file determines the size of blocks."""
-    pieces = max(1, documents.text_bytes // BATCH_BYTES)
-    step = -(-len(documents.texts) // pieces) or 1
+    count = max(1, documents.text_bytes // BATCH_BYTES)
+    step = -(-len(documents.texts) // count) or 1
     for start in range(0, max(1, len(documents.texts)), step):
         part = slice(start, start + step)
         yield Documents(
@@ -215,13 +215,13 @@ def _cut(documents: Documents) -> Iterator[Documents]:
         )
 
 
-def _merged(pieces: list[Documents]) -> Documents:
-    if len(pieces) == 1:
-        return pieces[0]
+def _merged(parts: list[Documents]) -> Documents:
+    if len(parts) == 1:
+        return parts[0]
     return Documents(
-        texts=pa.concat_arrays([piece.texts for piece in pieces]),
-        files=np.concatenate([piece.files for piece in pieces]),
-        rows=np.concatenate([piece.rows for piece in pieces]),
-        tallies=tuple(tally for piece in pieces for tally in piece.tallies),
-        consumed=sum(piece.consumed for piece in pieces),
+        texts=pa.concat_arrays([part.texts for part in parts]),
+        files=np.concatenate([part.files for part in parts]),
+        rows=np.concatenate([part.rows for part in parts]),
+        tallies=tuple(tally for part in parts for tally in part.tallies),
+        consumed=sum(part.consumed for part in parts),
     )

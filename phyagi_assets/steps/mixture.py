@@ -33,7 +33,7 @@ APPENDED = "appended"
 """Setting of a plan that continues an earlier plan: the fingerprint of that plan, and the position at which the new segment starts."""
 CODE_VERSION = "3"
 AT_POSITION = "at_position"
-_STANDING = (CODE_VERSION, "2")
+_CURRENT_CODE_VERSIONS = (CODE_VERSION, "2")
 """Code versions of published plans that are not rebuilt as long as their inputs and settings stay the same."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
@@ -83,7 +83,7 @@ def published_caches(
             if artifact is None:
                 missing.append(address)
             else:
-                found.append(_in_its_place(artifact, store))
+                found.append(_with_version_path(artifact, store))
         if not partitions[part.corpus]:
             missing.append(f"{part.corpus} (it has no partitions yet)")
         caches[part.corpus] = found
@@ -116,10 +116,10 @@ def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact 
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
     same = (published.manifest.inputs, settings) == (wanted.inputs, wanted.settings)
-    return _in_its_place(published, store) if same and published.manifest.code_version in _STANDING else None
+    return _with_version_path(published, store) if same and published.manifest.code_version in _CURRENT_CODE_VERSIONS else None
 
 
-def _in_its_place(artifact: Artifact, store: Store) -> Artifact:
+def _with_version_path(artifact: Artifact, store: Store) -> Artifact:
     """Return an artifact with its path in the store, which stays valid if the folder of its corpus or mixture is moved and linked."""
     place = store.version_path(artifact.address, artifact.fingerprint)
     return replace(artifact, path=place) if place.is_dir() else artifact

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.sources.chunks import PIECE
+from phyagi_assets.sources.chunks import CHUNK_BYTES
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.retries import RetryPolicy
@@ -37,7 +37,7 @@ class Workspace:
     """Loaded tokenizer engines, shared by all steps."""
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     """Retry policy for requests to sources."""
-    chunk_bytes: int = PIECE
+    chunk_bytes: int = CHUNK_BYTES
     """Approximate smallest size of a chunk of a partition, in bytes of source."""
     sources: Sources = field(init=False)
     """Listings of the sources."""

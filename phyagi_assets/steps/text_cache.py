@@ -97,7 +97,7 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
     prepared = cache.tokenizer
     if cache.append_eos and prepared.eos_token_id is None:
         raise TokenizerError(
-            f"tokenizer {prepared.name!r} has no EOS token to put after each document; set its eos_token, or say use_eos_token=False"
+            f"tokenizer {prepared.name!r} has no EOS token to append to each document; set its eos_token, or pass use_eos_token=False"
         )
     engines = EnginePool().engines(prepared, store)
     settings: dict[str, Any] = {"append_eos": cache.append_eos, "validation_part": cache.validation_part}

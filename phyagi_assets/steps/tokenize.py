@@ -226,7 +226,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
-        complete(folder, tally.pieces, rows_features(dtype.name))
+        complete(folder, tally.chunks, rows_features(dtype.name))
         details = {
             "content": tally.content,
             "dtype": dtype.name,
@@ -260,7 +260,7 @@ class _Tally:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     content: str = ""
     """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
-    pieces: int = 0
+    chunks: int = 0
     """Number of chunks written."""
     rows: dict[int, RowTally] = field(default_factory=dict)
     """Row counts by index of the file, for files with rows without text and for files that were read in several chunks."""
@@ -270,12 +270,12 @@ class _Tally:
         """Add up the results of all chunks, in their order."""
         tally, content = cls(), xxhash.xxh3_128()
         with closing(written):
-            for piece in written:
-                tally.pieces += 1
-                tally.counts = {name: count + piece.counts[name] for name, count in tally.counts.items()}
-                for index, rows in piece.tallies:
+            for chunk in written:
+                tally.chunks += 1
+                tally.counts = {name: count + chunk.counts[name] for name, count in tally.counts.items()}
+                for index, rows in chunk.tallies:
                     tally.rows[index] = tally.rows.get(index, RowTally()) + rows
-                for batch in rows_in(piece.path, ["hash"]):  # not sent by the worker: a chunk may have 100 million
+                for batch in rows_in(chunk.path, ["hash"]):  # not sent by the worker: a chunk may have 100 million
                     content.update(batch.column("hash").to_numpy().data)
         tally.content = content.hexdigest()
         return tally

@@ -21,7 +21,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
-from phyagi_assets.sources.chunks import Piece, chunk_name, pieces
+from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks
 from phyagi_assets.sources.documents import Documents, RowTally, read_spans
 from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.sources.local import stamp_of
@@ -87,13 +87,13 @@ class TokenChunk:
 
     recipe: Recipe
     number: int
-    piece: Piece
+    spans: Spans
     """The spans of files that the chunk consists of."""
 
     @property
     def name(self) -> str:
         """Name of the chunk for messages."""
-        return f"{self.recipe.corpus.path}: partition {self.recipe.partition!r}, {chunk_name(self.piece)}"
+        return f"{self.recipe.corpus.path}: partition {self.recipe.partition!r}, {chunk_name(self.spans)}"
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Encode the chunk, unless it is encoded already."""
@@ -117,7 +117,7 @@ class TokenChunk:
             rows.parent.mkdir(parents=True, exist_ok=True)
             draft = rows.with_suffix(f".{os.getpid()}")
             try:
-                written = encode_chunk(self.recipe, self.number, self.piece, draft, engines, on_progress)
+                written = encode_chunk(self.recipe, self.number, self.spans, draft, engines, on_progress)
                 _flush(draft)
                 draft.replace(rows)
             finally:
@@ -130,7 +130,7 @@ class TokenChunk:
 
     def _stamps(self) -> list[list[Any]]:
         with suppress(OSError):  # a file is missing, which its reader reports
-            return [[span.index, span.start, span.stop, span.first, *stamp_of(span.file.path)] for span in self.piece]
+            return [[span.index, span.start, span.stop, span.first, *stamp_of(span.file.path)] for span in self.spans]
         return []
 
     def _rows(self, workspace: Workspace) -> Path:
@@ -156,8 +156,8 @@ def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Worksp
     """
     _engines(recipe, workspace)
     clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
-    numbered = enumerate(pieces(recipe.corpus, files, workspace.chunk_bytes))
-    all_of_them = (TokenChunk(recipe=recipe, number=number, piece=piece) for number, piece in numbered)
+    numbered = enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes))
+    all_of_them = (TokenChunk(recipe=recipe, number=number, spans=spans) for number, spans in numbered)
     return [chunk for chunk in all_of_them if chunk.recall(workspace) is None]
 
 
@@ -195,13 +195,13 @@ def write_chunks(
     """
     engines = _engines(recipe, workspace)
     clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
-    with closing(prefetch(enumerate(pieces(recipe.corpus, files, workspace.chunk_bytes)))) as numbered:
-        for number, piece in numbered:
+    with closing(prefetch(enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes)))) as numbered:
+        for number, spans in numbered:
             path = rows_file(folder, number)
             if in_place:
-                yield encode_chunk(recipe, number, piece, path, engines, on_progress)
+                yield encode_chunk(recipe, number, spans, path, engines, on_progress)
                 continue
-            chunk = TokenChunk(recipe=recipe, number=number, piece=piece)
+            chunk = TokenChunk(recipe=recipe, number=number, spans=spans)
             written = chunk.recall(workspace) or chunk.write(workspace, engines, on_progress)
             link(written.path, path)
             yield replace(written, path=path)
@@ -239,7 +239,7 @@ def _all_chunks(recipe: Recipe, workspace: Workspace) -> Path:
     return workspace.store.scratch("chunks", f"{recipe.corpus.config.name}/{recipe.partition}")
 
 
-def encode_chunk(recipe: Recipe, number: int, piece: Piece, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
+def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
     """Encode the documents of a chunk, and write their rows to a file.
 
     Raises
@@ -251,8 +251,8 @@ def encode_chunk(recipe: Recipe, number: int, piece: Piece, path: Path, engines:
     """
     corpus = recipe.corpus
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
-    names = {span.index: span.file.name for span in piece}
-    documents = (refuse_special_tokens(without(batch, recipe.removed), refused, names, corpus) for batch in read_spans(corpus, piece))
+    names = {span.index: span.file.name for span in spans}
+    documents = (refuse_special_tokens(without(batch, recipe.removed), refused, names, corpus) for batch in read_spans(corpus, spans))
     tallies: list[tuple[int, RowTally]] = []
     counts = dict.fromkeys(COUNTS, 0)
     with (

@@ -199,13 +199,13 @@ def tokenizer_label(name: str) -> str:
 def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
     if corpus.config.append_eos and prepared.eos_token_id is None:
         raise TokenizerError(
-            f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to put after each document; "
+            f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to append to each document; "
             "give it one (eos_token in its tokenizer_config.json), or set append_eos: false"
         )
     if corpus.config.append_eos and prepared.has_eos_inside_its_end:
         raise TokenizerError(
-            f"{corpus.path}: tokenizer {prepared.name!r} puts its EOS behind each text and another token behind that; "
-            "set append_eos: false, and documents end as the tokenizer ends them"
+            f"{corpus.path}: tokenizer {prepared.name!r} appends its EOS and then another token to each text; "
+            "set append_eos: false to keep the ending that the tokenizer gives"
         )
     if prepared.max_id > LARGEST_ID:
         raise TokenizerError(

@@ -105,7 +105,7 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("change", "named", "refusal"),
     [
-        (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes, and its manifest says 528: it was changed; make the cache again"),
+        (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes, and its manifest says 528: it was changed; build the cache again"),
         (_save_ids(IDS.astype(np.int16)), "train.npy", "holds int16, and its manifest says uint16: it is of another cache"),
         (lambda cache: (cache / "train.npy").rename(cache / "test.npy"), "test.npy", "the manifest beside it knows nothing of it"),
         (_say(files={}, details={}), "train.npy", "the manifest beside it knows nothing of it: the cache is unfinished"),
@@ -116,7 +116,7 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
         (
             _write("manifest.json", "{"),
             "manifest.json",
-            "is not a manifest of the store: .*; make the cache again, or move what is foreign away",
+            "is not a manifest of the store: .*; build the cache again, or move the foreign files away",
         ),
         (_write("manifest.json", "[]"), "manifest.json", "is not (a|the) manifest of"),
         (_write("manifest.json", '{"name": "an app"}'), "manifest.json", "is not a manifest of the store"),
@@ -150,14 +150,14 @@ def test_a_cache_that_is_being_written_is_refused(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "refusal"),
     [
-        (b"", "is no .npy array that can be mapped"),
-        (b"tokens", "is no .npy array that can be mapped"),
+        (b"", "is not an .npy array that can be mapped"),
+        (b"tokens", "is not an .npy array that can be mapped"),
         (np.zeros(3), r"is an array of float64 with shape \(3,\); token ids are integers"),
         (np.zeros((2, 2, 2), np.int32), r"is an array of int32 with shape \(2, 2, 2\)"),
-        (np.array([1, "a"], dtype=object), "is no .npy array that can be mapped"),
+        (np.array([1, "a"], dtype=object), "is not an .npy array that can be mapped"),
         ("archive", "is an archive"),
-        ("folder", "is no .npy array that can be mapped"),
-        ("cut", "is no .npy array that can be mapped"),
+        ("folder", "is not an .npy array that can be mapped"),
+        ("cut", "is not an .npy array that can be mapped"),
     ],
 )
 def test_what_is_no_array_of_token_ids_is_refused_by_its_name(tmp_path: Path, content: Any, refusal: str) -> None:

@@ -82,7 +82,7 @@ def test_credential_process_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("profile", "message"),
     [
-        ("nobody", r"s3://raw/: AWS_PROFILE: there is no profile 'nobody' in ~/\.aws/config or ~/\.aws/credentials"),
+        ("nobody", r"s3://raw/: AWS_PROFILE: profile 'nobody' is not in ~/\.aws/config or ~/\.aws/credentials"),
         ("team", r"s3://raw/: profile 'team' has sso_session, which only boto3 can read: pip install boto3, or put"),
         (
             "broken",

@@ -1,4 +1,4 @@
-"""A partition in pieces: what they hold together, where they are cut, and that each can be read on its own."""
+"""Cutting a partition into chunks, and reading each chunk on its own."""
 
 import gzip
 import io
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import chunks, documents, readers
-from phyagi_assets.sources.chunks import Piece
+from phyagi_assets.sources.chunks import Spans
 from phyagi_assets.sources.documents import Documents, read_documents, read_spans
 from phyagi_assets.sources.files import LocalFile, Span, readable
 from tests.support import declare_corpus, list_partitions, local_file, write_jsonl, write_text
@@ -26,8 +26,8 @@ Held = list[tuple[str, int, int]]
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of 100 bytes."""
-    monkeypatch.setattr(chunks, "PIECE", 100)
+    """Chunks of 100 bytes."""
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 100)
 
 
 def opened(data: Path, path: str = "raw/*", **keys: Any) -> tuple[Corpus, list[LocalFile]]:
@@ -40,12 +40,12 @@ def held(batches: Iterator[Documents]) -> Held:
     return [found for batch in batches for found in zip(batch.texts.to_pylist(), batch.files.tolist(), batch.rows.tolist(), strict=True)]
 
 
-def cut(corpus: Corpus, files: Sequence[LocalFile]) -> list[Piece]:
-    return list(chunks.pieces(corpus, files))
+def cut(corpus: Corpus, files: Sequence[LocalFile]) -> list[Spans]:
+    return list(chunks.cut_into_chunks(corpus, files))
 
 
 def check(corpus: Corpus, files: Sequence[LocalFile], wanted: Held) -> int:
-    """The documents come as wanted, whether in one go or from one piece after another that know nothing of each other."""
+    """Assert that the documents are as wanted, read at once and read chunk by chunk, and return the number of chunks."""
     parts = cut(corpus, files)
     assert held(read_documents(corpus, files)) == wanted
     assert [document for part in parts for document in held(read_spans(corpus, part))] == wanted
@@ -58,15 +58,15 @@ words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_siz
 @settings(deadline=None, max_examples=200)
 @given(
     files=st.lists(st.lists(words, min_size=1, max_size=12), min_size=1, max_size=4),
-    piece=st.integers(1, 300),
+    chunk=st.integers(1, 300),
     batch=st.integers(1, 200),
     block=st.integers(1, 200),
     end=st.sampled_from(["\n", "\r\n"]),
     last=st.booleans(),
     kind=st.sampled_from(["jsonl", "txt"]),
 )
-def test_the_pieces_of_a_partition_are_the_partition(
-    tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], piece: int, batch: int, block: int, end: str, last: bool, kind: str
+def test_chunks_hold_the_documents_of_the_partition(
+    tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], chunk: int, batch: int, block: int, end: str, last: bool, kind: str
 ) -> None:
     data = tmp_path_factory.mktemp("data")
     for i, texts in enumerate(files):
@@ -74,10 +74,10 @@ def test_the_pieces_of_a_partition_are_the_partition(
         lines = path.read_text(encoding="utf-8").splitlines() if kind == "jsonl" else texts
         write_text(path, end.join(lines) + (end if last else ""))
         if kind == "txt" and not last and not texts[-1]:
-            texts.pop()  # nothing after the last end of a line is no line
+            texts.pop()  # an empty rest after the last line end is not a line
     wanted = [(text, file, row) for file, texts in enumerate(files) for row, text in enumerate(texts)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "PIECE", piece)
+        patch.setattr(chunks, "CHUNK_BYTES", chunk)
         patch.setattr(documents, "BATCH_BYTES", batch)
         patch.setattr(readers, "BLOCK", block)
         corpus, found = opened(data, source={"sample_by": "line"} if kind == "txt" else {})
@@ -85,25 +85,25 @@ def test_the_pieces_of_a_partition_are_the_partition(
 
 
 @settings(deadline=None, max_examples=50)
-@given(texts=st.lists(words, min_size=1, max_size=60), group=st.integers(1, 20), piece=st.integers(1, 3000))
-def test_a_parquet_file_is_cut_between_row_groups(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[str], group: int, piece: int
+@given(texts=st.lists(words, min_size=1, max_size=60), group=st.integers(1, 20), chunk=st.integers(1, 3000))
+def test_chunks_of_a_parquet_file_begin_at_row_groups(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], group: int, chunk: int
 ) -> None:
     data = tmp_path_factory.mktemp("data")
     (data / "raw").mkdir()
     pq.write_table(pa.table({"text": texts}), data / "raw" / "a.parquet", row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "PIECE", piece)
+        patch.setattr(chunks, "CHUNK_BYTES", chunk)
         corpus, files = opened(data)
         count = check(corpus, files, [(text, 0, row) for row, text in enumerate(texts)])
     groups = -(-len(texts) // group)
-    assert count == 1 if files[0].size <= piece else 1 <= count <= groups
+    assert count == 1 if files[0].size <= chunk else 1 <= count <= groups
 
 
 @pytest.mark.usefixtures("small")
-def test_pieces_are_of_the_size_that_is_asked_for(data: Path) -> None:
-    write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * 100)  # 23 bytes a line, 2,300 in all
-    spans = [span for piece in cut(*opened(data)) for span in piece]
+def test_chunks_have_the_size_asked_for(data: Path) -> None:
+    write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * 100)  # 23 bytes per line, 2,300 in all
+    spans = [span for chunk in cut(*opened(data)) for span in chunk]
     assert [span.start for span in spans[:4]] == [0, 115, 207, 322]  # the first end of a line at or after each hundred
     assert [span.first for span in spans[:4]] == [0, 5, 9, 14]
     assert len(spans) == 23
@@ -112,15 +112,15 @@ def test_pieces_are_of_the_size_that_is_asked_for(data: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(("lines", "count"), [(8, 1), (9, 2), (13, 2), (14, 3)])
-def test_pieces_are_even(data: Path, lines: int, count: int) -> None:
+def test_chunks_are_of_even_size(data: Path, lines: int, count: int) -> None:
     write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * lines)
-    sizes = [(span.stop or 23 * lines) - span.start for piece in cut(*opened(data)) for span in piece]
+    sizes = [(span.stop or 23 * lines) - span.start for chunk in cut(*opened(data)) for span in chunk]
     assert len(sizes) == count
     assert max(sizes) - min(sizes) <= 2 * 23
 
 
 @pytest.mark.usefixtures("small")
-def test_how_many_there_are_at_most_is_known_by_names_and_sizes(data: Path) -> None:
+def test_most_chunks_is_computed_from_names_and_sizes(data: Path) -> None:
     for name, size in (("large.jsonl", 1000), ("large.csv", 1000), ("large.jsonl.gz", 1000), ("small1.jsonl", 50), ("small2.jsonl", 60)):
         write_text(data / "raw" / name, "x" * size)
     corpus = declare_corpus(data, "corpus", "raw/*")
@@ -134,14 +134,14 @@ def test_how_many_there_are_at_most_is_known_by_names_and_sizes(data: Path) -> N
 
 
 @pytest.mark.usefixtures("small")
-def test_a_line_that_is_longer_than_a_piece_is_in_one(data: Path) -> None:
+def test_line_longer_than_a_chunk_is_not_cut(data: Path) -> None:
     texts = ["short", "long" * 200, "short", "short"]
     write_jsonl(data / "raw" / "a.jsonl", texts)
     assert check(*opened(data), [(text, 0, row) for row, text in enumerate(texts)]) == 2
 
 
 @pytest.mark.usefixtures("small")
-def test_a_long_line_is_read_over_once_to_find_its_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_line_is_read_once_to_find_its_end(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(data / "raw" / "a.jsonl", '{"text": "' + "x" * 100_000 + '"}\n{"text": "short"}\n')
     read: list[int] = []
 
@@ -158,22 +158,22 @@ def test_a_long_line_is_read_over_once_to_find_its_end(data: Path, monkeypatch: 
     assert sum(read) < 100_100
 
 
-def test_row_groups_that_are_large_are_pieces_and_small_ones_are_put_together(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_row_groups_are_combined_into_chunks(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"{row} {'word ' * 20}" for row in range(1000)]
     (data / "raw").mkdir()
     path = data / "raw" / "a.parquet"
     pq.write_table(pa.table({"text": texts}), path, row_group_size=100, compression="none")
     for size, count in ((path.stat().st_size // 10, 10), (path.stat().st_size // 4, 4), (path.stat().st_size, 1)):
-        monkeypatch.setattr(chunks, "PIECE", size)
+        monkeypatch.setattr(chunks, "CHUNK_BYTES", size)
         assert check(*opened(data), [(text, 0, row) for row, text in enumerate(texts)]) == count
 
 
 @pytest.mark.usefixtures("small")
-def test_small_files_are_put_together(data: Path) -> None:
+def test_small_files_are_combined_into_chunks(data: Path) -> None:
     for i in range(100):
         write_text(data / "raw" / f"{i:03}.txt", "twenty bytes of text")
     corpus, files = opened(data)
-    assert [len(piece) for piece in cut(corpus, files)] == [5] * 20
+    assert [len(chunk) for chunk in cut(corpus, files)] == [5] * 20
     check(corpus, files, [("twenty bytes of text", i, 0) for i in range(100)])
 
 
@@ -187,7 +187,7 @@ def test_small_files_are_put_together(data: Path) -> None:
         ("a.txt", b"one document\n" * 100, "document"),
     ],
 )
-def test_what_can_only_be_read_from_its_beginning_is_one_piece(data: Path, name: str, content: bytes, sample_by: str) -> None:
+def test_file_readable_only_from_its_beginning_is_one_chunk(data: Path, name: str, content: bytes, sample_by: str) -> None:
     write_text(data / "raw" / name, content)
     corpus, files = opened(data, source={"sample_by": sample_by})
     assert cut(corpus, files) == [(Span(file=files[0]),)]
@@ -201,7 +201,7 @@ def test_what_can_only_be_read_from_its_beginning_is_one_piece(data: Path, name:
         ("a.txt", b"ten bytes\n" * 50 + b"\xff\n", r"a\.txt:51: is not UTF-8"),
     ],
 )
-def test_a_row_at_fault_is_named_by_its_place_in_the_file(data: Path, name: str, content: bytes, refusal: str) -> None:
+def test_invalid_row_is_named_by_its_number_in_the_file(data: Path, name: str, content: bytes, refusal: str) -> None:
     write_text(data / "raw" / name, content)
     corpus, files = opened(data, source={"sample_by": "line"})
     with pytest.raises(SourceError, match=refusal):
@@ -209,13 +209,13 @@ def test_a_row_at_fault_is_named_by_its_place_in_the_file(data: Path, name: str,
 
 
 @pytest.mark.usefixtures("small")
-def test_blank_lines_keep_their_numbers(data: Path) -> None:
+def test_blank_lines_count_as_rows(data: Path) -> None:
     write_text(data / "raw" / "a.jsonl", '{"text": "one"}\n\n' * 50)
     assert check(*opened(data), [("one", 0, 2 * row) for row in range(50)]) == 8
 
 
 @pytest.mark.usefixtures("small")
-def test_what_is_wrong_with_a_file_is_told_by_its_reader(data: Path) -> None:
+def test_unreadable_file_is_one_chunk_and_is_reported_by_its_reader(data: Path) -> None:
     write_text(data / "raw" / "a.parquet", b"no Parquet file " * 100)
     corpus, files = opened(data)
     gone = local_file(data / "raw" / "gone.jsonl")
@@ -223,14 +223,14 @@ def test_what_is_wrong_with_a_file_is_told_by_its_reader(data: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_large_partition_has_larger_pieces_and_not_more_of_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "MOST", 5)
+def test_chunks_of_a_large_partition_are_larger_and_not_more(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "MAX_CHUNKS", 5)
     write_jsonl(data / "raw" / "a.jsonl", ["x" * 10] * 100)
     assert check(*opened(data), [("x" * 10, 0, row) for row in range(100)]) == 5
 
 
 @pytest.mark.usefixtures("small")
-def test_a_file_whose_lines_cannot_be_counted_is_named(data: Path) -> None:
+def test_file_whose_lines_cannot_be_counted_is_named_in_the_error(data: Path) -> None:
     corpus, _ = opened(data, str(write_jsonl(data / "raw" / "a.jsonl", ["one"])))
     (data / "raw" / "b.jsonl").mkdir()
     with pytest.raises(SourceError, match=r"b\.jsonl: cannot be read: Is a directory"):

@@ -190,7 +190,7 @@ def test_document_ends_with_exactly_one_eos(data: Path, single: str, ids: list[i
 
 def test_tokenizer_that_adds_a_token_after_its_eos_raises_if_an_eos_is_appended(data: Path) -> None:
     _with_end(data / "tk", single="$A </s> <lang>")
-    with pytest.raises(TokenizerError, match=r"puts its EOS behind each text and another token behind that; set append_eos: false"):
+    with pytest.raises(TokenizerError, match=r"appends its EOS and then another token to each text; set append_eos: false"):
         prepare_tokenizer(declare_corpus(data, "c", "c.txt", tokenizer="tk"), data, LocalStore(data / "store"))
 
 

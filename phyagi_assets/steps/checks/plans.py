@@ -45,7 +45,7 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
         except FileNotFoundError:
             yield f"{shard.path}, which is not there"
         except (OSError, StoreError) as problem:
-            yield f"{shard.path}, which is no token array: {problem}"
+            yield f"{shard.path}, which is not a token array: {problem}"
         else:
             if length != shard.tokens:
                 yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {length:,}"

@@ -202,7 +202,7 @@ class LMDatasetProvider(DatasetProvider):
         ValueError
             Neither a dataset nor a folder is named, or a number is out of range.
         SourceError
-            There is no training split, a column does not exist or does not contain text, or a split has no text.
+            The dataset has no training split, a column does not exist or does not contain text, or a split has no text.
         TokenizerError
             The tokenizer cannot be loaded, is not a fast tokenizer, or has no EOS although one is requested.
         """

@@ -27,7 +27,7 @@ def load_splits(
     ValueError
         Neither a dataset nor a folder is named, or both are.
     SourceError
-        There is no training split, or the Hub cannot be reached.
+        The dataset has no training split, or the Hub cannot be reached.
     """
     from datasets import DatasetDict, load_dataset, load_from_disk
 
