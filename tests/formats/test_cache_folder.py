@@ -107,11 +107,11 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
     [
         (_save_ids(IDS[:-1]), "train.npy", "has 526 bytes, and its manifest says 528: it was changed; build the cache again"),
         (_save_ids(IDS.astype(np.int16)), "train.npy", "holds int16, and its manifest says uint16: it is of another cache"),
-        (lambda cache: (cache / "train.npy").rename(cache / "test.npy"), "test.npy", "the manifest beside it knows nothing of it"),
-        (_say(files={}, details={}), "train.npy", "the manifest beside it knows nothing of it: the cache is unfinished"),
+        (lambda cache: (cache / "train.npy").rename(cache / "test.npy"), "test.npy", "the cache's manifest does not name it"),
+        (_say(files={}, details={}), "train.npy", "the cache's manifest does not name it: the cache is unfinished"),
         (_save("train_labels.npy", IDS[:-1]), "train.npy", "has 200 tokens, and train_labels.npy beside it has 199"),
-        (_save("train.documents.npy", np.array([3, 199])), "train.npy", r"train\.documents\.npy beside it is of another array"),
-        (_save("train.documents.npy", np.zeros(0, np.int64)), "train.npy", r"train\.documents\.npy beside it is of another array"),
+        (_save("train.documents.npy", np.array([3, 199])), "train.npy", r"train\.documents\.npy describes another array"),
+        (_save("train.documents.npy", np.zeros(0, np.int64)), "train.npy", r"train\.documents\.npy describes another array"),
         (_save("train.documents.npy", np.array([0.5])), "train.documents.npy", "is an array of float64"),
         (
             _write("manifest.json", "{"),

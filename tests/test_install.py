@@ -1,0 +1,59 @@
+"""Installing with uv as pip is configured."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from install import pip_settings, uv_environment
+
+
+@pytest.fixture
+def pip_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Configuration file of pip, used instead of those of the machine."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_")) or name in ("SSL_CERT_FILE", "ALL_PROXY")]:
+        monkeypatch.delenv(name)
+    path = tmp_path / "pip.conf"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(path))
+    return path
+
+
+def test_pip_settings_prefer_the_environment_to_the_install_section_to_the_global_section(
+    pip_configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_configuration.write_text(
+        "[global]\ntimeout = 1\ncert = a.pem\nproxy = http://a\n[install]\ntimeout = 2\ncert = b.pem\n[list]\ntimeout = 9\n"
+    )
+    monkeypatch.setenv("PIP_TIMEOUT", "3")
+    found = pip_settings()
+    assert (found["timeout"], found["cert"], found["proxy"]) == ("3", "b.pem", "http://a")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"index-url": "https://a/simple"}, {"UV_DEFAULT_INDEX": "https://a/simple"}),
+        ({"extra-index-url": "https://a\nfile:///b"}, {"UV_INDEX": "https://a file:///b"}),
+        ({"find-links": "/a\n/b"}, {"UV_FIND_LINKS": "/a,/b"}),
+        ({"no-index": "1"}, {"UV_NO_INDEX": "true"}),
+        ({"no-index": "False"}, {"UV_NO_INDEX": "false"}),
+        ({"trusted-host": "a b:80"}, {"UV_INSECURE_HOST": "a b:80"}),
+        ({"cert": "/a.pem", "quiet": "1"}, {"SSL_CERT_FILE": "/a.pem"}),
+    ],
+)
+@pytest.mark.usefixtures("pip_configuration")
+def test_uv_environment_translates_settings_of_pip(settings: dict[str, str], expected: dict[str, str]) -> None:
+    before = dict(os.environ)
+    assert uv_environment(settings) == {"UV_INDEX_STRATEGY": "unsafe-best-match"} | before | expected
+
+
+@pytest.mark.usefixtures("pip_configuration")
+def test_uv_environment_keeps_variables_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine")
+    assert uv_environment({"index-url": "https://a"})["UV_DEFAULT_INDEX"] == "https://mine"
+
+
+@pytest.mark.usefixtures("pip_configuration")
+def test_uv_environment_refuses_settings_that_uv_does_not_have() -> None:
+    with pytest.raises(ValueError, match="pip's setting only-binary, user has no counterpart in uv"):
+        uv_environment({"user": "1", "only-binary": ":all:"})
