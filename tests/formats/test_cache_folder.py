@@ -143,7 +143,7 @@ def test_a_cache_that_is_being_written_is_refused(cache: Path) -> None:
     wanted = Manifest.expected("memory_dataset", code_version="1", inputs={}, settings={})
     (cache / "manifest.json").write_text(wanted.to_json(), encoding="utf-8")
     for read in (lambda: open_tokens(cache / "train.npy"), lambda: load_tokenizer(cache, allow_pickle=True)):
-        with pytest.raises(StoreError, match="the cache is unfinished, or this is foreign to it"):
+        with pytest.raises(StoreError, match="the cache is unfinished, or the file is foreign"):
             read()
 
 
