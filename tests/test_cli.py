@@ -39,7 +39,7 @@ def data(workspace: Workspace) -> Path:
     return folder
 
 
-def test_materialize_builds_shows_what_there_is_and_then_builds_nothing(data: Path) -> None:
+def test_materialize_builds_once_and_shows_the_mixtures(data: Path) -> None:
     first = command("materialize", "--data", data)
     assert first.returncode == 0, first.stderr
     assert "mix" in first.stdout
@@ -51,7 +51,7 @@ def test_materialize_builds_shows_what_there_is_and_then_builds_nothing(data: Pa
     assert again.stderr == ""
 
 
-def test_commands_at_once_build_everything_once_and_agree(data: Path) -> None:
+def test_concurrent_commands_build_everything_once(data: Path) -> None:
     words = [sys.executable, "-c", PROGRAM, "materialize", "--data", str(data)]
     running = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(4)]
     said = [process.communicate()[0] for process in running]
@@ -62,7 +62,7 @@ def test_commands_at_once_build_everything_once_and_agree(data: Path) -> None:
     assert "0 problems" in command("check", "--data", data).stdout
 
 
-def test_a_row_that_cannot_be_read_ends_with_1_and_its_place_and_leaves_the_store_as_it_was(data: Path) -> None:
+def test_invalid_row_exits_1_with_its_location_and_leaves_the_store_unchanged(data: Path) -> None:
     command("materialize", "--data", data)
     before = published(data)
     write_jsonl(data / "raw" / "a.jsonl", ["fine", None])
@@ -86,14 +86,14 @@ MISSPELT = "name: second\nsource:\n  path: raw/b.txt\n  fromat: text\ntokenizer:
         ("materialize", "name: second\nsource: {path: [\n", "3: is not YAML"),
     ],
 )
-def test_a_declaration_that_cannot_be_ends_with_2_and_its_line(data: Path, words: str, declaration: str, message: str) -> None:
+def test_invalid_declaration_exits_2_with_its_line(data: Path, words: str, declaration: str, message: str) -> None:
     write_text(data / "corpora" / "second.yaml", declaration)
     done = command(*words.split(), "--data", data)
     assert done.returncode == 2
     assert f"second.yaml:{message}" in done.stderr
 
 
-def test_a_name_that_nothing_has_and_a_folder_that_is_not_there_end_with_2(data: Path, tmp_path: Path) -> None:
+def test_unknown_name_and_missing_folder_exit_2(data: Path, tmp_path: Path) -> None:
     done = command("materialize", "thrid", "--data", data)
     assert done.returncode == 2
     assert "declared are: first, second, mix" in done.stderr
@@ -102,7 +102,7 @@ def test_a_name_that_nothing_has_and_a_folder_that_is_not_there_end_with_2(data:
     assert "phyagi-assets init DIR" in nowhere.stderr
 
 
-def test_a_data_folder_that_declares_nothing_ends_with_2_and_how_to_begin(tmp_path: Path) -> None:
+def test_empty_data_folder_exits_2_and_suggests_init(tmp_path: Path) -> None:
     done = command("materialize", "--data", tmp_path)
     assert done.returncode == 2
     assert f"error: {tmp_path}: nothing is declared here" in done.stderr
@@ -110,19 +110,19 @@ def test_a_data_folder_that_declares_nothing_ends_with_2_and_how_to_begin(tmp_pa
 
 
 @pytest.mark.parametrize("words", ["materialize", "check", "inspect first", "ui"])
-def test_a_store_that_is_a_file_ends_with_2(data: Path, words: str) -> None:
+def test_store_that_is_a_file_exits_2(data: Path, words: str) -> None:
     done = command(*words.split(), "--data", data, "--store", data / "raw" / "a.jsonl")
     assert done.returncode == 2
     assert "a.jsonl: is a file; the store is a folder" in done.stderr
 
 
-def test_a_store_that_cannot_be_made_ends_with_2(data: Path) -> None:
+def test_store_that_cannot_be_created_exits_2(data: Path) -> None:
     done = command("materialize", "--data", data, "--store", "/proc/none")
     assert done.returncode == 2
     assert done.stderr.startswith("error: /proc/none/.dagster: cannot be created: ")
 
 
-def test_nothing_is_written_but_into_the_store(data: Path, tmp_path: Path) -> None:
+def test_commands_write_only_to_the_store(data: Path, tmp_path: Path) -> None:
     home, work, temporary = (tmp_path / name for name in ("home", "work", "temporary"))
     for folder in (home, work, temporary):
         folder.mkdir()
@@ -136,7 +136,7 @@ def test_nothing_is_written_but_into_the_store(data: Path, tmp_path: Path) -> No
     assert {path for path in after if path.is_file() and after[path] != before[path]} == set()
 
 
-def test_a_terminal_is_shown_a_bar_over_the_bytes_of_the_sources(data: Path) -> None:
+def test_terminal_shows_a_progress_bar_of_source_bytes(data: Path) -> None:
     reader, terminal = os.openpty()
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "materialize", "--data", str(data)], stdout=subprocess.DEVNULL, stderr=terminal
@@ -153,7 +153,7 @@ def test_a_terminal_is_shown_a_bar_over_the_bytes_of_the_sources(data: Path) -> 
     assert f"{size / 1000:.1f}/{size / 1000:.1f} kB" in drawn.decode()
 
 
-def test_check_lists_all_that_is_wrong_in_declarations_and_store(data: Path) -> None:
+def test_check_lists_all_problems_of_declarations_and_store(data: Path) -> None:
     command("materialize", "--data", data)
     assert command("check", "--data", data).returncode == 0
     array = data / "store" / "first" / "numpy_cache" / "all" / "train.npy"
@@ -172,7 +172,7 @@ def test_check_lists_all_that_is_wrong_in_declarations_and_store(data: Path) -> 
     assert "3 problems" in done.stdout
 
 
-def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None:
+def test_clean_lists_unneeded_versions_and_removes_them_on_request(data: Path) -> None:
     assert command("materialize", "--data", data).returncode == 0
     assert "There is nothing to remove" in command("clean", "--data", data).stdout
     write_text(data / "raw" / "b.txt", "The second corpus has changed. " * 30)
@@ -187,7 +187,7 @@ def test_clean_shows_what_can_go_and_removes_it_when_told_to(data: Path) -> None
     assert "0 problems" in command("check", "--data", data).stdout
 
 
-def test_a_document_is_removed_recorded_and_shown_where_it_was_read(data: Path) -> None:
+def test_remove_records_a_document_and_shows_where_it_was_read(data: Path) -> None:
     assert command("materialize", "--data", data).returncode == 0
     text = "The first corpus, document 7."
     shown = command("explain", "mix", "0", "--count", "50", "--data", data).stdout
@@ -220,13 +220,13 @@ def test_a_document_is_removed_recorded_and_shown_where_it_was_read(data: Path) 
         (["first", "--match", "("], "is not a valid regular expression"),
     ],
 )
-def test_a_removal_that_means_nothing_ends_with_2_and_records_nothing(data: Path, words: list[str], message: str) -> None:
+def test_invalid_removal_exits_2_and_records_nothing(data: Path, words: list[str], message: str) -> None:
     done = command("remove", *words, "--data", data)
     assert (done.returncode, message in done.stderr) == (2, True), done.stderr
     assert not list((data / "corpora").glob("*.removed.jsonl"))
 
 
-def test_plan_shows_what_a_run_would_read_before_and_after_it_is_built(data: Path) -> None:
+def test_plan_shows_the_forecast_before_and_after_the_build(data: Path) -> None:
     write_text(data / "raw" / "a.jsonl", "".join(f'{{"text": "The first corpus, document {i}."}}\n' for i in range(2000)))
     parts = [{"corpus": "first", "weight": 1.5}, {"corpus": "second", "share": 0.2, "max_epochs": 3}]
     declare(data, "mixtures", name="mix", seq_len=32, datasets=parts)
@@ -246,7 +246,7 @@ def test_plan_shows_what_a_run_would_read_before_and_after_it_is_built(data: Pat
     assert command("plan", "mix", "--tokens", "many", "--data", data).returncode == 2
 
 
-def test_a_mixture_is_changed_from_a_position_on_and_explained_on_either_side(data: Path) -> None:
+def test_mixture_changed_at_a_position_is_explained_on_both_sides(data: Path) -> None:
     assert command("materialize", "--data", data).returncode == 0
     before = command("explain", "mix", "0", "--count", "5", "--data", data)
     assert before.returncode == 0, before.stderr
@@ -269,7 +269,7 @@ def test_a_mixture_is_changed_from_a_position_on_and_explained_on_either_side(da
         assert command(*words, "--data", data).returncode == 2
 
 
-def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> None:
+def test_inspect_shows_mixtures_corpora_addresses_and_files(data: Path) -> None:
     command("materialize", "--data", data)
     for name, shown in {
         "mix": "samples in an epoch",
@@ -289,7 +289,7 @@ def test_inspect_shows_a_mixture_a_corpus_an_address_and_a_file(data: Path) -> N
         assert hint in done.stderr
 
 
-def test_folders_are_taken_from_the_environment_where_no_option_names_them(data: Path, tmp_path: Path) -> None:
+def test_folders_default_to_environment_variables(data: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(data / "store", elsewhere)
     done = command("materialize", "second", PHYAGI_ASSETS_DATA=str(data), PHYAGI_ASSETS_STORE=str(elsewhere))
@@ -298,7 +298,7 @@ def test_folders_are_taken_from_the_environment_where_no_option_names_them(data:
     assert not (data / "store" / "second").exists()
 
 
-def test_init_makes_a_folder_that_can_be_built_and_never_writes_into_one_that_is_there(tmp_path: Path, prepared_store: Path) -> None:
+def test_init_creates_a_buildable_folder_and_refuses_an_existing_one(tmp_path: Path, prepared_store: Path) -> None:
     folder = tmp_path / "mine"
     assert command("init", folder).returncode == 0
     (corpus,) = load_catalog(folder).corpora.values()
@@ -313,7 +313,7 @@ def test_init_makes_a_folder_that_can_be_built_and_never_writes_into_one_that_is
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in ("materialize", "check", "inspect", "remove", "init", "ui"))], ids=" ".join)
-def test_every_command_explains_itself_and_its_exit_codes(words: list[str]) -> None:
+def test_every_command_has_help_with_exit_codes(words: list[str]) -> None:
     done = command(*words, "--help")
     assert done.returncode == 0
     assert "Exit codes:" in done.stdout

@@ -17,7 +17,7 @@ from tests.support import declare, declare_corpus, write_text
 RECORDED = Path(__file__).with_name("asset_graph.json")
 
 
-def test_asset_graph_is_the_recorded_one(workspace: Workspace) -> None:
+def test_asset_graph_matches_the_snapshot(workspace: Workspace) -> None:
     data = workspace.data
     declare_corpus(data, "plays", "raw/*.txt", partition_by="file", refresh="0 3 * * *")
     declare_corpus(data, "notes", "raw/*.jsonl", refresh="10 minutes")

@@ -35,7 +35,7 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.user_failure_data.description)
 
 
-def test_the_lineage_is_that_of_the_flow(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
+def test_lineage_follows_the_steps(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
     upstream = {spec.key: [dep.asset_key for dep in spec.deps] for spec in graph.values()}
     assert upstream == {
         key("plays", "raw_dataset"): [],
@@ -46,7 +46,7 @@ def test_the_lineage_is_that_of_the_flow(graph: dict[dg.AssetKey, dg.AssetSpec])
     }
 
 
-def test_assets_carry_group_kinds_owners_code_version_and_the_declaration(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
+def test_assets_have_group_kinds_owners_code_version_and_declaration(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
     kinds = {raw: {"file"}, tokenize: {"arrow", "huggingface"}, cache: {"numpy"}}
     for step, shown in kinds.items():
         spec = graph[key("plays", step.STAGE)]
@@ -81,7 +81,7 @@ def chart(markdown: str) -> ElementTree.Element:
     return ElementTree.fromstring(base64.b64decode(markdown.partition("data:image/svg+xml;base64,")[2].rstrip(")")))
 
 
-def test_a_materialization_says_what_it_is(project: Project) -> None:
+def test_materialization_records_metadata_and_data_version(project: Project) -> None:
     project.bring_up_to_date()
     shown, artifact = latest(project, "plays", "raw_dataset")
     assert {label: shown[label] for label in ("files", "bytes")} == artifact.manifest.counts
@@ -112,7 +112,7 @@ def test_a_materialization_says_what_it_is(project: Project) -> None:
     assert chart(planned["composition"]).tag.endswith("svg")
 
 
-def test_building_and_running_the_assets_gives_no_warning(project: Project) -> None:
+def test_assets_build_without_warnings(project: Project) -> None:
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         project.bring_up_to_date()
@@ -122,7 +122,7 @@ def test_building_and_running_the_assets_gives_no_warning(project: Project) -> N
     assert not ours
 
 
-def test_the_mixture_refuses_with_the_list_of_what_is_missing(project: Project) -> None:
+def test_mixture_fails_with_a_list_of_missing_caches(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one", "two", "three"])
     run(project, *(key("plays", stage) for stage in PARTITION_STEPS), partition="two")
     found = failure(run(project, key("mix", "mixed_dataset")))
@@ -132,12 +132,12 @@ def test_the_mixture_refuses_with_the_list_of_what_is_missing(project: Project) 
     assert project.workspace.store.open("mix/mixed_dataset") is None
 
 
-def test_a_step_without_the_one_before_it_says_what_to_materialize(project: Project) -> None:
+def test_step_without_its_input_names_what_to_materialize(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one"])
     assert "plays/raw_dataset/one" in failure(run(project, key("plays", "tokenized_arrow"), partition="one"))
 
 
-def test_what_is_wrong_with_the_data_is_the_message_of_the_failure(project: Project) -> None:
+def test_data_error_is_the_message_of_the_failure(project: Project) -> None:
     project.instance.add_dynamic_partitions("plays", ["one"])
     write_text(project.raw / "one.txt", b"\xff")
     found = failure(run(project, *(key("plays", stage) for stage in PARTITION_STEPS), partition="one"))

@@ -52,7 +52,7 @@ def notes(project: Project) -> Project:
     return project
 
 
-def test_every_materialization_records_what_was_checked(notes: Project) -> None:
+def test_materialization_records_its_checks(notes: Project) -> None:
     result = run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS))
     assert result.success
     assert checked(notes, result) == {"tokenized_arrow.sound": True, "tokenized_arrow.within_limits": True, "numpy_cache.sound": True}
@@ -67,7 +67,7 @@ def test_every_materialization_records_what_was_checked(notes: Project) -> None:
     assert checked(notes, run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
 
 
-def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: Project) -> None:
+def test_failed_check_publishes_nothing_and_stops_later_steps(notes: Project) -> None:
     declared(notes, duplicates=0.1)
     result = run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS))
     assert not result.success
@@ -86,7 +86,7 @@ def test_one_that_fails_publishes_nothing_and_what_follows_is_not_built(notes: P
     assert event.asset_materialization.metadata["reused"].value is True
 
 
-def test_what_was_published_before_stays_published(notes: Project) -> None:
+def test_failed_check_keeps_the_published_version(notes: Project) -> None:
     declared(notes, duplicates=0.5)
     assert run(notes, *(f"notes/{stage}" for stage in PARTITION_STEPS)).success
     before = notes.workspace.store.pointer("notes/tokenized_arrow/all").resolve()
@@ -111,7 +111,7 @@ def stored(project: Project, corpus: str = "plays") -> Any:
     return evaluation
 
 
-def test_a_flipped_bit_is_found_by_the_check_that_reads_everything_and_the_next_run_mends_it(notes: Project) -> None:
+def test_flipped_bit_is_found_by_the_full_check_and_repaired_by_the_next_run(notes: Project) -> None:
     assert notes.bring_up_to_date().failed == {}
     sound = store_contents(notes.workspace.store.root)
     assert stored(notes).passed

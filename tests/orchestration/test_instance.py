@@ -16,14 +16,14 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import LocalStore
 
 
-def test_it_lives_in_the_store_and_tells_nobody(tmp_path: Path) -> None:
+def test_instance_is_in_the_store_without_telemetry(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
     with open_instance(settings) as instance:
         assert instance.telemetry_enabled is False
         assert Path(instance.root_directory) == settings.store / ".dagster"
 
 
-def test_dagster_home_is_heeded_and_its_settings_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagster_home_is_used_with_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("nux: {enabled: true}\n")
@@ -41,7 +41,7 @@ OPENED = {
 
 @pytest.mark.parametrize("text", ["[", "x: y\n"])
 @pytest.mark.parametrize("by", OPENED)
-def test_a_wrong_configuration_of_dagster_is_named(by: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_dagster_configuration_is_named(by: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
@@ -51,7 +51,7 @@ def test_a_wrong_configuration_of_dagster_is_named(by: str, text: str, tmp_path:
     assert sorted(path.name for path in home.iterdir()) == ["dagster.yaml"]
 
 
-def test_a_second_ui_on_a_store_says_that_one_is_running(tmp_path: Path) -> None:
+def test_second_ui_on_a_store_is_refused(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, store=tmp_path / "store")
     first = LocalStore(settings.store).keep_turn(UI)
     assert first is not None
@@ -83,7 +83,7 @@ def open_a_database_of_no_folder(home: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("is_wrapped", [False, True])
-def test_failure_of_the_records_is_told_without_its_statement(
+def test_database_failure_is_reported_without_its_sql_statement(
     tmp_path: Path, fail: Callable[[Path], None], found: str, is_wrapped: bool
 ) -> None:
     try:
@@ -99,14 +99,14 @@ def test_failure_of_the_records_is_told_without_its_statement(
     assert told_of_records(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published is kept"
 
 
-def test_failure_of_something_else_is_none_of_the_records() -> None:
+def test_other_failures_are_not_reported_as_database_failures() -> None:
     try:
         raise ValueError("a number")
     except ValueError:
         assert told_of_records(serializable_error_info_from_exc_info(sys.exc_info()), "home") == ""
 
 
-def test_records_folder_that_takes_no_file_is_named(tmp_path: Path) -> None:
+def test_unwritable_database_folder_is_named(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
     told = (
         r"store/\.dagster: Dagster's records cannot be kept: \S+/\.dagster/no/file: No such file or directory; what was published is kept"

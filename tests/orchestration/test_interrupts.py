@@ -79,7 +79,7 @@ def bucket() -> Iterator[SlowBucket]:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_two_signals_at_once_end_a_command_that_fetches(workspace: Workspace, bucket: SlowBucket, jobs: str) -> None:
+def test_two_simultaneous_signals_end_a_command_that_downloads(workspace: Workspace, bucket: SlowBucket, jobs: str) -> None:
     declare_corpus(workspace.data, "plays", "s3://raw/plays/*.txt", partition_by="file")
     settings = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{bucket.server_port}", "AWS_REGION": "us-east-1"}
     settings |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}

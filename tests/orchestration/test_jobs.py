@@ -44,7 +44,7 @@ def evaluations(project: Project, result: dg.ExecuteInProcessResult) -> set[tupl
 CHECKS = ("tokenized_arrow.sound", "tokenized_arrow.within_limits", "numpy_cache.sound")
 
 
-def test_job_builds_what_is_stale_and_then_nothing(project: Project) -> None:
+def test_job_builds_stale_partitions_once(project: Project) -> None:
     first = run_stale(project)
     assert first.success
     assert project.materialized("plays", "numpy_cache") == 3

@@ -31,7 +31,7 @@ def array(project: Project, play: str) -> Path:
     return project.workspace.store.pointer(f"plays/numpy_cache/{play}") / "train.npy"
 
 
-def test_everything_is_built_once_and_then_stands(project: Project) -> None:
+def test_materialize_builds_everything_once(project: Project) -> None:
     first = project.bring_up_to_date()
     assert (first.built, first.current, first.failed) == (ALL, 0, {})
     second = project.bring_up_to_date()
@@ -39,7 +39,7 @@ def test_everything_is_built_once_and_then_stands(project: Project) -> None:
     assert project.materialized("plays", "tokenized_arrow") == 3
 
 
-def test_an_edited_file_rebuilds_its_partition_and_the_mixture_and_nothing_else(project: Project) -> None:
+def test_edited_file_rebuilds_only_its_partition_and_the_mixture(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     assert project.bring_up_to_date().built == ["plays/two", "mix"]
@@ -47,14 +47,14 @@ def test_an_edited_file_rebuilds_its_partition_and_the_mixture_and_nothing_else(
     assert project.materialized("mix", "mixed_dataset") == 2
 
 
-def test_an_added_file_is_a_new_partition_and_rebuilds_the_mixture(project: Project) -> None:
+def test_added_file_is_a_new_partition_and_rebuilds_the_mixture(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "four.txt", PLAY * 5)
     assert project.bring_up_to_date().built == ["plays/four", "mix"]
     assert sorted(project.instance.get_dynamic_partitions("plays")) == ["four", "one", "three", "two"]
 
 
-def test_a_removed_file_retires_its_partition_and_leaves_its_artifacts(project: Project) -> None:
+def test_removed_file_removes_its_partition_and_keeps_its_artifacts(project: Project) -> None:
     project.bring_up_to_date()
     (project.raw / "two.txt").unlink()
     assert project.bring_up_to_date().built == ["mix"]
@@ -62,7 +62,7 @@ def test_a_removed_file_retires_its_partition_and_leaves_its_artifacts(project: 
     assert array(project, "two").exists()
 
 
-def test_an_array_deleted_behind_its_back_is_noticed_and_repaired(project: Project) -> None:
+def test_deleted_array_is_noticed_and_rebuilt(project: Project) -> None:
     project.bring_up_to_date()
     before = array(project, "one").read_bytes()
     array(project, "one").unlink()
@@ -71,7 +71,7 @@ def test_an_array_deleted_behind_its_back_is_noticed_and_repaired(project: Proje
     assert project.materialized("plays", "tokenized_arrow") == 3
 
 
-def test_an_edit_taken_back_publishes_the_old_version_without_encoding_again(project: Project) -> None:
+def test_reverted_edit_publishes_the_old_version_without_encoding(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     project.bring_up_to_date()
@@ -83,7 +83,7 @@ def test_an_edit_taken_back_publishes_the_old_version_without_encoding_again(pro
     assert event.asset_materialization.metadata["reused"].value is True
 
 
-def test_a_new_instance_learns_of_a_full_store_without_building_it_again(project: Project, tmp_path: Path) -> None:
+def test_new_instance_records_the_artifacts_of_a_store_without_building(project: Project, tmp_path: Path) -> None:
     project.bring_up_to_date()
     written = array(project, "one").stat().st_ino
     shutil.rmtree(project.workspace.store.root / ".dagster")
@@ -97,7 +97,7 @@ def test_a_new_instance_learns_of_a_full_store_without_building_it_again(project
     assert array(project, "one").stat().st_ino == written
 
 
-def test_a_partition_that_fails_leaves_the_others_built_and_the_mixture_unbuilt_with_the_reasons(project: Project) -> None:
+def test_failed_partition_does_not_stop_others_and_the_mixture_reports_why_it_is_not_built(project: Project) -> None:
     write_text(project.raw / "two.txt", b"caf\xe9")
     outcome = project.bring_up_to_date()
     assert outcome.built == ["plays/one", "plays/three"]
@@ -116,7 +116,7 @@ class CtrlC(Told):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_ends_it_all_and_the_next_time_goes_on_from_there(project: Project) -> None:
+def test_interrupted_build_ends_its_processes_and_is_resumed(project: Project) -> None:
     with pytest.raises(KeyboardInterrupt):
         project.bring_up_to_date(progress=CtrlC())
     assert [run.status for run in project.instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
@@ -124,7 +124,7 @@ def test_an_interrupt_ends_it_all_and_the_next_time_goes_on_from_there(project: 
     assert project.bring_up_to_date().built == ALL
 
 
-def test_a_source_that_matches_nothing_fails_alone(project: Project) -> None:
+def test_source_without_files_does_not_stop_other_corpora(project: Project) -> None:
     declare_corpus(project.workspace.data, "nothing", "raw/*.parquet")
     outcome = project.bring_up_to_date()
     assert outcome.built == ALL
@@ -132,13 +132,13 @@ def test_a_source_that_matches_nothing_fails_alone(project: Project) -> None:
 
 
 @pytest.mark.parametrize(("name", "built"), [("plays", ALL[:3]), ("mix", ALL)])
-def test_only_what_is_named_is_built_and_what_it_is_made_of(project: Project, name: str, built: list[str]) -> None:
+def test_materialize_builds_only_named_artifacts_and_their_inputs(project: Project, name: str, built: list[str]) -> None:
     write_text(project.workspace.data / "other" / "x.txt", PLAY)
     declare_corpus(project.workspace.data, "other", "other/x.txt")
     assert project.bring_up_to_date(name).built == built
 
 
-def test_a_position_is_taken_from_the_configuration_of_a_run(project: Project) -> None:
+def test_position_is_read_from_the_run_configuration(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "four.txt", PLAY * 4)
     assert project.bring_up_to_date(at=7).built == ["plays/four", "mix"]
@@ -218,7 +218,7 @@ def test_many_partitions_are_one_run_with_a_data_version_each(project: Project) 
     }
 
 
-def test_build_that_was_killed_goes_on_with_the_chunks_that_are_missing(notes: Project) -> None:
+def test_killed_build_resumes_with_the_missing_chunks(notes: Project) -> None:
     class Killed(Told):
         def advanced(self, consumed: int) -> None:
             super().advanced(consumed)

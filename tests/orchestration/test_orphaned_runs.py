@@ -17,7 +17,7 @@ MATERIALIZE = "from phyagi_assets.cli import main; main()"
 NAMES = ["plays", "mix"]
 
 
-def test_a_run_whose_process_is_killed_is_reported_and_one_whose_process_lives_is_not(
+def test_run_of_a_killed_process_is_marked_failed_and_run_of_a_live_process_is_not(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
@@ -42,7 +42,7 @@ def test_a_run_whose_process_is_killed_is_reported_and_one_whose_process_lives_i
     assert project.bring_up_to_date().failed == {}
 
 
-def test_a_run_that_has_only_just_begun_is_left_alone(project: Project) -> None:
+def test_recently_started_run_is_not_marked_failed(project: Project) -> None:
     job = project.definitions.resolve_implicit_global_asset_job_def()
     mixed = frozenset([dg.AssetKey(["mix", "mixed_dataset"])])
     run = project.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, asset_selection=mixed)

@@ -25,7 +25,7 @@ def requested(result: dg.SensorResult, kind: type) -> set[str]:
     return {key for request in result.dynamic_partitions_requests or [] if isinstance(request, kind) for key in request.partition_keys}
 
 
-def test_new_partitions_are_added_and_vanished_ones_retired(project: Project) -> None:
+def test_new_partitions_are_added_and_missing_partitions_removed(project: Project) -> None:
     assert added(tick(project)) == {"one", "two", "three"}
     project.bring_up_to_date()
     (project.raw / "one.txt").unlink()
@@ -35,14 +35,14 @@ def test_new_partitions_are_added_and_vanished_ones_retired(project: Project) ->
     assert deleted(result) == {"one"}
 
 
-def test_nothing_is_asked_for_where_nothing_changed(project: Project) -> None:
+def test_unchanged_partitions_need_no_request(project: Project) -> None:
     project.bring_up_to_date()
     result = tick(project)
     assert not result.dynamic_partitions_requests
     assert result.skip_reason
 
 
-def test_a_corpus_whose_source_cannot_be_listed_does_not_stop_the_others(project: Project) -> None:
+def test_unlistable_source_does_not_stop_other_corpora(project: Project) -> None:
     declare_corpus(project.workspace.data, "absent", "nowhere/*.txt")
     assert added(tick(project)) == {"one", "two", "three"}
     project.bring_up_to_date("plays")

@@ -14,7 +14,7 @@ labels = st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_char
 
 
 @given(title=labels, bars=st.lists(st.tuples(labels, st.integers(0, 10**12)), max_size=6))
-def test_a_chart_is_well_formed_as_tall_as_its_figures_and_says_what_it_was_given(title: str, bars: list[tuple[str, float]]) -> None:
+def test_chart_is_well_formed_with_proportional_bars_and_labels(title: str, bars: list[tuple[str, float]]) -> None:
     chart = ElementTree.fromstring(bar_chart_svg(title, bars))
     _background, *rects = chart.iter("{http://www.w3.org/2000/svg}rect")
     drawn = [float(rect.get("height", "nan")) for rect in rects]
@@ -25,6 +25,6 @@ def test_a_chart_is_well_formed_as_tall_as_its_figures_and_says_what_it_was_give
     assert written == [title, *(text for label, height in bars for text in (short(height), label))]
 
 
-def test_markdown_holds_the_chart_in_place() -> None:
+def test_chart_is_embedded_in_markdown() -> None:
     encoded = bar_chart("a < b", [("x", 1)]).partition("base64,")[2].rstrip(")")
     assert base64.b64decode(encoded).decode() == bar_chart_svg("a < b", [("x", 1)])

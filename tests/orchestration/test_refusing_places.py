@@ -46,7 +46,7 @@ def published(store: Store) -> str:
 
 
 @pytest.mark.parametrize("code", [errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS], ids=errno.errorcode.get)
-def test_file_system_without_locks_is_a_plain_error(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_file_system_without_locks_is_an_error_without_traceback(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def refuse(_descriptor: int, _operation: int) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -57,7 +57,7 @@ def test_file_system_without_locks_is_a_plain_error(store: Store, monkeypatch: p
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT], ids=errno.errorcode.get)
-def test_disk_that_fails_while_writing_is_a_plain_error(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_failing_disk_is_an_error_without_traceback(store: Store, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def fail(_descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -84,7 +84,7 @@ def test_corpus_on_another_file_system_is_built_and_published_through_its_link(s
         assert store.open(HAMLET) is None
 
 
-def test_name_that_no_file_system_takes_is_a_plain_error(store: Store, tmp_path: Path) -> None:
+def test_name_too_long_for_the_file_system_is_an_error_without_traceback(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="has 300 bytes and is too long for a name in the store"):
         build(store, "new", f"plays/numpy_cache/{'x' * 300}")
     for folder in ("data", "store"):
@@ -138,7 +138,7 @@ def open_records(store: Store, partition: str) -> list[str]:
         return sorted(instance.get_dynamic_partitions("plays"))
 
 
-def test_user_without_write_access_reads_and_is_refused_plainly(shared: Store) -> None:
+def test_user_without_write_access_can_read_and_gets_a_clear_error(shared: Store) -> None:
     assert as_user(NOBODY, [], lambda: published(shared)) == "old"
     assert as_user(NOBODY, [], lambda: [shared.open(HAMLET) is not None, list(shared.list())]) == f"[True, ['{HAMLET}']]"
     refused = as_user(NOBODY, [], lambda: build(shared, "new"))
@@ -148,7 +148,7 @@ def test_user_without_write_access_reads_and_is_refused_plainly(shared: Store) -
     assert published(shared) == "old"
 
 
-def test_group_that_may_write_shares_a_store(shared: Store) -> None:
+def test_group_with_write_access_shares_a_store(shared: Store) -> None:
     for path in (shared.root, *shared.root.rglob("*")):
         if not path.is_symlink():
             os.chown(path, -1, GROUP)

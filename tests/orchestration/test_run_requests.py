@@ -37,13 +37,13 @@ BUILT = Attempt(status=DagsterRunStatus.SUCCESS, ended=1000)
         ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Answer.ASK),
     ],
 )
-def test_a_content_is_asked_for_again_only_where_another_run_could_help(
+def test_content_is_requested_again_only_if_another_run_may_succeed(
     attempts: list[Attempt], current: bool, now: float, expected: Answer
 ) -> None:
     assert answer(attempts, now=now, current=current) is expected
 
 
-def test_nothing_is_asked_for_while_any_run_of_the_content_is_under_way() -> None:
+def test_content_is_not_requested_while_a_run_for_it_is_in_progress() -> None:
     ended = [FAILED, LASTING, CANCELLED, BUILT]
     for status, other in itertools.product(UNDER_WAY, ended):
         running = Attempt(status=status)
@@ -51,6 +51,6 @@ def test_nothing_is_asked_for_while_any_run_of_the_content_is_under_way() -> Non
             assert answer(attempts, now=10**9) is Answer.UNDER_WAY
 
 
-def test_every_status_of_dagster_has_an_answer() -> None:
+def test_every_run_status_of_dagster_is_handled() -> None:
     for status in DagsterRunStatus:
         assert answer([Attempt(status=status, ended=1000)], now=10**9) in Answer

@@ -93,7 +93,7 @@ def build_unseen(project: Project) -> None:
     assert project.bring_up_to_date().built == ["mix"]
 
 
-def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> None:
+def test_new_partitions_are_requested_once(project: Project) -> None:
     first = tick(project)
     assert asked(first) == {"one", "three", "two"}
     assert all(carry_out(project, first))
@@ -103,7 +103,7 @@ def test_what_is_new_is_asked_for_and_then_nothing_more(project: Project) -> Non
     assert project.bring_up_to_date().built == ["mix"]
 
 
-def test_one_more_among_fifty_is_one_run_and_no_other_is_read(project: Project, read: list[str]) -> None:
+def test_new_partition_among_fifty_is_one_run_and_reads_no_other(project: Project, read: list[str]) -> None:
     for i in range(47):
         write_text(project.raw / f"play{i:03d}.txt", PLAY)
     build_unseen(project)
@@ -117,16 +117,14 @@ def test_one_more_among_fifty_is_one_run_and_no_other_is_read(project: Project, 
     assert set(read) == {"new"}
 
 
-def test_a_changed_file_is_asked_for_and_a_touched_one_is_not(project: Project) -> None:
+def test_changed_file_is_requested_and_touched_file_is_not(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     os.utime(project.raw / "one.txt")
     assert asked(tick(project)) == {"two"}
 
 
-def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_chain(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_touched_file_too_large_to_hash_is_one_run_of_all_steps(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.bring_up_to_date()
     monkeypatch.setattr(scan, "READ_AT_MOST", 10)
     os.utime(project.raw / "one.txt")
@@ -136,7 +134,7 @@ def test_a_touched_file_too_large_to_be_read_on_the_way_is_one_run_of_the_whole_
     assert not tick(project).run_requests
 
 
-def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
+def test_partitions_of_a_run_in_progress_are_not_requested_again(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     (request,) = tick(project).run_requests or []
@@ -149,7 +147,7 @@ def test_what_is_under_way_is_not_asked_for_again(project: Project) -> None:
     assert {name: run.tags[name] for name in (CORPUS_TAG, LAUNCHED_BY)} == {CORPUS_TAG: "plays", LAUNCHED_BY: "refresh"}
 
 
-def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -> None:
+def test_permanent_failure_is_not_retried_until_an_input_changes(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", b"\xff\xfe no text")
     result = tick(project)
@@ -162,7 +160,7 @@ def test_a_failure_that_lasts_is_left_until_an_input_changes(project: Project) -
     assert asked(tick(project)) == {"two"}
 
 
-def test_a_cancelled_run_is_not_begun_again(project: Project) -> None:
+def test_cancelled_run_is_not_requested_again(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     (request,) = tick(project).run_requests or []
@@ -172,7 +170,7 @@ def test_a_cancelled_run_is_not_begun_again(project: Project) -> None:
     assert asked(tick(project)) == {"two"}
 
 
-def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_something_else_is_published(project: Project) -> None:
+def test_content_built_with_another_fingerprint_is_not_requested_until_a_new_version_is_published(project: Project) -> None:
     project.bring_up_to_date()
     write_text(project.raw / "two.txt", PLAY * 9)
     corpus = load_catalog(project.workspace.data).corpora["plays"]
@@ -186,7 +184,7 @@ def test_a_content_that_was_built_otherwise_than_expected_is_settled_until_somet
     assert run_request(project.instance, corpus, gone).request
 
 
-def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_built(project: Project) -> None:
+def test_edited_declaration_fails_ticks_and_runs_without_building(project: Project) -> None:
     project.bring_up_to_date()
     loaded = project.definitions
     sensor = loaded.resolve_sensor_def("plays_refresh")
@@ -204,7 +202,7 @@ def test_an_edited_declaration_is_a_failed_tick_and_a_failed_run_and_nothing_is_
     assert reloaded == {"one", "two", "three"}
 
 
-def test_a_comment_in_a_declaration_changes_nothing(project: Project) -> None:
+def test_comment_in_a_declaration_makes_nothing_stale(project: Project) -> None:
     project.bring_up_to_date()
     sensor = project.definitions.resolve_sensor_def("plays_refresh")
     path = project.workspace.data / "corpora" / "plays.yaml"
@@ -212,7 +210,7 @@ def test_a_comment_in_a_declaration_changes_nothing(project: Project) -> None:
     assert not sensor(dg.build_sensor_context(instance=project.instance)).run_requests  # type: ignore[union-attr]
 
 
-def test_a_broken_declaration_is_shown_and_the_others_are_looked_at(project: Project) -> None:
+def test_broken_declaration_is_reported_and_others_are_refreshed(project: Project) -> None:
     write_text(project.workspace.data / "corpora" / "torn.yaml", "name: torn\nsource: [\n")
     definitions = catalog_definitions(read_catalog(project.workspace.data)[0], project.workspace, LoggedProgress())
     shown = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] == "torn"]
@@ -231,7 +229,7 @@ def followers(project: Project) -> int:
     return first.total_requested + second.total_requested
 
 
-def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Project) -> None:
+def test_refresh_requests_one_run_per_change_and_automation_none(project: Project) -> None:
     project.bring_up_to_date()
     defs = project.definitions
     cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
@@ -245,7 +243,7 @@ def test_a_refresh_is_one_run_for_a_change_and_automation_adds_none(project: Pro
     assert not tick(project).run_requests
 
 
-def test_vanished_partitions_are_retired_and_their_artifacts_stay(project: Project) -> None:
+def test_missing_partitions_are_removed_and_their_artifacts_kept(project: Project) -> None:
     project.bring_up_to_date()
     (project.raw / "one.txt").unlink()
     result = tick(project)
@@ -255,7 +253,7 @@ def test_vanished_partitions_are_retired_and_their_artifacts_stay(project: Proje
     assert project.workspace.store.open("plays/numpy_cache/one")
 
 
-def test_a_source_that_cannot_be_listed_is_a_failed_look_and_retires_nothing(project: Project) -> None:
+def test_unlistable_source_fails_the_tick_and_removes_no_partition(project: Project) -> None:
     project.bring_up_to_date()
     for path in project.raw.iterdir():
         path.unlink()
@@ -278,7 +276,7 @@ def test_files_that_a_source_leaves_out_are_shown_by_ticks_and_runs(project: Pro
     assert event.asset_materialization.metadata["files left out of the source"].value == told
 
 
-def test_a_name_of_another_data_folder_is_warned_of_by_ticks_and_recorded_by_runs(project: Project, tmp_path: Path) -> None:
+def test_name_used_by_another_data_folder_is_reported_by_ticks_and_runs(project: Project, tmp_path: Path) -> None:
     declare_corpus(tmp_path / "other", "plays", "raw/*.txt")
     store, data = project.workspace.store, project.workspace.data
     build_unseen(project)
@@ -293,7 +291,7 @@ def test_a_name_of_another_data_folder_is_warned_of_by_ticks_and_recorded_by_run
     assert other_folder(store, data, "plays") == ""
 
 
-def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:
+def test_schedule_refreshes_at_its_cron_times(project: Project) -> None:
     declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="0 3 * * *")
     schedule = project.definitions.resolve_schedule_def("plays_refresh_schedule")
     assert schedule.cron_schedule == "0 3 * * *"
@@ -307,13 +305,13 @@ def test_a_schedule_looks_when_its_clock_says(project: Project) -> None:
     assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
 
 
-def test_a_span_sets_the_sensor_going(project: Project) -> None:
+def test_sensor_interval_is_the_declared_span(project: Project) -> None:
     declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="10 minutes")
     sensor = project.definitions.resolve_sensor_def("plays_refresh")
     assert (sensor.minimum_interval_seconds, sensor.default_status) == (600, dg.DefaultSensorStatus.RUNNING)
 
 
-def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project: Project) -> None:
+def test_automation_builds_after_a_change_and_not_after_a_touch(project: Project) -> None:
     project.bring_up_to_date()
     defs = project.definitions
     cursor = dg.evaluate_automation_conditions(defs=defs, instance=project.instance).cursor
@@ -335,7 +333,7 @@ def test_what_follows_a_change_is_built_and_what_follows_a_touch_is_not(project:
     assert followers_of("tokenized_arrow", "numpy_cache") == 1  # the mixture
 
 
-def test_failed_partition_is_asked_for_again_only_if_it_may_succeed_and_the_others_are_built(project: Project) -> None:
+def test_failed_partition_is_requested_again_only_if_it_may_succeed_and_others_are_built(project: Project) -> None:
     write_text(project.raw / "two.txt", b"\xff\xfe no text")
     result = tick(project)
     assert asked(result) == {"one", "three", "two"}
@@ -348,7 +346,7 @@ def test_failed_partition_is_asked_for_again_only_if_it_may_succeed_and_the_othe
     assert "1 partition: failed, and left until" in str(again.skip_reason)
 
 
-def test_no_partition_of_a_cancelled_run_is_asked_for(project: Project) -> None:
+def test_partitions_of_a_cancelled_run_are_not_requested(project: Project) -> None:
     result = tick(project)
     (request,) = result.run_requests or []
     carry_out(project, dg.SensorResult(dynamic_partitions_requests=result.dynamic_partitions_requests))
@@ -356,7 +354,7 @@ def test_no_partition_of_a_cancelled_run_is_asked_for(project: Project) -> None:
     assert "3 partitions: cancelled by a user" in str(tick(project).skip_reason)
 
 
-def test_steps_that_a_run_is_about_to_record_are_not_asked_for(project: Project) -> None:
+def test_steps_that_a_run_will_record_are_not_requested(project: Project) -> None:
     project.bring_up_to_date()
     state = [dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).cursor]
     requested: list[int] = []

@@ -16,7 +16,7 @@ names = st.from_regex(r"[\w%][\w.%-]{0,20}", fullmatch=True)
 
 
 @given(parts=st.lists(names, min_size=2, max_size=3))
-def test_address_is_its_text_and_knows_its_parts(parts: list[str]) -> None:
+def test_address_is_a_string_with_name_step_and_key(parts: list[str]) -> None:
     text = "/".join(parts)
     address = Address(text)
     assert address == text
@@ -26,7 +26,7 @@ def test_address_is_its_text_and_knows_its_parts(parts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "../a/b", "a/..", "/a/b", "a//b", "a/.versions", "a/b@c", "", f"a/{'b' * 223}"])
-def test_address_refuses_what_could_lead_out_of_the_store(text: str) -> None:
+def test_address_that_leads_out_of_the_store_is_refused(text: str) -> None:
     with pytest.raises(StoreError, match=r"is not an address in the store|is too long for a name in the store"):
         Address(text)
 
@@ -40,7 +40,7 @@ def test_version_is_found_by_its_folder(parts: list[str]) -> None:
     assert split_version_name(name) == (parts[-1], FINGERPRINT)
 
 
-def test_version_is_found_in_a_path_that_leads_into_it() -> None:
+def test_version_is_found_in_a_path_inside_it() -> None:
     version = Version(Address("plays/numpy_cache/hamlet"), FINGERPRINT)
     path = f"../../../{version.path}/train.npy"
     assert Version.in_path(path) == version
@@ -56,6 +56,6 @@ def test_version_refuses_names_of_other_folders(name: str) -> None:
     assert split_version_name(name) == ("", "")
 
 
-def test_root_is_found_around_a_version_of_a_plan() -> None:
+def test_store_root_is_found_from_the_folder_of_a_plan() -> None:
     assert root_around(Path(f"/store/mix/.versions/mixed_dataset@{FINGERPRINT}")) == Path("/store")
     assert root_around(Path("/store/mix/mixed_dataset")) is None

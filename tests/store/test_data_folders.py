@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_a_second_data_folder_is_told_of_the_first_and_cleans_nothing_of_it(
+def test_second_data_folder_is_warned_of_the_first_and_does_not_clean_its_artifacts(
     store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for data in ("a", "b"):
@@ -38,7 +38,7 @@ def test_a_second_data_folder_is_told_of_the_first_and_cleans_nothing_of_it(
     assert of_others(store, tmp_path / "third", set()).keys() == {"plays", "notes"}
 
 
-def test_a_data_folder_that_was_moved_takes_its_names_along(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_moved_data_folder_keeps_its_names(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     declare_corpus(tmp_path / "a", "plays", "*.txt")
     claim(store, tmp_path / "a", ["plays"])
     shutil.move(tmp_path / "a", tmp_path / "moved")
@@ -47,7 +47,7 @@ def test_a_data_folder_that_was_moved_takes_its_names_along(store: Store, tmp_pa
     assert caplog.messages == []
 
 
-def test_a_store_without_records_belongs_to_a_data_folder_that_declares_something_in_it(store: Store, tmp_path: Path) -> None:
+def test_store_without_records_belongs_to_the_data_folder_that_declares_its_artifacts(store: Store, tmp_path: Path) -> None:
     assert of_others(store, tmp_path / "third", {"else"}).keys() == {"plays", "notes"}
     assert of_others(store, tmp_path / "a", {"plays"}) == {}
     assert of_others(store, tmp_path, set()) == {}

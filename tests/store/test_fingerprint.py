@@ -22,19 +22,19 @@ def key(inputs: dict[str, Any], settings: dict[str, Any], step: str = "step", co
 
 
 @given(inputs=mappings, settings=mappings)
-def test_the_order_of_keys_does_not_matter(inputs: dict[str, Any], settings: dict[str, Any]) -> None:
+def test_fingerprint_ignores_the_order_of_keys(inputs: dict[str, Any], settings: dict[str, Any]) -> None:
     assert key(inputs, settings) == key(dict(reversed(inputs.items())), dict(reversed(settings.items())))
 
 
 @given(value=plain)
-def test_what_is_hashed_tells_everything(value: Any) -> None:
+def test_canonical_json_round_trips(value: Any) -> None:
     told = json.loads(canonical_json(value))
     assert told == value
     assert canonical_json(told) == canonical_json(value)
 
 
 @given(settings=mappings.filter(bool), data=st.data())
-def test_any_change_of_any_part_changes_it(settings: dict[str, Any], data: st.DataObject) -> None:
+def test_fingerprint_changes_with_any_setting(settings: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(settings)))
     changed = data.draw(plain.filter(lambda value: canonical_json(value) != canonical_json(settings[name])))
     without = {other: settings[other] for other in settings if other != name}
@@ -46,11 +46,11 @@ def test_any_change_of_any_part_changes_it(settings: dict[str, Any], data: st.Da
 @pytest.mark.parametrize(
     ("one", "other"), [(1, True), (1, "1"), (1, 1.0), (None, "null"), ([], {}), (["a", "b"], ["ab"]), ([1, [2]], [[1], 2])], ids=repr
 )
-def test_what_looks_alike_is_told_apart(one: object, other: object) -> None:
+def test_fingerprint_distinguishes_similar_values(one: object, other: object) -> None:
     assert key({}, {"it": one}) != key({}, {"it": other})
 
 
-def test_every_part_counts() -> None:
+def test_fingerprint_depends_on_every_part() -> None:
     parts = [
         key({"a": 1}, {}),
         key({}, {"a": 1}),
@@ -61,13 +61,13 @@ def test_every_part_counts() -> None:
     assert len(set(parts)) == len(parts)
 
 
-def test_it_is_the_same_today_as_when_stores_were_written() -> None:
+def test_fingerprint_equals_that_of_earlier_releases() -> None:
     assert key({"file": "0" * 32}, {"eos": True, "columns": ["text"]}) == "f125cc638818f4d3c398b60d19d44b79"
 
 
 @pytest.mark.parametrize(
     "value", [{1}, b"x", object(), float("nan"), float("inf"), {1: 2}, [{"deep": {3}}]], ids=lambda value: type(value).__name__
 )
-def test_what_has_no_canonical_json_is_refused_with_its_place(value: object) -> None:
+def test_value_without_canonical_json_is_refused_with_its_path(value: object) -> None:
     with pytest.raises(TypeError, match=r"\$\.settings\.it.* has no canonical JSON"):
         key({}, {"it": value})

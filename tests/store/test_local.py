@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
     return LocalStore(tmp_path / "store")
 
 
-def test_what_is_published_is_opened_and_listed_with_its_manifest(store: Store) -> None:
+def test_published_version_is_opened_and_listed_with_its_manifest(store: Store) -> None:
     written = write(store, "text")
     opened = store.open(ADDRESS)
     assert opened == written
@@ -54,14 +54,14 @@ def test_what_is_published_is_opened_and_listed_with_its_manifest(store: Store) 
     assert list(store.list()) == [ADDRESS]
 
 
-def test_a_version_is_nothing_to_readers_until_it_is_published(store: Store) -> None:
+def test_unpublished_version_is_invisible_to_readers(store: Store) -> None:
     old = write(store, "old")
     new = write(store, "new", publish=False)
     assert store.open(ADDRESS) == old
     assert store.find(ADDRESS, new.fingerprint) == new
 
 
-def test_the_version_before_stays_after_another_is_published(store: Store) -> None:
+def test_previous_version_is_kept_after_another_is_published(store: Store) -> None:
     old = write(store, "old")
     write(store, "new")
     assert (old.path / "one").read_text() == "old"
@@ -69,7 +69,7 @@ def test_the_version_before_stays_after_another_is_published(store: Store) -> No
     assert store.open(ADDRESS) == old
 
 
-def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
+def test_failed_write_leaves_the_store_unchanged(store: Store) -> None:
     write(store, "old")
     before = store_contents(store.root)
 
@@ -82,14 +82,14 @@ def test_a_writer_that_raises_leaves_the_store_as_it_was(store: Store) -> None:
     assert store_contents(store.root) == before
 
 
-def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = LocalStore(tmp_path / "one"), LocalStore(tmp_path / "other")
     for store in (one, other):
         write(store, "text")
     assert store_contents(one.root) == store_contents(other.root)
 
 
-def test_a_damaged_version_is_not_intact_and_is_written_anew(store: Store) -> None:
+def test_damaged_version_is_not_intact_and_is_rewritten(store: Store) -> None:
     artifact = write(store, "text")
     (artifact.path / "one").unlink()
     assert store.open(ADDRESS, intact=True) is None
@@ -98,20 +98,20 @@ def test_a_damaged_version_is_not_intact_and_is_written_anew(store: Store) -> No
     assert store.open(ADDRESS) == artifact
 
 
-def test_opening_a_version_reads_its_manifest_only(store: Store) -> None:
+def test_open_reads_only_the_manifest(store: Store) -> None:
     artifact = write(store, "text")
     (artifact.path / "one").unlink()
     assert store.open(ADDRESS) == artifact
 
 
-def test_a_version_with_the_manifest_of_another_is_not_opened(store: Store) -> None:
+def test_version_with_the_manifest_of_another_is_not_opened(store: Store) -> None:
     old, new = write(store, "old"), write(store, "new")
     (new.path / "manifest.json").write_bytes((old.path / "manifest.json").read_bytes())
     assert store.open(ADDRESS) is None
     assert write(store, "new") == new
 
 
-def test_a_version_that_another_run_has_finished_meanwhile_is_kept(store: Store) -> None:
+def test_version_finished_by_a_concurrent_run_is_kept(store: Store) -> None:
     inside: list[Artifact] = []
 
     def fill(folder: Path) -> Manifest:
@@ -122,7 +122,7 @@ def test_a_version_that_another_run_has_finished_meanwhile_is_kept(store: Store)
     assert store.write(ADDRESS, wanted("text"), fill) == inside[0]
 
 
-def test_a_reader_sees_one_version_or_the_other_while_they_are_flipped(store: Store) -> None:
+def test_reader_sees_a_complete_version_while_versions_are_switched(store: Store) -> None:
     versions = [write(store, content) for content in ("a" * 100, "b" * 200)]
     stop = threading.Event()
 
@@ -158,7 +158,7 @@ LocalStore(Path(sys.argv[1])).write("corpus/stage/part", wanted("new"), fill)
 """
 
 
-def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_not(store: Store) -> None:
+def test_files_of_a_killed_writer_are_removed_and_files_of_a_live_writer_are_not(store: Store) -> None:
     write(store, "old")
     writer = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     assert writer.stdout
@@ -179,12 +179,12 @@ def test_what_a_killed_writer_left_is_removed_and_what_a_living_one_writes_is_no
 @pytest.mark.parametrize(
     "address", ["a", "../a/b", "a/../b", "a/b/..", "/a/b", "a//b", ".a/b", "a/.versions", "a/b\n", "a\\b", "a/b@c", ""]
 )
-def test_an_address_that_is_none_or_leads_out_of_the_store_is_refused(store: Store, address: str) -> None:
+def test_invalid_address_is_refused(store: Store, address: str) -> None:
     with pytest.raises(StoreError, match="is not an address"):
         store.pointer(address)
 
 
-def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbish_that_the_next_removes(tmp_path: Path) -> None:
+def test_writer_killed_at_any_time_leaves_a_complete_version_and_files_that_the_next_removes(tmp_path: Path) -> None:
     moment, ends = 0, set()
     while 0 not in ends:
         store = LocalStore(tmp_path / str(moment))
@@ -199,7 +199,7 @@ def test_a_writer_killed_at_any_moment_leaves_one_version_or_the_other_and_rubbi
     assert moment > 20
 
 
-def test_what_a_killed_writer_left_can_be_removed_without_writing_anything(store: Store) -> None:
+def test_files_of_a_killed_writer_are_removed_without_writing(store: Store) -> None:
     killed = killed_after(20, lambda: write(store, "text"))
     assert killed == signal.SIGKILL
     assert len(list((store.root / STAGING).iterdir())) == 3  # the entry, the folder, its lock
@@ -243,7 +243,7 @@ with LocalStore(Path(sys.argv[1])).turn("corpus/stage/part"):
 """
 
 
-def test_a_turn_is_waited_for_and_one_that_was_held_by_a_killed_process_is_free(store: Store) -> None:
+def test_lock_is_waited_for_and_is_released_when_its_process_is_killed(store: Store) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     assert holder.stdout
     assert holder.stdout.readline() == "holding\n"

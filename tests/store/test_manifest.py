@@ -29,7 +29,7 @@ def wanted(inputs: dict[str, Any], settings: dict[str, Any]) -> Manifest:
 
 @settings(deadline=None)
 @given(inputs=finite, settings=finite, counts=counted, details=mappings, size=st.integers(0))
-def test_what_is_written_is_read(
+def test_manifest_round_trips(
     tmp_path_factory: pytest.TempPathFactory,
     inputs: dict[str, Any],
     settings: dict[str, Any],
@@ -45,7 +45,7 @@ def test_what_is_written_is_read(
 
 
 @given(settings=finite)
-def test_the_order_of_keys_leaves_no_trace(settings: dict[str, Any]) -> None:
+def test_manifest_bytes_ignore_the_order_of_keys(settings: dict[str, Any]) -> None:
     assert wanted({}, settings).to_json() == wanted({}, dict(reversed(settings.items()))).to_json()
 
 
@@ -53,7 +53,7 @@ def test_the_order_of_keys_leaves_no_trace(settings: dict[str, Any]) -> None:
     ("content", "found", "only_by_checksum"),
     [(None, "is missing", False), ("longer", "has 6 bytes where 4 were written", False), ("tixt", "checksum differs", True)],
 )
-def test_a_file_that_is_not_as_recorded_is_named(tmp_path: Path, content: str | None, found: str, only_by_checksum: bool) -> None:
+def test_damaged_file_is_named(tmp_path: Path, content: str | None, found: str, only_by_checksum: bool) -> None:
     for name in ("file", "other"):
         (tmp_path / name).write_text("text")
     manifest = replace(wanted({}, {}), files={name: FileRecord.of(tmp_path / name) for name in ("file", "other")})
@@ -65,7 +65,7 @@ def test_a_file_that_is_not_as_recorded_is_named(tmp_path: Path, content: str | 
     assert manifest.damage(tmp_path) == ([] if only_by_checksum else [problem])
 
 
-def test_a_folder_without_a_manifest_is_no_finished_artifact(tmp_path: Path) -> None:
+def test_folder_without_a_manifest_is_not_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a finished artifact"):
         Manifest.read(tmp_path)
 
@@ -73,7 +73,7 @@ def test_a_folder_without_a_manifest_is_no_finished_artifact(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff", b"[]", b"null", b'{"files": {}}', b'{"files": {"a": 1}}', json.dumps({"files": {}, "odd": 1}).encode()]
 )
-def test_another_kind_of_manifest_is_none_of_the_store(tmp_path: Path, content: bytes) -> None:
+def test_foreign_manifest_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(StoreError, match=r"manifest.json: is not a manifest of the store"):
         Manifest.read(tmp_path)
