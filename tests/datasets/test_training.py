@@ -1,9 +1,7 @@
 """Real training: a small GPT-2 learns the sample corpora from every kind of dataset."""
 
 import json
-import os
 import runpy
-import shutil
 import sys
 from collections import Counter
 from functools import partial
@@ -24,9 +22,11 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import FASTOKENS, EnginePool
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.faulty_engines import give_report
 
 SEQ_LEN, BATCH, STEPS = 32, 4, 24
 
@@ -35,19 +35,20 @@ SEQ_LEN, BATCH, STEPS = 32, 4, 24
 def store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Store:
     """A store with the caches of a play and of a region, and a mixture of them named ``demo``.
 
-    Of each, only the beginning is taken: what training costs is the evaluation.
+    Their tokens are bytes, and only the beginnings are taken: most of the time of training goes into a large vocabulary and the evaluation.
     """
     folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
+    save_byte_tokenizer(folder / "tokenizers" / "bytes")
     workspace = Workspace(data=folder, store=LocalStore(folder / "store"), engines=engines)
     play, region = (DATA / "raw" / file for file in ("shakespeare/hamlet.txt", "factbook/europe.jsonl"))
     rows = [json.loads(line)["text"] for line in region.read_text(encoding="utf-8").splitlines()]
-    write_text(folder / "shakespeare" / play.name, play.read_text(encoding="utf-8")[:60_000])
-    write_jsonl(folder / "factbook" / region.name, [row[:3_000] for row in rows[:12]])
+    write_text(folder / "shakespeare" / play.name, play.read_text(encoding="utf-8")[:20_000])
+    write_jsonl(folder / "factbook" / region.name, [row[:800] for row in rows[:12]])
     corpora = {
-        name: declare_corpus(folder, name, f"{name}/*", partition_by="file", **keys)
+        name: declare_corpus(folder, name, f"{name}/*", partition_by="file", tokenizer="tokenizers/bytes", **keys)
         for name, keys in (("shakespeare", {}), ("factbook", {"splits": {"validation": 0.3}}))
     }
+    give_report(corpora["factbook"], FASTOKENS.name, folder, workspace.store, LocalStore(prepared_store))
     keys = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
     parts = [{"corpus": "shakespeare", "weight": 1.5}, {"corpus": "factbook", "weight": 0.5}]
     declared = load_yaml(declare(folder, "mixtures", name="demo", seq_len=SEQ_LEN, datasets=parts), MixtureConfig)
@@ -65,7 +66,7 @@ def trainer(train: Any, evaluation: Any, folder: Path, model: Any = None, **argu
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=50_257, n_positions=SEQ_LEN, n_embd=32, n_layer=1, n_head=2, bos_token_id=None, eos_token_id=50_256)
+    config = GPT2Config(vocab_size=257, n_positions=SEQ_LEN, n_embd=32, n_layer=1, n_head=2, bos_token_id=None, eos_token_id=256)
     settings = {"max_steps": STEPS, "per_device_train_batch_size": BATCH, "learning_rate": 1e-2, "logging_steps": 4, "save_strategy": "no"}
     settings |= {"report_to": [], "use_cpu": True, "disable_tqdm": True, **arguments}
     return Trainer(
