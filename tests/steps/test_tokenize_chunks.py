@@ -1,9 +1,10 @@
 """A partition in pieces, encoded by several processes: what is built is what one process builds, and what fails fails alike."""
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,16 +26,36 @@ from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import FASTOKENS, EnginePool
 from tests.support import declare_corpus, write_jsonl, write_text
-from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, store_contents, trusting
+from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, give_report, store_contents, trusting
 
+BYTES = "tokenizers/bytes"
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(400)]
 
 
+@pytest.fixture(scope="module")
+def byte_data(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
+    """A data folder and a store in which a tokenizer of bytes is prepared: each process loads its engines, those of GPT-2 in a second."""
+    data = tmp_path_factory.mktemp("bytes") / "data"
+    save_byte_tokenizer(data / BYTES)
+    give_report(declare(data, "c", "c.txt"), FASTOKENS.name, data, LocalStore(data / "store"), LocalStore(prepared_store))
+    shutil.rmtree(data / "corpora")
+    return data
+
+
 @pytest.fixture
-def workspace(workspace: Workspace) -> Workspace:
+def workspace(byte_data: Path, data: Path, engines: EnginePool) -> Workspace:
     """A workspace with chunks of 4 KB: some ten of a file here."""
-    return replace(workspace, chunk_bytes=4096)
+    shutil.copytree(byte_data, data, copy_function=os.link, dirs_exist_ok=True)
+    return Workspace(data=data, store=LocalStore(data / "store"), engines=engines, chunk_bytes=4096)
+
+
+def declare(data: Path, name: str, path: str, **keys: Any) -> Corpus:
+    """Declare a corpus with the tokenizer of bytes."""
+    return declare_corpus(data, name, path, tokenizer=BYTES, **keys)
 
 
 def encode(corpus: Corpus, partition: Partition, workspace: Workspace, processes: int, on_progress: Callable[[int], Any]) -> None:
@@ -83,7 +104,7 @@ def check_alike(corpus: Corpus, workspace: Workspace, pieces: int) -> Built:
 def test_json_lines(workspace: Workspace) -> None:
     rows: list[str | None] = [*TEXTS[:200], None, *TEXTS[200:]]
     size = write_jsonl(workspace.data / "c.jsonl", rows).stat().st_size
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip", splits={"validation": 0.2})
+    corpus = declare(workspace.data, "c", "c.jsonl", on_invalid="skip", splits={"validation": 0.2})
     tokenized = check_alike(corpus, workspace, size // 4096)
     counts = tokenized.artifact.manifest.counts
     assert (counts["documents"], counts["invalid"], counts["empty"]) == (len(TEXTS), 1, TEXTS.count(""))
@@ -91,25 +112,25 @@ def test_json_lines(workspace: Workspace) -> None:
 
 def test_parquet(workspace: Workspace) -> None:
     pq.write_table(pa.table({"text": TEXTS}), workspace.data / "c.parquet", row_group_size=10, compression="none", use_dictionary=False)
-    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.parquet"), workspace, 10)
+    tokenized = check_alike(declare(workspace.data, "c", "c.parquet"), workspace, 10)
     assert tokenized.artifact.manifest.counts["documents"] == len(TEXTS)
 
 
 def test_many_files(workspace: Workspace) -> None:
     for i in range(100):
         write_text(workspace.data / "raw" / f"{i:02}.txt", f"document {i} " * 15)
-    check_alike(declare_corpus(workspace.data, "c", "raw/*.txt"), workspace, 5)
+    check_alike(declare(workspace.data, "c", "raw/*.txt"), workspace, 5)
 
 
 def test_pieces_without_a_document(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[1:3], *[None] * 1000, *TEXTS[1:3]])
-    tokenized = check_alike(declare_corpus(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 3)
+    tokenized = check_alike(declare(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 3)
     assert tokenized.artifact.manifest.counts["documents"] == 4
 
 
 def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", TEXTS)
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    corpus = declare(workspace.data, "c", "c.jsonl")
     gone = map(document_id, text_hashes(pa.array([TEXTS[1], TEXTS[399]])).tolist())
     add_removals(corpus, [Removal(id=one) for one in gone])
     tokenized = check_alike(corpus, workspace, 8)
@@ -118,7 +139,7 @@ def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Works
 
 def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[:300], "beware", *TEXTS[300:]])
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl", verify="full")
+    corpus = declare(workspace.data, "c", "c.jsonl", verify="full")
     _, wanted = built(corpus, workspace, 1)
     doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
     tokenized, found = built(corpus, doubted, 2)
@@ -130,7 +151,7 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
 
 def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    corpus = declare(workspace.data, "c", "c.jsonl")
     doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
     (alone, found), (together, found_together) = built(corpus, doubted, 1), built(corpus, doubted, 2)
     engines = [tokenized.artifact.manifest.produced_with["engine"].split()[0] for tokenized in (alone, together)]
@@ -152,12 +173,12 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
 
 def test_a_row_at_fault_is_named_and_nothing_is_left_behind(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS, None])
-    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; correct the row")
+    failing(declare(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; correct the row")
 
 
 def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [{"words": text} for text in TEXTS])
-    failing(declare_corpus(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
+    failing(declare(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
 
 
 def test_chunk_whose_process_is_killed_is_encoded_again(workspace: Workspace) -> None:
@@ -169,7 +190,7 @@ def test_chunk_whose_process_is_killed_is_encoded_again(workspace: Workspace) ->
             multiprocessing.active_children()[0].kill()
 
     write_jsonl(workspace.data / "c.jsonl", TEXTS * 20)
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    corpus = declare(workspace.data, "c", "c.jsonl")
     assert built(corpus, workspace, 2, kill_one)[0].artifact.manifest.counts["documents"] == 20 * len(TEXTS)
     assert killed
 
@@ -178,7 +199,7 @@ def test_chunk_whose_process_is_killed_is_encoded_again(workspace: Workspace) ->
 def test_single_chunk_is_encoded_by_the_calling_process(workspace: Workspace, documents: int, has_others: bool) -> None:
     others: list[int] = []
     write_jsonl(workspace.data / "c.jsonl", TEXTS[:documents])
-    corpus = declare_corpus(workspace.data, "c", "c.jsonl")
+    corpus = declare(workspace.data, "c", "c.jsonl")
     found = built(corpus, workspace, 2, lambda _bytes: others.append(len(multiprocessing.active_children())))
     assert found[0].artifact.manifest.counts["documents"] == documents
     assert any(others) is has_others
