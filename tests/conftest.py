@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 
 import dagster as dg
@@ -22,7 +21,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import PLAY, Project
-from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, write_text
+from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, sampled_code_points, write_text
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,7 +51,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes.
 
-    The run compares the code points of `_sampled_code_points`, and all code points with ``--soak``. pytest's cache keeps the store for the
+    The run compares the code points of `sampled_code_points`, and all code points with ``--soak``. pytest's cache keeps the store for the
     next session, as long as nothing that makes it changes.
     """
     cache: pytest.Cache | None = getattr(request.config, "cache", None)
@@ -66,7 +65,7 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
         store = LocalStore(folder / "store")
         with pytest.MonkeyPatch.context() as patch:
             if not soak:
-                patch.setattr(conformance, "_code_point_groups", lambda: [_sampled_code_points()])
+                patch.setattr(conformance, "_code_point_groups", lambda: [sampled_code_points()])
             EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
         if kept:
             with tempfile.TemporaryDirectory(dir=kept.parent) as draft, suppress(OSError):  # another session may have been faster
@@ -75,23 +74,12 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
     return made_once(tmp_path_factory, "prepared", make) / "store"
 
 
-def _sampled_code_points() -> list[int]:
-    """Return all code points of the blocks with scripts and symbols, and 64 of every 2,048 elsewhere.
-
-    Elsewhere are ideographs, Hangul syllables, private use and planes without characters, where neighbours have the same properties.
-    """
-    varied = (range(0x3400), range(0xA000, 0xAC00), range(0xF900, 0x17000), range(0x1AFF0, 0x20000))
-    neighbours = (range(0x3400, 0xA000), range(0xAC00, 0xD800), range(0xE000, 0xF900), range(0x17000, 0x1AFF0), range(0x20000, 0x110000))
-    sampled = (point for block in neighbours for point in block if point % 2048 < 64 or point in (block[0], block[-1]))
-    return [*chain.from_iterable(varied), *sampled]
-
-
 def _digest_of_preparation() -> str:
     """Hash everything that the prepared store depends on: the code that makes it, the tokenizer and the engines' versions."""
     package = REPOSITORY / "phyagi_assets"
     code = [*(package / "tokenizers").glob("*.py"), *(package / "store").glob("*.py"), package / "steps" / "encoding.py"]
     digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in ("tokenizers", "transformers", "fastokens")).encode())
-    for file in sorted([*code, Path(__file__), *GPT2.iterdir()]):
+    for file in sorted([*code, REPOSITORY / "tests" / "support.py", *GPT2.iterdir()]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -208,9 +208,9 @@ class Hub:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[Hub]:
-    """Make the sample repositories in a folder, and serve them on a free port."""
-    _make_repositories(folder / "hub")
+def served(folder: Path, plays: int | None = None) -> Iterator[Hub]:
+    """Make the sample repositories in a folder, and serve them on a free port; of the plays in wikitext, the first `plays` or all."""
+    _make_repositories(folder / "hub", plays)
     traffic = Traffic()
     handler = type("Handler", (_Handler,), {"root": folder / "hub", "traffic": traffic})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -231,9 +231,9 @@ def worker(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def _make_repositories(root: Path) -> None:
+def _make_repositories(root: Path, plays: int | None) -> None:
     datasets, models = root / "datasets", root / "models"
-    test, validation, *train = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))
+    test, validation, *train = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:plays]
     wikitext = {"test": [test], "train": train, "validation": [validation]}
     tables = {split: pa.table({"text": list(chain.from_iterable(map(_as_wikitext, plays)))}) for split, plays in wikitext.items()}
     _write_parquet(datasets / "Salesforce/wikitext", WIKITEXT, tables)

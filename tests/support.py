@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,14 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(draft)
             draft.rename(shared)
     return shared
+
+
+def sampled_code_points() -> list[int]:
+    """Return all code points of the blocks with scripts and symbols, and 64 of every 2,048 elsewhere.
+
+    Elsewhere are ideographs, Hangul syllables, private use and planes without characters, where neighbours have the same properties.
+    """
+    varied = (range(0x3400), range(0xA000, 0xAC00), range(0xF900, 0x17000), range(0x1AFF0, 0x20000))
+    neighbours = (range(0x3400, 0xA000), range(0xAC00, 0xD800), range(0xE000, 0xF900), range(0x17000, 0x1AFF0), range(0x20000, 0x110000))
+    sampled = (point for block in neighbours for point in block if point % 2048 < 64 or point in (block[0], block[-1]))
+    return [*chain.from_iterable(varied), *sampled]

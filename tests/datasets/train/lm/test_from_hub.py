@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_emp
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, library_store: Path) -> Iterator[dict[str, str]]:
     """Variables that let the stand-in be taken for the Hub."""
-    with served(tmp_path_factory.mktemp("hub")) as hub:
+    with served(tmp_path_factory.mktemp("hub"), plays=4) as hub:
         yield hub.environment(library_store)
 
 
