@@ -5,10 +5,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.work import PartitionResult
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.materialize import Outcome, Runner
+from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.progress import LoggedProgress, RunProgress
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace

@@ -1,7 +1,7 @@
 """The partitions of a corpus that have to be built, and the expected versions of all of them."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from phyagi_assets.build.staleness import ExpectedArtifact, partition_artifacts
 from phyagi_assets.build.work import Work
@@ -13,30 +13,42 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 
 
-@dataclass(kw_only=True, slots=True)
-class Stale:
-    """The partitions of a corpus, divided by what has to be done."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExaminedCorpus:
+    """The partitions of a corpus, with the expected versions of their artifacts."""
 
-    work: list[Work] = field(default_factory=list)
-    """Partitions with stale steps."""
-    current: list[str] = field(default_factory=list)
-    """Keys of the partitions that are current."""
-    failed: dict[str, str] = field(default_factory=dict)
+    corpus: Corpus
+    partitions: Mapping[str, Partition]
+    """All partitions as the source lists them, by key."""
+    artifacts: Mapping[str, Sequence[ExpectedArtifact]]
+    """The artifacts of each examined partition, by key, in the order of the flow."""
+    failed: Mapping[str, str]
     """Reasons for which partitions could not be examined, by ``corpus/partition``."""
-    expected: dict[str, dict[str, str | None]] = field(default_factory=dict)
-    """Expected fingerprint of each artifact, by step and partition; None while it is unknown."""
+
+    @property
+    def versions(self) -> dict[str, dict[str, str | None]]:
+        """Expected fingerprint of each artifact, by step and partition; None while it is unknown."""
+        versions: dict[str, dict[str, str | None]] = {}
+        for key, artifacts in self.artifacts.items():
+            for artifact in artifacts:
+                versions.setdefault(artifact.step, {})[key] = artifact.fingerprint
+        return versions
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the expected version of every artifact is published."""
+        return not self.failed and all(artifact.is_current for artifacts in self.artifacts.values() for artifact in artifacts)
 
 
-def stale_partitions(
+def examine_partitions(
     corpus: Corpus,
     partitions: Mapping[str, Partition],
-    recorded: Mapping[str, Mapping[str, str]],
     workspace: Workspace,
     flow: Flow = FLOW,
     *,
     among: Collection[str] | None = None,
-) -> Stale:
-    """Examine the partitions of a corpus. One that cannot be examined does not stop the others.
+) -> ExaminedCorpus:
+    """Find the expected versions of partitions, and whether they are published. One that cannot be examined does not stop the others.
 
     Parameters
     ----------
@@ -44,8 +56,6 @@ def stale_partitions(
         The corpus.
     partitions
         Its partitions as the source lists them, by key.
-    recorded
-        Versions that are recorded as built, by step and partition. A step whose version is not recorded counts as stale.
     workspace
         The data folder and the store.
     flow
@@ -53,22 +63,39 @@ def stale_partitions(
     among
         Keys of the partitions to examine; by default, all of them.
     """
-    found = Stale()
+    artifacts: dict[str, Sequence[ExpectedArtifact]] = {}
+    failed: dict[str, str] = {}
     for key, partition in partitions.items():
         if among is not None and key not in among:
             continue
         try:
-            expected = partition_artifacts(corpus, partition, workspace, flow)
+            artifacts[key] = partition_artifacts(corpus, partition, workspace, flow)
         except SourceError as problem:
-            found.failed[f"{corpus.config.name}/{key}"] = str(problem)
-            continue
-        for artifact in expected:
-            found.expected.setdefault(artifact.step, {})[key] = artifact.fingerprint
+            failed[f"{corpus.config.name}/{key}"] = str(problem)
+    return ExaminedCorpus(corpus=corpus, partitions=partitions, artifacts=artifacts, failed=failed)
+
+
+def stale_partitions(
+    examined: ExaminedCorpus, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace, flow: Flow = FLOW
+) -> list[Work]:
+    """Return the partitions with stale steps.
+
+    Parameters
+    ----------
+    examined
+        The partitions of a corpus.
+    recorded
+        Versions that are recorded as built, by step and partition. A step whose version is not recorded counts as stale.
+    workspace
+        The data folder and the store.
+    flow
+        The steps.
+    """
+    work = []
+    for key, expected in examined.artifacts.items():
         if steps := _stale_steps(expected, key, recorded, workspace):
-            found.work.append(work_of(corpus, partition, steps, workspace, flow, follows=True))
-        else:
-            found.current.append(key)
-    return found
+            work.append(work_of(examined.corpus, examined.partitions[key], steps, workspace, flow, follows=True))
+    return work
 
 
 def work_of(
@@ -95,7 +122,9 @@ def work_of(
     )
 
 
-def _stale_steps(expected: list[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace) -> list[str]:
+def _stale_steps(
+    expected: Sequence[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace
+) -> list[str]:
     if expected[0].fingerprint is None and workspace.store.open(expected[0].address):
         return [expected[0].step]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
     return [

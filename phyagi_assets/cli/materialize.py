@@ -29,11 +29,12 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
     """
     with errors():
         settings = Settings.resolve(data=data, store=store)
+        from phyagi_assets.build.examine import examine_catalog
+        from phyagi_assets.build.outcome import Outcome
         from phyagi_assets.cli.progress import BarProgress
         from phyagi_assets.cli.render import catalog_trees
         from phyagi_assets.declare.catalog import read_catalog
-        from phyagi_assets.orchestration.instance import open_instance
-        from phyagi_assets.orchestration.materialize import Runner
+        from phyagi_assets.orchestration.remembered import RecordedDigests
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import claim
         from phyagi_assets.store.local import LocalStore
@@ -51,11 +52,22 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         claim(workspace.store, settings.data, [*chosen.corpora, *chosen.mixtures])
         if restored := workspace.store.restore_all():
             messages.print(f"{counted(restored, 'artifact')} had lost the link, as in a copy of a store; put back", highlight=False)
-        with open_instance(settings) as instance:
-            runner = Runner(chosen, workspace, instance, progress)
-            work = runner.stale()
-            with progress.over(len(work), sum(item.bytes for item in work)):
-                outcome = runner.run(work, at, jobs)
+        examined = examine_catalog(chosen, workspace)
+        recorded = RecordedDigests(settings.dagster_home)
+        if at is None and examined.is_current and recorded.agree(examined.digests()):
+            workspace.store.clear_rubbish()
+            outcome = Outcome(current=examined.count)
+        else:
+            recorded.forget([*chosen.corpora, *chosen.mixtures])
+            from phyagi_assets.orchestration.instance import open_instance
+            from phyagi_assets.orchestration.materialize import Runner
+
+            with open_instance(settings) as instance:
+                runner = Runner(chosen, workspace, instance, progress)
+                work = runner.stale(examined)
+                with progress.over(len(work), sum(item.bytes for item in work)):
+                    outcome = runner.run(work, at, jobs)
+            recorded.remember(runner.recorded())
         for tree in catalog_trees(chosen, workspace.store):
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)

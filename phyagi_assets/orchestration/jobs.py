@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from phyagi_assets.build.partitions import Builder
-from phyagi_assets.build.stale import stale_partitions
+from phyagi_assets.build.stale import examine_partitions, stale_partitions
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
@@ -143,15 +143,15 @@ def _stale(
     try:
         partitions = builder.workspace.sources.partitions(corpus)
         sync_partitions(instance, corpus, partitions)
-        found = stale_partitions(corpus, partitions, recorded, builder.workspace, builder.flow, among=keys)
+        examined = examine_partitions(corpus, partitions, builder.workspace, builder.flow, among=keys)
     except PhyagiAssetsError as problem:
         if keys is None:
             raise
         return [], [_failed(corpus, key, problem, builder.flow) for key in keys]
-    failed = [_failed(corpus, name.partition("/")[2], SourceError(reason), builder.flow) for name, reason in found.failed.items()]
+    failed = [_failed(corpus, name.partition("/")[2], SourceError(reason), builder.flow) for name, reason in examined.failed.items()]
     gone = [key for key in keys or () if key not in partitions]
     failed += [_failed(corpus, key, SourceError(f"{corpus.path}: partition {key!r} is not in the source"), builder.flow) for key in gone]
-    return found.work, failed
+    return stale_partitions(examined, recorded, builder.workspace, builder.flow), failed
 
 
 def _failed(corpus: Corpus, key: str, problem: PhyagiAssetsError, flow: Flow) -> PartitionResult:

@@ -7,16 +7,16 @@ the actual state. One run builds the stale partitions of all corpora; then the s
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.build.examine import ExaminedCatalog, examine_catalog, known_inputs, versions_digest
+from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import told_of_records
 from phyagi_assets.orchestration.names import COMMAND, COMMAND_JOB, LAUNCHED_BY, PARTITIONS, PROCESSES, op_name, run_config, stale_op_name
@@ -31,18 +31,6 @@ from phyagi_assets.steps.step import Scope, Step, Workspace
 _NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _COMMAND = {LAUNCHED_BY: COMMAND}
-
-
-@dataclass(kw_only=True, slots=True)
-class Outcome:
-    """The outcome of bringing corpora and mixtures up to date."""
-
-    built: list[str] = field(default_factory=list)
-    """Names of the partitions (``corpus/partition``), corpus steps (``corpus/step``) and mixtures that were built."""
-    current: int = 0
-    """Number of partitions, corpus steps and mixtures that were current already."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Reasons for failures, by name of the partition, corpus, corpus step or mixture."""
 
 
 class Runner:
@@ -70,30 +58,41 @@ class Runner:
         self._definitions = catalog_definitions(catalog, workspace, self, flow)
         self._expected: dict[str, dict[str, dict[str, str | None]]] = {}
         """Expected fingerprint of each artifact, by corpus, step and partition; None while it is unknown."""
+        self._unpartitioned: dict[str, dict[str, str | None]] = {}
+        """Expected fingerprint of each artifact that is not partitioned, by corpus or mixture and step."""
         self._ended: set[str] = set()
+        self._built_by_others = False
         self.outcome = Outcome()
 
-    def stale(self) -> list[Work]:
+    def stale(self, examined: ExaminedCatalog | None = None) -> list[Work]:
         """List the sources, update Dagster's partitions, and return the partitions with stale steps.
 
         Errors are recorded in `outcome`, and do not keep the other partitions and corpora from being listed.
-        """
-        return [work for corpus in self._catalog.corpora.values() for work in self._stale_of(corpus)]
 
-    def _stale_of(self, corpus: Corpus) -> Sequence[Work]:
-        name = corpus.config.name
-        try:
-            partitions = self._workspace.sources.partitions(corpus)
-            sync_partitions(self._instance, corpus, partitions)
+        Parameters
+        ----------
+        examined
+            The catalog as examined just now; by default, it is examined.
+        """
+        examined = examined or examine_catalog(self._catalog, self._workspace, self._flow)
+        self.outcome.failed |= examined.failed
+        work: list[Work] = []
+        for name, corpus in examined.corpora.items():
+            sync_partitions(self._instance, corpus.corpus, corpus.partitions)
             recorded = recorded_of_partitions(self._instance, name, self._flow)
-            found = stale_partitions(corpus, partitions, recorded, self._workspace, self._flow)
-        except PhyagiAssetsError as problem:
-            self.outcome.failed[name] = str(problem)
-            return ()
-        self._expected[name] = found.expected
-        self.outcome.current += len(found.current)
-        self.outcome.failed |= found.failed
-        return found.work
+            stale = stale_partitions(corpus, recorded, self._workspace, self._flow)
+            self._expected[name] = corpus.versions
+            self.outcome.current += len(corpus.artifacts) - len(stale)
+            self.outcome.failed |= corpus.failed
+            work += stale
+        return work
+
+    def recorded(self) -> dict[str, str]:
+        """Return a digest of the versions that are recorded after `run` of each corpus and mixture; none if it is not sure of all."""
+        if self.outcome.failed or self._built_by_others:
+            return {}
+        names = [*self._catalog.corpora, *self._catalog.mixtures]
+        return {name: versions_digest(self._expected.get(name, {}), self._unpartitioned.get(name, {})) for name in names}
 
     def run(self, work: Sequence[Work], at: int | None = None, processes: int | None = None) -> Outcome:
         """Build the partitions, then the steps of corpora, then the mixtures. A partition that fails does not stop the others.
@@ -169,6 +168,7 @@ class Runner:
             self.outcome.failed |= dict.fromkeys((item.name for item in left), _reason(result, self._instance.root_directory))
             return
         for item in left:  # another command has built it since it was listed
+            self._built_by_others = True
             self.outcome.current += 1
             corpus = self._catalog.corpora[item.corpus]
             if item.partition:
@@ -189,8 +189,7 @@ class Runner:
         if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
             self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
             return
-        expected = {part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts}
-        inputs = {part: {key: fingerprint or "" for key, fingerprint in of.items()} for part, of in expected.items()}
+        inputs = known_inputs({part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts})
         artifact = mixture_artifact(declared, inputs, self._workspace, step)
         config = run_config(op_name(name, step), **{AT_POSITION: at}) if at is not None else _NOTHING
         self._run_unless_current(name, name, step, artifact, config)
@@ -198,6 +197,7 @@ class Runner:
     def _run_unless_current(self, shown: str, name: str, step: Step, expected: ExpectedArtifact, config: Mapping[str, Any]) -> None:
         """Run a step that is not partitioned, unless its artifact is current and Dagster has recorded this version."""
         key = dg.AssetKey([name, step.name])
+        self._unpartitioned.setdefault(name, {})[step.name] = expected.fingerprint
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
             return

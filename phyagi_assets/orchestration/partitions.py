@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
@@ -9,6 +10,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.orchestration.declared import RELOAD
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.orchestration.remembered import RecordedDigests
 from phyagi_assets.steps.step import Workspace
 
 
@@ -78,6 +80,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
             if change.new:
                 requests.append(partitions_def(corpus).build_add_request(list(change.new)))
             if change.gone:
+                RecordedDigests(Path(context.instance.root_directory)).forget([corpus.config.name])
                 requests.append(partitions_def(corpus).build_delete_request(list(change.gone)))
         idle = "\n".join(problems) or "The sources list the partitions known."
         return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=None if requests else idle)

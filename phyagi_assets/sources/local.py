@@ -11,8 +11,11 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp, held_out
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
+
+FileStamp = tuple[str, int, int, int, int]
+"""Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 """Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
@@ -66,8 +69,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def stamp_of(path: Path) -> Stamp:
-    """Return the stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode.
+def stamp_of(path: Path) -> FileStamp:
+    """Return the stamp of a local file.
 
     Raises
     ------

@@ -70,7 +70,11 @@ class LocalStore(base.Store):
         return self.root / Version(Address(address), fingerprint).path
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        version = real_path(self.pointer(address))
+        pointer = self.pointer(address)
+        try:
+            version = pointer.parent / pointer.readlink()
+        except OSError:  # a copy in the place of a pointer, or nothing
+            version = pointer
         artifact = self._version(address, version, intact=intact)
         return None if artifact and split_version_name(version.name)[1] not in ("", artifact.fingerprint) else artifact
 

@@ -5,6 +5,7 @@ give the same bytes.
 """
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -71,7 +72,7 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(path.read_bytes())
             files = {name: FileRecord(**of) for name, of in record.pop("files").items()}
             manifest = cls(**record, files=files)
             manifest._require_types()
@@ -113,10 +114,14 @@ class Manifest:
         found = []
         for name, record in self.files.items():
             path = folder / name
-            if not path.is_file():
+            try:
+                status = path.stat()
+            except OSError:
+                status = None
+            if status is None or not stat.S_ISREG(status.st_mode):
                 found.append(f"{path}: is missing")
-            elif path.stat().st_size != record.bytes:
-                found.append(f"{path}: has {path.stat().st_size} bytes where {record.bytes} were written")
+            elif status.st_size != record.bytes:
+                found.append(f"{path}: has {status.st_size} bytes where {record.bytes} were written")
             elif checksums and file_digest(path) != record.xxh3_128:
                 found.append(f"{path}: its content is not what was written (checksum differs)")
         return found

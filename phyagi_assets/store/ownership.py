@@ -73,11 +73,13 @@ def require_own_folder(root: Path, address: Address) -> None:
 
 def is_pointer(path: Path) -> bool:
     """Return whether a path is a pointer: a link to a place for one of its own versions, whether or not that version exists."""
-    if not path.is_symlink():
+    try:
+        folder, _, name = str(path.readlink()).rpartition("/")
+    except OSError:  # not a link
         return False
-    target = path.parent / path.readlink()
-    beside = path.parent / VERSIONS
-    return split_version_name(target.name)[0] == path.name and (target.parent == beside or real_path(target.parent) == real_path(beside))
+    if split_version_name(name)[0] != path.name:
+        return False
+    return folder == VERSIONS or real_path(path.parent / folder) == real_path(path.parent / VERSIONS)
 
 
 def is_copy(path: Path) -> bool:

@@ -34,3 +34,8 @@ class State:
         except OSError:
             with suppress(OSError):
                 draft.unlink()
+
+    def forget(self) -> None:
+        """Delete the record, if there is one."""
+        with suppress(OSError):
+            self.path.unlink()

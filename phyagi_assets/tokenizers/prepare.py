@@ -6,8 +6,10 @@ forms, so that runs do not have to import ``transformers``.
 
 import copy
 import json
+import os
 import pickle
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError, missing_packages_named
 from phyagi_assets.formats.cache_folder import PICKLED, SAVED
+from phyagi_assets.sources.local import FileStamp, stamp_of
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.store.manifest import Manifest
@@ -25,6 +28,8 @@ from phyagi_assets.store.manifest import Manifest
 CODE_VERSION = "1"
 BACKEND = "backend.json"
 LARGEST_ID = 2**31 - 1
+_QUIET_NS = 2_000_000_000
+"""Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
 
 Commits = Mapping[tuple[str, str], str]
 """Commits of tokenizers on the Hub, by name and revision."""
@@ -144,8 +149,17 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
     if revision:
         return f"hub:{name}@{_commit(name, revision)}"
     folder = data / name
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return "files:" + text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
+    paths = (Path(at, name) for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
+    stamps = tuple(stamp_of(path) for path in paths if path.is_file())
+    has_settled = all(max(modified, changed) + _QUIET_NS < time.time_ns() for _, _, modified, changed, _ in stamps)
+    return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(folder, stamps)}"
+
+
+@lru_cache(maxsize=64)
+def _folder_digest(folder: Path, stamps: tuple[FileStamp, ...]) -> str:
+    """Return a digest of the names and contents of files in a folder; computed once for the same stamps, because every partition asks."""
+    files = [Path(path) for path, *_ in stamps]
+    return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
 
 
 def prepare_tokenizer(corpus: Corpus, data: Path, store: Store) -> PreparedTokenizer:
