@@ -1,0 +1,90 @@
+"""Examination of a whole catalog: the expected version of each artifact, and whether all of them are published."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from phyagi_assets.build.stale import ExaminedCorpus, examine_partitions
+from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
+from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.fingerprint import canonical_json, text_digest
+
+Versions = Mapping[str, Mapping[str, str | None]]
+"""Expected fingerprints of artifacts, by step and partition."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExaminedCatalog:
+    """The corpora and mixtures of a catalog, with the expected versions of their artifacts."""
+
+    corpora: Mapping[str, ExaminedCorpus]
+    """The corpora whose sources could be listed, by name."""
+    unpartitioned: Mapping[str, Sequence[ExpectedArtifact]] = field(default_factory=dict)
+    """The artifacts that are not partitioned, by name of the corpus or mixture; only of a catalog whose partitions are all current."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Reasons for which the sources of corpora could not be listed, by corpus."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the expected version of every artifact is published."""
+        wholes = [artifact for artifacts in self.unpartitioned.values() for artifact in artifacts]
+        return not self.failed and all(corpus.is_current for corpus in self.corpora.values()) and all(each.is_current for each in wholes)
+
+    @property
+    def count(self) -> int:
+        """Number of partitions and of artifacts that are not partitioned."""
+        return sum(len(corpus.partitions) for corpus in self.corpora.values()) + sum(map(len, self.unpartitioned.values()))
+
+    def digests(self) -> dict[str, str]:
+        """Return a digest of the expected versions of each corpus and mixture, see `versions_digest`."""
+        names = dict.fromkeys([*self.corpora, *self.unpartitioned])
+        return {
+            name: versions_digest(
+                self.corpora[name].versions if name in self.corpora else {},
+                {artifact.step: artifact.fingerprint for artifact in self.unpartitioned.get(name, ())},
+            )
+            for name in names
+        }
+
+
+def versions_digest(partitions: Versions, unpartitioned: Mapping[str, str | None]) -> str:
+    """Return a digest of the versions of a corpus or mixture: by step and partition, and by step of the artifacts without partitions."""
+    return text_digest(canonical_json([partitions, unpartitioned]))
+
+
+def examine_catalog(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> ExaminedCatalog:
+    """List the sources of a catalog, and find the expected versions of its artifacts. One corpus that fails does not stop the others."""
+    corpora: dict[str, ExaminedCorpus] = {}
+    failed: dict[str, str] = {}
+    for name, corpus in catalog.corpora.items():
+        try:
+            corpora[name] = examine_partitions(corpus, workspace.sources.partitions(corpus), workspace, flow)
+        except PhyagiAssetsError as problem:
+            failed[name] = str(problem)
+    partitions = ExaminedCatalog(corpora=corpora, failed=failed)
+    if not partitions.is_current:
+        return partitions
+    return ExaminedCatalog(corpora=corpora, unpartitioned=_unpartitioned(catalog, corpora, workspace, flow))
+
+
+def _unpartitioned(
+    catalog: Catalog, corpora: Mapping[str, ExaminedCorpus], workspace: Workspace, flow: Flow
+) -> dict[str, Sequence[ExpectedArtifact]]:
+    versions = {name: corpus.versions for name, corpus in corpora.items()}
+    found: dict[str, Sequence[ExpectedArtifact]] = {}
+    for name, corpus in catalog.corpora.items():
+        if steps := list(flow.of(Scope.CORPUS)):
+            found[name] = [corpus_artifact(corpus, step, versions[name].get(step.input or "", {}), workspace) for step in steps]
+    for name, mixture in catalog.mixtures.items():
+        found[name] = []
+        for step in flow.of(Scope.MIXTURE):
+            inputs = {part.corpus: versions[part.corpus].get(step.input or "", {}) for part in mixture.config.datasets}
+            found[name] = [*found[name], mixture_artifact(mixture, known_inputs(inputs), workspace, step)]
+    return found
+
+
+def known_inputs(versions: Versions) -> dict[str, dict[str, str]]:
+    """Return the fingerprints of a mixture's inputs, by corpus and partition, with an empty string where one is not known yet."""
+    return {corpus: {key: fingerprint or "" for key, fingerprint in of.items()} for corpus, of in versions.items()}
