@@ -1,5 +1,7 @@
-"""Examples in docstrings run in a folder of their own; those of mixtures find a mixture there. Tests can run without torch."""
+"""Where tests run: in memory if possible, examples in docstrings in a folder of their own, and without torch if asked for."""
 
+import os
+import shutil
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,14 @@ import pytest
 from phyagi_assets.formats.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+
+_MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
+
+
+def pytest_configure() -> None:
+    """Keep temporary folders in memory where there is room: Dagster's databases and the store wait for a disk at every event and file."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

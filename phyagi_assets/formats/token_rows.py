@@ -79,17 +79,23 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
         ) from None
 
 
-def rows_features(dtype: str) -> Any:
-    """Return the ``datasets.Features`` of the columns.
+def rows_schema(dtype: str) -> pa.Schema:
+    """Return the Arrow schema of the rows, with the metadata in which ``datasets`` looks for their features.
 
     Parameters
     ----------
     dtype
         dtype of the token ids.
     """
-    from datasets import Features, List, Value
+    types = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()}
+    metadata = json.dumps({"info": {"features": _features(dtype)}})
+    return pa.schema({"input_ids": pa.list_(pa.type_for_alias(dtype)), **types}, {"huggingface": metadata})
 
-    return Features({"input_ids": List(Value(dtype)), **{name: Value(kind) for name, kind in COLUMNS.items()}})
+
+def _features(dtype: str) -> dict[str, Any]:
+    """Return the columns as ``datasets`` describes them in JSON; importing ``datasets`` for it takes longer than a small partition."""
+    columns = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
+    return {"input_ids": {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"}, **columns}
 
 
 def rows_file(folder: Path, number: int) -> Path:
@@ -105,7 +111,7 @@ def rows_file(folder: Path, number: int) -> Path:
     return folder / f"{number:05}{_SUFFIX}"
 
 
-def complete(folder: Path, count: int, features: Any) -> None:
+def complete(folder: Path, count: int, dtype: str) -> None:
     """Rename the files of rows to their final names, and write the two metadata files that ``datasets.load_from_disk`` needs.
 
     Parameters
@@ -114,15 +120,14 @@ def complete(folder: Path, count: int, features: Any) -> None:
         Folder of the artifact.
     count
         Number of chunks, each with its file of rows.
-    features
-        The features from `rows_features`.
+    dtype
+        dtype of the token ids.
     """
-    from datasets import DatasetInfo
-
     names = [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
     for number, name in enumerate(names):
         rows_file(folder, number).rename(folder / name)
-    DatasetInfo(features=features).write_to_directory(str(folder))
+    info = {"description": "", "citation": "", "homepage": "", "license": "", "features": _features(dtype)}
+    (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     state: dict[str, Any] = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_split": None}
     state |= {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}
     (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ from phyagi_assets.orchestration.declared import require_as_asked
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
+from phyagi_assets.orchestration.sqlite import few_waits
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.tokenizers.prepare import find_commits
 
@@ -278,7 +279,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """
     workspace = builder.workspace
     try:
-        with memory_named(", ".join(names)), workspace.store.at_work(context.run.run_id):
+        with memory_named(", ".join(names)), workspace.store.at_work(context.run.run_id), few_waits():
             for name in names:
                 require_as_asked(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)

@@ -16,7 +16,7 @@ import xxhash
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import complete, rows_features, rows_in
+from phyagi_assets.formats.token_rows import complete, rows_in, rows_schema
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.documents import RowTally, read_documents
@@ -153,9 +153,7 @@ class _Encoding:
         corpus = self.corpus
         prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
         dtype = token_dtype(corpus, prepared)
-        maker = RowMaker(
-            eos=eos_to_append(prepared, append_eos=corpus.config.append_eos), dtype=dtype, schema=rows_features(dtype.name).arrow_schema
-        )
+        maker = RowMaker(eos=eos_to_append(prepared, append_eos=corpus.config.append_eos), dtype=dtype, schema=rows_schema(dtype.name))
         return Recipe(
             corpus=corpus,
             partition=self.partition.key,
@@ -226,7 +224,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
-        complete(folder, tally.chunks, rows_features(dtype.name))
+        complete(folder, tally.chunks, dtype.name)
         details = {
             "content": tally.content,
             "dtype": dtype.name,

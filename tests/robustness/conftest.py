@@ -1,36 +1,12 @@
-"""Reference stores for all test processes, and folders in memory."""
+"""Reference stores for all test processes."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from tests.robustness.readers import Known, what_is_published
 from tests.robustness.reference_stores import ReferenceStores, make_reference_stores
 from tests.support import made_once
-
-_MEMORY, _ENOUGH = Path("/dev/shm"), 1 << 30
-
-
-@contextmanager
-def _quick_folder(otherwise: Path) -> Iterator[Path]:
-    """A folder in memory where there is room: databases flush with every event, and a killed process loses nothing that it has written."""
-    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
-        with TemporaryDirectory(prefix="robustness-", dir=_MEMORY) as folder:
-            yield Path(folder)
-    else:
-        yield otherwise
-
-
-@pytest.fixture
-def tmp_path(tmp_path: Path) -> Iterator[Path]:
-    """A temporary folder, in memory if possible."""
-    with _quick_folder(tmp_path) as folder:
-        yield folder
 
 
 @pytest.fixture(scope="session")
@@ -39,10 +15,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) ->
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        with _quick_folder(folder) as quick:  # as quick as those that will be disturbed
-            make_reference_stores(quick, prepared_store)
-            if quick != folder:
-                shutil.copytree(quick, folder, symlinks=True, dirs_exist_ok=True)
+        make_reference_stores(folder, prepared_store)
 
     return ReferenceStores(root=made_once(tmp_path_factory, "reference", make))
 
