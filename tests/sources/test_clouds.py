@@ -75,7 +75,7 @@ def test_object_that_changes_after_its_listing_is_refused(scheme: str, bucket: B
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_folder_placeholder_is_no_file_and_key_that_ends_in_a_slash_cannot_be_fetched(
+def test_folder_placeholder_is_ignored_and_key_with_a_trailing_slash_is_refused(
     scheme: str, bucket: BucketServer, workspace: Workspace
 ) -> None:
     bucket.objects |= {"ends/": b"", "ends/sub/": b"", "ends/a.txt": b"One."}
@@ -100,7 +100,7 @@ def test_folder_placeholder_is_no_file_and_key_that_ends_in_a_slash_cannot_be_fe
         ("gs", {"GOOGLE_BASE_URL": "nowhere"}, r"GOOGLE_BASE_URL is not the address of a server, such as https"),
     ],
 )
-def test_settings_that_are_not_right_are_named(
+def test_invalid_settings_are_named(
     bucket: BucketServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, scheme: str, variables: dict[str, str], message: str
 ) -> None:
     bucket.objects["a.txt"] = b"One."
@@ -137,7 +137,7 @@ def test_object_whose_etag_is_not_its_md5_is_fetched_twice_once_per_bucket(bucke
     assert bucket.fetched == ["a.txt", "a.txt", "b.txt"]
 
 
-def test_bucket_in_another_region_is_asked_there(bucket: BucketServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bucket_in_another_region_is_requested_there(bucket: BucketServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     bucket.objects["a.txt"] = b"One."
     bucket.region = "eu-west-1"
@@ -145,7 +145,7 @@ def test_bucket_in_another_region_is_asked_there(bucket: BucketServer, workspace
     assert built[-1].artifact.manifest.counts["train"]["documents"] == 1
 
 
-def test_requests_carry_no_credentials_where_there_are_none(
+def test_requests_without_credentials_are_unsigned(
     bucket: BucketServer, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):

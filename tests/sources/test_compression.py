@@ -68,7 +68,7 @@ def written(path: Path, kind: Format, documents: list[str]) -> bytes:
 
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("kind", ["json", "csv", "text"])
-def test_a_compressed_file_holds_the_documents_that_it_was_made_of(tmp_path: Path, suffix: str, kind: Format) -> None:
+def test_compressed_file_has_the_documents_of_the_plain_file(tmp_path: Path, suffix: str, kind: Format) -> None:
     documents = DOCUMENTS if kind != "text" else ["café\r\n" * 300_000]
     packed = tmp_path / f"file.{suffix}"
     packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", kind, documents)))
@@ -76,7 +76,7 @@ def test_a_compressed_file_holds_the_documents_that_it_was_made_of(tmp_path: Pat
 
 
 @pytest.mark.parametrize("suffix", COMPRESS)
-def test_what_was_consumed_adds_up_to_the_file_as_it_lies_on_disk(tmp_path: Path, suffix: str) -> None:
+def test_consumed_bytes_add_up_to_the_compressed_size(tmp_path: Path, suffix: str) -> None:
     draw = random.Random(1)
     packed = tmp_path / f"file.jsonl.{suffix}"
     packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(1400)])))
@@ -90,7 +90,7 @@ def test_what_was_consumed_adds_up_to_the_file_as_it_lies_on_disk(tmp_path: Path
     ("suffix", "damage"),
     [(suffix, damage) for suffix in COMPRESS for damage in ("cut", "flipped", "none") if (suffix, damage) != ("zst", "flipped")],
 )  # zstd keeps a checksum only where its writer asks for one
-def test_a_damaged_archive_is_an_error_and_no_shorter_file(tmp_path: Path, suffix: str, damage: str) -> None:
+def test_damaged_archive_is_an_error(tmp_path: Path, suffix: str, damage: str) -> None:
     content = bytearray(COMPRESS[suffix](written(tmp_path / "plain", "json", [str(i) * 50 for i in range(5000)])))
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
@@ -101,7 +101,7 @@ def test_a_damaged_archive_is_an_error_and_no_shorter_file(tmp_path: Path, suffi
         texts(packed, "json")
 
 
-def test_every_member_of_a_zip_archive_is_read_in_its_order(tmp_path: Path) -> None:
+def test_members_of_a_zip_archive_are_read_in_order(tmp_path: Path) -> None:
     for kind, members, expected in (
         ("json", [b'{"text": "one"}\n{"text": "two"}', b"", b'{"text": "three"}\n'], ["one", "two", "three"]),
         ("csv", [b"id,text\n1,one\n", b"text,id\ntwo,2\nthree,3\n"], ["one", "two", "three"]),
@@ -116,14 +116,14 @@ def test_every_member_of_a_zip_archive_is_read_in_its_order(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("suffix", sorted(COMPRESS.keys() - {"zip"}))
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_the_content_decides_how_a_file_is_decompressed(tmp_path: Path, suffix: str, name: str) -> None:
+def test_compression_is_detected_from_the_content(tmp_path: Path, suffix: str, name: str) -> None:
     (tmp_path / name).write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", DOCUMENTS)))
     assert texts(tmp_path / name, "json") == DOCUMENTS
 
 
 @pytest.mark.parametrize("suffix", [None, *COMPRESS])
 @pytest.mark.parametrize(("kind", "content"), [("text", b"text"), ("json", b'{"text": "text"}'), ("csv", b"text\ntext\n")])
-def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | None, kind: Format, content: bytes) -> None:
+def test_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str | None, kind: Format, content: bytes) -> None:
     marked = b"\xef\xbb\xbf" + content
     path = write_text(tmp_path / f"a.{suffix}", COMPRESS[suffix](marked)) if suffix else write_text(tmp_path / "a", marked)
     assert texts(path, kind) == ["text"]
@@ -146,19 +146,19 @@ def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path: Path, suffix: str |
     ],
 )
 @pytest.mark.parametrize("kind", ["text", "json", "csv"])
-def test_what_is_not_text_is_refused_for_what_it_is(tmp_path: Path, kind: Format, content: bytes, why: str) -> None:
+def test_non_text_content_is_refused_with_its_format(tmp_path: Path, kind: Format, content: bytes, why: str) -> None:
     with pytest.raises(SourceError, match=f"a.txt: {why}"):
         texts(write_text(tmp_path / "a.txt", content), kind)
 
 
 @pytest.mark.parametrize(("content", "found"), [(b'{"text": "a"}', "begins with b'{"), (gzip.compress(b"text", mtime=0), "is gzip data")])
-def test_what_is_not_parquet_is_refused_for_what_it_is(tmp_path: Path, content: bytes, found: str) -> None:
+def test_non_parquet_content_is_refused_with_its_format(tmp_path: Path, content: bytes, found: str) -> None:
     with pytest.raises(SourceError, match=f"a.parquet: is not a Parquet file: it {found}"):
         texts(write_text(tmp_path / "a.parquet", content), "parquet")
 
 
 @pytest.mark.parametrize("damage", ["encrypted", "index", "empty"])
-def test_a_zip_archive_that_cannot_be_read_is_refused(tmp_path: Path, damage: str) -> None:
+def test_unreadable_zip_archive_is_refused(tmp_path: Path, damage: str) -> None:
     content = bytearray(zipped(b'{"text": "a"}'))
     if damage == "encrypted":
         in_member, _, in_index, _ = (found.start() for found in re.finditer(b"0.jsonl", content))
@@ -172,14 +172,14 @@ def test_a_zip_archive_that_cannot_be_read_is_refused(tmp_path: Path, damage: st
         texts(write_text(tmp_path / "a.zip", bytes(content)), "json")
 
 
-def test_formats_that_are_compressed_inside_are_not_read_compressed_once_more(tmp_path: Path) -> None:
+def test_compressed_parquet_and_arrow_files_are_refused(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "plain.parquet")
     (tmp_path / "a.parquet.gz").write_bytes(gzip.compress((tmp_path / "plain.parquet").read_bytes()))
     with pytest.raises(SourceError, match=r"a\.parquet\.gz: is a compressed parquet file; .*decompress it"):
         texts(tmp_path / "a.parquet.gz", "parquet")
 
 
-def test_a_compressed_partition_has_the_name_and_the_ids_of_a_plain_one(workspace: Workspace) -> None:
+def test_compressed_partition_has_the_name_and_ids_of_a_plain_one(workspace: Workspace) -> None:
     plain = written(workspace.data / "plain" / "part.jsonl", "json", DOCUMENTS)
     write_text(workspace.data / "packed" / "part.jsonl.gz", gzip.compress(plain))
     arrays = []

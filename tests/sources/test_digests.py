@@ -52,19 +52,19 @@ def wait_for_tick(file: Path) -> None:
         probe.write_text("tick")
 
 
-def test_a_file_that_looks_the_same_is_not_read_again(tmp_path: Path, quiet: Path, reads: list[Path]) -> None:
+def test_file_with_the_same_stamp_is_not_read_again(tmp_path: Path, quiet: Path, reads: list[Path]) -> None:
     assert digest(tmp_path / "cache", quiet) == digest(tmp_path / "cache", quiet) == file_digest(quiet)
     assert reads == [quiet]
 
 
-def test_an_edit_is_noticed_though_size_and_time_are_put_back(tmp_path: Path, quiet: Path) -> None:
+def test_edit_with_restored_size_and_time_is_noticed(tmp_path: Path, quiet: Path) -> None:
     before, seen = digest(tmp_path / "cache", quiet), quiet.stat()
     quiet.write_text("behind")
     os.utime(quiet, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     assert digest(tmp_path / "cache", quiet) != before
 
 
-def test_a_file_that_changed_a_moment_ago_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
+def test_recently_changed_file_is_read_again(tmp_path: Path, reads: list[Path]) -> None:
     path = tmp_path / "file"
     path.write_text("just now")
     digest(tmp_path / "cache", path, quiet=3600)
@@ -72,7 +72,7 @@ def test_a_file_that_changed_a_moment_ago_is_read_again(tmp_path: Path, reads: l
     assert reads == [path, path]
 
 
-def test_a_touched_file_is_read_and_found_the_same(tmp_path: Path, quiet: Path, reads: list[Path]) -> None:
+def test_touched_file_is_read_and_has_the_same_digest(tmp_path: Path, quiet: Path, reads: list[Path]) -> None:
     before = digest(tmp_path / "cache", quiet)
     quiet.touch()
     wait_for_tick(quiet)
@@ -81,6 +81,6 @@ def test_a_touched_file_is_read_and_found_the_same(tmp_path: Path, quiet: Path, 
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}'])
-def test_a_cache_that_cannot_be_read_is_made_anew(tmp_path: Path, quiet: Path, content: str) -> None:
+def test_unreadable_digest_cache_is_replaced(tmp_path: Path, quiet: Path, content: str) -> None:
     (tmp_path / "cache").write_text(content)
     assert digest(tmp_path / "cache", quiet) == file_digest(quiet)

@@ -26,7 +26,7 @@ def flat(batches: list[Documents]) -> list[tuple[str, int, int]]:
 
 @settings(deadline=None)
 @given(files=st.lists(st.lists(st.text(max_size=30), min_size=1, max_size=12), min_size=1, max_size=4), size=st.integers(1, 200))
-def test_every_document_comes_once_in_order_whatever_a_batch_holds(
+def test_documents_are_read_once_in_order_for_any_batch_size(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[str]], size: int
 ) -> None:
     data = tmp_path_factory.mktemp("data")
@@ -39,7 +39,7 @@ def test_every_document_comes_once_in_order_whatever_a_batch_holds(
     assert found == [(text, file, row) for file, texts in enumerate(files) for row, text in enumerate(texts)]
 
 
-def test_batches_are_of_the_size_that_memory_is_bounded_by(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_have_bounded_size(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BATCH_BYTES", 1000)
     write_jsonl(data / "raw" / "a.jsonl", ["x" * 100] * 200 + ["y" * 5000] + ["z" * 100] * 10)
     sizes = [batch.text_bytes for batch in read(data)]
@@ -47,7 +47,7 @@ def test_batches_are_of_the_size_that_memory_is_bounded_by(data: Path, monkeypat
     assert sum(sizes) == 200 * 100 + 5000 + 10 * 100
 
 
-def test_many_small_files_make_few_batches(data: Path) -> None:
+def test_small_files_are_combined_into_batches(data: Path) -> None:
     for i in range(10_000):
         write_text(data / "raw" / f"{i:05}.txt", f"document {i}")
     (batch,) = read(data)
@@ -55,7 +55,7 @@ def test_many_small_files_make_few_batches(data: Path) -> None:
     assert batch.consumed == sum(path.stat().st_size for path in (data / "raw").iterdir())
 
 
-def test_a_row_without_text_is_refused_with_its_place_or_left_out_and_counted(data: Path) -> None:
+def test_row_without_text_is_refused_or_skipped_and_counted(data: Path) -> None:
     write_jsonl(data / "raw" / "a.jsonl", ["zero", None, "two", {"text": 3}, {"other": 1}, "five"])
     with pytest.raises(SourceError, match=r"a.jsonl: row 2: 'text' is null; .*on_invalid: skip"):
         read(data)
@@ -65,7 +65,7 @@ def test_a_row_without_text_is_refused_with_its_place_or_left_out_and_counted(da
 
 
 @pytest.mark.parametrize("block", [1, 60, 1 << 20])
-def test_rows_are_left_out_alike_whatever_is_read_at_once(data: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+def test_skipped_rows_do_not_depend_on_the_batch_size(data: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr(readers, "BLOCK", block)
     write_jsonl(data / "raw" / "a.jsonl", ["zero", {"other": 1}, "two", {"other": 2}])
     found = read(data, on_invalid="skip")
@@ -73,7 +73,7 @@ def test_rows_are_left_out_alike_whatever_is_read_at_once(data: Path, monkeypatc
     assert sum(batch.invalid for batch in found) == 2
 
 
-def test_blank_lines_are_no_rows_but_keep_their_numbers(data: Path) -> None:
+def test_blank_lines_are_skipped_and_count_in_row_numbers(data: Path) -> None:
     write_text(data / "raw" / "a.jsonl", '{"text": "one"}\n\n  \n{"text": "four"}\n')
     found = read(data)
     assert flat(found) == [("one", 0, 0), ("four", 0, 3)]

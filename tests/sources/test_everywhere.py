@@ -46,7 +46,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_the_sample_corpora_are_the_same_from_everywhere(name: str, workspace: Workspace, s3: S3Server, hub: Hub) -> None:
+def test_sample_corpora_are_the_same_from_every_source(name: str, workspace: Workspace, s3: S3Server, hub: Hub) -> None:
     data = workspace.data
     for file in FILES[name]:
         write_text(data / "raw" / name / file.name, file.read_bytes())

@@ -75,19 +75,19 @@ def test_keys_match_where_glob_finds_files(tmp_path_factory: pytest.TempPathFact
         ("raw/café/*", "raw/caf", True, True),
     ],
 )
-def test_a_pattern_has_a_fixed_prefix(pattern: str, prefix: str, wild: bool, valid: bool) -> None:
+def test_pattern_has_a_fixed_prefix(pattern: str, prefix: str, wild: bool, valid: bool) -> None:
     assert (fixed_prefix(pattern), is_wild(pattern), is_glob(pattern)) == (prefix, wild, valid)
 
 
 @given(st.text(string.printable, min_size=1).filter(lambda name: not is_wild(name)))
-def test_a_name_without_wildcards_matches_only_itself(name: str) -> None:
+def test_name_without_wildcards_matches_only_itself(name: str) -> None:
     assert Glob(name).matches(name)
     assert not Glob(name).matches(f"{name}x")
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("pattern", ["[[]br].jsonl", "[a--b]", "[a||b]", "[a&&b]", "[~~]"])
-def test_a_pattern_gives_no_warning_of_python(pattern: str) -> None:
+def test_pattern_gives_no_python_warning(pattern: str) -> None:
     assert not Glob(pattern).matches("x.jsonl")
 
 
@@ -109,7 +109,7 @@ def test_a_pattern_gives_no_warning_of_python(pattern: str) -> None:
         ("*.jsonl", "A.JSONL", "not the pattern's upper and lower case"),
     ],
 )
-def test_what_tools_leave_is_left_out_with_a_reason(pattern: str, name: str, reason: str) -> None:
+def test_files_of_tools_are_left_out_with_a_reason(pattern: str, name: str, reason: str) -> None:
     assert not Glob(pattern).matches(name)
     assert Glob(pattern).left_out(name) == reason
 
@@ -128,21 +128,21 @@ def test_what_tools_leave_is_left_out_with_a_reason(pattern: str, name: str, rea
         ("*", "a.tmp.jsonl"),
     ],
 )
-def test_what_a_pattern_spells_is_not_left_out(pattern: str, name: str) -> None:
+def test_files_named_by_a_pattern_are_not_left_out(pattern: str, name: str) -> None:
     assert Glob(pattern).matches(name)
     assert Glob(pattern).left_out(name) is None
 
 
-def test_letters_match_however_unicode_composes_them() -> None:
+def test_letters_match_in_every_unicode_normal_form() -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     assert Glob(f"{composed}/*.txt").matches(f"{decomposed}/a.txt")
     assert Glob(f"{decomposed}*").matches(f"{composed}.txt")
 
 
-def test_names_begin_after_the_folders_that_are_no_patterns() -> None:
+def test_relative_names_begin_after_the_literal_folders() -> None:
     assert [Glob(pattern).fixed for pattern in ("a.txt", "raw/a.txt", "raw/*/a.txt", "*", "raw/x/**")] == [0, 1, 1, 0, 2]
 
 
-def test_a_path_is_matched_from_its_beginning(tmp_path: Path) -> None:
+def test_path_is_matched_from_its_beginning(tmp_path: Path) -> None:
     assert not Glob("raw/*").matches(str(tmp_path / "raw" / "a"))
     assert not Glob("raw/**").matches("raw")

@@ -90,7 +90,7 @@ def _origins(workspace: Workspace, partition: str) -> Any:
     return artifact and artifact.manifest.details["origins"]
 
 
-def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(hub: Hub, run: Callable[..., Any]) -> None:
+def test_remote_files_have_the_fingerprints_and_arrays_of_local_files(hub: Hub, run: Callable[..., Any]) -> None:
     local = run(_built, str(hub.repositories / "datasets" / REPOSITORY / "plays" / "*.txt"), name="local")
     assert len(local) == len(PLAYS)
     assert run(_built) == local
@@ -99,7 +99,7 @@ def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(hub:
     assert [arrays for _, arrays in whole.values()] == [arrays for _, arrays in local.values()]
 
 
-def test_a_commit_that_changes_one_file_fetches_one(hub: Hub, run: Callable[..., Any]) -> None:
+def test_commit_that_changes_one_file_fetches_only_it(hub: Hub, run: Callable[..., Any]) -> None:
     run(_built)
     assert sorted(hub.traffic.contents) == [play.name for play in PLAYS]
     hub.traffic.contents.clear()
@@ -114,7 +114,7 @@ def test_a_commit_that_changes_one_file_fetches_one(hub: Hub, run: Callable[...,
     assert run(_due) == {}
 
 
-def test_the_commit_is_recorded(hub: Hub, run: Callable[..., Any]) -> None:
+def test_commit_is_recorded(hub: Hub, run: Callable[..., Any]) -> None:
     del hub
     run(_built)
     (origin,) = run(_origins, PLAYS[0].stem).values()
@@ -124,14 +124,14 @@ def test_the_commit_is_recorded(hub: Hub, run: Callable[..., Any]) -> None:
     assert len(commit) == 40
 
 
-def test_a_transfer_that_breaks_off_is_tried_again(hub: Hub, run: Callable[..., Any]) -> None:
+def test_broken_transfer_is_retried(hub: Hub, run: Callable[..., Any]) -> None:
     hub.traffic.cut = [3_000]
     broken = run(_built)
     hub.traffic.contents.clear()
     assert run(_built, name="again") == broken
 
 
-def test_a_hub_that_is_busy_is_asked_again_and_one_that_stays_so_is_reported(hub: Hub, run: Callable[..., Any]) -> None:
+def test_busy_hub_is_retried_and_reported(hub: Hub, run: Callable[..., Any]) -> None:
     hub.traffic.unavailable = 1
     assert len(run(_listed, f"hf://{REPOSITORY}/plays/*.txt")["all"]) == len(PLAYS)
     hub.traffic.unavailable = 1000
@@ -141,7 +141,7 @@ def test_a_hub_that_is_busy_is_asked_again_and_one_that_stays_so_is_reported(hub
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_configuration_has_its_splits(run: Callable[..., Any]) -> None:
+def test_configuration_has_its_splits(run: Callable[..., Any]) -> None:
     splits = {"test": "test", "train": None, "validation": "validation"}
     files = {f"{WIKITEXT}/{split}-00000-of-00001.parquet": of for split, of in splits.items()}
     assert run(_listed, "hf://wikitext", source={"name": WIKITEXT}) == {"all": files}
@@ -161,7 +161,7 @@ def test_a_configuration_has_its_splits(run: Callable[..., Any]) -> None:
         (f"hf://{REPOSITORY}@main", {}, "source.path: 'hf://lab/plays@main' is not a repository; name one as in hf://org/name"),
     ],
 )
-def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: dict[str, str], message: str) -> None:
+def test_missing_repository_revision_or_file_is_named(run: Callable[..., Any], path: str, source: dict[str, str], message: str) -> None:
     assert message in run(_listed, path, source=source)
 
 
@@ -177,9 +177,7 @@ def test_what_is_not_there_is_said(run: Callable[..., Any], path: str, source: d
         ("bad.py", "import datasets\n", "Dataset scripts are no longer supported"),
     ],
 )
-def test_a_repository_that_cannot_be_loaded_is_told_at_once(
-    hub: Hub, run: Callable[..., Any], name: str, content: str, message: str
-) -> None:
+def test_unloadable_repository_is_an_immediate_error(hub: Hub, run: Callable[..., Any], name: str, content: str, message: str) -> None:
     folder = hub.repositories / "datasets" / "lab" / "bad"
     for path in folder.glob("*"):
         path.unlink()
@@ -195,7 +193,7 @@ def _left_out(workspace: Workspace, path: str) -> list[tuple[str, str]]:
     return [(file.origin.rpartition("/")[2], file.reason) for file in listing.left_out]
 
 
-def test_files_of_another_format_than_the_one_that_is_read_are_reported(hub: Hub, run: Callable[..., Any]) -> None:
+def test_files_of_another_format_are_reported(hub: Hub, run: Callable[..., Any]) -> None:
     for name in ("a.jsonl", "b.jsonl", "c.csv", ".d.jsonl"):
         write_text(hub.repositories / "datasets" / "lab" / "mixed" / name, '{"text": "x"}\n')
     ((name, reason),) = run(_left_out, "hf://lab/mixed")

@@ -14,7 +14,7 @@ from tests.support import build, declare_corpus, write_jsonl, write_text
 BOM = b"\xef\xbb\xbf"
 
 
-def test_only_a_text_partition_with_a_byte_order_mark_gets_another_fingerprint(workspace: Workspace) -> None:
+def test_byte_order_mark_changes_the_fingerprint_of_text_partitions_only(workspace: Workspace) -> None:
     for name, content in {"plain.txt": b"words", "marked.txt": BOM + b"words", "packed.txt.gz": gzip.compress(BOM + b"words")}.items():
         write_text(workspace.data / "raw" / name, content)
     built = build(declare_corpus(workspace.data, "c", "raw/*", partition_by="file"), workspace)
@@ -37,7 +37,7 @@ def test_marked_json_and_csv_keep_their_fingerprint(workspace: Workspace) -> Non
     assert len({steps[1].artifact.manifest.details["content"] for steps in built.values()}) == 1
 
 
-def test_files_that_were_skipped_whole_are_read_or_refused(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_skipped_by_earlier_releases_are_read_or_refused(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     plain = write_jsonl(workspace.data / "raw" / "plain.jsonl", ["one", None, "two"]).read_bytes()
     write_text(workspace.data / "raw" / "packed.jsonl", gzip.compress(plain))
     corpus = declare_corpus(workspace.data, "c", "raw/*", partition_by="file", on_invalid="skip")

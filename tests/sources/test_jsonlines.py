@@ -40,14 +40,14 @@ def rows(parsed: ParsedBlock) -> dict[int, str | None]:
 
 @pytest.mark.parametrize("bad", BAD, ids=repr)
 @pytest.mark.parametrize("end", [b"\n", b""])
-def test_a_bad_row_is_a_null_in_its_place_with_the_reason(bad: bytes, end: bytes) -> None:
+def test_invalid_row_is_a_null_with_the_reason(bad: bytes, end: bytes) -> None:
     parsed = parse(GOOD, bad, GOOD, end=end, first=100)
     assert rows(parsed) == {100: "good", 101: None, 102: "good"}
     assert parsed.problems == {101: BAD[bad]}
 
 
 @given(lines=st.lists(st.one_of(st.text(), st.sampled_from(list(BAD))), min_size=1), first=st.integers(1, 10**9))
-def test_rows_keep_their_numbers_whatever_is_wrong_before_them(lines: list[str | bytes], first: int) -> None:
+def test_rows_keep_their_numbers_after_invalid_rows(lines: list[str | bytes], first: int) -> None:
     written = [line if isinstance(line, bytes) else json.dumps({"other": [1], "text": line}).encode() for line in lines]
     if all(isinstance(line, bytes) for line in lines):
         written.append(GOOD)
@@ -68,13 +68,13 @@ def test_rows_keep_their_numbers_whatever_is_wrong_before_them(lines: list[str |
         (b"\n \n\r\n", {}),
     ],
 )
-def test_a_line_is_a_row_unless_it_is_blank(content: bytes, expected: dict[int, str | None]) -> None:
+def test_every_nonblank_line_is_a_row(content: bytes, expected: dict[int, str | None]) -> None:
     (parsed,) = parse_lines("file", content, ("text",), 0)
     assert rows(parsed) == expected
     assert set(parsed.problems) == {number for number, text in expected.items() if text is None}
 
 
-def test_very_short_lines_are_parsed_some_at_a_time() -> None:
+def test_very_short_lines_are_parsed_in_parts() -> None:
     count = 150_000
     parts = list(parse_lines("file", b"7\n\n" * count + GOOD, ("text",), 5))
     assert len(parts) > 2
@@ -95,7 +95,7 @@ META = b'{"meta": {"text": "inner", "n": 1}}'
         ([META, b'{"meta": {"text": null}}', b'{"meta": {}}', b'{"meta": "text"}'], ["inner", None, None, None]),
     ],
 )
-def test_a_dotted_name_leads_into_objects_and_the_key_of_that_name_wins(lines: list[bytes], expected: list[str | None]) -> None:
+def test_dotted_name_selects_nested_keys_after_the_exact_key(lines: list[bytes], expected: list[str | None]) -> None:
     parsed = parse(*lines, names=("meta.text",))
     assert parsed.columns[0].to_pylist() == expected
     assert set(parsed.problems) == {i for i, text in enumerate(expected) if text is None}
@@ -105,7 +105,7 @@ def test_a_dotted_name_leads_into_objects_and_the_key_of_that_name_wins(lines: l
     keys=st.lists(st.sampled_from(["text", "a.text", "a.b.text", "a.b"]), min_size=1, max_size=3, unique=True),
     texts=st.lists(st.text(), min_size=1, max_size=4),
 )
-def test_columns_come_side_by_side_however_they_are_nested(keys: list[str], texts: list[str]) -> None:
+def test_nested_columns_are_read_side_by_side(keys: list[str], texts: list[str]) -> None:
     lines = []
     for i, text in enumerate(texts):
         row: dict[str, Any] = {"other": i}
@@ -118,13 +118,13 @@ def test_columns_come_side_by_side_however_they_are_nested(keys: list[str], text
 
 
 @given(line=st.sampled_from([*BAD, GOOD]) | st.text().map(lambda text: json.dumps({"text": text}, ensure_ascii=False).encode()))
-def test_a_row_is_judged_alike_whatever_stands_beside_it(line: bytes) -> None:
+def test_validity_of_a_row_does_not_depend_on_other_rows(line: bytes) -> None:
     beside_good, beside_bad = parse(GOOD, line, first=1), parse(b"7", line, first=1)
     assert beside_good.columns[0][1] == beside_bad.columns[0][1]
     assert beside_good.problems.get(2) == beside_bad.problems.get(2)
 
 
-def test_rows_without_the_key_are_at_fault_once_others_have_been_read() -> None:
+def test_rows_without_the_key_are_invalid_after_rows_with_it() -> None:
     assert parse(b'{"body": "x"}', first=100).problems == {100: "has no key 'text'"}
 
 
@@ -136,6 +136,6 @@ def test_rows_without_the_key_are_at_fault_once_others_have_been_read() -> None:
         (b'{"body": "x", "meta": {"text": "x"}}\n' * 3, r"has no column 'text'; its rows have body, meta\.text"),
     ],
 )
-def test_a_file_of_another_form_is_refused(content: bytes, message: str) -> None:
+def test_file_of_another_json_form_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         list(parse_lines("file", content, ("text",), 0))

@@ -43,20 +43,20 @@ FILES = ["2024/a.txt", "2024/b.txt", "2025/a.txt", "notes.md"]
         ("raw/*.[mM][dD]", "none", {"all": ["notes.md"]}),
     ],
 )
-def test_files_are_divided_as_declared(data: Path, path: str, rule: str, expected: dict[str, list[str]]) -> None:
+def test_files_are_partitioned_as_declared(data: Path, path: str, rule: str, expected: dict[str, list[str]]) -> None:
     assert listed(data, FILES, path, partition_by=rule) == expected
 
 
-def test_an_absolute_path_names_the_same_partitions_as_a_relative_one(data: Path) -> None:
+def test_absolute_and_relative_paths_give_the_same_partitions(data: Path) -> None:
     relative = listed(data, FILES, "raw/**/*.txt", partition_by="file")
     assert listed(data, FILES, str(data / "raw" / "**" / "*.txt"), partition_by="file") == relative
 
 
-def test_a_data_folder_may_have_a_name_that_looks_like_a_glob(tmp_path: Path) -> None:
+def test_data_folder_may_have_wildcards_in_its_name(tmp_path: Path) -> None:
     assert listed(tmp_path / "data [1] *?", FILES, "raw/**/*.md", partition_by="file") == {"notes": ["notes.md"]}
 
 
-def test_a_file_whose_name_is_no_text_is_refused(data: Path) -> None:
+def test_file_name_that_is_not_unicode_is_refused(data: Path) -> None:
     write_text(data / "raw" / os.fsdecode(b"\xff.txt"), "x")
     with pytest.raises(SourceError, match=r"\\xff.txt': the file's name is not UTF-8; rename it"):
         listed(data, [], "raw/*.txt")
@@ -73,7 +73,7 @@ def test_a_file_whose_name_is_no_text_is_refused(data: Path) -> None:
         ("raw/*", "file", r"'a.md' and 'a.txt' would both be partition 'a'"),
     ],
 )
-def test_a_source_that_cannot_be_divided_is_an_error_at_its_key(data: Path, path: str, rule: str, message: str) -> None:
+def test_source_that_cannot_be_partitioned_is_an_error_at_its_key(data: Path, path: str, rule: str, message: str) -> None:
     names = ["a.txt", "a.md"] if path == "raw/*" else FILES
     with pytest.raises(DeclarationError, match=message):
         listed(data, names, path, partition_by=rule)
@@ -86,7 +86,7 @@ def test_regex_that_backtracks_is_stopped(data: Path) -> None:
         listed(data, ["a" * 60 + ".txt"], "raw/*.txt", partition_by=r"^((?:a|a|aa)+)$")
 
 
-def test_a_suffix_that_tells_no_format_asks_for_one(data: Path) -> None:
+def test_unknown_suffix_requires_a_format(data: Path) -> None:
     write_text(data / "raw" / "a.dat", "x")
     (partition,) = list_partitions(corpus := declare_corpus(data, "corpus", "raw/*.dat"), data).values()
     with pytest.raises(DeclarationError, match=r"source.format: the suffix of 'a.dat' does not tell"):
@@ -99,20 +99,20 @@ file_names = st.text(st.characters(blacklist_categories=("Cs",)), min_size=1, ma
 
 @example(name="...\n")
 @given(name=file_names)
-def test_a_partition_has_a_plain_name_that_dagster_and_the_store_take(name: str) -> None:
+def test_partition_key_is_valid_for_dagster_and_the_store(name: str) -> None:
     key = safe_name(name)
     assert LocalStore(Path("/store")).pointer(f"corpus/stage/{key}") == Path("/store/corpus/stage") / key
     assert StaticPartitionsDefinition([key]).get_partition_keys() == [key]  # which refuses what Dagster's partitions may not be called
 
 
 @given(one=file_names, other=file_names)
-def test_two_names_of_one_folder_are_two_partitions(one: str, other: str) -> None:
+def test_folder_with_two_names_is_two_partitions(one: str, other: str) -> None:
     if "/" not in one + other and "%" not in one + other:
         assert (safe_name(one) == safe_name(other)) == (one == other)
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "漢", "😀"])
-def test_a_name_is_refused_before_it_is_too_long_for_the_store(tmp_path: Path, letter: str) -> None:
+def test_name_too_long_for_the_store_is_refused(tmp_path: Path, letter: str) -> None:
     def touch_each_length() -> None:
         for length in range(1, 256):
             (tmp_path / f"{safe_name(letter * length)}@{'0' * 32}").touch()
@@ -130,7 +130,7 @@ def test_a_name_is_refused_before_it_is_too_long_for_the_store(tmp_path: Path, l
         ("hf://user:secret@org/name", "holds credentials; take them out and set them in the environment"),
     ],
 )
-def test_a_url_that_is_not_a_source_is_refused_without_its_credentials(data: Path, path: str, message: str) -> None:
+def test_invalid_url_is_refused_without_showing_credentials(data: Path, path: str, message: str) -> None:
     with pytest.raises(DeclarationError, match=rf"corpus.yaml:3: source.path: {message}") as refused:
         listed(data, [], path)
     assert "ret" not in str(refused.value).replace("credentials", "").split("source.path")[1]
@@ -150,7 +150,7 @@ class Silent:
         raise NotImplementedError
 
 
-def test_a_source_that_does_not_answer_is_given_up(data: Path) -> None:
+def test_unresponsive_source_times_out(data: Path) -> None:
     silent = Silent()
 
     class OneSource(Sources):

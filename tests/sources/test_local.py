@@ -36,7 +36,7 @@ def texts(corpus_texts: Partition, declared: object) -> list[str]:
     return [text for batch in read_documents(declared, readable(corpus_texts)) for text in batch.texts.to_pylist()]  # type: ignore[arg-type]
 
 
-def test_a_saved_dataset_is_read_in_the_order_of_its_rows(data: Path, saved: Path) -> None:
+def test_saved_dataset_is_read_in_row_order(data: Path, saved: Path) -> None:
     corpus = declare_corpus(data, "corpus", "raw/saved/train")
     partition = list_partitions(corpus, data)["all"]
     assert len(partition.files) == 3
@@ -45,7 +45,7 @@ def test_a_saved_dataset_is_read_in_the_order_of_its_rows(data: Path, saved: Pat
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_saved_dictionary_keeps_its_splits(workspace: Workspace) -> None:
+def test_saved_dataset_dict_keeps_its_splits(workspace: Workspace) -> None:
     corpus = declare_corpus(workspace.data, "corpus", "raw/saved")
     partition = list_partitions(corpus, workspace.data)["all"]
     assert partition.splits == {"saved/validation/data-00000-of-00001.arrow": "validation"}
@@ -54,21 +54,21 @@ def test_a_saved_dictionary_keeps_its_splits(workspace: Workspace) -> None:
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_split_that_the_source_has_is_not_made_again(data: Path) -> None:
+def test_split_of_the_source_is_not_split_again(data: Path) -> None:
     corpus = declare_corpus(data, "corpus", "raw/saved", splits={"validation": 0.1})
     with pytest.raises(DeclarationError, match=r"splits: .*saved/validation/.* is in the source's own validation split; take validation"):
         list_partitions(corpus, data)
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_the_source_does_not_hold_back_is_divided(workspace: Workspace) -> None:
+def test_remaining_files_of_the_source_are_split(workspace: Workspace) -> None:
     corpus = declare_corpus(workspace.data, "corpus", "raw/saved", splits={"test": 0.4})
     counts = build(corpus, workspace)["all"][-1].artifact.manifest.counts
     assert counts["validation"]["documents"] == 5
     assert counts["train"]["documents"] + counts["test"]["documents"] == 15
 
 
-def test_a_path_for_each_split_keeps_them(workspace: Workspace) -> None:
+def test_paths_per_split_are_kept_as_splits(workspace: Workspace) -> None:
     for name, text in (("a", "One."), ("b", "Two."), ("c", "Three.")):
         write_text(workspace.data / "raw" / f"{name}.txt", text)
     paths = {"train": "raw/[ab].txt", "test": "raw/c.txt"}
@@ -79,7 +79,7 @@ def test_a_path_for_each_split_keeps_them(workspace: Workspace) -> None:
     assert {split: of["documents"] for split, of in counts.items()} == {"train": 2, "test": 1}
 
 
-def test_a_file_that_changes_its_split_changes_its_arrays_and_is_not_encoded_again(workspace: Workspace) -> None:
+def test_file_moved_to_another_split_is_not_encoded_again(workspace: Workspace) -> None:
     write_text(workspace.data / "raw" / "a.txt", "One.")
     write_text(workspace.data / "raw" / "b.txt", "Two.")
     built = [
@@ -90,19 +90,19 @@ def test_a_file_that_changes_its_split_changes_its_arrays_and_is_not_encoded_aga
 
 
 @pytest.mark.parametrize("record", ["{}", "[", '{"_data_files": 3}'])
-def test_a_folder_that_is_no_saved_dataset_is_an_error(data: Path, record: str) -> None:
+def test_folder_without_a_saved_dataset_is_an_error(data: Path, record: str) -> None:
     write_text(data / "raw" / "odd" / "state.json", record)
     with pytest.raises(SourceError, match=r"state.json: is not what datasets.save_to_disk writes"):
         list_partitions(declare_corpus(data, "corpus", "raw/odd"), data)
 
 
-def test_a_saved_dataset_that_lost_a_file_is_an_error_and_no_shorter_one(data: Path, saved: Path) -> None:
+def test_saved_dataset_with_a_missing_file_is_an_error(data: Path, saved: Path) -> None:
     (saved / "train" / "data-00001-of-00003.arrow").unlink()
     with pytest.raises(SourceError, match=r"names data-00001-of-00003.arrow, which is not there; save the dataset again"):
         list_partitions(declare_corpus(data, "corpus", "raw/saved"), data)
 
 
-def test_a_glob_may_match_saved_datasets(data: Path, saved: Path) -> None:
+def test_glob_may_match_saved_datasets(data: Path, saved: Path) -> None:
     saved.rename(saved.with_name("first"))
     Dataset.from_dict({"text": ["more"]}).save_to_disk(data / "raw" / "second")
     corpus = declare_corpus(data, "corpus", "raw/*", partition_by="^([^/]*)/")
@@ -127,7 +127,7 @@ def test_linked_folders_are_entered(data: Path) -> None:
 
 
 @pytest.mark.parametrize("target", ["raw", "raw/x", ".", "elsewhere"])
-def test_a_link_to_a_folder_that_contains_it_is_not_followed(data: Path, target: str) -> None:
+def test_link_to_a_parent_folder_is_not_followed(data: Path, target: str) -> None:
     write_text(data / "elsewhere" / "b" / "b.txt", "b")
     write_text(data / "raw" / "x" / "a.txt", "a")
     (data / "raw" / "x" / "far").symlink_to("../../elsewhere/b")
@@ -155,7 +155,7 @@ link_targets = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_siz
     links=link_targets,
     pattern=st.sampled_from(["**", "**/*", "*/*", "*/**/*", "**/f0"]),
 )
-def test_what_is_found_is_what_glob_finds_without_cycles(
+def test_listing_equals_that_of_glob_without_cycles(
     tmp_path_factory: pytest.TempPathFactory, files: list[int], links: list[tuple[int, int]], pattern: str
 ) -> None:
     """Folders 0 to 5 of a binary tree; a link leads only to a folder that contains neither it nor one that leads back."""
@@ -173,7 +173,7 @@ def test_what_is_found_is_what_glob_finds_without_cycles(
     assert listed == found
 
 
-def test_what_tools_leave_is_left_out_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_of_tools_are_left_out_and_counted(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     left = [".part-2.jsonl", ".ipynb_checkpoints/part-1.jsonl", "_temporary/0/part-1.jsonl", "day/UPPER.JSONL"]
     for name in ["part-0.jsonl", "day/part-1.jsonl", "_SUCCESS", *left]:
         write_text(data / "raw" / name, '{"text": "x"}')
@@ -189,13 +189,13 @@ def test_what_tools_leave_is_left_out_and_counted(data: Path, caplog: pytest.Log
     assert names(data, "raw/.ipynb_checkpoints/*.jsonl") == ["part-1.jsonl"]
 
 
-def test_a_pattern_that_fits_only_what_is_left_out_says_so(data: Path) -> None:
+def test_pattern_that_matches_only_left_out_files_is_reported(data: Path) -> None:
     write_text(data / "raw" / ".a.txt", "x")
     with pytest.raises(DeclarationError, match=r"no file matches .*; 1 left out, such as .*/raw/\.a\.txt \(hidden\)"):
         names(data, "raw/*.txt")
 
 
-def test_links_to_nothing_are_not_missed(data: Path) -> None:
+def test_broken_links_are_reported(data: Path) -> None:
     write_text(data / "raw" / "a.txt", "x")
     (data / "raw" / ".#a.txt").symlink_to("user@host")  # an editor's lock
     (data / "raw" / "disk").symlink_to("/not/mounted")
@@ -206,7 +206,7 @@ def test_links_to_nothing_are_not_missed(data: Path) -> None:
         names(data, "raw/**/*.txt")
 
 
-def test_a_folder_that_cannot_be_listed_is_an_error() -> None:
+def test_unlistable_folder_is_an_error() -> None:
     with tempfile.TemporaryDirectory() as folder, unprivileged(Path(folder)) as data:
         write_text(data / "raw" / "a.txt", "x")
         closed = data / "raw" / "closed"
@@ -233,7 +233,7 @@ def unprivileged(folder: Path) -> Iterator[Path]:
         os.seteuid(me)
 
 
-def test_odd_names_are_read_or_refused(data: Path) -> None:
+def test_unusual_names_are_read_or_refused(data: Path) -> None:
     odd = ["new\nline.txt", "cafe\u0301.txt", "a b.txt", "[1].txt"]
     for name in odd:
         write_text(data / "raw" / name, "x")
@@ -242,7 +242,7 @@ def test_odd_names_are_read_or_refused(data: Path) -> None:
     assert names(data, "raw/[[]1].txt") == ["[1].txt"]
 
 
-def test_a_saved_dataset_below_two_stars_is_read_as_one(data: Path, saved: Path) -> None:
+def test_saved_dataset_below_a_recursive_pattern_is_read_as_one(data: Path, saved: Path) -> None:
     expected = names(data, "raw/saved")
     assert names(data, "raw/**") == expected
     assert names(data, "raw/saved/**") == [name.removeprefix("saved/") for name in expected]

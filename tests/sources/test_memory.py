@@ -66,7 +66,7 @@ FILES: dict[str, tuple[str, Write, dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_reading_takes_a_batch_and_a_multiple_of_the_longest_document(tmp_path: Path, pytestconfig: pytest.Config, file: str) -> None:
+def test_memory_of_reading_is_bounded_by_batch_and_longest_document(tmp_path: Path, pytestconfig: pytest.Config, file: str) -> None:
     name, to, keys, is_one_document = FILES[file]
     megabytes = 300 if pytestconfig.getoption("soak") else 12
     if name == "a.csv":

@@ -37,7 +37,7 @@ def plays(s3: S3Server, workspace: Workspace) -> Corpus:
     return declare_corpus(workspace.data, "plays", "s3://raw/lake/plays/*.txt", partition_by="file", splits={"validation": 0.3})
 
 
-def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(plays: Corpus, workspace: Workspace) -> None:
+def test_remote_files_have_the_fingerprints_and_arrays_of_local_files(plays: Corpus, workspace: Workspace) -> None:
     for play in PLAYS:
         write_text(workspace.data / "raw" / play.name, play.read_bytes())
     local = declare_corpus(workspace.data, "local", "raw/*.txt", partition_by="file", splits={"validation": 0.3})
@@ -49,7 +49,7 @@ def test_the_same_files_have_the_same_fingerprints_and_arrays_as_local_ones(play
         assert arrays[0] == arrays[1]
 
 
-def test_a_corpus_that_moves_there_and_back_needs_no_new_tokens(s3: S3Server, workspace: Workspace) -> None:
+def test_corpus_moved_to_the_bucket_and_back_is_not_encoded_again(s3: S3Server, workspace: Workspace) -> None:
     write_text(workspace.data / "raw" / "a.txt", "One.")
     s3.put("moved/a.txt", b"One.")
     places = ("raw/a.txt", "s3://raw/moved/a.txt", "raw/a.txt")
@@ -59,7 +59,7 @@ def test_a_corpus_that_moves_there_and_back_needs_no_new_tokens(s3: S3Server, wo
     assert (built[1][0].artifact.path / "files" / "a.txt").read_text() == "One."
 
 
-def test_what_was_fetched_is_not_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+def test_fetched_object_is_not_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     build(plays, workspace)
     assert len(s3.faults.contents) == 3
     build(plays, workspace)
@@ -80,7 +80,7 @@ def test_what_was_fetched_is_not_fetched_again(plays: Corpus, s3: S3Server, work
     assert sorted(s3.faults.contents[3:]) == [f"lake/plays/{PLAYS[1].name}", "lake/plays/new.txt"]
 
 
-def test_one_file_of_a_partition_that_changes_is_fetched_alone(s3: S3Server, workspace: Workspace) -> None:
+def test_changed_file_of_a_partition_is_fetched_alone(s3: S3Server, workspace: Workspace) -> None:
     for i in range(10):
         s3.put(f"day/{i}.txt", f"Text {i}.".encode())
     corpus = declare_corpus(workspace.data, "days", "s3://raw/day/*.txt")
@@ -90,7 +90,7 @@ def test_one_file_of_a_partition_that_changes_is_fetched_alone(s3: S3Server, wor
     assert s3.faults.contents[10:] == ["day/7.txt"]
 
 
-def test_an_object_in_parts_and_a_compressed_one_arrive(s3: S3Server, workspace: Workspace) -> None:
+def test_multipart_and_compressed_objects_are_fetched(s3: S3Server, workspace: Workspace) -> None:
     lines = b"".join(b'{"text": "Line %d of many."}\n' % i for i in range(300_000))
     s3.put_in_parts("big/one.jsonl", lines)
     s3.put("big/two.jsonl.gz", gzip.compress(lines[: 9 * 28]))
@@ -101,7 +101,7 @@ def test_an_object_in_parts_and_a_compressed_one_arrive(s3: S3Server, workspace:
     assert expected_raw(corpus, partition, workspace)
 
 
-def test_a_transfer_that_breaks_off_is_gone_on_with(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+def test_broken_transfer_is_resumed(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     key, partition = next(iter(workspace.sources.partitions(plays).items()))
     s3.faults.cut = [5_000, 10_000]
     built = build_raw(plays, partition, workspace)
@@ -110,7 +110,7 @@ def test_a_transfer_that_breaks_off_is_gone_on_with(plays: Corpus, s3: S3Server,
     assert not list((workspace.store.root / ".transfers").rglob("*.txt"))
 
 
-def test_what_was_broken_off_for_good_is_gone_on_with_by_the_next_run(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+def test_failed_transfer_is_resumed_by_the_next_run(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     partition = next(iter(workspace.sources.partitions(plays).values()))
     before = store_contents(workspace.store.root)
     s3.faults.cut = [5_000] * 3
@@ -122,14 +122,14 @@ def test_what_was_broken_off_for_good_is_gone_on_with_by_the_next_run(plays: Cor
     assert sum(progress) == PLAYS[0].stat().st_size - 15_000
 
 
-def test_a_flipped_byte_is_noticed_and_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+def test_flipped_byte_is_noticed_and_fetched_again(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     partition = next(iter(workspace.sources.partitions(plays).values()))
     s3.faults.flipped = 1
     built = build_raw(plays, partition, workspace)
     assert (built.artifact.path / "files" / PLAYS[0].name).read_bytes() == PLAYS[0].read_bytes()
 
 
-def test_a_busy_server_is_asked_again_and_one_that_is_down_is_reported(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
+def test_busy_server_is_retried_and_server_that_is_down_is_reported(plays: Corpus, s3: S3Server, workspace: Workspace) -> None:
     s3.faults.unavailable = 2
     assert len(workspace.sources.partitions(plays)) == 3
     s3.faults.is_down = True
@@ -147,18 +147,18 @@ def test_a_busy_server_is_asked_again_and_one_that_is_down_is_reported(plays: Co
     ],
 )
 @pytest.mark.usefixtures("plays")
-def test_what_names_no_object_is_an_error_at_its_line(workspace: Workspace, path: str, message: str) -> None:
+def test_url_without_objects_is_an_error_at_its_line(workspace: Workspace, path: str, message: str) -> None:
     with pytest.raises(DeclarationError, match=message):
         workspace.sources.partitions(declare_corpus(workspace.data, "corpus", path))
 
 
-def test_a_bucket_that_is_not_there_is_named(s3: S3Server, workspace: Workspace) -> None:
+def test_missing_bucket_is_named(s3: S3Server, workspace: Workspace) -> None:
     del s3
     with pytest.raises(SourceError, match=r"s3://nowhere/x/: there is no such bucket"):
         workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://nowhere/x/*"))
 
 
-def test_secrets_stand_nowhere(
+def test_secrets_are_not_stored(
     plays: Corpus, s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -175,7 +175,7 @@ def test_secrets_stand_nowhere(
 
 
 @pytest.mark.usefixtures("plays")
-def test_nor_in_what_dagster_keeps_of_its_runs(s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_not_in_the_records_of_dagster(s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.faults.unavailable = 1
     said = [materialize(workspace)]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "AnotherSecret/0123456789")
@@ -194,7 +194,7 @@ def materialize(workspace: Workspace) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
-def test_the_profile_files_of_its_users_are_heeded(
+def test_aws_profile_files_are_used(
     plays: Corpus, s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = f"[profile lake]\nregion = us-east-1\nendpoint_url = {s3.proxy}\n"
@@ -222,7 +222,7 @@ def test_keys_are_matched_as_local_files_are(s3: S3Server, workspace: Workspace)
     assert sorted(file.origin for file in left_out) == ["s3://raw/lake/.c.txt", "s3://raw/lake/_temporary/0/d.txt"]
 
 
-def test_content_that_is_kept_compressed_is_decoded(s3: S3Server, workspace: Workspace) -> None:
+def test_content_encoding_is_decoded(s3: S3Server, workspace: Workspace) -> None:
     s3.put("packed/a.txt", gzip.compress(b"One."), ContentEncoding="gzip")
     s3.put("packed/b.txt.gz", gzip.compress(b"Two."), ContentEncoding="gzip")
     s3.put("packed/c.txt", b"Three.", ContentEncoding="gzip")
@@ -234,14 +234,14 @@ def test_content_that_is_kept_compressed_is_decoded(s3: S3Server, workspace: Wor
     assert [of.reused for of in build(declare_corpus(workspace.data, "corpus", "s3://raw/packed/*"), workspace)["all"]] == [True] * 3
 
 
-def test_an_address_that_is_not_valid_is_told_without_its_password(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_address_is_reported_without_its_password(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://user:the-password@host name:x")
     with pytest.raises(SourceError, match=r"the settings of S3 are not valid: ") as told:
         workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://raw/a.txt"))
     assert "the-password" not in str(told.value)
 
 
-def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server, workspace: Workspace) -> None:
+def test_objects_without_an_etag_are_identified_by_modification_time(s3: S3Server, workspace: Workspace) -> None:
     s3.put("old/a.txt", b"One.")
     s3.faults.unlisted, s3.faults.ahead = ("ETag",), 60
     corpus = declare_corpus(workspace.data, "corpus", "s3://raw/old/*.txt")
@@ -268,9 +268,7 @@ def test_objects_without_an_etag_are_known_by_their_time_of_writing(s3: S3Server
         (("Size",), r"s3://raw/new/: objects are listed with no size, .*; use a server that gives it"),
     ],
 )
-def test_object_whose_change_could_not_be_noticed_is_refused(
-    s3: S3Server, workspace: Workspace, unlisted: tuple[str, ...], message: str
-) -> None:
+def test_object_without_etag_and_time_is_refused(s3: S3Server, workspace: Workspace, unlisted: tuple[str, ...], message: str) -> None:
     s3.put("new/a.txt", b"One.")
     s3.faults.unlisted, s3.faults.ahead = unlisted, -3600
     with pytest.raises(SourceError, match=message):
@@ -306,7 +304,7 @@ def test_key_that_is_not_a_valid_path_is_named(s3: S3Server, workspace: Workspac
         listed(workspace, "s3://raw/odd/**")
 
 
-def test_listing_asks_only_for_the_folders_that_a_pattern_begins_with(s3: S3Server, workspace: Workspace) -> None:
+def test_listing_requests_only_the_fixed_prefix_of_a_pattern(s3: S3Server, workspace: Workspace) -> None:
     for key in ("d/2024-a/x.txt", "d/2024-b/x.txt", "d/2024.txt", "d/2023/x.txt"):
         s3.put(key, b"x")
     assert listed(workspace, "s3://raw/d/2024*/*.txt") == ["2024-a/x.txt", "2024-b/x.txt"]

@@ -83,7 +83,7 @@ def texts(path: Path, kind: Format, sample_by: str = "document", columns: tuple[
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_documents_come_back_exactly_and_in_their_places(tmp_path: Path, writer: str) -> None:
+def test_documents_round_trip_with_their_rows(tmp_path: Path, writer: str) -> None:
     kind, write = WRITERS[writer]
     write(tmp_path / "file")
     read = list(read_rows(Span(file=local_file(tmp_path / "file")), kind, ReadOptions(columns=("text",), sample_by="document")))
@@ -93,7 +93,7 @@ def test_documents_come_back_exactly_and_in_their_places(tmp_path: Path, writer:
 
 
 @pytest.mark.parametrize("document", AWKWARD, ids=range(len(AWKWARD)))
-def test_a_text_file_is_its_bytes(tmp_path: Path, document: str) -> None:
+def test_text_file_is_read_byte_for_byte(tmp_path: Path, document: str) -> None:
     assert texts(write_text(tmp_path / "file", document), "text") == [document]
 
 
@@ -109,7 +109,7 @@ def test_a_text_file_is_its_bytes(tmp_path: Path, document: str) -> None:
         ("paragraph", "  \n\n   indented\n\n\tas it stands \n\n  ", ["   indented", "\tas it stands "]),
     ],
 )
-def test_text_is_divided_alike_whatever_is_read_at_once(
+def test_text_is_divided_the_same_for_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, sample_by: str, content: str, expected: list[str]
 ) -> None:
     monkeypatch.setattr(readers, "BLOCK", block)
@@ -118,7 +118,7 @@ def test_text_is_divided_alike_whatever_is_read_at_once(
 
 @settings(deadline=None)
 @given(content=st.text(st.sampled_from("ab \n\r\t\u2028é")), block=st.integers(1, 12))
-def test_paragraphs_are_what_blank_lines_separate(tmp_path_factory: pytest.TempPathFactory, content: str, block: int) -> None:
+def test_paragraphs_are_separated_by_blank_lines(tmp_path_factory: pytest.TempPathFactory, content: str, block: int) -> None:
     groups = itertools.groupby(content.split("\n"), key=lambda line: bool(line.strip(" \t\r")))
     path = write_text(tmp_path_factory.mktemp("text") / "file", content)
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +128,7 @@ def test_paragraphs_are_what_blank_lines_separate(tmp_path_factory: pytest.TempP
 
 @settings(deadline=None)
 @given(lines=st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))), block=st.integers(1, 12))
-def test_lines_are_what_newlines_end(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int) -> None:
+def test_lines_end_at_newlines(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int) -> None:
     path = write_text(tmp_path_factory.mktemp("text") / "file", "".join(f"{line}\n" for line in lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers, "BLOCK", block)
@@ -136,9 +136,7 @@ def test_lines_are_what_newlines_end(tmp_path_factory: pytest.TempPathFactory, l
 
 
 @pytest.mark.parametrize(("sample_by", "block"), [("document", 4), ("line", 4), ("paragraph", 1 << 20)])
-def test_text_that_is_no_utf8_names_the_line_and_the_byte(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_by: str, block: int
-) -> None:
+def test_invalid_utf8_is_named_with_line_and_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_by: str, block: int) -> None:
     monkeypatch.setattr(readers, "BLOCK", block)
     path = write_text(tmp_path / "file", b"first\nsecond\ncaf" + b"\xe9\n")
     with pytest.raises(SourceError, match=rf"{path}:3: is not UTF-8: byte 0xe9"):
@@ -146,14 +144,14 @@ def test_text_that_is_no_utf8_names_the_line_and_the_byte(
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_column_that_is_not_there_lists_those_that_are(tmp_path: Path, writer: str) -> None:
+def test_missing_column_error_lists_the_columns(tmp_path: Path, writer: str) -> None:
     kind, write = WRITERS[writer]
     write(tmp_path / "file")
     with pytest.raises(SourceError, match=r"file: has no column 'body'; .*text"):
         texts(tmp_path / "file", kind, columns=("body",))
 
 
-def test_a_column_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_non_text_column_is_refused(tmp_path: Path) -> None:
     pa.parquet.write_table(table(), tmp_path / "file")
     with pytest.raises(SourceError, match="column 'id' holds int64, not text"):
         texts(tmp_path / "file", "parquet", columns=("id",))
@@ -168,7 +166,7 @@ def test_column_that_occurs_twice_is_refused(tmp_path: Path, writer: str) -> Non
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
-def test_what_a_file_calls_text_and_is_none_is_a_row_at_fault(tmp_path: Path, kind: pa.DataType) -> None:
+def test_invalid_utf8_in_a_text_column_is_an_invalid_row(tmp_path: Path, kind: pa.DataType) -> None:
     binary = pa.large_binary() if kind == pa.large_string() else pa.binary()
     content = pa.table({"text": pa.array([b"one", b"caf\xe9", None, b"four"], binary).view(kind)})
     pa.parquet.write_table(content, tmp_path / "file")
@@ -178,7 +176,9 @@ def test_what_a_file_calls_text_and_is_none_is_a_row_at_fault(tmp_path: Path, ki
 
 
 @pytest.mark.parametrize("longest", [1, 20, 2000])
-def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int) -> None:
+def test_csv_may_have_rows_of_any_length_and_other_columns_of_any_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
     monkeypatch.setattr(readers, "BLOCK", 64)
     expected = [("line\n" * (i % 7 * longest)) + str(i) for i in range(50)]
     numbers = [*range(49), "no number"]
@@ -199,7 +199,7 @@ def test_csv_has_rows_of_any_length_and_other_columns_of_any_type(tmp_path: Path
         (b"\xef\xbb\xbftext\na\n", {0: "a"}, {}),
     ],
 )
-def test_a_csv_row_at_fault_is_told_by_its_number(
+def test_invalid_csv_row_is_named_by_its_number(
     tmp_path: Path, content: bytes, expected: dict[int, str | None], problems: dict[int, str]
 ) -> None:
     read = list(
@@ -224,7 +224,7 @@ def test_a_csv_row_at_fault_is_told_by_its_number(
         ("a.tsv", ",", "id,text\n1,a\tb\n", ["a\tb"]),
     ],
 )
-def test_columns_are_separated_by_what_is_declared_or_the_name_says(
+def test_delimiter_is_declared_or_taken_from_the_suffix(
     tmp_path: Path, name: str, delimiter: str | None, content: str, expected: list[str]
 ) -> None:
     path = write_text(tmp_path / name, gzip.compress(content.encode()) if name.endswith(".gz") else content)
@@ -232,7 +232,7 @@ def test_columns_are_separated_by_what_is_declared_or_the_name_says(
     assert [text for batch in read_rows(Span(file=local_file(path)), "csv", options) for text in batch.columns[0].to_pylist()] == expected
 
 
-def test_a_table_that_is_separated_by_another_character_says_so(tmp_path: Path) -> None:
+def test_table_with_another_delimiter_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"has no column 'text'; .*if ';' separates the columns, declare it as source\.delimiter"):
         texts(write_text(tmp_path / "file", "id;text\n1;a\n"), "csv")
 
@@ -248,7 +248,7 @@ def write_nested(path: Path, kind: Format, values: pa.Array, literal: pa.Array |
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
-def test_a_dotted_name_leads_into_structs_and_the_column_of_that_name_wins(tmp_path: Path, kind: Format) -> None:
+def test_dotted_name_selects_struct_fields_after_the_exact_column(tmp_path: Path, kind: Format) -> None:
     values = pa.array([{"n": 1, "text": "a"}, None, {"n": 3, "text": None}, {"n": 4, "text": "d"}, {"n": 5, "text": "e"}])
     write_nested(tmp_path / "file", kind, values)
     assert texts(tmp_path / "file", kind, columns=("meta.text",)) == ["a", None, None, "d", "e"]
@@ -266,7 +266,7 @@ KINDS += [pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.la
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 @pytest.mark.parametrize("column", KINDS, ids=str)
-def test_text_is_read_from_columns_of_every_kind_that_may_hold_it(tmp_path: Path, kind: Format, column: pa.DataType) -> None:
+def test_text_is_read_from_every_text_column_type(tmp_path: Path, kind: Format, column: pa.DataType) -> None:
     values = pa.array([b"one", None, "zw\u00f6lf and more".encode(), b""])
     if pa.types.is_dictionary(column):
         indices = pa.array([0, None, 1, 2], column.index_type)
@@ -282,7 +282,7 @@ def test_text_is_read_from_columns_of_every_kind_that_may_hold_it(tmp_path: Path
 
 @pytest.mark.parametrize("writer", ["parquet", "arrow stream", "arrow file"])
 @pytest.mark.parametrize("kept", [0.0, 0.5])
-def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, writer: str, kept: float) -> None:
+def test_truncated_file_is_refused(tmp_path: Path, writer: str, kept: float) -> None:
     kind, write = WRITERS[writer]
     write(tmp_path / "file")
     content = (tmp_path / "file").read_bytes()
@@ -291,6 +291,6 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, writer: str, kept: 
         texts(tmp_path / "file", kind)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"gone: cannot be read: No such file"):
         texts(tmp_path / "gone", "text")

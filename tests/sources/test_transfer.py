@@ -53,7 +53,7 @@ def fetched(source: Source, folder: Path, on_bytes: Callable[[int], None] = lamb
 
 
 @given(breaks=st.lists(st.integers(0, len(CONTENT) - 1), max_size=3))
-def test_a_transfer_goes_on_where_it_broke_off(tmp_path_factory: pytest.TempPathFactory, breaks: list[int]) -> None:
+def test_transfer_resumes_where_it_broke_off(tmp_path_factory: pytest.TempPathFactory, breaks: list[int]) -> None:
     source, told = Source(breaks=list(breaks)), 0
 
     def tell(count: int) -> None:
@@ -65,7 +65,7 @@ def test_a_transfer_goes_on_where_it_broke_off(tmp_path_factory: pytest.TempPath
     assert source.asked == sorted(source.asked)
 
 
-def test_another_process_goes_on_too(tmp_path: Path) -> None:
+def test_transfer_is_resumed_by_another_process(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"far://file: broke off \(tried 4 times\); what was built before is kept"):
         fetched(Source(breaks=[1000] * 4), tmp_path)
     second = Source()
@@ -76,7 +76,7 @@ def test_another_process_goes_on_too(tmp_path: Path) -> None:
     assert third.asked == []
 
 
-def test_what_arrives_as_another_is_not_taken(tmp_path: Path) -> None:
+def test_content_with_another_checksum_is_refused(tmp_path: Path) -> None:
     flipped = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
     with pytest.raises(SourceError, match=r"has the md5 checksum [0-9a-f]{32} where the source says"):
         fetched(Source(content=flipped), tmp_path)
@@ -84,17 +84,17 @@ def test_what_arrives_as_another_is_not_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", b""])
-def test_what_arrives_with_another_length_is_not_taken(tmp_path: Path, content: bytes) -> None:
+def test_content_with_another_length_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(SourceError, match=r"bytes came where there are 10,240"):
         fetched(Source(content=content), tmp_path)
 
 
-def test_an_empty_file_is_one(tmp_path: Path) -> None:
+def test_empty_file_is_transferred(tmp_path: Path) -> None:
     source = Source(content=b"")
     assert transfer(source, listed(b""), tmp_path / "empty", QUICK, lambda _: None).read_bytes() == b""
 
 
-def test_what_does_not_go_away_is_not_tried_again() -> None:
+def test_permanent_error_is_not_retried() -> None:
     tries = []
 
     def action() -> None:
@@ -106,7 +106,7 @@ def test_what_does_not_go_away_is_not_tried_again() -> None:
     assert len(tries) == 1
 
 
-def test_pauses_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_between_retries_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
 

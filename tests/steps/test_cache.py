@@ -50,7 +50,7 @@ def _texts(cache: Artifact) -> dict[str, list[str]]:
     return {split: [tokenizer.decode(ids[:-1]) for ids in _documents(cache, split)] for split in cache.manifest.counts}
 
 
-def test_arrays_are_plain_and_closed_by_their_last_document(workspace: Workspace) -> None:
+def test_cache_arrays_end_with_the_last_document(workspace: Workspace) -> None:
     cache = _cache(workspace, WORDS, **SPLIT)
     assert set(cache.manifest.counts) == set(SPLITS)
     for split, counts in cache.manifest.counts.items():
@@ -63,16 +63,14 @@ def test_arrays_are_plain_and_closed_by_their_last_document(workspace: Workspace
 
 
 @pytest.mark.parametrize(("dtype", "found"), [("auto", np.uint16), ("uint16", np.uint16), ("int32", np.int32)])
-def test_the_dtype_is_the_declared_one_and_the_smallest_that_fits_where_none_is(
-    workspace: Workspace, dtype: str, found: type[np.generic]
-) -> None:
+def test_dtype_is_the_declared_one_or_the_smallest_that_fits(workspace: Workspace, dtype: str, found: type[np.generic]) -> None:
     cache = _cache(workspace, ["one two"], dtype=dtype)
     ids = np.load(cache.path / "train.npy")
     assert ids.dtype == found == np.dtype(json.loads((cache.path / "config.json").read_text(encoding="utf-8"))["dtype"])
     assert ids.tolist() == [505, 734, EOS]
 
 
-def test_origins_lead_to_the_file_and_the_row(workspace: Workspace) -> None:
+def test_origins_give_the_file_and_row_of_each_document(workspace: Workspace) -> None:
     texts = {name: [f"{name} {i}" if i % 3 else "" for i in range(30)] for name in ("a", "b")}
     for name, rows in texts.items():
         write_jsonl(workspace.data / "c" / f"{name}.jsonl", rows)
@@ -88,7 +86,7 @@ def test_origins_lead_to_the_file_and_the_row(workspace: Workspace) -> None:
     assert found == {(file, row) for file, rows in enumerate(texts.values()) for row, text in enumerate(rows) if text}
 
 
-def test_a_cache_carries_its_tokenizer_as_a_folder_and_as_a_pickle(workspace: Workspace) -> None:
+def test_cache_has_its_tokenizer_as_a_folder_and_as_a_pickle(workspace: Workspace) -> None:
     cache = _cache(workspace, ["one two"], **SPLIT)
     loaded = transformers.AutoTokenizer.from_pretrained(cache.path / "tokenizer")
     pickled = pickle.loads((cache.path / "tokenizer.pkl").read_bytes())
@@ -104,7 +102,9 @@ SHARES = st.tuples(st.floats(0.01, 0.49), st.floats(0.01, 0.49)).map(lambda pair
 
 
 @given(hashes=st.lists(st.integers(0, 2**64 - 1)), shares=SHARES, data=st.data())
-def test_a_document_has_its_split_whatever_stands_beside_it(hashes: list[int], shares: Mapping[str, float], data: st.DataObject) -> None:
+def test_split_of_a_document_does_not_depend_on_other_documents(
+    hashes: list[int], shares: Mapping[str, float], data: st.DataObject
+) -> None:
     alone = {value: split_of(np.array([value], np.uint64), shares)[0] for value in hashes}
     other = data.draw(st.permutations([*hashes, *data.draw(st.lists(st.integers(0, 2**64 - 1)))]))
     for value, split in zip(other, split_of(np.array(other, np.uint64), shares), strict=True):
@@ -112,19 +112,19 @@ def test_a_document_has_its_split_whatever_stands_beside_it(hashes: list[int], s
 
 
 @given(value=st.integers(0, 2**64 - 1), smaller=st.floats(0.01, 0.3), larger=st.floats(0.3, 0.9))
-def test_what_a_small_validation_split_holds_a_larger_one_holds_too(value: int, smaller: float, larger: float) -> None:
+def test_larger_validation_split_contains_the_smaller_one(value: int, smaller: float, larger: float) -> None:
     one, other = (split_of(np.array([value], np.uint64), {"validation": share})[0] for share in (smaller, larger))
     assert other == one or SPLITS[other] == "validation"
 
 
-def test_splits_take_about_their_shares_and_all_documents_take_part() -> None:
+def test_splits_have_about_their_shares_and_together_all_documents() -> None:
     hashes = np.array([xxhash.xxh3_64_intdigest(f"document {i}".encode()) for i in range(10_000)], np.uint64)
     counts = np.bincount(split_of(hashes, SPLIT["splits"]), minlength=3)
     assert np.abs(counts - [5000, 2000, 3000]).max() < 200  # four standard deviations
     assert (split_of(hashes, {}) == SPLITS.index("train")).all()
 
 
-def test_documents_stay_in_their_splits_as_the_corpus_grows_and_equal_texts_stay_together(workspace: Workspace) -> None:
+def test_documents_keep_their_splits_as_the_corpus_grows_and_equal_texts_share_one(workspace: Workspace) -> None:
     texts = [text for text in WORDS if text]
     before = _texts(_cache(workspace, texts, **SPLIT))
     after = _texts(_cache(workspace, [*(f"new {i}" for i in range(100)), *reversed(texts), *texts], **SPLIT))
@@ -133,7 +133,7 @@ def test_documents_stay_in_their_splits_as_the_corpus_grows_and_equal_texts_stay
         assert not any(set(after[split]) & set(of) for other, of in after.items() if other != split)
 
 
-def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Workspace) -> None:
+def test_deleted_array_is_rebuilt_bit_for_bit(workspace: Workspace) -> None:
     cache = _cache(workspace, WORDS, **SPLIT)
     before = store_contents(cache.path)
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **SPLIT)
@@ -146,7 +146,7 @@ def test_a_deleted_array_is_noticed_and_comes_back_bit_for_bit(workspace: Worksp
     assert all(artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace))
 
 
-def test_the_same_inputs_make_the_same_bytes_in_another_store(workspace: Workspace, tmp_path: Path) -> None:
+def test_same_inputs_give_the_same_bytes_in_another_store(workspace: Workspace, tmp_path: Path) -> None:
     other = Workspace(data=tmp_path / "elsewhere", store=LocalStore(tmp_path / "another"), engines=workspace.engines)
     other.data.mkdir()
     shutil.copytree(workspace.store.root / ".tokenizers" / "conformance", other.store.root / ".tokenizers" / "conformance", symlinks=True)

@@ -53,7 +53,7 @@ def mix(workspace: Workspace, built: dict[str, dict[str, list[Built]]], at: int 
     return build_mixture(catalog.mixtures["mix"], catalog.corpora, {name: list(of) for name, of in built.items()}, workspace, at)
 
 
-def test_empty_partitions_of_every_format_are_published_noted_and_mixed(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_partitions_of_every_format_are_published_reported_and_mixed(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
     write_jsonl(workspace.data / "raw" / "full.jsonl", TEXTS)
     for name, write in EMPTY.items():
         write(workspace.data / "raw" / name)
@@ -94,7 +94,7 @@ def test_empty_partitions_of_every_format_are_published_noted_and_mixed(workspac
     assert len(json.loads((appended.artifact.path / "mixture.json").read_text())["segments"]) == 2
 
 
-def test_a_corpus_of_nothing_but_empty_partitions_is_an_error_in_a_mixture(workspace: Workspace) -> None:
+def test_corpus_of_only_empty_partitions_is_an_error_in_a_mixture(workspace: Workspace) -> None:
     write_text(workspace.data / "raw" / "a.jsonl", "")
     corpus = declare_corpus(workspace.data, "c", "raw/*", partition_by="file")
     declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "c"}])

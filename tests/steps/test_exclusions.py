@@ -54,7 +54,7 @@ def arrays(corpus: Corpus, workspace: Workspace, partition: str) -> dict[str, li
     return {path.name: np.load(path).tolist() for path in sorted(folder.glob("*.npy"))}
 
 
-def test_only_the_partitions_that_have_it_are_built_again_and_that_is_told_without_the_source(corpus: Corpus, workspace: Workspace) -> None:
+def test_exclusion_makes_only_partitions_with_the_document_stale_without_reading_the_source(corpus: Corpus, workspace: Workspace) -> None:
     remove(corpus, "three words here", "was never there")
     artifacts = {key: partition_artifacts(corpus, partition, workspace) for key, partition in workspace.sources.partitions(corpus).items()}
     assert [artifact.is_current for artifact in artifacts["monday"]] == [True, False, False]
@@ -64,7 +64,7 @@ def test_only_the_partitions_that_have_it_are_built_again_and_that_is_told_witho
     assert arrays(corpus, workspace, "monday")["train.origins.npy"] == [[0, 0], [0, 1]]
 
 
-def test_a_text_is_left_out_wherever_it_stands(corpus: Corpus, workspace: Workspace) -> None:
+def test_excluded_text_is_left_out_of_every_partition(corpus: Corpus, workspace: Workspace) -> None:
     remove(corpus, "two words")
     assert current_steps(corpus, workspace) == {"monday": ["raw_dataset"], "tuesday": ["raw_dataset"]}
     raw, tokenized, _ = build(corpus, workspace)["tuesday"]
@@ -75,7 +75,7 @@ def test_a_text_is_left_out_wherever_it_stands(corpus: Corpus, workspace: Worksp
     assert int(id_of("two words"), 16) not in arrays(corpus, workspace, "tuesday")["train.hashes.npy"]
 
 
-def test_it_is_left_out_of_what_arrives_later_too(corpus: Corpus, workspace: Workspace) -> None:
+def test_excluded_text_is_left_out_of_new_partitions(corpus: Corpus, workspace: Workspace) -> None:
     remove(corpus, "six")
     write_jsonl(workspace.data / "raw" / "wednesday.jsonl", ["six", "seven"])
     tokenized = build(corpus, workspace)["wednesday"][1]
@@ -83,7 +83,7 @@ def test_it_is_left_out_of_what_arrives_later_too(corpus: Corpus, workspace: Wor
     assert current_steps(corpus, workspace) == {day: list(PARTITION_STEPS) for day in ("monday", "tuesday", "wednesday")}
 
 
-def test_a_line_that_is_taken_out_brings_back_what_was_there_before(corpus: Corpus, workspace: Workspace) -> None:
+def test_withdrawn_exclusion_restores_the_previous_version(corpus: Corpus, workspace: Workspace) -> None:
     before = {key: workspace.store.pointer(cache_address(corpus, key)).resolve() for key in ("monday", "tuesday")}
     remove(corpus, "one")
     build(corpus, workspace)
@@ -94,7 +94,7 @@ def test_a_line_that_is_taken_out_brings_back_what_was_there_before(corpus: Corp
     assert {key: workspace.store.pointer(cache_address(corpus, key)).resolve() for key in before} == before
 
 
-def test_a_partition_of_nothing_but_removed_documents_is_published_as_empty(
+def test_partition_of_only_excluded_documents_is_published_as_empty(
     corpus: Corpus, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     remove(corpus, *TUESDAY)
@@ -104,7 +104,7 @@ def test_a_partition_of_nothing_but_removed_documents_is_published_as_empty(
     assert arrays(corpus, workspace, "tuesday") == {}
 
 
-def test_a_look_at_the_source_finds_what_has_to_be_built_without_it(corpus: Corpus, workspace: Workspace) -> None:
+def test_scan_finds_partitions_to_build_without_the_excluded_document(corpus: Corpus, workspace: Workspace) -> None:
     settled = scan_source(corpus, workspace)
     assert settled.due == []
     remove(corpus, "five")
@@ -117,7 +117,9 @@ TEXTS = st.lists(st.text(alphabet="ab \n€", max_size=4), min_size=1, max_size=
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=TEXTS, data=st.data())
-def test_the_arrays_are_those_of_a_source_that_never_had_it(workspace: Workspace, texts: Sequence[str], data: st.DataObject) -> None:
+def test_arrays_equal_those_of_a_source_without_the_excluded_document(
+    workspace: Workspace, texts: Sequence[str], data: st.DataObject
+) -> None:
     removed = data.draw(st.sets(st.sampled_from(texts)))
     kept = [text for text in texts if text not in removed]
     name = f"law{next(_FOLDERS)}"

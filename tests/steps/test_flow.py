@@ -100,7 +100,7 @@ def materialize(workspace: Workspace, instance: dg.DagsterInstance) -> list[str]
     return outcome.built
 
 
-def test_own_steps_are_assets_are_built_once_and_are_inspected(workspace: Workspace) -> None:
+def test_added_steps_are_assets_built_once_and_inspected(workspace: Workspace) -> None:
     for name in ("a", "b"):
         write_text(workspace.data / "raw" / f"{name}.txt", f"play {name}\n" * 3)
     declare_corpus(workspace.data, "plays", "raw/*.txt", partition_by="file")

@@ -11,7 +11,7 @@ from tests.support import build, declare_corpus, write_jsonl
 
 
 @given(lengths=st.lists(st.integers(0, 2**40), min_size=1).filter(any))
-def test_a_histogram_holds_every_document_with_tokens_in_the_bin_of_its_length(lengths: list[int]) -> None:
+def test_histogram_counts_each_nonempty_document_in_the_bin_of_its_length(lengths: list[int]) -> None:
     described = Lengths.of(np.array(lengths, np.int64))
     assert described is not None
     full = [length for length in lengths if length]
@@ -24,7 +24,7 @@ def test_a_histogram_holds_every_document_with_tokens_in_the_bin_of_its_length(l
 
 
 @given(lengths=st.lists(st.integers(1, 2**40), min_size=1))
-def test_quantiles_are_lengths_that_there_are_in_their_order(lengths: list[int]) -> None:
+def test_quantiles_are_existing_lengths_in_order(lengths: list[int]) -> None:
     described = Lengths.of(np.array(lengths, np.int64))
     assert described is not None
     values = list(described.quantiles.values())
@@ -35,11 +35,11 @@ def test_quantiles_are_lengths_that_there_are_in_their_order(lengths: list[int])
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0]])
-def test_nothing_has_no_lengths(lengths: list[int]) -> None:
+def test_lengths_of_no_documents_are_empty(lengths: list[int]) -> None:
     assert Lengths.of(np.array(lengths, np.int64)) is None
 
 
-def test_a_tokenized_artifact_and_its_cache_hold_documents_of_the_same_lengths(workspace: Workspace) -> None:
+def test_lengths_of_a_tokenized_artifact_and_its_cache_are_equal(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", ["word " * (i % 9) for i in range(60)])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", splits={"validation": 0.5})
     ((_, tokenized, cache),) = build(corpus, workspace).values()

@@ -52,7 +52,7 @@ def _arrays(folder: Path) -> dict[tuple[str, str, str], list[int]]:
     }
 
 
-def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Workspace) -> None:
+def test_plan_counts_the_tokens_of_its_caches_and_draws_by_weight(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     built = {name: build(corpus, workspace) for name, corpus in corpora.items()}
     mixed = _plan(_mixture(workspace), corpora, workspace)
@@ -74,7 +74,7 @@ def test_a_plan_counts_what_its_caches_hold_and_draws_by_weight(workspace: Works
     assert (mixed.artifact.path / plan.tokenizer / "tokenizer.json").is_file()
 
 
-def test_what_is_missing_or_damaged_is_listed_in_full(workspace: Workspace) -> None:
+def test_all_missing_and_damaged_caches_are_listed(workspace: Workspace) -> None:
     corpora, mixture = _corpora(workspace), _mixture(workspace)
     one = build(corpora["one"], workspace)
     (one["b"][2].artifact.path / "train.npy").unlink()
@@ -97,7 +97,7 @@ def _other_tokenizer(data: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", ["tokenizer", "dtype"])
-def test_corpora_whose_ids_are_not_alike_are_refused_with_the_line(workspace: Workspace, what: str) -> None:
+def test_corpora_with_different_vocabularies_are_refused_with_the_line(workspace: Workspace, what: str) -> None:
     corpora = _corpora(workspace, **(_other_tokenizer(workspace.data) if what == "tokenizer" else {"dtype": "int32"}))
     mixture = _mixture(workspace)
     for corpus in corpora.values():
@@ -110,7 +110,7 @@ def test_corpora_whose_ids_are_not_alike_are_refused_with_the_line(workspace: Wo
     assert store_contents(workspace.store.root) == before
 
 
-def test_a_partition_that_lags_behind_its_corpus_is_refused(workspace: Workspace) -> None:
+def test_corpus_with_partly_rebuilt_partitions_is_refused(workspace: Workspace) -> None:
     corpora, mixture = _corpora(workspace), _mixture(workspace)
     for corpus in corpora.values():
         build(corpus, workspace)
@@ -133,7 +133,7 @@ def test_sequences_longer_than_a_corpus_are_refused_with_the_line_and_its_tokens
     assert _plan(_mixture(workspace, seq_len=least - 1), corpora, workspace).artifact.manifest.counts["train"]["samples"] >= 1
 
 
-def test_a_weight_that_draws_more_than_can_be_counted_is_refused_at_its_line(workspace: Workspace) -> None:
+def test_weight_too_large_to_count_draws_is_refused_with_its_line(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     before = _plan(_mixture(workspace), corpora, workspace)
@@ -150,7 +150,7 @@ def test_a_weight_that_draws_more_than_can_be_counted_is_refused_at_its_line(wor
     assert published.path == before.artifact.path
 
 
-def test_a_plan_is_read_wherever_the_store_is_moved(workspace: Workspace, tmp_path: Path) -> None:
+def test_plan_is_readable_after_the_store_is_moved(workspace: Workspace, tmp_path: Path) -> None:
     corpora = _corpora(workspace)
     for corpus in corpora.values():
         build(corpus, workspace)
@@ -163,7 +163,7 @@ def test_a_plan_is_read_wherever_the_store_is_moved(workspace: Workspace, tmp_pa
     assert str(tmp_path) not in (published / "mixture.json").read_text(encoding="utf-8")
 
 
-def test_a_store_behind_a_link_has_plans_like_any_other(workspace: Workspace, tmp_path: Path) -> None:
+def test_plan_is_the_same_in_a_store_behind_a_link(workspace: Workspace, tmp_path: Path) -> None:
     corpora, mixture = _corpora(workspace), _mixture(workspace)
     (tmp_path / "deep" / "down").mkdir(parents=True)
     shutil.move(workspace.store.root, tmp_path / "deep" / "down" / "store")
@@ -176,7 +176,7 @@ def test_a_store_behind_a_link_has_plans_like_any_other(workspace: Workspace, tm
     assert "shortcut" not in (plan / "mixture.json").read_text(encoding="utf-8")
 
 
-def test_what_an_old_plan_names_stays_readable_after_a_refresh(workspace: Workspace) -> None:
+def test_caches_of_an_old_plan_stay_readable_after_a_refresh(workspace: Workspace) -> None:
     corpora, mixture = _corpora(workspace), _mixture(workspace)
     for corpus in corpora.values():
         build(corpus, workspace)
@@ -202,7 +202,7 @@ def _built(workspace: Workspace, corpora: dict[str, Corpus]) -> None:
         build(corpus, workspace)
 
 
-def test_a_position_adds_a_segment_and_nothing_changed_leaves_it_alone(workspace: Workspace) -> None:
+def test_position_appends_a_segment_only_after_a_change(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     old = _plan(_mixture(workspace), corpora, workspace)
@@ -229,7 +229,7 @@ def test_a_position_adds_a_segment_and_nothing_changed_leaves_it_alone(workspace
     assert (len(replaced.segments), replaced.ancestors) == (1, ())
 
 
-def test_positions_and_changes_that_a_segment_cannot_be_are_refused(workspace: Workspace) -> None:
+def test_invalid_positions_and_changes_of_a_segment_are_refused(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     with pytest.raises(DeclarationError, match="nothing is published that a segment at position 5 could go on from"):
@@ -249,7 +249,7 @@ def test_positions_and_changes_that_a_segment_cannot_be_are_refused(workspace: W
     assert {name for name in store_contents(workspace.store.root) if name.startswith("mix/")} == {n for n in before if n.startswith("mix/")}
 
 
-def test_shares_are_parts_of_the_samples_whatever_a_corpus_holds(workspace: Workspace) -> None:
+def test_shares_are_parts_of_the_samples_for_any_corpus_sizes(workspace: Workspace) -> None:
     corpora = _corpora(workspace)
     _built(workspace, corpora)
 

@@ -49,9 +49,7 @@ def documents(folder: Path, split: str) -> list[list[int]]:
     return [part.tolist() for part in np.split(ids, ends[:-1])]
 
 
-def test_every_text_that_is_not_empty_is_a_document_however_the_text_is_batched(
-    tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer
-) -> None:
+def test_every_nonempty_text_is_a_document_for_any_batches(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
     told: list[tuple[str, int]] = []
     manifest = write(tmp_path / "one", cache_of(gpt2, train=texts(TRAIN), test=texts(TEST)), workspace.store, told)
     assert sum(documents for split, documents in told if split == "train") == len(TRAIN)
@@ -68,16 +66,14 @@ def test_every_text_that_is_not_empty_is_a_document_however_the_text_is_batched(
     assert documents(tmp_path / "bare", "train") == [document[:-1] for document in written]
 
 
-def test_the_same_text_and_settings_have_the_same_fingerprint_and_others_another(
-    tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer
-) -> None:
+def test_fingerprint_depends_on_text_and_settings(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
     caches = [cache_of(gpt2, part, eos, train=texts(TRAIN)) for part, eos in ((None, True), (None, True), (0.5, True), (None, False))]
     first, again, divided, bare = (write(tmp_path / "cache", cache, workspace.store).fingerprint for cache in caches)
     assert first == again
     assert len({first, divided, bare}) == 3
 
 
-def test_a_validation_part_is_the_last_documents(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
+def test_validation_part_is_the_last_documents(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
     write(tmp_path / "whole", cache_of(gpt2, train=texts(TRAIN)), workspace.store)
     manifest = write(tmp_path / "divided", cache_of(gpt2, 0.5, train=texts(TRAIN)), workspace.store)
     train, validation = (documents(tmp_path / "divided", split) for split in ("train", "validation"))
@@ -85,7 +81,7 @@ def test_a_validation_part_is_the_last_documents(tmp_path: Path, workspace: Work
     assert {split: count["documents"] for split, count in manifest.counts.items()} == {"train": len(train), "validation": len(validation)}
 
 
-def test_a_split_without_text_is_refused_by_its_name(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
+def test_split_without_text_is_refused_by_name(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
     with pytest.raises(SourceError, match="split 'test' has 2 documents, none with any text"):
         write(tmp_path / "cache", cache_of(gpt2, train=texts(TRAIN), test=texts(["", ""])), workspace.store)
     with pytest.raises(SourceError, match="split 'train' has 0 documents"):
@@ -97,7 +93,7 @@ def test_a_split_without_text_is_refused_by_its_name(tmp_path: Path, workspace: 
 @pytest.mark.parametrize(
     "choice", [faulty(lambda text: text.startswith("Another")), EngineChoice(name=FailingEngine.name, make=FailingEngine)]
 )
-def test_what_a_fast_engine_gets_wrong_is_encoded_by_the_reference(
+def test_text_with_wrong_ids_of_the_fast_engine_is_encoded_by_the_reference(
     tmp_path: Path,
     workspace: Workspace,
     gpt2: PreparedTokenizer,
@@ -116,7 +112,7 @@ def test_what_a_fast_engine_gets_wrong_is_encoded_by_the_reference(
         assert documents(tmp_path / "doubted", split) == documents(tmp_path / "right", split)
 
 
-def test_a_reader_that_fails_leaves_nothing(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
+def test_failed_reader_leaves_no_files(tmp_path: Path, workspace: Workspace, gpt2: PreparedTokenizer) -> None:
     def failing() -> Iterator[pa.Array]:
         yield pa.array(TRAIN)
         raise OSError("the disk is gone")
@@ -127,7 +123,7 @@ def test_a_reader_that_fails_leaves_nothing(tmp_path: Path, workspace: Workspace
 
 
 @given(lengths=st.lists(st.integers(0, 9), min_size=1, max_size=12), part=st.floats(0.01, 0.99) | st.integers(1, 60))
-def test_the_cut_is_the_end_of_the_nearest_document_with_tokens_on_either_side(lengths: list[int], part: float) -> None:
+def test_document_cut_is_the_nearest_end_with_tokens_on_both_sides(lengths: list[int], part: float) -> None:
     ends = list(accumulate(lengths))
     total, wanted = ends[-1], part * ends[-1] if part < 1 else part
     possible = [end for end in ends if 0 < end < total]
@@ -140,6 +136,6 @@ def test_the_cut_is_the_end_of_the_nearest_document_with_tokens_on_either_side(l
         assert abs(total - cut - wanted) == min(abs(total - end - wanted) for end in possible)
 
 
-def test_no_documents_cannot_be_divided() -> None:
+def test_document_cut_of_no_documents_is_an_error() -> None:
     with pytest.raises(SourceError, match="of 0 tokens in 0 documents leave nothing to train on"):
         document_cut(np.zeros(0, np.int64), 0.5)

@@ -78,7 +78,7 @@ def _documents(partition: Partition) -> list[str]:
 
 
 @pytest.mark.parametrize(("corpus", "partitions"), [("shakespeare", 12), ("factbook", 5)])
-def test_every_document_of_the_sample_corpora_has_the_ids_that_transformers_gives(
+def test_documents_of_the_sample_corpora_have_the_ids_of_transformers(
     samples: Mapping[str, Mapping[str, tuple[Partition, list[Built]]]], reference: Any, corpus: str, partitions: int
 ) -> None:
     assert len(samples[corpus]) == partitions
@@ -86,7 +86,7 @@ def test_every_document_of_the_sample_corpora_has_the_ids_that_transformers_give
         _assert_rows(tokenized.artifact, [_wanted(reference, text) for text in _documents(partition)])
 
 
-def test_each_partition_and_split_of_the_sample_corpora_has_as_many_tokens_as_tokenizers_counts(
+def test_token_counts_of_the_sample_corpora_equal_those_of_tokenizers(
     samples: Mapping[str, Mapping[str, tuple[Partition, list[Built]]]],
 ) -> None:
     direct = tokenizers.ByteLevelBPETokenizer(str(GPT2 / "vocab.json"), str(GPT2 / "merges.txt"))
@@ -108,14 +108,14 @@ AWKWARD = [
 ]  # fmt: skip
 
 
-def test_awkward_documents_have_the_ids_that_transformers_gives(workspace: Workspace, reference: Any) -> None:
+def test_awkward_documents_have_the_ids_of_transformers(workspace: Workspace, reference: Any) -> None:
     write_jsonl(workspace.data / "c.jsonl", AWKWARD)
     ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl"), workspace).values()
     _assert_rows(tokenized.artifact, [_wanted(reference, text) for text in AWKWARD])
     assert tokenized.artifact.manifest.counts["empty"] == 2
 
 
-def test_a_document_of_ten_megabytes_has_the_ids_that_transformers_gives(workspace: Workspace, reference: Any) -> None:
+def test_document_of_ten_megabytes_has_the_ids_of_transformers(workspace: Workspace, reference: Any) -> None:
     plays = [path.read_text(encoding="utf-8") for path in sorted((DATA / "raw" / "shakespeare").glob("*.txt"))]
     text = "\n".join(f"{play} ({i})" for i in range(7) for play in plays)
     assert len(write_text(workspace.data / "c.txt", text).read_bytes()) > 10_000_000
@@ -125,9 +125,7 @@ def test_a_document_of_ten_megabytes_has_the_ids_that_transformers_gives(workspa
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(st.text(max_size=60), min_size=1, max_size=12).filter(any), skipped=st.sets(st.integers(0, 12)))
-def test_any_documents_stand_in_their_order_whatever_is_left_out_between_them(
-    workspace: Workspace, reference: Any, texts: list[str], skipped: set[int]
-) -> None:
+def test_documents_keep_their_order_around_excluded_ones(workspace: Workspace, reference: Any, texts: list[str], skipped: set[int]) -> None:
     rows: list[str | None] = list(texts)
     for i in sorted(skipped):
         rows.insert(i, None)
@@ -150,13 +148,13 @@ def test_datasets_opens_the_folder_with_its_columns(workspace: Workspace) -> Non
     assert dataset["hash"][0] == xxhash.xxh3_64_intdigest(b"one two")
 
 
-def test_documents_get_no_eos_where_none_is_declared(workspace: Workspace, reference: Any) -> None:
+def test_documents_have_no_eos_if_none_is_declared(workspace: Workspace, reference: Any) -> None:
     write_jsonl(workspace.data / "c.jsonl", ["one two", "", "three"])
     ((_, tokenized, _),) = build(declare_corpus(workspace.data, "c", "c.jsonl", append_eos=False), workspace).values()
     _assert_rows(tokenized.artifact, [reference(text).input_ids for text in ("one two", "", "three")])
 
 
-def test_an_empty_document_is_a_row_of_length_0_whatever_the_tokenizer_puts_before_documents(data: Path) -> None:
+def test_empty_document_has_length_0_for_a_tokenizer_with_a_prefix(data: Path) -> None:
     save_byte_tokenizer(data / "tk")
     tokenizer = tokenizers.Tokenizer.from_file(str(data / "tk" / "tokenizer.json"))
     tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 256)])
@@ -176,9 +174,7 @@ def test_an_empty_document_is_a_row_of_length_0_whatever_the_tokenizer_puts_befo
         ([{"body": "text"}], {}, r"c\.jsonl: has no column 'text'"),
     ],
 )
-def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
-    workspace: Workspace, rows: list[Any], keys: dict[str, Any], refusal: str
-) -> None:
+def test_failed_tokenization_leaves_the_store_unchanged(workspace: Workspace, rows: list[Any], keys: dict[str, Any], refusal: str) -> None:
     write_jsonl(workspace.data / "c.jsonl", ["as it was"])
     corpus = declare_corpus(workspace.data, "c", "c.jsonl", **keys)
     build(corpus, workspace)
@@ -192,7 +188,7 @@ def test_what_cannot_be_tokenized_is_refused_and_the_store_is_as_it_was(
     assert any(path.endswith("tokenized_arrow/all") for path in before)
 
 
-def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace) -> None:
+def test_file_changed_since_the_raw_dataset_is_refused(workspace: Workspace) -> None:
     write_text(workspace.data / "c.txt", "one")
     corpus = declare_corpus(workspace.data, "c", "c.txt")
     partition = workspace.sources.partitions(corpus)["all"]
@@ -209,7 +205,7 @@ def test_a_file_that_changed_since_it_was_pinned_is_refused(workspace: Workspace
 
 
 @pytest.mark.parametrize(("left", "keys"), [(0, {}), (len('{"text": "one"}\n'), {"on_invalid": "skip"})])
-def test_file_truncated_while_it_is_read_is_named(workspace: Workspace, left: int, keys: dict[str, Any]) -> None:
+def test_file_truncated_during_reading_is_named(workspace: Workspace, left: int, keys: dict[str, Any]) -> None:
     for name in ("a", "b", "c"):
         write_jsonl(workspace.data / "c" / f"{name}.jsonl", ["one", "two"])
     corpus = declare_corpus(workspace.data, "c", "c/*.jsonl", **keys)
@@ -223,7 +219,7 @@ def test_file_truncated_while_it_is_read_is_named(workspace: Workspace, left: in
 
 
 @pytest.mark.usefixtures("few_code_points")
-def test_a_partition_that_the_fast_engine_gets_wrong_is_encoded_again_by_the_reference_loudly(
+def test_engine_mismatch_encodes_the_partition_with_the_reference_and_logs_a_warning(
     workspace: Workspace, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
@@ -242,7 +238,7 @@ def test_a_partition_that_the_fast_engine_gets_wrong_is_encoded_again_by_the_ref
 
 @pytest.mark.parametrize("verify", ["sample", "full"])
 @pytest.mark.usefixtures("few_code_points")
-def test_full_verification_finds_the_one_document_that_a_sample_passes_by(workspace: Workspace, reference: Any, verify: str) -> None:
+def test_full_verification_finds_a_mismatch_that_a_sample_misses(workspace: Workspace, reference: Any, verify: str) -> None:
     doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
     texts = ["The quick brown fox jumps over the lazy dog. " * 3] * 10_000
     texts[7_890] = "xyzzy"

@@ -101,7 +101,7 @@ def check_alike(corpus: Corpus, workspace: Workspace, pieces: int) -> Built:
     return tokenized
 
 
-def test_json_lines(workspace: Workspace) -> None:
+def test_chunks_of_json_lines_give_the_rows_of_one_process(workspace: Workspace) -> None:
     rows: list[str | None] = [*TEXTS[:200], None, *TEXTS[200:]]
     size = write_jsonl(workspace.data / "c.jsonl", rows).stat().st_size
     corpus = declare(workspace.data, "c", "c.jsonl", on_invalid="skip", splits={"validation": 0.2})
@@ -110,25 +110,25 @@ def test_json_lines(workspace: Workspace) -> None:
     assert (counts["documents"], counts["invalid"], counts["empty"]) == (len(TEXTS), 1, TEXTS.count(""))
 
 
-def test_parquet(workspace: Workspace) -> None:
+def test_chunks_of_parquet_give_the_rows_of_one_process(workspace: Workspace) -> None:
     pq.write_table(pa.table({"text": TEXTS}), workspace.data / "c.parquet", row_group_size=10, compression="none", use_dictionary=False)
     tokenized = check_alike(declare(workspace.data, "c", "c.parquet"), workspace, 10)
     assert tokenized.artifact.manifest.counts["documents"] == len(TEXTS)
 
 
-def test_many_files(workspace: Workspace) -> None:
+def test_chunks_of_many_files_give_the_rows_of_one_process(workspace: Workspace) -> None:
     for i in range(100):
         write_text(workspace.data / "raw" / f"{i:02}.txt", f"document {i} " * 15)
     check_alike(declare(workspace.data, "c", "raw/*.txt"), workspace, 5)
 
 
-def test_pieces_without_a_document(workspace: Workspace) -> None:
+def test_chunks_without_documents_are_written(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[1:3], *[None] * 1000, *TEXTS[1:3]])
     tokenized = check_alike(declare(workspace.data, "c", "c.jsonl", on_invalid="skip"), workspace, 3)
     assert tokenized.artifact.manifest.counts["documents"] == 4
 
 
-def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Workspace) -> None:
+def test_excluded_documents_are_left_out_of_every_chunk(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", TEXTS)
     corpus = declare(workspace.data, "c", "c.jsonl")
     gone = map(document_id, text_hashes(pa.array([TEXTS[1], TEXTS[399]])).tolist())
@@ -137,7 +137,7 @@ def test_documents_that_are_removed_are_left_out_of_every_piece(workspace: Works
     assert tokenized.artifact.manifest.counts["removed"] == 2
 
 
-def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(workspace: Workspace) -> None:
+def test_mismatch_in_one_chunk_encodes_all_chunks_with_the_reference(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS[:300], "beware", *TEXTS[300:]])
     corpus = declare(workspace.data, "c", "c.jsonl", verify="full")
     _, wanted = built(corpus, workspace, 1)
@@ -149,7 +149,7 @@ def test_what_the_judge_finds_in_one_piece_sends_all_of_them_to_the_reference(wo
     assert rows.items() <= wanted.items()
 
 
-def test_what_the_judge_sees_does_not_depend_on_how_many_are_at_it(workspace: Workspace) -> None:
+def test_verified_sample_does_not_depend_on_the_number_of_processes(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*["well"] * 500, *["beware"] * 300, *["well"] * 500])
     corpus = declare(workspace.data, "c", "c.jsonl")
     doubted = trusting(workspace, corpus, WRONG_ABOUT_BEWARE)
@@ -171,17 +171,17 @@ def failing(corpus: Corpus, workspace: Workspace, refusal: str, on_progress: Cal
     assert multiprocessing.active_children() == []
 
 
-def test_a_row_at_fault_is_named_and_nothing_is_left_behind(workspace: Workspace) -> None:
+def test_invalid_row_is_named_and_no_files_are_left(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [*TEXTS, None])
     failing(declare(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: row 401: 'text' is null; correct the row")
 
 
-def test_of_several_errors_the_first_in_the_files_is_told(workspace: Workspace) -> None:
+def test_first_error_in_file_order_is_raised(workspace: Workspace) -> None:
     write_jsonl(workspace.data / "c.jsonl", [{"words": text} for text in TEXTS])
     failing(declare(workspace.data, "c", "c.jsonl"), workspace, r"c\.jsonl: has no column 'text'; its rows have words")
 
 
-def test_chunk_whose_process_is_killed_is_encoded_again(workspace: Workspace) -> None:
+def test_chunk_of_a_killed_process_is_encoded_again(workspace: Workspace) -> None:
     killed: list[int] = []
 
     def kill_one(_consumed: int) -> None:

@@ -85,7 +85,7 @@ def test_a_file_that_is_no_configuration_is_refused_by_its_name(tmp_path: Path, 
         load_config({}, path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
 

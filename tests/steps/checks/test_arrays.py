@@ -44,7 +44,7 @@ def with_one(place: int, value: int) -> Callable[[Any], Any]:
     return change
 
 
-def test_sound_ones_pass_and_say_how_many_they_are(built: tuple[Artifact, Artifact]) -> None:
+def test_valid_arrays_pass_with_their_counts(built: tuple[Artifact, Artifact]) -> None:
     checks = found(built)
     assert list(checks) == [VOCABULARY, EOS, ENDS, COUNTS]
     assert all(check.passed for check in checks.values()), checks
@@ -64,7 +64,7 @@ def test_sound_ones_pass_and_say_how_many_they_are(built: tuple[Artifact, Artifa
         ("train.npy", lambda ids: ids[:-1], {ENDS, COUNTS, EOS}, "the last document ends at"),
     ],
 )
-def test_what_is_wrong_is_named(
+def test_problem_of_an_array_is_named(
     built: tuple[Artifact, Artifact], file: str, change: Callable[[Any], Any], failing: set[str], message: str
 ) -> None:
     changed(built[1].path / file, change)
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_named(
     assert any(message in said for said in failed.values()), failed
 
 
-def test_counts_that_do_not_go_on_from_what_was_tokenized_fail(built: tuple[Artifact, Artifact]) -> None:
+def test_counts_that_differ_from_the_tokenized_artifact_fail(built: tuple[Artifact, Artifact]) -> None:
     tokenized, cache = built
     of = dict(tokenized.manifest.counts)
     object.__setattr__(tokenized.manifest, "counts", {**of, "tokens": of["tokens"] + 1})

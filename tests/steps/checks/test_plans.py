@@ -42,12 +42,12 @@ def write(plan: Plan, root: Path) -> Artifact:
     return artifact
 
 
-def test_a_plan_that_can_be_read_passes(plan: Plan, tmp_path: Path) -> None:
+def test_readable_plan_passes(plan: Plan, tmp_path: Path) -> None:
     checks = {check.name: check for check in check_plan(write(plan, tmp_path))}
     assert checks[ORDER].passed, checks[ORDER]
 
 
-def test_a_plan_whose_order_cannot_be_read_fails_before_it_is_published(plan: Plan, tmp_path: Path) -> None:
+def test_plan_with_an_unreadable_order_is_not_published(plan: Plan, tmp_path: Path) -> None:
     (segment,) = plan.segments
     absurd = replace(segment, sources=tuple(replace(source, rate=10**19, drawn=10**19) for source in segment.sources))
     checks = {check.name: check for check in check_plan(write(replace(plan, segments=(absurd,)), tmp_path))}
@@ -56,7 +56,7 @@ def test_a_plan_whose_order_cannot_be_read_fails_before_it_is_published(plan: Pl
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-def test_a_plan_with_one_changed_digit_is_refused(plan: Plan, tmp_path: Path, *, by_name: bool) -> None:
+def test_plan_with_one_changed_digit_is_refused(plan: Plan, tmp_path: Path, *, by_name: bool) -> None:
     file = write(plan, tmp_path).path / PLAN
     file.write_text(file.read_text().replace('"seed": 42', '"seed": 43'))
     with pytest.raises(StoreError, match=r"mixture\.json: is not what was written"):
@@ -64,7 +64,7 @@ def test_a_plan_with_one_changed_digit_is_refused(plan: Plan, tmp_path: Path, *,
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{}", '{"files": {"mixture.json": 3}}', "[" * 100_000, "\udc80"])
-def test_a_plan_whose_manifest_is_missing_or_odd_is_refused(plan: Plan, tmp_path: Path, content: str | None) -> None:
+def test_plan_with_a_missing_or_invalid_manifest_is_refused(plan: Plan, tmp_path: Path, content: str | None) -> None:
     manifest = write(plan, tmp_path).path / MANIFEST
     manifest.unlink()
     if content is not None:
@@ -73,7 +73,7 @@ def test_a_plan_whose_manifest_is_missing_or_odd_is_refused(plan: Plan, tmp_path
         load_mixture("mix", store=tmp_path)
 
 
-def test_a_plan_that_was_copied_out_of_its_store_is_read_as_it_is(plan: Plan, tmp_path: Path) -> None:
+def test_plan_copied_out_of_its_store_is_read_as_is(plan: Plan, tmp_path: Path) -> None:
     copy = tmp_path / "copy.json"
     copy.write_text(plan.to_json())
     assert read_plan(copy) == plan

@@ -19,7 +19,7 @@ def tally(*, append_eos: bool = True) -> TokenTally:
     documents=st.lists(st.lists(st.integers(0, 2**15), min_size=1, max_size=5), min_size=1, max_size=10),
     size=st.integers(1, 7),
 )
-def test_it_counts_the_ids_beyond_and_the_documents_without_the_eos(dtype: type, documents: list[list[int]], size: int) -> None:
+def test_tally_counts_ids_outside_the_vocabulary_and_documents_without_eos(dtype: type, documents: list[list[int]], size: int) -> None:
     ids = np.array([id_ for document in documents for id_ in document], dtype)
     lasts = np.cumsum([len(document) for document in documents]) - 1
     looked = tally()
@@ -35,7 +35,7 @@ def test_it_counts_the_ids_beyond_and_the_documents_without_the_eos(dtype: type,
     assert found[EOS].passed == (without == 0)
 
 
-def test_a_negative_id_is_none_of_the_vocabulary() -> None:
+def test_tally_counts_negative_ids_as_outside_the_vocabulary() -> None:
     looked = tally()
     looked.add(np.array([5, -1, EOS_ID], np.int32), np.array([2]))
     vocabulary, eos = looked.checks()
@@ -44,11 +44,11 @@ def test_a_negative_id_is_none_of_the_vocabulary() -> None:
     assert eos.passed
 
 
-def test_without_a_declared_eos_none_is_asked_for() -> None:
+def test_tally_without_a_declared_eos_does_not_check_it() -> None:
     looked = tally(append_eos=False)
     looked.add(np.array([5, 6], np.uint16), np.array([1]))
     assert [check.name for check in looked.checks()] == [VOCABULARY]
 
 
-def test_nothing_at_all_passes() -> None:
+def test_tally_of_no_documents_passes() -> None:
     assert all(check.passed for check in tally().checks())

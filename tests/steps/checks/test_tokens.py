@@ -50,7 +50,7 @@ def rewritten(artifact: Artifact, column: str, row: int, value: Any) -> None:
         writer.write_table(table)
 
 
-def test_sound_ones_pass(artifact: Artifact, corpus: Corpus, workspace: Workspace) -> None:
+def test_valid_tokens_pass(artifact: Artifact, corpus: Corpus, workspace: Workspace) -> None:
     checks = found(artifact, corpus, workspace)
     assert list(checks) == [VOCABULARY, EOS, ROUND_TRIP, ROWS, DUPLICATES, INVALID]
     assert all(check.passed for check in checks.values()), checks
@@ -67,7 +67,7 @@ def test_sound_ones_pass(artifact: Artifact, corpus: Corpus, workspace: Workspac
         ("length", 5, lambda length: length + 1, {ROWS}),
     ],
 )
-def test_a_row_that_is_wrong_is_noticed(
+def test_invalid_row_of_tokens_fails(
     artifact: Artifact, corpus: Corpus, workspace: Workspace, column: str, row: int, value: Any, failing: set[str]
 ) -> None:
     rewritten(artifact, column, row, value)
@@ -76,7 +76,7 @@ def test_a_row_that_is_wrong_is_noticed(
     assert failed <= failing
 
 
-def test_ids_of_another_text_are_told_by_decoding_them(artifact: Artifact, corpus: Corpus, workspace: Workspace) -> None:
+def test_ids_of_another_text_fail_the_round_trip(artifact: Artifact, corpus: Corpus, workspace: Workspace) -> None:
     for row in range(2, 32):  # whichever of them are drawn
         rewritten(artifact, "input_ids", row, lambda ids: [ids[1], ids[0], *ids[2:]])
     failed = {name: check for name, check in found(artifact, corpus, workspace).items() if not check.passed}
@@ -91,7 +91,7 @@ def test_ids_of_another_text_are_told_by_decoding_them(artifact: Artifact, corpu
         (INVALID, "invalid", 1 / 35, "1 of 35 rows left out, having no text"),
     ],
 )
-def test_a_share_fails_where_it_is_beyond_its_limit(
+def test_share_beyond_its_limit_fails(
     artifact: Artifact, corpus: Corpus, workspace: Workspace, name: str, key: str, share: float, said: str
 ) -> None:
     without = found(artifact, corpus, workspace)[name]
