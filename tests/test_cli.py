@@ -22,7 +22,7 @@ PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi
 
 
 def published(data: Path) -> dict[str, bytes]:
-    """The content of all that is published and made of text that was read."""
+    """Return the content of all published artifacts that contain source text."""
     store = LocalStore(data / "store")
     folders = {address: store.pointer(address) for address in store.list() if "/raw_dataset/" not in address}
     return {f"{address}/{path.name}": path.read_bytes() for address, at in folders.items() for path in at.iterdir() if path.is_file()}

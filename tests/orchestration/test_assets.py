@@ -1,4 +1,4 @@
-"""Declarations as Dagster's assets: how they look, what they say, how they fail."""
+"""Assets of Dagster: specs, metadata and failures."""
 
 import base64
 import warnings
@@ -66,7 +66,7 @@ def test_assets_have_group_kinds_owners_code_version_and_declaration(graph: dict
 
 
 def latest(project: Project, *path: str) -> tuple[dict[str, Any], Artifact]:
-    """The metadata of an asset's latest materialization, once its data version and path are those of what is published."""
+    """Assert that the latest materialization names the published version, and return its metadata."""
     record = project.instance.fetch_materializations(key(*path), limit=1).records[0]
     materialization = record.asset_materialization
     artifact = project.workspace.store.open("/".join(filter(None, [*path, record.partition_key])))

@@ -1,4 +1,4 @@
-"""Checks come with each materialization, and block what follows when they fail."""
+"""Checks run with each materialization, and block later steps if they fail."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def run(project: Project, *keys: str, partition: str | None = "all") -> dg.Execu
 
 
 def checked(project: Project, result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    """What each check came to, by asset and name."""
+    """Return the result of each check, by asset and name."""
     return {f"{of.asset_key.path[-1]}.{of.check_name}": of.passed for of in evaluations(project, result)}
 
 
@@ -100,7 +100,7 @@ def test_failed_check_keeps_the_published_version(notes: Project) -> None:
 
 
 def stored(project: Project, corpus: str = "plays") -> Any:
-    """Run the check that reads everything, by itself."""
+    """Run the check of stored artifacts alone."""
     definition = stored_check(load_catalog(project.workspace.data).corpora[corpus], WORKSPACE)
     job = dg.Definitions(
         asset_checks=[definition],

@@ -1,4 +1,4 @@
-"""Signals at a command that fetches: it ends soon, and so does everything that it has started."""
+"""Signals to a command that downloads: the command and its processes end soon."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ KEYS = [f"plays/{name}.txt" for name in ("a", "b", "c", "d")]
 
 
 class SlowBucket(ThreadingHTTPServer):
-    """A bucket in S3 whose objects come a byte at a time and never end."""
+    """An S3 bucket that sends objects byte by byte without end."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Bringing things up to date costs what changed."""
+"""Materialization builds only what changed."""
 
 import logging
 import multiprocessing
@@ -150,7 +150,7 @@ def test_position_is_read_from_the_run_configuration(project: Project) -> None:
 
 
 class CountedProcesses(Told):
-    """Counts the processes that are at work whenever one of them reports progress."""
+    """Counts the working processes at each progress report."""
 
     most = 0
 
@@ -194,7 +194,7 @@ def test_run_of_assets_has_as_many_processes_as_are_configured(notes: Project, c
 
 
 class Forwarded:
-    """Progress of runs that is told to one receiver."""
+    """Progress of runs, forwarded to one receiver."""
 
     def __init__(self, receiver: RunProgress) -> None:
         self.receiver = receiver

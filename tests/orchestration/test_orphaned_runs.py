@@ -1,4 +1,4 @@
-"""A run whose process was killed does not stay under way."""
+"""Runs of killed processes are marked as failed."""
 
 import subprocess
 import sys

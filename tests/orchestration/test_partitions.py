@@ -1,4 +1,4 @@
-"""The sensor keeps Dagster's partitions as the sources list them."""
+"""The sensor keeps Dagster's partitions equal to those of the sources."""
 
 import dagster as dg
 

@@ -1,4 +1,4 @@
-"""Plots are pictures that any reader of SVG opens."""
+"""Plots are valid SVG."""
 
 import base64
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Places that refuse to keep a store, or a part of one: the error says what was refused, and what was published is kept."""
+"""File systems that refuse writes: clear errors, and published versions are kept."""
 
 import errno
 import fcntl
@@ -98,7 +98,7 @@ def test_name_too_long_for_the_file_system_is_an_error_without_traceback(store: 
 
 @pytest.fixture
 def shared() -> Iterator[Store]:
-    """A store where users other than the tests' may look: the folders of pytest are closed to them."""
+    """A store in a folder that other users can read, unlike pytest's folders."""
     if os.getuid() != 0:
         pytest.skip("becoming another user needs root")
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +111,7 @@ def shared() -> Iterator[Store]:
 
 
 def as_user(user: int, groups: Sequence[int], action: Callable[[], object], umask: int = 0o022) -> str:
-    """Do something as another user in a process of its own, and return what it returned or raised, as text."""
+    """Call a function as another user in a new process, and return its result or error as text."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

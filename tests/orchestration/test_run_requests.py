@@ -1,4 +1,4 @@
-"""A run is asked for once for a content; what follows depends on how it ended."""
+"""Each content requests one run; a further run depends on the outcome."""
 
 import itertools
 

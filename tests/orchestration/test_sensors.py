@@ -1,4 +1,4 @@
-"""Sources are looked at, and what is new or changed is asked for, once each."""
+"""Sensors scan sources and request each new or changed partition once."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ OP = f"{JOB}__partitions"
 
 @pytest.fixture(autouse=True)
 def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The source files whose content has been read, by name."""
+    """Names of the source files that have been read."""
     names: list[str] = []
 
     def counted(path: Path) -> str:
@@ -49,7 +49,7 @@ def tick(project: Project, cursor: str = "", corpus: str = "plays") -> dg.Sensor
 
 
 def asked(result: dg.SensorResult) -> set[str]:
-    """The partitions that are asked for, in one run at most."""
+    """Return the requested partitions, of at most one run."""
     assert len(result.run_requests or []) <= 1
     return {key for request in result.run_requests or [] for key in partitions_of(request)}
 
@@ -60,7 +60,7 @@ def partitions_of(request: dg.RunRequest) -> list[str]:
 
 
 def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
-    """Do what the daemon would: add the partitions, and run the runs; whether each succeeded."""
+    """Add partitions and execute runs as the daemon does; return whether each run succeeded."""
     for change in result.dynamic_partitions_requests or []:
         if isinstance(change, dg.AddDynamicPartitionsRequest):
             project.instance.add_dynamic_partitions("plays", list(change.partition_keys))
@@ -77,13 +77,13 @@ def carry_out(project: Project, result: dg.SensorResult) -> list[bool]:
 
 
 def begun(project: Project, request: dg.RunRequest, status: DagsterRunStatus) -> dg.DagsterRun:
-    """A run that was requested, in some status."""
+    """Record a requested run with a status."""
     job = project.definitions.resolve_job_def(JOB)
     return project.instance.create_run_for_job(job, status=status, run_config=request.run_config, tags={**job.run_tags, **request.tags})
 
 
 def build_unseen(project: Project) -> None:
-    """Build all that there is, and tell Dagster of it, without a run for each."""
+    """Build everything and record it in Dagster without one run per partition."""
     catalog = load_catalog(project.workspace.data)
     for partition, built in build(catalog.corpora["plays"], project.workspace).items():
         project.instance.add_dynamic_partitions("plays", [partition])
@@ -223,7 +223,7 @@ def test_broken_declaration_is_reported_and_others_are_refreshed(project: Projec
 
 
 def followers(project: Project) -> int:
-    """How many partitions the automation asks for, in two evaluations."""
+    """Return the numbers of partitions that the automation requests in two evaluations."""
     first = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance)
     second = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance, cursor=first.cursor)
     return first.total_requested + second.total_requested

@@ -15,7 +15,7 @@ def _s3_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """An empty bucket, to which the environment leads."""
+    """An empty bucket that the environment variables select."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in _s3_running.environment.items():

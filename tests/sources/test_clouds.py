@@ -1,4 +1,4 @@
-"""Sources in Google Cloud Storage and in Azure, and what a server of S3 for tests cannot be made to do."""
+"""Sources in Google Cloud Storage and in Azure, and cases that the S3 test server cannot produce."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,7 +25,7 @@ def _running() -> Iterator[BucketServer]:
 
 @pytest.fixture
 def bucket(_running: BucketServer, monkeypatch: pytest.MonkeyPatch) -> BucketServer:
-    """An empty bucket, to which the environment leads."""
+    """An empty bucket that the environment variables select."""
     for environment in _running.environments.values():
         for name, value in environment.items():
             monkeypatch.setenv(name, value)

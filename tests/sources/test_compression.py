@@ -1,4 +1,4 @@
-"""Compressed files are read as what they hold."""
+"""Reading compressed files."""
 
 import bz2
 import gzip

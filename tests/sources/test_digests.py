@@ -1,4 +1,4 @@
-"""Files are read when they may have changed, and not otherwise."""
+"""Files are hashed only if they may have changed."""
 
 import os
 from pathlib import Path
@@ -27,7 +27,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def digest(cache: Path, file: Path, quiet: float = 0) -> str:
-    """Find the digest of a file as a run of its own would."""
+    """Return the digest of a file, found with a new cache object."""
     opened = DigestCache(State(cache), quiet=quiet)
     seen = file.stat()
     listed = SourceFile(name=file.name, origin=str(file), size=seen.st_size, stamp=stamp_of(file), path=file)

@@ -1,4 +1,4 @@
-"""The sample corpora, wherever they live, are the same documents and become the same token arrays, bit for bit."""
+"""The sample corpora give the same documents and token arrays from every kind of source."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ FILES = {name: sorted((DATA / "raw" / name).glob("*.*")) for name in SAMPLES}
 
 
 def sample(data: Path, name: str, path: str, **source: Any) -> Corpus:
-    """One of the sample corpora as it is declared, in one partition, from another place."""
+    """Declare a sample corpus with one partition and another source."""
     declared = load_yaml(DATA / "corpora" / f"{name}.yaml", CorpusConfig).config
     source = {"path": path, "format": declared.source.format, "sample_by": declared.source.sample_by} | source
     keys = {"columns": list(declared.columns), "splits": dict(declared.splits), "append_eos": declared.append_eos}
@@ -32,7 +32,7 @@ def sample(data: Path, name: str, path: str, **source: Any) -> Corpus:
 
 
 def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
-    """The fingerprint of the content, and the digests of the arrays, but for those that name files and rows."""
+    """Return the content fingerprint and the digests of all arrays without file names and rows."""
     workspace = Workspace(data=data, store=LocalStore(data / "store"))
     cache = build(sample(data, name, path, **source), workspace)["all"][-1].artifact
     arrays = {path.name: file_digest(path) for path in cache.path.glob("*.npy") if ".origins." not in path.name}

@@ -1,4 +1,4 @@
-"""A pattern matches what glob.glob finds, in a file system and among keys."""
+"""Patterns match the same names as ``glob.glob``, among files and among keys."""
 
 import glob as reference
 import string

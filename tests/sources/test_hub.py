@@ -1,4 +1,4 @@
-"""Sources on the Hub, by its own clients: a commit is looked at once, and only what it changed is fetched."""
+"""Sources on the Hub: each commit is listed once, and only changed files are fetched."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Proces
 
 @pytest.fixture
 def hub(_hub: tuple[Hub, ProcessPoolExecutor]) -> Hub:
-    """With a repository of some plays."""
+    """A local Hub server with one repository of plays."""
     folder = _hub[0].repositories / "datasets" / REPOSITORY / "plays"
     for path in folder.glob("*"):
         path.unlink()
@@ -42,7 +42,7 @@ def hub(_hub: tuple[Hub, ProcessPoolExecutor]) -> Hub:
 
 @pytest.fixture
 def run(_hub: tuple[Hub, ProcessPoolExecutor], workspace: Workspace) -> Callable[..., Any]:
-    """Run a function of this module in a process that knows where the Hub is, with the data folder before its arguments."""
+    """Run a function of this module in a process that uses the local Hub; its first argument is the data folder."""
 
     def run_there(function: Callable[..., Any], *arguments: Any, **keys: Any) -> Any:
         return _hub[1].submit(_told, function, workspace.data, arguments, keys).result()
@@ -51,7 +51,7 @@ def run(_hub: tuple[Hub, ProcessPoolExecutor], workspace: Workspace) -> Callable
 
 
 def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], keys: dict[str, Any]) -> Any:
-    """What a function gives, or says is wrong."""
+    """Return the result of a function, or its error message."""
     try:
         return function(
             Workspace(data=data, store=LocalStore(data / "store"), retry_policy=RetryPolicy(attempts=3, pause=0.0)), *arguments, **keys
@@ -61,7 +61,7 @@ def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], 
 
 
 def _built(workspace: Workspace, path: str = f"hf://{REPOSITORY}/plays/*.txt", **keys: Any) -> Any:
-    """Fingerprints of the chain and digests of the arrays, by partition."""
+    """Return fingerprints of all steps and digests of the arrays, by partition."""
     keys = {"partition_by": "file", "splits": {"validation": 0.3}, **keys}
     return {
         key: _summary(of) for key, of in build(declare_corpus(workspace.data, keys.pop("name", "plays"), path, **keys), workspace).items()

@@ -1,4 +1,4 @@
-"""Files that earlier versions read in another way: only their partitions get another fingerprint, and they are read rightly."""
+"""Files that earlier releases read differently: only their partitions get a new fingerprint."""
 
 import gzip
 import shutil

@@ -1,4 +1,4 @@
-"""JSON Lines: good rows exactly, bad rows by their number and what is wrong with them."""
+"""JSON Lines: exact valid rows, and invalid rows with number and reason."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def parse(*lines: bytes, end: bytes = b"\n", first: int = 0, names: tuple[str, .
 
 
 def rows(parsed: ParsedBlock) -> dict[int, str | None]:
-    """The text of each row, by its number."""
+    """Return the text of each row, by its number."""
     return dict(zip(parsed.numbers.tolist(), parsed.columns[0].to_pylist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Which files, and which partitions."""
+"""Listing of sources, and partitioning of files."""
 
 import os
 from pathlib import Path
@@ -137,7 +137,7 @@ def test_invalid_url_is_refused_without_showing_credentials(data: Path, path: st
 
 
 class Silent:
-    """A remote source that accepts and does not answer, until it is let go."""
+    """A remote source that accepts connections and does not answer until it is released."""
 
     def __init__(self) -> None:
         self.go = Event()

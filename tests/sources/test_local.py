@@ -222,7 +222,7 @@ def test_unlistable_folder_is_an_error() -> None:
 
 @contextmanager
 def unprivileged(folder: Path) -> Iterator[Path]:
-    """Be a user for whom permissions count, with a folder."""
+    """Run as a user without root's permissions, in a folder that the user owns."""
     me, nobody = os.geteuid(), 65534
     if me == 0:
         os.chown(folder, nobody, nobody)

@@ -1,4 +1,4 @@
-"""Sources in S3: listed, fetched once, verified, gone on with, and never taken for empty."""
+"""Sources in S3: listing, fetching once, verification, resumption and errors."""
 
 import gzip
 import logging
@@ -25,7 +25,7 @@ PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:3]
 
 @pytest.fixture
 def workspace(workspace: Workspace) -> Workspace:
-    """One that waits for nobody."""
+    """A workspace without pauses between attempts."""
     return replace(workspace, retry_policy=RetryPolicy(attempts=3, pause=0.0))
 
 

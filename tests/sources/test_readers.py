@@ -1,4 +1,4 @@
-"""Every format gives the same documents, exactly."""
+"""Every format gives exactly the same documents."""
 
 import gzip
 import itertools

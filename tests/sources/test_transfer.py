@@ -1,4 +1,4 @@
-"""Fetching: resumed where it broke off, verified before it counts, tried again while it may help."""
+"""Transfers: resumption, verification and retries."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ QUICK = RetryPolicy(attempts=4, pause=0.0)
 
 @dataclass(kw_only=True)
 class Source:
-    """A source that fails as it is told to: after how many bytes each try breaks off."""
+    """A source whose attempts break off after given numbers of bytes."""
 
     breaks: list[int] = field(default_factory=list)
     content: bytes = CONTENT

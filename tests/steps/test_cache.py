@@ -1,4 +1,4 @@
-"""Token arrays, and what leads from them to their documents."""
+"""Token arrays, and the arrays that locate their documents."""
 
 import json
 import pickle
@@ -39,13 +39,13 @@ def _cache(workspace: Workspace, texts: list[str] | None = None, **keys: Any) ->
 
 
 def _documents(cache: Artifact, split: str) -> list[npt.NDArray[Any]]:
-    """Ids of each document, cut at the ends that the cache names."""
+    """Return the ids of each document, divided at the document ends of the cache."""
     ends = np.load(cache.path / f"{split}.documents.npy")
     return np.split(np.load(cache.path / f"{split}.npy", mmap_mode="r"), ends[:-1])
 
 
 def _texts(cache: Artifact) -> dict[str, list[str]]:
-    """The texts of each split, by what their ids decode to."""
+    """Return the decoded texts of each split."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(cache.path / "tokenizer")
     return {split: [tokenizer.decode(ids[:-1]) for ids in _documents(cache, split)] for split in cache.manifest.counts}
 

@@ -1,4 +1,4 @@
-"""A partition without tokens is published as empty and noted, and nothing downstream minds."""
+"""Partitions without tokens: published as empty, reported, and accepted by later steps."""
 
 import json
 import logging

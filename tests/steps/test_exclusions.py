@@ -1,4 +1,4 @@
-"""A removed document is in nothing that is built, and only the partitions that had it are built again."""
+"""Excluded documents: absent from all artifacts, and only partitions with them are rebuilt."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -41,7 +41,7 @@ def corpus(workspace: Workspace) -> Corpus:
 
 
 def current_steps(corpus: Corpus, workspace: Workspace) -> dict[str, list[str]]:
-    """The stages of each partition that are what they have to be."""
+    """Return the current steps of each partition."""
     found = workspace.sources.partitions(corpus).items()
     return {
         key: [artifact.step for artifact in partition_artifacts(corpus, partition, workspace) if artifact.is_current]

@@ -1,4 +1,4 @@
-"""Steps of one's own: what is derived from the list of steps."""
+"""Added steps: what is derived from the list of steps."""
 
 import json
 from collections.abc import Mapping, Sequence

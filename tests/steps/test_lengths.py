@@ -1,4 +1,4 @@
-"""How long documents are."""
+"""Statistics of document lengths."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Plans: what they refuse, and what they survive."""
+"""Plans: refused inputs, and changes that they survive."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""Caches from text that is at hand."""
+"""Caches from texts in memory."""
 
 import logging
 from collections.abc import Iterator, Sequence

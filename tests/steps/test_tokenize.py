@@ -1,4 +1,4 @@
-"""The ids of every document, measured by ``transformers``."""
+"""The ids of documents, compared with those of ``transformers``."""
 
 import json
 import logging
@@ -61,7 +61,7 @@ def _assert_rows(artifact: Artifact, wanted: list[list[int]]) -> None:
 def samples(
     prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, tuple[Partition, list[Built]]]]:
-    """What the corpora of the repository are built to, by corpus and partition."""
+    """The artifacts of the sample corpora, by corpus and partition."""
     root = tmp_path_factory.mktemp("samples") / "store"
     shutil.copytree(prepared_store, root, copy_function=os.link)
     workspace = Workspace(data=DATA, store=LocalStore(root), engines=engines)

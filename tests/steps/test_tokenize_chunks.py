@@ -1,4 +1,4 @@
-"""A partition in pieces, encoded by several processes: what is built is what one process builds, and what fails fails alike."""
+"""Chunks of a partition encoded by several processes: the same artifacts and errors as with one process."""
 
 import multiprocessing
 import os
@@ -69,7 +69,7 @@ def encode(corpus: Corpus, partition: Partition, workspace: Workspace, processes
 
 
 def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Callable[[int], None] = id) -> tuple[Built, dict[str, str]]:
-    """The tokenized artifact, and all that a store holds then; the store is as it was before, afterwards."""
+    """Return the tokenized artifact and the content of the store, and restore the store."""
     before = workspace.store.root.with_name("before")
     shutil.copytree(workspace.store.root, before, symlinks=True)
     try:
@@ -90,7 +90,7 @@ def built(corpus: Corpus, workspace: Workspace, processes: int, on_progress: Cal
 
 
 def check_alike(corpus: Corpus, workspace: Workspace, pieces: int) -> Built:
-    """Two processes build what one does, byte for byte, and tell the same progress."""
+    """Assert that two processes build the same bytes and report the same progress as one."""
     told: tuple[list[int], list[int]] = ([], [])
     _, alone = built(corpus, workspace, 1, told[0].append)
     tokenized, together = built(corpus, workspace, 2, told[1].append)

@@ -1,4 +1,4 @@
-"""A store knows which data folder its names come from."""
+"""A store records which data folder declares its names."""
 
 import logging
 import shutil

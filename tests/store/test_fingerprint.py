@@ -1,4 +1,4 @@
-"""One meaning, one fingerprint; another meaning, another."""
+"""Fingerprints: equal for equal inputs, different for different inputs."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The store's promises: all or nothing, never edited, never out of its folder."""
+"""Guarantees of the store: atomic publication, immutable versions, no writes outside its folder."""
 
 import itertools
 import os
@@ -208,14 +208,14 @@ def test_files_of_a_killed_writer_are_removed_without_writing(store: Store) -> N
 
 
 def replace_root(store: Store, content: str) -> Artifact:
-    """What writing `content` will give."""
+    """Return the expected manifest of `content`."""
     elsewhere = LocalStore(store.root.with_suffix(".twin"))
     written = write(elsewhere, content)
     return replace(written, path=store.root / written.path.relative_to(elsewhere.root))
 
 
 def killed_after(moment: int, action: Callable[[], object]) -> int:
-    """Do it in a process that dies at its n-th touch of the file system; the signal, or 0 where it had ended by then."""
+    """Call a function in a process that is killed at its n-th file system call; return the signal, or 0 if the process ended before."""
     child = os.fork()
     if not child:
         touches = itertools.count()

@@ -1,4 +1,4 @@
-"""The record of an artifact: the same inputs, the same bytes; and what is not as recorded is found."""
+"""Manifests: the same bytes for the same inputs, and detection of damage."""
 
 import json
 from dataclasses import replace

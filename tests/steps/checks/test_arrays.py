@@ -1,4 +1,4 @@
-"""Token arrays that are not what they should be are noticed, whatever their checksums say."""
+"""Checks of token arrays, which find damage even if checksums match."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ TEXTS = ["", *(f"Document {i}, of some words. " * (i % 4 + 1) for i in range(40)
 
 @pytest.fixture
 def built(workspace: Workspace) -> tuple[Artifact, Artifact]:
-    """A cache of two splits, and what it was made from."""
+    """A cache of two splits, and its tokenized artifact."""
     write_jsonl(workspace.data / "raw.jsonl", TEXTS)
     _, tokenized, cache = build(declare_corpus(workspace.data, "c", "raw.jsonl", splits={"validation": 0.3}), workspace)["all"]
     return tokenized.artifact, cache.artifact

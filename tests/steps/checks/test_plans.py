@@ -1,4 +1,4 @@
-"""A plan is what was written, and its order can be read, before anybody trains with it."""
+"""Checks of plans: the content matches the manifest, and the order is readable."""
 
 import json
 from dataclasses import replace

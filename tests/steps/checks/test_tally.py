@@ -1,4 +1,4 @@
-"""Ids are held to the vocabulary and to the EOS, in whatever blocks they come."""
+"""Tally of ids outside the vocabulary and documents without EOS, for any division into blocks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Tokenized documents that are not what they should be are noticed, and so are too many of a kind."""
+"""Checks of tokenized documents, and limits on shares of duplicates and of skipped rows."""
 
 from typing import Any
 
