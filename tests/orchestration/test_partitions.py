@@ -1,7 +1,10 @@
 """The sensor keeps Dagster's partitions equal to those of the sources."""
 
+from pathlib import Path
+
 import dagster as dg
 
+from phyagi_assets.orchestration.remembered import RecordedDigests
 from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_text
 
@@ -33,6 +36,18 @@ def test_new_partitions_are_added_and_missing_partitions_removed(project: Projec
     result = tick(project)
     assert added(result) == {"four"}
     assert deleted(result) == {"one"}
+
+
+def test_removed_partition_is_not_taken_for_recorded_when_it_comes_back(project: Project) -> None:
+    tick(project)
+    recorded = RecordedDigests(Path(project.instance.root_directory))
+    recorded.remember({"plays": "as it was"})
+    project.bring_up_to_date()
+    tick(project)
+    assert recorded.agree({"plays": "as it was"})
+    (project.raw / "one.txt").unlink()
+    assert deleted(tick(project)) == {"one"}
+    assert not recorded.agree({"plays": "as it was"})
 
 
 def test_unchanged_partitions_need_no_request(project: Project) -> None:
