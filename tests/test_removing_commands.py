@@ -55,7 +55,7 @@ def materialize(data: Path) -> None:
 def build_all(workspace: Workspace) -> None:
     """Build what is declared as the command ``materialize`` does, without Dagster's records."""
     workspace.store.restore_all()
-    workspace.store.clear_rubbish()
+    workspace.store.remove_abandoned_files()
     catalog = load_catalog(workspace.data)
     keys = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
     for mixture in catalog.mixtures.values():

@@ -96,7 +96,7 @@ class Builder:
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
             return None
-        with self.workspace.store.turn(f"runs/{task.name}"):  # another command may be building it
+        with self.workspace.store.lock(f"runs/{task.name}"):  # another command may be building it
             return self._partition(task, on_progress)
 
     def _partition(self, task: PartitionTask, on_progress: OnProgress) -> PartitionResult | Partly:

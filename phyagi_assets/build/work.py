@@ -83,6 +83,6 @@ class PartitionResult:
         return int(told[-1]) if told and isinstance(told[-1], int) else 0
 
     @property
-    def is_for_the_user(self) -> bool:
+    def is_user_error(self) -> bool:
         """Whether the failure has a cause that a user can act on, as opposed to a fault of the program."""
         return self.problem is None or isinstance(self.problem, PhyagiAssetsError | OSError | Died)

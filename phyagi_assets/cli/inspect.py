@@ -57,7 +57,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
                 continue
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
         if discard and settings.store.is_dir():
-            workspace.store.clear_rubbish()
+            workspace.store.remove_abandoned_files()
             discarded, left = discard_damaged(workspace.store, stored)
             for address in discarded:
                 console.print(f"{address}: discarded; materialize builds it again", highlight=False, soft_wrap=True)

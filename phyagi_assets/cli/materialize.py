@@ -55,7 +55,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         examined = examine_catalog(chosen, workspace)
         recorded = RecordedDigests(settings.dagster_home)
         if at is None and examined.is_current and recorded.agree(examined.digests()):
-            workspace.store.clear_rubbish()
+            workspace.store.remove_abandoned_files()
             outcome = Outcome(current=examined.count)
         else:
             recorded.forget([*chosen.corpora, *chosen.mixtures])
@@ -152,7 +152,7 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
             others=of_others(workspace.store, settings.data, {*catalog.corpora, *catalog.mixtures}),
         )
         if yes and settings.store.is_dir():
-            workspace.store.clear_rubbish()  # left by an earlier clean that was killed
+            workspace.store.remove_abandoned_files()  # left by an earlier clean that was killed
         found = cleaning.find()
         removed = cleaning.remove(found) if yes and found else []
         show_removable(new_console(), found, cleaning, removed=removed if yes else None)

@@ -73,7 +73,7 @@ class SourceConfig(Declared):
 
     @field_validator("delimiter")
     @classmethod
-    def _one_character(cls, delimiter: str | None) -> str | None:
+    def _check_delimiter(cls, delimiter: str | None) -> str | None:
         if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
             raise ValueError(f"{delimiter!r} is not a delimiter; use one ASCII character, as in ';', or \"\\t\" for a tab")
         return delimiter
@@ -84,7 +84,7 @@ class SourceConfig(Declared):
         return (self.path,) if isinstance(self.path, str) else tuple(self.path.values())
 
     @model_validator(mode="after")
-    def _of_the_hub(self) -> Self:
+    def _check_hub_keys(self) -> Self:
         for key in ("name", "revision"):
             if getattr(self, key) and not any(path.startswith("hf://") for path in self.paths):
                 raise ValueError(f"{key} is of datasets on the Hub, as in path: hf://org/name; {', '.join(self.paths)} is none")
@@ -141,7 +141,7 @@ class CorpusConfig(Declared):
 
     @field_validator("partition_by")
     @classmethod
-    def _one_group(cls, rule: str) -> str:
+    def _check_rule(cls, rule: str) -> str:
         if rule in ("none", "file", "configuration"):
             return rule
         if len(rule) > LONGEST_REGEX:
@@ -158,7 +158,7 @@ class CorpusConfig(Declared):
 
     @field_validator("timezone")
     @classmethod
-    def _of_a_cron_expression(cls, zone: str, info: ValidationInfo) -> str:
+    def _check_timezone(cls, zone: str, info: ValidationInfo) -> str:
         if not looks_like_cron(info.data.get("refresh") or ""):
             raise ValueError("a time zone applies to a cron expression, as in refresh: 0 3 * * *; add one, or remove timezone")
         return zone
@@ -188,12 +188,12 @@ class MixturePart(Declared):
 
     @model_validator(mode="before")
     @classmethod
-    def _whole_by_default(cls, declared: Any) -> Any:
+    def _default_weight(cls, declared: Any) -> Any:
         unsaid = isinstance(declared, dict) and declared.get("weight") is None and declared.get("share") is None
         return {**declared, "weight": 1.0} if unsaid else declared
 
     @model_validator(mode="after")
-    def _one_amount(self) -> Self:
+    def _check_amount(self) -> Self:
         if self.weight is not None and self.share is not None:
             raise ValueError("has both a weight and a share; a corpus has one of them")
         return self
@@ -219,7 +219,7 @@ class MixtureConfig(Declared):
 
     @field_validator("datasets")
     @classmethod
-    def _each_once(cls, parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
+    def _check_parts(cls, parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
         names = [part.corpus for part in parts]
         for name in names:
             if names.count(name) > 1:

@@ -175,14 +175,14 @@ class Cleaning:
             for item in items:
                 if item.path not in still:
                     continue
-                with self.store.turn_if_free(item.address) as free:
+                with self.store.lock_if_free(item.address) as free:
                     if not free:
                         continue
                     if item.why == BROKEN_OFF:
                         clear_transfers(item.path)
                         clear_chunks(item.path)
                         removed.append(item)
-                    elif (self.store.leads_to(item.address) == item.fingerprint) == still[item.path].is_published:
+                    elif (self.store.published_fingerprint(item.address) == item.fingerprint) == still[item.path].is_published:
                         with suppress(StoreError):  # a file was added to the folder since the search
                             remove(item.address, item.path)
                             removed.append(item)

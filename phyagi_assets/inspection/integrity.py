@@ -29,14 +29,14 @@ OnLeftOut = Callable[[str, str], None]
 
 def links_in_loops(folders: Sequence[Path]) -> list[Path]:
     """Return the symbolic links in folders that are part of a loop or lead into one, sorted. Links to other folders are not followed."""
-    found = {folder for folder in folders if _leads_in_a_circle(folder)}
+    found = {folder for folder in folders if _is_link_loop(folder)}
     for folder in folders:
         for parent, *names in os.walk(folder):
-            found.update(path for name in chain(*names) if _leads_in_a_circle(path := Path(parent, name)))
+            found.update(path for name in chain(*names) if _is_link_loop(path := Path(parent, name)))
     return sorted(found)
 
 
-def _leads_in_a_circle(link: Path) -> bool:
+def _is_link_loop(link: Path) -> bool:
     if link.is_symlink():
         try:
             link.stat()
@@ -144,7 +144,7 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
     damaged = {problem.version: problem.address for problem in problems if problem.version}
     discarded, left = set(), []
     for version, address in damaged.items():
-        with store.turn(address):  # a run may be rebuilding the artifact right now
+        with store.lock(address):  # a run may be rebuilding the artifact right now
             if not _damage(version):
                 left.append(f"{address}: has been built again meanwhile")
                 continue

@@ -16,9 +16,9 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, memory_named
 from phyagi_assets.orchestration.checks import check_specs, outcome
-from phyagi_assets.orchestration.declared import require_as_asked
+from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.names import PROCESSES, partitions_op_name
-from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_lasting, run_of
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -107,8 +107,8 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
-        with _failures(context, corpus), workspace.store.at_work(context.run.run_id):
-            require_as_asked(context.run.tags, corpus)
+        with _failures(context, corpus), workspace.store.hold_run_lock(context.run.run_id):
+            require_as_requested(context.run.tags, corpus)
             claim(workspace.store, workspace.data, [name], context.log)
             keys = sorted(context.instance.get_dynamic_partitions(name))
             built = step.build(corpus, keys, workspace, **(context.op_execution_context.op_config or {}))
@@ -126,11 +126,11 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
-        with _failures(context), workspace.store.at_work(context.run.run_id):
-            require_as_asked(context.run.tags, declared)
+        with _failures(context), workspace.store.hold_run_lock(context.run.run_id):
+            require_as_requested(context.run.tags, declared)
             claim(workspace.store, workspace.data, [declared.config.name], context.log)
             for part in parts:
-                require_as_asked(context.run.tags, corpora[part])
+                require_as_requested(context.run.tags, corpora[part])
             built = step.build(declared, corpora, keys, workspace, **(context.op_execution_context.op_config or {}))
         with _failures(context):
             yield from outcome(built, step.facts)
@@ -198,7 +198,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
         with memory_named(context.asset_key.to_user_string()):
             yield
     except PhyagiAssetsError as problem:
-        if is_lasting(problem, corpus):
+        if is_permanent(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
     except dg.Failure:  # a check of what was built failed

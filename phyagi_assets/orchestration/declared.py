@@ -25,7 +25,7 @@ def declared_tag(declared: Iterable[Corpus | Mixture]) -> dict[str, str]:
     return {DECLARED_TAG: json.dumps({each.config.name: each.digest for each in declared}, sort_keys=True)}
 
 
-def require_as_asked(tags: Mapping[str, str], declared: Corpus | Mixture) -> None:
+def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) -> None:
     """Check that a declaration is the one for which the run was requested.
 
     Parameters
@@ -48,7 +48,7 @@ def require_as_asked(tags: Mapping[str, str], declared: Corpus | Mixture) -> Non
         raise DeclarationError(declared.path, f"was edited after the code location was loaded, which asked for this run; {RELOAD}")
 
 
-def require_as_loaded(declared: Corpus | Mixture) -> None:
+def require_unchanged_file(declared: Corpus | Mixture) -> None:
     """Check that the file still holds the declaration that was loaded.
 
     Raises

@@ -85,7 +85,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     with _configuration_errors(home):
         InstanceRef.from_dir(home)
     try:
-        lock = LocalStore(settings.store).keep_turn(UI)
+        lock = LocalStore(settings.store).hold_lock(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
         return environment
     if lock is None:
@@ -132,7 +132,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         raise StoreError(_records_problem(home, f"{problem.filename}: {problem.strerror}")) from problem
 
 
-def told_of_records(error: SerializableErrorInfo, home: str) -> str:
+def database_failure_message(error: SerializableErrorInfo, home: str) -> str:
     """Return a message for the user if a failure was caused by Dagster's databases; empty for other failures.
 
     The message leaves out the SQL statement that failed.
@@ -176,7 +176,7 @@ def _share(home: Path) -> None:
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
     try:
         with (
-            LocalStore(settings.store).turn("dagster/instance", silent=True),  # one process creates the databases at the first opening
+            LocalStore(settings.store).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
             return dg.DagsterInstance.from_config(home)

@@ -103,9 +103,9 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
                 description=f"{PARTITIONS}: {unknown[0]!r} is not a corpus that this job builds; it builds: {', '.join(corpora)}",
                 allow_retries=False,
             )
-        with run_of(context, builder, list(chosen)), ExitStack() as turns:
+        with run_of(context, builder, list(chosen)), ExitStack() as locks:
             for corpus in sorted(chosen):  # another such run may be building it, and what it has built by then is not stale
-                turns.enter_context(builder.workspace.store.turn(f"runs/{corpus}"))
+                locks.enter_context(builder.workspace.store.lock(f"runs/{corpus}"))
             recorded = {corpus: recorded_of_partitions(context.instance, corpus, flow) for corpus in chosen}
             work: list[Work] = []
             failed: list[PartitionResult] = []

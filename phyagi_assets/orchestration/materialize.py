@@ -18,7 +18,7 @@ from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mix
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.orchestration.component import catalog_definitions
-from phyagi_assets.orchestration.instance import told_of_records
+from phyagi_assets.orchestration.instance import database_failure_message
 from phyagi_assets.orchestration.names import COMMAND, COMMAND_JOB, LAUNCHED_BY, PARTITIONS, PROCESSES, op_name, run_config, stale_op_name
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from phyagi_assets.orchestration.partitions import sync_partitions
@@ -111,17 +111,17 @@ class Runner:
         Outcome
             The outcome so far, including errors found by `stale`.
         """
-        self._workspace.store.clear_rubbish()
+        self._workspace.store.remove_abandoned_files()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if work:
             self._build(work, processes)
         for corpus in self._catalog.corpora.values():
             for step in self._flow.of(Scope.CORPUS):
-                with self._workspace.store.turn(f"runs/{step.address(corpus.config.name)}"):
+                with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
                     self._build_whole(corpus, step)
         for declared in self._catalog.mixtures.values():
             for step in self._flow.of(Scope.MIXTURE):
-                with self._workspace.store.turn(f"runs/{declared.config.name}"):
+                with self._workspace.store.lock(f"runs/{declared.config.name}"):
                     self._mix(declared, step, at)
         return self.outcome
 
@@ -225,5 +225,5 @@ def _reason(result: dg.ExecuteInProcessResult, home: str) -> str:
             if failure.user_failure_data and failure.user_failure_data.description:
                 return failure.user_failure_data.description
             if failure.error:
-                return told_of_records(failure.error, home) or failure.error.to_string()
+                return database_failure_message(failure.error, home) or failure.error.to_string()
     return f"run {result.run_id} failed; the UI shows why"

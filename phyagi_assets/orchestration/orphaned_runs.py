@@ -58,7 +58,7 @@ def _builds(run: dg.DagsterRun, names: Collection[str]) -> bool:
 def _is_gone(run_id: str, store: Store, times: int = 3) -> bool:
     """Return whether no process holds the lock of a run; tested several times, because the lock is free for a moment between two steps."""
     for number in range(times):
-        if store.is_at_work(run_id):
+        if store.is_run_active(run_id):
             return False
         time.sleep(0.5 if number < times - 1 else 0)
     return True

@@ -20,7 +20,7 @@ from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDown
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.describe import LEFT_OUT
 from phyagi_assets.orchestration.checks import Verdict, verdicts
-from phyagi_assets.orchestration.declared import require_as_asked
+from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
@@ -126,7 +126,7 @@ class PartitionRun:
         failed = [result for result in results if result.failure]
         if not failed:
             return
-        lasting = [result.work.name for result in failed if _lasts(result, self.builder.corpora[result.work.corpus])]
+        lasting = [result.work.name for result in failed if _failed_permanently(result, self.builder.corpora[result.work.corpus])]
         tags = {LASTING_TAG: json.dumps(lasting[:_TAGGED])} if lasting else {}
         if len(lasting) == len(failed):
             tags[FAILURE_TAG] = LASTING
@@ -279,23 +279,23 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """
     workspace = builder.workspace
     try:
-        with memory_named(", ".join(names)), workspace.store.at_work(context.run.run_id), few_waits():
+        with memory_named(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), few_waits():
             for name in names:
-                require_as_asked(context.run.tags, builder.corpora[name])
+                require_as_requested(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)
             yield
     except PhyagiAssetsError as problem:
-        if is_lasting(problem, None):
+        if is_permanent(problem, None):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
 
 
-def is_lasting(problem: Exception, corpus: Corpus | None) -> bool:
+def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:
     """Return whether an error persists until an input changes. Errors caused by the disk, a server or another step may go away."""
     if isinstance(problem, TokenizerError):
         return corpus is not None and "@" not in corpus.config.tokenizer
     return isinstance(problem, DeclarationError | SourceError) and not isinstance(problem, SourceDownError)
 
 
-def _lasts(result: PartitionResult, corpus: Corpus) -> bool:
-    return result.problem is None or is_lasting(result.problem, corpus)  # without an error, a check failed
+def _failed_permanently(result: PartitionResult, corpus: Corpus) -> bool:
+    return result.problem is None or is_permanent(result.problem, corpus)  # without an error, a check failed

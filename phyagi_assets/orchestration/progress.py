@@ -62,16 +62,16 @@ class _Logged:
 
     def advanced(self, consumed: int) -> None:
         self._consumed += consumed
-        self._tell_at_times()
+        self._report_if_due()
 
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         del is_current
         self._ended += 1
         self._failed += bool(result.failure)
         self._tokens += result.tokens
-        self._tell_at_times()
+        self._report_if_due()
 
-    def _tell_at_times(self) -> None:
+    def _report_if_due(self) -> None:
         if time.monotonic() - self._told >= self._every:
             self.tell()
 

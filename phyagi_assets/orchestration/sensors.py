@@ -22,7 +22,7 @@ from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
-from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_as_loaded
+from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_unchanged_file
 from phyagi_assets.orchestration.names import (
     BUILDS_ALL_TAG,
     CONTENTS,
@@ -89,7 +89,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
             run_requests=requests,
             dynamic_partitions_requests=changes,
             cursor=f" {told}" if scanned.due else scanned.listing,
-            skip_reason=None if requests or changes else "\n".join([_nothing(scanned, asked.left), *warnings]),
+            skip_reason=None if requests or changes else "\n".join([_skip_reason(scanned, asked.left), *warnings]),
         )
 
     return refresh_corpus
@@ -112,7 +112,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) ->
         if asked.request:
             yield asked.request
         else:
-            yield dg.SkipReason("\n".join([_nothing(scanned, asked.left), *warnings]))
+            yield dg.SkipReason("\n".join([_skip_reason(scanned, asked.left), *warnings]))
 
     try:
         return dg.ScheduleDefinition(
@@ -272,7 +272,7 @@ def _is_current(instance: dg.DagsterInstance, corpus: str, item: Due, run_id: st
 
 
 def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Scan:
-    require_as_loaded(corpus)
+    require_unchanged_file(corpus)
     forget_commits()  # the branch of a tokenizer may have moved since the last scan of this process
     try:
         return scan_source(corpus, workspace, settled, flow=flow)
@@ -306,7 +306,7 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     return told
 
 
-def _nothing(scanned: Scan, left: Mapping[Answer, int]) -> str:
+def _skip_reason(scanned: Scan, left: Mapping[Answer, int]) -> str:
     if left:
-        return "Nothing to ask for. " + " ".join(f"{counted(count, 'partition')}: {said.value}." for said, count in left.items())
-    return f"Nothing is new in {counted(len(scanned.partitions), 'partition')}."
+        return "No runs requested. " + " ".join(f"{counted(count, 'partition')}: {said.value}." for said, count in left.items())
+    return f"No changes in {counted(len(scanned.partitions), 'partition')}."

@@ -110,13 +110,13 @@ def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span
     """Yield a whole file, or spans of it that are as even as its rows allow if it is large enough for more than one."""
     count = size // wanted
     cut = _cutter_of(corpus, whole.file.name) if count > 1 else None
-    if cut and _is_as_named(whole.file):
+    if cut and _is_cuttable(whole.file):
         yield from cut(whole, size, count)
     else:
         yield whole
 
 
-def _is_as_named(file: LocalFile) -> bool:
+def _is_cuttable(file: LocalFile) -> bool:
     """Return whether a file may be cut: its content is not, for example, compressed contrary to its name. The reader handles such files."""
     try:
         head = head_of(file.path)

@@ -58,7 +58,7 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
     SourceError
         The file is a JSON array or a single object over several lines, or one of the keys is in no line at its beginning.
     """
-    ends, are_objects = _look(block)
+    ends, are_objects = _line_ends(block)
     if are_objects and (columns := _parsed(block, names, len(ends))):
         yield ParsedBlock(columns=columns, numbers=np.arange(first, first + len(ends), dtype=np.int64))
         return
@@ -75,7 +75,7 @@ def _parse_filled(path: str, block: bytes, ends: npt.NDArray[np.int64], names: t
     if not filled.all():
         block = np.frombuffer(block, np.uint8)[np.repeat(filled, np.diff(ends, prepend=-1))[: len(block)]].tobytes()
     if len(numbers):
-        kept, are_objects = _look(block)
+        kept, are_objects = _line_ends(block)
         if are_objects and (columns := _parsed(block, names, len(kept))):
             return ParsedBlock(columns=columns, numbers=numbers)
     return _line_by_line(path, block, names, numbers, is_start=first == 0)
@@ -86,7 +86,7 @@ _FILLS = np.ones(256, bool)
 _FILLS[list(b" \t\n\r\x0b\x0c")] = False
 
 
-def _look(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
+def _line_ends(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
     r"""Find the ends of the lines, and check whether each line begins with ``{`` and ends with ``}``.
 
     Without this check, the parser would accept two objects on one line or one object over two lines, and rows would get wrong numbers.

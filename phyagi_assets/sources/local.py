@@ -124,7 +124,7 @@ class _Walk:
                 return
             reason = "not a regular file"
         if reason is not None:
-            self.left_out.append(LeftOut(origin=_legible(path), reason=reason))
+            self.left_out.append(LeftOut(origin=_escaped(path), reason=reason))
 
     def _names(self, folder: Path, states: States) -> list[str]:
         literal = literal_names(self.glob, states)
@@ -138,7 +138,7 @@ class _Walk:
             if _is_left_out(states):
                 return []
             raise SourceError(
-                f"{_legible(folder)}: this folder cannot be listed: {problem.strerror}; make it readable, or narrow the path"
+                f"{_escaped(folder)}: this folder cannot be listed: {problem.strerror}; make it readable, or narrow the path"
             ) from None
 
     def _mode(self, path: Path, states: States) -> int:
@@ -148,7 +148,7 @@ class _Walk:
         except OSError as problem:
             if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG) or _is_left_out(states):
                 return 0
-            raise SourceError(f"{_legible(path)}: cannot be looked at: {problem.strerror}; make its folder readable") from None
+            raise SourceError(f"{_escaped(path)}: cannot be looked at: {problem.strerror}; make its folder readable") from None
         if not stat.S_ISLNK(mode):
             return mode
         try:
@@ -189,7 +189,7 @@ def _outermost(walk: _Walk) -> list[Path]:
     return [path for path in found if saved.isdisjoint(path.parents)]
 
 
-def _legible(path: Path) -> str:
+def _escaped(path: Path) -> str:
     """Return a path in which bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 

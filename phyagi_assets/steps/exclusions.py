@@ -27,7 +27,7 @@ _TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter
 """Settings that determine the text of the documents; some are only present if they differ from the default."""
 
 
-class LeavingOut:
+class ExcludedDocuments:
     """The excluded documents of one partition.
 
     Parameters
@@ -54,14 +54,14 @@ class LeavingOut:
         """Return the ids of the partition's excluded documents, sorted; None if the partition has to be read to find them."""
         if not self._removals:
             return []
-        remembered = self._remembered()
+        remembered = self._recall()
         return self._published() if remembered is None else remembered
 
     def find(self, documents: Iterable[Documents]) -> list[str]:
         """Read the documents of the partition, and return the ids of the excluded ones, sorted."""
         found: set[str] = set()
         for batch in documents:
-            found |= self._among(text_hashes(batch.texts))
+            found |= self._excluded_among(text_hashes(batch.texts))
         return self._remember(found)
 
     def _published(self) -> list[str] | None:
@@ -71,29 +71,29 @@ class LeavingOut:
         found = self._removals.keys() & set(artifact.manifest.settings.get(REMOVED, ()))
         try:
             for batch in row_batches(artifact, ["hash"]):
-                found |= self._among(batch.column("hash").to_numpy())
+                found |= self._excluded_among(batch.column("hash").to_numpy())
         except StoreError:
             return None
         return self._remember(found)
 
-    def _among(self, hashes: npt.NDArray[np.uint64]) -> set[str]:
+    def _excluded_among(self, hashes: npt.NDArray[np.uint64]) -> set[str]:
         wanted = hashes_of(self._removals)
         return set(map(document_id, hashes[np.isin(hashes, wanted)].tolist()))
 
-    def _remembered(self) -> list[str] | None:
+    def _recall(self) -> list[str] | None:
         with suppress(ValueError, KeyError, TypeError):
             remembered = self._state.recall()
-            if remembered["content"] == self._content and remembered["looked_for"] == self._looked_for:
+            if remembered["content"] == self._content and remembered["looked_for"] == self._removals_digest:
                 return list(remembered["found"])
         return None
 
     def _remember(self, found: set[str]) -> list[str]:
         in_order = sorted(found)
-        self._state.remember({"content": self._content, "looked_for": self._looked_for, "found": in_order})
+        self._state.remember({"content": self._content, "looked_for": self._removals_digest, "found": in_order})
         return in_order
 
     @property
-    def _looked_for(self) -> str:
+    def _removals_digest(self) -> str:
         return text_digest(canonical_json(sorted(self._removals)))
 
 

@@ -84,7 +84,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
     if not held:
         pinned = _wanted_now(corpus, partition, workspace)
         return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
-    with workspace.store.turn(f"{corpus.config.name}/transfers/{partition.key}"):
+    with workspace.store.lock(f"{corpus.config.name}/transfers/{partition.key}"):
         transfers = Transfers(workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}"), workspace.sources, partition)
         published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)

@@ -234,7 +234,7 @@ def reuse_or_build(
     Built
         The version, with the outcomes of its checks; `Built.failures` lists those that failed.
     """
-    with store.turn(address):  # another run may be building it
+    with store.lock(address):  # another run may be building it
         artifact = store.find(address, wanted.fingerprint, holding)
         checks = check_found(artifact, examine) if artifact and examine else []
         damage = next((check.found for check in checks if check.name == AS_WRITTEN and not check.passed), "")

@@ -25,7 +25,7 @@ from phyagi_assets.sources.irregular import IrregularFiles
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
-from phyagi_assets.steps.exclusions import REMOVED, LeavingOut, hashes_of
+from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
@@ -64,7 +64,7 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     settings = _settings(corpus, partition, workspace, raw_fingerprint)
     if corpus.config.append_eos and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
-    if removed := _leaving_out(corpus, partition.key, workspace, raw_fingerprint, settings).known():
+    if removed := _excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
     inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
     return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
@@ -100,8 +100,10 @@ def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, r
     return local_files(partition, raw) if raw else None
 
 
-def _leaving_out(corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]) -> LeavingOut:
-    return LeavingOut(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
+def _excluded_documents(
+    corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]
+) -> ExcludedDocuments:
+    return ExcludedDocuments(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
 
 
 def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
@@ -132,9 +134,9 @@ class _Encoding:
         raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
         files = local_files(partition, raw)
         settings = _settings(corpus, partition, workspace, raw.fingerprint)
-        leaving_out = _leaving_out(corpus, partition.key, workspace, raw.fingerprint, settings)
-        if leaving_out.known() is None:
-            leaving_out.find(read_documents(corpus, files))
+        excluded = _excluded_documents(corpus, partition.key, workspace, raw.fingerprint, settings)
+        if excluded.known() is None:
+            excluded.find(read_documents(corpus, files))
         expected = expected_tokenized(corpus, partition, workspace, raw.fingerprint)
         return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
 
@@ -216,11 +218,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     def fill(folder: Path) -> Manifest:
         recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
         try:
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _unheard, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _ignore_progress, in_place=in_place))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, _unheard, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, _ignore_progress, in_place=in_place))
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
@@ -287,7 +289,7 @@ class _Tally:
         }
 
 
-def _unheard(_consumed: int) -> None:
+def _ignore_progress(_consumed: int) -> None:
     """Ignore progress."""
 
 

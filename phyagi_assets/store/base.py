@@ -225,7 +225,7 @@ class Store(Protocol):
     def version_path(self, address: str, fingerprint: str) -> Path:
         """Return the path of the folder of a version, whether or not the version exists."""
 
-    def leads_to(self, address: str) -> str:
+    def published_fingerprint(self, address: str) -> str:
         """Return the fingerprint of the published version of an artifact, or an empty string if nothing is published."""
 
     def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
@@ -295,26 +295,26 @@ class Store(Protocol):
         ------
         callable
             Function that removes a version, given its address and its folder. If the version is published, its pointer is removed first.
-            The caller must hold the lock of the address (see `turn_if_free`). The function raises a `StoreError`, and removes nothing, if
+            The caller must hold the lock of the address (see `lock_if_free`). The function raises a `StoreError`, and removes nothing, if
             the store did not make the folder or something in it.
         """
 
     def planning(self) -> AbstractContextManager[None]:
         """Keep versions from being removed within the context, from looking up the versions of caches to publishing a plan of them."""
 
-    def turn(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
+    def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
         """Hold the lock of an address or another name of that form; wait while another process holds it, and say so unless `silent` is set.
 
         The lock is released when the process ends, however it ends.
         """
 
-    def turn_if_free(self, name: str) -> AbstractContextManager[bool]:
+    def lock_if_free(self, name: str) -> AbstractContextManager[bool]:
         """Hold the lock of a name unless another process holds it. Yields whether the lock is held."""
 
-    def at_work(self, run_id: str) -> AbstractContextManager[None]:
+    def hold_run_lock(self, run_id: str) -> AbstractContextManager[None]:
         """Hold the lock of a run while one of its steps runs."""
 
-    def is_at_work(self, run_id: str) -> bool:
+    def is_run_active(self, run_id: str) -> bool:
         """Return whether a process holds the lock of a run."""
 
     def state(self, kind: Kind, name: str) -> State:
@@ -332,5 +332,5 @@ class Store(Protocol):
     def writing(self) -> AbstractContextManager[None]:
         """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""
 
-    def clear_rubbish(self) -> None:
+    def remove_abandoned_files(self) -> None:
         """Delete what dead writers left behind, as the next writer would."""

@@ -99,9 +99,9 @@ class LocalStore(base.Store):
                     yield from (Address(f"{name}/{stage}/{key}") for key in _names(folder) if is_published(folder / key))
 
     def survey(self) -> Survey:
-        return survey(self.root, self.leads_to)
+        return survey(self.root, self.published_fingerprint)
 
-    def leads_to(self, address: str) -> str:
+    def published_fingerprint(self, address: str) -> str:
         pointer = self.pointer(address)
         if is_copy(pointer):
             with suppress(StoreError):
@@ -135,7 +135,7 @@ class LocalStore(base.Store):
         restored = 0
         for address in sorted(self.list()):
             if is_copy(self.pointer(address)):
-                with self.turn(address), suppress(StoreError):
+                with self.lock(address), suppress(StoreError):
                     restored += self.restore(address)
         return restored
 
@@ -180,10 +180,10 @@ class LocalStore(base.Store):
 
     def publish(self, artifact: Artifact) -> None:
         pointer = self.pointer(artifact.address)
-        if self.leads_to(artifact.address) == artifact.fingerprint and pointer.is_symlink():
+        if self.published_fingerprint(artifact.address) == artifact.fingerprint and pointer.is_symlink():
             return
         self.restore(artifact.address)
-        before = self.leads_to(artifact.address)
+        before = self.published_fingerprint(artifact.address)
         if os.path.lexists(pointer) and not is_pointer(pointer):
             found = f"a link to {pointer.readlink()}" if pointer.is_symlink() else "a folder" if pointer.is_dir() else "a file"
             raise StoreError(f"{pointer}: is {found} that the store did not make, where it keeps the pointer of an artifact; move it away")
@@ -284,17 +284,17 @@ class LocalStore(base.Store):
         yield beside / STAGING
 
     @contextmanager
-    def turn(self, name: str, *, silent: bool = False) -> Iterator[None]:
+    def lock(self, name: str, *, silent: bool = False) -> Iterator[None]:
         waiting = "" if silent else f"{name} is being built by another run; waiting for it"
         with locked(self._lock_file(name), waiting=waiting):
             yield
 
     @contextmanager
-    def turn_if_free(self, name: str) -> Iterator[bool]:
+    def lock_if_free(self, name: str) -> Iterator[bool]:
         with locked_if_free(self._lock_file(name)) as free:
             yield free
 
-    def keep_turn(self, name: str) -> int | None:
+    def hold_lock(self, name: str) -> int | None:
         """Hold the lock of a name until this process ends, even if it executes another program.
 
         Returns
@@ -305,7 +305,7 @@ class LocalStore(base.Store):
         return hold_until_exit(self._lock_file(name))
 
     @contextmanager
-    def at_work(self, run_id: str) -> Iterator[None]:
+    def hold_run_lock(self, run_id: str) -> Iterator[None]:
         """Hold the lock of a run while one of its steps runs."""
         path = self.root / LOCKS / _AT_WORK / run_id
         with self.writing():
@@ -314,7 +314,7 @@ class LocalStore(base.Store):
             yield
             path.unlink(missing_ok=True)
 
-    def is_at_work(self, run_id: str) -> bool:
+    def is_run_active(self, run_id: str) -> bool:
         """Return whether a process holds the lock of a run."""
         return is_held(self.root / LOCKS / _AT_WORK / run_id)
 
@@ -340,7 +340,7 @@ class LocalStore(base.Store):
                     address = Address(f"{corpus.name}/{kind}/{folder.name}")
                     yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
-    def clear_rubbish(self) -> None:
+    def remove_abandoned_files(self) -> None:
         with self._staging():
             pass
         for area in (*self.root.glob(f"*/{STAGING}"), *self.root.glob(f"*/*/{STAGING}")):

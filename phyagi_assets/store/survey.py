@@ -15,14 +15,14 @@ SET_ASIDE = ".damaged"
 """Folder for damaged versions whose manifest cannot be read, so that the files written by the store are unknown."""
 
 
-def survey(root: Path, leads_to: Callable[[Address], str]) -> Survey:
+def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Survey:
     """List every version in a store, and every foreign entry. The store's own records, whose names begin with a dot, are skipped.
 
     Parameters
     ----------
     root
         Folder of the store.
-    leads_to
+    published_fingerprint
         Returns the fingerprint of the published version of an artifact.
     """
     found = Survey()
@@ -32,7 +32,7 @@ def survey(root: Path, leads_to: Callable[[Address], str]) -> Survey:
             continue
         if top.is_symlink() and (why := foreign_folder(root, Address(f"{top.name}/any"))):
             found.foreign.append(Foreign(path=top, why=why))
-        _look_into(root, leads_to, top.name, found)
+        _survey_folder(root, published_fingerprint, top.name, found)
         for stage in _entries(top):
             if is_pointer(stage) or is_copy(stage):
                 continue
@@ -41,18 +41,18 @@ def survey(root: Path, leads_to: Callable[[Address], str]) -> Survey:
                 continue
             if stage.is_symlink():
                 found.foreign.append(_foreign(stage))
-            _look_into(root, leads_to, f"{top.name}/{stage.name}", found)
+            _survey_folder(root, published_fingerprint, f"{top.name}/{stage.name}", found)
             found.foreign.extend(_foreign(path) for path in _entries(stage) if not is_pointer(path) and not is_copy(path))
     return found
 
 
-def _look_into(root: Path, leads_to: Callable[[Address], str], prefix: str, found: Survey) -> None:
+def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], prefix: str, found: Survey) -> None:
     """Add the versions of the artifacts in one folder of the store to `found`."""
     folder = root / prefix / VERSIONS
     if folder.is_symlink():
         found.foreign.append(_foreign(folder))
     for path in _entries(folder):
-        version = _version(root, leads_to, prefix, path)
+        version = _version(root, published_fingerprint, prefix, path)
         if isinstance(version, Foreign):
             found.foreign.append(version)
             continue
@@ -63,13 +63,13 @@ def _look_into(root: Path, leads_to: Callable[[Address], str], prefix: str, foun
     found.foreign.extend(Foreign(path=path, why="was set aside, because its manifest could not be read") for path in set_aside)
 
 
-def _version(root: Path, leads_to: Callable[[Address], str], prefix: str, path: Path) -> StoredVersion | Foreign:
+def _version(root: Path, published_fingerprint: Callable[[Address], str], prefix: str, path: Path) -> StoredVersion | Foreign:
     try:
         version = Version.of_folder(prefix, path.name)
         if version is None or path.is_symlink() or not path.is_dir():
             return _foreign(path)
         manifest = Manifest.read(path)
-        is_published = leads_to(version.address) == version.fingerprint
+        is_published = published_fingerprint(version.address) == version.fingerprint
     except StoreError as problem:
         return Foreign(path=path, why=f"cannot be accounted for ({problem})")
     if manifest.fingerprint != version.fingerprint or manifest.step != version.address.step:

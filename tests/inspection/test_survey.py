@@ -61,7 +61,7 @@ def remove_all(store: Store) -> None:
         clean = cleaning(store, partitions)
         clean.remove(clean.find())
     discard_damaged(store, list(store_problems(store, lambda _: None)))
-    store.clear_rubbish()
+    store.remove_abandoned_files()
 
 
 def put_link(where: str) -> Callable[[Store, Path], None]:
@@ -189,14 +189,14 @@ def test_version_published_again_after_the_second_look_stays(store: Store) -> No
         yield from found
 
     assert clean.remove(publish_and_yield()) == []
-    assert store.leads_to(HAMLET) == found[0].path.name.partition("@")[2]
+    assert store.published_fingerprint(HAMLET) == found[0].path.name.partition("@")[2]
     assert store.open(HAMLET)
 
 
 def test_an_artifact_that_another_command_works_on_is_left_to_the_next_cleaning(store: Store) -> None:
     clean = cleaning(store)
     found = clean.find()
-    with store.turn(HAMLET):
+    with store.lock(HAMLET):
         assert clean.remove(found) == []
     assert clean.remove(found) == found
 
@@ -254,6 +254,6 @@ def test_a_store_that_was_copied_without_links_is_recognized_and_nothing_is_buil
         assert copied.restore(address)
     assert list(store_problems(copied, lambda _: None)) == []
     assert sum(path.name == "one" for path in copied.root.rglob("*")) == files
-    assert {address: copied.leads_to(address) for address in copied.list()} == {
-        address: store.leads_to(address) for address in store.list()
+    assert {address: copied.published_fingerprint(address) for address in copied.list()} == {
+        address: store.published_fingerprint(address) for address in store.list()
     }

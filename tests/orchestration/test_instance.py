@@ -11,7 +11,7 @@ import sqlalchemy
 from dagster._utils.error import serializable_error_info_from_exc_info
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.orchestration.instance import UI, dagster_environment, open_instance, told_of_records, ui_environment
+from phyagi_assets.orchestration.instance import UI, dagster_environment, database_failure_message, open_instance, ui_environment
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import LocalStore
 
@@ -53,7 +53,7 @@ def test_invalid_dagster_configuration_is_named(by: str, text: str, tmp_path: Pa
 
 def test_second_ui_on_a_store_is_refused(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path, store=tmp_path / "store")
-    first = LocalStore(settings.store).keep_turn(UI)
+    first = LocalStore(settings.store).hold_lock(UI)
     assert first is not None
     assert os.get_inheritable(first)  # the command executes dg, which keeps the lock
     try:
@@ -96,14 +96,14 @@ def test_database_failure_is_reported_without_its_sql_statement(
     except (sqlalchemy.exc.DatabaseError, RuntimeError):
         error = serializable_error_info_from_exc_info(sys.exc_info())
     home = str(tmp_path)
-    assert told_of_records(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published is kept"
+    assert database_failure_message(error, home) == f"{home}: Dagster's records cannot be kept: {found}; what was published is kept"
 
 
 def test_other_failures_are_not_reported_as_database_failures() -> None:
     try:
         raise ValueError("a number")
     except ValueError:
-        assert told_of_records(serializable_error_info_from_exc_info(sys.exc_info()), "home") == ""
+        assert database_failure_message(serializable_error_info_from_exc_info(sys.exc_info()), "home") == ""
 
 
 def test_unwritable_database_folder_is_named(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_run_of_a_killed_process_is_marked_failed_and_run_of_a_live_process_is_n
 ) -> None:
     monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
     store, instance = project.workspace.store, project.instance
-    with store.turn("plays/raw_dataset/one"):  # which the first step has to wait for
+    with store.lock("plays/raw_dataset/one"):  # which the first step has to wait for
         command = [sys.executable, "-c", MATERIALIZE, "materialize", "--data", str(project.workspace.data)]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not list((store.root / ".locks" / "at_work").glob("*")):

@@ -73,7 +73,7 @@ def test_store_works_after_a_kill_and_the_same_command_completes(
     last = random.Random(seed).randrange(counted.count.value)
     killed = run(removing, data, store, Changes(last=last, folder=data if removing.in_data else None))
     assert killed.code == -signal.SIGKILL, killed.said
-    LocalStore(store).clear_rubbish()
+    LocalStore(store).remove_abandoned_files()
     assert published(store).keys() | {ARRAY} >= published(uninterrupted).keys() if "--discard" not in removing.words else True
     again = run(removing, data, store)
     assert again.code in (0, 1 if "--discard" in removing.words else 0), again.said

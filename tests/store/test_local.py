@@ -203,7 +203,7 @@ def test_files_of_a_killed_writer_are_removed_without_writing(store: Store) -> N
     killed = killed_after(20, lambda: write(store, "text"))
     assert killed == signal.SIGKILL
     assert len(list((store.root / STAGING).iterdir())) == 3  # the entry, the folder, its lock
-    store.clear_rubbish()
+    store.remove_abandoned_files()
     assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
 
 
@@ -237,7 +237,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from phyagi_assets.store.local import LocalStore
-with LocalStore(Path(sys.argv[1])).turn("corpus/stage/part"):
+with LocalStore(Path(sys.argv[1])).lock("corpus/stage/part"):
     print("holding", flush=True)
     time.sleep(600)
 """
@@ -250,9 +250,9 @@ def test_lock_is_waited_for_and_is_released_when_its_process_is_killed(store: St
     taken = threading.Event()
 
     def take() -> None:
-        with store.turn("corpus/stage/other"):  # another name is nobody's business
+        with store.lock("corpus/stage/other"):  # another name is nobody's business
             pass
-        with store.turn("corpus/stage/part"):
+        with store.lock("corpus/stage/part"):
             taken.set()
 
     waiting = threading.Thread(target=take)
