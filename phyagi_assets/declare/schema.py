@@ -87,7 +87,9 @@ class SourceConfig(Declared):
     def _check_hub_keys(self) -> Self:
         for key in ("name", "revision"):
             if getattr(self, key) and not any(path.startswith("hf://") for path in self.paths):
-                raise ValueError(f"{key} is of datasets on the Hub, as in path: hf://org/name; {', '.join(self.paths)} is none")
+                raise ValueError(
+                    f"{key} applies only to datasets on the Hub (path: hf://org/name), not to {', '.join(self.paths)}; remove it"
+                )
         return self
 
 
@@ -189,8 +191,8 @@ class MixturePart(Declared):
     @model_validator(mode="before")
     @classmethod
     def _default_weight(cls, declared: Any) -> Any:
-        unsaid = isinstance(declared, dict) and declared.get("weight") is None and declared.get("share") is None
-        return {**declared, "weight": 1.0} if unsaid else declared
+        is_default = isinstance(declared, dict) and declared.get("weight") is None and declared.get("share") is None
+        return {**declared, "weight": 1.0} if is_default else declared
 
     @model_validator(mode="after")
     def _check_amount(self) -> Self:

@@ -87,7 +87,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("raw/*.txt", "{tran: raw/*.txt}"), ":3: source.path.tran: "),
         (CORPUS.replace("raw/*.txt", "[raw/*.txt]"), ":3: source.path: Input should be a valid string (found ['raw/*.txt'])"),
         (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: Input should be a valid string"),
-        (CORPUS.replace("raw/*.txt", "raw/*.txt\n  revision: main"), ":2: source: revision is of datasets on the Hub"),
+        (CORPUS.replace("raw/*.txt", "raw/*.txt\n  revision: main"), ":2: source: revision applies only to datasets on the Hub"),
         (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
     ],
 )
