@@ -98,7 +98,7 @@ def _remove(plays: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("change", [_edit, _edit_unseen, _add, _remove])
-def test_a_change_of_one_file_makes_its_partition_and_the_mixture_stale(
+def test_changed_file_makes_its_partition_and_the_mixture_stale(
     workspace: Workspace, plays: Path, change: Callable[[Path], set[str]]
 ) -> None:
     stale = change(plays) | {"mix/mixed_dataset"}
@@ -123,7 +123,7 @@ TOKENIZED = {f"plays/tokenized_arrow/{play}" for play in PLAYS}
     ],
 )
 @pytest.mark.usefixtures("plays")
-def test_a_change_of_the_declaration_makes_stale_what_it_changes(workspace: Workspace, keys: dict[str, Any], stale: set[str]) -> None:
+def test_changed_declaration_makes_affected_artifacts_stale(workspace: Workspace, keys: dict[str, Any], stale: set[str]) -> None:
     assert _stale(workspace, **keys) == stale
     assert _build_all(workspace, **keys) == stale
     assert _build_all(workspace) == set()  # the versions from before are still there, and their artifacts are flipped back

@@ -91,7 +91,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
     ],
 )
-def test_what_a_corpus_cannot_say_is_an_error_at_its_line(data: Path, text: str | bytes, message: str) -> None:
+def test_invalid_corpus_is_an_error_with_its_line(data: Path, text: str | bytes, message: str) -> None:
     assert corpus_error(data, text).startswith(message)
 
 
@@ -99,7 +99,7 @@ def test_what_a_corpus_cannot_say_is_an_error_at_its_line(data: Path, text: str 
     ("name", "fit"),
     [("../x", "'x'"), ("a b", "'a_b'"), ("wiki-2", "'wiki_2'"), (".hidden", "'hidden'"), ("a/b", "'a_b'"), ("", ""), ("é", "")],
 )
-def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: Path, name: str, fit: str) -> None:
+def test_name_unfit_for_a_path_is_refused_with_a_suggestion(data: Path, name: str, fit: str) -> None:
     message = corpus_error(data, CORPUS.replace("name: one", f"name: '{name}'"))
     assert message.startswith(f":1: name: {name!r} is not a valid name")
     assert fit in message
@@ -126,7 +126,7 @@ def test_a_name_unfit_for_a_path_is_refused_and_one_that_fits_is_offered(data: P
         ("name: mix\ndatasets: []\n", ":2: datasets: "),
     ],
 )
-def test_what_a_mixture_cannot_say_is_an_error_at_its_line(data: Path, text: str, message: str) -> None:
+def test_invalid_mixture_is_an_error_with_its_line(data: Path, text: str, message: str) -> None:
     write_text(data / "corpora" / "one.yaml", CORPUS)
     path = write_text(data / "mixtures" / "x.yaml", text)
     found = [str(problem) for problem in read_catalog(data)[1] if problem.path == path]
@@ -141,7 +141,7 @@ def test_two_corpora_of_one_name_are_refused(data: Path) -> None:
         load_catalog(data)
 
 
-def test_the_environment_is_expanded_before_types_are_told_apart(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_expanded_before_types_are_checked(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEIGHT", "1.5")
     monkeypatch.setenv("NAME", "mix")
     monkeypatch.delenv("LENGTH", raising=False)
@@ -168,7 +168,7 @@ def test_all_that_is_wrong_is_found_and_what_is_right_is_read(data: Path) -> Non
     assert [problem.key for problem in problems] == ["name", "tokenizer", "", "sead"]
 
 
-def test_a_broken_declaration_is_left_out_with_the_mixtures_that_use_it_and_nothing_else(data: Path) -> None:
+def test_broken_declaration_excludes_only_itself_and_its_mixtures(data: Path) -> None:
     for name in ("good", "torn", "twin"):
         declare_corpus(data, name, "x")
         declare(data, "mixtures", name=f"of_{name}", datasets=[{"corpus": name}])
@@ -185,7 +185,7 @@ def test_a_broken_declaration_is_left_out_with_the_mixtures_that_use_it_and_noth
     assert list(catalog.select(["of_good"]).corpora) == ["good"]
 
 
-def test_a_mixture_brings_its_corpora_and_a_name_that_nothing_has_lists_those_there_are(data: Path) -> None:
+def test_select_adds_the_corpora_of_a_mixture_and_lists_names_for_an_unknown_one(data: Path) -> None:
     for name in ("one", "two", "three"):
         declare_corpus(data, name, "x")
     declare(data, "mixtures", name="mix", datasets=[{"corpus": "one"}, {"corpus": "three"}])
@@ -228,6 +228,6 @@ def test_template_names_every_key(kind: str, name: str, model: type[BaseModel]) 
     assert declared_keys(model) - template_keys(path.read_text()) == set()
 
 
-def test_template_keys_are_told_from_text_that_looks_alike() -> None:
+def test_template_keys_are_distinguished_from_similar_text() -> None:
     keys = template_keys("source:\n  # name: x    # of a: b\n# limits: {invalid: 0.1}\nseed: 3\n")
     assert keys == {("source",), ("source", "name"), ("limits",), ("limits", "invalid"), ("seed",)}

@@ -12,12 +12,12 @@ from phyagi_assets.errors import DeclarationError
 from tests.support import declare_corpus, write_text
 
 
-def test_a_document_is_called_by_its_text() -> None:
+def test_document_id_depends_on_the_text() -> None:
     assert document_id(0) == "0" * 16
     assert document_id(2**64 - 1) == "f" * 16
 
 
-def test_what_is_recorded_stands_beside_the_declaration_a_line_each(data: Path) -> None:
+def test_removals_are_recorded_next_to_the_declaration_one_per_line(data: Path) -> None:
     corpus = declare_corpus(data, "c", "c.jsonl")
     assert read_removals(corpus) == {}
     first = Removal(id="0" * 16, reason="on request", on="2026-01-31")
@@ -50,7 +50,7 @@ def test_lines_written_by_hand_stay_as_they_are(data: Path) -> None:
         ('{"id": "00000000000000aa", "on": "yesterday"}', "yesterday"),
     ],
 )
-def test_a_line_that_is_no_removal_is_named(data: Path, line: str, message: str) -> None:
+def test_invalid_removal_is_named_with_its_line(data: Path, line: str, message: str) -> None:
     corpus = declare_corpus(data, "c", "c.jsonl")
     write_text(removals_file(corpus), f'{{"id": "{"b" * 16}"}}\n{line}\n')
     with pytest.raises(DeclarationError) as problem:
@@ -67,7 +67,7 @@ def test_documents_that_several_commands_remove_at_once_are_all_recorded(data: P
     assert dict(read_removals(corpus)) == {removal.id: removal for removal in removals}
 
 
-def test_a_record_that_is_a_link_stays_one_and_what_a_killed_command_left_is_no_hindrance(data: Path, tmp_path: Path) -> None:
+def test_linked_record_stays_a_link_and_files_of_a_killed_command_are_ignored(data: Path, tmp_path: Path) -> None:
     corpus = declare_corpus(data, "c", "c.jsonl")
     kept = write_text(tmp_path / "kept" / "c.jsonl", "")
     write_text(tmp_path / "kept" / ".c.jsonl.draft", "half")
@@ -78,7 +78,7 @@ def test_a_record_that_is_a_link_stays_one_and_what_a_killed_command_left_is_no_
     assert [path.name for path in kept.parent.iterdir()] == ["c.jsonl"]
 
 
-def test_a_record_that_is_no_text_is_named(data: Path) -> None:
+def test_record_that_is_not_text_is_named(data: Path) -> None:
     corpus = declare_corpus(data, "c", "c.jsonl")
     write_text(removals_file(corpus), b"\xff\xfe")
     with pytest.raises(DeclarationError, match="cannot be read"):

@@ -27,7 +27,7 @@ def takes(model: type[BaseModel], **keys: object) -> bool:
 @example(name="a" * 101)
 @example(name="a\n")
 @given(name=st.text(max_size=8) | st.from_regex(r"[\w.-]{1,120}", fullmatch=True))
-def test_a_name_that_is_taken_is_one_folder_and_one_part_of_an_asset_key(name: str) -> None:
+def test_valid_name_is_one_folder_and_one_part_of_an_asset_key(name: str) -> None:
     corpus, mixture = takes(CorpusConfig, **CORPUS | {"name": name}), takes(MixtureConfig, **MIXTURE | {"name": name})
     assert corpus == mixture == (name.isascii() and name.replace("_", "a").isalnum() and name[0] != "_" and len(name) <= 100)
     if corpus:
@@ -59,11 +59,11 @@ def test_weight_is_between_one_millionth_and_one_million(weight: float) -> None:
         ("(", False),
     ],
 )
-def test_a_partition_is_named_by_one_group(rule: str, right: bool) -> None:
+def test_partition_regex_has_one_group(rule: str, right: bool) -> None:
     assert takes(CorpusConfig, **CORPUS, partition_by=rule) == right
 
 
-def test_nothing_of_a_declaration_can_be_changed() -> None:
+def test_declarations_are_immutable() -> None:
     mixture = MixtureConfig.model_validate(MIXTURE)
     corpus = CorpusConfig.model_validate(CORPUS)
     for model in (mixture, mixture.datasets[0], corpus, corpus.source):

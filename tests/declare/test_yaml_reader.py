@@ -26,9 +26,7 @@ LINES = [
 
 @settings(deadline=None)
 @given(lines=st.permutations(LINES), data=st.data())
-def test_an_error_names_the_line_where_its_key_stands(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject
-) -> None:
+def test_error_names_the_line_of_its_key(tmp_path_factory: pytest.TempPathFactory, lines: list[str], data: st.DataObject) -> None:
     wrong = data.draw(
         st.sampled_from(["dtype: 3", "surprise: 1", "name: one", "verify: ${UNSET_VARIABLE}", "columns: !odd x", "dtype: !!int x"])
     )
@@ -43,7 +41,7 @@ def test_an_error_names_the_line_where_its_key_stands(
 
 @settings(deadline=None)
 @given(text=st.text().filter(lambda text: "${" not in text))
-def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_text_round_trips_through_yaml(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     declared = yaml.safe_dump({"name": "mix", "description": text, "datasets": [{"corpus": "one"}]})
     path = write_text(tmp_path_factory.mktemp("data") / "x.yaml", declared)
     assert load_yaml(path, MixtureConfig).config.description == text
@@ -75,7 +73,7 @@ def test_any_text_is_read_as_it_was_written(tmp_path_factory: pytest.TempPathFac
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )
-def test_what_yaml_allows_and_a_declaration_does_not_is_an_error_and_no_crash(tmp_path: Path, text: str, message: str) -> None:
+def test_unsupported_yaml_is_an_error_without_traceback(tmp_path: Path, text: str, message: str) -> None:
     path = write_text(tmp_path / "x.yaml", text)
     with pytest.raises(DeclarationError) as caught:
         load_yaml(path, MixtureConfig)
@@ -103,20 +101,20 @@ def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
         load_yaml(tmp_path / "x.yaml", MixtureConfig)
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_unreadable_declaration_is_named(tmp_path: Path) -> None:
     with pytest.raises(DeclarationError, match=r"gone.yaml: cannot be read: No such file"):
         load_yaml(tmp_path / "gone.yaml", MixtureConfig)
 
 
 @pytest.mark.parametrize(("prefix", "newline"), [("\ufeff", "\n"), ("", "\r\n"), ("%YAML 1.1\n---\n", "\n")])
-def test_a_byte_order_mark_and_the_ends_of_lines_do_not_matter(tmp_path: Path, prefix: str, newline: str) -> None:
+def test_byte_order_mark_and_line_ends_are_ignored(tmp_path: Path, prefix: str, newline: str) -> None:
     text = prefix + newline.join(["name: mix", "datasets:", "- corpus: one", "- corpus: two", "  weight: 2", ""])
     read = load_yaml(write_text(tmp_path / "x.yaml", text), MixtureConfig)
     assert [(part.corpus, part.weight) for part in read.config.datasets] == [("one", 1.0), ("two", 2.0)]
     assert read.lines["datasets", 1, "weight"] == 5 + prefix.count("\n")
 
 
-def test_a_variable_may_be_empty_by_default_and_stand_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_may_have_an_empty_default_and_adjoin_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE", "1")
     monkeypatch.delenv("NONE", raising=False)
     text = "name: mix\nseq_len: ${ONE}${NONE:-}2\ndescription: 'a${NONE:-}${ONE} $ONE {ONE}'\ndatasets:\n- corpus: one\n"
@@ -128,7 +126,7 @@ def test_a_variable_may_be_empty_by_default_and_stand_beside_others(tmp_path: Pa
 @pytest.mark.parametrize(
     "text", ["name: x\nsource: {{path: '{uri}'}}\ntokenizer: t@1\n", "name: '{uri}'\n", "source: '{uri}'\n", "name: x\ndtype: '{uri}'\n"]
 )
-def test_an_error_keeps_credentials_to_itself(tmp_path: Path, uri: str, text: str) -> None:
+def test_error_does_not_show_credentials(tmp_path: Path, uri: str, text: str) -> None:
     with pytest.raises(DeclarationError) as caught:
         load_yaml(write_text(tmp_path / "x.yaml", text.format(uri=uri)), CorpusConfig)
     assert "cret" not in str(caught.value)

@@ -15,7 +15,7 @@ def test_everything_comes_in_its_order(items: list[int], depth: int) -> None:
     assert list(prefetch(iter(items), depth=depth)) == items
 
 
-def test_an_exception_comes_after_the_items_before_it() -> None:
+def test_exception_is_raised_after_the_items_before_it() -> None:
     def failing() -> Iterator[int]:
         yield 1
         yield 2
@@ -27,7 +27,7 @@ def test_an_exception_comes_after_the_items_before_it() -> None:
         next(ahead)
 
 
-def test_a_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
+def test_stopped_consumer_closes_the_source_and_ends_the_thread() -> None:
     closed = threading.Event()
 
     def endless() -> Iterator[int]:
@@ -44,7 +44,7 @@ def test_a_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
-def test_no_more_than_the_depth_is_in_flight() -> None:
+def test_at_most_depth_items_are_in_flight() -> None:
     made = 0
 
     def counted() -> Iterator[int]:
@@ -57,7 +57,7 @@ def test_no_more_than_the_depth_is_in_flight() -> None:
         assert made <= taken + 3 + 1
 
 
-def test_a_source_waits_while_as_many_bytes_are_in_flight_as_are_allowed() -> None:
+def test_source_waits_while_the_allowed_bytes_are_in_flight() -> None:
     made: list[int] = []
 
     def counted() -> Iterator[int]:

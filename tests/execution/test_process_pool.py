@@ -86,7 +86,7 @@ def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id)
     return found
 
 
-def test_a_process_that_runs_out_of_memory_says_so_and_goes_on(tmp_path: Path) -> None:
+def test_process_out_of_memory_reports_it_and_continues(tmp_path: Path) -> None:
     found = done(tmp_path, 1, 15, 2)
     assert isinstance(found[15], OutOfMemoryError)
     assert str(found[15]).startswith("item 15: takes more memory than this process may have")
@@ -103,18 +103,18 @@ def test_everything_is_done_once(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert len(list(tmp_path.glob("came *"))) == len(list(tmp_path.glob("went *"))) == 2
 
 
-def test_nothing_to_do_is_done(tmp_path: Path) -> None:
+def test_pool_without_tasks_finishes(tmp_path: Path) -> None:
     assert done(tmp_path) == {}
 
 
-def test_an_error_is_what_came_of_a_thing_and_the_others_are_done(tmp_path: Path) -> None:
+def test_error_is_the_result_of_its_task_and_others_finish(tmp_path: Path) -> None:
     found = done(tmp_path, 1, 13, 2, 3)
     assert isinstance(found[13], SourceError)
     assert str(found[13]) == "thirteen is no item"
     assert {item for item, result in found.items() if isinstance(result, tuple)} == {1, 2, 3}
 
 
-def test_a_process_that_dies_is_replaced(tmp_path: Path) -> None:
+def test_dead_process_is_replaced(tmp_path: Path) -> None:
     found = done(tmp_path, 66, 1, 67, 2, size=1)
     assert [type(result) for result in found.values()] == [Died, tuple, Died, tuple]
     assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
@@ -131,7 +131,7 @@ def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None
     assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
 
 
-def test_a_fault_comes_with_its_traceback_and_the_others_are_done(tmp_path: Path) -> None:
+def test_fault_has_its_traceback_and_others_finish(tmp_path: Path) -> None:
     found = done(tmp_path, 14, 1, 2, size=1)
     assert isinstance(found[14], Fault)
     assert "test_process_pool.py" in str(found[14])
@@ -145,7 +145,7 @@ def unprepared(_on_progress: OnProgress) -> Iterator[Callable[[int], int]]:
     yield abs
 
 
-def test_what_keeps_a_process_from_beginning_is_told() -> None:
+def test_failure_to_start_a_process_is_reported() -> None:
     found = dict(results(pool_of(unprepared), [1, 2, 3]))
     assert [str(problem) for problem in found.values()] == ["there is nothing to begin with"] * 3
     assert multiprocessing.active_children() == []

@@ -40,7 +40,7 @@ def _opened(path: Path) -> TokenFile:
     return tokens
 
 
-def test_a_cache_of_the_pipeline_tells_its_documents_and_its_tokenizer(workspace: Workspace) -> None:
+def test_cache_of_the_pipeline_has_documents_and_a_tokenizer(workspace: Workspace) -> None:
     folder = pipeline_cache(workspace, "news", ["One document.", "Another one", "", "A third\n"])
     tokens = _opened(folder / "train.npy")
     tokenizer = load_tokenizer(folder, allow_pickle=False)
@@ -52,7 +52,7 @@ def test_a_cache_of_the_pipeline_tells_its_documents_and_its_tokenizer(workspace
     assert tokens.labels is None
 
 
-def test_a_refresh_does_not_disturb_who_reads(workspace: Workspace) -> None:
+def test_refresh_does_not_disturb_readers(workspace: Workspace) -> None:
     folder = pipeline_cache(workspace, "news", ["One document."] * 9)
     dataset = LMDataset(_opened(folder / "train.npy").ids, seq_len=4)
     before, pickled = dataset[2]["input_ids"].tolist(), pickle.dumps(dataset)
@@ -61,7 +61,7 @@ def test_a_refresh_does_not_disturb_who_reads(workspace: Workspace) -> None:
     assert LMDataset(_opened(folder / "train.npy").ids, seq_len=4)[2]["input_ids"].tolist() != before
 
 
-def test_a_cache_of_the_reference_library_is_read(tmp_path: Path) -> None:
+def test_cache_of_the_reference_library_is_read(tmp_path: Path) -> None:
     folder = reference_cache(tmp_path / "cache", word_tokenizer(30), train=IDS)
     tokens = _opened(folder / "train.npy")
     assert tokens.ids.tolist() == IDS.tolist()
@@ -76,7 +76,7 @@ def test_labels_beside_an_array_are_its_labels_also_when_they_were_put_there_lat
     assert labels[:4].tolist() == [-100, -100, -100, 3]
 
 
-def test_an_array_without_a_token_is_one(tmp_path: Path) -> None:
+def test_empty_array_is_a_valid_array(tmp_path: Path) -> None:
     np.save(tmp_path / "train.npy", IDS[:0])
     np.save(tmp_path / "train.documents.npy", np.zeros(0, np.int64))
     assert len(open_tokens(tmp_path / "train.npy").ids) == 0
@@ -126,7 +126,7 @@ def _save(name: str, array: Any) -> Callable[[Path], None]:
         (_say(files={"train.npy": 3}), "manifest.json", "is not (a|the) manifest of"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_by_its_name(cache: Path, change: Callable[[Path], object], named: str, refusal: str) -> None:
+def test_inconsistent_file_is_refused_by_name(cache: Path, change: Callable[[Path], object], named: str, refusal: str) -> None:
     change(cache)
     with pytest.raises(StoreError, match=f"^{cache / named}: .*{refusal}"):
         open_tokens(next(cache.glob("t*t.npy"), cache / "train.npy"))
@@ -139,7 +139,7 @@ def test_documents_that_the_manifest_names_have_to_be_there(workspace: Workspace
         open_tokens(folder / "train.npy")
 
 
-def test_a_cache_that_is_being_written_is_refused(cache: Path) -> None:
+def test_unfinished_cache_is_refused(cache: Path) -> None:
     wanted = Manifest.expected("memory_dataset", code_version="1", inputs={}, settings={})
     (cache / "manifest.json").write_text(wanted.to_json(), encoding="utf-8")
     for read in (lambda: open_tokens(cache / "train.npy"), lambda: load_tokenizer(cache, allow_pickle=True)):
@@ -160,7 +160,7 @@ def test_a_cache_that_is_being_written_is_refused(cache: Path) -> None:
         ("cut", "is not an .npy array that can be mapped"),
     ],
 )
-def test_what_is_no_array_of_token_ids_is_refused_by_its_name(tmp_path: Path, content: Any, refusal: str) -> None:
+def test_file_that_is_not_a_token_array_is_refused_by_name(tmp_path: Path, content: Any, refusal: str) -> None:
     path = tmp_path / "train.npy"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -188,7 +188,7 @@ class _Malice:
         return Path.mkdir, (self.folder,)
 
 
-def test_a_pickle_runs_nothing_unless_it_was_allowed_to(tmp_path: Path) -> None:
+def test_pickle_is_loaded_only_if_allowed(tmp_path: Path) -> None:
     done = tmp_path / "done"
     folder = reference_cache(tmp_path / "cache", _Malice(done), train=IDS)
     for path in (folder, folder / "tokenizer.pkl"):
@@ -200,7 +200,7 @@ def test_a_pickle_runs_nothing_unless_it_was_allowed_to(tmp_path: Path) -> None:
     assert done.is_dir()
 
 
-def test_a_saved_tokenizer_is_preferred_to_a_pickle(cache: Path, tmp_path: Path) -> None:
+def test_saved_tokenizer_is_preferred_to_a_pickle(cache: Path, tmp_path: Path) -> None:
     (cache / "tokenizer.pkl").write_bytes(pickle.dumps(_Malice(tmp_path / "done")))
     for path in (cache, cache / "tokenizer"):
         assert load_tokenizer(path, allow_pickle=True).get_vocab()["w29"] == 29
@@ -209,7 +209,7 @@ def test_a_saved_tokenizer_is_preferred_to_a_pickle(cache: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("name", ["tokenizer/tokenizer.json", "tokenizer.pkl"])
 @pytest.mark.parametrize("change", ["other bytes", "more bytes", "gone"])
-def test_a_tokenizer_that_is_not_the_one_of_the_cache_is_refused(cache: Path, name: str, change: str) -> None:
+def test_tokenizer_that_differs_from_the_manifest_is_refused(cache: Path, name: str, change: str) -> None:
     path = cache / name
     content = path.read_bytes()
     if name == "tokenizer.pkl":
@@ -231,7 +231,7 @@ def test_a_tokenizer_that_is_not_the_one_of_the_cache_is_refused(cache: Path, na
         ({"tokenizer/tokenizer.json": "{}"}, "tokenizer: no tokenizer can be loaded from it"),
     ],
 )
-def test_what_is_no_tokenizer_is_refused_by_its_name(tmp_path: Path, files: dict[str, str | bytes], refusal: str) -> None:
+def test_invalid_tokenizer_is_refused_by_name(tmp_path: Path, files: dict[str, str | bytes], refusal: str) -> None:
     for name, content in files.items():
         write_text(tmp_path / name, content)
     with pytest.raises(StoreError, match=f"^{tmp_path}.*{refusal}"):
@@ -267,7 +267,7 @@ def test_known_documents_are_divided_at_the_end_of_one_as_near_as_can_be(lengths
 
 
 @given(total=st.integers(0, 100), part=parts)
-def test_where_no_documents_are_known_the_first_tokens_are_taken(total: int, part: float) -> None:
+def test_division_without_documents_takes_the_first_tokens(total: int, part: float) -> None:
     whole = _tokens(None, total)
     taken = round(part * total if part < 1 else part)
     if (part * total if part < 1 else part) >= total or not taken:
@@ -279,12 +279,12 @@ def test_where_no_documents_are_known_the_first_tokens_are_taken(total: int, par
         assert len(validation.ids) == taken
 
 
-def test_one_document_is_not_divided() -> None:
+def test_single_document_is_not_divided() -> None:
     with pytest.raises(ValueError, match=r"validation_split: .* they are one document, and documents are not cut; give a validation_file"):
         _tokens([9], 9).divided(0.5)
 
 
-def test_a_second_row_is_the_labels_of_the_first(tmp_path: Path) -> None:
+def test_second_row_holds_the_labels(tmp_path: Path) -> None:
     ids = np.arange(9, dtype=np.int32)
     np.save(tmp_path / "train.npy", np.stack([ids, -ids]))
     tokens = open_tokens(tmp_path / "train.npy")

@@ -34,7 +34,7 @@ def written(path: Path, record: Any) -> Path:
 
 
 @pytest.mark.parametrize("crosses", [True, False])
-def test_a_plan_is_read_as_it_was_written(tmp_path: Path, crosses: bool) -> None:
+def test_plan_round_trips(tmp_path: Path, crosses: bool) -> None:
     plan = grown(crosses=crosses)
     path = tmp_path / "mixture.json"
     path.write_text(plan.to_json(), encoding="utf-8")
@@ -76,9 +76,7 @@ CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
 
 
 @pytest.mark.parametrize(("keys", "value", "refusal"), CASES, ids=lambda case: str(case)[:40])
-def test_a_value_that_cannot_be_is_refused_with_its_file_and_key(
-    tmp_path: Path, keys: tuple[str | int, ...], value: Any, refusal: str
-) -> None:
+def test_invalid_value_is_refused_with_its_file_and_key(tmp_path: Path, keys: tuple[str | int, ...], value: Any, refusal: str) -> None:
     record = json.loads(grown().to_json())
     placed(record, keys[:-1])[keys[-1]] = value
     path = written(tmp_path / "mixture.json", record)
@@ -86,7 +84,7 @@ def test_a_value_that_cannot_be_is_refused_with_its_file_and_key(
         read_plan(path)
 
 
-def test_a_key_that_is_missing_or_not_known_is_named(tmp_path: Path) -> None:
+def test_missing_or_unknown_key_is_named(tmp_path: Path) -> None:
     record = json.loads(grown().to_json())
     del record["segments"][0]["sources"][1]["groups"]
     with pytest.raises(StoreError, match=r"segments\[0\]\.sources\[1\]\.groups: is missing"):

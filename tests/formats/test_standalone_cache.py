@@ -39,7 +39,7 @@ def files(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text() for path in sorted(found)}
 
 
-def test_the_manifest_knows_every_file(tmp_path: Path) -> None:
+def test_manifest_lists_every_file(tmp_path: Path) -> None:
     cache = tmp_path / "some" / "cache"
     manifest = replace_cache(cache, wanted(), filled(train_npy="1 2", tokenizer__tokenizer_json="{}"))
     assert Manifest.read(cache) == manifest
@@ -47,7 +47,7 @@ def test_the_manifest_knows_every_file(tmp_path: Path) -> None:
     assert not manifest.damage(cache, checksums=True)
 
 
-def test_no_file_of_the_former_cache_stays_and_no_other_one_goes(tmp_path: Path) -> None:
+def test_replaced_cache_loses_its_files_and_no_others(tmp_path: Path) -> None:
     replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2", odd_npy="3", tokenizer__merges_txt="a b"))
     write_text(tmp_path / "notes.txt", "mine")
     write_text(tmp_path / "train" / "data.arrow", "mine too")
@@ -56,14 +56,14 @@ def test_no_file_of_the_former_cache_stays_and_no_other_one_goes(tmp_path: Path)
     assert files(tmp_path) == {"train.npy": "4", "tokenizer/vocab.json": "{}", **mine}
 
 
-def test_no_split_of_a_cache_without_a_manifest_stays(tmp_path: Path) -> None:
+def test_replaced_cache_without_a_manifest_loses_its_splits(tmp_path: Path) -> None:
     for name in ("train.npy", "validation.npy", "validation_labels.npy", "validation.documents.npy", "notes.npy"):
         write_text(tmp_path / name, "old")
     replace_cache(tmp_path, wanted(), filled(train_npy="new"))
     assert files(tmp_path) == {"train.npy": "new", "notes.npy": "old"}
 
 
-def test_a_manifest_that_names_files_elsewhere_takes_none_away(tmp_path: Path) -> None:
+def test_manifest_with_paths_elsewhere_deletes_nothing(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     mine = [write_text(tmp_path / "mine.txt", "mine"), write_text(tmp_path / "more.txt", "mine")]
     replace_cache(cache, wanted(), filled(train_npy="1", odd_npy="2"))
@@ -91,7 +91,7 @@ def test_folder_with_files_of_others_is_not_replaced(tmp_path: Path, is_link: bo
     assert files(tmp_path) == before
 
 
-def test_a_failure_leaves_the_former_cache_and_nothing_else(tmp_path: Path) -> None:
+def test_failure_leaves_only_the_former_cache(tmp_path: Path) -> None:
     replace_cache(tmp_path, wanted(), filled(train_npy="1", validation_npy="2"))
     before = files(tmp_path), Manifest.read(tmp_path)
 
@@ -153,7 +153,7 @@ with draft_in(Path(sys.argv[1])) as draft:
 """
 
 
-def test_the_draft_of_a_killed_process_goes_with_the_next_write_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+def test_draft_of_a_killed_process_is_deleted_and_draft_of_a_live_one_is_kept(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         draft = tmp_path / process.stdout.readline().strip()
@@ -165,7 +165,7 @@ def test_the_draft_of_a_killed_process_goes_with_the_next_write_and_that_of_a_li
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["manifest.json", "train.npy"]
 
 
-def test_of_two_who_write_at_once_one_is_there_whole(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_one_complete_cache(tmp_path: Path) -> None:
     def write(number: int) -> None:
         replace_cache(tmp_path, wanted(str(number)), filled(**{f"split{number}_npy": "x" * number, "train_npy": str(number)}))
 
@@ -177,7 +177,7 @@ def test_of_two_who_write_at_once_one_is_there_whole(tmp_path: Path) -> None:
     assert files(tmp_path) == {"train.npy": str(number), f"split{number}.npy": "x" * number}
 
 
-def test_a_draft_is_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_draft_is_a_separate_folder(tmp_path: Path) -> None:
     with draft_in(tmp_path / "cache") as one, draft_in(tmp_path / "cache") as other:
         assert one != other
         assert one.is_dir()

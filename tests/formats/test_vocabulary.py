@@ -27,7 +27,7 @@ def test_other_numbers_are_another_tokenizer(tmp_path: Path, other: dict[str, An
 
 
 @pytest.mark.parametrize("other", [{}, {"checksum": None}])
-def test_the_same_file_or_none_at_all_is_no_other_tokenizer(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_vocabularies_agree_if_checksums_are_equal_or_missing(tmp_path: Path, other: dict[str, Any]) -> None:
     assert _vocabulary(tmp_path / "a").agrees(_vocabulary(tmp_path / "a", **other))
     assert _vocabulary(tmp_path / "a", **other).agrees(_vocabulary(tmp_path / "a"))
 
@@ -43,14 +43,14 @@ def test_the_same_file_or_none_at_all_is_no_other_tokenizer(tmp_path: Path, othe
         (_tokenizer([["x", -0.1], ["y", -0.2]], {"<eos>": 2}), False),
     ],
 )
-def test_files_that_differ_are_one_tokenizer_where_each_id_stands_for_one_token(tmp_path: Path, content: Any, agrees: bool) -> None:
+def test_vocabularies_agree_if_files_differ_and_ids_do_not(tmp_path: Path, content: Any, agrees: bool) -> None:
     one = _vocabulary(tmp_path / "a", _tokenizer({"y": 0, "x": 1}, {"<eos>": 2}))
     other = _vocabulary(tmp_path / "b", content)
     assert one.agrees(other) is other.agrees(one) is agrees
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"model": {}}', '{"model": {"vocab": [1]}, "added_tokens": []}'])
-def test_a_file_that_is_no_tokenizer_is_refused_by_its_name(tmp_path: Path, content: str | None) -> None:
+def test_invalid_tokenizer_file_is_refused_by_name(tmp_path: Path, content: str | None) -> None:
     one = _vocabulary(tmp_path / "a", _tokenizer({}, {}))
     with pytest.raises(StoreError, match=f"^{tmp_path / 'b'}: is no tokenizer"):
         one.agrees(_vocabulary(tmp_path / "b", content))

@@ -33,7 +33,7 @@ def built(workspace: Workspace) -> dict[str, list[Built]]:
     return steps
 
 
-def test_a_cache_is_shown_with_documents_from_its_beginning_middle_and_end(workspace: Workspace, built: dict[str, list[Built]]) -> None:
+def test_inspection_of_a_cache_shows_first_middle_and_last_documents(workspace: Workspace, built: dict[str, list[Built]]) -> None:
     shown = inspect_named("c/numpy_cache/a", workspace.store)
     assert (shown.title, shown.facts["dtype"], shown.facts["fingerprint"]) == ("numpy_cache", "uint16", built["a"][2].artifact.fingerprint)
     assert [(sample.where, sample.text) for sample in shown.samples] == [
@@ -64,7 +64,7 @@ def test_samples_are_cut_where_asked_and_say_how_long_they_are(built: dict[str, 
         ("c/numpy_cache/b", "numpy_cache"),
     ],
 )
-def test_a_name_an_address_and_a_path_mean_the_same(workspace: Workspace, name: str, title: str) -> None:
+def test_name_address_and_path_give_the_same_inspection(workspace: Workspace, name: str, title: str) -> None:
     shown = inspect_named(name, workspace.store)
     assert shown.title == title
     folder = workspace.store.root / name
@@ -73,7 +73,7 @@ def test_a_name_an_address_and_a_path_mean_the_same(workspace: Workspace, name: 
 
 
 @pytest.mark.usefixtures("built")
-def test_a_corpus_and_a_mixture_list_their_parts(workspace: Workspace) -> None:
+def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace) -> None:
     corpus, mixture = inspect_named("c", workspace.store), inspect_named("mix", workspace.store)
     assert [part["partition"] for part in corpus.parts] == ["a", "b"]
     tokens = [int(part["train tokens"].replace(",", "")) for part in corpus.parts]
@@ -85,7 +85,7 @@ def test_a_corpus_and_a_mixture_list_their_parts(workspace: Workspace) -> None:
 
 
 @pytest.mark.usefixtures("built")
-def test_a_name_that_means_nothing_is_an_error_that_says_how_to_make_it_mean_something(workspace: Workspace, tmp_path: Path) -> None:
+def test_unknown_name_is_an_error_with_advice(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"has nothing named 'd'; materialize it with: phyagi-assets materialize d"):
         inspect_named("d", workspace.store)
     with pytest.raises(StoreError, match="there is no manifest"):
@@ -100,7 +100,7 @@ def test_damage_is_named_in_full(workspace: Workspace, built: dict[str, list[Bui
         inspect_named("c/numpy_cache/a", workspace.store)
 
 
-def test_the_first_tokens_of_a_cache_are_shown_as_text(built: dict[str, list[Built]]) -> None:
+def test_first_tokens_of_a_cache_are_shown_as_text(built: dict[str, list[Built]]) -> None:
     cache = built["b"][2].artifact.path
     (shown,) = (fact for name, fact in CACHE.facts(built["b"][2]).items() if name == "first tokens")
     assert isinstance(shown, Text)
@@ -108,13 +108,13 @@ def test_the_first_tokens_of_a_cache_are_shown_as_text(built: dict[str, list[Bui
     assert decode(cache, np.array([50256, 464])) == "<|endoftext|>The"
 
 
-def test_a_folder_without_a_tokenizer_decodes_nothing(tmp_path: Path) -> None:
+def test_folder_without_a_tokenizer_has_no_text(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"tokenizer\.json: is missing or damaged"):
         decode(tmp_path, np.array([1]))
 
 
 @pytest.mark.usefixtures("built")
-def test_a_corpus_is_shown_with_the_files_that_its_source_leaves_out(workspace: Workspace) -> None:
+def test_inspection_of_a_corpus_shows_left_out_files(workspace: Workspace) -> None:
     hidden = workspace.data / "c" / ".b.jsonl"
     write_jsonl(hidden, ["half written"])
     shown = inspect_named("c", workspace.store, workspace)

@@ -72,9 +72,7 @@ def next_token_is_of(text: str, sample: ExplainedSample) -> bool:
     return behind < len(hashes) and document_id(int(hashes[behind])) == id_of(text)
 
 
-def test_a_plan_that_another_took_the_place_of_tells_still_and_the_new_one_shows_nothing(
-    corpora: dict[str, Corpus], workspace: Workspace
-) -> None:
+def test_replaced_plan_shows_exposures_and_the_new_plan_none(corpora: dict[str, Corpus], workspace: Workspace) -> None:
     first = mix(corpora, workspace)
     text = DOCUMENTS["tuesday"][3]
     remove(corpora["c"], text)

@@ -50,12 +50,12 @@ def arrays(folder: Path) -> list[list[int]]:
     return [np.load(folder / shard.path).tolist() for shard in shards]
 
 
-def test_nothing_can_go_of_what_is_up_to_date(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+def test_current_artifacts_are_not_removable(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
     assert found(corpus, workspace) == {}
 
 
-def test_what_an_old_plan_names_stays_until_old_plans_may_go(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     old = bring_up_to_date(corpus, mixture, workspace)
     before = arrays(old)
     write_jsonl(workspace.data / "raw" / "b.jsonl", ["another b"] * 40)
@@ -76,9 +76,7 @@ def test_what_an_old_plan_names_stays_until_old_plans_may_go(corpus: Corpus, mix
     assert bring_up_to_date(corpus, mixture, workspace) == new
 
 
-def test_a_partition_that_is_gone_from_the_source_can_go_when_no_plan_reads_it(
-    corpus: Corpus, mixture: Mixture, workspace: Workspace
-) -> None:
+def test_partition_missing_from_the_source_is_removable_if_no_plan_reads_it(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
     (workspace.data / "raw" / "b.jsonl").unlink()
     stages = ("raw_dataset", "tokenized_arrow")
@@ -94,7 +92,7 @@ def test_a_partition_that_is_gone_from_the_source_can_go_when_no_plan_reads_it(
     assert found(corpus, workspace, old_plans=True) == {}
 
 
-def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
+def test_undeclared_artifacts_are_removable_with_their_plan(corpus: Corpus, mixture: Mixture, workspace: Workspace) -> None:
     bring_up_to_date(corpus, mixture, workspace)
     gone = removable(workspace, {}, set())
     assert {item.why for item in gone} == {UNDECLARED}
@@ -104,7 +102,7 @@ def test_what_is_not_declared_any_more_can_go_with_its_plan(corpus: Corpus, mixt
     assert list(workspace.store.list()) == []
 
 
-def test_what_a_broken_off_transfer_left_of_a_partition_that_is_gone_can_go(corpus: Corpus, workspace: Workspace) -> None:
+def test_interrupted_transfer_of_a_missing_partition_is_removable(corpus: Corpus, workspace: Workspace) -> None:
     for partition in ("a", "gone"):
         write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
     (item,) = removable(workspace, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})

@@ -32,14 +32,14 @@ def _problems(workspace: Workspace) -> list[str]:
     return found
 
 
-def test_a_store_as_it_was_written_has_no_problem(published: Workspace) -> None:
+def test_unchanged_store_has_no_problems(published: Workspace) -> None:
     assert _problems(published) == []
 
 
 @pytest.mark.parametrize(
     "name", ["train.npy", "validation.npy", "train.documents.npy", "train.origins.npy", "config.json", "tokenizer/tokenizer.json"]
 )
-def test_one_flipped_bit_is_found(published: Workspace, name: str) -> None:
+def test_flipped_bit_is_found(published: Workspace, name: str) -> None:
     file = published.store.pointer("c/numpy_cache/all").resolve() / name
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -48,7 +48,7 @@ def test_one_flipped_bit_is_found(published: Workspace, name: str) -> None:
     assert _problems(published) == [f"{file}: its content is not what was written (checksum differs)"]
 
 
-def test_cut_files_lost_files_and_a_manifest_that_is_none_are_found(published: Workspace) -> None:
+def test_truncated_and_missing_files_and_invalid_manifests_are_found(published: Workspace) -> None:
     cache, tokenized, plan = (
         published.store.pointer(address).resolve() for address in ("c/numpy_cache/all", "c/tokenized_arrow/all", "mix/mixed_dataset")
     )
@@ -109,6 +109,6 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     assert store_contents(published.store.root) == before
 
 
-def test_the_sample_data_has_no_problem(workspace: Workspace) -> None:
+def test_sample_data_has_no_problems(workspace: Workspace) -> None:
     samples = Workspace(data=Path(__file__).parents[2] / "data", store=workspace.store, engines=workspace.engines)
     assert list(declaration_problems(samples, lambda _: None)) == []

@@ -92,9 +92,7 @@ FILES = [*NAMES[:5], ".transfers/gone/all/precious", ".staging/precious.lock", "
 
 
 @pytest.mark.parametrize("plant", [*map(put_link, NAMES), *map(put_file, FILES)], ids=[*NAMES, *(f"file {name}" for name in FILES)])
-def test_what_others_put_into_a_store_is_left_by_everything_that_removes(
-    store: Store, precious: Path, plant: Callable[[Store, Path], None]
-) -> None:
+def test_foreign_files_in_a_store_are_never_removed(store: Store, precious: Path, plant: Callable[[Store, Path], None]) -> None:
     before = {path for path in store.root.rglob("*") if path.is_file() or path.is_symlink()}
     plant(store, precious)
     planted = {path: path.lstat() for path in store.root.rglob("*") if path not in before and (path.is_symlink() or path.is_file())}
@@ -105,7 +103,7 @@ def test_what_others_put_into_a_store_is_left_by_everything_that_removes(
     assert list(store.list()) == []
 
 
-def test_a_file_of_others_in_a_version_keeps_the_version(store: Store) -> None:
+def test_version_with_a_foreign_file_is_kept(store: Store) -> None:
     superseded = next(version for version in store.survey().versions if version.address == HAMLET and not version.is_published)
     (superseded.path / "notes.txt").write_text("mine")
     before = store_contents(superseded.path)
@@ -117,7 +115,7 @@ def test_a_file_of_others_in_a_version_keeps_the_version(store: Store) -> None:
     assert store_contents(superseded.path) == before
 
 
-def test_a_damaged_version_with_a_file_of_others_is_not_discarded(store: Store) -> None:
+def test_damaged_version_with_a_foreign_file_is_not_discarded(store: Store) -> None:
     version = store.pointer(HAMLET).resolve()
     (version / "notes.txt").write_text("mine")
     (version / "sub" / "one").write_text("damage")
@@ -146,7 +144,7 @@ def test_another_store_behind_a_link_is_never_touched(tmp_path: Path, where: str
         build(store, f"{where}/numpy_cache/hamlet", "third")
 
 
-def test_an_alias_of_a_corpus_is_not_a_corpus_that_nobody_declares(store: Store) -> None:
+def test_link_to_a_corpus_is_not_an_undeclared_corpus(store: Store) -> None:
     link_to_the_store_itself(store, store.root)
     before = store_contents(store.root / "plays")
     clean = cleaning(store)
@@ -155,7 +153,7 @@ def test_an_alias_of_a_corpus_is_not_a_corpus_that_nobody_declares(store: Store)
     assert store_contents(store.root / "plays") == before
 
 
-def test_a_corpus_whose_folder_is_a_link_is_cleaned_and_built_like_any_other(store: Store, tmp_path: Path) -> None:
+def test_corpus_in_a_linked_folder_is_cleaned_and_built(store: Store, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.mkdir()
     shutil.move(store.root / "plays", big / "plays")
@@ -171,7 +169,7 @@ def test_a_corpus_whose_folder_is_a_link_is_cleaned_and_built_like_any_other(sto
     assert list(store_problems(store, lambda _: None)) == []
 
 
-def test_a_version_that_is_published_again_between_the_look_and_the_removal_stays(store: Store) -> None:
+def test_version_republished_before_its_removal_is_kept(store: Store) -> None:
     clean = cleaning(store)
     found = clean.find()
     assert [item.address for item in found] == [HAMLET]
@@ -193,7 +191,7 @@ def test_version_published_again_after_the_second_look_stays(store: Store) -> No
     assert store.open(HAMLET)
 
 
-def test_an_artifact_that_another_command_works_on_is_left_to_the_next_cleaning(store: Store) -> None:
+def test_artifact_locked_by_another_command_is_skipped(store: Store) -> None:
     clean = cleaning(store)
     found = clean.find()
     with store.lock(HAMLET):
@@ -201,7 +199,7 @@ def test_an_artifact_that_another_command_works_on_is_left_to_the_next_cleaning(
     assert clean.remove(found) == found
 
 
-def test_a_version_stays_for_its_grace_period_which_begins_anew_when_another_replaces_it(store: Store) -> None:
+def test_grace_period_of_a_version_begins_when_it_is_replaced(store: Store) -> None:
     for version in store.survey().versions:
         os.utime(version.path, (0, 0))
     hour = timedelta(hours=1)
@@ -222,7 +220,7 @@ def test_discarding_takes_the_pointer_too_and_nothing_is_listed_then(store: Stor
     assert store.open(HAMLET) is None
 
 
-def test_a_version_whose_manifest_cannot_be_read_is_set_aside_and_not_deleted(store: Store) -> None:
+def test_version_with_an_unreadable_manifest_is_moved_and_not_deleted(store: Store) -> None:
     version = store.pointer(HAMLET).resolve()
     (version / "manifest.json").write_text("[]")
     assert discard_damaged(store, list(store_problems(store, lambda _: None))) == ([HAMLET], [])
@@ -231,7 +229,7 @@ def test_a_version_whose_manifest_cannot_be_read_is_set_aside_and_not_deleted(st
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "file"])
-def test_what_is_in_the_place_of_a_pointer_is_not_overwritten(store: Store, precious: Path, kind: str) -> None:
+def test_file_at_the_path_of_a_pointer_is_not_overwritten(store: Store, precious: Path, kind: str) -> None:
     pointer = store.pointer("plays/numpy_cache/tempest")
     {"link": lambda: pointer.symlink_to(precious), "folder": pointer.mkdir, "file": lambda: pointer.write_text("mine")}[kind]()
     with pytest.raises(StoreError, match=f"is a {kind}.* that the store did not make"):
@@ -241,9 +239,7 @@ def test_what_is_in_the_place_of_a_pointer_is_not_overwritten(store: Store, prec
 
 
 @pytest.mark.parametrize("with_versions", [True, False])
-def test_a_store_that_was_copied_without_links_is_recognized_and_nothing_is_built_or_deleted(
-    store: Store, tmp_path: Path, *, with_versions: bool
-) -> None:
+def test_store_copied_without_links_is_recognized_and_unchanged(store: Store, tmp_path: Path, *, with_versions: bool) -> None:
     copied = LocalStore(tmp_path / "copied")
     shutil.copytree(store.root, copied.root, ignore=None if with_versions else shutil.ignore_patterns(".versions"))
     files = sum(path.name == "one" for path in copied.root.rglob("*"))
