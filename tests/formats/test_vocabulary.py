@@ -52,5 +52,5 @@ def test_vocabularies_agree_if_files_differ_and_ids_do_not(tmp_path: Path, conte
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"model": {}}', '{"model": {"vocab": [1]}, "added_tokens": []}'])
 def test_invalid_tokenizer_file_is_refused_by_name(tmp_path: Path, content: str | None) -> None:
     one = _vocabulary(tmp_path / "a", _tokenizer({}, {}))
-    with pytest.raises(StoreError, match=f"^{tmp_path / 'b'}: is no tokenizer"):
+    with pytest.raises(StoreError, match=f"^{tmp_path / 'b'}: is not a valid tokenizer"):
         one.agrees(_vocabulary(tmp_path / "b", content))
