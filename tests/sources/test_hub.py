@@ -14,28 +14,31 @@ from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.hub import WIKITEXT, Hub, served, worker
 from tests.support import DATA, build, declare_corpus, write_text
 
 REPOSITORY = "lab/plays"
+ENGINES = EnginePool()
+"""Of the process that knows where the Hub is."""
 PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:4]
 
 
 @pytest.fixture(scope="module")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, ProcessPoolExecutor]]:
     folder = tmp_path_factory.mktemp("hub")
-    with served(folder) as hub, worker(hub.environment(folder / "library")) as process:
+    with served(folder, plays=4) as hub, worker(hub.environment(folder / "library")) as process:
         yield hub, process
 
 
 @pytest.fixture
 def hub(_hub: tuple[Hub, ProcessPoolExecutor]) -> Hub:
-    """A local Hub server with one repository of plays."""
+    """A local Hub server with one repository of the beginnings of plays."""
     folder = _hub[0].repositories / "datasets" / REPOSITORY / "plays"
     for path in folder.glob("*"):
         path.unlink()
     for play in PLAYS:
-        write_text(folder / play.name, play.read_bytes())
+        write_text(folder / play.name, play.read_bytes()[:20_000])
     _hub[0].traffic.contents.clear()
     return _hub[0]
 
@@ -54,7 +57,9 @@ def _told(function: Callable[..., Any], data: Path, arguments: tuple[Any, ...], 
     """Return the result of a function, or its error message."""
     try:
         return function(
-            Workspace(data=data, store=LocalStore(data / "store"), retry_policy=RetryPolicy(attempts=3, pause=0.0)), *arguments, **keys
+            Workspace(data=data, store=LocalStore(data / "store"), engines=ENGINES, retry_policy=RetryPolicy(attempts=3, pause=0.0)),
+            *arguments,
+            **keys,
         )
     except PhyagiAssetsError as problem:
         return str(problem)
