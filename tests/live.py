@@ -1,4 +1,4 @@
-"""A real ``dg dev`` on a data folder, and the GraphQL that the UI speaks."""
+"""A real UI, ``phyagi-assets ui``, on a data folder, and the GraphQL that the UI speaks."""
 
 import json
 import os
@@ -51,14 +51,18 @@ class LiveDagster:
         assert "errors" not in answered, answered
         return answered["data"]
 
-    def materialize(self, *assets: list[str], partition: str | None = None) -> str:
-        """Launch a run, wait for it, and give its status."""
+    def launch(self, *assets: list[str], partition: str | None = None) -> str:
+        """Launch a run, and give its id."""
         tags = [{"key": "dagster/partition", "value": partition}] if partition else []
         launched = self.query(LAUNCH, assets=[{"path": path} for path in assets], tags=tags)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
+        return str(launched["run"]["runId"])
+
+    def status(self, run: str) -> str:
+        """Wait for the end of a run, and give its status."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            status = str(self.query(STATUS, id=launched["run"]["runId"])["runOrError"]["status"])
+            status = str(self.query(STATUS, id=run)["runOrError"]["status"])
             if status in ("SUCCESS", "FAILURE", "CANCELED"):
                 return status
             time.sleep(0.3)
@@ -71,16 +75,21 @@ class LiveDagster:
 
 
 @contextmanager
-def live_dagster(settings: Settings, *command: str | Path, cwd: Path = REPOSITORY) -> Iterator[LiveDagster]:
-    """Start a command that serves the UI, by default ``dg dev``, wait until it answers, and interrupt it afterwards."""
+def live_dagster(settings: Settings, *, cwd: Path) -> Iterator[LiveDagster]:
+    """Start the command that serves the UI in a folder, wait until it answers, and interrupt it afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = command or (Path(sys.executable).with_name("dg"), "dev", "-w", "workspace.yaml")
+    command = Path(sys.executable).with_name("phyagi-assets")
     log = settings.store.with_name("server.log")
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [*words, "-p", str(port)], cwd=cwd, env=dagster_environment(settings), stdout=output, stderr=output, start_new_session=True
+            [command, "ui", "-p", str(port)],
+            cwd=cwd,
+            env=dagster_environment(settings),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         _wait(process, port, log)
@@ -103,4 +112,4 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
                 return
         except OSError:
             time.sleep(0.3)
-    raise RuntimeError(f"dg dev did not come up:\n{log.read_text(encoding='utf-8')[-3000:]}")
+    raise RuntimeError(f"the UI did not come up:\n{log.read_text(encoding='utf-8')[-3000:]}")

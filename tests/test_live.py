@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +38,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def dagster(settings: Settings) -> Iterator[LiveDagster]:
-    with live_dagster(settings) as running:
+def dagster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
+    """The UI as the command opens it, started in the folder of another project."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "workspace.yaml").write_text("load_from: [{python_module: another_project}]\n")
+    with live_dagster(settings, cwd=elsewhere) as running:
         _until_partitions_are_known(running)
         yield running
 
@@ -56,10 +58,10 @@ def _until_partitions_are_known(dagster: LiveDagster) -> None:
 
 def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(dagster: LiveDagster, settings: Settings) -> None:
     chain = [["plays", stage] for stage in PARTITION_STEPS]
-    assert dagster.materialize(*chain, partition="hamlet") == "SUCCESS"
-    assert dagster.materialize(["mix", "mixed_dataset"]) == "FAILURE"  # macbeth is missing
-    assert dagster.materialize(*chain, partition="macbeth") == "SUCCESS"
-    assert dagster.materialize(["mix", "mixed_dataset"]) == "SUCCESS"
+    hamlet, too_early = dagster.launch(*chain, partition="hamlet"), dagster.launch(["mix", "mixed_dataset"])
+    assert (dagster.status(hamlet), dagster.status(too_early)) == ("SUCCESS", "FAILURE")  # macbeth is missing
+    assert dagster.status(dagster.launch(*chain, partition="macbeth")) == "SUCCESS"
+    assert dagster.status(dagster.launch(["mix", "mixed_dataset"])) == "SUCCESS"
 
     cache = LocalStore(settings.store).open("plays/numpy_cache/hamlet")
     assert cache is not None
@@ -84,20 +86,15 @@ def test_the_server_gives_no_warning_of_the_project(dagster: LiveDagster) -> Non
     assert not [line for line in dagster.log.splitlines() if "warning" in line.lower()]
 
 
-def test_the_command_opens_the_ui_from_anywhere_on_this_project_alone(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "workspace.yaml").write_text("load_from: [{python_module: another_project}]\n")
-    elsewhere = Settings(data=settings.data, store=tmp_path / "store")
-    command = Path(sys.executable).with_name("phyagi-assets")
-    with live_dagster(elsewhere, command, "ui", cwd=tmp_path) as opened:
-        locations = opened.query("query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }")
-        assert locations["workspaceOrError"]["locationEntries"] == [{"name": "phyagi-assets", "loadStatus": "LOADED"}]
-        assert "WARNING" not in opened.log
+def test_the_command_opens_the_ui_from_anywhere_on_this_project_alone(dagster: LiveDagster) -> None:
+    locations = dagster.query("query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }")
+    assert locations["workspaceOrError"]["locationEntries"] == [{"name": "phyagi-assets", "loadStatus": "LOADED"}]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 def test_the_asset_page_draws_the_lineage_of_four_assets(dagster: LiveDagster, tmp_path: Path) -> None:
     page = f"{dagster.url}/assets/mix/mixed_dataset?view=lineage&lineageScope=upstream&lineageDepth=5"
-    command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={tmp_path}", "--window-size=1800,900", "--virtual-time-budget=30000"]
+    command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={tmp_path}", "--window-size=1800,900", "--virtual-time-budget=10000"]
     drawn = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=False).stdout
     for asset in (*PARTITION_STEPS, "mixed_dataset"):
         assert f">{asset}<" in drawn

@@ -1,6 +1,7 @@
 """The sample corpora give the same documents and token arrays from every kind of source."""
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from phyagi_assets.sources.files import readable
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.hub import Hub, served, worker
 from tests.s3 import S3Server
 from tests.support import DATA, build, declare_corpus, write_text
 
+ENGINES = EnginePool()
 SAMPLES = ["factbook", "shakespeare"]
 FILES = {name: sorted((DATA / "raw" / name).glob("*.*")) for name in SAMPLES}
 
@@ -33,7 +36,7 @@ def sample(data: Path, name: str, path: str, **source: Any) -> Corpus:
 
 def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
     """Return the content fingerprint and the digests of all arrays without file names and rows."""
-    workspace = Workspace(data=data, store=LocalStore(data / "store"))
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=ENGINES)
     cache = build(sample(data, name, path, **source), workspace)["all"][-1].artifact
     arrays = {path.name: file_digest(path) for path in cache.path.glob("*.npy") if ".origins." not in path.name}
     return {"content": cache.manifest.details["content"], **arrays}
@@ -41,12 +44,21 @@ def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with served(tmp_path_factory.mktemp("everywhere")) as hub:
+    with served(tmp_path_factory.mktemp("everywhere"), plays=4) as hub:
         yield hub
 
 
+@pytest.fixture(scope="module")
+def client(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
+    """A process that takes the stand-in for the Hub."""
+    with worker(hub.environment(tmp_path_factory.mktemp("library"))) as process:
+        yield process
+
+
 @pytest.mark.parametrize("name", SAMPLES)
-def test_sample_corpora_are_the_same_from_every_source(name: str, workspace: Workspace, s3: S3Server, hub: Hub) -> None:
+def test_sample_corpora_are_the_same_from_every_source(
+    name: str, workspace: Workspace, s3: S3Server, hub: Hub, client: ProcessPoolExecutor
+) -> None:
     data = workspace.data
     for file in FILES[name]:
         write_text(data / "raw" / name / file.name, file.read_bytes())
@@ -54,8 +66,7 @@ def test_sample_corpora_are_the_same_from_every_source(name: str, workspace: Wor
         s3.put(f"lake/{name}/{file.name}", file)
     near = built(data, name, f"raw/{name}/*")
     assert built(data, name, f"s3://raw/lake/{name}/*") == near
-    with worker(hub.environment(data / "library")) as process:
-        assert process.submit(built, data, name, f"hf://lab/{name}/all/*").result() == near
+    assert client.submit(built, data, name, f"hf://lab/{name}/all/*").result() == near
     corpus = sample(data, name, f"raw/{name}/*")
     partition = workspace.sources.partitions(corpus)["all"]
     texts = [text for batch in read_documents(corpus, readable(partition)) for text in batch.texts.to_pylist()]
