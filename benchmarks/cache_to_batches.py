@@ -44,7 +44,7 @@ def main() -> None:
 
     write_inputs(work / "arrays", options.tokens)
     ground = Ground(source=work / "arrays", kept=work / "kept", pythons={STREAMING: options.streaming.absolute()})
-    runs = rounds(ground, names, settings, count=count)
+    runs = rounds(ground, names, settings, count=count, makes_files=not options.quick)
     opened = [] if is_partial else opening(work / "opening")
 
     notes = [

@@ -44,16 +44,18 @@ class Ground:
         return run
 
 
-def rounds(ground: Ground, names: Sequence[str], settings: Sequence[Setting], *, count: int) -> list[Run]:
+def rounds(ground: Ground, names: Sequence[str], settings: Sequence[Setting], *, count: int, makes_files: bool = True) -> list[Run]:
     """Every contender in every setting and round, each round beginning with another.
 
     Parameters
     ----------
     names
         Of the contenders that take part.
+    makes_files
+        Whether the contenders make their files in runs before the first round, so that the memory of a round is that of reading alone.
     """
     entries = [contender for contender in CONTENDERS if contender.name in names]
-    for seq_len in dict.fromkeys(setting.seq_len for setting in settings):  # they make their files, which is not part of a round
+    for seq_len in dict.fromkeys(setting.seq_len for setting in settings if makes_files):
         for contender in entries:
             ground.run(contender, Setting(seq_len=seq_len, workers=0, cache="warm"), 0)
     runs: list[Run] = []

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     for options in ({}, {"boundaries": True}):
         for workers in (0, 2):
             train = load_mixture(sys.argv[1], **options).train
-            loader = MixtureLoader(train, batch_size=37, num_workers=workers)
+            loader = MixtureLoader(train, batch_size=173, num_workers=workers)
             found[f"{bool(options)} {workers}"] = sum(int(batch["input_ids"].sum()) for batch in loader)
             most = train.shards._maps.most
     open_files = len(list(Path("/proc/self/fd").iterdir()))
@@ -36,14 +36,14 @@ if __name__ == "__main__":
 
 
 def test_two_thousand_partitions_are_read_with_256_descriptors(tmp_path: Path) -> None:
-    tokens = 41
+    tokens = 9
     plan = plan_of({"one": [sized(f"one-{number:04}", train=tokens) for number in range(2_000)]}, dtype="int32", seq_len=8)
     folder = write_mixture(tmp_path, plan)
     done = subprocess.run([sys.executable, "-c", EPOCH, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     samples = (2_000 * tokens - 1) // 8
-    assert samples % 37 == 0  # so that the batches are those of one epoch
+    assert samples % 173 == 0  # so that the batches are those of one epoch
     assert found["sums"] == dict.fromkeys(["False 0", "False 2", "True 0", "True 2"], sum(range(samples * 8)))
     assert found["most"] <= 64
     assert found["open"] < 256
