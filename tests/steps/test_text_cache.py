@@ -27,6 +27,12 @@ TRAIN = ["One document.", "", "Another.", "A third one, which is longer than the
 TEST = ["", "Of another split."]
 
 
+@pytest.fixture(autouse=True)
+def _shared_engines(engines: EnginePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load the engines once, instead of once for each cache."""
+    monkeypatch.setattr(text_cache, "EnginePool", lambda: engines)
+
+
 @pytest.fixture
 def gpt2(workspace: Workspace) -> PreparedTokenizer:
     return prepare_tokenizer(declare_corpus(workspace.data, "any", "any.txt"), workspace.data, workspace.store)
