@@ -27,13 +27,13 @@ from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # No deadline: what takes long on a loaded machine is not wrong.
-hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.register_profile("project", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--soak", action="store_true", help="Sweep in full where a handful is tried otherwise: every kill, ten times the examples."
+        "--soak", action="store_true", help="Sweep in full where a handful is tried otherwise: every kill, twenty times the examples."
     )
 
 
