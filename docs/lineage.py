@@ -100,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         settings = Settings.resolve(data="data", store=Path(scratch, "store"))
         subprocess.run([command, "materialize", "--store", settings.store], check=True)
-        with live_dagster(settings, command, "ui") as dagster:
+        with live_dagster(settings, cwd=Path.cwd()) as dagster:
             PICTURE.write_bytes(picture(dagster.url, Path(scratch, "profile")))
 
 

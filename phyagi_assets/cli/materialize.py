@@ -68,7 +68,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
                 with progress.over(len(work), sum(item.bytes for item in work)):
                     outcome = runner.run(work, at, jobs)
             recorded.remember(runner.recorded())
-        for tree in catalog_trees(chosen, workspace.store):
+        for tree in catalog_trees(chosen, workspace.store, {name: corpus.partitions for name, corpus in examined.corpora.items()}):
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)
         for name, reason in outcome.failed.items():

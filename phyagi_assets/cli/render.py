@@ -1,6 +1,6 @@
 """Output of the commands: trees and tables, rendered with rich."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -30,8 +30,19 @@ _SHOWN = 400
 """Largest number of characters of a document in an explanation."""
 
 
-def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
-    """Yield a tree for each mixture, and for each corpus that is in no mixture, with what is published of it."""
+def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Collection[str]]) -> Iterator[Tree]:
+    """Yield a tree for each mixture, and for each corpus that is in no mixture, with its published partitions.
+
+    Parameters
+    ----------
+    catalog
+        The corpora and mixtures.
+    store
+        The store.
+    partitions
+        Keys of the partitions in the source, by corpus: retired partitions are not counted. Without a corpus's keys, all that are
+        published are counted.
+    """
     mixed: set[str] = set()
     for name, mixture in catalog.mixtures.items():
         mixed |= {part.corpus for part in mixture.config.datasets}
@@ -48,6 +59,8 @@ def catalog_trees(catalog: Catalog, store: Store) -> Iterator[Tree]:
     for name in catalog.corpora:
         if name not in mixed:
             addresses = [address for address in store.list() if (address.name, address.step) == (name, CACHE)]
+            if name in partitions:
+                addresses = [address for address in addresses if address.key in partitions[name]]
             caches = [artifact for address in addresses if (artifact := store.open(address))]
             yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
 
