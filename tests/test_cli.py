@@ -198,6 +198,7 @@ def test_remove_records_a_document_and_shows_where_it_was_read(data: Path) -> No
     assert not (data / "corpora" / "first.removed.jsonl").exists()
     done = command("remove", "first", "--id", found, "--reason", "on request", "--data", data)
     assert done.returncode == 0, done.stderr
+    assert "To exclude them: phyagi-assets materialize mix\n" in done.stdout
     assert re.search(rf"mix +│ \w{{8}} +│ train +│ {found} +│ \d+ of", done.stdout), done.stdout
     assert found in (data / "corpora" / "first.removed.jsonl").read_text()
     assert text not in (data / "corpora" / "first.removed.jsonl").read_text()

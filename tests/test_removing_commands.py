@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
+from phyagi_assets.cli.render import catalog_trees
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.steps.mixture import build_mixture
@@ -80,6 +81,15 @@ def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engine
     (folder / "raw" / "c.jsonl").unlink()
     build_all(workspace)
     return folder
+
+
+def test_retired_partitions_are_not_counted_after_a_build(built: Path) -> None:
+    workspace = Workspace(data=built, store=LocalStore(built / "store"))
+    catalog = load_catalog(built).select(["first"])
+    (published,) = catalog_trees(catalog, workspace.store, {})
+    (listed,) = catalog_trees(catalog, workspace.store, {"first": workspace.sources.partitions(catalog.corpora["first"])})
+    assert str(published.label).endswith("in 3 partitions")
+    assert str(listed.label).endswith("in 2 partitions")
 
 
 @pytest.fixture

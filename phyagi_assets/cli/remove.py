@@ -77,5 +77,12 @@ def remove(
         new = add_removals(declared, removals.values())
         console.print(f"{counted(len(new), 'document')} recorded in {removals_file(declared)}", highlight=False, soft_wrap=True)
         readers = [name for name, mixture in catalog.mixtures.items() if any(part.corpus == corpus for part in mixture.config.datasets)]
-        console.print(f"To exclude them: phyagi-assets materialize {' '.join(readers or [corpus])}", highlight=False, markup=False, soft_wrap=True)
-        console.print("To delete older versions that contain them: phyagi-assets clean --old-plans --yes", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"To exclude them: phyagi-assets materialize {' '.join(readers or [corpus])}", highlight=False, markup=False, soft_wrap=True
+        )
+        console.print(
+            "To delete older versions that contain them: phyagi-assets clean --old-plans --yes",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
