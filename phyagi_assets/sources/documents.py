@@ -1,6 +1,6 @@
 """The documents of a partition, read in batches of even size. Each document has the file and the row that it came from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +11,11 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import LocalFile, Span, format_of
-from phyagi_assets.sources.readers import ReadOptions, Rows, read_rows
+from phyagi_assets.sources.readers import Block, ReadOptions, Rows, read_blocks
 
-BATCH_BYTES = 1 << 20
-"""Approximate size of the text of a batch, in bytes, unless one document is longer. It is enough for the engine's threads, and small
-enough for reading, encoding and writing to overlap."""
-BATCH_DOCUMENTS = 1 << 16
-"""Approximate largest number of documents in a batch: each document, even an empty one, takes memory besides its text."""
+BATCH_BYTES = 2 << 20
+"""Approximate size of a batch as it is read, in bytes, unless one document is longer: large enough that a thread spends its time on the
+text and not on taking batches, and small enough for a few of them to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +65,8 @@ class Documents:
     tallies: tuple[tuple[int, "RowTally"], ...] = ()
     """Index of the file and counts of its rows, for each span that ended since the previous batch and that has rows without text or is
     only a part of its file."""
+    parts: tuple["SpanPart", ...] = ()
+    """The parts of spans that the batch consists of, in order."""
     removed: int = 0
     """Number of documents that were left out of the batch because they are removed on request."""
     consumed: int = 0
@@ -125,94 +125,145 @@ def read_spans(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Documents]:
         The same as in `read_documents`, except that a file in several spans is not checked for having a row with text. The caller checks
         this when it adds up the tallies.
     """
+    tallies = SpanTallies(corpus)
+    for batch in read_batches(corpus, spans):
+        yield tallies.checked(batch.documents())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpanPart:
+    """Counts of the rows of a span, or of a part of it, in one batch."""
+
+    span: Span
+    tally: RowTally
+    ends: bool
+    """Whether the span ends with this part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """A batch of documents that has been read, and may not be parsed yet."""
+
+    parts: Sequence[tuple[Span, Block | None]]
+    """Blocks with their spans; None stands for the end of a span."""
+    separator: str
+    """Text between the columns of a document."""
+
+    @property
+    def size(self) -> int:
+        """Size of the batch in memory, in bytes."""
+        return sum(block.size for _, block in self.parts if block)
+
+    def documents(self) -> Documents:
+        """Parse the batch, which any thread may do. The rows without text are left out and counted in `Documents.parts`.
+
+        Raises
+        ------
+        SourceError
+            A file does not have its format, or a column is missing or does not hold text.
+        """
+        found: list[Documents] = []
+        for span, block in self.parts:
+            if block is None:
+                found.append(replace(_NOTHING, parts=(SpanPart(span=span, tally=RowTally(), ends=True),)))
+            else:
+                found += (_documents(rows, span, self.separator) for rows in block.rows())
+        return _merged(found)
+
+
+def read_batches(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Batch]:
+    """Stream the documents in spans of a partition's files in batches that are not parsed yet.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read in its format.
+    """
     config = corpus.config
     options = ReadOptions(columns=config.columns, sample_by=config.source.sample_by, delimiter=config.source.delimiter)
-    pending: list[Documents] = []
-    size = count = 0
+    parts: list[tuple[Span, Block | None]] = []
+    size = 0
     for span in spans:
-        reader = _Reader(span, config.separator, skips=config.on_invalid == "skip")
-        for rows in read_rows(span, format_of(corpus, span.file.name), options):
-            for cut in _cut(reader.documents(rows)):
-                pending.append(cut)
-                size, count = size + cut.text_bytes, count + len(cut.texts)
-                if size >= BATCH_BYTES or count >= BATCH_DOCUMENTS:
-                    yield _merged(pending)
-                    pending, size, count = [], 0, 0
-        pending += reader.ended()
-    if pending:
-        yield _merged(pending)
+        for block in read_blocks(span, format_of(corpus, span.file.name), options):
+            parts.append((span, block))
+            size += block.size
+            if size >= BATCH_BYTES:
+                yield Batch(parts=parts, separator=config.separator)
+                parts, size = [], 0
+        parts.append((span, None))
+        size += _SPAN_BYTES
+    if parts:
+        yield Batch(parts=parts, separator=config.separator)
 
 
-class _Reader:
-    """Converter from the rows of one span to documents, which refuses or skips rows without text."""
+class SpanTallies:
+    """Counts of the rows with and without text in each span, added up batch by batch.
 
-    def __init__(self, span: Span, separator: str, *, skips: bool) -> None:
-        self._span, self._separator, self._skips = span, separator, skips
-        self._valid = self._invalid = 0
-        self._first_problem = ""
+    Parameters
+    ----------
+    corpus
+        The corpus, whose ``on_invalid`` says whether rows without text are skipped.
+    """
 
-    def documents(self, rows: Rows) -> Documents:
-        """Return the documents in some rows.
+    def __init__(self, corpus: Corpus) -> None:
+        self._skips = corpus.config.on_invalid == "skip"
+        self._tally = RowTally()
 
-        Raises
-        ------
-        SourceError
-            A row of the span has no text, another one has, and rows without text are not skipped.
-        """
-        texts, numbers = rows.columns[0], rows.numbers
-        if len(rows.columns) > 1:
-            texts = pc.binary_join_element_wise(*rows.columns, self._separator, null_handling="emit_null")
-        if texts.null_count or rows.problems:
-            valid = np.asarray(texts.is_valid())
-            problems = dict.fromkeys(numbers[~valid].tolist(), "its text is null") | rows.problems
-            texts, numbers = texts.drop_null(), numbers[valid]
-            self._note(problems)
-        self._valid += len(texts)
-        if self._invalid and self._valid and not self._skips:
-            raise SourceError(f"{self._first_problem}; correct the row, or let such rows be left out and counted with on_invalid: skip")
-        files = np.full(len(texts), self._span.index, dtype=np.int32)
-        return Documents(texts=texts, files=files, rows=numbers, consumed=rows.consumed)
-
-    def _note(self, problems: Mapping[int, str]) -> None:
-        first = min(problems)
-        self._first_problem = self._first_problem or f"{self._span.file}: row {first + 1}: {problems[first]}"
-        self._invalid += len(problems)
-
-    def ended(self) -> Iterator[Documents]:
-        """Yield an empty batch with the tally of the span, after its last row, if some rows have no text or the span is not a whole file.
+    def checked(self, documents: Documents) -> Documents:
+        """Return the next batch, with the tallies of the spans that end with it.
 
         Raises
         ------
         SourceError
-            The span is a whole file and no row has text, or a row has no text and such rows are not skipped.
+            A row has no text and such rows are not skipped, or a span is a whole file and none of its rows has text.
         """
-        tally = RowTally(valid=self._valid, invalid=self._invalid, first_problem=self._first_problem)
-        is_whole = self._span.start == 0 and self._span.stop is None
+        tallies: list[tuple[int, RowTally]] = []
+        for part in documents.parts:
+            self._tally += part.tally
+            if self._tally.invalid and self._tally.valid and not self._skips:
+                problem = self._tally.first_problem
+                raise SourceError(f"{problem}; correct the row, or let such rows be left out and counted with on_invalid: skip")
+            if part.ends:
+                tallies += self._ended(part.span)
+                self._tally = RowTally()
+        return replace(documents, tallies=tuple(tallies))
+
+    def _ended(self, span: Span) -> Iterator[tuple[int, RowTally]]:
+        tally = self._tally
+        is_whole = span.start == 0 and span.stop is None
         if tally.is_without_text and is_whole:
-            raise tally.error(self._span.file)
+            raise tally.error(span.file)
         if tally.invalid and not self._skips:
             raise SourceError(f"{tally.first_problem}; correct the row")
         if tally.invalid or not is_whole:
-            yield Documents(
-                texts=pa.array([], pa.string()),
-                files=np.empty(0, np.int32),
-                rows=np.empty(0, np.int64),
-                tallies=((self._span.index, tally),),
-            )
+            yield span.index, tally
 
 
-def _cut(documents: Documents) -> Iterator[Documents]:
-    """Cut documents into parts of about the size of a batch: in some formats, the writer of the file determines the size of blocks."""
-    count = max(1, documents.text_bytes // BATCH_BYTES)
-    step = -(-len(documents.texts) // count) or 1
-    for start in range(0, max(1, len(documents.texts)), step):
-        part = slice(start, start + step)
-        yield Documents(
-            texts=documents.texts[part],
-            files=documents.files[part],
-            rows=documents.rows[part],
-            consumed=documents.consumed if start == 0 else 0,
-        )
+def _documents(rows: Rows, span: Span, separator: str) -> Documents:
+    """Return the documents in some rows of a span."""
+    texts, numbers = rows.columns[0], rows.numbers
+    if len(rows.columns) > 1:
+        texts = pc.binary_join_element_wise(*rows.columns, separator, null_handling="emit_null")
+    invalid, first_problem = 0, ""
+    if texts.null_count or rows.problems:
+        valid = np.asarray(texts.is_valid())
+        problems = dict.fromkeys(numbers[~valid].tolist(), "its text is null") | rows.problems
+        texts, numbers = texts.drop_null(), numbers[valid]
+        first = min(problems)
+        invalid, first_problem = len(problems), f"{span.file}: row {first + 1}: {problems[first]}"
+    tally = RowTally(valid=len(texts), invalid=invalid, first_problem=first_problem)
+    return Documents(
+        texts=texts,
+        files=np.full(len(texts), span.index, dtype=np.int32),
+        rows=numbers,
+        consumed=rows.consumed,
+        parts=(SpanPart(span=span, tally=tally, ends=False),),
+    )
+
+
+_NOTHING = Documents(texts=pa.array([], pa.string()), files=np.empty(0, np.int32), rows=np.empty(0, np.int64))
+_SPAN_BYTES = 64
+"""Size for which the end of a span counts, in bytes: a batch of many empty files has an end, too."""
 
 
 def _merged(parts: list[Documents]) -> Documents:
@@ -222,6 +273,6 @@ def _merged(parts: list[Documents]) -> Documents:
         texts=pa.concat_arrays([part.texts for part in parts]),
         files=np.concatenate([part.files for part in parts]),
         rows=np.concatenate([part.rows for part in parts]),
-        tallies=tuple(tally for part in parts for tally in part.tallies),
         consumed=sum(part.consumed for part in parts),
+        parts=tuple(part for each in parts for part in each.parts),
     )

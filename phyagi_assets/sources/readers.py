@@ -12,8 +12,10 @@ has mapped.
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +66,16 @@ class ReadOptions:
     """Character between the columns of CSV files; None means a tab in ``.tsv`` files and a comma in others."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A part of a file that has been read, and may not be parsed yet. Any thread may parse it."""
+
+    size: int
+    """Size of the content in memory, in bytes."""
+    rows: Callable[[], Iterable[Rows]]
+    """Returns the rows of the part; raises the same errors as `read_rows`."""
+
+
 def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of a file or of a span of it.
 
@@ -86,12 +98,36 @@ def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     SourceError
         The file cannot be read or does not have its format, or a column is missing or does not hold text.
     """
+    for block in read_blocks(span, kind, options):
+        yield from block.rows()
+
+
+def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Block]:
+    """Stream a file or a span of it in blocks; parsing JSON is left to the caller, because it takes longer than reading.
+
+    The parameters and errors are those of `read_rows`.
+    """
     source = span.file
     if kind in ("parquet", "arrow") and is_compressed(source.path):
         message = f"is a compressed {kind} file; these are compressed inside, and read as they are: decompress it"
         raise SourceError(f"{source}: {message}")
+    with _named_errors(source, kind):
+        if kind == "json":
+            yield from _json_blocks(span, options)
+        else:
+            for rows in _READERS[kind](span, options):
+                yield Block(size=sum(column.nbytes for column in rows.columns), rows=partial(_just, rows))
+
+
+def _just(rows: Rows) -> tuple[Rows]:
+    return (rows,)
+
+
+@contextmanager
+def _named_errors(source: LocalFile, kind: Format) -> Iterator[None]:
+    """Turn the errors of reading and parsing into errors that name the file."""
     try:
-        yield from _READERS[kind](span, options)
+        yield
     except UnreadableContentError as problem:
         raise SourceError(f"{source}: {problem}") from None
     except MemoryError as problem:
@@ -211,13 +247,20 @@ def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
         ) from None
 
 
-def _json(span: Span, options: ReadOptions) -> Iterator[Rows]:
+def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     first = span.first
     for file in contents(span.file.path, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
-            for parsed in parse_lines(str(span.file), block, options.columns, first):
-                yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=file.consumed(), problems=parsed.problems)
+            yield Block(size=len(block), rows=partial(_json, span.file, block, options, first, file.consumed()))
             first += block.count(b"\n") + (not block.endswith(b"\n"))
+
+
+def _json(source: LocalFile, block: bytes, options: ReadOptions, first: int, consumed: int) -> Iterator[Rows]:
+    """Parse a block of whole lines, given the number of its first line and the bytes of the file that were read for it."""
+    with _named_errors(source, "json"):
+        for parsed in parse_lines(str(source), block, options.columns, first):
+            yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=consumed, problems=parsed.problems)
+            consumed = 0
 
 
 def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -422,7 +465,6 @@ _A: dict[Format, str] = {"text": "a text", "json": "a JSON Lines", "csv": "a CSV
 
 _READERS: dict[Format, Callable[[Span, ReadOptions], Iterator[Rows]]] = {
     "text": _text,
-    "json": _json,
     "csv": _csv,
     "parquet": _parquet,
     "arrow": _arrow,

@@ -1,0 +1,142 @@
+"""Work on the items of a source in several threads, with the results in the order of the items.
+
+Each thread takes an item and works on it to the end, so that nothing is handed over on the way. The work has to spend most of its time
+outside the global interpreter lock (in Arrow, in the engine, in the kernel).
+"""
+
+import threading
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from itertools import count
+from typing import Generic, TypeVar
+
+from phyagi_assets.execution.prefetch import AHEAD
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_in_order(
+    work: Callable[[T], R], items: Iterator[T], *, threads: int, size: Callable[[T], int] | None = None, ahead: int = AHEAD
+) -> Generator[R, None, None]:
+    """Yield ``work(item)`` for each item, in order, while threads work on the items after it.
+
+    An exception of the source or of the work is raised here, after the results of the items before it. If the consumer stops early, the
+    threads end and the source is closed before the generator is closed. Use ``contextlib.closing`` if an exception may stop the consumer.
+
+    Parameters
+    ----------
+    work
+        Function to apply; called from several threads.
+    items
+        The source. One thread at a time takes an item from it.
+    threads
+        Number of threads.
+    size
+        Function that returns the size of an item in bytes. By default, only the number of items is bounded.
+    ahead
+        Size of the items that are taken and whose results are not consumed, in bytes, from which on no further item is taken. An item that
+        is larger than this is worked on alone.
+
+    Yields
+    ------
+    R
+        The result of the next item.
+    """
+    run = _Run(work, items, threads, size, ahead)
+    workers = [threading.Thread(target=run.work, name=f"ordered-{number}", daemon=True) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield from run.results()
+    finally:
+        run.stop()
+        for worker in workers:
+            worker.join()
+        close = getattr(items, "close", None)
+        if close:
+            close()
+
+
+class _Run(Generic[T, R]):
+    """State that the threads and the consumer share."""
+
+    def __init__(self, work: Callable[[T], R], items: Iterator[T], threads: int, size: Callable[[T], int] | None, ahead: int) -> None:
+        self._work, self._items, self._size, self._ahead = work, items, size, ahead
+        self._most = 2 * threads
+        """Largest number of items that are taken and whose results are not consumed."""
+        self._changed = threading.Condition()
+        self._taking = threading.Lock()
+        self._done: dict[int, tuple[R | None, BaseException | None]] = {}
+        """Results by number of the item, until they are consumed."""
+        self._sizes: dict[int, int] = {}
+        """Sizes of the items that are taken and whose results are not consumed, by number."""
+        self._taken = 0
+        self._end: int | None = None
+        """Number of items of the source; None while it is not known."""
+        self._stopped = False
+
+    def work(self) -> None:
+        """Take items and work on them until there are no more; runs in each thread."""
+        while (taken := self._take()) is not None:
+            number, item = taken
+            del taken
+            try:
+                done: tuple[R | None, BaseException | None] = self._work(item), None
+            except BaseException as problem:
+                done = None, problem
+            del item
+            with self._changed:
+                self._done[number] = done
+                self._changed.notify_all()
+            del done
+
+    def _take(self) -> tuple[int, T] | None:
+        """Take the next item with its number; None if there is none. An exception of the source counts as the result of the last item."""
+        with self._taking:
+            with self._changed:
+                # The size of an item is known only when it is in memory already, so the thread waits before it takes one.
+                self._changed.wait_for(lambda: self._stopped or self._end is not None or self._has_room())
+                if self._stopped or self._end is not None:
+                    return None
+            try:
+                item = next(self._items)
+            except BaseException as problem:
+                with self._changed:
+                    self._end = self._taken
+                    if not isinstance(problem, StopIteration):
+                        self._done[self._end] = None, problem
+                    self._changed.notify_all()
+                return None
+            with self._changed:
+                number = self._taken
+                self._taken += 1
+                self._sizes[number] = self._size(item) if self._size else 0
+            return number, item
+
+    def _has_room(self) -> bool:
+        return len(self._sizes) < self._most and sum(self._sizes.values()) < self._ahead
+
+    def results(self) -> Iterator[R]:
+        """Yield the results in the order of the items, and raise the first exception."""
+        for number in count():
+            with self._changed:
+                self._changed.wait_for(partial(self._is_settled, number))
+                if number not in self._done:
+                    return
+                result, problem = self._done.pop(number)
+            if problem is not None:
+                raise problem
+            yield result  # type: ignore[misc]
+            del result
+            with self._changed:
+                del self._sizes[number]
+                self._changed.notify_all()
+
+    def _is_settled(self, number: int) -> bool:
+        return number in self._done or number == self._end
+
+    def stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
