@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any
 
 EXTRAS = {"torch": "train", "omegaconf": "config"} | dict.fromkeys(
-    ("dagster", "dagster_shared", "datasets", "fastokens", "huggingface_hub", "regex", "tokenizers", "tqdm", "transformers"), "pipeline"
+    (
+        "awkward",
+        "dagster",
+        "dagster_shared",
+        "datasets",
+        "fastokens",
+        "gigatoken",
+        "huggingface_hub",
+        "regex",
+        "tokenizers",
+        "tqdm",
+        "transformers",
+    ),
+    "pipeline",
 )
 """Extra of the project that installs each optional package, by the name under which it is imported."""
 

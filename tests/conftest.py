@@ -78,7 +78,7 @@ def _digest_of_preparation() -> str:
     """Hash everything that the prepared store depends on: the code that makes it, the tokenizer and the engines' versions."""
     package = REPOSITORY / "phyagi_assets"
     code = [*(package / "tokenizers").glob("*.py"), *(package / "store").glob("*.py"), package / "steps" / "encoding.py"]
-    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in ("tokenizers", "transformers", "fastokens")).encode())
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in ("tokenizers", "transformers", "gigatoken")).encode())
     for file in sorted([*code, REPOSITORY / "tests" / "support.py", *GPT2.iterdir()]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -13,7 +13,7 @@ import pytest
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import FASTOKENS
+from phyagi_assets.tokenizers.exact import GIGATOKEN
 from tests.command import command
 from tests.support import declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
@@ -303,7 +303,7 @@ def test_init_creates_a_buildable_folder_and_refuses_an_existing_one(tmp_path: P
     folder = tmp_path / "mine"
     assert command("init", folder).returncode == 0
     (corpus,) = load_catalog(folder).corpora.values()
-    give_report(corpus, FASTOKENS.name, folder, LocalStore(folder / "store"), LocalStore(prepared_store))
+    give_report(corpus, GIGATOKEN.name, folder, LocalStore(folder / "store"), LocalStore(prepared_store))
     built = command("materialize", "--data", folder)
     assert built.returncode == 0, built.stderr
     assert "example ×1.5" in built.stdout

@@ -17,7 +17,8 @@ from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
-from phyagi_assets.execution.process_pool import THREADS, ProcessPool, processors
+from phyagi_assets.execution.process_pool import ProcessPool
+from phyagi_assets.execution.processors import THREADS, processors
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps import raw

@@ -17,6 +17,7 @@ Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SpecialTokens = Literal["allow", "text", "error"]
+EngineName = Literal["auto", "gigatoken", "fastokens", "tokenizers"]
 HeldOut = Literal["validation", "test"]
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
@@ -140,6 +141,8 @@ class CorpusConfig(Declared):
     limits: LimitsConfig = LimitsConfig()
     verify: Literal["sample", "full"] = "sample"
     """Documents that the reference tokenizer encodes again, to verify the fast engine: a sample, or all."""
+    engine: EngineName = "auto"
+    """Engine that encodes the text; by default, the fastest one whose ids are those of ``tokenizers``. The ids do not depend on it."""
 
     @field_validator("partition_by")
     @classmethod

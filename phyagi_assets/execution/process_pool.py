@@ -25,18 +25,12 @@ from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError, memory_named
 from phyagi_assets.execution.executor import Died, Fault, Prepare, Result, Task, Waiting
+from phyagi_assets.execution.processors import THREADS
 
-THREADS = "RAYON_NUM_THREADS"
-"""Environment variable with the number of threads of the engine, which reads it when it first encodes."""
 _TO_END = 10.0
 """Time for an interrupted worker process to end, in seconds."""
 _SPAWN = multiprocessing.get_context("spawn")
 _PACKAGE = "phyagi_assets"
-
-
-def processors() -> int:
-    """Return the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

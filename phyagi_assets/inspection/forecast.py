@@ -199,7 +199,7 @@ def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspac
     if not here:  # nothing is fetched for an estimate
         return _from_size(size, bytes_per_token=bytes_per_token)
     probed = max(here, key=lambda partition: partition.bytes)
-    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens))
+    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens, corpus.config.engine))
     appends = eos_to_append(prepared, append_eos=corpus.config.append_eos) is not None
     consumed = tokens = 0
     started = time.perf_counter()

@@ -1,11 +1,10 @@
 """Conversion of encoded documents to record batches: EOS, dtype and the origin of each document."""
 
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +14,14 @@ import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.execution.ordered import map_in_order
+from phyagi_assets.execution.processors import threads
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.tokenizers.engines import Encoded
-from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
@@ -100,37 +102,20 @@ class RowMaker:
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
-def encode_documents(
-    documents: Iterator[Documents], exact: ExactTokenizer, maker: RowMaker
-) -> Generator[tuple[Documents, pa.RecordBatch], None, None]:
-    """Encode batches of documents.
+def encode_in_order(items: Iterator[T], encode: Callable[[int, T], R], *, size: Callable[[T], int]) -> Generator[R, None, None]:
+    """Encode batches in all threads of this process, each batch by one thread from its parsing to its rows, and yield them in order.
 
-    One thread reads and another encodes, each a few batches ahead of its consumer.
-
-    Yields
-    ------
-    tuple of Documents and pyarrow.RecordBatch
-        A batch, and its rows.
-
-    Raises
-    ------
-    EngineMismatch
-        The fast engine failed, or gave other ids than the reference engine.
+    Parameters
+    ----------
+    items
+        The batches.
+    encode
+        Encodes a batch, given its number.
+    size
+        Returns the size of a batch in bytes, which bounds how many of them are in memory.
     """
-
-    def encoded() -> Iterator[tuple[Documents, Encoded]]:
-        with closing(prefetch(documents, size=lambda batch: batch.texts.nbytes)) as read:
-            for batch in read:
-                yield batch, exact.encode_unjudged(batch.texts)
-                del batch  # otherwise the batch would stay in memory until the next one is read
-
-    with closing(prefetch(encoded(), size=lambda both: both[0].texts.nbytes + both[1].ids.nbytes)) as batches:
-        for batch, ids in batches:
-            exact.judge(batch.texts, ids)
-            rows = maker.rows(batch, ids)
-            del ids
-            yield batch, rows
-            del batch, rows
+    numbered = enumerate(items)
+    return map_in_order(lambda item: encode(*item), numbered, threads=threads(), size=lambda item: size(item[1]))
 
 
 def with_eos(

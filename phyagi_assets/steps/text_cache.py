@@ -17,12 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
-from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, SplitWriter, add_tokenizer, array_path, write_config
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
-from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, eos_to_append, with_eos
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, encode_in_order, eos_to_append, with_eos
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
@@ -134,16 +133,15 @@ def _encode_split(
 ) -> dict[str, int]:
     eos = eos_to_append(cache.tokenizer, append_eos=cache.append_eos)
 
-    def encoded() -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[np.int64]]]:
-        for column in prefetch(texts(), size=lambda column: column.nbytes):
-            nonempty = pc.binary_length(column).to_numpy() > 0
-            yield with_eos(exact.encode(column), nonempty, eos, cache.dtype)
+    def encode(place: int, column: pa.Array) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        nonempty = pc.binary_length(column).to_numpy() > 0
+        return with_eos(exact.encode(column, place), nonempty, eos, cache.dtype)
 
     on_documents(split, 0)
     documents = 0
     with (
         SplitWriter(draft, split, cache.dtype, has_origins=False) as writer,
-        closing(prefetch(encoded(), size=lambda both: both[0].nbytes)) as batches,
+        closing(encode_in_order(texts(), encode, size=lambda column: column.nbytes)) as batches,
     ):
         for ids, ends in batches:
             lengths = np.diff(ends, prepend=0)

@@ -213,7 +213,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
         tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
-        workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens)
+        workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens, corpus.config.engine)
 
     def fill(folder: Path) -> Manifest:
         recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
@@ -235,7 +235,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         }
         if skipped := tally.skipped(files):
             details[SKIPPED] = skipped
-        engines = workspace.engines.engines(recipe.prepared, workspace.store, corpus.config.special_tokens)
+        engines = workspace.engines.engines(recipe.prepared, workspace.store, corpus.config.special_tokens, corpus.config.engine)
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
         return replace(expected, counts=tally.counts, details=details, produced_with=made)
 

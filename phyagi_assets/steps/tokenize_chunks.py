@@ -22,10 +22,10 @@ from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import rows_file
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks
-from phyagi_assets.sources.documents import Documents, RowTally, read_spans
+from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
 from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.sources.local import stamp_of
-from phyagi_assets.steps.encoding import RowMaker, encode_documents, refuse_special_tokens
+from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.disk import link
@@ -249,29 +249,34 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
-    corpus = recipe.corpus
+    corpus, maker, tokenizer = recipe.corpus, recipe.maker, recipe.tokenizer(engines, number)
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
     names = {span.index: span.file.name for span in spans}
-    documents = (refuse_special_tokens(without(batch, recipe.removed), refused, names, corpus) for batch in read_spans(corpus, spans))
-    tallies: list[tuple[int, RowTally]] = []
+
+    def encode(place: int, batch: Batch) -> tuple[Documents, pa.RecordBatch]:
+        documents = refuse_special_tokens(without(batch.documents(), recipe.removed), refused, names, corpus)
+        return documents, maker.rows(documents, tokenizer.encode(documents.texts, place))
+
+    tallies, span_tallies = list[tuple[int, RowTally]](), SpanTallies(corpus)
     counts = dict.fromkeys(COUNTS, 0)
     with (
-        closing(encode_documents(documents, recipe.tokenizer(engines, number), recipe.maker)) as batches,
+        closing(encode_in_order(read_batches(corpus, spans), encode, size=lambda batch: batch.size)) as encoded,
         pa.OSFile(str(path), "wb") as file,
-        pa.ipc.new_stream(file, recipe.maker.schema) as writer,
+        pa.ipc.new_stream(file, maker.schema) as writer,
     ):
-        for batch, rows in batches:
+        for documents, rows in encoded:
+            batch = span_tallies.checked(documents)
             writer.write_batch(rows)
             for name, more in _counted(batch, rows.column("length").to_numpy()).items():
                 counts[name] += more
             tallies += batch.tallies
             on_progress(batch.consumed)
-            del batch, rows  # otherwise they would stay in memory until the next ones are encoded
+            del documents, batch, rows  # otherwise they would stay in memory until the next ones are encoded
     return Written(path=path, counts=counts, tallies=tallies)
 
 
 def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
-    return workspace.engines.engines(recipe.prepared, workspace.store, recipe.corpus.config.special_tokens)
+    return workspace.engines.engines(recipe.prepared, workspace.store, recipe.corpus.config.special_tokens, recipe.corpus.config.engine)
 
 
 def _flush(path: Path) -> None:

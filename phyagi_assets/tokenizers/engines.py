@@ -1,10 +1,14 @@
-"""Tokenizer engines: the interface, the reference engine and the fast engine.
+"""Tokenizer engines: the interface, the reference engine and the fast engines.
 
 An engine encodes a column of text to flat ids and the end of each document. Engines do not append the EOS of `append_eos` and do not choose
 the dtype of token arrays; the steps do both.
 """
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.errors import missing_packages_named
+
+GROWTH = 512 << 20
+"""Growth of a process at which the cache of an engine without a bound is dropped, in bytes."""
+_CHECK_EVERY = 64 << 20
+"""Size of the text after which the growth is looked at, in bytes."""
 
 
 def _named(package: str) -> str:
@@ -89,8 +98,53 @@ class ReferenceEngine:
         return Encoded(ids=ids, ends=ends)
 
 
+class GigatokenEngine:
+    """``gigatoken``, which reads Arrow's buffers without copying them.
+
+    Its cache of words has no bound. It is created anew when this process has grown by `GROWTH` since it was created.
+    """
+
+    name = _named("gigatoken")
+
+    def __init__(self, backend: Path) -> None:
+        import awkward
+        import gigatoken
+
+        self._awkward, self._make = awkward, partial(gigatoken.Tokenizer, str(backend))
+        self._tokenizer, self._unchecked, self._base = self._make(), 0, memory_in_use()
+
+    def encode(self, texts: pa.Array) -> Encoded:
+        """Encode a string column without nulls.
+
+        Raises
+        ------
+        RuntimeError
+            The engine panicked.
+        """
+        if not len(texts):
+            return Encoded(ids=np.empty(0, np.uint32), ends=np.empty(0, np.int64))
+        self._renew(texts.nbytes)
+        _, offsets, data = texts.buffers()
+        ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+        contents, index = self._awkward.contents, self._awkward.index
+        letters = contents.NumpyArray(np.frombuffer(data or b"", np.uint8), parameters={"__array__": "char"})
+        column = contents.ListOffsetArray(index.Index64(ends), letters, parameters={"__array__": "string"})
+        with panics_named():
+            encoded = self._tokenizer.encode_batch(self._awkward.Array(column), parallel=False).layout
+        ends = np.asarray(encoded.offsets.data, np.int64)
+        return Encoded(ids=np.asarray(encoded.content.data)[ends[0] : ends[-1]], ends=ends[1:] - ends[0])
+
+    def _renew(self, size: int) -> None:
+        """Drop the engine's cache if this process has grown, given the size of the text to encode. Other threads may be encoding."""
+        self._unchecked += size
+        if self._unchecked >= _CHECK_EVERY:
+            self._unchecked = 0
+            if memory_in_use() > self._base + GROWTH:
+                self._tokenizer, self._base = self._make(), memory_in_use()
+
+
 class FastokensEngine:
-    """The fast engine, ``fastokens``: tens of times faster than the reference engine, and used as far as the conformance run allows."""
+    """``fastokens``, whose cache of words is bounded."""
 
     name = _named("fastokens")
 
@@ -107,10 +161,24 @@ class FastokensEngine:
         RuntimeError
             The engine panicked.
         """
-        try:
+        with panics_named():
             ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
-        except BaseException as problem:
-            if type(problem).__name__ == "PanicException":  # a failed assertion in Rust; not a subclass of Exception
-                raise RuntimeError(f"the engine panicked: {problem}") from problem
-            raise
         return Encoded(ids=np.frombuffer(ids, dtype="<u4"), ends=np.frombuffer(offsets, dtype="<u8")[1:].astype(np.int64))
+
+
+@contextmanager
+def panics_named() -> Iterator[None]:
+    """Turn a failed assertion of an engine in Rust, which is not a subclass of `Exception`, into a `RuntimeError`."""
+    try:
+        yield
+    except BaseException as problem:
+        if type(problem).__name__ == "PanicException":
+            raise RuntimeError(f"the engine panicked: {problem}") from problem
+        raise
+
+
+def memory_in_use() -> int:
+    """Return the resident memory of this process, in bytes; the largest so far where the system does not tell the present one."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

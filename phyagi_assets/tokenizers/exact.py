@@ -3,7 +3,7 @@
 import logging
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,17 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from phyagi_assets.declare.schema import SpecialTokens
+from phyagi_assets.declare.schema import EngineName, SpecialTokens
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.conformance import conformance
 from phyagi_assets.tokenizers.decoding import Decoder
-from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, ReferenceEngine
+from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, GigatokenEngine, ReferenceEngine
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
 SAMPLED = 4_096
 """Number of characters of a batch that are encoded both ways; a batch holds about 1 million, and the reference is about 50 times slower."""
-JUDGED = 1 / 16
+VERIFIED = 1 / 16
 """Share of the batches from which a sample is verified; the first batch always is."""
 WINDOW = 2_048
 """Number of characters that a sample takes from a longer document."""
@@ -47,7 +47,10 @@ class EngineChoice:
     """Creates the engine from the tokenizer's JSON file."""
 
 
+GIGATOKEN = EngineChoice(name=GigatokenEngine.name, make=GigatokenEngine)
 FASTOKENS = EngineChoice(name=FastokensEngine.name, make=FastokensEngine)
+RANKING = (GIGATOKEN, FASTOKENS)
+"""The fast engines, the fastest first. A tokenizer is encoded by the first one that its conformance run allows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +66,10 @@ class Engines:
     """Special tokens to read as ordinary text; documents that contain one are encoded by the reference engine."""
 
     @classmethod
-    def load(cls, prepared: PreparedTokenizer, store: Store, choice: EngineChoice, *, special_tokens: SpecialTokens = "allow") -> "Engines":
-        """Load the reference engine and, if the conformance run allows it, the fast engine.
+    def load(
+        cls, prepared: PreparedTokenizer, store: Store, choices: Sequence[EngineChoice], *, special_tokens: SpecialTokens = "allow"
+    ) -> "Engines":
+        """Load the reference engine and the first fast engine that the conformance run allows, if there is one.
 
         With ``special_tokens="text"``, documents that contain a special token go to the reference engine. All other documents have the same
         ids with either reading of special tokens.
@@ -75,8 +80,8 @@ class Engines:
             The tokenizer.
         store
             Store that keeps the conformance reports.
-        choice
-            The fast engine.
+        choices
+            The fast engines, in the order of preference.
         special_tokens
             How special tokens in texts are read.
         """
@@ -85,16 +90,16 @@ class Engines:
         special = prepared.special_tokens if splits else ()
         if any(token.normalized for token in special):
             return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
-        report = conformance(prepared, choice.make, choice.name, store)
-        if report.distrust:
-            logger.warning(
-                "%s is not used for tokenizer %r: %s. %s encodes all of it", choice.name, prepared.name, report.distrust, reference.name
-            )
-            return cls(reference=reference)
-        if report.unsafe:
-            logger.info("%s differs for %d code points; documents with one go to %s", choice.name, len(report.unsafe), reference.name)
         spellings = tuple(token.content for token in special)
-        return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
+        for choice, otherwise in zip(choices, [*(choice.name for choice in choices[1:]), reference.name], strict=False):
+            report = conformance(prepared, choice.make, choice.name, store)
+            if report.distrust:
+                logger.warning("%s is not used for tokenizer %r: %s; %s is", choice.name, prepared.name, report.distrust, otherwise)
+                continue
+            if report.unsafe:
+                logger.info("%s differs for %d code points; documents with one go to %s", choice.name, len(report.unsafe), reference.name)
+            return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
+        return cls(reference=reference)
 
     def without_fast(self) -> "Engines":
         """Return the reference engine alone."""
@@ -102,26 +107,47 @@ class Engines:
 
 
 class EnginePool:
-    """A cache of loaded engines, shared by all partitions, because loading takes longer than encoding a small partition."""
+    """A cache of loaded engines, shared by all partitions, because loading takes longer than encoding a small partition.
 
-    def __init__(self, choice: EngineChoice = FASTOKENS) -> None:
-        self.choice = choice
-        self._loaded: dict[tuple[str, bool], Engines] = {}
+    Parameters
+    ----------
+    choices
+        The fast engines, in the order of preference; by default, those of `RANKING`.
+    """
+
+    def __init__(self, *choices: EngineChoice) -> None:
+        self.choices = choices or RANKING
+        self._loaded: dict[tuple[str, bool, EngineName], Engines] = {}
         self._decoders: dict[tuple[str, bool], Decoder] = {}
         self.ends_with_eos: dict[str, bool] = {}
         """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type["EnginePool"], tuple[EngineChoice]]:
-        """Reduce to the choice of the engine: in another process, engines are loaded again."""
-        return EnginePool, (self.choice,)
+    def __reduce__(self) -> tuple[type["EnginePool"], tuple[EngineChoice, ...]]:
+        """Reduce to the choice of engines: in another process, engines are loaded again."""
+        return EnginePool, self.choices
 
-    def engines(self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow") -> Engines:
-        """Return the engines of a tokenizer, given how special tokens in texts are read; load them if necessary."""
+    def engines(
+        self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow", engine: EngineName = "auto"
+    ) -> Engines:
+        """Return the engines of a tokenizer; load them if necessary.
+
+        Parameters
+        ----------
+        prepared
+            The tokenizer.
+        store
+            Store that keeps the conformance reports.
+        special_tokens
+            How special tokens in texts are read.
+        engine
+            The only engine to use besides the reference engine; by default, the first one that conforms.
+        """
         with self._lock:
-            key = prepared.artifact.fingerprint, special_tokens == "text"
+            key = prepared.artifact.fingerprint, special_tokens == "text", engine
             if key not in self._loaded:
-                self._loaded[key] = Engines.load(prepared, store, self.choice, special_tokens=special_tokens)
+                choices = [choice for choice in self.choices if engine in ("auto", choice.name.split()[0])]
+                self._loaded[key] = Engines.load(prepared, store, choices, special_tokens=special_tokens)
             return self._loaded[key]
 
     def decoder(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens = "allow") -> Decoder:
@@ -129,7 +155,7 @@ class EnginePool:
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._decoders:
-                loaded = self._loaded.get(key)
+                loaded = next((engines for of, engines in self._loaded.items() if of[:2] == key), None)
                 splits = special_tokens == "text"
                 reference = loaded.reference if loaded else ReferenceEngine(prepared.backend, splits_special_tokens=splits)
                 self._decoders[key] = Decoder(reference.tokenizer)
@@ -137,7 +163,7 @@ class EnginePool:
 
 
 class ExactTokenizer:
-    """Encoder that gives the exact ids of batches of documents.
+    """Encoder that gives the exact ids of batches of documents. Several threads may use it at once.
 
     Parameters
     ----------
@@ -146,55 +172,51 @@ class ExactTokenizer:
     verify
         ``sample`` compares samples of some batches with the reference engine; ``full`` compares all documents that the fast engine encodes.
     seed
-        Seed of the choice of samples.
+        Seed of the choice of samples, which also depends on the number of the batch.
     """
 
-    def __init__(self, engines: Engines, *, verify: str = "sample", seed: int | tuple[int, ...] = 0) -> None:
+    def __init__(self, engines: Engines, *, verify: str = "sample", seed: tuple[int, ...] = ()) -> None:
         self._reference, self._fast = engines.reference, engines.fast
         self._unsafe = "|".join(filter(None, [_any_of(sorted(engines.unsafe)), *map(re.escape, engines.spellings)]))
-        self._verify = verify
-        self._draw = np.random.default_rng(seed)
-        self._is_first = True
+        self._verify, self._seed = verify, seed
 
     @property
     def engine(self) -> str:
         """Name of the engine that encodes safe documents."""
         return self._fast.name if self._fast else self._reference.name
 
-    def encode(self, texts: pa.Array) -> Encoded:
+    def encode(self, texts: pa.Array, batch: int = 0) -> Encoded:
         """Encode a string column without nulls, and verify a sample.
 
         An empty document has no ids, even if the tokenizer adds tokens to every text.
+
+        Parameters
+        ----------
+        texts
+            The column.
+        batch
+            Number of the batch. The first one is always verified, with ``verify="sample"``.
 
         Raises
         ------
         EngineMismatch
             The engines gave different ids for a document, or the fast engine failed.
         """
-        encoded = self.encode_unjudged(texts)
-        self.judge(texts, encoded)
+        nonempty = pc.binary_length(texts).to_numpy() > 0
+        unsafe = self._is_unsafe(texts)
+        if nonempty.all():
+            encoded = self._route(texts, unsafe)
+        else:
+            encoded = self._route(texts.filter(nonempty), unsafe[nonempty])
+            lengths = np.zeros(len(texts), dtype=np.int64)
+            lengths[nonempty] = encoded.lengths
+            encoded = Encoded(ids=encoded.ids, ends=np.cumsum(lengths))
+        self._verified(texts, encoded, np.flatnonzero(nonempty & ~unsafe), batch)
         return encoded
 
-    def encode_unjudged(self, texts: pa.Array) -> Encoded:
-        """Encode a string column without verifying a sample, so that `judge` can run in another thread at the same time.
-
-        Raises
-        ------
-        EngineMismatch
-            The fast engine failed.
-        """
-        nonempty = pc.binary_length(texts).to_numpy() > 0
-        if nonempty.all():
-            return self._route(texts)
-        encoded = self._route(texts.filter(nonempty))
-        lengths = np.zeros(len(texts), dtype=np.int64)
-        lengths[nonempty] = encoded.lengths
-        return Encoded(ids=encoded.ids, ends=np.cumsum(lengths))
-
-    def _route(self, texts: pa.Array) -> Encoded:
+    def _route(self, texts: pa.Array, unsafe: Mask) -> Encoded:
         if self._fast is None:
             return self._reference.encode(texts)
-        unsafe = self._is_unsafe(texts)
         try:
             encoded = self._fast.encode(texts.filter(~unsafe) if unsafe.any() else texts)
         except Exception as problem:  # an engine may raise any exception
@@ -203,29 +225,31 @@ class ExactTokenizer:
             encoded = _interleave(encoded, self._reference.encode(texts.filter(unsafe)), unsafe)
         return encoded
 
-    def judge(self, texts: pa.Array, encoded: Encoded) -> None:
+    def _verified(self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], batch: int) -> None:
         """Compare documents that the fast engine encoded with the reference engine: a sample, or all of them.
 
         Parameters
         ----------
         texts
-            The texts, a string column without nulls.
+            The texts.
         encoded
-            Their ids, from `encode_unjudged`.
-
-        Raises
-        ------
-        EngineMismatch
-            The engines gave different ids for a document.
+            Their ids.
+        from_fast
+            Indices of the documents that the fast engine encoded, 1-D.
+        batch
+            Number of the batch.
         """
-        if self._fast is not None and self._is_taken():
-            from_fast = (pc.binary_length(texts).to_numpy() > 0) & ~self._is_unsafe(texts)
-            self._judge(texts, encoded, self._fast, np.flatnonzero(from_fast))
-
-    def _is_taken(self) -> bool:
-        """Return whether this batch is verified."""
-        first, self._is_first = self._is_first, False
-        return first or self._verify == "full" or float(self._draw.random()) < JUDGED
+        if self._fast is None:
+            return
+        if self._verify == "full":
+            truth = self._reference.encode(texts)
+            for i in from_fast.tolist():
+                if not np.array_equal(encoded.of(i), truth.of(i)):
+                    raise _mismatch(self._fast, texts[i].as_py())
+            return
+        draw = np.random.default_rng((*self._seed, batch))
+        if batch == 0 or float(draw.random()) < VERIFIED:
+            self._verify_sample(texts, encoded, from_fast, draw, self._fast)
 
     def _is_unsafe(self, texts: pa.Array) -> Mask:
         if not self._unsafe:
@@ -233,22 +257,18 @@ class ExactTokenizer:
         found: Mask = pc.match_substring_regex(texts, self._unsafe).to_numpy(zero_copy_only=False)
         return found
 
-    def _judge(self, texts: pa.Array, encoded: Encoded, fast: Engine, candidates: npt.NDArray[np.int64]) -> None:
-        if self._verify == "full":
-            truth = self._reference.encode(texts)
-            for i in candidates.tolist():
-                if not np.array_equal(encoded.of(i), truth.of(i)):
-                    raise _mismatch(fast, texts[i].as_py())
-            return
+    def _verify_sample(
+        self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], draw: np.random.Generator, fast: Engine
+    ) -> None:
         short: list[int] = []
         windows: list[str] = []
         left = SAMPLED
-        for i in dict.fromkeys(self._draw.choice(candidates, size=min(256, len(candidates))).tolist()) if len(candidates) else ():
+        for i in dict.fromkeys(draw.choice(from_fast, size=min(256, len(from_fast))).tolist()) if len(from_fast) else ():
             text = texts[i].as_py()
             if len(text) <= WINDOW:
                 short.append(i)
             else:
-                start = int(self._draw.integers(len(text) - WINDOW + 1))
+                start = int(draw.integers(len(text) - WINDOW + 1))
                 windows.append(text[start : start + WINDOW])
             left -= min(len(text), WINDOW)
             if left <= 0:

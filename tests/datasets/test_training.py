@@ -23,7 +23,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import FASTOKENS, EnginePool
+from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
@@ -48,7 +48,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engine
         name: declare_corpus(folder, name, f"{name}/*", partition_by="file", tokenizer="tokenizers/bytes", **keys)
         for name, keys in (("shakespeare", {}), ("factbook", {"splits": {"validation": 0.3}}))
     }
-    give_report(corpora["factbook"], FASTOKENS.name, folder, workspace.store, LocalStore(prepared_store))
+    give_report(corpora["factbook"], GIGATOKEN.name, folder, workspace.store, LocalStore(prepared_store))
     keys = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
     parts = [{"corpus": "shakespeare", "weight": 1.5}, {"corpus": "factbook", "weight": 0.5}]
     declared = load_yaml(declare(folder, "mixtures", name="demo", seq_len=SEQ_LEN, datasets=parts), MixtureConfig)

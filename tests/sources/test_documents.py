@@ -41,6 +41,7 @@ def test_documents_are_read_once_in_order_for_any_batch_size(
 
 def test_batches_have_bounded_size(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BATCH_BYTES", 1000)
+    monkeypatch.setattr(readers, "BLOCK", 1000)
     write_jsonl(data / "raw" / "a.jsonl", ["x" * 100] * 200 + ["y" * 5000] + ["z" * 100] * 10)
     sizes = [batch.text_bytes for batch in read(data)]
     assert max(sizes) < 5000 + 2 * 1000 + 400

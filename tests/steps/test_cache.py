@@ -159,6 +159,7 @@ def test_documents_of_many_batches_keep_their_order(workspace: Workspace, monkey
     whole = store_contents(_cache(workspace, WORDS, **SPLIT).path)
     shutil.rmtree(workspace.store.root / "c")
     monkeypatch.setattr("phyagi_assets.sources.documents.BATCH_BYTES", 200)
+    monkeypatch.setattr("phyagi_assets.sources.readers.BLOCK", 200)
     cache = _cache(workspace, **SPLIT)
     tokenized = workspace.store.pointer("c/tokenized_arrow/all") / "data-00000-of-00001.arrow"
     assert sum(1 for _ in pa.ipc.open_stream(tokenized.read_bytes())) > 10

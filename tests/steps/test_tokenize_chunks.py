@@ -28,7 +28,7 @@ from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
-from phyagi_assets.tokenizers.exact import FASTOKENS, EnginePool
+from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
 from tests.support import declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, give_report, store_contents, trusting
 
@@ -41,7 +41,7 @@ def byte_data(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) ->
     """A data folder and a store in which a tokenizer of bytes is prepared: each process loads its engines, those of GPT-2 in a second."""
     data = tmp_path_factory.mktemp("bytes") / "data"
     save_byte_tokenizer(data / BYTES)
-    give_report(declare(data, "c", "c.txt"), FASTOKENS.name, data, LocalStore(data / "store"), LocalStore(prepared_store))
+    give_report(declare(data, "c", "c.txt"), GIGATOKEN.name, data, LocalStore(data / "store"), LocalStore(prepared_store))
     shutil.rmtree(data / "corpora")
     return data
 

@@ -17,7 +17,7 @@ from phyagi_assets.tokenizers import conformance as conformance_run
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
 from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
-from phyagi_assets.tokenizers.exact import FASTOKENS, EngineChoice, EnginePool, Engines, ExactTokenizer
+from phyagi_assets.tokenizers.exact import FASTOKENS, GIGATOKEN, EngineChoice, EnginePool, Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
 from tests.support import declare_corpus
 from tests.tokenizers.faulty_engines import REFUSING, FailingEngine, faulty, refusing, store_contents
@@ -59,7 +59,7 @@ def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
 
 
 def test_documents_of_distrusted_tokenizers_have_exact_ids(run: Run) -> None:
-    exact = ExactTokenizer(Engines.load(run.prepared, run.store, run.choice), verify="full")
+    exact = ExactTokenizer(Engines.load(run.prepared, run.store, [run.choice]), verify="full")
     texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
     truth = ReferenceEngine(run.prepared.backend).encode(texts)
     encoded, wrong = exact.encode(texts), run.choice.make(run.prepared.backend).encode(texts)
@@ -81,7 +81,7 @@ def test_new_engine_version_repeats_the_conformance_run(run: Run) -> None:
 
 def test_engine_conforms_to_gpt2_for_the_code_points_compared(run: Run) -> None:
     """The report comes with the store and covers every code point with ``--soak``; an engine loaded to make another would refuse."""
-    assert conformance(run.prepared, refusing, FASTOKENS.name, run.store) == Conformance(engine=FASTOKENS.name)
+    assert conformance(run.prepared, refusing, GIGATOKEN.name, run.store) == Conformance(engine=GIGATOKEN.name)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,18 @@ def test_unexplained_difference_uses_the_reference_with_a_warning(
     assert f"is not used for tokenizer {run.prepared.name!r}" in warning
     assert reason in warning
     assert ReferenceEngine.name in warning
+
+
+@pytest.mark.usefixtures("few_code_points")
+def test_first_engine_that_conforms_is_used_and_a_corpus_can_name_another(run: Run) -> None:
+    pool = EnginePool(REFUSING, GIGATOKEN, FASTOKENS)
+    fast = pool.engines(run.prepared, run.store).fast
+    assert fast is not None
+    assert fast.name == GIGATOKEN.name
+    named = pool.engines(run.prepared, run.store, engine="fastokens").fast
+    assert named is not None
+    assert named.name == FASTOKENS.name
+    assert pool.engines(run.prepared, run.store, engine="tokenizers").fast is None
 
 
 def _settings(folder: Path, *, added: dict[str, Any], model: dict[str, Any]) -> Path:

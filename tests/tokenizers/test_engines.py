@@ -1,5 +1,6 @@
-"""Both engines, on strings that engines have been seen to disagree on."""
+"""The fast engines and the reference, on strings that engines have been seen to disagree on."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phyagi_assets.tokenizers import engines
 from phyagi_assets.tokenizers.awkward import awkward_strings
-from phyagi_assets.tokenizers.engines import Encoded, FastokensEngine, ReferenceEngine
+from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, GigatokenEngine, ReferenceEngine
 
-Both = tuple[ReferenceEngine, FastokensEngine]
+Both = tuple[ReferenceEngine, Engine]
 
 
-@pytest.fixture(scope="module")
-def both(prepared_store: Path) -> Both:
+@pytest.fixture(scope="module", params=[GigatokenEngine, FastokensEngine])
+def both(prepared_store: Path, request: pytest.FixtureRequest) -> Both:
     (backend,) = prepared_store.rglob("backend.json")
-    return ReferenceEngine(backend), FastokensEngine(backend)
+    return ReferenceEngine(backend), request.param(backend)
 
 
 def _assert_equal(both: Both, texts: list[str]) -> Encoded:
@@ -48,3 +50,27 @@ def test_slices_of_columns_are_encoded_correctly(both: Both) -> None:
     column = pa.array(["one", "two words", "", "four"])
     for engine in both:
         assert np.array_equal(engine.encode(column[1:]).ids, engine.encode(pa.array(column[1:].to_pylist())).ids)
+
+
+def test_encoding_by_several_threads_gives_equal_ids(both: Both) -> None:
+    columns = [pa.array(awkward_strings(["<|endoftext|>"], count=50, seed=seed), pa.string()) for seed in range(20)]
+    with ThreadPoolExecutor(4) as threads:
+        encoded = list(threads.map(both[1].encode, columns))
+    for column, found in zip(columns, encoded, strict=True):
+        assert np.array_equal(found.ids, both[0].encode(column).ids)
+
+
+def test_engine_with_an_unbounded_cache_is_created_anew_when_the_process_has_grown(
+    prepared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (backend,) = prepared_store.rglob("backend.json")
+    memory = iter([100, 100, 200, 200, 200])
+    monkeypatch.setattr(engines, "memory_in_use", lambda: next(memory))
+    monkeypatch.setattr(engines, "GROWTH", 50)
+    monkeypatch.setattr(engines, "_CHECK_EVERY", 1)
+    engine, made = GigatokenEngine(backend), []
+    for _ in range(3):
+        engine.encode(pa.array(["a text"]))
+        made.append(engine._tokenizer)
+    assert made[0] is not made[1]
+    assert made[1] is made[2]

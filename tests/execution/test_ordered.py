@@ -1,0 +1,88 @@
+"""Threads change when results are computed, not which ones or their order."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.execution.ordered import map_in_order
+
+
+@given(items=st.lists(st.integers(0, 3), max_size=30), threads=st.integers(1, 4))
+def test_results_come_in_the_order_of_the_items(items: list[int], threads: int) -> None:
+    def work(item: int) -> int:
+        time.sleep(item / 10_000)
+        return 2 * item
+
+    assert list(map_in_order(work, iter(items), threads=threads)) == [2 * item for item in items]
+
+
+def test_exception_of_the_work_comes_after_the_results_before_it() -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise ValueError("third")
+        return item
+
+    results = map_in_order(work, iter(range(10)), threads=3)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="third"):
+        next(results)
+
+
+def test_exception_of_the_source_comes_after_all_results() -> None:
+    def failing() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise OSError("the disk")
+
+    results = map_in_order(abs, failing(), threads=3)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(OSError, match="the disk"):
+        next(results)
+
+
+def test_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    results = map_in_order(abs, endless(), threads=3)
+    assert next(results) == 1
+    results.close()
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ordered")]
+
+
+def test_all_threads_work_at_once() -> None:
+    meeting = threading.Barrier(3, timeout=30)
+
+    def work(item: int) -> int:
+        meeting.wait()
+        return item
+
+    assert list(map_in_order(work, iter(range(6)), threads=3)) == list(range(6))
+
+
+def test_items_in_flight_are_bounded_by_number_and_by_size() -> None:
+    taken: list[int] = []
+
+    def counted() -> Iterator[int]:
+        for size in (10, 10, 100, 10, 10, 10, 10, 10, 10):
+            taken.append(size)
+            yield size
+
+    consumed = 0
+    for _ in map_in_order(abs, counted(), threads=2, size=lambda item: item, ahead=100):
+        time.sleep(0.01)
+        assert len(taken) - consumed <= 4
+        assert sum(taken[consumed:-1]) < 100
+        consumed += 1
+    assert consumed == 9
