@@ -10,7 +10,17 @@ from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["phyagi_assets.cli", "phyagi_assets.orchestration.materialize", "phyagi_assets.orchestration.component", "transformers", "datasets"]
+    [
+        "phyagi_assets.cli",
+        "phyagi_assets.orchestration.materialize",
+        "phyagi_assets.orchestration.component",
+        "alembic.context",
+        "dagster._core.storage.legacy_storage",
+        "upath",
+        "awkward",
+        "gigatoken",
+        "transformers",
+    ]
 )
 
 

@@ -97,7 +97,7 @@ def test_materialization_records_metadata_and_data_version(project: Project) -> 
         assert said["tokens"] == sum(of["tokens"] for of in cached.manifest.counts.values())
         assert said["tokens per second"] > 0
         assert said["dtype"] == "uint16"
-        assert said["engine"].startswith("fastokens")
+        assert said["engine"].startswith("gigatoken")
         assert [row.data["longest"] for row in said["tokens per document"].records] == [said["tokens"]]  # a play is one document
         assert chart(said["tokens per document, plotted"]).tag.endswith("svg")
     assert "ALL THE WORLD" in arrays["first tokens"]
