@@ -10,20 +10,16 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
-from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from phyagi_assets.build.partitions import Builder, build_partitions, new_executor, processes_by_default
-from phyagi_assets.build.work import PartitionResult, StepResult, Work
+from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, memory_named
 from phyagi_assets.formatting import counted
-from phyagi_assets.inspection.describe import LEFT_OUT
-from phyagi_assets.orchestration.checks import Verdict, verdicts
 from phyagi_assets.orchestration.declared import require_as_requested
-from phyagi_assets.orchestration.metadata import metadata
+from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
-from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
+from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.sqlite import few_waits
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.tokenizers.prepare import find_commits
@@ -36,8 +32,6 @@ _LISTED = 20
 """Largest number of failed partitions that the failure of a run describes."""
 _TAGGED = 500
 """Largest number of failed partitions that a tag of a run lists."""
-
-Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +82,7 @@ class PartitionRun:
             raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {self.processes}")
         corpora = [self.builder.corpora[name] for name in sorted({item.corpus for item in work})]
         results: list[PartitionResult] = []
-        log = _Log(self.context, self.builder, self.recorded, self.checks)
+        log = PartitionLog(self.context, self.builder, self.recorded, self.checks)
         if self.recorded is not None:
             log.announce(work)
         commits = find_commits(corpora)
@@ -138,130 +132,6 @@ class PartitionRun:
         more = f"\nand {len(failed) - _LISTED:,} more" if len(failed) > _LISTED else ""
         heading = f"{len(failed):,} of {counted(len(results), 'partition')} failed:"
         raise dg.Failure(description="\n".join([heading, *lines]) + more, allow_retries=False)
-
-
-class _Log:
-    """Writes the events of partitions to the log of a run."""
-
-    def __init__(
-        self, context: Context, builder: Builder, recorded: Mapping[str, Recorded] | None, checks: Mapping[str, Collection[str]]
-    ) -> None:
-        self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
-        self._left_out: dict[str, str] = {}
-        self._failed_before: dict[dg.AssetCheckKey, set[str]] = {}
-        self._passed: dict[dg.AssetCheckKey, int] = {}
-        self._last: set[str] = set()
-        self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
-
-    def announce(self, work: Sequence[Work]) -> None:
-        """Show each corpus as being built until the end of a run that is not a run of its assets, so that automation waits for it.
-
-        Dagster takes an asset to be in progress from the event that announces a partition until that partition is materialized. So one
-        partition of each corpus is announced, and its events are logged after those of all other partitions.
-        """
-        for item in {item.corpus: item for item in work}.values():
-            self._last.add(item.name)
-            planned = AssetMaterializationPlannedData(dg.AssetKey([item.corpus, item.steps[-1]]), partition=item.key)
-            step_key = str(self._context.op_handle)
-            event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, step_key, planned)
-            self._context.instance.report_dagster_event(event, self._context.run.run_id)
-
-    def write(self, result: PartitionResult) -> bool:
-        """Log the outcome of a partition. Return whether everything was recorded already."""
-        left = [done for done in result.done if not self._is_recorded(result.work, done)]
-        if result.work.name in self._last:
-            self._held.append((result, left))
-        else:
-            self._write(result, left)
-        return not left and not result.failure
-
-    def _write(self, result: PartitionResult, left: Sequence[StepResult]) -> None:
-        for done in left:
-            if not done.failures:
-                self._context.log_event(self._materialization(result.work, done))
-            for verdict in verdicts(done.checks):
-                self._log_check(result.work, done.step, verdict)
-        if result.problem is not None:
-            self._context.log.error(f"{result.work.name}: {result.failure}")
-        if result.failure:
-            self._log_unmade_checks(result)
-
-    def close(self) -> None:
-        """Log what was held back, and one result for each check that is not logged for every partition."""
-        for result, left in self._held:
-            self._write(result, left)
-        for key, passed in self._passed.items():
-            self._log_evaluation(
-                dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=True,
-                    metadata={"partitions": passed},
-                    description=f"{counted(passed, 'partition')} passed",
-                )
-            )
-
-    def _is_recorded(self, work: Work, done: StepResult) -> bool:
-        if self._recorded is None or not done.reused or done.failures:
-            return False
-        key = dg.AssetKey([work.corpus, done.step])
-        if self._recorded[work.corpus][done.step].get(work.key) == done.fingerprint:
-            return True
-        record = self._context.instance.get_latest_data_version_record(key, partition_key=work.key)  # another run may have built it
-        event = record.event_log_entry.asset_materialization if record else None
-        return bool(event and (event.tags or {}).get(DATA_VERSION) == done.fingerprint)
-
-    def _materialization(self, work: Work, done: StepResult) -> dg.AssetMaterialization:
-        facts = dict(done.facts)
-        if self._builder.flow[done.step].input is None and (left_out := self._left_out_of(work.corpus)):
-            facts[LEFT_OUT] = left_out
-        return dg.AssetMaterialization(
-            asset_key=dg.AssetKey([work.corpus, done.step]),
-            partition=work.key,
-            metadata=metadata(facts),
-            tags={DATA_VERSION: done.fingerprint},
-        )
-
-    def _left_out_of(self, corpus: str) -> str:
-        if corpus not in self._left_out:
-            self._left_out[corpus] = self._builder.workspace.sources.left_out(self._builder.corpora[corpus])
-        return self._left_out[corpus]
-
-    def _log_check(self, work: Work, step: str, verdict: Verdict) -> None:
-        key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), verdict.name)
-        if verdict.passed and step not in self._checks.get(work.corpus, ()) and work.key not in self._failing(key):
-            self._passed[key] = self._passed.get(key, 0) + 1
-            return
-        self._log_evaluation(
-            dg.AssetCheckEvaluation(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=verdict.passed,
-                metadata=verdict.metadata,
-                description=verdict.description,
-                partition=work.key,
-            )
-        )
-
-    def _log_evaluation(self, evaluation: dg.AssetCheckEvaluation) -> None:
-        self._context.log_event(evaluation)  # type: ignore[arg-type]  # logged like any other event, though it is not declared
-
-    def _log_unmade_checks(self, result: PartitionResult) -> None:
-        """Log the checks that a failed partition did not come to as failed, with the reason; otherwise the UI shows them without one."""
-        made = {done.step for done in result.done}
-        expected = self._checks.get(result.work.corpus, ())
-        for name in (step for step in result.work.steps if step not in made and step in expected):
-            for check in self._builder.flow[name].checks:
-                verdict = Verdict(name=check, passed=False, description=f"Not built: {result.failure}")
-                self._log_check(result.work, name, verdict)
-
-    def _failing(self, key: dg.AssetCheckKey) -> set[str]:
-        """Return the partitions whose last result of a check was a failure."""
-        if key not in self._failed_before:
-            known = self._context.instance.event_log_storage.get_asset_check_partition_info([key])
-            passed = AssetCheckExecutionRecordStatus.SUCCEEDED
-            self._failed_before[key] = {of.partition_key for of in known if of.partition_key and of.latest_execution_status is not passed}
-        return self._failed_before[key]
 
 
 @contextmanager
