@@ -72,7 +72,7 @@ def show_forecast(console: Console, found: Forecast) -> None:
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
         note = f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""
-        epochs = f"{about}{corpus.epochs:.3g}"
+        epochs = f"{about}{_digits(corpus.epochs)}"
         uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
         table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, short(corpus.read), epochs, note)
     console.print(table)
@@ -173,8 +173,13 @@ def _tokens(artifact: Artifact) -> int:
     return sum(of["tokens"] for of in artifact.manifest.counts.values())
 
 
+def _digits(number: float) -> str:
+    """Return a number with three significant digits, and never in exponential notation."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.3g}"
+
+
 def _epochs(number: float) -> str:
-    shown = f"{number:.3g}"
+    shown = _digits(number)
     return f"{shown} epoch{'' if shown == '1' else 's'}"
 
 
