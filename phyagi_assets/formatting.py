@@ -1,27 +1,43 @@
-"""Numbers to be read, and numbers that were written to be."""
+"""Format numbers for people, and parse numbers that people write."""
 
 import re
 
 from phyagi_assets.errors import PhyagiAssetsError
 
 LARGEST = 10**18
-"""Positions, and tokens of a run, go up to this: they are 64-bit integers with room for arithmetic."""
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+"""Largest position and largest number of tokens of a run: 64-bit integers with room for arithmetic."""
+_COUNTS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _WRITTEN = re.compile(r"(?P<number>[0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]+)?)(?P<unit>[kmgbt]?)", re.IGNORECASE)
 
 
 def short(number: float) -> str:
-    """A number in a few letters.
+    """Return a count with three significant digits; B is a billion.
 
     Examples
     --------
-    >>> short(950), short(1200), short(3_400_000)
-    ('950', '1.2k', '3.4M')
+    >>> short(950), short(1200), short(3_400_000), short(300e9), short(1.2e12)
+    ('950', '1.2k', '3.4M', '300B', '1.2T')
     """
-    for size, unit in _UNITS:
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
+    return _scaled(number, _COUNTS, "")
+
+
+def short_size(size: float) -> str:
+    """Return a number of bytes with three significant digits.
+
+    Examples
+    --------
+    >>> short_size(950), short_size(1200), short_size(300e9)
+    ('950B', '1.2kB', '300GB')
+    """
+    return _scaled(size, _SIZES, "B")
+
+
+def _scaled(number: float, units: tuple[tuple[float, str], ...], smallest: str) -> str:
+    for scale, unit in units:
+        if number >= scale:
+            return f"{number / scale:.3g}{unit}"
+    return f"{number:.3g}{smallest}"
 
 
 def counted(number: int, what: str) -> str:
@@ -36,12 +52,12 @@ def counted(number: int, what: str) -> str:
 
 
 def parsed(written: str) -> int:
-    """A whole number as people write it.
+    """Parse a whole number that can have a unit: k, M, B or G (billion), or T.
 
     Raises
     ------
     PhyagiAssetsError
-        It is not a number, or larger than any position.
+        The text is not a number, or the number is larger than `LARGEST`.
 
     Examples
     --------
@@ -51,8 +67,8 @@ def parsed(written: str) -> int:
     found = _WRITTEN.fullmatch(written.strip())
     if not found:
         raise PhyagiAssetsError(f"{written!r} is not a number; write it as in 2000000, 2M, 300B or 1.5T")
-    sizes = {unit.lower(): size for size, unit in _UNITS} | {"b": 1e9, "": 1}
-    number = float(re.sub("[_,]", "", found["number"])) * sizes[found["unit"].lower()]
+    scales = {unit.lower(): scale for scale, unit in _COUNTS} | {"g": 1e9, "": 1}
+    number = float(re.sub("[_,]", "", found["number"])) * scales[found["unit"].lower()]
     if number > LARGEST:
         raise PhyagiAssetsError(f"{written[:40]!r} is too large; the largest number is {LARGEST:,}")
     return round(number)

@@ -243,6 +243,7 @@ def test_plan_shows_the_forecast_before_and_after_the_build(data: Path) -> None:
     assert "1 epoch of the mixture" in after.stdout
     assert "≈" not in after.stdout
     assert "All of it is built" in after.stdout
+    assert "mix 300B tokens" in command("plan", "mix", "--tokens", "300B", "--data", data).stdout
     assert command("plan", "mux", "--data", data).returncode == 2
     assert command("plan", "mix", "--tokens", "many", "--data", data).returncode == 2
 

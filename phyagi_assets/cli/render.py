@@ -11,7 +11,7 @@ from rich.tree import Tree
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formatting import counted, short
+from phyagi_assets.formatting import counted, short, short_size
 from phyagi_assets.inspection.describe import Inspection
 from phyagi_assets.inspection.documents import FoundDocument
 from phyagi_assets.inspection.explain import ExplainedSample
@@ -77,8 +77,8 @@ def show_forecast(console: Console, found: Forecast) -> None:
         table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, short(corpus.read), epochs, note)
     console.print(table)
     if found.bytes_to_write:
-        size, seconds = short(found.bytes_to_write), max(1, round(found.seconds))
-        console.print(f"To build: about {size}B on disk, {_duration(seconds)} on this machine", highlight=False)
+        size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))
+        console.print(f"To build: about {size} on disk, {_duration(seconds)} on this machine", highlight=False)
     else:
         console.print("All of it is built", highlight=False)
 
@@ -123,7 +123,7 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
     gone = {item.path for item in removed or ()}
     for item in found:
         note = "" if removed is None or item.path in gone else "  left: it is needed by now, or another command works on it"
-        console.print(f"{item.name}  {short(item.bytes)}B  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{item.name}  {short_size(item.bytes)}  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
     for foreign in cleaning.foreign:
         console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
     if cleaning.young:
@@ -131,7 +131,7 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
         kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
         console.print(f"{kept} would go too with --grace 0", highlight=False)
     listed = found if removed is None else removed
-    size = f"{counted(len(listed), 'version')}, {short(sum(item.bytes for item in listed))}B"
+    size = f"{counted(len(listed), 'version')}, {short_size(sum(item.bytes for item in listed))}"
     if removed is not None or not found:
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:

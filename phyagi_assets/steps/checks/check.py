@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phyagi_assets.formatting import short
+from phyagi_assets.formatting import short_size
 from phyagi_assets.store.base import Artifact
 
 AS_WRITTEN = "as_written"
@@ -68,4 +68,4 @@ def _as_written(artifact: Artifact, found: str) -> Check:
     files = artifact.manifest.files.values()
     size = sum(file.bytes for file in files)
     numbers = {"files": len(files), "bytes": size, "damaged": 0}
-    return Check(name=AS_WRITTEN, passed=True, found=f"the files ({len(files)}, {short(size)}B) {found}", numbers=numbers)
+    return Check(name=AS_WRITTEN, passed=True, found=f"the files ({len(files)}, {short_size(size)}) {found}", numbers=numbers)
