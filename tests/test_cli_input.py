@@ -31,7 +31,7 @@ def built(workspace: Workspace) -> Path:
     return workspace.data
 
 
-def test_option_outside_its_range_ends_with_2(built: Path) -> None:
+def test_option_outside_its_range_exits_2(built: Path) -> None:
     for words, message in {
         "explain mix 1000000000000000000000000000000": "is not in the range",
         "explain mix --step 1000000000000000000 --batch-size 16": "is beyond position 1,000,000,000,000,000,000",
@@ -49,7 +49,7 @@ def test_option_outside_its_range_ends_with_2(built: Path) -> None:
         assert (done.exit_code, message in said) == (2, True), (words, said, done.exception)
 
 
-def test_text_from_outside_is_shown_and_not_sent_to_the_terminal(built: Path) -> None:
+def test_control_characters_in_untrusted_text_are_shown_as_symbols(built: Path) -> None:
     write_text(built / "corpora" / "bad.yaml", 'name: bad\n"k\\e[2Jcleared": x\n')
     shown = ("inspect first/numpy_cache/all", "explain mix 0", "remove first --match cleared --dry-run", "check")
     for words in ("inspect first", "inspect mix", *shown):

@@ -25,7 +25,7 @@ def test_visible_text_has_no_control_characters_and_can_be_printed(text: str) ->
 
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"])))
-def test_visible_leaves_other_text_as_it_is(text: str) -> None:
+def test_visible_does_not_change_other_text(text: str) -> None:
     assert visible(text) == text
 
 

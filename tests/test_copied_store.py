@@ -22,7 +22,7 @@ def samples(store: Path) -> list[list[int]]:
     return [sample["input_ids"].tolist() for sample in load_mixture("mix", store=store).train]
 
 
-def test_store_copied_without_links_is_reported_and_restored_by_the_commands(workspace: Workspace, tmp_path: Path) -> None:
+def test_store_copied_without_links_is_reported_and_restored(workspace: Workspace, tmp_path: Path) -> None:
     data, copies = workspace.data, (tmp_path / "copy", tmp_path / "copy_without_hidden_folders")
     write_jsonl(data / "raw" / "a.jsonl", [f"The first corpus, document {i}." for i in range(20)])
     declare_corpus(data, "first", "raw/*.jsonl")

@@ -24,7 +24,7 @@ def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
     [("dg", "check", "defs"), ("dg", "check", "yaml"), ("dagster", "definitions", "validate", "-w", "workspace.yaml")],
     ids=" ".join,
 )
-def test_the_project_is_found_valid_and_gives_no_warning(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_dagster_tools_validate_the_project_without_warnings(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = run(tmp_path, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     warnings = [line for line in (done.stdout + done.stderr).splitlines() if "Warning" in line]
@@ -33,7 +33,7 @@ def test_the_project_is_found_valid_and_gives_no_warning(tmp_path: Path, command
     )  # Dagster's, of its old command
 
 
-def test_the_assets_of_the_sample_data_are_listed(tmp_path: Path) -> None:
+def test_dg_lists_the_assets_of_the_sample_data(tmp_path: Path) -> None:
     done = run(tmp_path, "dg", "list", "defs", "--json")
     assert done.returncode == 0, done.stderr
     keys = {asset["asset_key"] for asset in json.loads(done.stdout)["assets"]}
@@ -41,7 +41,7 @@ def test_the_assets_of_the_sample_data_are_listed(tmp_path: Path) -> None:
     assert keys == {*chains, "demo/mixed_dataset", "store"}
 
 
-def test_the_definitions_load_where_the_package_is_installed_without_the_project(tmp_path: Path) -> None:
+def test_definitions_load_from_an_installed_package_without_the_project(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "phyagi_assets", tmp_path / "installed" / "phyagi_assets")
     code = "from phyagi_assets.definitions import defs; print(len(list(defs().resolve_all_asset_specs())))"
     environment = {**dagster_environment(Settings(data=DATA, store=tmp_path / "store")), "PYTHONPATH": str(tmp_path / "installed")}

@@ -14,7 +14,7 @@ from tests.support import REPOSITORY
 
 
 @pytest.mark.parametrize("page", ["training.md"])
-def test_the_code_of_a_page_runs_in_its_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_blocks_of_a_page_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
     cells = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
@@ -33,7 +33,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from keys_of(inner, f"{prefix}{name}.")
 
 
-def test_the_tables_of_a_declaration_list_its_keys() -> None:
+def test_tables_of_declarations_list_every_key() -> None:
     page = (REPOSITORY / "docs" / "declaring-data.md").read_text(encoding="utf-8")
     for title, model in (("## A corpus", CorpusConfig), ("## A mixture", MixtureConfig)):
         section = page[page.index(f"{title}\n") :].partition("\n## ")[0]
@@ -45,7 +45,7 @@ def test_the_tables_of_a_declaration_list_its_keys() -> None:
             assert key in listed or re.search(rf"\b{name}\b", row) or any(inner.startswith(f"{key}.") for inner in listed), key
 
 
-def test_the_table_of_steps_is_the_list_of_steps() -> None:
+def test_table_of_steps_matches_the_flow() -> None:
     page = (REPOSITORY / "docs" / "how-it-works.md").read_text(encoding="utf-8")
     section = page[page.index("## The steps\n") :].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]

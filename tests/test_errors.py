@@ -14,18 +14,18 @@ SECRET = st.text("abcXYZ0189/+=@:._-", min_size=4)
 
 
 @given(scheme=st.sampled_from(["https://", "S3://", "hf://", "s3:/", "ftp://"]), secret=SECRET)
-def test_a_password_in_a_url_is_not_shown(scheme: str, secret: str) -> None:
+def test_password_in_a_url_is_redacted(scheme: str, secret: str) -> None:
     text = f"{scheme}user:{secret}QQ@host/a.txt is not a source"
     assert redacted(text) == f"{scheme}***@host/a.txt is not a source"
     assert "QQ" not in str(DeclarationError(Path("a.yaml"), text, line=3, key="source.path"))
 
 
 @pytest.mark.parametrize("text", ["hf://org/name@main is gone", "s3://bucket/a@b:c", "a: b@c", "user@example.org", "raw/a?b"])
-def test_other_text_is_shown_as_it_is(text: str) -> None:
+def test_text_without_credentials_is_not_changed(text: str) -> None:
     assert str(SourceError(text)) == text
 
 
-def test_an_error_is_the_same_in_another_process() -> None:
+def test_pickled_error_keeps_its_message_and_attributes() -> None:
     problem = pickle.loads(pickle.dumps(DeclarationError(Path("a.yaml"), "https://u:p@h", line=3)))
     assert (str(problem), problem.line) == ("a.yaml:3: https://***@h", 3)
 
@@ -33,7 +33,7 @@ def test_an_error_is_the_same_in_another_process() -> None:
 @pytest.mark.parametrize(
     "problem", [MemoryError(), MemoryError("malloc of size 64 failed"), OSError(errno.ENOMEM, "Cannot allocate memory")]
 )
-def test_memory_that_runs_out_is_named_with_what_needed_it(problem: Exception) -> None:
+def test_out_of_memory_error_names_the_work_that_needed_the_memory(problem: Exception) -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"^plays/one: takes more memory than this process may have.*; raise the limit"),
         memory_named("plays/one"),
@@ -41,7 +41,7 @@ def test_memory_that_runs_out_is_named_with_what_needed_it(problem: Exception) -
         raise problem
 
 
-def test_a_full_disk_is_no_lack_of_memory() -> None:
+def test_full_disk_is_not_an_out_of_memory_error() -> None:
     with pytest.raises(OSError, match="No space left") as raised, memory_named("plays/one"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert raised.value.errno == errno.ENOSPC

@@ -44,7 +44,7 @@ def mixed(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def test_commands_that_look_at_a_store_need_no_extra(mixed: Workspace) -> None:
+def test_commands_that_read_a_store_need_no_extra(mixed: Workspace) -> None:
     looks = ["inspect old_mix", "inspect old/numpy_cache/all", "explain old_mix 3", "plan old_mix", "plan new_mix", "clean", "check"]
     found = run_without(list(EXTRAS), [[*words.split(), "--data", str(mixed.data)] for words in looks])
     assert [code for code, _ in found] == [0] * len(found), found
@@ -57,7 +57,7 @@ def test_commands_that_look_at_a_store_need_no_extra(mixed: Workspace) -> None:
 
 
 @pytest.mark.parametrize("words", ["materialize", "ui", "init DIR"])
-def test_commands_that_build_name_the_extra_that_they_need(mixed: Workspace, words: str) -> None:
+def test_commands_that_build_name_the_missing_extra(mixed: Workspace, words: str) -> None:
     where = [str(mixed.data / "fresh")] if "DIR" in words else ["--data", str(mixed.data)]
     ((code, output),) = run_without(list(EXTRAS), [[words.split(maxsplit=1)[0], *where]])
     assert code == 1

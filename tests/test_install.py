@@ -54,6 +54,6 @@ def test_uv_environment_keeps_variables_of_uv(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("pip_configuration")
-def test_uv_environment_refuses_settings_that_uv_does_not_have() -> None:
+def test_uv_environment_rejects_settings_that_uv_does_not_support() -> None:
     with pytest.raises(ValueError, match="pip's setting only-binary, user has no counterpart in uv"):
         uv_environment({"user": "1", "only-binary": ":all:"})

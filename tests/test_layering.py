@@ -80,20 +80,20 @@ def test_imports_point_down(path: Path) -> None:
     assert not upwards
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_imports_have_no_cycles() -> None:
     graph = {name: {other for other in imported_by(path) if other in NAMES and other != name} for name, path in NAMES.items()}
     TopologicalSorter(graph).prepare()
 
 
-def test_only_the_upper_layers_import_dagster() -> None:
+def test_only_upper_layers_import_dagster() -> None:
     assert {layer_of(path) for path in MODULES if "dagster" in foreign(path)} <= KNOW_DAGSTER
 
 
-def test_only_the_datasets_import_torch() -> None:
+def test_only_datasets_import_torch() -> None:
     assert {layer_of(path) for path in MODULES if "torch" in foreign(path)} <= KNOW_TORCH
 
 
-def test_the_datasets_import_steps_and_tokenizers_only_where_they_write_a_cache() -> None:
+def test_datasets_import_steps_and_tokenizers_only_inside_functions() -> None:
     barred = ("phyagi_assets.steps", "phyagi_assets.tokenizers", "phyagi_assets.sources")
     datasets = (path for path in MODULES if layer_of(path) == "datasets")
     found = {name_of(path): [name for name in imported_by(path, at_once=True) if name.startswith(barred)] for path in datasets}
@@ -105,13 +105,13 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.torch
-def test_importing_the_datasets_costs_torch_and_numpy_only() -> None:
+def test_importing_datasets_loads_no_heavy_package_except_torch() -> None:
     heavy = [*EXTRAS.keys() - {"torch", "tqdm"}, "pydantic", "pyarrow"]
     done = run_python(f"import sys, phyagi_assets.datasets; print([name for name in {heavy} if name in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_without_torch_the_error_says_what_to_install() -> None:
+def test_missing_torch_raises_an_error_with_the_command_to_install_it() -> None:
     done = run_python("import sys; sys.modules['torch'] = None; import phyagi_assets.datasets")
     assert "ImportError: phyagi_assets.datasets needs torch" in done.stderr
     assert "pip install 'phyagi-assets[train]'" in done.stderr

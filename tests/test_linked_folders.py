@@ -47,7 +47,7 @@ def move_back(folder: Path) -> None:
     shutil.move(real, folder)
 
 
-def test_folders_moved_elsewhere_and_linked_read_as_before(built: Path, tmp_path: Path) -> None:
+def test_store_folders_moved_and_linked_are_read_unchanged(built: Path, tmp_path: Path) -> None:
     store, big = built / "store", tmp_path / "big"
     words = ["inspect first", "inspect mix", "explain mix 0 --count 5", "remove first --match 'document 7' --dry-run", "check", "clean"]
 
@@ -73,7 +73,7 @@ def test_folders_moved_elsewhere_and_linked_read_as_before(built: Path, tmp_path
     assert_reads_as_before()
 
 
-def test_mixture_moved_elsewhere_and_linked_is_reused_and_extended(built: Path, tmp_path: Path) -> None:
+def test_mixture_moved_and_linked_is_reused_and_extended(built: Path, tmp_path: Path) -> None:
     workspace = Workspace(data=built, store=LocalStore(built / "store"))
     mix, big = built / "store" / "mix", tmp_path / "big"
 
@@ -114,7 +114,7 @@ LOOPS = {
 
 
 @pytest.mark.parametrize(("where", "words"), LOOPS.items(), ids=LOOPS)
-def test_link_in_a_loop_is_a_plain_error(workspace: Workspace, where: str, words: str) -> None:
+def test_link_in_a_loop_exits_with_a_user_error(workspace: Workspace, where: str, words: str) -> None:
     data = workspace.data
     write_jsonl(data / "raw" / "a.jsonl", ["a document"] * 20)
     declare_corpus(data, "first", "raw/*.jsonl", **({"tokenizer": "tk"} if where == "tk" else {}))
@@ -132,7 +132,7 @@ def test_link_in_a_loop_is_a_plain_error(workspace: Workspace, where: str, words
     assert str(path) in done.output or "materialize it with" in done.output
 
 
-def test_link_in_a_loop_is_a_plain_error_of_the_library(tmp_path: Path) -> None:
+def test_link_in_a_loop_raises_a_user_error_in_the_library(tmp_path: Path) -> None:
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
     with pytest.raises(PhyagiAssetsError, match="neither a path nor a mixture"):

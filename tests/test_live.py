@@ -56,7 +56,7 @@ def _until_partitions_are_known(dagster: LiveDagster) -> None:
         time.sleep(0.5)
 
 
-def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(dagster: LiveDagster, settings: Settings) -> None:
+def test_ui_materializes_partitions_and_a_mixture_with_their_metadata(dagster: LiveDagster, settings: Settings) -> None:
     chain = [["plays", stage] for stage in PARTITION_STEPS]
     hamlet, too_early = dagster.launch(*chain, partition="hamlet"), dagster.launch(["mix", "mixed_dataset"])
     assert (dagster.status(hamlet), dagster.status(too_early)) == ("SUCCESS", "FAILURE")  # macbeth is missing
@@ -81,18 +81,18 @@ def test_partitions_and_then_the_mixture_are_materialized_and_say_what_they_are(
     assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
 
 
-def test_the_server_gives_no_warning_of_the_project(dagster: LiveDagster) -> None:
+def test_server_logs_no_warnings(dagster: LiveDagster) -> None:
     assert "Serving dagster-webserver" in dagster.log
     assert not [line for line in dagster.log.splitlines() if "warning" in line.lower()]
 
 
-def test_the_command_opens_the_ui_from_anywhere_on_this_project_alone(dagster: LiveDagster) -> None:
+def test_ui_command_loads_only_this_project_from_any_folder(dagster: LiveDagster) -> None:
     locations = dagster.query("query { workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }")
     assert locations["workspaceOrError"]["locationEntries"] == [{"name": "phyagi-assets", "loadStatus": "LOADED"}]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_the_asset_page_draws_the_lineage_of_four_assets(dagster: LiveDagster, tmp_path: Path) -> None:
+def test_asset_page_draws_the_lineage_of_four_assets(dagster: LiveDagster, tmp_path: Path) -> None:
     page = f"{dagster.url}/assets/mix/mixed_dataset?view=lineage&lineageScope=upstream&lineageDepth=5"
     command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={tmp_path}", "--window-size=1800,900", "--virtual-time-budget=10000"]
     drawn = subprocess.run([*command, "--dump-dom", page], capture_output=True, text=True, timeout=120, check=False).stdout

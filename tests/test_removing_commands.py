@@ -177,7 +177,7 @@ def run_everything(data: Path) -> list[Result]:
     return done
 
 
-def test_what_others_put_on_any_level_of_a_store_is_left_by_every_command_that_removes(data: Path, planted: Planted) -> None:
+def test_removing_commands_keep_foreign_files_on_every_level_of_a_store(data: Path, planted: Planted) -> None:
     (data / "store" / ".transfers" / "gone" / "all").mkdir(parents=True)
     for folder in list(folders_of_a_store(data / "store")):
         planted.put_into(folder)
@@ -192,7 +192,9 @@ def test_what_others_put_on_any_level_of_a_store_is_left_by_every_command_that_r
     assert "left alone: " in check.output
 
 
-def test_what_others_put_into_versions_is_left_and_keeps_these_versions(data: Path, planted: Planted, building: Callable[[], None]) -> None:
+def test_foreign_files_in_versions_are_kept_together_with_these_versions(
+    data: Path, planted: Planted, building: Callable[[], None]
+) -> None:
     versions = [path for path in (data / "store").glob("*/*/.versions/*@*") if path.is_dir()]
     for version in versions:
         planted.put_into(version)
@@ -208,7 +210,7 @@ def test_what_others_put_into_versions_is_left_and_keeps_these_versions(data: Pa
     assert all(version.is_dir() for version in versions)
 
 
-def test_a_folder_of_the_store_that_is_a_link_of_others_is_left_with_what_it_leads_to(
+def test_foreign_link_in_place_of_a_store_folder_is_kept_with_its_target(
     data: Path, planted: Planted, tmp_path: Path, building: Callable[[], None], level: str, to: str
 ) -> None:
     target = {"another store": tmp_path / "other" / level, "a folder": tmp_path / "elsewhere" / "folder", "nothing": tmp_path / "none"}[to]
@@ -226,9 +228,7 @@ def test_a_folder_of_the_store_that_is_a_link_of_others_is_left_with_what_it_lea
     assert place.readlink() == target
 
 
-def test_what_others_put_into_a_data_folder_is_left_by_every_command_that_removes(
-    data: Path, planted: Planted, building: Callable[[], None]
-) -> None:
+def test_removing_commands_keep_foreign_files_in_a_data_folder(data: Path, planted: Planted, building: Callable[[], None]) -> None:
     for folder in (data, *(data / name for name in ("corpora", "mixtures", "raw", "text"))):
         planted.put_into(folder)
     (data / "corpora" / "first.removed.jsonl").symlink_to(data / "kept.jsonl")

@@ -8,9 +8,7 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 
 
-def test_an_argument_goes_before_the_environment_and_that_before_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_arguments_take_precedence_over_environment_variables_and_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.resolve() == Settings(data=tmp_path / "data", store=tmp_path / "data" / "store")
     monkeypatch.setenv(DATA_VARIABLE, "/d")
@@ -20,7 +18,7 @@ def test_an_argument_goes_before_the_environment_and_that_before_the_working_dir
     assert Settings.resolve(data="/other", store="here") == Settings(data=Path("/other"), store=tmp_path / "here")
 
 
-def test_a_data_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> None:
+def test_missing_data_folder_raises_an_error_that_suggests_init(tmp_path: Path) -> None:
     with pytest.raises(PhyagiAssetsError, match="phyagi-assets init DIR"):
         Settings.resolve(data=tmp_path / "none").require_data()
 
@@ -29,7 +27,7 @@ def test_a_data_folder_that_is_not_there_says_how_to_get_one(tmp_path: Path) -> 
     "address", ["s3://bucket/x", "s3:/bucket/x", "gs://b", "az://c/x", "file:///tmp/x", "hf://org/name", "HTTPS://host/x"]
 )
 @pytest.mark.parametrize("variable", [DATA_VARIABLE, STORE_VARIABLE])
-def test_address_of_another_scheme_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
+def test_url_as_data_folder_or_store_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
     monkeypatch.chdir(tmp_path)
     what = {DATA_VARIABLE: "data folder", STORE_VARIABLE: "store"}[variable]
     message = rf"the {what} is a folder on this machine; {address.partition(':')[0]}: addresses are not supported"
@@ -41,12 +39,12 @@ def test_address_of_another_scheme_is_refused(tmp_path: Path, monkeypatch: pytes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_home_of_an_unknown_user_is_an_error() -> None:
+def test_home_folder_of_an_unknown_user_raises() -> None:
     with pytest.raises(PhyagiAssetsError, match="the store '~nobody-of-this-name/x' cannot be found"):
         Settings.resolve(store="~nobody-of-this-name/x")
 
 
 @pytest.mark.parametrize("which", ["data", "store"])
-def test_a_path_that_no_file_system_takes_is_refused(which: str, tmp_path: Path) -> None:
+def test_too_long_path_raises(which: str, tmp_path: Path) -> None:
     with pytest.raises(PhyagiAssetsError, match="cannot be used: File name too long"):
         Settings.resolve(**{which: tmp_path / ("x" * 300)})

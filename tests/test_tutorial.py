@@ -79,7 +79,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> l
     return outputs
 
 
-def test_every_cell_prints_what_the_tutorial_says(printed: list[str]) -> None:
+def test_cells_of_the_tutorial_print_the_documented_output(printed: list[str]) -> None:
     document = TUTORIAL.read_text(encoding="utf-8")
     if os.environ.get("REWRITE_TUTORIAL"):
         outputs = iter(printed)
@@ -103,7 +103,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("_in_an_empty_folder")
-def test_2415651_tokens_are_4718_windows_of_512_and_two_such_corpora_at_weight_one_and_a_half_are_14154_samples() -> None:
+def test_window_and_sample_counts_of_the_tutorial_are_correct() -> None:
     np.lib.format.open_memmap("train.npy", "w+", np.uint16, (2_415_651,))  # no one has to write zeros
     assert len(LMDataset(np.load("train.npy", mmap_mode="r"), seq_len=512)) == 4_718
     config = {"cache_dir": ".", "seq_len": 512, "weight": 1.5}

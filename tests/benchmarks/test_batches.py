@@ -22,7 +22,7 @@ def run(contender: str, round_: int, rate: float, problem: str = "") -> Run:
     return Run(contender=contender, setting=SETTINGS[0], round=round_, figures=figures, problem=problem)
 
 
-def test_every_document_of_the_arrays_ends_where_it_is_said_to(tmp_path: Path) -> None:
+def test_document_ends_match_the_eos_tokens_of_the_arrays(tmp_path: Path) -> None:
     write_inputs(tmp_path, 100_000)
     for corpus in CORPORA:
         ids, ends = np.load(tmp_path / f"{corpus}.npy"), np.load(tmp_path / f"{corpus}.ends.npy")
@@ -31,7 +31,7 @@ def test_every_document_of_the_arrays_ends_where_it_is_said_to(tmp_path: Path) -
         assert np.diff(ends).max() > 10 * np.diff(ends).min()
 
 
-def test_a_plan_over_arrays_is_a_mixture_whose_samples_are_theirs(tmp_path: Path) -> None:
+def test_plan_over_arrays_loads_as_a_mixture_of_their_samples(tmp_path: Path) -> None:
     for corpus in range(2):
         for part in range(3):
             np.save(tmp_path / f"{corpus}-{part}.npy", np.arange(1000, dtype=np.uint16) + 10_000 * corpus + 2000 * part)
@@ -46,14 +46,14 @@ def test_a_plan_over_arrays_is_a_mixture_whose_samples_are_theirs(tmp_path: Path
     assert [sum(first // 10_000 == corpus for first in firsts) for corpus in range(2)] == [87, 29]
 
 
-def test_a_ratio_is_of_runs_of_one_round() -> None:
+def test_ratio_compares_runs_of_the_same_round() -> None:
     ratio = next(one for one in RATIOS if one.to is PLAIN)
     runs = [run(OURS.name, 1, 8.0), run(PLAIN.name, 1, 2.0), run(OURS.name, 2, 9.0), run(PLAIN.name, 2, 0, "no"), run(OURS.name, 3, 3.0)]
     assert ratio.between([*runs, run(PLAIN.name, 3, 1.0)], SETTINGS[0]) == [4.0, 3.0]
     assert ratio.between(runs, SETTINGS[1]) == []
 
 
-def test_the_tables_say_who_could_not_run_and_why() -> None:
+def test_tables_list_contenders_that_could_not_run_with_the_reason() -> None:
     told = tables([run(OURS.name, 1, 8e6), run(HOT.name, 1, 16e6), run(MEGATRON.name, 1, 0, "No module named 'megatron'")], ["A note."])
     assert f"| {OURS.name} | 8.0 |" in told
     assert f"| {MEGATRON.name} | could not run |" in told
@@ -61,7 +61,7 @@ def test_the_tables_say_who_could_not_run_and_why() -> None:
     assert f"| {HOT.name} | ≥ 0.35 | 0.50 |" in told
 
 
-def test_the_table_of_opening_has_a_cell_for_everything() -> None:
+def test_opening_table_has_a_cell_for_every_size_and_opener() -> None:
     sizes = {(samples, 2) for samples in SAMPLES} | {(10**6, sources) for sources in SOURCES}
     opened = [
         Opened(opener=opener.name, samples=samples, sources=sources, problem="not tried")
@@ -75,7 +75,7 @@ def test_the_table_of_opening_has_a_cell_for_everything() -> None:
     assert "0.250 s, 12 MB" in rows[0]
 
 
-def test_a_quick_run_makes_batches_with_all_that_are_installed(tmp_path: Path) -> None:
+def test_quick_run_measures_every_installed_contender(tmp_path: Path) -> None:
     program = str(REPOSITORY / "benchmarks" / "cache_to_batches.py")
     options = [
         "--quick",

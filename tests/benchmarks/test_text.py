@@ -28,26 +28,26 @@ def words(texts: list[str]) -> list[str]:
     return [word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text)]
 
 
-def test_a_seed_gives_its_documents_each_time_and_another_seed_gives_others() -> None:
+def test_documents_depend_only_on_the_seed() -> None:
     assert drawn(1) == drawn(1)
     assert len(set(drawn(1)) & set(drawn(2))) < len(drawn(1)) / 20  # but for short ones, which chance may give twice
 
 
-def test_documents_are_of_many_lengths_and_of_the_size_that_is_asked_for() -> None:
+def test_documents_vary_in_length_and_have_the_requested_total_size() -> None:
     lengths = [len(text) for text in drawn(1)]
     assert max(lengths) > 20 * min(lengths)
     assert 300_000 <= sum(len(text.encode()) for text in drawn(1)) < 300_000 + 4 * max(lengths)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
-def test_as_many_words_are_new_as_is_asked_for(share: float) -> None:
+def test_share_of_new_words_is_at_most_the_requested_share(share: float) -> None:
     known = set(words([piece for kind in sources().values() for source in kind for piece in source]))
     found = words(drawn(1, share))
     new = sum(word not in known for word in found) / len(found)
     assert share * 0.6 <= new <= share  # an exchange may give a word that there is
 
 
-def test_both_formats_hold_the_same_documents(tmp_path: Path) -> None:
+def test_both_formats_contain_the_same_documents(tmp_path: Path) -> None:
     inputs = write_inputs(tmp_path, megabytes=0.3, seed=3)
     lines = [json.loads(line) for file in sorted(tmp_path.glob("*.jsonl")) for line in file.open(encoding="utf-8")]
     rows = [row for file in sorted(tmp_path.glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
@@ -56,7 +56,7 @@ def test_both_formats_hold_the_same_documents(tmp_path: Path) -> None:
     assert inputs.text_bytes == sum(len(row["text"].encode()) for row in rows)
 
 
-def test_ids_agree_whatever_files_they_are_kept_in_and_one_that_differs_is_found(tmp_path: Path) -> None:
+def test_digests_of_ids_do_not_depend_on_the_file_layout_and_reveal_a_difference(tmp_path: Path) -> None:
     ids, ends = np.arange(1000) * 7, np.array([400, 700, 1000])
     np.save(tmp_path / "whole.npy", ids.astype(np.uint16))
     np.save(tmp_path / "whole.ends.npy", ends)
@@ -78,7 +78,7 @@ def test_ids_agree_whatever_files_they_are_kept_in_and_one_that_differs_is_found
     assert differing([of("whole.npy"), whole, of("other.npy"), of("whole.npy", ends=("other.ends.npy",))]) == [2, 3]
 
 
-def test_a_ratio_is_of_runs_of_one_round() -> None:
+def test_ratio_compares_runs_of_the_same_round() -> None:
     def run(contender: str, round_: int, seconds: float, problem: str = "") -> Run:
         shared = {"format": "jsonl", "tokenizer": "t", "text_bytes": 1, "digests": {}, "problem": problem}
         return Run(contender=contender, round=round_, figures={"seconds": seconds}, **shared)
@@ -89,7 +89,7 @@ def test_a_ratio_is_of_runs_of_one_round() -> None:
     assert ratio.between(runs, "t") == [4.0, 1.0]
 
 
-def test_a_suite_takes_the_place_of_its_own_results_alone(tmp_path: Path) -> None:
+def test_suite_replaces_only_its_own_results(tmp_path: Path) -> None:
     for suite, figure in (("text", 1), ("batches", 2), ("text", 3)):
         results.keep(suite, {"figure": figure}, f"## {suite}\n\n{figure}\n", tmp_path)
     kept = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def test_a_suite_takes_the_place_of_its_own_results_alone(tmp_path: Path) -> Non
     assert (tmp_path / "results.md").read_text(encoding="utf-8").endswith("## batches\n\n2\n\n## text\n\n3\n")
 
 
-def test_a_quick_run_reports_who_agrees_and_who_cannot_run(tmp_path: Path) -> None:
+def test_quick_run_reports_equal_ids_and_missing_packages(tmp_path: Path) -> None:
     program = str(REPOSITORY / "benchmarks" / "text_to_cache.py")
     options = ["--quick", "--megabytes", "0.2", "--only", "tokenizers", "datatrove", "engine", "--work", str(tmp_path)]
     done = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, check=False)

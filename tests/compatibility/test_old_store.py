@@ -11,7 +11,7 @@ from tests.command import command
 from tests.compatibility.make_store import described, shown, write_source
 
 
-def test_every_old_plan_gives_the_samples_boundaries_and_sources_that_it_gave(old_data: Path, expected: dict[str, Any]) -> None:
+def test_old_plans_yield_the_same_samples_boundaries_and_sources(old_data: Path, expected: dict[str, Any]) -> None:
     store = old_data / "store"
     plans = sorted(store.glob("*/.versions/*/mixture.json"))
     assert [plan.relative_to(store).as_posix() for plan in plans] == list(expected["plans"])
@@ -25,9 +25,7 @@ def test_documents_are_found_at_the_positions_of_old_plans(old_data: Path, expec
     assert shown(old_data / "store") == expected["exposures"]
 
 
-def test_states_that_loaders_saved_on_an_old_plan_resume_on_it_and_on_the_plan_that_continues_it(
-    old_data: Path, expected: dict[str, Any]
-) -> None:
+def test_loader_states_of_an_old_plan_resume_on_it_and_on_its_successor(old_data: Path, expected: dict[str, Any]) -> None:
     states, store = expected["states"], old_data / "store"
     begun = states["MixtureLoader"]["state"]["plan"]
     for plan in ("mix", store / "mix" / ".versions" / f"mixed_dataset@{begun}"):
@@ -41,9 +39,7 @@ def test_states_that_loaders_saved_on_an_old_plan_resume_on_it_and_on_the_plan_t
             assert next(iter(loader))["input_ids"].tolist() == states[name]["next"], name
 
 
-def test_a_segment_that_is_added_to_an_old_plan_keeps_its_order_and_reads_the_remainders_of_its_partitions(
-    old_data: Path, expected: dict[str, Any]
-) -> None:
+def test_segment_added_to_an_old_plan_keeps_its_order_and_reads_partition_remainders(old_data: Path, expected: dict[str, Any]) -> None:
     store = old_data / "store"
     before = load_mixture("plain", store=store)
     wanted = next(of for of in expected["plans"].values() if of["fingerprint"] == before.plan.fingerprint)
@@ -71,7 +67,7 @@ def test_a_segment_that_is_added_to_an_old_plan_keeps_its_order_and_reads_the_re
         assert f" {uncovered:,} " in next(line for line in planned.splitlines() if f" {name} " in line)
 
 
-def test_nothing_of_an_old_store_is_built_again(old_data: Path, expected: dict[str, Any]) -> None:
+def test_old_store_is_up_to_date(old_data: Path, expected: dict[str, Any]) -> None:
     done = command("materialize", "--data", old_data)
     assert "0 built, 9 up to date, 0 failed" in done.stdout, done.stderr
     for name, fingerprint in expected["published"].items():

@@ -291,6 +291,6 @@ def test_truncated_file_is_refused(tmp_path: Path, writer: str, kept: float) -> 
         texts(tmp_path / "file", kind)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_raises_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"gone: cannot be read: No such file"):
         texts(tmp_path / "gone", "text")

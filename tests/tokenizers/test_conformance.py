@@ -49,7 +49,7 @@ def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request:
         return Run(prepared, store, choice, conformance(prepared, choice.make, choice.name, store))
 
 
-def test_every_code_point_that_text_can_have_is_compared() -> None:
+def test_every_code_point_of_valid_text_is_compared() -> None:
     points = [point for group in conformance_run._code_point_groups() for point in group]
     assert points == [*range(0xD800), *range(0xE000, 0x110000)]
 
@@ -58,7 +58,7 @@ def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
     assert run.report == Conformance(engine=run.choice.name, unsafe=(ord(LONG_S), ord(SMILE)))
 
 
-def test_documents_of_distrusted_tokenizers_have_exact_ids(run: Run) -> None:
+def test_documents_have_exact_ids_if_the_fast_engine_is_not_used(run: Run) -> None:
     exact = ExactTokenizer(Engines.load(run.prepared, run.store, [run.choice]), verify="full")
     texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
     truth = ReferenceEngine(run.prepared.backend).encode(texts)
@@ -69,7 +69,7 @@ def test_documents_of_distrusted_tokenizers_have_exact_ids(run: Run) -> None:
     assert [i for i in range(len(texts)) if not np.array_equal(wrong.of(i), truth.of(i))] == [1, 3, 4]
 
 
-def test_conformance_report_is_made_once(run: Run) -> None:
+def test_conformance_report_is_stored_and_reused(run: Run) -> None:
     kept = store_contents(run.store.root)
     assert conformance(run.prepared, refusing, run.choice.name, run.store) == run.report  # the engine is not even loaded
     assert store_contents(run.store.root) == kept
@@ -141,6 +141,6 @@ def test_model_with_dropout_uses_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("few_code_points")
-def test_tokenizer_without_such_settings_is_trusted(tmp_path: Path) -> None:
+def test_tokenizer_without_unsupported_settings_can_use_a_fast_engine(tmp_path: Path) -> None:
     backend = _settings(tmp_path, added={}, model={})
     assert examine(backend, FastokensEngine, FastokensEngine.name) == Conformance(engine=FastokensEngine.name)

@@ -60,7 +60,7 @@ def test_encoding_by_several_threads_gives_equal_ids(both: Both) -> None:
         assert np.array_equal(found.ids, both[0].encode(column).ids)
 
 
-def test_engine_with_an_unbounded_cache_is_created_anew_when_the_process_has_grown(
+def test_engine_with_an_unbounded_cache_is_recreated_when_the_process_has_grown(
     prepared_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (backend,) = prepared_store.rglob("backend.json")

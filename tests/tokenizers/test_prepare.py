@@ -252,7 +252,7 @@ def _template(single: str) -> processors.TemplateProcessing:
         processors.Sequence([processors.ByteLevel(), _template("<s> $A </s>")]),
     ],
 )
-def test_ids_behind_a_text_are_those_that_the_tokenizer_adds(processor: Any) -> None:
+def test_appended_ids_are_those_that_the_tokenizer_adds_after_a_text(processor: Any) -> None:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"x": 0}, unk_token="x"))
     tokenizer.post_processor = processor
     ids = tokenizer.encode("x").ids

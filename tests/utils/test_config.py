@@ -28,7 +28,7 @@ def _leaves(config: Any, at: str = "/") -> dict[str, Any]:
 
 
 @given(left=configs, right=configs)
-def test_the_right_one_wins_wherever_it_says_something_and_both_are_left_as_they_are(left: dict[str, Any], right: dict[str, Any]) -> None:
+def test_right_source_takes_precedence_and_sources_are_not_modified(left: dict[str, Any], right: dict[str, Any]) -> None:
     before = copy.deepcopy((left, right))
     merged = load_config(left, right)
     assert (left, right) == before
@@ -42,14 +42,14 @@ def test_sources_are_merged_from_left_to_right(sources: list[dict[str, Any]]) ->
     assert load_config(*sources) == load_config(load_config(*sources[:-1]), sources[-1])
 
 
-def test_mappings_in_mappings_are_merged_and_everything_else_replaced() -> None:
+def test_nested_mappings_are_merged_and_other_values_replaced() -> None:
     left = {"model": {"depth": 2, "width": 64}, "datasets": [1, 2], "seed": {"of": 1}, "name": "left"}
     right = {"model": {"depth": 4}, "datasets": [3], "seed": 7, "name": None}
     assert load_config(left, right) == {"model": {"depth": 4, "width": 64}, "datasets": [3], "seed": 7, "name": None}
     assert load_config(right, left)["seed"] == {"of": 1}
 
 
-def test_what_is_given_back_shares_nothing_with_the_sources() -> None:
+def test_loaded_configuration_shares_no_objects_with_its_sources() -> None:
     source = {"datasets": [{"weight": 1}], "model": {"sizes": [1]}}
     before = copy.deepcopy(source)
     loaded = load_config(source)
@@ -58,7 +58,7 @@ def test_what_is_given_back_shares_nothing_with_the_sources() -> None:
     assert source == before
 
 
-def test_files_and_mappings_go_together(tmp_path: Path) -> None:
+def test_files_and_mappings_can_be_combined(tmp_path: Path) -> None:
     one = write_text(tmp_path / "base.yaml", "seq_len: 512\nmodel: {depth: 2, name: übung}\n")
     other = write_text(tmp_path / "more.json", '{"model": {"depth": 3}, "weight": 1.5}')
     empty = write_text(tmp_path / "empty.yml", "# nothing yet\n")
@@ -79,26 +79,26 @@ def test_files_and_mappings_go_together(tmp_path: Path) -> None:
         ("a.toml", "a = 1", r"is neither YAML \(\.yaml, \.yml\) nor JSON \(\.json\)"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_refused_by_its_name(tmp_path: Path, name: str, text: str | bytes, refusal: str) -> None:
+def test_invalid_file_raises_an_error_with_its_path(tmp_path: Path, name: str, text: str | bytes, refusal: str) -> None:
     path = write_text(tmp_path / name, text)
     with pytest.raises(ValueError, match=f"^{path}: {refusal}"):
         load_config({}, path)
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_raises_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
         load_config(tmp_path / "none.yaml")
 
 
 @given(config=configs)
-def test_what_yaml_and_json_hold_comes_back(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
+def test_yaml_and_json_files_load_as_their_content(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("configs")
     (folder / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     (folder / "c.json").write_text(json.dumps(config), encoding="utf-8")
     assert load_config(folder / "c.yaml") == load_config(folder / "c.json") == config
 
 
-def test_interpolations_are_resolved_and_kept_when_asked_for() -> None:
+def test_interpolations_are_resolved_unless_native_types_are_off() -> None:
     config = {"seq_len": 512, "model": {"width": "${seq_len}", "name": "gpt-${seq_len}"}}
     assert load_config(config)["model"] == {"width": 512, "name": "gpt-512"}
     assert load_config(config, {"seq_len": 64})["model"]["width"] == 64
@@ -109,12 +109,12 @@ def test_interpolations_are_resolved_and_kept_when_asked_for() -> None:
     assert load_config(native) == {"seq_len": 8, "model": {"width": 8, "name": "gpt-8"}}
 
 
-def test_an_interpolation_without_its_key_is_refused_with_the_key_that_has_it() -> None:
+def test_interpolation_of_a_missing_key_raises_an_error_with_the_key_that_uses_it() -> None:
     with pytest.raises(ValueError, match=r"^model\.width: .*'sequence' not found"):
         load_config({"model": {"width": "${sequence}"}})
 
 
-def test_overrides_are_read_as_yaml_and_reach_into_mappings_and_lists() -> None:
+def test_overrides_are_parsed_as_yaml_and_set_nested_keys_and_list_items() -> None:
     config = {"model": {"width": 64}, "datasets": [{"weight": 1.0}, {"weight": 2.0}], "name": "a"}
     overrides = ["model.width=128", "--datasets.1.weight=1e-1", "name=", "model.sizes=[1, 2]", "new.key=true", "text=a=b"]
     assert (
@@ -132,20 +132,20 @@ def test_overrides_are_read_as_yaml_and_reach_into_mappings_and_lists() -> None:
 
 
 @pytest.mark.parametrize("override", ["seq_len", "--seq_len", "=3", "a.b.=[", "datasets.7.weight=1"])
-def test_an_override_that_cannot_be_applied_is_named(override: str) -> None:
+def test_invalid_override_raises_an_error_that_quotes_it(override: str) -> None:
     with pytest.raises(ValueError, match=r"^override "):
         load_config({"datasets": [{}]}, [override])
 
 
 @given(config=configs)
-def test_a_saved_configuration_is_loaded_again(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
+def test_saved_configuration_loads_unchanged(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("saved")
     for name in ("new/a.yaml", "a.json"):
         save_config(config, folder / name)
         assert load_config(folder / name) == config
 
 
-def test_a_saved_configuration_has_paths_as_text_and_interpolations_as_they_were(tmp_path: Path) -> None:
+def test_saved_configuration_has_paths_as_strings_and_unresolved_interpolations(tmp_path: Path) -> None:
     save_config({"cache_dir": tmp_path, "width": "${depth}", "depth": 2}, str(tmp_path / "a.yaml"))
     assert load_config(tmp_path / "a.yaml", ["depth=3"]) == {"cache_dir": str(tmp_path), "width": 3, "depth": 3}
     save_config(load_config({"a": "${b}", "b": 1}, use_native_types=False), tmp_path / "b.yaml")
@@ -153,14 +153,14 @@ def test_a_saved_configuration_has_paths_as_text_and_interpolations_as_they_were
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json"])
-def test_what_no_file_can_hold_is_refused_and_the_file_kept(tmp_path: Path, name: str) -> None:
+def test_unserializable_configuration_raises_and_keeps_the_previous_file(tmp_path: Path, name: str) -> None:
     save_config({"a": 1}, tmp_path / name)
     with pytest.raises(ValueError, match="config: cannot be saved"):
         save_config({"a": object()}, tmp_path / name)
     assert [load_config(tmp_path / name), [path.name for path in tmp_path.iterdir()]] == [{"a": 1}, [name]]
 
 
-def test_for_repeats_an_object_and_numbers_its_strings() -> None:
+def test_for_resolver_repeats_an_object_and_numbers_its_strings() -> None:
     assert for_resolver({"name": "x#", "at": ["#", 1]}, 2, "#") == [{"name": "x0", "at": ["0", 1]}, {"name": "x1", "at": ["1", 1]}]
     assert for_resolver("a") == ["a"]
     assert for_resolver("a", 0) == []
@@ -168,7 +168,7 @@ def test_for_repeats_an_object_and_numbers_its_strings() -> None:
     assert load_config(of)["blocks"] == [{"name": "x0"}, {"name": "x1"}]
 
 
-def test_filters_leave_out_a_value_and_what_stands_beside_it() -> None:
+def test_filters_remove_a_value_and_the_list_items_beside_it() -> None:
     assert filter_dict({"a": 1, "b": None, "c": 0}) == {"a": 1, "c": 0}
     assert filter_dict({"a": 1, "b": True}, value=1) == {"b": True}
     assert filter_lists([1, None, 3], ["a", "b", None]) == ([1], ["a"])
@@ -179,13 +179,13 @@ def test_filters_leave_out_a_value_and_what_stands_beside_it() -> None:
 
 
 @given(left=configs, right=configs)
-def test_overriding_a_nested_dict_is_merging(left: dict[str, Any], right: dict[str, Any]) -> None:
+def test_override_nested_dict_merges_like_load_config(left: dict[str, Any], right: dict[str, Any]) -> None:
     before = copy.deepcopy((left, right))
     assert override_nested_dict(left, right) == load_config(left, right)
     assert (left, right) == before
 
 
-def test_without_omegaconf_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_omegaconf_raises_an_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "omegaconf", None)
     with pytest.raises(ImportError, match=r"phyagi-assets\[config\]"):
         load_config({})
