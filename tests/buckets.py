@@ -24,11 +24,11 @@ class BucketServer(ThreadingHTTPServer):
         self.is_busy = False
         self.is_public = False
         self.region = ""
-        """The only region in whose name requests to S3 are answered, if there is one."""
+        """Region that requests to S3 must be signed for; if empty, any region."""
         self.etag = ""
-        """The ETag of every object, instead of one that follows from the content."""
+        """ETag of every object, instead of one computed from the content."""
         self.fetched: list[str] = []
-        """The keys whose content was asked for."""
+        """Keys whose content was requested."""
 
     @property
     def environments(self) -> dict[str, dict[str, str]]:

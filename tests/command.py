@@ -1,4 +1,4 @@
-"""The command as a process of its own, forked from one that has imported what it needs: imports take longer than most of what it does."""
+"""Run the command in a forked process whose parent has done the imports, because imports take longer than most commands."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ _FORKS.set_forkserver_preload(
 
 
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run ``phyagi-assets`` with these words; what it printed and how it ended."""
+    """Run ``phyagi-assets`` with arguments; return its output and exit code."""
     wide = {**os.environ, "COLUMNS": "200", **environment}
     with tempfile.TemporaryDirectory() as folder:
         printed, errors = Path(folder) / "stdout", Path(folder) / "stderr"

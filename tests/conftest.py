@@ -1,4 +1,4 @@
-"""Folders for tests, and tokenizers whose conformance run is made once for all of them."""
+"""Fixtures: folders for tests, and tokenizers whose conformance run is shared by all tests."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# No deadline: what takes long on a loaded machine is not wrong.
+# No deadline: a slow example on a loaded machine is not an error.
 hypothesis.settings.register_profile("project", deadline=None, max_examples=50)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1_000)
 
@@ -49,7 +49,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A store that holds nothing but the GPT-2 tokenizer and the report of its conformance run; shared by all test processes.
+    """A store with only the GPT-2 tokenizer and the report of its conformance run; shared by all test processes.
 
     The run compares the code points of `sampled_code_points`, and all code points with ``--soak``. pytest's cache keeps the store for the
     next session, as long as nothing that makes it changes.
@@ -86,7 +86,7 @@ def _digest_of_preparation() -> str:
 
 @pytest.fixture(scope="session")
 def engines() -> EnginePool:
-    """Engines that are loaded once a test process."""
+    """Engines that are loaded once per test process."""
     return EnginePool()
 
 
@@ -107,7 +107,7 @@ def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspac
 
 @pytest.fixture
 def few_code_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let conformance look at Latin letters alone: a moment instead of fifteen seconds."""
+    """Limit conformance runs to Latin letters, which takes a moment instead of several seconds."""
     monkeypatch.setattr(conformance, "_code_point_groups", lambda: [range(0x300)])
 
 
@@ -119,7 +119,7 @@ def instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture
 def project(workspace: Workspace, instance: dg.DagsterInstance) -> Project:
-    """Three plays, a partition each, in a mixture."""
+    """A mixture of three plays, one partition per play."""
     for i, name in enumerate(("one", "two", "three")):
         write_text(workspace.data / "raw" / f"{name}.txt", PLAY * (i + 3))
     owned = {"owners": ["team:data", "a@b.org"], "description": "Plays."}

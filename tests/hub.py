@@ -1,4 +1,4 @@
-"""A stand-in of the Hub: the sample data as repositories, served by the protocol that the real clients speak.
+"""A local server with the protocol of the Hub, which serves the sample data as repositories.
 
 The clients read where the Hub is when they are imported. Code that meets this one therefore runs in another process: a command with
 `Hub.environment`, or functions of a test module in a `worker`.
@@ -36,7 +36,7 @@ _VERBS = ("revision", "tree", "paths-info", "refs", "resolve")
 
 @dataclass(frozen=True, kw_only=True)
 class Repository:
-    """A folder, with the names that git and the Hub have for its content."""
+    """A folder, with the hashes that git and the Hub compute for its content."""
 
     id: str
     folder: Path
@@ -57,7 +57,7 @@ class Repository:
         return {**about, "_id": self.commit[:24], "id": self.id, "sha": self.commit, "lastModified": date, "createdAt": date}
 
     def entry(self, path: Path) -> dict[str, Any]:
-        """What the Hub tells of a file or folder."""
+        """Return the Hub's metadata of a file or folder."""
         name = path.relative_to(self.folder).as_posix()
         if path.is_dir():
             return {"type": "directory", "path": name, "oid": hashlib.sha1(name.encode()).hexdigest(), "size": 0}
@@ -90,16 +90,16 @@ class _Route(NamedTuple):
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What was asked for, and what the next answers are to be instead."""
+    """Requests received so far, and faults to inject into the next answers."""
 
     contents: list[str] = field(default_factory=list)
-    """The files whose content was asked for."""
+    """Files whose content was requested."""
     commits: list[str] = field(default_factory=list)
-    """The repositories and revisions, as ``org/name@main``, whose commit was asked for."""
+    """The repositories and revisions, as ``org/name@main``, whose commit was requested."""
     unavailable: int = 0
-    """As many of the next requests are answered with 503."""
+    """Number of the next requests to answer with 503."""
     cut: list[int] = field(default_factory=list)
-    """After how many bytes the next contents break off."""
+    """Numbers of bytes after which the next contents are cut off."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -200,7 +200,7 @@ class Hub:
     traffic: Traffic
 
     def environment(self, store: Path) -> dict[str, str]:
-        """Variables that lead the clients here, and the library to a store."""
+        """Return environment variables that direct clients to this server, and the library to a store."""
         theirs = re.compile(r"(HF|HUGGINGFACE|TRANSFORMERS|TOKENIZERS)_.*|.*_proxy", re.IGNORECASE)
         mine = {name: value for name, value in os.environ.items() if not theirs.fullmatch(name)}
         switches = {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
@@ -209,7 +209,7 @@ class Hub:
 
 @contextmanager
 def served(folder: Path, plays: int | None = None) -> Iterator[Hub]:
-    """Make the sample repositories in a folder, and serve them on a free port; of the plays in wikitext, the first `plays` or all."""
+    """Create the sample repositories in a folder, with the first `plays` plays in wikitext or all, and serve them on a free port."""
     _make_repositories(folder / "hub", plays)
     traffic = Traffic()
     handler = type("Handler", (_Handler,), {"root": folder / "hub", "traffic": traffic})
@@ -224,7 +224,7 @@ def served(folder: Path, plays: int | None = None) -> Iterator[Hub]:
 
 @contextmanager
 def worker(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
-    """A fresh process with these variables; its imports are paid once: ``worker.submit(function, …).result()``."""
+    """Start a process with environment variables that runs several functions: ``worker.submit(function, …).result()``."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         with mock.patch.dict(os.environ, environment, clear=True):
             pool.submit(os.getpid).result()
@@ -248,7 +248,7 @@ def _make_repositories(root: Path, plays: int | None) -> None:
 
 
 def _as_wikitext(play: Path) -> list[str]:
-    """Rows as those of wikitext: titles, paragraphs, and empty rows between them."""
+    """Return rows like those of wikitext: titles, paragraphs, and empty rows between them."""
     blocks = (" ".join(block.split()) for block in re.split(r"\n\s*\n", play.read_text(encoding="utf-8")))
     title, *paragraphs = filter(None, blocks)
     return ["", f" = {title.title()} = \n", "", *(f" {paragraph} \n" if i % 8 else "" for i, paragraph in enumerate(paragraphs, 1))]
@@ -259,7 +259,7 @@ def _as_sst2(sentences: list[str]) -> pa.Table:
 
 
 def _write_parquet(folder: Path, name: str, splits: dict[str, pa.Table]) -> None:
-    """A configuration of that name, declared as the Hub's datasets declare theirs."""
+    """Write a configuration of a dataset: its Parquet files, and its declaration in the README, as on the Hub."""
     declared = "\n".join(f"  - split: {split}\n    path: {name}/{split}-*" for split in splits)
     write_text(folder / "README.md", f"---\nconfigs:\n- config_name: {name}\n  data_files:\n{declared}\n---\n")
     for split, table in splits.items():

@@ -1,4 +1,4 @@
-"""A real UI, ``phyagi-assets ui``, on a data folder, and the GraphQL that the UI speaks."""
+"""Run the real UI, ``phyagi-assets ui``, on a data folder, and query it by GraphQL as the UI does."""
 
 import json
 import os
@@ -33,14 +33,14 @@ query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { asse
 
 
 class LiveDagster:
-    """The server, as its UI sees it."""
+    """A running server, queried as its UI queries it."""
 
     def __init__(self, port: int, log: Path) -> None:
         self.url, self._log = f"http://127.0.0.1:{port}", log
 
     @property
     def log(self) -> str:
-        """What the server has written so far."""
+        """Return the output of the server so far."""
         return self._log.read_text(encoding="utf-8")
 
     def query(self, query: str, **variables: Any) -> Any:
@@ -52,14 +52,14 @@ class LiveDagster:
         return answered["data"]
 
     def launch(self, *assets: list[str], partition: str | None = None) -> str:
-        """Launch a run, and give its id."""
+        """Launch a run, and return its id."""
         tags = [{"key": "dagster/partition", "value": partition}] if partition else []
         launched = self.query(LAUNCH, assets=[{"path": path} for path in assets], tags=tags)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return str(launched["run"]["runId"])
 
     def status(self, run: str) -> str:
-        """Wait for the end of a run, and give its status."""
+        """Wait for the end of a run, and return its status."""
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             status = str(self.query(STATUS, id=run)["runOrError"]["status"])
@@ -69,7 +69,7 @@ class LiveDagster:
         raise TimeoutError("the run did not end")
 
     def materializations(self, *path: str) -> list[dict[str, Any]]:
-        """The asset's materializations, the latest first."""
+        """Return the materializations of an asset, the latest first."""
         found: list[dict[str, Any]] = self.query(MATERIALIZATIONS, key={"path": path})["assetOrError"]["assetMaterializations"]
         return found
 
@@ -95,7 +95,7 @@ def live_dagster(settings: Settings, *, cwd: Path) -> Iterator[LiveDagster]:
         _wait(process, port, log)
         yield LiveDagster(port, log)
     finally:
-        with suppress(ProcessLookupError):  # it may have died of itself
+        with suppress(ProcessLookupError):  # it may have ended already
             os.killpg(process.pid, signal.SIGINT)
         try:
             process.wait(20)

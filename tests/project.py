@@ -18,7 +18,7 @@ PLAY = "ALL THE WORLD. And all the men and women merely players; they have their
 
 
 class Told:
-    """What the progress of a run has been told."""
+    """A progress that records its calls."""
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -59,5 +59,5 @@ class Project:
         return runner.run(runner.stale(), at, processes)
 
     def materialized(self, *key: str) -> int:
-        """How often an asset has been materialized."""
+        """Return how often an asset has been materialized."""
         return len(self.instance.fetch_materializations(dg.AssetKey(key), limit=1000).records)

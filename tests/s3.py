@@ -1,4 +1,4 @@
-"""A real S3 server, and a proxy before it that counts what is asked and fails as it is told to."""
+"""A real S3 server behind a proxy that counts requests and injects faults."""
 
 import ctypes
 import http.client
@@ -29,26 +29,26 @@ BUCKET = "raw"
 
 @dataclass(kw_only=True)
 class Faults:
-    """What the proxy does to the requests that come, and what has come."""
+    """Faults for the proxy to inject, and the requests that it received."""
 
     unavailable: int = 0
-    """As many of the next requests are answered with 503."""
+    """Number of the next requests to answer with 503."""
     cut: list[int] = field(default_factory=list)
-    """After how many bytes the next contents break off."""
+    """Numbers of bytes after which the next contents are cut off."""
     flipped: int = 0
-    """In as many of the next contents, the first byte is another."""
+    """Number of the next contents whose first byte is changed."""
     is_down: bool = False
     unlisted: tuple[str, ...] = ()
-    """Elements that are missing from what listings say of each object, such as ``ETag``."""
+    """Elements that are left out of each object in listings, such as ``ETag``."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Keys that listings report under another name, because the server cannot store keys that end in a slash."""
     ahead: int = 0
     """Seconds by which the clock of the server is ahead of the times at which objects were written."""
     listings: int = 0
     prefixes: list[str] = field(default_factory=list)
-    """The prefixes whose objects were asked for, folders within folders among them."""
+    """Prefixes that were listed, including nested ones."""
     contents: list[str] = field(default_factory=list)
-    """The keys whose content was asked for."""
+    """Keys whose content was requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,11 @@ class S3Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What S3's users have in theirs; the endpoint is the proxy's."""
+        """Return environment variables with credentials and the endpoint of the proxy."""
         return {"AWS_ENDPOINT_URL": self.proxy, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
 
     def wait_for_bucket(self) -> None:
-        """It comes into being a moment after the server."""
+        """Wait until the bucket exists, which is a moment after the server starts."""
         for _ in range(100):
             try:
                 list(obstore.list(self._store))
@@ -75,16 +75,16 @@ class S3Server:
         raise AssertionError("the S3 server has no bucket")
 
     def put(self, key: str, content: bytes | Path, **headers: str) -> None:
-        """Put an object, past the proxy."""
+        """Put an object without the proxy."""
         content = content if isinstance(content, bytes) else content.read_bytes()
         obstore.put(self._store, key, content, attributes=headers or None, use_multipart=False)
 
     def put_in_parts(self, key: str, content: bytes, size: int = 5 << 20) -> None:
-        """Put an object as large ones are put, whose ETag is no checksum of its content."""
+        """Put an object by multipart upload, so that its ETag is not a checksum of its content."""
         obstore.put(self._store, key, content, use_multipart=True, chunk_size=size)
 
     def delete(self, prefix: str = "") -> None:
-        """Remove all objects whose keys begin so, and forget all faults and counts."""
+        """Remove all objects with a prefix, and reset faults and counts."""
         for page in obstore.list(self._store, prefix or None):
             obstore.delete(self._store, [found["path"] for found in page])
         for name, value in vars(Faults()).items():
@@ -98,7 +98,7 @@ class S3Server:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Run SeaweedFS in a folder, on free ports, with the proxy before it."""
+    """Run SeaweedFS in a folder, on free ports, behind the proxy."""
     folder.mkdir(parents=True)
     server, port = _started(folder)
     try:
@@ -112,7 +112,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
 
 
 def _started(folder: Path, attempts: int = 5) -> tuple[subprocess.Popen[bytes], int]:
-    """A server that answers, and its port; on other ports where another process has taken one meanwhile."""
+    """Start a server, and return it with its port; try other ports if another process has taken one."""
     for attempt in range(attempts):
         server, port = _start(folder, attempt)
         for _ in range(600):
@@ -217,7 +217,7 @@ def _proxy(upstream: int) -> Iterator[tuple[int, Faults]]:
 
 
 def _free_ports(count: int, attempt: int) -> list[int]:
-    """Ports that are free, and those of gRPC, which are 10,000 higher, too: below those that the system gives to clients."""
+    """Return free ports whose gRPC ports, 10,000 higher, are free too, below the range that the system assigns to clients."""
     found: list[int] = []
     port = 11_000 + (os.getpid() * 16 + attempt * 1_000) % 9_000
     while len(found) < count:
@@ -246,6 +246,6 @@ def _answers(port: int) -> bool:
 
 
 def _die_with_parent() -> None:
-    """Also where the tests are killed, so that no server stays behind."""
+    """End the server with its parent, so that no server remains if the tests are killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

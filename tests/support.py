@@ -1,4 +1,4 @@
-"""What several tests need: a data folder made of literals."""
+"""Helpers of several tests: declare and build small data folders."""
 
 import fcntl
 import json
@@ -37,14 +37,14 @@ def declare(data: Path, kind: str, **keys: Any) -> Path:
 
 
 def declare_corpus(data: Path, name: str, path: str, **keys: Any) -> Corpus:
-    """Declare a corpus with the GPT-2 tokenizer; `keys` add to it or replace what it says."""
+    """Declare a corpus with the GPT-2 tokenizer; `keys` add keys or replace the default ones."""
     source = {"path": path, **keys.pop("source", {})}
     declared = declare(data, "corpora", **{"name": name, "source": source, "tokenizer": str(GPT2), **keys})
     return load_yaml(declared, CorpusConfig)
 
 
 def write_text(path: Path, text: str | bytes) -> Path:
-    """Write a file as it stands, making its folder."""
+    """Write a file without changes to its content, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -62,7 +62,7 @@ def list_partitions(corpus: Corpus, data: Path) -> dict[str, Partition]:
 
 
 def local_file(path: Path) -> LocalFile:
-    """A file to read."""
+    """Return a source file."""
     return LocalFile(name=path.name, origin=str(path), path=path)
 
 
@@ -77,7 +77,7 @@ def build_partition(corpus: Corpus, partition: Partition, workspace: Workspace) 
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that the first test process that wants it makes, for all of them."""
+    """Return a folder that the first test process to need it creates for all test processes."""
     base = factory.getbasetemp()
     shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
     with shared.with_suffix(".lock").open("w") as lock:

@@ -1,4 +1,4 @@
-"""Options and text from outside: what the commands refuse, and what they never send to a terminal."""
+"""Invalid options, and control characters in untrusted text."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Consoles: characters that a terminal would obey are shown."""
+"""Consoles print control characters as visible symbols."""
 
 import io
 import unicodedata

@@ -1,4 +1,4 @@
-"""A store whose copy has folders in place of its links: every command says so, and one puts the links back."""
+"""A copied store with folders in place of its links: every command reports it, and ``materialize`` restores the links."""
 
 import shlex
 import shutil

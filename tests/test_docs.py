@@ -25,7 +25,7 @@ def test_code_blocks_of_a_page_run_in_order(page: str, tmp_path: Path, monkeypat
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a declaration, those inside mappings and lists by their path."""
+    """Yield every key of a declaration; keys inside mappings and lists by their path."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         inner = _model_in(field.annotation)

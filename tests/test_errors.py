@@ -1,4 +1,4 @@
-"""Errors show no credentials, and name what ran out."""
+"""Errors contain no credentials, and name the work that ran out of memory."""
 
 import errno
 import pickle

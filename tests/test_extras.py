@@ -1,4 +1,4 @@
-"""The base install has the commands that look at a store, and the others name the extra that they need."""
+"""The base install runs the commands that read a store; the other commands name the missing extra."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def run_without(absent: list[str], commands: list[list[str]]) -> list[tuple[int,
 
 @pytest.fixture
 def mixed(workspace: Workspace) -> Workspace:
-    """A workspace with a mixture that is built, and one that is not."""
+    """A workspace with one mixture that is built and one that is not."""
     for name in ("old", "new"):
         write_text(workspace.data / "raw" / f"{name}.txt", "Word for word. " * 100)
         corpus = declare_corpus(workspace.data, name, f"raw/{name}.txt", splits={})

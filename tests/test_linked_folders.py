@@ -1,4 +1,4 @@
-"""Folders of a store on another disk, behind a link, and links that lead in a circle."""
+"""Store folders that are links to another disk, and links in loops."""
 
 import shlex
 import shutil

@@ -1,4 +1,4 @@
-"""The UI's server, for real: what a click does, and what it shows."""
+"""The real server of the UI: launched runs, metadata and pages."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> 
 
 @pytest.fixture(scope="module")
 def dagster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
-    """The UI as the command opens it, started in the folder of another project."""
+    """The UI as started by the command, in the folder of another project."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     (elsewhere / "workspace.yaml").write_text("load_from: [{python_module: another_project}]\n")
     with live_dagster(settings, cwd=elsewhere) as running:
@@ -48,7 +48,7 @@ def dagster(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def _until_partitions_are_known(dagster: LiveDagster) -> None:
-    """The sensor adds them, within seconds of the start."""
+    """Wait until the sensor has added the partitions, within seconds of the start."""
     query = 'query { assetNodeOrError(assetKey: {path: ["plays", "raw_dataset"]}) { ... on AssetNode { partitionKeys } } }'
     deadline = time.monotonic() + 60
     while dagster.query(query)["assetNodeOrError"]["partitionKeys"] != ["hamlet", "macbeth"]:

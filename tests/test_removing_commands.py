@@ -1,4 +1,4 @@
-"""Links and files of others in a store and in a data folder: every command that removes something leaves them as they are."""
+"""Commands that remove something keep foreign links and files in a store and in a data folder."""
 
 import os
 import shlex
@@ -27,7 +27,7 @@ LINKS = [
     for to in ("another store", "a folder", "nothing")
     for level in ("first/numpy_cache", "first", "first/numpy_cache/.versions")
 ]
-"""What a folder of the store is a link to, and which folder; ``--soak`` tries all of them."""
+"""Target of the link, and the store folder that it replaces; ``--soak`` tries all pairs."""
 
 EVERYTHING_THAT_REMOVES = (
     "clean --yes --grace 0",
@@ -35,7 +35,7 @@ EVERYTHING_THAT_REMOVES = (
     "check --discard",
     "remove first --match 'document 7'",
 )
-"""Building follows them: with the command ``materialize``, whose runs in Dagster take most of the time, in one test and with ``--soak``."""
+"""Tests build afterwards, which also removes: with ``materialize`` in one test and with ``--soak``, else without Dagster, to save time."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -54,7 +54,7 @@ def materialize(data: Path) -> None:
 
 
 def build_all(workspace: Workspace) -> None:
-    """Build what is declared as the command ``materialize`` does, without Dagster's records."""
+    """Build everything declared like the command ``materialize``, but without Dagster."""
     workspace.store.restore_all()
     workspace.store.remove_abandoned_files()
     catalog = load_catalog(workspace.data)
@@ -99,7 +99,7 @@ def data(built: Path, tmp_path: Path) -> Path:
 
 
 class Planted:
-    """Links and files of somebody else, and what they lead to."""
+    """Foreign links and files, and the targets of the links."""
 
     def __init__(self, elsewhere: Path, other_store: Path) -> None:
         self._elsewhere, self._other_store = elsewhere, other_store
@@ -108,7 +108,7 @@ class Planted:
         self._paths: list[Path] = []
 
     def put_into(self, folder: Path) -> None:
-        """Plant one of each kind in a folder."""
+        """Create one foreign entry of each kind in a folder."""
         targets = {
             "folder": self._elsewhere / "folder",
             "file": self._elsewhere / "file.txt",
@@ -125,7 +125,7 @@ class Planted:
         self._paths.append(write_text(folder / "own" / "deep" / "mine.txt", "mine"))
 
     def put_version(self, folder: Path, name: str) -> None:
-        """Plant links, files and a folder that are named as versions are."""
+        """Create links, files and a folder that are named like versions."""
         self._put_link(folder / f"{name}@{'0' * 32}", self._elsewhere / "folder")
         self._put_link(folder / f"{name}@{'1' * 32}", next((self._other_store / "first" / "numpy_cache" / ".versions").iterdir()))
         self._paths.append(write_text(folder / f"{name}@{'2' * 32}", "a file"))
@@ -136,7 +136,7 @@ class Planted:
         self._paths.append(path)
 
     def state(self) -> dict[str, str]:
-        """What everything planted is, and everything that it leads to."""
+        """Return the state of every foreign entry and of everything that the links point to."""
         there = [path for folder in (self._elsewhere, self._other_store) for path in sorted(folder.rglob("*"))]
         return {str(path): _state(path) for path in (*self._paths, *there)}
 
@@ -154,7 +154,7 @@ def planted(data: Path, tmp_path: Path) -> Planted:
 
 
 def folders_of_a_store(store: Path) -> Iterator[Path]:
-    """Every folder on every level of a store, but for those within versions and Dagster's."""
+    """Yield every folder on every level of a store, except for those inside versions and those of Dagster."""
     yield store
     for path in sorted(store.rglob("*")):
         inside = path.relative_to(store).parts
@@ -164,7 +164,7 @@ def folders_of_a_store(store: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def building(data: Path, engines: EnginePool, pytestconfig: pytest.Config) -> Callable[[], None]:
-    """The last of everything that removes."""
+    """Build everything; building is the last of the commands that remove something."""
     if pytestconfig.getoption("soak"):
         return partial(materialize, data)
     return partial(build_all, Workspace(data=data, store=LocalStore(data / "store"), engines=engines))

@@ -1,4 +1,4 @@
-"""Which folders: an argument, else the environment, else the working directory."""
+"""Folders: given by an argument, else by the environment, else in the working directory."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tutorial says what its cells print, and the arithmetic that it teaches.
+"""The cells of the tutorial print the documented output, and its arithmetic is correct.
 
 ``REWRITE_TUTORIAL=1 pytest tests/test_tutorial.py`` writes what the cells print into the document.
 """
@@ -28,12 +28,12 @@ pytestmark = pytest.mark.xdist_group("tutorial")
 
 TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 FOLDER = "/home/user/tutorial"
-"""The folder that the document is read as being run in."""
+"""Folder that the tutorial shows in place of the real working directory."""
 CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
 def run_cells(cells: list[str]) -> list[str]:
-    """Run cells in one namespace, as a notebook does: what each prints, and the value of its last expression."""
+    """Run cells in one namespace, as a notebook does; return the output of each, including the value of its last expression."""
     names: dict[str, Any] = {"__name__": "__main__"}
     printed: list[str] = []
     buffer = io.BytesIO()
@@ -53,13 +53,13 @@ def run_cells(cells: list[str]) -> list[str]:
 
 
 def as_seen(printed: str) -> str:
-    """As a terminal shows it: of a progress bar, what it says last, and no blanks at the end."""
+    """Return output as a terminal shows it: only the last state of a progress bar, and no trailing blanks."""
     lines = (line.rstrip().rpartition("\r")[2] for line in printed.split("\n"))
     return "\n".join(lines).replace(str(Path.cwd()), FOLDER)
 
 
 def normalised(output: str) -> str:
-    """Without what is another each time: dates, line numbers, times and speeds."""
+    """Return output without the parts that differ between runs: dates, line numbers, times and speeds."""
     output = re.sub(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\]", "[date]", output)
     output = re.sub(r"\[(\w+\.py):\d+:", r"[\1:line:", output)
     return re.sub(r"\[\d\d:\d\d[^]]*\]", "[time]", output)
@@ -67,7 +67,7 @@ def normalised(output: str) -> str:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> list[str]:
-    """What each cell prints, run against the stand-in of the Hub in an empty folder, where the GPT-2 tokenizer is known."""
+    """Output of each cell, run against the local Hub server in an empty folder, with a store that contains the GPT-2 tokenizer."""
     folder = tmp_path_factory.mktemp("tutorial")
     store = shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
     (folder / "work").mkdir()
@@ -104,7 +104,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("_in_an_empty_folder")
 def test_window_and_sample_counts_of_the_tutorial_are_correct() -> None:
-    np.lib.format.open_memmap("train.npy", "w+", np.uint16, (2_415_651,))  # no one has to write zeros
+    np.lib.format.open_memmap("train.npy", "w+", np.uint16, (2_415_651,))  # a sparse file of zeros
     assert len(LMDataset(np.load("train.npy", mmap_mode="r"), seq_len=512)) == 4_718
     config = {"cache_dir": ".", "seq_len": 512, "weight": 1.5}
     dataset, evaluation = get_dataset([config, config], dataset_concat="random", dataset_provider="lm")

@@ -1,4 +1,4 @@
-"""The benchmarks are programs, whose folder is the first that Python looks in."""
+"""Put the folder of the benchmarks first in the import path, as when they run as programs."""
 
 import sys
 

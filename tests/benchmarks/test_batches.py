@@ -1,4 +1,4 @@
-"""The benchmark of token arrays → batches: its inputs, its ratios, a small run of it."""
+"""The benchmark of token arrays → batches: inputs, ratios, and a quick run."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The benchmark of text → token arrays: its text, its judgement, a small run of it."""
+"""The benchmark of text → token arrays: generated text, comparison of ids, and a quick run."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def words(texts: list[str]) -> list[str]:
 
 def test_documents_depend_only_on_the_seed() -> None:
     assert drawn(1) == drawn(1)
-    assert len(set(drawn(1)) & set(drawn(2))) < len(drawn(1)) / 20  # but for short ones, which chance may give twice
+    assert len(set(drawn(1)) & set(drawn(2))) < len(drawn(1)) / 20  # short documents can be equal by chance
 
 
 def test_documents_vary_in_length_and_have_the_requested_total_size() -> None:
@@ -44,7 +44,7 @@ def test_share_of_new_words_is_at_most_the_requested_share(share: float) -> None
     known = set(words([piece for kind in sources().values() for source in kind for piece in source]))
     found = words(drawn(1, share))
     new = sum(word not in known for word in found) / len(found)
-    assert share * 0.6 <= new <= share  # an exchange may give a word that there is
+    assert share * 0.6 <= new <= share  # an exchange of letters can produce a known word
 
 
 def test_both_formats_contain_the_same_documents(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The earlier release's data folder, unpacked for a test that may change it."""
+"""The data folder of an earlier release, unpacked for each test so that the test can change it."""
 
 import json
 import tarfile
@@ -20,6 +20,6 @@ def old_data(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def expected() -> dict[str, Any]:
-    """What the earlier release read from the store."""
+    """Values that the earlier release read from the store."""
     found: dict[str, Any] = json.loads((HERE / "expected.json").read_text(encoding="utf-8"))
     return found

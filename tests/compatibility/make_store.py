@@ -98,7 +98,7 @@ def materialize(data: Path, *arguments: str) -> None:
 
 
 def states(data: Path) -> dict[str, Any]:
-    """States of loaders after three steps, and what each reads next."""
+    """Return the states of loaders after three steps, and the batch that each reads next."""
     loaded = load_mixture("mix", store=data / "store")
     loader = MixtureLoader(loaded.train, batch_size=4)
     stream = MixtureStream(loaded.train, batch_size=4)
@@ -117,7 +117,7 @@ def is_published(plan: Path) -> bool:
 
 
 def described(plan: Path, published: bool) -> dict[str, Any]:
-    """What a plan gives: samples with the token behind each, boundaries, and where they come from."""
+    """Return the samples of a plan with their labels, boundaries and sources."""
     plain, full = load_mixture(plan), load_mixture(plan, shift_labels=True, boundaries=True, mask_boundaries=True)
     found: dict[str, Any] = {"fingerprint": plain.plan.fingerprint, "is_published": published, "length": len(plain.train)}
     for split in ("train", "validation"):
@@ -147,7 +147,7 @@ def pack(data: Path, archive: Path) -> None:
 
 
 def packed(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Leave out what only this machine needs: the logs of its runs, and what it remembers of its files."""
+    """Leave out files that only this machine needs: logs of runs, and cached digests."""
     name = f"{entry.name}/"
     is_run = "/.dagster/history/runs/" in name and entry.isfile() and not entry.name.endswith("index.db")
     if is_run or "/.dagster/storage/" in name or "/.digests/" in name:

@@ -1,4 +1,4 @@
-"""A store built by an earlier release opens, gives the same samples, and needs nothing built."""
+"""A store built by an earlier release opens, yields the same samples, and is up to date."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Plans made of literals."""
+"""Build plans from a few literals, and read their samples."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,24 +9,24 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import first_segment
 
 Sample = tuple[tuple[str, int], ...]
-"""The tokens of a sample, each as the path of its array and its index there."""
+"""Tokens of a sample; each token is the path of its array and its index in the array."""
 Samples = Mapping[str, Mapping[str, int]]
-"""By corpus and partition."""
+"""Partitions by corpus."""
 
 
 def partition(key: str, version: str = "1", *, seq_len: int = 4, **samples: int) -> PlannedPartition:
-    """A partition with samples in some splits."""
+    """Return a partition, given its number of samples in each split."""
     return sized(key, version, **{split: count * seq_len + (split == "train") for split, count in samples.items()})
 
 
 def sized(key: str, version: str = "1", **tokens: int) -> PlannedPartition:
-    """A partition with tokens in some splits."""
+    """Return a partition, given its number of tokens in each split."""
     shards = {split: Shard(path=f"{key}@{version}/{split}.npy", tokens=count, documents=1) for split, count in tokens.items()}
     return PlannedPartition(key=key, fingerprint=f"{key}@{version}", shards=shards)
 
 
 def partitions(samples: Samples, *, seq_len: int = 4, splits: Sequence[str] = ("train",)) -> dict[str, list[PlannedPartition]]:
-    """Partitions with as many samples in each split, by corpus."""
+    """Return partitions by corpus, given their numbers of samples in each split."""
     return {
         corpus: [partition(f"{corpus}-{key}", seq_len=seq_len, **dict.fromkeys(splits, count)) for key, count in of.items()]
         for corpus, of in samples.items()
@@ -36,7 +36,7 @@ def partitions(samples: Samples, *, seq_len: int = 4, splits: Sequence[str] = ("
 def plan_of(
     found: Mapping[str, Sequence[PlannedPartition]], parts: Sequence[MixturePart] | None = None, *, crosses: bool = True, **keys: Any
 ) -> Plan:
-    """A plan over partitions; by default, every corpus has weight 1. Samples of earlier releases do not cross partitions."""
+    """Return a plan over partitions; by default, every corpus has weight 1. In plans of earlier releases, samples do not cross partitions."""
     corpora = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
     parts = parts or [MixturePart(corpus=name) for name in found]
     said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, "dtype": "uint16", **keys}
@@ -47,7 +47,7 @@ def plan_of(
 
 
 def _uncrossed(segment: Segment, corpora: Sequence[PlannedCorpus], seq_len: int) -> Segment:
-    """The first segment as earlier releases had it, every corpus with weight 1."""
+    """Return a first segment in the form of earlier releases, in which every corpus has weight 1."""
     sources = []
     for source in segment.sources:
         shards = [partition.shards["train"] for partition in corpora[source.corpus].partitions if "train" in partition.shards]
@@ -58,7 +58,7 @@ def _uncrossed(segment: Segment, corpora: Sequence[PlannedCorpus], seq_len: int)
 
 
 def read(order: MixtureOrder, start: int, stop: int) -> list[Sample]:
-    """The samples at positions; padding has no path."""
+    """Return the samples at a range of positions; the path of padding is empty."""
     import numpy as np
 
     runs = order.runs(order.locate(np.arange(start, stop)))
@@ -72,19 +72,19 @@ def read(order: MixtureOrder, start: int, stop: int) -> list[Sample]:
 
 
 def cut(tokens: Sequence[tuple[str, int]], seq_len: int = 4) -> list[Sample]:
-    """A stream of tokens as samples, one after the other."""
+    """Cut a sequence of tokens into consecutive samples."""
     return [tuple(tokens[start : start + seq_len]) for start in range(0, samples_in(len(tokens), seq_len) * seq_len, seq_len)]
 
 
 def stream(plan: Plan, corpus: str, split: str = "train") -> list[tuple[str, int]]:
-    """The tokens of a corpus across its partitions."""
+    """Return the tokens of a corpus, one partition after the other."""
     (of,) = (planned for planned in plan.corpora if planned.name == corpus)
     shards = [part.shards[split] for part in of.partitions if split in part.shards]
     return [(shard.path, token) for shard in shards for token in range(shard.tokens)]
 
 
 def group_samples(plan: Plan, source: Source, group: Group) -> list[Sample]:
-    """The samples of a group, cut token by token."""
+    """Return the samples of a group, cut from its tokens one by one."""
     corpus, cuts = plan.corpora[source.corpus], {part.place: (part.start, part.stop) for part in group.cuts}
     streams: list[list[tuple[str, int]]] = []
     for place, index in enumerate(group.partitions):

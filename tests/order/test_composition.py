@@ -1,4 +1,4 @@
-"""A mixture in numbers and as a tree."""
+"""Composition of a mixture: numbers, deviation and tree."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def test_composition_describes_the_last_segment() -> None:
 
 
 def naive_deviation(plan: Plan) -> float:
-    """Over an epoch, prefix by prefix."""
+    """Compare with the deviation computed prefix by prefix over an epoch."""
     order, segment = MixtureOrder(plan, "train"), plan.current
     corpora = order.locate(segment.start + np.arange(segment.drawn)).corpus.tolist()
     rates = {source.corpus: source.rate / sum(of.rate for of in segment.sources) for source in segment.sources}

@@ -1,4 +1,4 @@
-"""What stands at each position: laws 1, 3 and 5 for whole plans."""
+"""Samples at each position of whole plans: laws 1, 3 and 5."""
 
 import subprocess
 import sys
@@ -122,13 +122,13 @@ def test_plans_of_earlier_releases_cut_each_partition_on_its_own() -> None:
 
 
 TOKENS = {"a": 0, "b": 1, "c": 3, "d": 5, "e": 14, "f": 33}
-"""By partition: of no token, of fewer than a sample takes, and of more."""
+"""Numbers of tokens by partition: none, fewer than a sample has, and more."""
 AMOUNTS = st.sampled_from([{"weight": weight} for weight in (0.2, 1.0, 1.7, 4.0)] + [{"share": share} for share in (0.05, 0.3)])
 
 
 @st.composite
 def contents(draw: st.DrawFn) -> tuple[list[MixturePart], dict[str, list[Any]]]:
-    """What a mixture is declared to be at some time: some corpora, some of their partitions, in some versions."""
+    """Draw the content of a mixture at one time: corpora, their partitions, and versions of the partitions."""
     names = draw(st.lists(st.sampled_from(["one", "two", "three"]), min_size=1, unique=True))
     amounts = [draw(AMOUNTS) for _ in names]
     amounts[0] = {"weight": 1.0}
@@ -146,7 +146,7 @@ CHANGES = st.lists(st.tuples(st.integers(1, 70), contents()), min_size=1, max_si
 
 
 def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[Sample]]]:
-    """What each shuffle group gave before a position: its samples' number, and the samples in their order."""
+    """Return, by shuffle group, its number of samples, and the samples drawn from it before a position, in order."""
     order = MixtureOrder(plan, "train")
     given_of: dict[tuple[str, int], tuple[int, list[Sample]]] = {}
     starts = [segment.start for segment in plan.segments]
@@ -164,7 +164,7 @@ def by_group(plan: Plan, stop: int) -> dict[tuple[str, int], tuple[int, list[Sam
 
 
 def check_nothing_is_lost(plan: Plan) -> None:
-    """Law 7 for the last segment: a token is in one sample, and fewer than a sample's are in none."""
+    """Check law 7 for the last segment: every token is in one sample, except for fewer than one sample has."""
     for source in plan.current.sources:
         samples = [sample for group in source.groups for sample in group_samples(plan, source, group)]
         tokens = [token for sample in samples for token in sample]
@@ -273,7 +273,7 @@ print(len(train), opened, time.process_time() - started, peak() - bare)
 
 
 def trillion(folder: Path, tokens: int) -> int:
-    """A plan over 64 corpora of 10,000 arrays together, all of them one sparse file; its tokens."""
+    """Return a plan over 64 corpora with 10,000 arrays in total, all links to one sparse file, and its number of tokens."""
     counts = [157 if number < 16 else 156 for number in range(64)]
     found = {}
     arrays = iter(range(sum(counts)))

@@ -1,4 +1,4 @@
-"""Law 1: in an epoch every sample comes once, shuffled; the next epoch has another order."""
+"""Law 1: an epoch contains every sample once, shuffled; the next epoch has a different order."""
 
 import math
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mixed(word: int) -> int:
-    """SplitMix64's finalizer in whole numbers."""
+    """Apply the finalizer of SplitMix64, with Python integers."""
     word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % WORD
     word = (word ^ (word >> 27)) * 0x94D049BB133111EB % WORD
     return word ^ (word >> 31)
 
 
 class Cipher:
-    """The same permutation in whole numbers, and its inverse: what has one is a bijection."""
+    """The same permutation and its inverse, with Python integers; a function with an inverse is a bijection."""
 
     def __init__(self, size: int, key: int) -> None:
         self.size, self.key = size, mixed(key)
@@ -96,26 +96,26 @@ def test_arrays_of_indices_sizes_and_keys_equal_single_calls() -> None:
 
 
 def epochs(size: int, count: int, *, seed: int = 0) -> npt.NDArray[np.int64]:
-    """The orders of consecutive epochs, a row each."""
+    """Return the orders of consecutive epochs, shape ``(count, size)``."""
     epoch = np.repeat(np.arange(count), size)
     keys = epoch_key(np.full(len(epoch), derived_key(seed), dtype=np.uint64), epoch)
     return permuted(np.tile(np.arange(size), count), size, keys).reshape(count, size)
 
 
 def keyed(size: int, count: int) -> npt.NDArray[np.int64]:
-    """The orders of consecutive keys, a row each."""
+    """Return the orders of consecutive keys, shape ``(count, size)``."""
     return permuted(np.tile(np.arange(size), count), size, np.repeat(np.arange(count), size).astype(np.uint64)).reshape(count, size)
 
 
 def excess(counts: npt.NDArray[Any], freedom: int | None = None) -> float:
-    """Chi-squared of counts that ought to be even, in standard deviations above what chance gives."""
+    """Return the chi-squared statistic of counts whose expectation is uniform, minus its mean, in standard deviations."""
     expected = counts.sum() / counts.size
     freedom = counts.size - 1 if freedom is None else freedom
     return float((((counts - expected) ** 2).sum() / expected - freedom) / math.sqrt(2 * freedom))
 
 
 def ranked(orders: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A number for each order, the same for the same order."""
+    """Return a number for each order; equal orders have equal numbers."""
     numbers: npt.NDArray[np.int64] = orders @ orders.shape[1] ** np.arange(orders.shape[1])
     return numbers
 
@@ -147,7 +147,7 @@ def test_every_sample_is_equally_frequent_at_every_place(orders: Any, size: int)
 
 
 def pairs_of(orders: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> Iterator[float]:
-    """What is near zero for two rows that have nothing to do with each other, in standard deviations."""
+    """Yield statistics that are near zero for uncorrelated rows, in standard deviations."""
     count, size = orders.shape
     centred = [(of - (size - 1) / 2) / math.sqrt((size**2 - 1) / 12) for of in (orders, other)]
     yield float((centred[0] * centred[1]).sum() / math.sqrt(count * size))  # rank correlation

@@ -1,4 +1,4 @@
-"""Every position leads to a sample, and every sample back to its positions."""
+"""Lookup of samples by position, and of positions by sample."""
 
 import time
 from typing import Any
@@ -45,7 +45,7 @@ CORPORA = st.dictionaries(
 
 
 def versions(tokens: dict[str, dict[str, int]]) -> dict[str, list[PlannedPartition]]:
-    """Partitions that are another version wherever they have another number of tokens."""
+    """Return partitions whose version is their number of tokens."""
     return {name: [sized(f"{name}-{key}", f"{count}", train=count) for key, count in of.items()] for name, of in tokens.items()}
 
 

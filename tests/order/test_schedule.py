@@ -1,4 +1,4 @@
-"""Law 2: every prefix keeps to the weights within 2 samples, and every corpus gets its share."""
+"""Law 2: every prefix matches the weights within 2 samples, and every corpus gets its share."""
 
 from collections.abc import Sequence
 
@@ -14,17 +14,17 @@ LARGEST = 2**52
 
 
 def skewed(sources: int) -> list[int]:
-    """Rates over five orders of magnitude; in a company of many, some are below one in 10,000 of the sum."""
+    """Return rates over five orders of magnitude; with many sources, some are below 1/10,000 of the sum."""
     return [int(rate) + 1 for rate in 10 ** np.random.default_rng(sources).uniform(2, 7, sources)]
 
 
 def halved(sources: int) -> list[int]:
-    """Each half of the one before it: the deepest tree that there is."""
+    """Return rates that halve from source to source, which gives the deepest possible tree."""
     return [2 ** (sources - source) for source in range(sources)]
 
 
 def deviation(order: Ints, rates: Sequence[int]) -> float:
-    """The most that a prefix of an order differs from the exact share of a source, in draws."""
+    """Return the largest deviation of any prefix of an order from the exact share of a source, in draws."""
     parts = np.array(rates) / sum(rates)
     by_source = np.argsort(order, kind="stable")
     source, passed = order[by_source], by_source.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Arrays are mapped a bounded number at a time, and what cannot be read is an error that names the file."""
+"""The number of mapped arrays is bounded, and unreadable arrays raise errors that name the file."""
 
 import json
 import os

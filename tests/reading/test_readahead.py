@@ -1,4 +1,4 @@
-"""Scattered rows are read from the disk together, and nothing but them."""
+"""Scattered rows are read from the disk together, and no other pages are read."""
 
 import ctypes
 import mmap
@@ -25,7 +25,7 @@ SCATTERED = np.arange(7, 1900, 60)
 
 @pytest.fixture
 def array(tmp_path: Path) -> Path:
-    """A token array of 8 MB, of which nothing is in memory."""
+    """A token array of 8 MB that is not in the page cache."""
     path = tmp_path / "tokens.npy"
     np.save(path, np.random.default_rng(0).integers(0, 50_000, TOKENS, dtype=np.uint16))
     _forget(path)
@@ -41,7 +41,7 @@ def _forget(path: Path) -> None:
 
 
 def _in_memory(path: Path) -> int:
-    """Pages of the file that are in the page cache."""
+    """Return the number of pages of a file that are in the page cache."""
     mapped = np.memmap(path, np.uint8, "r")
     pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
     libc = ctypes.CDLL(None, use_errno=True)
@@ -50,7 +50,7 @@ def _in_memory(path: Path) -> int:
 
 
 def _read(array: Path, rows: Ints) -> Ints:
-    """Samples of an array, by their numbers."""
+    """Return samples of an array, given their numbers."""
     runs = Pieces([Piece(shard=0, start=0, stop=TOKENS, is_last=True)]).runs(np.zeros_like(rows), rows * SEQ_LEN, SEQ_LEN)
     found: Ints = TokenShards([TokenArray(path=array, tokens=TOKENS)], dtype="uint16").samples(runs, width=SEQ_LEN)
     return found

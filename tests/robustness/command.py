@@ -1,4 +1,4 @@
-"""The command in a process of its own that can be killed at any moment.
+"""Run the command in its own process, which can be killed at any moment.
 
 It is forked from a process that has imported everything and has no thread yet: it begins at once, which makes a hundred kills
 a matter of minutes.
@@ -39,15 +39,15 @@ _CHANGES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.r
 
 @dataclass(kw_only=True)
 class Changes:
-    """What the command changes in the store, Dagster's own records aside: how often it does, and which time it dies of.
+    """Counter of the changes that the command makes in the store, without Dagster's records; kills the command at change `last`.
 
-    Where it `waits`, it stands still at that one, with all that it holds, until `told` is set.
+    With `waits`, the command stops there and keeps its locks until `told` is set.
     """
 
     last: int | None = None
     waits: bool = False
     folder: Path | None = None
-    """Where to count instead of in the store."""
+    """Folder whose changes are counted; by default, the store."""
 
     def __post_init__(self) -> None:
         self.count = _CONTEXT.RawValue("q", 0)  # changed by that process alone
@@ -56,10 +56,10 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What came of a command."""
+    """Result of a command."""
 
     code: int
-    """As `multiprocessing` has it: negative, the signal that it died of."""
+    """Exit code as in `multiprocessing`: negative if the command was killed by a signal."""
     said: str
     seconds: float
 
@@ -70,15 +70,15 @@ class Command:
     Parameters
     ----------
     words
-        What the user types after ``phyagi-assets``.
+        Arguments of ``phyagi-assets``.
     log
-        Where its output goes.
+        File for the output.
     changes
-        Counts them, and kills the command at the one that it dies of.
+        Counts the changes of the command, and kills it at one of them.
     file_size
-        Bytes that no file may grow beyond.
+        Largest size of a file, in bytes.
     environment
-        Variables of its own.
+        Additional environment variables.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class Command:
         self._process.start()
 
     def kill_at(self, moment: float, *, alone: bool = False) -> None:
-        """Kill it some seconds after it was started, if it has not ended by then, and all that it has started unless it alone is meant."""
+        """Kill the command, and its processes unless `alone` is set, some seconds after its start if it is still running."""
         self._process.join(max(0.0, self._started + moment - time.monotonic()))
         if self._process.exitcode is None and self._process.pid:
             self._process.kill()
-            with suppress(ProcessLookupError):  # it may not have come to have a session of its own
+            with suppress(ProcessLookupError):  # it may not have created its session yet
                 if not alone:
                     os.killpg(self._process.pid, signal.SIGKILL)
 
     def ended(self) -> Ended:
-        """Wait for its end."""
+        """Wait for the end of the command, and return its result."""
         self._process.join()
         assert self._process.exitcode is not None
         said = self._log.read_text(encoding="utf-8") if self._log.exists() else ""

@@ -1,10 +1,10 @@
-"""Ways in which bytes go bad."""
+"""Ways of damaging files."""
 
 from pathlib import Path
 
 
 def flip_bit(path: Path, bit: int | None = None) -> None:
-    """Change one bit of a file, by default in its middle; of this file alone, where it is linked to from elsewhere."""
+    """Flip one bit of a file, by default in its middle, without changing other hard links to it."""
     content = bytearray(path.read_bytes())
     at = 4 * len(content) if bit is None else bit
     content[at // 8] ^= 1 << at % 8
@@ -13,5 +13,5 @@ def flip_bit(path: Path, bit: int | None = None) -> None:
 
 
 def cut_short(path: Path) -> None:
-    """Leave two thirds of a file."""
+    """Truncate a file to two thirds."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])

@@ -96,7 +96,7 @@ class Artifacts:
         return [*found, str(mixture.explain(0, 3))]
 
     def _build_cache(self) -> str:
-        """Build the cache of the rows anew, and take it out again."""
+        """Rebuild the cache from the rows, and restore the earlier one."""
         pointer = self._workspace.store.pointer(CACHE)
         target, version = pointer.readlink(), pointer.resolve()
         aside = version.with_name("aside")
@@ -112,7 +112,7 @@ class Artifacts:
             pointer.symlink_to(target)
 
     def __call__(self, number: int) -> tuple[str, str]:
-        """Read one variant; what it was, and what came of it."""
+        """Read one variant; return its description and its outcome."""
         draw = random.Random(number)
         path = draw.choice(self._files)
         whole = path.read_bytes()

@@ -32,20 +32,20 @@ from tests.robustness.variants import damaged, texts
 from tests.support import declare_corpus, list_partitions
 
 Oracle = Callable[[bytes], list[str | None]]
-"""Reads the texts of a file in another way than the package does; None where a row has none."""
+"""Independent implementation that returns the texts of a file; None for a row without text."""
 
 TEXTS = list(texts())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Original:
-    """A file in one of the formats, and another way to read it."""
+    """A file in one of the formats, with an independent reader."""
 
     name: str
     content: bytes
     oracle: Oracle
     keys: Mapping[str, Any] = field(default_factory=dict)
-    """Of the declaration."""
+    """Keys of the declaration."""
 
 
 def zstd(content: bytes) -> bytes:
@@ -171,7 +171,7 @@ KINDS = [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large
 
 
 def columns() -> Iterator[tuple[str, pa.Array]]:
-    """The texts in columns of every kind that holds text; and one in a list, which is refused."""
+    """Yield the texts in columns of every supported type, and in a list column, which is an error."""
     values = pa.array([*TEXTS[:60], None, *TEXTS[60:]])
     for kind in KINDS:
         yield "text", values.dictionary_encode() if pa.types.is_dictionary(kind) else values.cast(kind)
@@ -181,7 +181,7 @@ def columns() -> Iterator[tuple[str, pa.Array]]:
 
 
 def originals() -> list[Original]:
-    """Every format, every compression, every kind of column."""
+    """Return files in every format, with every compression and every type of column."""
     made: list[Original] = []
     lines = "".join(
         json.dumps({"id": i, "text": text, "more": [1, {"a": None}]}, ensure_ascii=bool(i % 2)) + "\n" for i, text in enumerate(TEXTS)
@@ -254,7 +254,7 @@ PARQUET: list[dict[str, Any]] = [
 
 
 def saved(folder: Path) -> dict[str, bytes]:
-    """The files of a folder that ``datasets.save_to_disk`` wrote."""
+    """Yield the files of a folder written by ``datasets.save_to_disk``."""
     from datasets import Dataset
 
     Dataset.from_dict({"text": TEXTS}).save_to_disk(str(folder / "saved"))
@@ -270,7 +270,7 @@ class Sources:
         self._saved = saved(folder / "original")
 
     def __call__(self, number: int) -> tuple[str, str]:
-        """Read one variant; what it was, and what came of it."""
+        """Read one variant; return its description and its outcome."""
         draw = random.Random(number)
         data = self._folder / "data"
         if number % 20 == 0:

@@ -14,11 +14,11 @@ from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
 
 Known = Mapping[str, str]
-"""What may be published: the digest of each file by its path in the store, and of all that a plan reads by the plan's folder."""
+"""Digests of everything that may be published: of each file by its path in the store, and of all samples of a plan by its folder."""
 
 
 def what_is_published(root: Path) -> dict[str, str]:
-    """The files of every published version, read through the arrays and loaders that training uses too."""
+    """Read every published version with the arrays and loaders that training uses, and return the digests."""
     found: dict[str, str] = {}
     store, top = LocalStore(root), root.resolve()
     for address in store.list():
@@ -44,14 +44,14 @@ def _order(plan: Path) -> str:
 
 
 class Reader(threading.Thread):
-    """Opens whatever is published, over and over, while inside.
+    """Thread that opens everything published, repeatedly, while inside the context.
 
     Parameters
     ----------
     root
         The store.
     known
-        What may be found: all that uninterrupted runs have published.
+        Digests of everything that uninterrupted runs publish.
     """
 
     def __init__(self, root: Path, known: Known) -> None:
@@ -59,21 +59,21 @@ class Reader(threading.Thread):
         self._root, self._known, self._stop_asked = root, known, threading.Event()
         self.looks = 0
         self.saw: list[str] = []
-        """What was no version of an uninterrupted run, or not all of one."""
+        """Artifacts that were incomplete or not from an uninterrupted run."""
 
     def run(self) -> None:
         while not self._stop_asked.wait(0.03):
             self.look()
 
     def look(self) -> None:
-        """See what is published now."""
+        """Check everything that is published now."""
         try:
             found = what_is_published(self._root)
             versions = set(map(_version, found))
             whole = {name: digest for name, digest in self._known.items() if _version(name) in versions}
             self.saw += [f"{name}: {digest}, not {whole.get(name)}" for name, digest in found.items() if whole.get(name) != digest]
             self.saw += [f"{name}: is missing" for name in whole.keys() - found.keys()]
-        except Exception as problem:  # whatever a reader meets with is what this is for
+        except Exception as problem:  # any exception of a reader is a failure
             self.saw.append(repr(problem))
         self.looks += 1
 
@@ -88,6 +88,6 @@ class Reader(threading.Thread):
 
 
 def _version(name: str) -> str:
-    """The folder of a version that a path lies in."""
+    """Return the version folder that contains a path."""
     folder, _, rest = name.partition("@")
     return f"{folder}@{rest.partition('/')[0]}"

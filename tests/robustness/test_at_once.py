@@ -1,4 +1,4 @@
-"""Ten commands at once on one store: one result, nothing done twice, nobody held up by one that was killed."""
+"""Ten concurrent commands on one store build everything once, and a killed command does not block the others."""
 
 import random
 import re
@@ -60,14 +60,14 @@ def test_ten_commands_complete_although_some_are_killed(reference: ReferenceStor
 
 
 def counted(done: Ended) -> tuple[int, int]:
-    """How many things a command says that it has built, and found to be up to date."""
+    """Return the numbers of artifacts that a command reports as built and as up to date."""
     found = re.search(r"(\d+) built, (\d+) up to date, 0 failed", done.said)
     assert found, done.said
     return int(found[1]), int(found[2])
 
 
 def materializations(reference: ReferenceStores, store: Path) -> dict[str, int]:
-    """How often Dagster has each of what is published down as materialized."""
+    """Return the number of materializations that Dagster records for each published artifact."""
     found = {}
     with open_instance(Settings(data=reference.data, store=store)) as instance:
         for address in published(store):

@@ -1,6 +1,6 @@
-"""Sources that cannot be read: named, each by itself; what is published stands, and once they are mended nothing tells that they were bad.
+"""Unreadable sources are named one by one, published artifacts stay, and repaired sources are built as if they had never been bad.
 
-Transfers that break off, end early or arrive with another byte: tests/sources/test_object_store.py and test_transfer.py.
+Interrupted, truncated and corrupted transfers are tested in tests/sources/test_object_store.py and test_transfer.py.
 """
 
 import gzip
@@ -29,7 +29,7 @@ from tests.support import build, declare, declare_corpus, write_jsonl, write_tex
 
 @dataclass(frozen=True, kw_only=True)
 class Bad:
-    """A file, how it is made bad, and what is said of it then."""
+    """Functions that write a file and damage it, and the expected message."""
 
     write: Callable[[Path, str], object]
     spoil: Callable[[Path], object]
@@ -54,7 +54,7 @@ def write_verse(path: Path, word: str) -> None:
 
 
 def put_line(line: bytes) -> Callable[[Path], None]:
-    """Write another seventh line."""
+    """Return a function that replaces the seventh line of a file."""
 
     def put(path: Path) -> None:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -64,7 +64,7 @@ def put_line(line: bytes) -> Callable[[Path], None]:
 
 
 def make_unreadable(path: Path) -> None:
-    """For anybody; root reads what nobody may, but not what the disk does not give."""
+    """Make a file unreadable, even for root, who can read files without permission but not after an I/O error."""
     if os.geteuid():
         path.chmod(0)
     else:
@@ -84,7 +84,7 @@ BAD = {
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Path:
-    """A data folder with a corpus whose files are of all kinds, a partition each, and a mixture of it."""
+    """A data folder with a corpus of files in several formats, one partition per file, and a mixture of it."""
     data = tmp_path / "data"
     declare_corpus(data, "shelf", "raw/*", partition_by="file")
     declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "shelf"}])
@@ -92,7 +92,7 @@ def shelf(tmp_path: Path) -> Path:
 
 
 def fill(shelf: Path, word: str) -> None:
-    """Write all of its files anew."""
+    """Rewrite all files of the corpus."""
     shutil.rmtree(shelf / "raw", ignore_errors=True)
     (shelf / "raw").mkdir()
     write_verse(shelf / "raw" / "sound.txt", word)
@@ -101,7 +101,7 @@ def fill(shelf: Path, word: str) -> None:
 
 
 def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
-    """Bring everything up to date with the pipeline alone."""
+    """Build everything that is stale, without Dagster."""
     catalog, workspace = load_catalog(data), Workspace(data=data, store=LocalStore(store), engines=engines)
     built = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
     build_mixture(catalog.mixtures["mix"], catalog.corpora, built, workspace)

@@ -1,4 +1,4 @@
-"""Damaged files: each is read right, or is an error that names it; none takes a process down, hangs it or fills its memory."""
+"""Damaged files are read correctly or raise an error that names them; none crashes a process, hangs it or exhausts its memory."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import pytest
 from tests.robustness.variant_runs import VariantResults, run_variants
 
 SOURCES, ARTIFACTS = 8_000, 2_000
-"""Variants that are tried with ``--soak``."""
+"""Numbers of variants with ``--soak``."""
 GROWTH = 256 << 20
-"""Bytes of memory that a worker may take over all its variants, beyond what it has imported."""
+"""Largest growth of the memory of a worker after its imports, in bytes."""
 
 
 def check(results: VariantResults, variants: int) -> None:
-    """Hold every variant to be right or an error that names its file."""
+    """Check that every variant was read correctly or raised an error that names its file."""
     assert results.problems == []
     assert results.outcomes.total() == variants
     assert results.outcomes["error"] > variants // 2

@@ -1,4 +1,4 @@
-"""A bit that flips in what is published: found by `check`, named, and mended to the same bytes. (By the asset's check: test_checks.py.)"""
+"""Flipped bits in published artifacts are found by `check` and rebuilt to the same bytes. (For the check of the asset: test_checks.py.)"""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A disk that fills up: what is published stands, the message says why, and once there is room the next run completes the store."""
+"""On a full disk, published artifacts stay, the message names the reason, and the next run with enough space completes the store."""
 
 import random
 import shutil
@@ -25,13 +25,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of its own, in memory."""
+    """A small file system in memory."""
     folder = tmp_path / "disk"
     folder.mkdir()
     try:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "none", folder], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("nobody here may mount a disk; the tests of a file's largest size run everywhere")
+        pytest.skip("mounting is not permitted here; the tests with a file size limit run everywhere")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
@@ -57,7 +57,7 @@ def test_full_disk_leaves_no_partial_artifact(reference: ReferenceStores, known:
 
 
 def check_full(done: Ended, store: Path) -> None:
-    """Hold a command to have said that the disk is full, and to have left nothing behind."""
+    """Check that a command reported the full disk, and left nothing in staging."""
     assert done.code == 1, done.said
     assert f"error: {store}" in done.said or f"error: plays/hamlet: {store}: cannot be written to: " in done.said
     assert "what was published is kept" in done.said
@@ -66,7 +66,7 @@ def check_full(done: Ended, store: Path) -> None:
 
 
 def check_goes_on(reference: ReferenceStores, store: Path, log: Path) -> None:
-    """Hold the next command to complete the store."""
+    """Check that the next command completes the store."""
     following = materialize(reference.refreshed_data, store, log=log).ended()
     assert following.code == 0, following.said
     check_whole(reference, store, like=reference.refreshed)
@@ -77,7 +77,7 @@ def resize(disk: Path, size: str) -> None:
 
 
 def bytes_of_tokens(store: Path) -> int:
-    """Of all versions, those that are not published any more too."""
+    """Return the size of the token files of all versions, including superseded ones, in bytes."""
     return sum(path.stat().st_size for kind in ("arrow", "npy") for path in store.glob(f"*/*/.versions/*/*.{kind}"))
 
 

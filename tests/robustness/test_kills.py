@@ -1,4 +1,4 @@
-"""A materialization that is killed at any moment: what is published is whole all the while, and the next run completes the store."""
+"""Materializations killed at any moment: published artifacts are always complete, and the next run completes the store."""
 
 import random
 import signal
@@ -23,7 +23,7 @@ class Sweep:
     handful: int
     words: tuple[str, ...] = ()
     alone: bool = False
-    """Whether the command alone is killed, and not its processes."""
+    """Whether only the command is killed, without its processes."""
 
     def seeds(self, *, soak: bool) -> range:
         return range(self.kills if soak else self.handful)
@@ -34,7 +34,7 @@ class Sweep:
 
 JOBS = ("--jobs", "2")
 ATTEMPTS = 20
-"""Commands that may end before the moment that was drawn, which is within the time that an uninterrupted command took."""
+"""Number of attempts to kill a command before it ends, at times within the duration of an uninterrupted command."""
 SWEEPS = [
     Sweep(what="everything", by="clock", kills=100, handful=1),
     Sweep(what="everything", by="change", kills=30, handful=1),

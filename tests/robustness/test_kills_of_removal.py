@@ -1,4 +1,4 @@
-"""Commands that remove something, killed at any of their changes: the store works, and the same command completes."""
+"""Commands that remove something, killed at any of their changes: the store works, and repeating the command completes it."""
 
 import random
 import shutil
@@ -25,7 +25,7 @@ class Removing:
     words: tuple[str, ...]
     in_data: bool = False
     handful: tuple[int, ...] = (0,)
-    """Seeds that are always tried."""
+    """Seeds that run without ``--soak``."""
 
     def __str__(self) -> str:
         return "-".join(word.strip("-") for word in self.words[:3])
@@ -49,7 +49,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def prepare(reference: ReferenceStores, folder: Path) -> tuple[Path, Path]:
-    """A data folder and a store of one's own, with a damaged array and superseded versions."""
+    """Copy the data folder and the store, and return their paths."""
     data, store = shutil.copytree(reference.refreshed_data, folder / "data"), copy_store(reference.refreshed, folder / "store")
     return data, store
 

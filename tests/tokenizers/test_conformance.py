@@ -1,4 +1,4 @@
-"""How far an engine may be trusted, found out."""
+"""Conformance runs find the text on which a fast engine must not be used."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ FAILING = EngineChoice(name=FailingEngine.name, make=FailingEngine)
 
 
 class Run(NamedTuple):
-    """A tokenizer, where it is kept, and an engine that gets two code points wrong."""
+    """A tokenizer, its store, and an engine that encodes two code points incorrectly."""
 
     prepared: PreparedTokenizer
     store: Store
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def run(prepared_store: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
-    """A run over the code points around the two that the engine gets wrong; over every code point in the long variant."""
+    """A conformance run over the code points around the two incorrect ones; over every code point with ``--soak``."""
     base = tmp_path_factory.mktemp("conformance")
     store = LocalStore(base / "store")
     shutil.copytree(prepared_store, store.root)

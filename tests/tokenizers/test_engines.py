@@ -1,4 +1,4 @@
-"""The fast engines and the reference, on strings that engines have been seen to disagree on."""
+"""The fast engines give the ids of the reference engine on strings that are hard to tokenize."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

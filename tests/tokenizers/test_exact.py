@@ -1,4 +1,4 @@
-"""Two engines as one, exact."""
+"""A fast engine and the reference engine together give exact ids."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_compared_difference_is_a_mismatch_that_quotes_the_document(
 
 
 def test_sampled_verification_can_miss_a_difference(fast: FastokensEngine, reference: ReferenceEngine) -> None:
-    """What `verify: full` is for; the draw is seeded, so this is the same one each time."""
+    """Show why `verify: full` exists; the sample is seeded, so that every run draws the same one."""
     engines = Engines(reference=reference, fast=FaultyEngine(fast, lambda text: "xyzzy" in text))
     encoded = ExactTokenizer(engines).encode(pa.array(RARE))
     assert not np.array_equal(encoded.of(12_345), reference.encode(pa.array(["xyzzy"])).ids)

@@ -1,4 +1,4 @@
-"""Tokenizers as they are declared, and as they are kept."""
+"""Declared tokenizers are loaded, checked and stored."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
 
 def _byte_tokenizer(folder: Path, *, unused: int = 0, **settings: Any) -> None:
-    """A tokenizer of bytes, with tokens that no text has below the EOS, and settings of its own."""
+    """Save a byte tokenizer with given settings, and with unused tokens below the EOS."""
     save_byte_tokenizer(folder)
     file, config = folder / "tokenizer.json", folder / "tokenizer_config.json"
     declared = json.loads(file.read_text(encoding="utf-8"))
@@ -159,7 +159,7 @@ def test_byte_tokenizer_has_one_id_per_byte_and_decodes_the_text(bytewise: Any, 
 
 
 def _with_end(folder: Path, *, single: str) -> None:
-    """A tokenizer of words whose post-processor puts tokens around each text."""
+    """Save a word tokenizer whose post-processor adds tokens around each text."""
     vocab = {"<unk>": 0, "<s>": 1, "</s>": 2, "<lang>": 3, "a": 4, "b": 5}
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="<unk>"))
     words.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()

@@ -1,4 +1,4 @@
-"""Configurations from files and mappings."""
+"""Configurations are loaded from files, mappings and overrides, and saved."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ configs = st.dictionaries(
 
 
 def _leaves(config: Any, at: str = "/") -> dict[str, Any]:
-    """Every value that is no mapping, by its path."""
+    """Return every value that is not a mapping, by its path."""
     if not isinstance(config, dict):
         return {at: config}
     return {place: value for key, inner in config.items() for place, value in _leaves(inner, f"{at}{key}/").items()}
