@@ -11,7 +11,7 @@ from phyagi_assets.order.planning import first_segment
 Sample = tuple[tuple[str, int], ...]
 """Tokens of a sample; each token is the path of its array and its index in the array."""
 Samples = Mapping[str, Mapping[str, int]]
-"""Partitions by corpus."""
+"""Numbers of samples or tokens, by corpus and partition or split."""
 
 
 def partition(key: str, version: str = "1", *, seq_len: int = 4, **samples: int) -> PlannedPartition:
@@ -36,7 +36,7 @@ def partitions(samples: Samples, *, seq_len: int = 4, splits: Sequence[str] = ("
 def plan_of(
     found: Mapping[str, Sequence[PlannedPartition]], parts: Sequence[MixturePart] | None = None, *, crosses: bool = True, **keys: Any
 ) -> Plan:
-    """Return a plan over partitions; by default, every corpus has weight 1. In plans of earlier releases, samples do not cross partitions."""
+    """Return a plan over partitions; by default, every corpus has weight 1. Without `crosses`, it is a plan of an earlier release."""
     corpora = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
     parts = parts or [MixturePart(corpus=name) for name in found]
     said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, "dtype": "uint16", **keys}

@@ -273,7 +273,7 @@ print(len(train), opened, time.process_time() - started, peak() - bare)
 
 
 def trillion(folder: Path, tokens: int) -> int:
-    """Return a plan over 64 corpora with 10,000 arrays in total, all links to one sparse file, and its number of tokens."""
+    """Write a plan over 64 corpora with 10,000 arrays in total, all links to one sparse file; return its number of tokens."""
     counts = [157 if number < 16 else 156 for number in range(64)]
     found = {}
     arrays = iter(range(sum(counts)))
