@@ -1,7 +1,7 @@
-"""What can be wrong with what the user gave, one class for each place where it can be mended.
+"""Errors that the user can correct, one class per kind of cause.
 
-Every message says what was found, where, and what would be right. A caller that wants to treat them alike (the command, the
-Dagster assets) catches :class:`PhyagiAssetsError`; anything else that surfaces is a fault of this package.
+Every message says what was found and where, and what would be right. The command and the Dagster assets catch
+:class:`PhyagiAssetsError`; any other exception is a bug in this package.
 """
 
 import errno
@@ -47,57 +47,62 @@ def redacted(text: str) -> str:
 
 
 class PhyagiAssetsError(Exception):
-    """Something that the user can put right. Its message shows no credentials."""
+    """An error that the user can correct. Its message contains no credentials."""
 
     def __init__(self, *args: object) -> None:
         super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What becomes of it in another process: the same, whatever its class is made of."""
-        return _again, (type(self), self.args, self.__dict__)
+        """Pickle the arguments and attributes of the error, whatever the parameters of its class are."""
+        return _unpickled, (type(self), self.args, self.__dict__)
 
 
-def _again(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> PhyagiAssetsError:
+def _unpickled(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> PhyagiAssetsError:
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
 
 
 class OutOfMemoryError(PhyagiAssetsError):
-    """The work takes more memory than the process may have."""
+    """The work needs more memory than the process may use."""
 
 
 @contextmanager
-def memory_named(what: str) -> Iterator[None]:
-    """Turn running out of memory into an error that says so, and what needed it.
+def translate_memory_errors(what: str) -> Iterator[None]:
+    """Convert an exception about too little memory into an `OutOfMemoryError` that names the work.
+
+    Parameters
+    ----------
+    what
+        Name of the work that needs the memory.
 
     Raises
     ------
     OutOfMemoryError
-        An allocation failed inside.
+        An allocation failed inside the context.
     """
     try:
         yield
     except (MemoryError, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno != errno.ENOMEM:
             raise
-        said = f" ({' '.join(str(problem).split())})" if str(problem) else ""
+        detail = f" ({' '.join(str(problem).split())})" if str(problem) else ""
         raise OutOfMemoryError(
-            f"{what}: takes more memory than this process may have{said}; raise the limit, or use fewer processes with --jobs"
+            f"{what}: needs more memory than this process may use{detail}; raise the limit, or use fewer processes with --jobs"
         ) from problem
 
 
 class DeclarationError(PhyagiAssetsError):
-    """A YAML file under the data folder says something that cannot be.
+    """A declaration in the data folder is not valid.
 
     Parameters
     ----------
     path
         The file.
     message
-        What was found and what would be right.
+        Description of what was found and what would be right.
     line
-        1-based line in the file, where there is one.
+        Line in the file, from 1; None if the error has no line.
     key
         Dotted path of the key, such as ``splits.validation``.
     """
@@ -113,11 +118,11 @@ class SourceError(PhyagiAssetsError):
 
 
 class SourceDownError(SourceError):
-    """A source did not answer, as often as it was tried; it may answer later."""
+    """A source did not answer after all retries; it may answer later."""
 
 
 class MissingPackageError(PhyagiAssetsError):
-    """A package is not installed because the extra that it belongs to was not asked for.
+    """A package is not installed, because the extra that contains it was not installed.
 
     Parameters
     ----------
@@ -133,13 +138,13 @@ class MissingPackageError(PhyagiAssetsError):
 
 
 @contextmanager
-def missing_packages_named() -> Iterator[None]:
-    """Turn the failed import of a package of an extra into an error that says what to install.
+def translate_missing_packages() -> Iterator[None]:
+    """Convert the failed import of a package into an error that names the extra to install.
 
     Raises
     ------
     MissingPackageError
-        A package of an extra was imported inside, and is not installed.
+        An import inside the context needs a package of an extra that is not installed.
     """
     try:
         yield
@@ -150,23 +155,25 @@ def missing_packages_named() -> Iterator[None]:
 
 
 class TokenizerError(PhyagiAssetsError):
-    """A tokenizer cannot be loaded, or cannot do what the corpus asks of it."""
+    """A tokenizer cannot be loaded, or does not support a setting of the corpus."""
 
 
 class StoreError(PhyagiAssetsError):
-    """An artifact in the store is missing, damaged or not what it claims to be."""
+    """An artifact in the store is missing or damaged, or does not match its manifest."""
 
 
 class MissingArtifactsError(StoreError):
-    """A step was asked for before the steps that it builds on.
+    """A step is requested whose input artifacts do not exist.
 
     Parameters
     ----------
+    wanted
+        Address of the requested artifact.
     missing
-        The artifacts that are not there, as ``corpus/stage/partition``.
+        Addresses of the missing artifacts, as ``corpus/step/partition``.
     """
 
     def __init__(self, wanted: str, missing: list[str]) -> None:
         self.missing = missing
         listed = "\n".join(f"  - {name}" for name in missing)
-        super().__init__(f"{wanted} builds on what is not there yet; materialize these first:\n{listed}")
+        super().__init__(f"{wanted} needs artifacts that do not exist yet; materialize these first:\n{listed}")

@@ -16,8 +16,8 @@ def short(number: float) -> str:
 
     Examples
     --------
-    >>> short(950), short(1200), short(3_400_000), short(300e9), short(1.2e12)
-    ('950', '1.2k', '3.4M', '300B', '1.2T')
+    >>> short(950), short(1200), short(999_999_999), short(300e9), short(1.2e12)
+    ('950', '1.2k', '1B', '300B', '1.2T')
     """
     return _scaled(number, _COUNTS, "")
 
@@ -34,10 +34,11 @@ def short_size(size: float) -> str:
 
 
 def _scaled(number: float, units: tuple[tuple[float, str], ...], smallest: str) -> str:
+    rounded = float(f"{number:.3g}")
     for scale, unit in units:
-        if number >= scale:
-            return f"{number / scale:.3g}{unit}"
-    return f"{number:.3g}{smallest}"
+        if rounded >= scale:
+            return f"{rounded / scale:,.0f}{unit}" if rounded >= 1000 * scale else f"{rounded / scale:.3g}{unit}"
+    return f"{rounded:.3g}{smallest}"
 
 
 def counted(number: int, what: str) -> str:

@@ -177,11 +177,11 @@ def test_clean_lists_unneeded_versions_and_removes_them_on_request(data: Path) -
     assert "There is nothing to remove" in command("clean", "--data", data).stdout
     write_text(data / "raw" / "b.txt", "The second corpus has changed. " * 30)
     assert command("materialize", "--data", data).returncode == 0
-    assert "would go too with --grace 0" in command("clean", "--data", data, "--yes").stdout
+    assert "would also be removed with --grace 0" in command("clean", "--data", data, "--yes").stdout
     shown = command("clean", "--data", data, "--grace", "0").stdout
     assert re.search(r"second/tokenized_arrow/\.versions/all@\w+  .*B  superseded", shown), shown
     assert "2 versions" in shown.splitlines()[-1]
-    assert "would be removed; say --yes" in shown
+    assert "would be removed; pass --yes" in shown
     assert command("clean", "--data", data, "--yes", "--grace", "0").stdout.splitlines()[-1].endswith("removed")
     assert "There is nothing to remove" in command("clean", "--data", data).stdout
     assert "0 problems" in command("check", "--data", data).stdout
@@ -213,10 +213,10 @@ def test_remove_records_a_document_and_shows_where_it_was_read(data: Path) -> No
     ("words", "message"),
     [
         (["nobody", "--match", "x"], "'nobody' is not a declared corpus; declared corpora: first, second"),
-        (["first"], "say which documents: by --id, or by --match"),
-        (["first", "--id", "0" * 16, "--match", "x"], "say which documents"),
+        (["first"], "choose documents with --id or with --match"),
+        (["first", "--id", "0" * 16, "--match", "x"], "choose documents"),
         (["first", "--id", "xyz"], "'xyz' is not a document id"),
-        (["first", "--id", "0" * 16], "no document of first of the id 0000000000000000 was built; nothing is recorded"),
+        (["first", "--id", "0" * 16], "no document in the artifacts of first has the id 0000000000000000; nothing is recorded"),
         (["first", "--match", "no such text"], "no document of first matches 'no such text'; nothing is recorded"),
         (["first", "--match", "("], "is not a valid regular expression"),
     ],
@@ -242,7 +242,7 @@ def test_plan_shows_the_forecast_before_and_after_the_build(data: Path) -> None:
     after = command("plan", "mix", "--data", data)
     assert "1 epoch of the mixture" in after.stdout
     assert "≈" not in after.stdout
-    assert "All of it is built" in after.stdout
+    assert "Everything is built" in after.stdout
     assert "mix 300B tokens" in command("plan", "mix", "--tokens", "300B", "--data", data).stdout
     assert command("plan", "mux", "--data", data).returncode == 2
     assert command("plan", "mix", "--tokens", "many", "--data", data).returncode == 2

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, memory_named, redacted
+from phyagi_assets.errors import DeclarationError, OutOfMemoryError, SourceError, redacted, translate_memory_errors
 
 SECRET = st.text("abcXYZ0189/+=@:._-", min_size=4)
 
@@ -35,13 +35,13 @@ def test_pickled_error_keeps_its_message_and_attributes() -> None:
 )
 def test_out_of_memory_error_names_the_work_that_needed_the_memory(problem: Exception) -> None:
     with (
-        pytest.raises(OutOfMemoryError, match=r"^plays/one: takes more memory than this process may have.*; raise the limit"),
-        memory_named("plays/one"),
+        pytest.raises(OutOfMemoryError, match=r"^plays/one: needs more memory than this process may use.*; raise the limit"),
+        translate_memory_errors("plays/one"),
     ):
         raise problem
 
 
 def test_full_disk_is_not_an_out_of_memory_error() -> None:
-    with pytest.raises(OSError, match="No space left") as raised, memory_named("plays/one"):
+    with pytest.raises(OSError, match="No space left") as raised, translate_memory_errors("plays/one"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert raised.value.errno == errno.ENOSPC

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.executor import Died
+from phyagi_assets.execution.executor import WorkerDied
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.facts import Facts
@@ -70,7 +70,7 @@ class PartitionResult:
     @property
     def failure(self) -> str:
         """The reason for which the partition failed; empty if it did not."""
-        if isinstance(self.problem, Died):
+        if isinstance(self.problem, WorkerDied):
             return f"its process {self.problem}"
         if self.problem is not None:
             return str(self.problem)
@@ -85,4 +85,4 @@ class PartitionResult:
     @property
     def is_user_error(self) -> bool:
         """Whether the failure has a cause that a user can act on, as opposed to a fault of the program."""
-        return self.problem is None or isinstance(self.problem, PhyagiAssetsError | OSError | Died)
+        return self.problem is None or isinstance(self.problem, PhyagiAssetsError | OSError | WorkerDied)

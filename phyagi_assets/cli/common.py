@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 
 from phyagi_assets.cli.console import new_console
-from phyagi_assets.errors import PhyagiAssetsError, memory_named, missing_packages_named
+from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors, translate_missing_packages
 
 FAILED, MISUSED = 1, 2
 LAST_POSITION = 10**18
@@ -27,7 +27,7 @@ Exit codes:
 """
 
 
-def folders(command: Callable[..., Any]) -> Callable[..., Any]:
+def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")
     store = click.option("--store", metavar="DIR", help="The store.  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]")
@@ -35,15 +35,15 @@ def folders(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def errors() -> Iterator[None]:
+def report_errors() -> Iterator[None]:
     """Print user errors without a traceback."""
     from phyagi_assets.errors import DeclarationError
 
     try:
-        with memory_named("the command"), missing_packages_named():
+        with translate_memory_errors("the command"), translate_missing_packages():
             yield
     except PhyagiAssetsError as problem:
-        say_error(str(problem))
+        print_error(str(problem))
         sys.exit(MISUSED if type(problem) in (PhyagiAssetsError, DeclarationError) else FAILED)
 
 
@@ -55,6 +55,6 @@ def log_to(console: Console) -> None:
     logger.addHandler(RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter()))
 
 
-def say_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Print an error message to standard error."""
     new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, errors, folders, say_error
+from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, folder_options, print_error, report_errors
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
@@ -14,14 +14,14 @@ from phyagi_assets.settings import Settings
 
 @click.command(epilog=EPILOG)
 @click.option("--discard", is_flag=True, help="Remove damaged artifacts from the store; materialize builds them again.")
-@folders
+@folder_options
 def check(discard: bool, data: str | None, store: str | None) -> None:
     """Validate every declaration, and compare the store with its checksums.
 
     All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
     next materialize builds them again, byte for byte. Files that the store did not create are listed and never removed.
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.formatting import counted
         from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
@@ -47,7 +47,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
             for link in looped
         ]
         for problem in [*declared, *map(str, stored), *loops]:
-            say_error(problem)
+            print_error(problem)
         counts = f"{counted(checked[0], 'declaration')} and {counted(checked[1], 'artifact')} checked"
         console.print(f"{counts}, {counted(len(declared) + len(stored) + len(loops), 'problem')}", highlight=False)
         for name, files in left_out.items():
@@ -70,7 +70,7 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
 
 @click.command(epilog=EPILOG)
 @click.argument("name", metavar="PATH|NAME")
-@folders
+@folder_options
 def inspect(name: str, data: str | None, store: str | None) -> None:
     """Show the metadata and statistics of an artifact, and the first words of some of its documents.
 
@@ -80,7 +80,7 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
       an address in the store    shakespeare/numpy_cache/hamlet
       a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.cli.render import show_inspection
         from phyagi_assets.inspection.describe import inspect_named
@@ -99,7 +99,7 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
 @click.option("--step", type=click.IntRange(0, LAST_POSITION), help="Explain a global step of training instead of a position, from 0.")
 @click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
 @click.option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
-@folders
+@folder_options
 def explain(
     name: str,
     position: int | None,
@@ -119,7 +119,7 @@ def explain(
     For each document, this shows its corpus, partition, source file and row, its tokens and their text. NAME is a mixture, or
     the path of a mixture.json.
     """
-    with errors():
+    with report_errors():
         if (position is None) == (step is None) or (step is not None and batch_size is None):
             raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
         settings = Settings.resolve(data=data, store=store)

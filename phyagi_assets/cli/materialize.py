@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, errors, folders, log_to, say_error
+from phyagi_assets.cli.common import EPILOG, FAILED, LAST_POSITION, MISUSED, folder_options, log_to, print_error, report_errors
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
@@ -17,7 +17,7 @@ from phyagi_assets.settings import Settings
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--at", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Change a mixture from this position on.")
 @click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
-@folders
+@folder_options
 def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
 
@@ -27,7 +27,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
     A mixture whose corpora or weights have changed gets a new plan with a new order. If a training run is using the mixture, pass the
     position that it has reached as --at: the order up to that position does not change.
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.build.examine import examine_catalog
         from phyagi_assets.build.outcome import Outcome
@@ -51,7 +51,9 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         log_to(messages)
         claim(workspace.store, settings.data, [*chosen.corpora, *chosen.mixtures])
         if restored := workspace.store.restore_all():
-            messages.print(f"{counted(restored, 'artifact')} had lost the link, as in a copy of a store; put back", highlight=False)
+            messages.print(
+                f"{counted(restored, 'artifact')} without a link, as in a copied store; the links were restored", highlight=False
+            )
         examined = examine_catalog(chosen, workspace)
         recorded = RecordedDigests(settings.dagster_home)
         if at is None and examined.is_current and recorded.agree(examined.digests()):
@@ -72,17 +74,17 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
             console.print(tree)
         console.print(f"{len(outcome.built)} built, {outcome.current} up to date, {len(outcome.failed)} failed", highlight=False)
         for name, reason in outcome.failed.items():
-            say_error(f"{name}: {reason}")
+            print_error(f"{name}: {reason}")
         broken = () if names else catalog.broken
         for each in broken:
-            say_error(f"{each.reason}; {each.name} was left out")
+            print_error(f"{each.reason}; {each.name} was left out")
         sys.exit(FAILED if outcome.failed else MISUSED if broken else 0)
 
 
 @click.command(epilog=EPILOG)
 @click.argument("name")
 @click.option("--tokens", metavar="N", help="Tokens that the run reads, such as 300B.  [default: an epoch of the mixture]")
-@folders
+@folder_options
 def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> None:
     """Show what a run over a mixture would read, before anything is built.
 
@@ -90,7 +92,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
     the disk space and time that building takes. For partitions that are not built yet, numbers are estimated from the beginning of
     their text.
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.cli.render import show_forecast
         from phyagi_assets.declare.catalog import read_catalog
@@ -121,7 +123,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
     show_default=True,
     help="Keep versions written or published within this many hours, because a run may be reading them.",
 )
-@folders
+@folder_options
 def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
     """List versions in the store that are no longer needed, and remove them with --yes.
 
@@ -131,7 +133,7 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
 
     Links and files that the store did not create are listed and never removed.
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.cli.render import show_removable
         from phyagi_assets.declare.catalog import load_catalog

@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, LAST_POSITION, errors, folders, log_to
+from phyagi_assets.cli.common import EPILOG, LAST_POSITION, folder_options, log_to, report_errors
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
@@ -17,7 +17,7 @@ from phyagi_assets.settings import Settings
     "--until", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Position reached by training.  [default: an epoch]"
 )
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
-@folders
+@folder_options
 def remove(
     corpus: str,
     ids: tuple[str, ...],
@@ -38,9 +38,9 @@ def remove(
     refresh or materialize rebuilds the partitions that contain such a document, and excludes it from new ones. To bring a document
     back, delete its line from the file.
     """
-    with errors():
+    with report_errors():
         if bool(ids) == bool(match):
-            raise PhyagiAssetsError("say which documents: by --id, or by --match")
+            raise PhyagiAssetsError("choose documents with --id or with --match")
         settings = Settings.resolve(data=data, store=store)
         from datetime import date
 
@@ -66,8 +66,10 @@ def remove(
         found = list(matching(declared, match, workspace)) if match else with_ids(declared, removals, workspace.store)
         missing = removals.keys() - {document.id for document in found} - read_removals(declared).keys()
         if missing or not (found or removals):
-            sought = f"of the id {', '.join(sorted(missing))} was built" if missing else f"matches {match!r}"
-            raise PhyagiAssetsError(f"no document of {corpus} {sought}; nothing is recorded")
+            sought = (
+                f"in the artifacts of {corpus} has the id {', '.join(sorted(missing))}" if missing else f"of {corpus} matches {match!r}"
+            )
+            raise PhyagiAssetsError(f"no document {sought}; nothing is recorded")
         removals |= {document.id: Removal(id=document.id, reason=reason, on=date.today().isoformat()) for document in found}
         show_found(console, found)
         show_exposures(console, exposures(corpus, removals, workspace.store, until))

@@ -80,7 +80,7 @@ def show_forecast(console: Console, found: Forecast) -> None:
         size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))
         console.print(f"To build: about {size} on disk, {_duration(seconds)} on this machine", highlight=False)
     else:
-        console.print("All of it is built", highlight=False)
+        console.print("Everything is built", highlight=False)
 
 
 def _duration(seconds: int) -> str:
@@ -122,20 +122,20 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
     """
     gone = {item.path for item in removed or ()}
     for item in found:
-        note = "" if removed is None or item.path in gone else "  left: it is needed by now, or another command works on it"
+        note = "" if removed is None or item.path in gone else "  kept: it is needed again, or another command is using it"
         console.print(f"{item.name}  {short_size(item.bytes)}  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
     for foreign in cleaning.foreign:
         console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
     if cleaning.young:
         hours = cleaning.grace.total_seconds() / 3600
         kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
-        console.print(f"{kept} would go too with --grace 0", highlight=False)
+        console.print(f"{kept} would also be removed with --grace 0", highlight=False)
     listed = found if removed is None else removed
     size = f"{counted(len(listed), 'version')}, {short_size(sum(item.bytes for item in listed))}"
     if removed is not None or not found:
         console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
     else:
-        console.print(f"{size} would be removed; say --yes to remove them", highlight=False)
+        console.print(f"{size} would be removed; pass --yes to remove them", highlight=False)
 
 
 def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
@@ -161,7 +161,7 @@ def show_exposures(console: Console, found: Iterable[Exposure]) -> None:
     if table.rows:
         console.print(table)
     else:
-        console.print("No mixture in the store shows any of it", highlight=False)
+        console.print("No mixture in the store contains these documents", highlight=False)
 
 
 def _first_bold(line: str) -> str:

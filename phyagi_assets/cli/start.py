@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, errors, folders
+from phyagi_assets.cli.common import EPILOG, folder_options, report_errors
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings, local_folder
@@ -22,7 +22,7 @@ def init(folder: Path) -> None:
 
     You can materialize it right away. DIR must be empty or not exist.
     """
-    with errors():
+    with report_errors():
         local_folder(folder, "data folder")  # refuses a URI
         try:
             taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -46,13 +46,13 @@ def init(folder: Path) -> None:
 @click.option(
     "--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI; it listens on this machine only."
 )
-@folders
+@folder_options
 def ui(port: int, data: str | None, store: str | None) -> None:
     """Open Dagster's UI on a data folder and its store (dg dev).
 
     Only one UI can run on a store at a time, because each starts its own daemon.
     """
-    with errors():
+    with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.orchestration.instance import ui_environment
 

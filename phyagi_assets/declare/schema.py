@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
-from phyagi_assets.errors import missing_packages_named
+from phyagi_assets.errors import translate_missing_packages
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
 Split = Literal["train", "validation", "test"]
@@ -151,7 +151,7 @@ class CorpusConfig(Declared):
             return rule
         if len(rule) > LONGEST_REGEX:
             raise ValueError(f"the regex has {len(rule):,} characters; use at most {LONGEST_REGEX:,}")
-        with missing_packages_named():
+        with translate_missing_packages():
             import regex
         try:
             groups = regex.compile(rule).groups

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
-from phyagi_assets.errors import PhyagiAssetsError, memory_named
+from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
 from phyagi_assets.execution.progress import OnProgress
 
 Task = TypeVar("Task")
@@ -16,11 +16,11 @@ Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Task], Result]
 """Context manager that a process enters before its first task, given a progress callback; returns the function that runs a task."""
 
 
-class Fault(Exception):
+class TaskCrashed(Exception):
     """An unexpected exception in a task; the message is its traceback."""
 
 
-class Died(Exception):
+class WorkerDied(Exception):
     """A process died while it ran a task; the message says how."""
 
 
@@ -48,11 +48,11 @@ class Executor(Protocol[Task, Result_co]):
         task : Task
             A task that has ended, in the order in which the tasks end.
         outcome : Result or Exception
-            Its result, or the exception that ended it: an error for the user, `Fault` or `Died`.
+            Its result, or the exception that ended it: an error for the user, `TaskCrashed` or `WorkerDied`.
         """
 
 
-class Waiting(Generic[Task]):
+class TaskQueue(Generic[Task]):
     """The queue of tasks that have not begun.
 
     Parameters
@@ -111,7 +111,7 @@ class InProcessExecutor(Generic[Task, Result]):
         on_progress: Callable[[Task, int], None],
     ) -> None:
         self._prepare, self._name, self._on_progress = prepare, name, on_progress
-        self._waiting = Waiting(on_start)
+        self._waiting = TaskQueue(on_start)
         self.submit, self.drop = self._waiting.submit, self._waiting.drop
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
@@ -124,9 +124,9 @@ class InProcessExecutor(Generic[Task, Result]):
 
     def _outcome(self, run: Callable[[Task], Result], task: Task) -> Result | Exception:
         try:
-            with memory_named(self._name(task)):
+            with translate_memory_errors(self._name(task)):
                 return run(task)
         except (PhyagiAssetsError, OSError) as problem:
             return problem
         except Exception:
-            return Fault(traceback.format_exc())
+            return TaskCrashed(traceback.format_exc())

@@ -23,8 +23,8 @@ from multiprocessing.context import SpawnProcess
 from threading import Lock, Thread
 from typing import Any, Generic
 
-from phyagi_assets.errors import PhyagiAssetsError, memory_named
-from phyagi_assets.execution.executor import Died, Fault, Prepare, Result, Task, Waiting
+from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
+from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
 from phyagi_assets.execution.processors import THREADS
 
 _TO_END = 10.0
@@ -60,7 +60,7 @@ class _Worker(Generic[Task]):
             message = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return _Ended(outcome=Died(_ending(self.process.exitcode or 0)), is_last=True)
+            return _Ended(outcome=WorkerDied(_ending(self.process.exitcode or 0)), is_last=True)
         if isinstance(message, logging.LogRecord):
             logging.getLogger(message.name).handle(message)
         elif isinstance(message, int) and self.task is not None:
@@ -105,7 +105,7 @@ class ProcessPool(Generic[Task, Result]):
         self.size = size
         self._arguments = (prepare, threads, name)
         self._on_progress = on_progress
-        self._waiting = Waiting(on_start)
+        self._waiting = TaskQueue(on_start)
         self.submit, self.drop = self._waiting.submit, self._waiting.drop
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
@@ -199,10 +199,10 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name
     logger.addHandler(logging.handlers.QueueHandler(sender))  # type: ignore[arg-type]
     with suppress(KeyboardInterrupt, ConnectionError):
         try:
-            with memory_named("preparing a process"), prepare(sender.send) as run:
+            with translate_memory_errors("preparing a process"), prepare(sender.send) as run:
                 for task in _received(connection):
                     try:
-                        with memory_named(name(task)):
+                        with translate_memory_errors(name(task)):
                             outcome = run(task)
                     except (PhyagiAssetsError, OSError) as problem:
                         outcome = problem
@@ -210,7 +210,7 @@ def _work(connection: Connection, prepare: Prepare[Any, Any], threads: int, name
         except (PhyagiAssetsError, OSError) as problem:
             sender.send(_Ended(outcome=problem, is_last=True))
         except Exception:
-            sender.send(_Ended(outcome=Fault(traceback.format_exc()), is_last=True))
+            sender.send(_Ended(outcome=TaskCrashed(traceback.format_exc()), is_last=True))
 
 
 def _end_with_parent() -> None:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.errors import MissingPackageError, StoreError, missing_packages_named
+from phyagi_assets.errors import MissingPackageError, StoreError, translate_missing_packages
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
 from phyagi_assets.formats.vocabulary import Vocabulary
 from phyagi_assets.paths import real_path
@@ -182,7 +182,7 @@ def load_backend(cache: Path) -> Any:
 @lru_cache(maxsize=2)
 def _backend(definition: bytes) -> Any:
     """Return the tokenizer that a ``tokenizer.json`` defines. Loading takes longer than building a small partition, and most share one."""
-    with missing_packages_named():
+    with translate_missing_packages():
         import tokenizers
 
     return tokenizers.Tokenizer.from_str(definition.decode())

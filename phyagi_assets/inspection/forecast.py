@@ -11,7 +11,7 @@ import numpy as np
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import MissingPackageError, missing_packages_named
+from phyagi_assets.errors import MissingPackageError, translate_missing_packages
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.planning import amounts
@@ -178,7 +178,7 @@ def _size(corpus: Corpus, workspace: Workspace) -> _Size:
 def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
     """Estimate the tokens and cost of missing partitions from the beginning of the largest local one, or from their size alone."""
     try:
-        with missing_packages_named():
+        with translate_missing_packages():
             return _probed(corpus, partitions, workspace)
     except MissingPackageError as problem:
         logger.warning("%s: its tokens are estimated from its size alone: %s", corpus.config.name, problem)

@@ -14,7 +14,7 @@ from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.errors import PhyagiAssetsError, SourceError, memory_named
+from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.names import PROCESSES, partitions_op_name
@@ -195,7 +195,7 @@ def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
 def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
     """Turn user errors into Dagster failures without a traceback, and tag the run if a retry cannot help."""
     try:
-        with memory_named(context.asset_key.to_user_string()):
+        with translate_memory_errors(context.asset_key.to_user_string()):
             yield
     except PhyagiAssetsError as problem:
         if is_permanent(problem, corpus):

@@ -14,7 +14,7 @@ import dagster as dg
 from phyagi_assets.build.partitions import Builder, build_partitions, new_executor, processes_by_default
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, memory_named
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, translate_memory_errors
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
@@ -149,7 +149,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """
     workspace = builder.workspace
     try:
-        with memory_named(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), few_waits():
+        with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), few_waits():
             for name in names:
                 require_as_requested(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)

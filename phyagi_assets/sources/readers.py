@@ -144,7 +144,7 @@ def _named_errors(source: LocalFile, kind: Format) -> Iterator[None]:
 
 def _out_of_memory(source: LocalFile, problem: str) -> str:
     found = f" ({_of_one_line(problem)})" if problem else ""
-    return f"{source}: cannot be read: it takes more memory than this process may have{found}; raise the limit, or check for damage"
+    return f"{source}: cannot be read: it needs more memory than this process may use{found}; raise the limit, or check for damage"
 
 
 def _of_one_line(problem: object) -> str:

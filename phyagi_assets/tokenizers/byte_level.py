@@ -3,14 +3,14 @@
 import json
 from pathlib import Path
 
-from phyagi_assets.errors import missing_packages_named
+from phyagi_assets.errors import translate_missing_packages
 
 END_OF_TEXT = "<|endoftext|>"
 
 
 def save_byte_tokenizer(folder: Path) -> None:
     """Write a tokenizer with the 256 bytes and an EOS to a folder that ``AutoTokenizer.from_pretrained`` can load."""
-    with missing_packages_named():
+    with translate_missing_packages():
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -26,6 +26,7 @@ from phyagi_assets.tokenizers.prepare import PreparedTokenizer, tokenizer_label,
 
 CODE_VERSION = "1"
 AWKWARD = 4000
+"""Number of random strings that are hard to tokenize in a conformance run."""
 MOST_UNSAFE = 4096
 """Largest size of the unsafe set; an engine that differs on more code points is not used for the tokenizer."""
 _TOGETHER = 64  # code points per string: fewer strings to compare, and a mismatch is found quickly among so few
@@ -34,6 +35,7 @@ _WITHOUT_CHARACTERS = frozenset({*range(4, 14), 15, 16})
 """Planes that are unassigned or for private use. All of their code points have the same properties, and comparing each would take three
 times as long as comparing the rest."""
 _SPARSE = 16
+"""Step between the code points that are compared in these planes unless one differs."""
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: s
         return Conformance(engine=engine_name, distrust=f"the engine fails: {problem}")
 
 
-class _Distrusted(Exception):
+class _NotUsable(Exception):
     """The engine cannot be used for the tokenizer; the message says why."""
 
 
@@ -121,8 +123,8 @@ def _compared(engine: Engine, reference: Engine, engine_name: str, added_tokens:
                 continue
             unsafe |= _differing_points(engine, reference, group)
             if len(unsafe) > MOST_UNSAFE:
-                raise _Distrusted(f"more than {MOST_UNSAFE} code points differ, {min(unsafe):#x} the first")
-    except _Distrusted as reason:
+                raise _NotUsable(f"more than {MOST_UNSAFE} code points differ, {min(unsafe):#x} the first")
+    except _NotUsable as reason:
         return Conformance(engine=engine_name, distrust=str(reason))
     strings = awkward_strings(added_tokens, count=AWKWARD)
     for i in _differing(engine, reference, strings):
@@ -140,7 +142,7 @@ def _differing_points(engine: Engine, reference: Engine, points: Sequence[int]) 
     for i in _differing(engine, reference, ["".join(map(_surrounded, row)) for row in rows]):
         in_row = {point for point in rows[i] if _differing(engine, reference, [_surrounded(point), *_apart(point)])}
         if not in_row:
-            raise _Distrusted(f"code points {rows[i][0]:#x}–{rows[i][-1]:#x} differ together but not one by one")
+            raise _NotUsable(f"code points {rows[i][0]:#x}–{rows[i][-1]:#x} differ together but not one by one")
         found |= in_row
     return found
 

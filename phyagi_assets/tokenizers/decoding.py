@@ -25,19 +25,19 @@ class Decoder:
 
     Attributes
     ----------
-    keeps_text
+    is_lossless
         Whether decoding restores every text byte for byte, because the tokens are bytes, and nothing is normalized, stripped or prepended.
-    finds_back
+    round_trips
         Whether ordinary text has the same ids after decoding and encoding again.
     """
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
         self._tokenizer = tokenizer
         around = tokenizer.encode(_PROBES[0]).special_tokens_mask
-        self._before, self._behind = _leading_ones(around), _leading_ones(around[::-1])
-        self.keeps_text = _keeps_text(tokenizer)
+        self._prefix, self._suffix = _leading_ones(around), _leading_ones(around[::-1])
+        self.is_lossless = _is_lossless(tokenizer)
         ids = self.encode_all(_PROBES)
-        self.finds_back = self.encode_all(self.decode_all(ids)) == ids
+        self.round_trips = self.encode_all(self.decode_all(ids)) == ids
 
     def decode(self, ids: npt.NDArray[Any]) -> str:
         """Return the text of a document's ids (1-D), including special tokens."""
@@ -45,7 +45,7 @@ class Decoder:
 
     def decode_all(self, documents: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of documents, given their ids; without the ids that the tokenizer adds around every text."""
-        bodies = [ids[self._before : len(ids) - self._behind] for ids in documents]
+        bodies = [ids[self._prefix : len(ids) - self._suffix] for ids in documents]
         return list(self._tokenizer.decode_batch(bodies, skip_special_tokens=False))
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
@@ -57,7 +57,7 @@ def _leading_ones(mask: Sequence[int]) -> int:
     return next((i for i, special in enumerate(mask) if not special), len(mask))
 
 
-def _keeps_text(tokenizer: "Tokenizer") -> bool:
+def _is_lossless(tokenizer: "Tokenizer") -> bool:
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from phyagi_assets.errors import missing_packages_named
+from phyagi_assets.errors import translate_missing_packages
 
 GROWTH = 512 << 20
 """Growth of a process at which the cache of an engine without a bound is dropped, in bytes."""
@@ -80,7 +80,7 @@ class ReferenceEngine:
     name = _named("tokenizers")
 
     def __init__(self, backend: Path, *, splits_special_tokens: bool = False) -> None:
-        with missing_packages_named():
+        with translate_missing_packages():
             import tokenizers
 
         self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
@@ -129,7 +129,7 @@ class GigatokenEngine:
         contents, index = self._awkward.contents, self._awkward.index
         letters = contents.NumpyArray(np.frombuffer(data or b"", np.uint8), parameters={"__array__": "char"})
         column = contents.ListOffsetArray(index.Index64(ends), letters, parameters={"__array__": "string"})
-        with panics_named():
+        with translate_panics():
             encoded = self._tokenizer.encode_batch(self._awkward.Array(column), parallel=False).layout
         ends = np.asarray(encoded.offsets.data, np.int64)
         return Encoded(ids=np.asarray(encoded.content.data)[ends[0] : ends[-1]], ends=ends[1:] - ends[0])
@@ -161,13 +161,13 @@ class FastokensEngine:
         RuntimeError
             The engine panicked.
         """
-        with panics_named():
+        with translate_panics():
             ids, offsets = self._tokenizer.encode_batch_flat(texts.to_pylist(), add_special_tokens=True)
         return Encoded(ids=np.frombuffer(ids, dtype="<u4"), ends=np.frombuffer(offsets, dtype="<u8")[1:].astype(np.int64))
 
 
 @contextmanager
-def panics_named() -> Iterator[None]:
+def translate_panics() -> Iterator[None]:
     """Turn a failed assertion of an engine in Rust, which is not a subclass of `Exception`, into a `RuntimeError`."""
     try:
         yield

@@ -94,10 +94,17 @@ class Engines:
         for choice, otherwise in zip(choices, [*(choice.name for choice in choices[1:]), reference.name], strict=False):
             report = conformance(prepared, choice.make, choice.name, store)
             if report.distrust:
-                logger.warning("%s is not used for tokenizer %r: %s; %s is", choice.name, prepared.name, report.distrust, otherwise)
+                logger.warning(
+                    "%s is not used for tokenizer %r: %s; %s is used instead", choice.name, prepared.name, report.distrust, otherwise
+                )
                 continue
             if report.unsafe:
-                logger.info("%s differs for %d code points; documents with one go to %s", choice.name, len(report.unsafe), reference.name)
+                logger.info(
+                    "%s encodes %d code points incorrectly; documents that contain one are encoded by %s",
+                    choice.name,
+                    len(report.unsafe),
+                    reference.name,
+                )
             return cls(reference=reference, fast=choice.make(prepared.backend), unsafe=report.unsafe, spellings=spellings)
         return cls(reference=reference)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError, missing_packages_named
+from phyagi_assets.errors import TokenizerError, translate_missing_packages
 from phyagi_assets.formats.cache_folder import PICKLED, SAVED
 from phyagi_assets.sources.local import FileStamp, stamp_of
 from phyagi_assets.store.base import Artifact, Store
@@ -74,7 +74,7 @@ class PreparedTokenizer:
         return self.eos_token_id is not None and _facts(self.artifact).behind[-1:] == (self.eos_token_id,)
 
     @property
-    def has_eos_inside_its_end(self) -> bool:
+    def appends_token_after_eos(self) -> bool:
         """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
         return not self.ends_with_eos and self.eos_token_id in _facts(self.artifact).behind
 
@@ -116,15 +116,15 @@ def _read_facts(backend: Path) -> _Facts:
         for token in declared.get("added_tokens") or ()
         if token["special"]
     )
-    return _Facts(special_tokens=special, behind=_ids_behind(declared.get("post_processor")))
+    return _Facts(special_tokens=special, behind=_appended_ids(declared.get("post_processor")))
 
 
-def _ids_behind(processor: Mapping[str, Any] | None) -> tuple[int, ...]:
+def _appended_ids(processor: Mapping[str, Any] | None) -> tuple[int, ...]:
     """Return the ids that a post-processor of a ``tokenizer.json`` adds after every text."""
     if processor is None or processor["type"] == "ByteLevel":
         return ()
     if processor["type"] == "Sequence":
-        return tuple(id_ for part in reversed(processor["processors"]) for id_ in _ids_behind(part))
+        return tuple(id_ for part in reversed(processor["processors"]) for id_ in _appended_ids(part))
     if processor["type"] in ("BertProcessing", "RobertaProcessing"):
         return (processor["sep"][1],)
     single = processor["single"]  # of TemplateProcessing, the only other kind
@@ -217,7 +217,7 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
             f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to append to each document; "
             "give it one (eos_token in its tokenizer_config.json), or set append_eos: false"
         )
-    if corpus.config.append_eos and prepared.has_eos_inside_its_end:
+    if corpus.config.append_eos and prepared.appends_token_after_eos:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} appends its EOS and then another token to each text; "
             "set append_eos: false to keep the ending that the tokenizer gives"
@@ -259,7 +259,7 @@ def save_forms(tokenizer: Any, folder: Path) -> dict[str, object]:
         The `eos_token_id`, `max_id` and `vocab_size` of the tokenizer.
     """
     tokenizer.save_pretrained(folder / SAVED)
-    _forget_loading(folder / SAVED / "tokenizer_config.json")
+    _remove_loading_settings(folder / SAVED / "tokenizer_config.json")
     (folder / PICKLED).write_bytes(pickle.dumps(tokenizer))
     return {"eos_token_id": tokenizer.eos_token_id, "max_id": max(tokenizer.get_vocab().values()), "vocab_size": len(tokenizer)}
 
@@ -274,7 +274,7 @@ def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
 
 
 def _load(source: str, name: str) -> Any:
-    with missing_packages_named():
+    with translate_missing_packages():
         import transformers
 
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
@@ -284,7 +284,7 @@ def _load(source: str, name: str) -> Any:
         )
     except Exception as problem:  # loaders raise all kinds of exceptions
         reason = " ".join(str(problem).split()) or type(problem).__name__
-        needed = "" if revision else "; what is needed is a folder that save_pretrained wrote, with its tokenizer.json"
+        needed = "" if revision else "; use a folder written by save_pretrained, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
     return _usable(tokenizer, name)
 
@@ -293,7 +293,7 @@ def _usable(tokenizer: Any, name: str) -> Any:
     """Check that the steps support a tokenizer, and remove the traces of its loading, such as paths, from it."""
     if not getattr(tokenizer, "is_fast", False):
         raise TokenizerError(
-            f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast form; one with a tokenizer.json is needed"
+            f"tokenizer {name!r} is {type(tokenizer).__name__}, which has no fast version; use a tokenizer with a tokenizer.json"
         )
     if tokenizer.split_special_tokens:  # a setting of ``transformers`` that the JSON file of the backend does not hold
         raise TokenizerError(
@@ -312,7 +312,7 @@ def _usable(tokenizer: Any, name: str) -> Any:
     return tokenizer
 
 
-def _forget_loading(config: Path) -> None:
+def _remove_loading_settings(config: Path) -> None:
     """Remove the settings that record how the tokenizer was loaded; they do not describe the tokenizer."""
     settings = json.loads(config.read_text(encoding="utf-8"))
     kept = {key: value for key, value in settings.items() if key not in ("local_files_only", "is_local")}
@@ -358,7 +358,7 @@ def _commit_on_hub(name: str, revision: str) -> str:
     except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
         reason = str(problem).strip().splitlines()
         raise TokenizerError(
-            f"the commit of tokenizer {name}@{revision} cannot be had from the Hub: {reason[0] if reason else problem!r}"
+            f"the commit of tokenizer {name}@{revision} cannot be read from the Hub: {reason[0] if reason else problem!r}"
         ) from problem
     if not commit:
         raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")

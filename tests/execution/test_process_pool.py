@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError, OutOfMemoryError, PhyagiAssetsError, SourceError
-from phyagi_assets.execution.executor import Died, Executor, Fault, InProcessExecutor
+from phyagi_assets.execution.executor import Executor, InProcessExecutor, TaskCrashed, WorkerDied
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.progress import OnProgress
 
@@ -89,7 +89,7 @@ def done(folder: Path, *items: int, size: int = 2, on_progress: OnProgress = id)
 def test_process_out_of_memory_reports_it_and_continues(tmp_path: Path) -> None:
     found = done(tmp_path, 1, 15, 2)
     assert isinstance(found[15], OutOfMemoryError)
-    assert str(found[15]).startswith("item 15: takes more memory than this process may have")
+    assert str(found[15]).startswith("item 15: needs more memory than this process may use")
     assert (found[1], found[2]) == ((1, "3"), (2, "3"))
 
 
@@ -116,7 +116,7 @@ def test_error_is_the_result_of_its_task_and_others_finish(tmp_path: Path) -> No
 
 def test_dead_process_is_replaced(tmp_path: Path) -> None:
     found = done(tmp_path, 66, 1, 67, 2, size=1)
-    assert [type(result) for result in found.values()] == [Died, tuple, Died, tuple]
+    assert [type(result) for result in found.values()] == [WorkerDied, tuple, WorkerDied, tuple]
     assert (str(found[66]), str(found[67])) == ("was killed by SIGKILL", "ended with 3")
 
 
@@ -128,12 +128,12 @@ def test_worker_killed_while_sending_its_result_has_died(tmp_path: Path) -> None
             wait_for(lambda: (said := (tmp_path / "sending").read_text()) != "" and not running(int(said)))
 
     found = dict(results(pool_of(partial(counting, tmp_path), on_start=on_start), (65, 1, 2, 3)))
-    assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: Died}
+    assert {item: type(result) for item, result in found.items()} == {1: tuple, 2: tuple, 3: tuple, 65: WorkerDied}
 
 
 def test_fault_has_its_traceback_and_others_finish(tmp_path: Path) -> None:
     found = done(tmp_path, 14, 1, 2, size=1)
-    assert isinstance(found[14], Fault)
+    assert isinstance(found[14], TaskCrashed)
     assert "test_process_pool.py" in str(found[14])
     assert "ZeroDivisionError: fourteen is no item" in str(found[14])
     assert (found[1], found[2]) == ((1, "3"), (2, "3"))
@@ -247,5 +247,5 @@ def test_error_of_a_task_in_this_process_is_its_outcome_and_the_others_are_run(t
     progress: list[tuple[int, int]] = []
     executor = in_process(partial(counting, tmp_path), on_progress=lambda task, consumed: progress.append((task, consumed)))
     found = dict(results(executor, [1, 13, 14, 15, 2]))
-    assert [type(outcome) for outcome in found.values()] == [tuple, SourceError, Fault, OutOfMemoryError, tuple]
+    assert [type(outcome) for outcome in found.values()] == [tuple, SourceError, TaskCrashed, OutOfMemoryError, tuple]
     assert progress == [(1, 1), (2, 2)]

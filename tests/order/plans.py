@@ -11,7 +11,7 @@ from phyagi_assets.order.planning import first_segment
 Sample = tuple[tuple[str, int], ...]
 """Tokens of a sample; each token is the path of its array and its index in the array."""
 Samples = Mapping[str, Mapping[str, int]]
-"""Numbers of samples or tokens, by corpus and partition or split."""
+"""Numbers of samples, by corpus and partition."""
 
 
 def partition(key: str, version: str = "1", *, seq_len: int = 4, **samples: int) -> PlannedPartition:

@@ -79,7 +79,7 @@ def test_all_missing_and_damaged_caches_are_listed(workspace: Workspace) -> None
     one = build(corpora["one"], workspace)
     (one["b"][2].artifact.path / "train.npy").unlink()
     before = store_contents(workspace.store.root)
-    with pytest.raises(MissingArtifactsError, match="mix/mixed_dataset builds on what is not there yet") as missing:
+    with pytest.raises(MissingArtifactsError, match="mix/mixed_dataset needs artifacts that do not exist yet") as missing:
         _plan(mixture, corpora, workspace)
     assert missing.value.missing == ["one/numpy_cache/b", "two/numpy_cache/a", "two/numpy_cache/b"]
     assert all(f"- {address}\n" in f"{missing.value}\n" for address in missing.value.missing)

@@ -23,7 +23,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
-from phyagi_assets.tokenizers.prepare import _ids_behind, prepare_tokenizer, tokenizer_label
+from phyagi_assets.tokenizers.prepare import _appended_ids, prepare_tokenizer, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
@@ -90,7 +90,9 @@ def test_folder_without_a_tokenizer_raises_an_error_with_the_expected_files(data
 def test_unreachable_hub_raises(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT is read into
     corpus = declare_corpus(data, "c", "c.txt", tokenizer="nobody/nothing@main")
-    with pytest.raises(TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be had from the Hub: .*refused"):
+    with pytest.raises(
+        TokenizerError, match=r"c\.yaml: the commit of tokenizer nobody/nothing@main cannot be read from the Hub: .*refused"
+    ):
         prepare_tokenizer(corpus, data, LocalStore(data / "store"))
 
 
@@ -256,4 +258,4 @@ def test_appended_ids_are_those_that_the_tokenizer_adds_after_a_text(processor: 
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel({"x": 0}, unk_token="x"))
     tokenizer.post_processor = processor
     ids = tokenizer.encode("x").ids
-    assert _ids_behind(json.loads(tokenizer.to_str())["post_processor"]) == tuple(ids[ids.index(0) + 1 :])
+    assert _appended_ids(json.loads(tokenizer.to_str())["post_processor"]) == tuple(ids[ids.index(0) + 1 :])

@@ -46,7 +46,7 @@ def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> 
     ]
     wrong = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.DIFFERS]
     untold = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.UNTOLD]
-    too_many = decoder.finds_back and 2 * len(untold) > len(documents)
+    too_many = decoder.round_trips and 2 * len(untold) > len(documents)
     broken = sorted([*wrong, *untold]) if wrong or too_many else []
     numbers = {"documents decoded": len(documents), "not the same again": len(broken)}
     found = f"{counted(len(documents), 'document')} decoded and encoded again, to the same ids"
@@ -62,6 +62,6 @@ def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> 
 
 def _outcome(document: SampledDocument, text: str, again: Sequence[int], decoder: Decoder) -> _Outcome:
     same_text = xxhash.xxh3_64_intdigest(text.encode("utf-8", "surrogatepass")) == document.text_hash
-    if list(again) == list(document.ids) and (same_text or not decoder.keeps_text):
+    if list(again) == list(document.ids) and (same_text or not decoder.is_lossless):
         return _Outcome.AGREES
-    return _Outcome.DIFFERS if same_text or decoder.keeps_text else _Outcome.UNTOLD
+    return _Outcome.DIFFERS if same_text or decoder.is_lossless else _Outcome.UNTOLD

@@ -9,7 +9,7 @@ from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProv
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
 from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_into
-from phyagi_assets.errors import missing_packages_named
+from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_folder import TokenFile, carries_tokenizer, load_tokenizer, open_tokens
 from phyagi_assets.formats.vocabulary import Vocabulary
 
@@ -138,7 +138,7 @@ class LMDatasetProvider(DatasetProvider):
         return cls(cache_dir=cache_dir, **kwargs)
 
     @classmethod
-    @missing_packages_named()
+    @translate_missing_packages()
     def from_hub(
         cls,
         dataset_path: str | None = None,

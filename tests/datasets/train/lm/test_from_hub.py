@@ -121,9 +121,9 @@ def test_tokenizer_without_a_fast_version_raises() -> None:
     from transformers import ByT5Tokenizer
 
     saved(train=PLAIN)
-    with pytest.raises(TokenizerError, match=r"is ByT5Tokenizer, which has no fast form; one with a tokenizer\.json is needed"):
+    with pytest.raises(TokenizerError, match=r"is ByT5Tokenizer, which has no fast version; use a tokenizer with a tokenizer\.json"):
         made(ByT5Tokenizer())
-    with pytest.raises(TokenizerError, match="tokenizer 'int' is int, which has no fast form"):
+    with pytest.raises(TokenizerError, match="tokenizer 'int' is int, which has no fast version"):
         made(5)
 
 
