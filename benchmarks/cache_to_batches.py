@@ -1,77 +1,120 @@
-"""Token arrays → batches: this project's mixture, its peers and the limit, on the same ids, in one run.
+"""Token arrays → batches: this project's mixture, its peers and the limits, on the same ids.
 
-Run it with ``make bench-batches``. Two corpora mixed 3:1, shuffled, 16 samples a batch; each run is a process of its own, the contenders
-in turn. The figures are medians with the lowest and the highest, the ratios are of runs that stood side by side. Then, what opening
-costs, against the number of samples and of sources. Writes ``results.json``, ``results.md`` and ``cache_to_batches.svg``.
+Run it with ``make bench-batches``. Two corpora mixed 3:1, shuffled, 16 samples per batch; then, the cost of opening for different numbers
+of samples and sources. Writes the tables and a plot.
 """
 
-import argparse
-import sys
-from dataclasses import asdict
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
+from typing import Any
 
-import results
 from batches.inputs import CORPORA, write_inputs
-from batches.opening import opening, opening_table
-from batches.plot import plot
-from batches.report import tables
-from batches.rounds import Ground, rounds
-from batches.suite import CONTENDERS, RATIOS, SETTINGS, STREAMING
+from harness import Contender, Figure, Ratio, Setting, Suite, measure, options
 
-HERE = Path(__file__).parent
-_STREAMING = HERE.parent / ".venv-bench-streaming" / "bin" / "python"
-PACKAGES = ("phyagi-assets", "torch", "numpy", "megatron-core", "litdata", "datasets")
+SETTINGS = [
+    Setting(
+        name=f"{seq_len:,} tokens, {workers} workers, {cache}", given={"seq_len": seq_len, "workers": workers, "is_cold": cache == "cold"}
+    )
+    for cache, workers, seq_len in product(("warm", "cold"), (0, 2), (2048, 8192))
+]
+WARM, COLD = ([one.name for one in SETTINGS if not one.given["workers"] and one.given["is_cold"] is cold] for cold in (False, True))
+
+
+def making(name: str, program: str, **options: Any) -> Contender:
+    return Contender(name=name, program=f"batches/contenders/{program}.py", **options)
+
+
+OURS = making("phyagi-assets, its mixture", "our_mixture", kind="this project")
+PLAIN = making("plain memory-mapped dataset", "plain_dataset")
+MEGATRON = making("megatron-core, BlendedDataset", "megatron_blended")
+LITDATA = making("litdata, TokensLoader", "litdata_tokens")
+GRAIN = making("grain, MapDataset.mix", "grain_mix")
+MOSAIC = making("mosaicml-streaming", "mosaic_streaming", environment="streaming")
+DATASETS = making("datasets, torch format", "datasets_torch")
+HOT = making("limit: a hot block converted", "hot_block", kind="a limit", settings=WARM)
+RANDOM = making("limit: random reads of the disk, 32 threads", "random_reads", kind="a limit", settings=COLD)
+PEERS = (PLAIN, MEGATRON, LITDATA, GRAIN, MOSAIC, DATASETS)
+
+OURS_OPENS = making("phyagi-assets, its mixture", "opens_ours", kind="this project")
+_SAMPLES, _SOURCES = 10**6, 2
+OPENED = [(10**power, _SOURCES) for power in range(4, 10)] + [(_SAMPLES, sources) for sources in (1, 10, 100, 1000)]
+OPENING = [
+    Setting(name=f"{samples:,} samples of {sources:,} source{'s' * (sources > 1)}", given={"samples": samples, "sources": sources})
+    for samples, sources in OPENED
+]
+OTHERS_OPEN = [one.name for one in OPENING if one.given["samples"] <= 10**7]
+"""Beyond which they need more memory, or more time for their files, than there is."""
+OPENERS = [
+    OURS_OPENS,
+    making("plain memory-mapped dataset", "opens_plain", settings=OTHERS_OPEN),
+    making("megatron-core, BlendedDataset", "opens_megatron", settings=OTHERS_OPEN),
+]
+
+
+def derive(run: Mapping[str, float]) -> Mapping[str, float]:
+    return {"rate": run["tokens"] / run["seconds"] / 1e6}
+
+
+def batches_suite(arrays: Path, tokens: int) -> Suite:
+    def source(contender: Contender, setting: Setting, seed: int) -> Mapping[str, Any]:  # noqa: ARG001
+        write_inputs(arrays, tokens)
+        return {"source": str(arrays)}
+
+    return Suite(
+        title="Token arrays → batches",
+        contenders=[OURS, *PEERS, HOT, RANDOM],
+        settings=SETTINGS,
+        figures=[
+            Figure(title="M tokens/s", name="rate"),
+            Figure(title="Seconds from opening to the first batch", name="first_seconds", form="{:,.3f}"),
+            Figure(title="Peak memory, MB", name="peak_mb", form="{:,.0f}"),
+        ],
+        ratios=[
+            *(Ratio(of=OURS, to=peer, aim=aim) for peer, aim in zip(PEERS, ("≥ 6", "≥ 20", "≥ 5", "", "", ""), strict=True)),
+            Ratio(of=OURS, to=HOT, aim="≥ 0.35"),
+            Ratio(of=OURS, to=RANDOM, aim="≥ 0.8"),
+        ],
+        prepare=source,
+        derive=derive,
+        makes_files_in=WARM,
+        timeout=600,
+        is_by_setting=False,
+        notes=f"{len(CORPORA)} corpora of {tokens:,} tokens, mixed 3:1 and shuffled, 16 samples per batch. Files that a loader needs are made "
+        "beforehand. Cold: the page cache holds nothing of the files, and the first 200 batches are counted, or those of 5 s. Memory is "
+        "that of all processes; mapped pages of the page cache are counted in each.",
+        packages=("phyagi-assets", "torch", "numpy", "megatron-core", "litdata", "grain", "datasets", "mosaicml-streaming"),
+        plot="cache_to_batches.svg",
+        plotted=2,
+    )
+
+
+OPENING_SUITE = Suite(
+    title="Opening",
+    contenders=OPENERS,
+    settings=OPENING,
+    figures=[
+        Figure(title="Seconds to the first batch", name="seconds", form="{:,.3f}"),
+        Figure(title="MB by which the process grows", name="memory_mb", form="{:,.0f}"),
+    ],
+    makes_files_in=[one.name for one in OPENING],
+    timeout=600,
+    is_by_setting=False,
+)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--tokens", type=int, default=64_000_000, help="tokens of each of the two corpora  [default: 64,000,000]")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=64_000_000, help="of each of the two corpora  [default: 64,000,000]")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs  [default: 3]")
-    parser.add_argument("--quick", action="store_true", help="one round of one setting, and no opening: whether everything runs")
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders whose name has one of these words")
-    parser.add_argument("--streaming", type=Path, default=_STREAMING, metavar="PYTHON", help="of the environment of mosaicml-streaming")
-    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR", help="where inputs are made")
-    parser.add_argument("--results", type=Path, metavar="DIR", help="[default: here; the work folder if not everything is run]")
-    options = parser.parse_args()
-
-    is_partial = bool(options.quick or options.only)
-    folder = options.results or (options.work if is_partial else HERE)
-    folder.mkdir(parents=True, exist_ok=True)
-    work = options.work / f"batches-{options.tokens}"
-    settings = SETTINGS[: 1 if options.quick else None]
-    count = 1 if options.quick else options.rounds
-    names = [one.name for one in CONTENDERS if not options.only or any(word in one.name for word in options.only)]
-
-    write_inputs(work / "arrays", options.tokens)
-    ground = Ground(source=work / "arrays", kept=work / "kept", pythons={STREAMING: options.streaming.absolute()})
-    runs = rounds(ground, names, settings, count=count, makes_files=not options.quick)
-    opened = [] if is_partial else opening(work / "opening")
-
-    notes = [
-        f"{len(CORPORA)} corpora of {options.tokens:,} tokens, mixed 3:1 and shuffled, 16 samples a batch. Rounds: {count}; medians, with "
-        "the lowest and the highest. What each reads is made beforehand. Cold: nothing of its files is in the page cache, and the first "
-        "200 batches are counted, or those of 5 s. Memory is that of the whole tree of processes, what is mapped of the page cache counted "
-        "in each."
-    ]
-    record = {
-        "machine": results.machine(),
-        "versions": results.versions(PACKAGES),
-        "tokens": options.tokens,
-        "ratios": [
-            {"to": ratio.to.name, "setting": asdict(setting), "at_least": ratio.at_least, "ratios": ratio.between(runs, setting)}
-            for ratio in RATIOS
-            for setting in settings
-        ],
-        "runs": [asdict(run) for run in runs],
-        "opening": [asdict(one) for one in opened],
-    }
-    table = "\n".join([tables(runs, notes), *(opening_table(opened) if opened else [])])
-    results.keep("batches", record, table, folder)
-    try:
-        plot(runs, settings[: 1 if options.quick else 2], folder / "cache_to_batches.svg")
-    except ImportError as problem:
-        print(f"no plot: {problem}", file=sys.stderr)
-    print(table)
+    given = options(__doc__, rounds=5, add=add_options)
+    given.work /= f"batches-{given.tokens}"
+    given.work.mkdir(parents=True, exist_ok=True)
+    measure(batches_suite(given.work / "arrays", given.tokens), given)
+    if not given.quick and not given.only:
+        measure(OPENING_SUITE, given)
 
 
 if __name__ == "__main__":

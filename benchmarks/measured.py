@@ -1,64 +1,51 @@
-"""Run a contender in a fresh process, and watch how much memory its whole tree of processes takes."""
+"""Run a program in a fresh process, and measure the wall-clock time, processor time and peak memory of it and its descendants."""
 
 import json
 import os
+import resource
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-_FIGURES = ("seconds", "tokens", "digest")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class ContenderFailed(RuntimeError):
-    """A contender could not run, or did not do what it should; the message says why, in a line."""
+    """A contender could not run; the message is one line that says why."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """One run of one contender."""
+def run_contender(
+    program: Path, argument: str, *, python: Path, timeout: float | None = None, processors: int | None = None
+) -> dict[str, Any]:
+    """Run ``python program argument``, whose last line is a JSON object.
 
-    seconds: float
-    """Inside the process, after imports and with the tokenizer loaded."""
-    whole_seconds: float
-    """Of the process, from start to end."""
-    tokens: int = 0
-    digest: str = ""
-    """Of the token array."""
-    peak_mb: float
-    """Most resident memory that the tree of processes had at once, shared pages counted in each."""
-    details: dict[str, Any] = field(default_factory=dict)
-    """Whatever else the contender said."""
-
-
-def run_contender(program: Path, arguments: list[str], *, timeout: float | None = None, python: Path = Path(sys.executable)) -> Measured:
-    """Run ``python program arguments…``, whose last line is JSON with seconds and, where they make sense, tokens and digest.
-
-    Parameters
-    ----------
-    timeout
-        Seconds after which it is ended.
-    python
-        The interpreter that runs it.
+    Returns
+    -------
+    dict
+        The object, and ``whole_seconds``, ``whole_cpu_seconds`` and ``peak_mb`` of the process and its descendants. Memory is resident
+        memory; pages that processes share are counted in each.
 
     Raises
     ------
     ContenderFailed
-        It ended with an error, or not in time.
+        It failed, or took more than `timeout` seconds.
     """
-    os.sync()  # or the contender would wait for what was written before it
+    os.sync()  # otherwise the contender would wait for what was written before it
+    available = os.sched_getaffinity(0)
     with tempfile.TemporaryFile("w+") as errors:
-        started = time.perf_counter()
-        command = [str(python), str(program), *arguments]
+        started, before = time.perf_counter(), _cpu_of_children()
         try:
+            os.sched_setaffinity(0, sorted(available)[:processors])
+            command = [str(python), str(program), argument]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment())
         except FileNotFoundError:
             raise ContenderFailed(f"there is no {python}") from None
+        finally:
+            os.sched_setaffinity(0, available)
         watch = _PeakMemory(process.pid)
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -66,31 +53,41 @@ def run_contender(program: Path, arguments: list[str], *, timeout: float | None 
             for pid in _tree(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.communicate()
-            raise ContenderFailed(f"{program.name} did not end in {timeout:g} s") from None
+            raise ContenderFailed(f"{program.name} took more than {timeout:g} s") from None
         finally:
             whole, peak = time.perf_counter() - started, watch.stop()
         if process.returncode:
-            raise ContenderFailed(_last_line(errors) or f"{program.name} ended with {process.returncode}")
-    told = json.loads(output.strip().splitlines()[-1])
-    figures = {name: told.pop(name) for name in _FIGURES if name in told}
-    return Measured(**figures, whole_seconds=whole, peak_mb=peak / 1e6, details=told)
+            raise ContenderFailed(_last_line(errors) or f"{program.name} exited with {process.returncode}")
+    told: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return {**told, "whole_seconds": whole, "whole_cpu_seconds": _cpu_of_children() - before, "peak_mb": peak / 1e6}
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and its descendants so far."""
+    fields = [path.read_text().rpartition(")")[2].split() for pid in _tree(os.getpid()) if (path := Path(f"/proc/{pid}/stat")).exists()]
+    return sum(sum(map(int, of[11:15])) for of in fields) / _TICKS
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _environment() -> dict[str, str]:
-    """This process's, in which the modules of the benchmarks are found."""
+    """Return this process's environment, with this folder on the path for imports."""
     paths = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _last_line(errors: IO[str]) -> str:
-    """What a program said last before it failed, which for Python is the error itself."""
+    """Return the last line that a program wrote before it failed: in Python, the error itself."""
     errors.seek(0)
     lines = [line.strip() for line in errors if line.strip()]
     return lines[-1][:400] if lines else ""
 
 
 class _PeakMemory:
-    """Adds up the resident memory of a process and all its descendants, fifty times a second."""
+    """Sums the resident memory of a process and its descendants, fifty times per second."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._peak = pid, 0
@@ -118,6 +115,6 @@ def _tree(pid: int) -> list[int]:
 
 def _resident(pid: int) -> int:
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0

@@ -1,6 +1,6 @@
 """Whether contenders came to the same ids and document boundaries, whatever files they keep them in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ _AT_ONCE = 1 << 22  # ids
 
 
 def digests(told: Mapping[str, Any]) -> dict[str, str]:
-    """Of what a contender wrote: the ids, and the ends of the documents where it keeps them. None where it keeps no ids.
+    """Hash what a contender wrote: the ids, and the ends of the documents where it keeps them. None where it keeps no ids.
 
     Parameters
     ----------
     told
-        What the contender said of its files: ``arrays``, ``ends``, ``dtype``.
+        What the contender printed of its files: ``arrays``, ``ends``, ``dtype``.
     """
     if "arrays" not in told:
         return {}
@@ -28,14 +28,6 @@ def digests(told: Mapping[str, Any]) -> dict[str, str]:
         ends = (start + _opened(path, "<u8").astype(np.int64) for start, path in zip(starts[:-1], told["ends"], strict=True))
         found["ends"] = _digest(ends, "<i8")
     return found
-
-
-def differing(found: Sequence[Mapping[str, str]]) -> list[int]:
-    """The indices of those that differ from the first that keeps the same thing."""
-    first: dict[str, str] = {}
-    for digest in found:
-        first = {**digest, **first}
-    return [i for i, digest in enumerate(found) if any(first[what] != digest[what] for what in digest)]
 
 
 def _opened(path: str, dtype: str) -> npt.NDArray[Any]:

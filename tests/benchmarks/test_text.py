@@ -10,11 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import results
-from text.compared import differing, digests
+from text.compared import digests
 from text.inputs import write_inputs
 from text.samples import sources
-from text.suite import RATIOS, Run
 from text.varied_text import documents
 
 from tests.support import REPOSITORY
@@ -74,40 +72,23 @@ def test_digests_of_ids_do_not_depend_on_the_file_layout_and_reveal_a_difference
     whole = of("whole.npy", ends=("whole.ends.npy",))
     parts = of("0.ds", "1.ds", ends=("0.index", "1.index"), dtype="<u4")
     assert whole == parts
-    assert differing([whole, {}, parts, of("whole.npy")]) == []
-    assert differing([of("whole.npy"), whole, of("other.npy"), of("whole.npy", ends=("other.ends.npy",))]) == [2, 3]
-
-
-def test_ratio_compares_runs_of_the_same_round() -> None:
-    def run(contender: str, round_: int, seconds: float, problem: str = "") -> Run:
-        shared = {"format": "jsonl", "tokenizer": "t", "text_bytes": 1, "digests": {}, "problem": problem}
-        return Run(contender=contender, round=round_, figures={"seconds": seconds}, **shared)
-
-    ratio = RATIOS[0]
-    ours, theirs = ratio.of[0].name, ratio.to[0].name
-    runs = [run(ours, 1, 2.0), run(theirs, 1, 8.0), run(ours, 2, 1.0), run(theirs, 2, 0, "no"), run(ours, 3, 5.0), run(theirs, 3, 5.0)]
-    assert ratio.between(runs, "t") == [4.0, 1.0]
-
-
-def test_suite_replaces_only_its_own_results(tmp_path: Path) -> None:
-    for suite, figure in (("text", 1), ("batches", 2), ("text", 3)):
-        results.keep(suite, {"figure": figure}, f"## {suite}\n\n{figure}\n", tmp_path)
-    kept = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert {suite: record["figure"] for suite, record in kept.items()} == {"batches": 2, "text": 3}
-    assert (tmp_path / "results.md").read_text(encoding="utf-8").endswith("## batches\n\n2\n\n## text\n\n3\n")
+    assert whole.items() > of("whole.npy").items()
+    assert of("other.npy")["ids"] != whole["ids"]
+    assert of("whole.npy", ends=("other.ends.npy",))["ends"] != whole["ends"]
 
 
 def test_quick_run_reports_equal_ids_and_missing_packages(tmp_path: Path) -> None:
     program = str(REPOSITORY / "benchmarks" / "text_to_cache.py")
-    options = ["--quick", "--megabytes", "0.2", "--only", "tokenizers", "datatrove", "engine", "--work", str(tmp_path)]
+    options = ["--quick", "--megabytes", "0.2", "--only", "tokenizers", "datatrove", "fastokens", "--work", str(tmp_path / "work")]
+    options += ["--environments", str(tmp_path)]
     done = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    runs = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["text"]["runs"]
-    by_name = {name: [run for run in runs if run["contender"].startswith(name)] for name in ("tokenizers", "datatrove", "limit")}
-    assert len({run["digests"]["ids"] for run in by_name["tokenizers"]}) == 1
-    assert all(run["figures"]["seconds"] > 0 for run in by_name["limit"])
-    if find_spec("datatrove"):
-        assert {run["digests"]["ids"] for run in runs if run["digests"]} == {by_name["tokenizers"][0]["digests"]["ids"]}
-    else:
-        assert all("No module named 'datatrove'" in run["problem"] for run in by_name["datatrove"])
-        assert "datatrove, 2 workers | JSON Lines | could not run" in done.stdout
+    (record,) = json.loads((tmp_path / "work" / "results.json").read_text(encoding="utf-8")).values()
+    found = {run["contender"]: run for run in record["runs"]}
+    compared = ["tokenizers 0.23, in batches, JSON Lines", "tokenizers 0.23, in batches, Parquet", "limit: fastokens alone, Parquet"]
+    assert len({json.dumps(found[name]["digests"]) for name in compared}) == 1
+    assert all(found[name]["digests"].keys() == {"ids", "ends"} for name in compared)
+    assert found["tokenizers 1.0, in batches, JSON Lines"]["problem"] == f"there is no {tmp_path}/.venv-bench-tokenizers1/bin/python"
+    if not find_spec("datatrove"):
+        assert "No module named 'datatrove'" in found["datatrove, 2 workers, JSON Lines"]["problem"]
+        assert "| datatrove, 2 workers, JSON Lines | could not run |" in done.stdout

@@ -28,9 +28,9 @@ def prepare(folder: Path) -> None:
 
 
 def loader() -> DataLoader[Any]:
-    corpora = [load_from_disk(str(given.prepared / corpus)).shuffle(seed=1) for corpus in CORPORA]
+    corpora = [load_from_disk(str(given.prepared / corpus)).shuffle(seed=given.seed) for corpus in CORPORA]
     weights = [weight / sum(WEIGHTS) for weight in WEIGHTS]
-    mixed = interleave_datasets(corpora, probabilities=weights, seed=1).with_format("torch")
+    mixed = interleave_datasets(corpora, probabilities=weights, seed=given.seed).with_format("torch")
     return DataLoader(mixed, batch_size=BATCH, num_workers=given.workers, drop_last=True)
 
 

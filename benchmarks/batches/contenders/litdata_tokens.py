@@ -29,10 +29,11 @@ def prepare(folder: Path) -> None:
 
 def loader() -> StreamingDataLoader:
     datasets = [
-        StreamingDataset(str(given.prepared / corpus), item_loader=TokensLoader(BLOCK), shuffle=True, drop_last=True) for corpus in CORPORA
+        StreamingDataset(str(given.prepared / corpus), item_loader=TokensLoader(BLOCK), shuffle=True, drop_last=True, seed=given.seed)
+        for corpus in CORPORA
     ]
     weights = [weight / sum(WEIGHTS) for weight in WEIGHTS]
-    combined = CombinedStreamingDataset(datasets, seed=1, weights=weights, iterate_over_all=False)
+    combined = CombinedStreamingDataset(datasets, seed=given.seed, weights=weights, iterate_over_all=False)
     return StreamingDataLoader(combined, batch_size=BATCH, num_workers=given.workers, drop_last=True)
 
 

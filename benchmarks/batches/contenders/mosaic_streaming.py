@@ -47,7 +47,12 @@ def loader() -> DataLoader[Any]:
         Stream(local=str(given.prepared / corpus), proportion=weight / sum(WEIGHTS))
         for corpus, weight in zip(CORPORA, WEIGHTS, strict=True)
     ]
-    return DataLoader(Samples(streams=streams, shuffle=True, batch_size=BATCH), batch_size=BATCH, num_workers=given.workers, drop_last=True)
+    return DataLoader(
+        Samples(streams=streams, shuffle=True, shuffle_seed=given.seed, batch_size=BATCH),
+        batch_size=BATCH,
+        num_workers=given.workers,
+        drop_last=True,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """What the programs share that open so many samples and take one batch."""
 
-import json
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from contender import Stopwatch, done, given
 
 SEQ_LEN, BATCH = 2048, 16
 SHARDS = 32
@@ -13,9 +13,9 @@ SHARDS = 32
 
 
 def arguments() -> tuple[Path, int, int]:
-    """The folder, and how many samples and sources there are to be."""
-    folder, samples, sources = sys.argv[1:]
-    return Path(folder), int(samples), int(sources)
+    """Return the folder, and the numbers of samples and sources."""
+    told = given()
+    return told.kept / f"{Path(sys.argv[0]).stem}-{told.samples}-{told.sources}", told.samples, told.sources
 
 
 def sparse(path: Path, header: int, tokens: int) -> None:
@@ -32,10 +32,9 @@ def run(folder: Path, prepare: Callable[[], object], loader: Callable[[], Iterab
         (folder / "done").touch()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak is counted from here on
     before = _peak_mb()
-    started = time.perf_counter()
-    next(iter(loader()))
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "memory_mb": _peak_mb() - before}), flush=True)
+    with Stopwatch() as watch:
+        next(iter(loader()))
+    done(watch, memory_mb=_peak_mb() - before)
 
 
 def _peak_mb() -> float:

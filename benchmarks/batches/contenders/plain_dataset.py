@@ -28,6 +28,7 @@ class Samples(Dataset[dict[str, torch.Tensor]]):
 
 
 def loader() -> DataLoader[dict[str, torch.Tensor]]:
+    torch.manual_seed(given.seed)
     corpora = [Samples(str(given.source / f"{corpus}.npy"), given.seq_len) for corpus in CORPORA]
     passes = [corpus for corpus, weight in zip(corpora, WEIGHTS, strict=True) for _ in range(weight)]
     return DataLoader(ConcatDataset(passes), batch_size=BATCH, shuffle=True, num_workers=given.workers, drop_last=True)

@@ -4,16 +4,16 @@ The task is always: two corpora that are there as token arrays → an endless ru
 one of the second, ids and labels as int64 tensors. Each contender has first made of the arrays what it reads (``prepared``), untimed.
 """
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import contender
 import torch
+from contender import Stopwatch, done
 
 BATCH = 16
 _WARM_SECONDS = 1.5
@@ -23,29 +23,22 @@ _COLD_BATCHES = 200
 _COLD_SECONDS = 5.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """One run's work."""
+def task() -> Any:
+    """Return what this program is given.
 
-    source: Path
-    """Folder of the token arrays."""
-    prepared: Path
-    """Folder for what the contender makes of them, kept from run to run."""
-    seq_len: int
-    workers: int
-    """Of the loader."""
-    is_cold: bool
-    """Whether the page cache holds nothing of the files when the batches are asked for."""
-
-
-def task() -> Task:
-    """The task that the arguments name."""
-    source, kept, seq_len, workers, cache = sys.argv[1:]
-    prepared = Path(kept) / f"{Path(sys.argv[0]).stem}-{seq_len}"
-    return Task(source=Path(source), prepared=prepared, seq_len=int(seq_len), workers=int(workers), is_cold=cache == "cold")
+    Returns
+    -------
+    object
+        With ``source``, the folder of the token arrays; ``prepared``, a folder for what the program makes of them, kept from run to run;
+        ``seq_len``; ``workers``, the number of the loader's workers; and ``is_cold``, whether the page cache is to hold nothing of the
+        files when the first batch is asked for.
+    """
+    given = contender.given()
+    given.prepared = given.kept / f"{Path(sys.argv[0]).stem}-{given.seq_len}"
+    return given
 
 
-def run(given: Task, prepare: Callable[[Path], object] | None, loader: Callable[[], Iterable[Any]], tensors: Callable[[Any], Any]) -> None:
+def run(given: Any, prepare: Callable[[Path], object] | None, loader: Callable[[], Iterable[Any]], tensors: Callable[[Any], Any]) -> None:
     """Prepare, open, and count batches.
 
     Parameters
@@ -72,14 +65,14 @@ def run(given: Task, prepare: Callable[[Path], object] | None, loader: Callable[
         if tensor.shape != (BATCH, given.seq_len) or tensor.dtype != torch.int64:
             raise SystemExit(f"a batch is {tensor.dtype} {tuple(tensor.shape)}")
     count, limit = 0, (_COLD_SECONDS if given.is_cold else _WARM_SECONDS)
-    started = time.perf_counter()
-    for batch in batches:
-        tensors(batch)
-        count += 1
-        seconds = time.perf_counter() - started
-        if seconds >= limit or (given.is_cold and count == _COLD_BATCHES):
-            break
-    print(json.dumps({"seconds": seconds, "tokens": count * BATCH * given.seq_len, "first_seconds": first}), flush=True)
+    with Stopwatch() as watch:
+        started = time.perf_counter()
+        for batch in batches:
+            tensors(batch)
+            count += 1
+            if time.perf_counter() - started >= limit or (given.is_cold and count == _COLD_BATCHES):
+                break
+    done(watch, tokens=count * BATCH * given.seq_len, first_seconds=first)
     os._exit(0)  # loader workers that are still at it are not waited for
 
 

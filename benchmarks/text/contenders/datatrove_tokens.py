@@ -6,14 +6,13 @@ its default; each task leaves a file of ids with the ends of the documents besid
 """
 
 import sys
-import time
 
 import numpy as np
 from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from datatrove.pipeline.tokens import DocumentTokenizer
 from datatrove.utils.logging import logger
-from task import EOS, done, task
+from task import EOS, Stopwatch, done, task
 
 if __name__ == "__main__":
     given = task()
@@ -22,24 +21,23 @@ if __name__ == "__main__":
     reader = {"jsonl": JsonlReader, "parquet": ParquetReader}[given.format]
     output = given.work / "tokens"
 
-    started = time.perf_counter()
-    LocalPipelineExecutor(
-        pipeline=[
-            reader(str(given.source), glob_pattern=f"*.{given.format}"),
-            DocumentTokenizer(
-                output_folder=str(output),
-                tokenizer_name_or_path=str(given.tokenizer / "tokenizer.json"),
-                eos_token=EOS,
-                shuffle_documents=False,
-            ),
-        ],
-        tasks=len(given.files),
-        workers=2,
-        logging_dir=str(given.work / "logs"),
-    ).run()
-    seconds = time.perf_counter() - started
+    with Stopwatch() as watch:
+        LocalPipelineExecutor(
+            pipeline=[
+                reader(str(given.source), glob_pattern=f"*.{given.format}"),
+                DocumentTokenizer(
+                    output_folder=str(output),
+                    tokenizer_name_or_path=str(given.backend),
+                    eos_token=EOS,
+                    shuffle_documents=False,
+                ),
+            ],
+            tasks=len(given.files),
+            workers=2,
+            logging_dir=str(given.work / "logs"),
+        ).run()
 
     arrays = sorted(output.glob("*.ds"))
-    dtype = np.dtype("<u2" if given.tokens <= 0x10000 else "<u4")
+    dtype = np.dtype("<u2" if given.dtype is np.uint16 else "<u4")
     tokens = sum(file.stat().st_size for file in arrays) // dtype.itemsize
-    done(seconds, tokens=tokens, arrays=arrays, ends=sorted(output.glob("*.ds.index")), dtype=dtype.str)
+    done(watch, tokens=tokens, arrays=arrays, ends=sorted(output.glob("*.ds.index")), dtype=dtype.str)

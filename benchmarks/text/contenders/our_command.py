@@ -3,18 +3,18 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from our_corpus import NAME, data_folder, published
-from task import done, task
+from task import Stopwatch, done, task
 
-data = data_folder(task())
+given = task()
+data = data_folder(given)
 command = [Path(sys.executable).with_name("phyagi-assets"), "materialize", NAME, "--data", data, "--store", data / "store"]
+command += ["--jobs", str(given.jobs)] if "jobs" in vars(given) else []
 environment = {name: value for name, value in os.environ.items() if name != "DAGSTER_HOME"}
 
-started = time.perf_counter()
-subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-seconds = time.perf_counter() - started
+with Stopwatch() as watch:
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
-done(seconds, **published(data))
+done(watch, **published(data))

@@ -8,25 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from task import Task
+
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import LocalStore
 
 NAME = "bench"
 
 
-def data_folder(task: Task) -> Path:
-    """The data folder, with nothing in its store that was made of a corpus."""
-    data = task.kept / "data"
+def data_folder(given: Any) -> Path:
+    """Return the data folder, with nothing in its store that was made of a corpus."""
+    data: Path = given.kept / "data"
     (data / "corpora").mkdir(parents=True, exist_ok=True)
     for made in (NAME, f".digests/{NAME}"):
         shutil.rmtree(data / "store" / made, ignore_errors=True)
     (data / "corpora" / f"{NAME}.yaml").write_text(
-        f"name: {NAME}\nsource: {{path: '{task.source}/*.{task.format}'}}\ntokenizer: '{task.tokenizer}'\n", encoding="utf-8"
+        f"name: {NAME}\nsource: {{path: '{given.source}/*.{given.format}'}}\ntokenizer: '{given.tokenizer}'\n", encoding="utf-8"
     )
     return data
 
 
+def opened(given: Any) -> tuple[Any, Workspace]:
+    """Return the corpus, and the workspace of a data folder with nothing built."""
+    data = data_folder(given)
+    return load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
+
+
 def published(data: Path) -> dict[str, Any]:
-    """What there is now: the token arrays, the ends of their documents, and how many tokens they have."""
+    """Return what is published: the token arrays, the ends of their documents, and how many tokens they have."""
     caches = sorted((data / "store" / NAME / "numpy_cache").glob("[!.]*"))
     arrays, ends = ([cache / name for cache in caches] for name in ("train.npy", "train.documents.npy"))
     return {"arrays": arrays, "ends": ends, "tokens": sum(len(np.load(array, mmap_mode="r")) for array in arrays)}

@@ -1,12 +1,11 @@
 """This project's assets, materialized by Dagster in this process: the definitions that its UI loads, its own instance."""
 
 import os
-import time
 
 import dagster as dg
 import datasets  # noqa: F401  (imported by a step, and not to be timed)
 from our_corpus import NAME, data_folder, published
-from task import done, task
+from task import Stopwatch, done, task
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.assets import WORKSPACE
@@ -24,8 +23,7 @@ definitions = data_folder_definitions(settings)
 workspace = definitions.resources[WORKSPACE]
 workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)  # loads the tokenizer
 
-with open_instance(settings) as instance:
-    started = time.perf_counter()
+with open_instance(settings) as instance, Stopwatch() as watch:
     partitions = workspace.sources.partitions(corpus)
     sync_partitions(instance, corpus, partitions)
     for key in partitions:
@@ -36,6 +34,5 @@ with open_instance(settings) as instance:
             instance=instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-    seconds = time.perf_counter() - started
 
-done(seconds, **published(data))
+done(watch, **published(data))

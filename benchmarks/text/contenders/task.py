@@ -1,71 +1,70 @@
-"""What every contender is told, and what it tells when it is done.
-
-The task is always: the documents of these files → their ids, an EOS behind each document, and where each document ends.
-"""
+"""What every contender of this suite is given: the documents of files → their ids, an EOS behind each document, and its end."""
 
 import json
-import shutil
-import sys
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import contender
 import numpy as np
 import numpy.typing as npt
+from contender import Stopwatch, done
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """One run's work."""
-
-    source: Path
-    """Folder of the files to read, which have a column ``text``."""
-    format: str
-    """``jsonl`` or ``parquet``, their suffix."""
-    tokenizer: Path
-    """Folder of the tokenizer, as ``save_pretrained`` writes it."""
-    work: Path
-    """Folder for what is written, empty."""
-    kept: Path
-    """Folder for what outlives a run: what a user would have from earlier ones."""
-
-    @property
-    def files(self) -> list[Path]:
-        return sorted(self.source.glob(f"*.{self.format}"))
-
-    @property
-    def dtype(self) -> npt.DTypeLike:
-        """Of the token array: what the tokenizer's ids fit in."""
-        return np.uint16 if self.tokens <= 0x10000 else np.int32
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens the tokenizer has."""
-        declared = json.loads((self.tokenizer / "tokenizer.json").read_text(encoding="utf-8"))
-        return len(declared["model"]["vocab"].keys() | {token["content"] for token in declared["added_tokens"]})
-
-
+__all__ = ["EOS", "Stopwatch", "documents", "done", "save", "task"]
 EOS = "<|endoftext|>"
+TOGETHER = 1000
+"""Number of documents in a batch, for programs that choose it."""
 
 
-def task() -> Task:
-    """The task that the arguments name; its folder is emptied."""
-    source, format_, tokenizer, work, kept = sys.argv[1:]
-    shutil.rmtree(work, ignore_errors=True)
-    Path(work).mkdir(parents=True)
-    folders = {"source": source, "tokenizer": tokenizer, "work": work, "kept": kept}
-    return Task(format=format_, **{name: Path(path).absolute() for name, path in folders.items()})
+def task() -> Any:
+    """Return what this program is given.
+
+    Returns
+    -------
+    object
+        With ``files``, which have a column ``text``, in a ``format``, ``jsonl`` or ``parquet``; ``tokenizer``, a folder as
+        ``save_pretrained`` writes it, its ``backend`` and ``eos``; ``dtype``, which holds its ids; ``work``, an empty folder for what is
+        written; and ``kept``, a folder that keeps what a user would have of earlier runs.
+    """
+    given = contender.given()
+    given.files = sorted(given.source.glob(f"*.{given.format}"))
+    given.backend = given.tokenizer / "tokenizer.json"
+    declared = json.loads(given.backend.read_text(encoding="utf-8"))
+    ids = {**declared["model"]["vocab"], **{token["content"]: token["id"] for token in declared["added_tokens"]}}
+    given.eos, given.dtype = ids[EOS], np.uint16 if len(ids) <= 0x10000 else np.int32
+    return given
 
 
-def done(seconds: float, *, tokens: int = 0, **details: Any) -> None:
-    """Say how long it took.
+def documents(file: Path) -> Iterator[list[str]]:
+    """Read the texts of a file in batches, as a program of a few lines does."""
+    if file.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        for batch in pq.ParquetFile(file).iter_batches(TOGETHER, columns=["text"]):
+            yield batch.column("text").to_pylist()
+    else:
+        with file.open(encoding="utf-8") as lines:
+            while batch := [json.loads(line)["text"] for _, line in zip(range(TOGETHER), lines, strict=False)]:
+                yield batch
+
+
+def save(given: Any, encoded: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], *, eos: bool = False) -> dict[str, Any]:
+    """Write ids and ends as ``.npy`` files, and return what is printed of them.
 
     Parameters
     ----------
-    tokens
-        How many ids came out.
-    details
-        ``arrays``: the files of ids, in the order of the documents, to be compared with what the others wrote; ``ends``: beside them,
-        the files of where documents end; ``dtype``: of arrays that are no ``.npy``.
+    encoded
+        The ids of a batch of documents, one after the other, and the end of each document in them.
+    eos
+        Whether to append an EOS to each document.
     """
-    print(json.dumps({"seconds": seconds, "tokens": tokens, **details}, default=str))
+    pieces: list[npt.NDArray[Any]] = []
+    ends: list[npt.NDArray[Any]] = []
+    start = 0
+    for ids, its in encoded:
+        pieces.append((np.insert(ids, its, given.eos) if eos else ids).astype(given.dtype, copy=False))
+        ends.append(start + its + (np.arange(1, len(its) + 1) if eos else 0))
+        start += len(pieces[-1])
+    np.save(given.work / "train.npy", np.concatenate(pieces))
+    np.save(given.work / "ends.npy", np.concatenate(ends))
+    return {"tokens": start, "arrays": [given.work / "train.npy"], "ends": [given.work / "ends.npy"]}

@@ -1,0 +1,225 @@
+"""One way to measure programs against each other: contenders, each run as a process of its own, in turn, in rounds.
+
+A suite declares its contenders, the settings in which they run, the figures that its tables show and the ratios between contenders. A
+contender is a program that gets one JSON object as its argument and prints one as its last line (`contender.py`). A contender that cannot
+run is reported with the reason.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import report
+from measured import ContenderFailed, run_contender
+
+HERE = Path(__file__).parent
+Kind = Literal["this project", "a peer", "a limit"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """A program, and what it is given."""
+
+    name: str
+    program: str
+    """Path of the program in this folder."""
+    kind: Kind = "a peer"
+    environment: str = ""
+    """Name of the environment that the program runs in, ``.venv-bench-NAME``; by default, the environment of the harness."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    settings: Container[str] | None = None
+    """Names of the settings in which it runs; by default, all."""
+    processors: int | None = None
+    """Number of processors that it may use; by default, all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """What all contenders are given."""
+
+    name: str
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run of one contender."""
+
+    contender: str
+    setting: str
+    round: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """``seconds``, ``cpu_seconds``, ``whole_seconds``, ``whole_cpu_seconds``, ``peak_mb`` and other numbers that it printed; empty if it
+    failed."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Hashes of what it made, which are the same for all contenders that made the same thing in the same setting and round."""
+    problem: str = ""
+    """Why it could not run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A figure of a table."""
+
+    title: str
+    name: str
+    form: str = "{:,.1f}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """The figure of one contender divided by that of another, in the same setting and round."""
+
+    of: Contender
+    to: Contender
+    figure: str = "rate"
+    to_figure: str = ""
+    """By default, the same."""
+    what: str = ""
+    aim: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.what or f"{self.of.name} / {self.to.name}"
+
+    def between(self, runs: Sequence[Run], setting: str) -> list[float]:
+        """Return one ratio for each round in which both contenders ran."""
+        mine, others = (
+            {run.round: run.figures[name] for run in runs_of(runs, which.name, setting) if name in run.figures}
+            for which, name in ((self.of, self.figure), (self.to, self.to_figure or self.figure))
+        )
+        return [mine[round_] / others[round_] for round_ in sorted(mine.keys() & others.keys())]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suite:
+    """What is measured, and how it is shown."""
+
+    title: str
+    contenders: Sequence[Contender]
+    settings: Sequence[Setting]
+    figures: Sequence[Figure]
+    ratios: Sequence[Ratio] = ()
+    prepare: Callable[[Contender, Setting, int], Mapping[str, Any]] = lambda contender, setting, round_: {}  # noqa: ARG005
+    """Prepare the inputs of a run, given the contender, the setting and the round, and return what the program is given besides."""
+    derive: Callable[[Mapping[str, float]], Mapping[str, float]] = lambda figures: {}  # noqa: ARG005
+    """Compute more figures from those of a run."""
+    digests: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda told: told.get("digests", {})
+    """Compute the digests of what a program made, given what it printed."""
+    makes_files_in: Container[str] = ()
+    """Names of the settings in which each contender first runs once outside the rounds, to make files that it keeps."""
+    timeout: float | None = None
+    """Seconds that a run may take."""
+    is_by_setting: bool = True
+    """Whether there is one table per setting, with a column per figure; otherwise one table per figure, with a column per setting."""
+    notes: str = ""
+    packages: Sequence[str] = ()
+    """Packages whose versions are recorded."""
+    plot: str = ""
+    """Name of the plot's file, which shows the first figure."""
+    plotted: int | None = None
+    """Number of settings that the plot shows; by default, all."""
+
+
+def runs_of(runs: Iterable[Run], contender: str, setting: str) -> list[Run]:
+    """Return the runs of a contender in a setting."""
+    return [run for run in runs if (run.contender, run.setting) == (contender, setting)]
+
+
+def options(doc: str | None, *, rounds: int, add: Callable[[argparse.ArgumentParser], object] = lambda parser: None) -> argparse.Namespace:  # noqa: ARG005
+    """Parse the command line: the options of all suites, and those that `add` adds."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, help=f"number of runs of each contender in each setting  [default: {rounds}]")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first round; each round has its own  [default: 0]")
+    parser.add_argument("--quick", action="store_true", help="one small round in the first setting, to see whether everything runs")
+    parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders whose name contains one of these words")
+    parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR", help="inputs and results.json")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="tables and plots  [default: here; the work folder for a partial run]")
+    parser.add_argument("--environments", type=Path, default=HERE.parent, metavar="DIR", help="folder of the .venv-bench-* environments")
+    add(parser)
+    parsed = parser.parse_args()
+    parsed.work = parsed.work.absolute()
+    parsed.rounds = parsed.rounds or (1 if parsed.quick else rounds)
+    parsed.results = parsed.results or (parsed.work if parsed.quick or parsed.only else HERE)
+    return parsed
+
+
+def measure(suite: Suite, given: argparse.Namespace) -> list[Run]:
+    """Run a suite, write its tables, plot and results, and return its runs.
+
+    Raises
+    ------
+    SystemExit
+        Contenders made different things of the same input.
+    """
+    settings = suite.settings[: 1 if given.quick else None]
+    entries = [one for one in suite.contenders if not given.only or any(word in one.name for word in given.only)]
+
+    def run(contender: Contender, setting: Setting, round_: int) -> Run:
+        found = _run(suite, contender, setting, given, round_)
+        shown = found.problem or ", ".join(
+            f"{figure.title} {figure.form.format(found.figures[figure.name])}" for figure in suite.figures if figure.name in found.figures
+        )
+        print(f"  {round_ or '–'}  {setting.name:28} {contender.name:48} {shown}", file=sys.stderr, flush=True)
+        return found
+
+    if not given.quick:
+        for setting in settings:
+            for contender in entries if setting.name in suite.makes_files_in else ():
+                if _takes_part(contender, setting):
+                    run(contender, setting, 0)
+    runs: list[Run] = []
+    for round_ in range(1, given.rounds + 1):
+        first = (round_ - 1) * len(entries) // given.rounds  # each round begins with another
+        for setting in settings:
+            runs += [run(one, setting, round_) for one in entries[first:] + entries[:first] if _takes_part(one, setting)]
+    report.write(suite, runs, settings, given)
+    if differing(suite, runs):
+        sys.exit("The results of contenders differ.")
+    return runs
+
+
+def differing(suite: Suite, runs: Sequence[Run]) -> list[Run]:
+    """Return the runs whose digests differ from those of the other runs in their setting and round; peers are taken as right."""
+    kinds = {contender.name: contender.kind for contender in suite.contenders}
+    found: list[Run] = []
+    right: dict[tuple[str, int, str], str] = {}
+    for run in sorted(runs, key=lambda run: kinds[run.contender] != "a peer"):
+        for what, digest in run.digests.items():
+            if right.setdefault((run.setting, run.round, what), digest) != digest and run not in found:
+                found.append(run)
+    return found
+
+
+def _takes_part(contender: Contender, setting: Setting) -> bool:
+    return contender.settings is None or setting.name in contender.settings
+
+
+def _run(suite: Suite, contender: Contender, setting: Setting, given: argparse.Namespace, round_: int) -> Run:
+    subject = {"contender": contender.name, "setting": setting.name, "round": round_}
+    output = given.work / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    shared = {"work": str(output), "kept": str(given.work / "kept"), "seed": given.seed + round_}
+    told = {**shared, **setting.given, **contender.given, **suite.prepare(contender, setting, given.seed + round_)}
+    python = given.environments / f".venv-bench-{contender.environment}" / "bin" / "python" if contender.environment else sys.executable
+    try:
+        measured = run_contender(
+            HERE / contender.program, json.dumps(told), timeout=suite.timeout, python=Path(python), processors=contender.processors
+        )
+        figures = {name: value for name, value in measured.items() if isinstance(value, int | float)}
+        return Run(**subject, figures={**figures, **suite.derive({**told, **figures})}, digests=suite.digests(measured))
+    except ContenderFailed as failed:
+        return Run(**subject, problem=str(failed))
+    finally:
+        shutil.rmtree(output, ignore_errors=True)
+
+
+def as_record(run: Run) -> dict[str, Any]:
+    """Return a run as JSON has it."""
+    return asdict(run)
