@@ -121,7 +121,8 @@ def text_suite(texts: Texts) -> Suite:
         digests=digests,
         timeout=120 + 5 * texts.megabytes,
         notes=f"{texts.megabytes:g} MB of text in {FILES} files ({kind}; {NATURAL:.0%} of the words new). Rates are taken "
-        "inside the process, after imports and with the tokenizer loaded. Memory is that of all processes; pages that they share are counted in each.",
+        "inside the process, after imports and with the tokenizer loaded. Memory is that of all "
+        "processes; pages that they share are counted in each.",
         packages=PACKAGES,
         plot="text_to_cache.svg",
     )

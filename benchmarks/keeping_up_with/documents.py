@@ -21,7 +21,7 @@ def encoder(tokenizer: Path) -> Callable[[str], Iterator[list[int]]]:
 
     loaded = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     eos = loaded.token_to_id("<|endoftext|>")
-    return lambda partition: (one.ids + [eos] for one in loaded.encode_batch(documents(partition)))
+    return lambda partition: ([*one.ids, eos] for one in loaded.encode_batch(documents(partition)))
 
 
 def run(append: Callable[[Any, list[str]], object]) -> None:
