@@ -82,8 +82,8 @@ def batches_suite(arrays: Path, tokens: int) -> Suite:
         timeout=600,
         is_by_setting=False,
         notes=f"{len(CORPORA)} corpora of {tokens:,} tokens, mixed 3:1 and shuffled, 16 samples per batch. Files that a loader "
-        "needs are made beforehand. Cold: the page cache holds nothing of the files, and the first 200 batches are counted, or those of 5 s. "
-        "Memory is that of all processes; mapped pages of the page cache are counted in each.",
+        "needs are made beforehand. Cold: the page cache holds nothing of the files, and the first 200 batches are counted, or "
+        "those of 5 s. Memory is that of all processes; mapped pages of the page cache are counted in each.",
         packages=("phyagi-assets", "torch", "numpy", "megatron-core", "litdata", "grain", "datasets", "mosaicml-streaming"),
         plot="cache_to_batches.svg",
         plotted=2,
