@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,8 +218,3 @@ def _run(suite: Suite, contender: Contender, setting: Setting, given: argparse.N
         return Run(**subject, problem=str(failed))
     finally:
         shutil.rmtree(output, ignore_errors=True)
-
-
-def as_record(run: Run) -> dict[str, Any]:
-    """Return a run as JSON has it."""
-    return asdict(run)

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,8 @@ def write(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"], 
             for ratio in suite.ratios
             for setting in settings
         ],
-        "differing": [harness.as_record(run) for run in harness.differing(suite, runs)],
-        "runs": [harness.as_record(run) for run in runs],
+        "differing": [asdict(run) for run in harness.differing(suite, runs)],
+        "runs": [asdict(run) for run in runs],
     }
     given.results.mkdir(parents=True, exist_ok=True)
     path = given.work / "results.json"

@@ -119,7 +119,7 @@ def text_suite(texts: Texts) -> Suite:
         prepare=texts,
         derive=derive,
         digests=digests,
-        timeout=120 + 5 * texts.megabytes,
+        timeout=300 + 5 * texts.megabytes,
         notes=f"{texts.megabytes:g} MB of text in {FILES} files ({kind}; {NATURAL:.0%} of the words new). Rates are taken "
         "inside the process, after imports and with the tokenizer loaded. Memory is that of all "
         "processes; pages that they share are counted in each.",

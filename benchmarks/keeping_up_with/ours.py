@@ -93,7 +93,7 @@ def from_ui(settings: Settings, count: int) -> float:
     with open_instance(settings) as instance:
         instance.add_dynamic_partitions(NAME, keys)
     assets = [{"path": [NAME, stage]} for stage in ("raw_dataset", "tokenized_arrow", "numpy_cache")]
-    with live_dagster(settings) as dagster:
+    with live_dagster(settings, cwd=settings.data) as dagster:
         began = time.time()
         launched = dagster.query(LAUNCH, params={"assetSelection": assets, "partitionNames": keys})["launchPartitionBackfill"]
         if "backfillId" not in launched:

@@ -8,8 +8,6 @@ import torch
 from batches.inputs import CORPORA, WEIGHTS
 from task import BATCH, run, task
 
-given = task()
-
 
 class Samples:
     """Samples of a token array, as a source with random access."""
@@ -42,5 +40,6 @@ def tensors(batch: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(batch.astype(np.int64)), torch.from_numpy(batch.astype(np.int64))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__":  # grain's workers import this file, with other arguments
+    given = task()
     run(given, None, loader, tensors)
