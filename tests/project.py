@@ -17,7 +17,7 @@ from phyagi_assets.steps.step import Workspace
 PLAY = "ALL THE WORLD. And all the men and women merely players; they have their exits and their entrances. "
 
 
-class Told:
+class RecordingProgress:
     """A progress that records its calls."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Project:
         return catalog_definitions(load_catalog(self.workspace.data), self.workspace, LoggedProgress())
 
     def runner(self, *names: str, progress: RunProgress | None = None, flow: Flow = FLOW) -> Runner:
-        return Runner(load_catalog(self.workspace.data).select(names), self.workspace, self.instance, progress or Told(), flow)
+        return Runner(load_catalog(self.workspace.data).select(names), self.workspace, self.instance, progress or RecordingProgress(), flow)
 
     def bring_up_to_date(
         self, *names: str, at: int | None = None, processes: int | None = None, progress: RunProgress | None = None

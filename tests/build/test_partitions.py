@@ -12,12 +12,12 @@ from phyagi_assets.build.partitions import Builder, _prepared, processes_by_defa
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.prepare import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served
-from tests.project import Project, Told
+from tests.project import Project, RecordingProgress
 from tests.support import declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 
-class OnStart(Told):
+class OnStart(RecordingProgress):
     """Calls a function when a partition begins."""
 
     def __init__(self, call: Callable[[str], None]) -> None:
@@ -30,7 +30,7 @@ class OnStart(Told):
 
 
 def test_two_processes_build_what_one_builds(project: Project) -> None:
-    told = Told()
+    told = RecordingProgress()
     outcome = project.bring_up_to_date(processes=2, progress=told)
     assert told.begun == ["plays/three", "plays/two", "plays/one", "mix"]  # the largest first
     assert (sorted(outcome.built), outcome.failed) == (["mix", "plays/one", "plays/three", "plays/two"], {})

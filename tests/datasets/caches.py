@@ -1,4 +1,4 @@
-"""Cache folders of the three kinds that there are."""
+"""Cache folders of all three kinds."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ from tests.support import build, declare_corpus, write_jsonl
 
 
 def pipeline_cache(workspace: Workspace, name: str, texts: Sequence[str], **keys: Any) -> Path:
-    """One that the pipeline has built; the link to it in the store."""
+    """Cache built by the pipeline; the link to it in the store."""
     write_jsonl(workspace.data / name / "all.jsonl", texts)
     built = build(declare_corpus(workspace.data, name, f"{name}/*.jsonl", **keys), workspace)
     (partition,) = built
@@ -23,13 +23,13 @@ def pipeline_cache(workspace: Workspace, name: str, texts: Sequence[str], **keys
 
 
 def library_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) -> Path:
-    """One that the dataset library has written."""
+    """Cache written by the dataset library."""
     save_memory_dataset(splits, tokenizer, folder)
     return folder
 
 
 def reference_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) -> Path:
-    """One in the reference library's form: arrays of one row, a pickled tokenizer, and no manifest."""
+    """Cache in the format of the reference library: arrays of one row, a pickled tokenizer, and no manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, ids in splits.items():
         np.save(folder / f"{split}.npy", ids.reshape(1, -1))
@@ -39,7 +39,7 @@ def reference_cache(folder: Path, tokenizer: Any, **splits: npt.NDArray[Any]) ->
 
 
 def word_tokenizer(words: int, letter: str = "w") -> Any:
-    """A tokenizer whose tokens are words of a letter and a number, w0, w1, …, and an EOS after them."""
+    """Return a tokenizer of the words w0, w1, …, followed by an EOS."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _without_accelerate_afterwards() -> Iterator[None]:
-    """Take back what a Trainer leaves in this process: streams refuse to be shared where accelerate is in use."""
+    """Remove the state that a Trainer leaves in this process; streams reject some uses while accelerate is active."""
     yield
     if state := sys.modules.get("accelerate.state"):
         state.AcceleratorState._reset_state(reset_partial_state=True)

@@ -1,4 +1,4 @@
-"""What a piece of work has left on disk and in shared memory."""
+"""Find files that a test has left on disk and in shared memory."""
 
 import time
 from pathlib import Path
@@ -9,17 +9,17 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def contents(folder: str | Path) -> dict[str, str]:
-    """Every file below a folder, by its digest."""
+    """Return the digest of every file below a folder."""
     return {str(path.relative_to(folder)): file_digest(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
 
 
 def in_shared_memory() -> set[Path]:
-    """What is there now; nothing on systems that do not show it."""
+    """Return the present leftovers; none on systems that do not list them."""
     return set(SHARED_MEMORY.glob("*"))
 
 
 def left_in_shared_memory(before: set[Path]) -> set[Path]:
-    """What is there that was not, and stays: others on this machine hold some for a moment."""
+    """Return new leftovers that remain after a moment, because other processes create some for a short time."""
     left, deadline = in_shared_memory() - before, time.monotonic() + 10
     while left and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Mixtures on disk whose every token is another number, written without a pipeline."""
+"""Write mixtures whose tokens are all different, without the pipeline."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ SAMPLES: Samples = {"one": {"a": 14, "b": 9}, "two": {"a": 6}, "three": {"a": 1,
 
 
 def write_mixture(folder: Path, plan: Plan) -> Path:
-    """Write a plan and its arrays, of documents of 1 to 9 tokens; the folder."""
+    """Write a plan and its arrays with documents of 1 to 9 tokens; return the folder."""
     draw, token = np.random.default_rng(0), 0
     folder.mkdir(parents=True, exist_ok=True)
     for corpus in plan.corpora:
@@ -30,5 +30,5 @@ def write_mixture(folder: Path, plan: Plan) -> Path:
 
 
 def mixture_of(folder: Path, samples: Samples = SAMPLES, *, splits: tuple[str, ...] = ("train",), **keys: Any) -> LoadedMixture:
-    """A mixture of corpora with as many samples in each split; 41 of 4 tokens by default."""
+    """Return a mixture of corpora, given their numbers of samples in each split; by default, it has 41 samples of 4 tokens."""
     return load_mixture(write_mixture(folder, plan_of(partitions(samples, splits=splits), **keys)))

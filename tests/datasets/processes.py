@@ -1,4 +1,4 @@
-"""Several processes that read together."""
+"""Run functions in several processes that read together."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 
 
 def in_processes(folder: Path, count: int, do: Callable[[int], Any]) -> list[Any]:
-    """What a function of the rank gives, as JSON has it, in each of some gloo processes."""
+    """Return the results of a function of the rank, called in each of several gloo processes and passed on as JSON."""
     own = folder / uuid4().hex
     own.mkdir()
     torch.multiprocessing.start_processes(_as_one_of, (count, own, do), nprocs=count, start_method="fork")

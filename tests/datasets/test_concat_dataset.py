@@ -1,4 +1,4 @@
-"""Weights, and what they choose."""
+"""Weights determine how often samples are read."""
 
 import pickle
 import random

@@ -1,4 +1,4 @@
-"""Every public name shows how it is used, in an example that runs."""
+"""Every public name has an example that runs."""
 
 import doctest
 

@@ -1,4 +1,4 @@
-"""From a position back to the documents, and to their text."""
+"""Positions are explained by their documents and text."""
 
 import json
 from pathlib import Path

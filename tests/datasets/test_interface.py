@@ -130,7 +130,7 @@ def _named(name: str) -> Any:
 
 
 def _public(of: Callable[..., Any]) -> dict[str, Any]:
-    """The parameters of the reference: what is keyword-only beyond them is this library's own."""
+    """Parameters of the reference; additional keyword-only parameters exist only in this library."""
     found = {}
     is_rest = False
     for parameter in inspect.signature(of).parameters.values():

@@ -1,4 +1,4 @@
-"""The interface of the reference library, called: every name with every parameter, by keyword and by position."""
+"""Calls of the interface of the reference library: every name with every parameter, by keyword and by position."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,13 +39,13 @@ class Call:
     arguments: Mapping[str, Any]
     """Parameter → value; a parameter with one star has a tuple, and one with two has a dict."""
     shows: Callable[[Any, Any], Any]
-    """Called with the result and the object; returns what is compared."""
+    """Function of the result and the object that returns the value to compare."""
     expected: Any
     on: Callable[[], Any] | None = None
-    """Creates the object whose method is called, or the class of an abstract name; None for a name that is called by itself."""
+    """Creates the object whose method is called, or the class of an abstract name; None for a function or a class."""
 
     def result(self, name: str, *, by_position: bool) -> Any:
-        """Make the call and return what it shows."""
+        """Make the call and return the value to compare."""
         owner = self.on() if self.on else None
         called = owner if isinstance(owner, type) and name.endswith("DatasetProvider") else None
         called = called or (getattr(owner, name.rpartition(".")[2]) if self.on else _named(name))
@@ -65,7 +65,7 @@ class Call:
 
 
 class _Own(DatasetProvider):
-    """A provider with the three methods that one needs."""
+    """A provider with the three required methods."""
 
     def __init__(self, seq_len: int = 0, label: str | None = None) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ def inputs_and_labels(samples: Any) -> list[tuple[list[int], list[int]]]:
 
 
 def after(reading: Any, samples: int) -> Any:
-    """A stream from which some samples were taken."""
+    """Return a stream after reading some of its samples."""
     read = iter(reading)
     for _ in range(samples):
         next(read)
@@ -127,7 +127,7 @@ def with_saved_states(folder: Path) -> WeightedConcatIterableDataset:
 
 
 def provided(provider: Any) -> Any:
-    """What a provider provides: weight, label, windows to train and validate on, and the size of its tokenizer."""
+    """Return the weight and label of a provider, its training and validation windows, and the size of its tokenizer."""
     train, validation, tokenizer = provider.get_train_dataset(), provider.get_val_dataset(), provider.get_tokenizer()
     shown = [inputs_and_labels(dataset) if dataset is not None else None for dataset in (train, validation)]
     return provider.weight, provider.label, *shown, len(tokenizer) if tokenizer is not None else None
@@ -520,7 +520,7 @@ def test_call_has_the_same_result_by_keyword_and_by_position(
 
 
 def uses(cache: Path) -> dict[str, tuple[Any, Any]]:
-    """Member → what using it gives, and what it should give."""
+    """Actual and expected value of each member."""
     provider = LMDatasetProvider(cache_dir=cache, seq_len=2, weight=1.5, label="numbers")
     streaming = StreamLMDatasetProvider(str(cache), seq_len=2, weight=1.5, label="numbers", validation_file=cache / "validation.npy")
     numbers, validation = [0, 2, 4, 6], [10]

@@ -1,4 +1,4 @@
-"""Mixtures under torch's own loaders: epochs reach loader workers, and a state is exact or refused."""
+"""Mixtures with the loaders of torch: loader workers see new epochs, and a state is restored exactly or raises an error."""
 
 import json
 import multiprocessing

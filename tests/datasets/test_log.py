@@ -1,4 +1,4 @@
-"""What is told, and where."""
+"""Log messages are written once, to the right place."""
 
 import itertools
 import logging
@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 
 def _program(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler) -> str:
-    """A program that has set up logging with these handlers; the name of a library's loggers in it."""
+    """Configure logging with handlers, as a program does; return the name of the library's loggers."""
     monkeypatch.setattr(logging.getLogger(), "handlers", list(handlers))
     return f"tests.told{next(_numbers)}"
 

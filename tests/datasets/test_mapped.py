@@ -1,4 +1,4 @@
-"""Arrays on their way to other processes."""
+"""Mapped arrays are pickled for other processes as their locations."""
 
 import pickle
 import tempfile

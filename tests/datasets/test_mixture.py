@@ -1,4 +1,4 @@
-"""A mixture as training code sees it."""
+"""Mixtures as training code reads them."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""Law 4: one integer, the position, restores a run, for any number of processes, workers and samples in a batch."""
+"""Law 4: one integer, the position, restores a run, for any number of processes, workers and samples per batch."""
 
 import pickle
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.datasets.processes import in_processes
 from tests.order.plans import partitions
 
 Read = list[tuple[int, list[int]]]
-"""Positions, and the tokens there."""
+"""Read positions of a mixture and their tokens."""
 
 
 def read_of(batch: dict[str, Any]) -> Read:

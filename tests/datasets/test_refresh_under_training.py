@@ -1,4 +1,4 @@
-"""A training run reads on, the same, whatever happens to the partitions around it."""
+"""A training run continues with the same samples while partitions are refreshed."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -32,7 +32,7 @@ def mixture(workspace: Workspace) -> Mixture:
 
 
 def refresh(corpus: Corpus, mixture: Mixture, workspace: Workspace, at: int | None = None) -> None:
-    """Bring everything up to date, and remove all that nobody needs."""
+    """Build everything that is stale, and remove all unneeded versions."""
     keys = list(build(corpus, workspace))
     build_mixture(mixture, {"plays": corpus}, {"plays": keys}, workspace, at)
     cleaning = Cleaning(store=workspace.store, partitions={"plays": keys}, mixtures={"mix"})
@@ -40,7 +40,7 @@ def refresh(corpus: Corpus, mixture: Mixture, workspace: Workspace, at: int | No
 
 
 def changes(raw: Path) -> Iterator[None]:
-    """A partition comes, one changes, one goes, and one more changes."""
+    """Add, change, remove and change a partition, one step at a time."""
     yield write_text(raw / "d.txt", WORDS * 30) and None
     yield write_text(raw / "a.txt", WORDS * 25) and None
     yield (raw / "b.txt").unlink()

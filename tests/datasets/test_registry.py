@@ -1,4 +1,4 @@
-"""Datasets by what a configuration says."""
+"""Datasets are created from configurations by the registry."""
 
 import copy
 import logging
@@ -37,7 +37,7 @@ KINDS = {"random": WeightedConcatDataset, "sequential": SequentialWeightedConcat
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Arrays of 10, 7 and no windows of two tokens, each with ids of its own."""
+    """Arrays of 10, 7 and 0 windows of two tokens, with different ids."""
     folder = tmp_path_factory.mktemp("arrays")
     for number, windows in enumerate((10, 7, 0)):
         np.save(folder / f"{number}.npy", np.arange(2 * windows + 1, dtype=np.uint16) + 100 * number)

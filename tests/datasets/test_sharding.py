@@ -1,4 +1,4 @@
-"""What the streams share: ranks, loader workers, epochs, states."""
+"""Streams divide samples by ranks and loader workers, and have epochs and states."""
 
 import copy
 import json
@@ -226,7 +226,7 @@ def test_persistent_loader_workers_see_the_next_epoch(make: Make) -> None:
 
 
 def _in_two_processes(folder: Path, do: Callable[[int], Any]) -> list[Any]:
-    """What a function of the rank gives in each of two gloo processes."""
+    """Return the results of a function of the rank, called in each of two gloo processes."""
     torch.multiprocessing.start_processes(_as_one_of_two, (folder, do), nprocs=2, start_method="fork")
     return [json.loads((folder / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
 

@@ -30,7 +30,7 @@ def gpt2() -> Any:
 
 
 def dataset(*, kind: Any = None, **columns: Sequence[Any]) -> Any:
-    """A dataset; `kind` is the type of its columns where it is not to be guessed."""
+    """Return a dataset; `kind` is the type of its columns, which is inferred by default."""
     from datasets import Dataset, Features
 
     return Dataset.from_dict(dict(columns), Features(dict.fromkeys(columns, kind)) if kind else None)

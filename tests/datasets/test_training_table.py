@@ -1,4 +1,4 @@
-"""The table of docs/training.md: each row's combination runs, and what the row says of order and resume holds."""
+"""The table of docs/training.md: the combination of each row runs, and its verdicts on order and resume are true."""
 
 import json
 import os
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWa
 
 VERDICTS = ("exact", "refused", "no state")
 Shown = tuple[set[str], set[str]]
-"""The verdicts that running a combination gives, on order and epochs, and on resume."""
+"""Verdicts of running a combination: on order and epochs, and on resume."""
 
 
 def rows_of_the_table() -> dict[str, tuple[set[str], set[str]]]:
-    """Row → the verdicts that its second and third cells name."""
+    """Return the verdicts in the second and third cells of each row."""
     lines = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
     start = lines.index("| loader or trainer | order and epochs | resume |") + 2
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[start : lines.index("", start)]]
@@ -38,12 +38,12 @@ def rows_of_the_table() -> dict[str, tuple[set[str], set[str]]]:
 
 
 def exact(read: Sequence[int], begin: int, end: int) -> str:
-    """The verdict on positions that were read, where all of a range are due in order."""
+    """Return the verdict on positions that were read, if a whole range is expected in order."""
     return "exact" if list(read) == list(range(begin, end)) else f"reads {read} for {begin} to {end}"
 
 
 def refused(message: str, do: Callable[[], Any]) -> str:
-    """The verdict on what is refused with a message."""
+    """Return the verdict on a call that raises an error with a message."""
     with pytest.raises(ValueError, match=message) as found:
         do()
     traceback.clear_frames(found.value.__traceback__)  # they hold the loader's iterator, whose workers end with it
@@ -159,7 +159,7 @@ def map_style_loader(mixture: LoadedMixture, _: Path) -> Shown:
 
 
 class Watched(torch.nn.Module):
-    """A model that remembers the positions that it was given."""
+    """A model that records the positions that it receives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Watched(torch.nn.Module):
 
 
 def trained(train: Any, folder: Path, *, checkpoint: str | None = None, **arguments: Any) -> list[int]:
-    """The positions that a Trainer gives its model."""
+    """Return the positions that a Trainer passes to its model."""
     from transformers import Trainer, TrainingArguments
 
     quiet = {"report_to": [], "use_cpu": True, "disable_tqdm": True, "save_strategy": "no", "remove_unused_columns": False}
@@ -201,7 +201,7 @@ def trainer_of_a_map_style_split(mixture: LoadedMixture, folder: Path) -> Shown:
 
 
 def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
-    """What a rank reads of a prepared loader from position 0 and from position 16, and the verdict on a stream of one rank."""
+    """Return the samples that a rank reads from a prepared loader from positions 0 and 16, and the verdict on a stream of one rank."""
     os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     from accelerate import Accelerator
 
@@ -270,7 +270,7 @@ CASES: dict[str, Callable[[LoadedMixture, Path], Shown]] = {
     "`accelerate`, preparing the loader of a stream": accelerate,
     "Lightning with `MixtureLoader`": lightning,
 }
-"""Row of the table → what runs its combination."""
+"""Function that runs the combination of each row of the table."""
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps import tokenize_chunks
-from tests.project import PLAY, Project, Told
+from tests.project import PLAY, Project, RecordingProgress
 from tests.support import declare_corpus, write_jsonl, write_text
 
 ALL = ["plays/one", "plays/three", "plays/two", "mix"]
@@ -108,7 +108,7 @@ def test_failed_partition_does_not_stop_others_and_the_mixture_reports_why_it_is
     assert project.bring_up_to_date().built == ["plays/two", "mix"]
 
 
-class CtrlC(Told):
+class CtrlC(RecordingProgress):
     """Interrupts the process in the middle of the slow step, as the user's terminal does."""
 
     def advanced(self, consumed: int) -> None:
@@ -149,7 +149,7 @@ def test_position_is_read_from_the_run_configuration(project: Project) -> None:
     assert project.bring_up_to_date().built == []
 
 
-class CountedProcesses(Told):
+class CountedProcesses(RecordingProgress):
     """Counts the working processes at each progress report."""
 
     most = 0
@@ -219,13 +219,13 @@ def test_many_partitions_are_one_run_with_a_data_version_each(project: Project) 
 
 
 def test_killed_build_resumes_with_the_missing_chunks(notes: Project) -> None:
-    class Killed(Told):
+    class Killed(RecordingProgress):
         def advanced(self, consumed: int) -> None:
             super().advanced(consumed)
             if len(self.consumed) == 20:
                 raise KeyboardInterrupt
 
-    whole, rest = notes.workspace.store.scratch("chunks", "notes/all"), Told()
+    whole, rest = notes.workspace.store.scratch("chunks", "notes/all"), RecordingProgress()
     with pytest.raises(KeyboardInterrupt):
         notes.bring_up_to_date("notes", progress=Killed())
     kept = len(list(whole.rglob("*.arrow")))

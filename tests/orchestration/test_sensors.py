@@ -21,7 +21,7 @@ from phyagi_assets.orchestration.sensors import run_request
 from phyagi_assets.sources import digests
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
-from tests.project import PLAY, Project, Told
+from tests.project import PLAY, Project, RecordingProgress
 from tests.support import build, declare_corpus, write_text
 
 JOB = "plays_build_stale"
@@ -390,7 +390,7 @@ def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Proj
         write_text(project.raw / f"{name}.txt", PLAY * 9)
     during: list[int] = []
 
-    class Followed(Told):
+    class Followed(RecordingProgress):
         def started(self, name: str) -> None:
             if name == "plays/two":  # the others are built and recorded
                 during.append(

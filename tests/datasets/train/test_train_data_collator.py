@@ -1,4 +1,4 @@
-"""Samples to a batch."""
+"""Samples are collated to a batch."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""What caches are made with."""
+"""Fixtures for creating caches."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from tests.support import GPT2
 
 @pytest.fixture(scope="session")
 def library_store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
-    """A store of the library's in which the GPT-2 tokenizer is known."""
+    """A store of the library that contains the GPT-2 tokenizer."""
     return Path(shutil.copytree(prepared_store, tmp_path_factory.mktemp("library") / "store", copy_function=os.link))
 
 

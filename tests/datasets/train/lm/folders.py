@@ -1,4 +1,4 @@
-"""Folders of ``save_to_disk``, the caches that are made of them, and what they are to hold."""
+"""Folders of ``save_to_disk``, the caches created from them, and the expected content of the caches."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -48,12 +48,12 @@ def ids(split: str = "train", folder: str = "cache") -> list[int]:
 
 
 def fingerprints() -> Any:
-    """What the manifest says that the cache was made from."""
+    """Return the inputs of the cache that its manifest records."""
     return json.loads(Path("cache/manifest.json").read_text(encoding="utf-8"))["inputs"]
 
 
 def words(size: int, **special: str) -> Any:
-    """A fast tokenizer of words ``w0``, ``w1`` and so on, and the special tokens after them."""
+    """Return a fast tokenizer of the words ``w0``, ``w1`` and so on, followed by the special tokens."""
     import tokenizers
     from transformers import PreTrainedTokenizerFast
 

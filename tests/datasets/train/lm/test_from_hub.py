@@ -1,4 +1,4 @@
-"""Caches from datasets: of the Hub, of files, and of folders; and what there is beside and after them."""
+"""Caches are created from datasets on the Hub, from files and from folders, and leave no other files."""
 
 import json
 import os
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_emp
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, library_store: Path) -> Iterator[dict[str, str]]:
-    """Variables that let the stand-in be taken for the Hub."""
+    """Environment variables that direct clients to the local server instead of the Hub."""
     with served(tmp_path_factory.mktemp("hub"), plays=4) as hub:
         yield hub.environment(library_store)
 
 
 @pytest.fixture(scope="module")
 def clients(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
-    """A process with these variables."""
+    """Run a process with environment variables."""
     with worker(environment) as process:
         yield process
 
@@ -170,14 +170,14 @@ def test_dataset_without_a_training_split_raises(gpt2: Any) -> None:
 
 
 def from_hub(folder: Path, **arguments: Any) -> tuple[list[int], dict[str, int]]:
-    """In the process of the clients: make a cache, and give the first window and the tokens of each split."""
+    """Create a cache, and return the first window and the number of tokens of each split; runs in the process of the clients."""
     os.chdir(folder)
     first = LMDatasetProvider.from_hub(seq_len=16, **arguments).get_train_dataset()[0]["input_ids"].tolist()
     return first, {path.stem: len(np.load(path)) for path in sorted(Path("cache").glob("*.npy")) if "." not in path.stem}
 
 
 def texts_of(folder: Path, *names: Any, **arguments: Any) -> dict[str, list[str]]:
-    """In the process of the clients: the text of a dataset of the Hub."""
+    """Return the text of a dataset on the Hub; runs in the process of the clients."""
     from datasets import load_dataset
 
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""The ids of caches, the pipeline's and those of a function of the user's own."""
+"""Ids of caches, from the pipeline and from mapping functions of the user."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Windows as a stream; what it has in common with other streams is tested with them."""
+"""Windows as a stream; behaviour shared by all streams is tested in test_sharding.py."""
 
 import pickle
 from pathlib import Path
