@@ -25,6 +25,7 @@ from phyagi_assets.sources.local import FileStamp, stamp_of
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.state import State
 
 CODE_VERSION = "1"
 BACKEND = "backend.json"
@@ -53,6 +54,8 @@ class PreparedTokenizer:
     """Largest token id, including added tokens."""
     vocab_size: int
     """Number of tokens, including added tokens."""
+    record: State
+    """Record of facts from the JSON file, which has megabytes and takes long to read."""
 
     def details(self) -> dict[str, object]:
         """Return the details of the tokenizer that manifests record."""
@@ -66,17 +69,17 @@ class PreparedTokenizer:
     @property
     def special_tokens(self) -> tuple["SpecialToken", ...]:
         """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
-        return _facts(self.artifact).special_tokens
+        return _facts(self).special_tokens
 
     @property
     def ends_with_eos(self) -> bool:
         """Whether the tokenizer itself ends every text with the EOS, so that the steps must not append it."""
-        return self.eos_token_id is not None and _facts(self.artifact).behind[-1:] == (self.eos_token_id,)
+        return self.eos_token_id is not None and _facts(self).behind[-1:] == (self.eos_token_id,)
 
     @property
     def appends_token_after_eos(self) -> bool:
         """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
-        return not self.ends_with_eos and self.eos_token_id in _facts(self.artifact).behind
+        return not self.ends_with_eos and self.eos_token_id in _facts(self).behind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +105,19 @@ _known_facts: dict[str, _Facts] = {}
 """Facts that this process has read, by the fingerprint of the prepared tokenizer, which determines them."""
 
 
-def _facts(artifact: Artifact) -> _Facts:
-    """Return facts from the JSON file of a prepared tokenizer; read the file, which has megabytes, once."""
-    if artifact.fingerprint not in _known_facts:
-        _known_facts[artifact.fingerprint] = _read_facts(artifact.path / BACKEND)
-    return _known_facts[artifact.fingerprint]
+def _facts(prepared: PreparedTokenizer) -> _Facts:
+    """Return facts from the JSON file of a prepared tokenizer; read the file once."""
+    key = prepared.artifact.fingerprint
+    if key not in _known_facts:
+        with suppress(TypeError, ValueError, KeyError):  # no record, or a damaged one
+            recorded = prepared.record.recall()
+            special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])
+            _known_facts[key] = _Facts(special_tokens=special, behind=tuple(map(int, recorded["behind"])))
+            return _known_facts[key]
+        facts = _known_facts[key] = _read_facts(prepared.backend)
+        special_tokens = [(token.content, token.normalized) for token in facts.special_tokens]
+        prepared.record.remember({"special_tokens": special_tokens, "behind": facts.behind})
+    return _known_facts[key]
 
 
 def _read_facts(backend: Path) -> _Facts:
@@ -203,7 +214,8 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
     artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
         artifact = kept.write(address, wanted, lambda folder: _fill(folder, wanted, load()))
-    return PreparedTokenizer(artifact=artifact, name=name, **artifact.manifest.details)
+    record = kept.state("facts", artifact.fingerprint)
+    return PreparedTokenizer(artifact=artifact, name=name, record=record, **artifact.manifest.details)
 
 
 def tokenizer_label(name: str) -> str:

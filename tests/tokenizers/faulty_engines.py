@@ -84,7 +84,7 @@ REFUSING = EngineChoice(name="refusing 1", make=refusing)
 
 def store_contents(root: Path) -> dict[str, str]:
     """Return the digest of every file and the target of every link in a store, except for disposable state and Dagster's records."""
-    aside = {".staging", ".digests", ".irregular", ".locks", ".dagster", ".data_folders"}
+    aside = {".staging", ".digests", ".facts", ".irregular", ".locks", ".dagster", ".data_folders"}
     found = (path for path in sorted(root.rglob("*")) if not aside & set(path.relative_to(root).parts))
     return {
         path.relative_to(root).as_posix(): f"-> {path.readlink()}" if path.is_symlink() else file_digest(path)

@@ -20,6 +20,7 @@ from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.formats.cache_folder import SAVED
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers import prepare as prepare_module
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
@@ -112,6 +113,23 @@ def test_preparing_again_reads_the_stored_tokenizer(workspace: Workspace) -> Non
     first, second = (prepare_tokenizer(corpus, workspace.data, workspace.store) for _ in range(2))
     assert first == second
     assert store_contents(workspace.store.root) == kept
+
+
+def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_damaged(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
+    monkeypatch.setattr(prepare_module, "_known_facts", {})
+    facts = prepared.special_tokens, prepared.ends_with_eos
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module, "_known_facts", {})
+        patch.delattr(prepare_module, "_read_facts")
+        assert (prepared.special_tokens, prepared.ends_with_eos) == facts
+    for damage in ("", "{}", '{"special_tokens": 1, "behind": []}', '{"special_tokens": [["a"]], "behind": []}'):
+        prepared.record.path.write_text(damage, encoding="utf-8")
+        monkeypatch.setattr(prepare_module, "_known_facts", {})
+        assert (prepared.special_tokens, prepared.ends_with_eos) == facts
+        assert prepared.record.recall()["behind"] == []
 
 
 def test_tokenizer_prepared_by_another_process_has_the_same_bytes(workspace: Workspace, tmp_path: Path) -> None:
