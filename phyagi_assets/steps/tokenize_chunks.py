@@ -7,7 +7,7 @@ that are missing.
 
 import os
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,11 +154,15 @@ def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Worksp
     workspace
         The data folder and the store.
     """
+    return [chunk for chunk in _chunks(recipe, files, workspace) if chunk.recall(workspace) is None]
+
+
+def _chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) -> Iterator[TokenChunk]:
+    """Cut a partition into chunks, after the engines are loaded and chunks of other versions are deleted."""
     _engines(recipe, workspace)
     clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
-    numbered = enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes))
-    all_of_them = (TokenChunk(recipe=recipe, number=number, spans=spans) for number, spans in numbered)
-    return [chunk for chunk in all_of_them if chunk.recall(workspace) is None]
+    for number, spans in enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes)):
+        yield TokenChunk(recipe=recipe, number=number, spans=spans)
 
 
 def write_chunks(
@@ -193,15 +197,12 @@ def write_chunks(
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
-    engines = _engines(recipe, workspace)
-    clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
-    with closing(prefetch(enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes)))) as numbered:
-        for number, spans in numbered:
-            path = rows_file(folder, number)
+    with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:
+        for chunk in chunks:
+            engines, path = _engines(recipe, workspace), rows_file(folder, chunk.number)
             if in_place:
-                yield encode_chunk(recipe, number, spans, path, engines, on_progress)
+                yield encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
                 continue
-            chunk = TokenChunk(recipe=recipe, number=number, spans=spans)
             written = chunk.recall(workspace) or chunk.write(workspace, engines, on_progress)
             link(written.path, path)
             yield replace(written, path=path)
