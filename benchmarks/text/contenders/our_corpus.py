@@ -12,6 +12,7 @@ import numpy as np
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 NAME = "bench"
 
@@ -29,9 +30,11 @@ def data_folder(given: Any) -> Path:
 
 
 def opened(given: Any) -> tuple[Any, Workspace]:
-    """Return the corpus, and the workspace of a data folder with nothing built."""
+    """Return the corpus, and the workspace of a data folder with nothing built but the tokenizer, which is loaded."""
     data = data_folder(given)
-    return load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
+    corpus, workspace = load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
+    workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)
+    return corpus, workspace
 
 
 def published(data: Path) -> dict[str, Any]:

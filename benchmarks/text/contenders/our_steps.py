@@ -7,10 +7,8 @@ from task import Stopwatch, done, task
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.tokenize import build_tokenized
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 corpus, workspace = opened(task())
-workspace.engines.engines(prepare_tokenizer(corpus, workspace.data, workspace.store), workspace.store)  # loads the tokenizer
 
 with Stopwatch() as watch:
     (partition,) = workspace.sources.partitions(corpus).values()
