@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,8 +51,9 @@ def run_contender(
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            for pid in _tree(process.pid):
-                os.kill(pid, signal.SIGKILL)
+            for pid in tree(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             process.communicate()
             raise ContenderFailed(f"{program.name} took more than {timeout:g} s") from None
         finally:
@@ -64,7 +66,7 @@ def run_contender(
 
 def cpu_seconds() -> float:
     """Return the processor time of this process and its descendants so far."""
-    fields = [path.read_text().rpartition(")")[2].split() for pid in _tree(os.getpid()) if (path := Path(f"/proc/{pid}/stat")).exists()]
+    fields = [path.read_text().rpartition(")")[2].split() for pid in tree(os.getpid()) if (path := Path(f"/proc/{pid}/stat")).exists()]
     return sum(sum(map(int, of[11:15])) for of in fields) / _TICKS
 
 
@@ -97,7 +99,7 @@ class _PeakMemory:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            self._peak = max(self._peak, sum(map(_resident, _tree(self._pid))))
+            self._peak = max(self._peak, sum(map(_resident, tree(self._pid))))
 
     def stop(self) -> int:
         self._ended.set()
@@ -105,12 +107,13 @@ class _PeakMemory:
         return self._peak
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
+    """Return a process and its descendants."""
     try:
         children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     except OSError:
         return []
-    return [pid, *(below for child in children for below in _tree(child))]
+    return [pid, *(below for child in children for below in tree(child))]
 
 
 def _resident(pid: int) -> int:

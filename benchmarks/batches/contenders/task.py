@@ -5,15 +5,18 @@ one of the second, ids and labels as int64 tensors. Each contender has first mad
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import contender
 import torch
 from contender import Stopwatch, done
+from measured import tree
 
 BATCH = 16
 _WARM_SECONDS = 1.5
@@ -73,7 +76,10 @@ def run(given: Any, prepare: Callable[[Path], object] | None, loader: Callable[[
             if time.perf_counter() - started >= limit or (given.is_cold and count == _COLD_BATCHES):
                 break
     done(watch, tokens=count * BATCH * given.seq_len, first_seconds=first)
-    os._exit(0)  # loader workers that are still at it are not waited for
+    for worker in tree(os.getpid())[1:]:  # loader workers that are still busy; they would keep the output open
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    os._exit(0)
 
 
 def _endless(loader: Callable[[], Iterable[Any]]) -> Iterator[Any]:
