@@ -13,7 +13,7 @@ from phyagi_assets.build import scan
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import StepResult, Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
-from phyagi_assets.orchestration import partition_runs
+from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
 from phyagi_assets.orchestration.progress import LoggedProgress
@@ -366,15 +366,15 @@ def test_steps_that_a_run_will_record_are_not_requested(project: Project) -> Non
 
     write_text(project.raw / "one.txt", PLAY * 9)
     write_text(project.raw / "two.txt", PLAY * 9)
-    write = partition_runs._Log._materialization
+    write = partition_log.PartitionLog._materialization
 
-    def evaluated_between(log: partition_runs._Log, work: Work, done: StepResult) -> dg.AssetMaterialization:
+    def evaluated_between(log: partition_log.PartitionLog, work: Work, done: StepResult) -> dg.AssetMaterialization:
         if work.key == "one" and done.step == "tokenized_arrow":
             evaluate()  # the new raw_dataset is recorded, and the steps that follow it are not
         return write(log, work, done)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(partition_runs._Log, "_materialization", evaluated_between)
+        patched.setattr(partition_log.PartitionLog, "_materialization", evaluated_between)
         runner = project.runner("plays")
         assert len(runner.run(runner.stale()).built) == 2
     assert requested == [0]
