@@ -14,6 +14,8 @@ PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) 
 interpreter = $(or $(PYTHON$(1)),python$(1))
 EXTRAS := train,pipeline,test
 export TOKENIZERS_PARALLELISM := true
+# As pip does; otherwise the first imports of a benchmark's environment take many times as long.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-batches bench-mixing bench-keeping-up bench-one-large-file clean
 
