@@ -51,6 +51,21 @@ class Settings:
         home = os.environ.get("DAGSTER_HOME")
         return Path(home).absolute() if home else self.store / ".dagster"
 
+    def create_dagster_home(self) -> Path:
+        """Create the folder of Dagster's instance, if it does not exist, and return it.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            It cannot be created.
+        """
+        home = self.dagster_home
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise PhyagiAssetsError(creation_error(home, problem)) from None
+        return home
+
     def require_data(self) -> Path:
         """Return the data folder.
 
@@ -65,6 +80,11 @@ class Settings:
                 "or make one with: phyagi-assets init DIR"
             )
         return self.data
+
+
+def creation_error(path: Path, problem: OSError) -> str:
+    """Return the message about a file or folder in a store that cannot be created."""
+    return f"{path}: cannot be created: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
 
 
 def local_folder(named: str | Path, what: str) -> Path:

@@ -54,8 +54,8 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
             messages.print(
                 f"{counted(restored, 'artifact')} without a link, as in a copied store; the links were restored", highlight=False
             )
+        recorded = RecordedDigests(settings.create_dagster_home())
         examined = examine_catalog(chosen, workspace)
-        recorded = RecordedDigests(settings.dagster_home)
         if at is None and examined.is_current and recorded.agree(examined.digests()):
             workspace.store.remove_abandoned_files()
             outcome = Outcome(current=examined.count)

@@ -155,6 +155,20 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     Exception
         The header is damaged: NumPy parses it as Python, which can raise many kinds of exceptions.
     """
+    start = file.tell()
+    for _ in range(_ATTEMPTS):
+        try:
+            return _parse_header(file)
+        except SystemError:
+            file.seek(start)
+    return _parse_header(file)
+
+
+_ATTEMPTS = 3
+"""Number of times that a header is read again after a SystemError: Python 3.11's parser can fail on valid text while threads use it."""
+
+
+def _parse_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read(file)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.orchestration.sqlite import few_waits
-from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, creation_error
 from phyagi_assets.store.local import LocalStore
 
 UI = "dagster/ui"
@@ -56,17 +56,14 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     PhyagiAssetsError
         The folder of the instance cannot be created.
     """
-    home = settings.dagster_home
+    home = settings.create_dagster_home()
     try:
-        home.mkdir(parents=True, exist_ok=True)
         if _is_to_be_written(home / "dagster.yaml"):
             draft = home / f"dagster.{os.getpid()}.yaml"
             draft.write_text(_DAGSTER_YAML.format(runs=max(2, os.cpu_count() or 1)), encoding="utf-8")
             draft.replace(home / "dagster.yaml")
     except OSError as problem:
-        raise PhyagiAssetsError(
-            f"{home}: cannot be created: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
-        ) from None
+        raise PhyagiAssetsError(creation_error(home, problem)) from None
     return {**os.environ, "DAGSTER_HOME": str(home), DATA_VARIABLE: str(settings.data), STORE_VARIABLE: str(settings.store)}
 
 

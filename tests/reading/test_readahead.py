@@ -3,7 +3,9 @@
 import ctypes
 import mmap
 import os
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +26,16 @@ SCATTERED = np.arange(7, 1900, 60)
 
 
 @pytest.fixture
-def array(tmp_path: Path) -> Path:
+def on_disk() -> Iterator[Path]:
+    """A temporary folder on a disk: the folders of the other tests are in memory if possible."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def array(on_disk: Path) -> Path:
     """A token array of 8 MB that is not in the page cache."""
-    path = tmp_path / "tokens.npy"
+    path = on_disk / "tokens.npy"
     np.save(path, np.random.default_rng(0).integers(0, 50_000, TOKENS, dtype=np.uint16))
     _forget(path)
     if _in_memory(path):
@@ -104,10 +113,10 @@ def test_disk_reads_are_detected(array: Path) -> None:
     assert read()
 
 
-def test_next_samples_are_announced_while_a_batch_is_in_use(tmp_path: Path) -> None:
+def test_next_samples_are_announced_while_a_batch_is_in_use(on_disk: Path) -> None:
     samples = {"one": {"a": 500}}
     plan = plan_of(partitions(samples, seq_len=SEQ_LEN), seq_len=SEQ_LEN)
-    train = load_mixture(write_mixture(tmp_path, plan)).train
+    train = load_mixture(write_mixture(on_disk, plan)).train
     array = train.shards.arrays[0].path
     _forget(array)
     if _in_memory(array):
