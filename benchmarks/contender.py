@@ -1,4 +1,4 @@
-"""What the programs of all suites share: the argument, the stopwatch and the last line."""
+"""Shared parts of the benchmark programs: reading the argument, timing, and printing the result."""
 
 import json
 import sys

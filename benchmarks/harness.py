@@ -23,7 +23,7 @@ Kind = Literal["this project", "a peer", "a limit"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contender:
-    """A program, and what it is given."""
+    """A program to measure, with its arguments."""
 
     name: str
     program: str
@@ -40,7 +40,7 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """What all contenders are given."""
+    """Arguments that every contender gets in some of its runs."""
 
     name: str
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Ratio:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suite:
-    """What is measured, and how it is shown."""
+    """A set of contenders, with the settings, figures and ratios of its tables."""
 
     title: str
     contenders: Sequence[Contender]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness import Figure, Run, Setting, Suite
 
 COLOURS = {"this project": "#1f6feb", "a peer": "#bc4c00", "a limit": "#8c959f"}
-_HEADING = "# What was measured"
+_HEADING = "# Benchmark results"
 _VERSIONS = "import json; from importlib.metadata import distributions as d; print(json.dumps({x.name: x.version for x in d()}))"
 
 

@@ -17,7 +17,7 @@ def digests(told: Mapping[str, Any]) -> dict[str, str]:
     Parameters
     ----------
     told
-        What the contender printed of its files: ``arrays``, ``ends``, ``dtype``.
+        The result that the contender printed: paths of its arrays (``arrays``) and of the ends of documents (``ends``), and ``dtype``.
     """
     if "arrays" not in told:
         return {}

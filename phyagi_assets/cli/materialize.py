@@ -34,7 +34,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.cli.progress import BarProgress
         from phyagi_assets.cli.render import catalog_trees
         from phyagi_assets.declare.catalog import read_catalog
-        from phyagi_assets.orchestration.remembered import RecordedDigests
+        from phyagi_assets.orchestration.recorded_digests import RecordedDigests
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import claim
         from phyagi_assets.store.local import LocalStore
@@ -56,7 +56,7 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
             )
         recorded = RecordedDigests(settings.create_dagster_home())
         examined = examine_catalog(chosen, workspace)
-        if at is None and examined.is_current and recorded.agree(examined.digests()):
+        if at is None and examined.is_current and recorded.match(examined.digests()):
             workspace.store.remove_abandoned_files()
             outcome = Outcome(current=examined.count)
         else:

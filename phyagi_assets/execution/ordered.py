@@ -10,14 +10,22 @@ from functools import partial
 from itertools import count
 from typing import Generic, TypeVar
 
-from phyagi_assets.execution.prefetch import AHEAD
-
 T = TypeVar("T")
 R = TypeVar("R")
 
+AHEAD = 16 << 20
+"""Size of the items in flight from which on no further item is taken, in bytes: more than the usual number of batches of usual size."""
+
 
 def map_in_order(
-    work: Callable[[T], R], items: Iterator[T], *, threads: int, size: Callable[[T], int] | None = None, ahead: int = AHEAD
+    work: Callable[[T], R],
+    items: Iterator[T],
+    *,
+    threads: int,
+    in_flight: int | None = None,
+    size: Callable[[T], int] | None = None,
+    ahead: int = AHEAD,
+    name: str = "ordered",
 ) -> Generator[R, None, None]:
     """Yield ``work(item)`` for each item, in order, while threads work on the items after it.
 
@@ -32,19 +40,24 @@ def map_in_order(
         The source. One thread at a time takes an item from it.
     threads
         Number of threads.
+    in_flight
+        Largest number of items that are taken and whose results are not consumed; by default, twice the number of threads. The item that
+        the consumer works on counts until the consumer asks for the next one.
     size
         Function that returns the size of an item in bytes. By default, only the number of items is bounded.
     ahead
         Size of the items that are taken and whose results are not consumed, in bytes, from which on no further item is taken. An item that
         is larger than this is worked on alone.
+    name
+        Name of the threads, for debuggers.
 
     Yields
     ------
     R
         The result of the next item.
     """
-    run = _Run(work, items, threads, size, ahead)
-    workers = [threading.Thread(target=run.work, name=f"ordered-{number}", daemon=True) for number in range(threads)]
+    run = _Run(work, items, in_flight or 2 * threads, size, ahead)
+    workers = [threading.Thread(target=run.work, name=name, daemon=True) for _ in range(threads)]
     for worker in workers:
         worker.start()
     try:
@@ -61,10 +74,9 @@ def map_in_order(
 class _Run(Generic[T, R]):
     """State that the threads and the consumer share."""
 
-    def __init__(self, work: Callable[[T], R], items: Iterator[T], threads: int, size: Callable[[T], int] | None, ahead: int) -> None:
+    def __init__(self, work: Callable[[T], R], items: Iterator[T], in_flight: int, size: Callable[[T], int] | None, ahead: int) -> None:
         self._work, self._items, self._size, self._ahead = work, items, size, ahead
-        self._most = 2 * threads
-        """Largest number of items that are taken and whose results are not consumed."""
+        self._in_flight = in_flight
         self._changed = threading.Condition()
         self._taking = threading.Lock()
         self._done: dict[int, tuple[R | None, BaseException | None]] = {}
@@ -77,7 +89,7 @@ class _Run(Generic[T, R]):
         self._stopped = False
 
     def work(self) -> None:
-        """Take items and work on them until there are no more; runs in each thread."""
+        """Process items until none are left. Each thread runs this method."""
         while (taken := self._take()) is not None:
             number, item = taken
             del taken
@@ -115,7 +127,7 @@ class _Run(Generic[T, R]):
             return number, item
 
     def _has_room(self) -> bool:
-        return len(self._sizes) < self._most and sum(self._sizes.values()) < self._ahead
+        return len(self._sizes) < self._in_flight and sum(self._sizes.values()) < self._ahead
 
     def results(self) -> Iterator[R]:
         """Yield the results in the order of the items, and raise the first exception."""

@@ -1,18 +1,11 @@
-"""Prefetching: run a generator ahead of its consumer in its own thread.
+"""Prefetching: run a generator ahead of its consumer in its own thread."""
 
-Reading, encoding and writing spend most of their time outside the global interpreter lock (in Arrow, in the engine, in the kernel), so
-that one thread for each keeps the cores busy. The number of items in flight and their size in bytes are bounded, which bounds the memory.
-"""
-
-import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from typing import Generic, TypeVar
+from typing import TypeVar
+
+from phyagi_assets.execution.ordered import AHEAD, map_in_order
 
 T = TypeVar("T")
-
-AHEAD = 16 << 20
-"""Size of the items in flight at which the source waits, in bytes: more than the default `depth` in batches of usual size."""
 
 
 def prefetch(
@@ -20,8 +13,8 @@ def prefetch(
 ) -> Generator[T, None, None]:
     """Yield the items of a source in order, while a thread computes further items.
 
-    An exception in the source is raised here, after the items before it. If the consumer stops early, the source is closed in its thread
-    before the generator is closed, so that none of its files stays open. Use ``contextlib.closing`` if an exception may stop the consumer.
+    An exception in the source is raised here, after the items before it. If the consumer stops early, the source is closed before the
+    generator is closed, so that none of its files stays open. Use ``contextlib.closing`` if an exception may stop the consumer.
 
     Parameters
     ----------
@@ -40,79 +33,8 @@ def prefetch(
     T
         The next item.
     """
-    run = _Ahead(source, depth, size, ahead)
-    thread = threading.Thread(target=run.produce, name="prefetch", daemon=True)
-    thread.start()
-    try:
-        yield from run.items()
-    finally:
-        run.stop()
-        thread.join()
+    return map_in_order(_unchanged, source, threads=1, in_flight=depth + 1, size=size, ahead=ahead, name="prefetch")
 
 
-class _Ahead(Generic[T]):
-    """Bounded queue between a producing thread and its consumer."""
-
-    def __init__(self, source: Iterator[T], depth: int, size: Callable[[T], int] | None, ahead: int) -> None:
-        self._source, self._depth, self._size, self._ahead = source, depth, size, ahead
-        self._ready: deque[tuple[T, int]] = deque()
-        self._changed = threading.Condition()
-        self._in_flight = 0
-        self._stopped = self._ended = False
-        self._problem: BaseException | None = None
-
-    def produce(self) -> None:
-        """Compute the items; runs in the producing thread."""
-        try:
-            # The size of an item is known only when it is in memory already, so the thread waits before it computes one.
-            while self._wait(lambda: self._in_flight < self._ahead):
-                try:
-                    item = next(self._source)
-                except StopIteration:
-                    break
-                if not self._wait(lambda: len(self._ready) < self._depth):
-                    break
-                size = self._size(item) if self._size else 0
-                with self._changed:
-                    self._ready.append((item, size))
-                    self._in_flight += size
-                    self._changed.notify_all()
-                del item
-        except BaseException as problem:
-            self._problem = problem
-        finally:
-            try:
-                close = getattr(self._source, "close", None)
-                if close:
-                    close()
-            finally:
-                with self._changed:
-                    self._ended = True
-                    self._changed.notify_all()
-
-    def _wait(self, condition: Callable[[], bool]) -> bool:
-        """Wait in the producing thread until a condition holds. Return False if the consumer has stopped."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or condition())
-            return not self._stopped
-
-    def items(self) -> Iterator[T]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self._ended)
-                if not self._ready:
-                    break
-                item, size = self._ready.popleft()
-                self._changed.notify_all()
-            yield item
-            del item
-            with self._changed:
-                self._in_flight -= size
-                self._changed.notify_all()
-        if self._problem is not None:
-            raise self._problem
-
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
+def _unchanged(item: T) -> T:
+    return item

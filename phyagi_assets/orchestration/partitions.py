@@ -1,7 +1,6 @@
 """Dagster's dynamic partitions, kept in sync with the listings of the sources."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +9,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.orchestration.declared import RELOAD
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
-from phyagi_assets.orchestration.remembered import RecordedDigests
+from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.steps.step import Workspace
 
 
@@ -19,30 +18,36 @@ def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=corpus.config.name)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionChange:
-    """Difference between the partitions that Dagster knows and those that the source lists."""
-
-    new: Sequence[str]
-    """Keys to add, sorted."""
-    gone: Sequence[str]
-    """Keys to delete, sorted."""
-
-    @classmethod
-    def between(cls, known: Collection[str], listed: Collection[str]) -> "PartitionChange":
-        """Compute the change from the known keys to the listed keys."""
-        return cls(new=sorted(set(listed) - set(known)), gone=sorted(set(known) - set(listed)))
+PartitionRequest = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
 
 
-def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> PartitionChange:
-    """Add and delete Dagster's partitions of a corpus until they are the listed ones; return the change."""
-    name = corpus.config.name
-    change = PartitionChange.between(instance.get_dynamic_partitions(name), listed)
-    if change.new:
-        instance.add_dynamic_partitions(name, list(change.new))
-    for key in change.gone:
-        instance.delete_dynamic_partition(name, key)
-    return change
+def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> None:
+    """Add and delete Dagster's partitions of a corpus until they are the listed ones."""
+    new, gone = _changes(instance, corpus, listed)
+    if new:
+        instance.add_dynamic_partitions(corpus.config.name, new)
+    for key in gone:
+        instance.delete_dynamic_partition(corpus.config.name, key)
+
+
+def partition_requests(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> list[PartitionRequest]:
+    """Return the requests with which a sensor adds and deletes Dagster's partitions of a corpus until they are the listed ones."""
+    new, gone = _changes(instance, corpus, listed)
+    requests: list[PartitionRequest] = []
+    if new:
+        requests.append(partitions_def(corpus).build_add_request(new))
+    if gone:
+        requests.append(partitions_def(corpus).build_delete_request(gone))
+    return requests
+
+
+def _changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> tuple[list[str], list[str]]:
+    """Return the keys to add and the keys to delete. A corpus with keys to delete no longer counts as recorded, for when they come back."""
+    known = set(instance.get_dynamic_partitions(corpus.config.name))
+    new, gone = sorted(set(listed) - known), sorted(known - set(listed))
+    if gone:
+        RecordedDigests(Path(instance.root_directory)).forget([corpus.config.name])
+    return new, gone
 
 
 def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:
@@ -62,7 +67,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
     def partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         for run_id in fail_abandoned(context.instance, workspace.store, names):
             context.log.warning(f"run {run_id} is reported as failed: its process is gone")
-        requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+        requests: list[PartitionRequest] = []
         problems: list[str] = []
         for corpus in corpora.values():
             if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
@@ -76,12 +81,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
                 context.log.error(str(problem))
                 problems.append(str(problem))
                 continue
-            change = PartitionChange.between(context.instance.get_dynamic_partitions(corpus.config.name), listed)
-            if change.new:
-                requests.append(partitions_def(corpus).build_add_request(list(change.new)))
-            if change.gone:
-                RecordedDigests(Path(context.instance.root_directory)).forget([corpus.config.name])
-                requests.append(partitions_def(corpus).build_delete_request(list(change.gone)))
+            requests += partition_requests(context.instance, corpus, listed)
         idle = "\n".join(problems) or "The sources list the partitions known."
         return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=None if requests else idle)
 

@@ -36,7 +36,7 @@ from phyagi_assets.orchestration.names import (
     stale_op_name,
 )
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
-from phyagi_assets.orchestration.partitions import PartitionChange, partitions_def, sync_partitions
+from phyagi_assets.orchestration.partitions import partition_requests, sync_partitions
 from phyagi_assets.orchestration.run_requests import Answer, Attempt, answer
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
@@ -73,18 +73,13 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         listing, _, told = (context.cursor or "").partition(" ")
         scanned = _scan(corpus, workspace, flow, listing)
-        change = PartitionChange.between(context.instance.get_dynamic_partitions(name), scanned.partitions)
+        changes = partition_requests(context.instance, corpus, scanned.partitions)
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
         asked = run_request(context.instance, corpus, scanned.due)
         requests = [asked.request] if asked.request else []
         told = _log_settled(context.log, corpus, asked, told)
-        changes: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
-        if change.new:
-            changes.append(partitions_def(corpus).build_add_request(list(change.new)))
-        if change.gone:
-            changes.append(partitions_def(corpus).build_delete_request(list(change.gone)))
         return dg.SensorResult(
             run_requests=requests,
             dynamic_partitions_requests=changes,

@@ -218,7 +218,7 @@ class ExactTokenizer:
             lengths = np.zeros(len(texts), dtype=np.int64)
             lengths[nonempty] = encoded.lengths
             encoded = Encoded(ids=encoded.ids, ends=np.cumsum(lengths))
-        self._verified(texts, encoded, np.flatnonzero(nonempty & ~unsafe), batch)
+        self._verify_batch(texts, encoded, np.flatnonzero(nonempty & ~unsafe), batch)
         return encoded
 
     def _route(self, texts: pa.Array, unsafe: Mask) -> Encoded:
@@ -232,7 +232,7 @@ class ExactTokenizer:
             encoded = _interleave(encoded, self._reference.encode(texts.filter(unsafe)), unsafe)
         return encoded
 
-    def _verified(self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], batch: int) -> None:
+    def _verify_batch(self, texts: pa.Array, encoded: Encoded, from_fast: npt.NDArray[np.int64], batch: int) -> None:
         """Compare documents that the fast engine encoded with the reference engine: a sample, or all of them.
 
         Parameters

@@ -109,15 +109,22 @@ def _facts(prepared: PreparedTokenizer) -> _Facts:
     """Return facts from the JSON file of a prepared tokenizer; read the file once."""
     key = prepared.artifact.fingerprint
     if key not in _known_facts:
-        with suppress(TypeError, ValueError, KeyError):  # no record, or a damaged one
-            recorded = prepared.record.recall()
-            special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])
-            _known_facts[key] = _Facts(special_tokens=special, behind=tuple(map(int, recorded["behind"])))
-            return _known_facts[key]
-        facts = _known_facts[key] = _read_facts(prepared.backend)
-        special_tokens = [(token.content, token.normalized) for token in facts.special_tokens]
-        prepared.record.remember({"special_tokens": special_tokens, "behind": facts.behind})
+        facts = _recorded_facts(prepared.record)
+        if facts is None:
+            facts = _read_facts(prepared.backend)
+            special_tokens = [(token.content, token.normalized) for token in facts.special_tokens]
+            prepared.record.remember({"special_tokens": special_tokens, "behind": facts.behind})
+        _known_facts[key] = facts
     return _known_facts[key]
+
+
+def _recorded_facts(record: State) -> _Facts | None:
+    """Return the facts in a record; None if there is no record, or a damaged one."""
+    with suppress(TypeError, ValueError, KeyError):
+        recorded = record.recall()
+        special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])
+        return _Facts(special_tokens=special, behind=tuple(map(int, recorded["behind"])))
+    return None
 
 
 def _read_facts(backend: Path) -> _Facts:

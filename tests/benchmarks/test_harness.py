@@ -63,7 +63,7 @@ def test_section_of_a_suite_replaces_its_earlier_one_and_no_other(tmp_path: Path
     path = tmp_path / "results.md"
     for title, table in (("Text", "one"), ("Batches", "two"), ("Text", "three\n\n### Part")):
         report.keep(path, title, table)
-    assert path.read_text(encoding="utf-8") == "# What was measured\n\n## Batches\n\ntwo\n\n## Text\n\nthree\n\n### Part\n"
+    assert path.read_text(encoding="utf-8") == "# Benchmark results\n\n## Batches\n\ntwo\n\n## Text\n\nthree\n\n### Part\n"
 
 
 @pytest.mark.parametrize("agrees", [True, False])

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from phyagi_assets.orchestration.remembered import RecordedDigests
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.orchestration.partitions import partition_requests, sync_partitions
+from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_text
 
@@ -44,10 +46,22 @@ def test_removed_partition_is_not_taken_for_recorded_when_it_comes_back(project:
     recorded.remember({"plays": "as it was"})
     project.bring_up_to_date()
     tick(project)
-    assert recorded.agree({"plays": "as it was"})
+    assert recorded.match({"plays": "as it was"})
     (project.raw / "one.txt").unlink()
     assert deleted(tick(project)) == {"one"}
-    assert not recorded.agree({"plays": "as it was"})
+    assert not recorded.match({"plays": "as it was"})
+
+
+def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(project: Project) -> None:
+    corpus = load_catalog(project.workspace.data).corpora["plays"]
+    recorded = RecordedDigests(Path(project.instance.root_directory))
+    project.bring_up_to_date()
+    for listed, change in (({"one", "two"}, sync_partitions), ({"one"}, partition_requests)):
+        recorded.remember({"plays": "as it was"})
+        change(project.instance, corpus, {"one", "two", "three"} & set(project.instance.get_dynamic_partitions("plays")))
+        assert recorded.match({"plays": "as it was"})
+        change(project.instance, corpus, listed)
+        assert not recorded.match({"plays": "as it was"})
 
 
 def test_unchanged_partitions_need_no_request(project: Project) -> None:

@@ -20,7 +20,7 @@ from tests.support import DATA, build, declare_corpus, write_text
 
 REPOSITORY = "lab/plays"
 ENGINES = EnginePool()
-"""Of the process that knows where the Hub is."""
+"""Engines that the process with access to the Hub loads once."""
 PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:4]
 
 

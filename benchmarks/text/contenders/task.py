@@ -1,4 +1,4 @@
-"""What every contender of this suite is given: the documents of files → their ids, an EOS behind each document, and its end."""
+"""The task of this suite: encode the documents of some files, append an EOS to each, and keep the end of each."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What a command remembers of Dagster's records."""
+"""Digests of recorded versions, which let a command with nothing to build leave Dagster alone."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.orchestration.remembered import RecordedDigests
+from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import Workspace
 from tests.command import command
@@ -56,16 +56,16 @@ def test_command_that_failed_is_not_remembered(data: Path) -> None:
     recorded = RecordedDigests(Settings.resolve(data=data).dagster_home)
     (data / "raw" / "b.jsonl").write_text("not json\n", encoding="utf-8")
     assert outcome(data).endswith("2 failed")
-    assert not recorded.agree({"letters": "any"})
+    assert not recorded.match({"letters": "any"})
     assert "dagster" in without_dagster(data).stderr
 
 
 def test_digests_are_remembered_per_name_until_they_are_forgotten(tmp_path: Path) -> None:
     recorded = RecordedDigests(tmp_path)
     recorded.remember({"letters": "1", "mix": "2"})
-    assert recorded.agree({"letters": "1", "mix": "2"})
-    assert not recorded.agree({"letters": "2", "mix": "2"})
-    assert not recorded.agree({"letters": "1", "words": "3"})
+    assert recorded.match({"letters": "1", "mix": "2"})
+    assert not recorded.match({"letters": "2", "mix": "2"})
+    assert not recorded.match({"letters": "1", "words": "3"})
     recorded.forget(["mix", "words"])
-    assert recorded.agree({"letters": "1"})
-    assert not recorded.agree({"mix": "2"})
+    assert recorded.match({"letters": "1"})
+    assert not recorded.match({"mix": "2"})

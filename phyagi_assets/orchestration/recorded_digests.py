@@ -22,7 +22,7 @@ class RecordedDigests:
     def __init__(self, home: Path) -> None:
         self._folder = home / "recorded"
 
-    def agree(self, digests: Mapping[str, str]) -> bool:
+    def match(self, digests: Mapping[str, str]) -> bool:
         """Return whether exactly these versions were recorded, given the digest of each corpus and mixture."""
         return all(self._state(name).recall() == digest for name, digest in digests.items())
 
