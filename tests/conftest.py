@@ -21,7 +21,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import PLAY, Project
-from tests.support import GPT2, REPOSITORY, declare, declare_corpus, made_once, sampled_code_points, write_text
+from tests.support import GPT2, REPOSITORY, copy_store, declare, declare_corpus, made_once, sampled_code_points, write_text
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -101,7 +101,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def workspace(data: Path, prepared_store: Path, engines: EnginePool) -> Workspace:
     """A data folder and a store in which the GPT-2 tokenizer is prepared."""
-    shutil.copytree(prepared_store, data / "store", copy_function=os.link)
+    copy_store(prepared_store, data / "store")
     return Workspace(data=data, store=LocalStore(data / "store"), engines=engines)
 
 

@@ -21,7 +21,9 @@ from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
+from phyagi_assets.store.disk import link
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.ownership import LOCKS
 from tests.live import REPOSITORY
 
 DATA = REPOSITORY / "data"
@@ -74,6 +76,19 @@ def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:
 def build_partition(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[Built]:
     """Build the chain of one partition."""
     return [step(corpus, partition, workspace) for step in (build_raw, build_tokenized, build_cache)]
+
+
+def copy_store(store: Path, to: Path) -> Path:
+    """Copy a store, or a data folder with its store, without its locks.
+
+    Versions are never edited, so their files are linked if possible. A linked lock file would be one lock of both stores. Dagster's
+    databases are copied.
+    """
+    aside = shutil.ignore_patterns(".dagster", LOCKS)
+    shutil.copytree(store, to, symlinks=True, copy_function=lambda source, target: link(Path(source), Path(target)), ignore=aside)
+    if (store / ".dagster").exists():
+        shutil.copytree(store / ".dagster", to / ".dagster")
+    return to
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

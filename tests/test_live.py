@@ -1,6 +1,5 @@
 """The real server of the UI: launched runs, metadata and pages."""
 
-import os
 import shutil
 import subprocess
 import time
@@ -14,7 +13,7 @@ from phyagi_assets.datasets import load_mixture
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.local import LocalStore
 from tests.live import LiveDagster, live_dagster
-from tests.support import DATA, declare, declare_corpus
+from tests.support import DATA, copy_store, declare, declare_corpus
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (
@@ -33,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> 
         shutil.copy(DATA / "raw" / "shakespeare" / f"{play}.txt", data / "raw")
     declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
     declare(data, "mixtures", name="mix", seq_len=128, datasets=[{"corpus": "plays", "weight": 2.0}])
-    shutil.copytree(prepared_store, data / "store", copy_function=os.link)
+    copy_store(prepared_store, data / "store")
     return Settings(data=data, store=data / "store")
 
 

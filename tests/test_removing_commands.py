@@ -1,6 +1,5 @@
 """Commands that remove something keep foreign links and files in a store and in a data folder."""
 
-import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+from tests.support import build, copy_store, declare, declare_corpus, write_jsonl, write_text
 
 LINKS = [
     (to, level)
@@ -67,7 +66,7 @@ def build_all(workspace: Workspace) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
     """A data folder whose store holds superseded, retired, undeclared and published versions, and two plans; tests work on copies."""
     folder = tmp_path_factory.mktemp("built") / "data"
-    shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
+    copy_store(prepared_store, folder / "store")
     workspace = Workspace(data=folder, store=LocalStore(folder / "store"), engines=engines)
     for name in ("a", "b", "c"):
         write_jsonl(folder / "raw" / f"{name}.jsonl", [f"{name}, document {i}." for i in range(20)])

@@ -9,7 +9,6 @@ import json
 import os
 import pprint
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -22,7 +21,7 @@ import pytest
 from phyagi_assets.datasets import LMDataset, get_dataset
 from phyagi_assets.tokenizers import conformance
 from tests.hub import served
-from tests.support import REPOSITORY, sampled_code_points
+from tests.support import REPOSITORY, copy_store, sampled_code_points
 
 pytestmark = pytest.mark.xdist_group("tutorial")
 
@@ -69,7 +68,7 @@ def normalised(output: str) -> str:
 def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> list[str]:
     """Output of each cell, run against the local Hub server in an empty folder, with a store that contains the GPT-2 tokenizer."""
     folder = tmp_path_factory.mktemp("tutorial")
-    store = shutil.copytree(prepared_store, folder / "store", copy_function=os.link)
+    store = copy_store(prepared_store, folder / "store")
     (folder / "work").mkdir()
     with served(folder) as hub:
         environment = {**hub.environment(store), "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}

@@ -1,7 +1,6 @@
 """A data folder, and the stores that uninterrupted commands build from it."""
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ import dagster as dg
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact
-from phyagi_assets.store.disk import link
 from phyagi_assets.store.local import STAGING, LocalStore
 from tests.robustness.command import Changes, Command
-from tests.support import declare, declare_corpus, write_jsonl, write_text
+from tests.support import copy_store, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 ARTIFACTS = 5
@@ -70,7 +68,7 @@ class Uninterrupted:
 def make_reference_stores(root: Path, prepared_store: Path) -> None:
     """Declare everything, and build it without interruption."""
     reference = ReferenceStores(root=root)
-    shutil.copytree(prepared_store, reference.prepared, symlinks=True)
+    copy_store(prepared_store, reference.prepared)
     for data, word in ((reference.data, "old"), (reference.refreshed_data, "new")):
         for play, said, lines in (("hamlet", word, 40_000), ("tempest", "old", 4_000)):
             write_text(data / "raw" / f"{play}.txt", "".join(f"{play} {i}: the {said} words of act {i * i}.\n" for i in range(lines)))
@@ -98,15 +96,6 @@ def _build(data: Path, before: Path, store: Path) -> None:
 def materialize(data: Path, store: Path, *words: str, log: Path | None = None, **options: Any) -> Command:
     """Start the command that builds everything that is stale; its log is next to the store."""
     return Command("materialize", "--data", data, "--store", store, *words, log=log or store.with_suffix(".log"), **options)
-
-
-def copy_store(store: Path, to: Path) -> Path:
-    """Copy a store. Versions are never edited, so their files are linked if possible; Dagster's databases are copied."""
-    aside = shutil.ignore_patterns(".dagster")
-    shutil.copytree(store, to, symlinks=True, copy_function=lambda source, target: link(Path(source), Path(target)), ignore=aside)
-    if (store / ".dagster").exists():
-        shutil.copytree(store / ".dagster", to / ".dagster")
-    return to
 
 
 def check_whole(reference: ReferenceStores, store: Path, like: Path) -> None:

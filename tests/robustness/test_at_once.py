@@ -13,7 +13,8 @@ from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from tests.robustness.command import Changes, Ended
 from tests.robustness.readers import Known, Reader
-from tests.robustness.reference_stores import ARTIFACTS, ReferenceStores, check_whole, copy_store, materialize, published
+from tests.robustness.reference_stores import ARTIFACTS, ReferenceStores, check_whole, materialize, published
+from tests.support import copy_store
 
 TEN = 10
 

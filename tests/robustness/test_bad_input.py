@@ -23,8 +23,8 @@ from phyagi_assets.tokenizers.exact import EnginePool
 from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
 from tests.robustness.readers import what_is_published
-from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
-from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, staging_leftovers
+from tests.support import build, copy_store, declare, declare_corpus, write_jsonl, write_text
 
 
 @dataclass(frozen=True, kw_only=True)

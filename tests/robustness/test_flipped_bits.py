@@ -10,7 +10,8 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from tests.robustness.command import Command, Ended
 from tests.robustness.damage import flip_bit
-from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, published
+from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, published
+from tests.support import copy_store
 
 ARRAY = "plays/numpy_cache/hamlet"
 

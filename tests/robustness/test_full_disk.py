@@ -11,9 +11,9 @@ import pytest
 from phyagi_assets.store.state import State
 from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
-from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
+from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, staging_leftovers
 from tests.s3 import s3_server
-from tests.support import declare_corpus, write_text
+from tests.support import copy_store, declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.robustness.command import Changes
 from tests.robustness.readers import Known, Reader
-from tests.robustness.reference_stores import ReferenceStores, check_whole, copy_store, materialize, staging_leftovers
+from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, staging_leftovers
+from tests.support import copy_store
 
 
 @dataclass(frozen=True, kw_only=True)

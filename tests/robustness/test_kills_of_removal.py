@@ -12,7 +12,8 @@ from phyagi_assets.store.local import LocalStore
 from tests.robustness.command import Changes, Command, Ended
 from tests.robustness.damage import flip_bit
 from tests.robustness.readers import what_is_published
-from tests.robustness.reference_stores import ReferenceStores, copy_store, materialize, published, staging_leftovers
+from tests.robustness.reference_stores import ReferenceStores, materialize, published, staging_leftovers
+from tests.support import copy_store
 from tests.tokenizers.faulty_engines import store_contents
 
 ARRAY = "plays/numpy_cache/hamlet"

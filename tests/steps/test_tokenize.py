@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
@@ -34,7 +33,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.support import DATA, GPT2, build, build_partition, declare_corpus, list_partitions, write_jsonl, write_text
+from tests.support import DATA, GPT2, build, build_partition, copy_store, declare_corpus, list_partitions, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, faulty, store_contents
 
 EOS = 50256
@@ -66,7 +65,7 @@ def samples(
 ) -> dict[str, dict[str, tuple[Partition, list[Built]]]]:
     """The artifacts of the sample corpora, by corpus and partition."""
     root = tmp_path_factory.mktemp("samples") / "store"
-    shutil.copytree(prepared_store, root, copy_function=os.link)
+    copy_store(prepared_store, root)
     workspace = Workspace(data=DATA, store=LocalStore(root), engines=engines)
     return {
         name: {key: (partition, build_partition(corpus, partition, workspace)) for key, partition in list_partitions(corpus, DATA).items()}

@@ -1,7 +1,6 @@
 """Chunks of a partition encoded by several processes: the same artifacts and errors as with one process."""
 
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +28,7 @@ from phyagi_assets.steps.tokenize import TOKENIZE, build_tokenized
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
-from tests.support import declare_corpus, write_jsonl, write_text
+from tests.support import copy_store, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import WRONG_ABOUT_BEWARE, give_report, store_contents, trusting
 
 BYTES = "tokenizers/bytes"
@@ -49,7 +48,8 @@ def byte_data(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) ->
 @pytest.fixture
 def workspace(byte_data: Path, data: Path, engines: EnginePool) -> Workspace:
     """A workspace with chunks of 4 KB: some ten of a file here."""
-    shutil.copytree(byte_data, data, copy_function=os.link, dirs_exist_ok=True)
+    copy_store(byte_data / "store", data / "store")
+    shutil.copytree(byte_data / BYTES, data / BYTES, dirs_exist_ok=True)
     return Workspace(data=data, store=LocalStore(data / "store"), engines=engines, chunk_bytes=4096)
 
 

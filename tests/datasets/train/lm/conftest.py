@@ -1,7 +1,5 @@
 """Fixtures for creating caches."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +8,13 @@ import pytest
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.support import GPT2
+from tests.support import GPT2, copy_store
 
 
 @pytest.fixture(scope="session")
 def library_store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
     """A store of the library that contains the GPT-2 tokenizer."""
-    return Path(shutil.copytree(prepared_store, tmp_path_factory.mktemp("library") / "store", copy_function=os.link))
+    return copy_store(prepared_store, tmp_path_factory.mktemp("library") / "store")
 
 
 @pytest.fixture
