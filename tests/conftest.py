@@ -21,6 +21,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import PLAY, Project
+from tests.s3 import S3Server, s3_server
 from tests.support import GPT2, REPOSITORY, copy_store, declare, declare_corpus, made_once, sampled_code_points, write_text
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
@@ -126,3 +127,20 @@ def project(workspace: Workspace, instance: dg.DagsterInstance) -> Project:
     declare_corpus(workspace.data, "plays", "raw/*.txt", partition_by="file", **owned)
     declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "plays", "weight": 1.5}])
     return Project(workspace=workspace, instance=instance)
+
+
+@pytest.fixture(scope="session")
+def _s3_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3") / "seaweed") as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An empty bucket that the environment variables select."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in _s3_running.environment.items():
+        monkeypatch.setenv(name, value)
+    _s3_running.delete()
+    return _s3_running

@@ -30,6 +30,7 @@ LAYERS = [
     ("sources",),
     ("formats",),
     ("store",),
+    ("objects",),
     ("declare",),
     ("errors", "settings", "formatting", "paths", "utils", "__init__"),
 ]

@@ -9,10 +9,10 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_name
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, is_glob
-from phyagi_assets.sources.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
 

@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import HeldOut
 from phyagi_assets.errors import SourceError
+from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
 from phyagi_assets.sources.object_store import SCHEMES, Buckets
 from phyagi_assets.sources.partitioning import partitioned
-from phyagi_assets.sources.retries import RetryPolicy, within
 from phyagi_assets.sources.transfer import Remote
 from phyagi_assets.store.base import Store
 

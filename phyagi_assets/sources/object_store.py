@@ -12,10 +12,10 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.objects.clients import SCHEMES, Clients
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
-from phyagi_assets.sources.object_clients import SCHEMES, Clients
-from phyagi_assets.sources.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 
 __all__ = ["SCHEMES", "Buckets"]

@@ -12,8 +12,8 @@ from typing import Protocol
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import Listing, SourceFile
-from phyagi_assets.sources.retries import RetryPolicy, TransientError
 
 OnBytes = Callable[[int], None]
 """Function that is called with the number of bytes that arrived since its last call, and with 0 before each attempt. An exception that it

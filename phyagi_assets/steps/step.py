@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.sources.chunks import CHUNK_BYTES
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
-from phyagi_assets.sources.retries import RetryPolicy
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.steps.facts import Facts, Place
 from phyagi_assets.store.base import Artifact, Store

@@ -8,7 +8,7 @@ import pytest
 
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.errors import SourceDownError, SourceError
-from phyagi_assets.sources.retries import RetryPolicy
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from tests.buckets import SECRET, BucketServer, bucket_server

@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.build.scan import scan_source
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.sources.retries import RetryPolicy
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore

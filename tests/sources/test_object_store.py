@@ -13,7 +13,7 @@ from phyagi_assets.build.scan import scan_source
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.sources.retries import RetryPolicy
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw, expected_raw
 from phyagi_assets.steps.step import Workspace
 from tests.s3 import SECRET, S3Server

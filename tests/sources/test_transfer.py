@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import Listing, SourceFile
-from phyagi_assets.sources.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks, transfer
 
 CONTENT = bytes(range(256)) * 40

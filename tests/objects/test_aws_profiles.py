@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.aws_profiles import s3_endpoint, s3_settings
-from phyagi_assets.sources.retries import RetryPolicy
+from phyagi_assets.objects.aws_profiles import s3_endpoint, s3_settings
+from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.step import Workspace
 from tests.support import declare_corpus, write_text
 

@@ -23,8 +23,8 @@ from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedErro
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.aws_profiles import S3Settings, s3_endpoint, s3_settings
-from phyagi_assets.sources.retries import TransientError
+from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
+from phyagi_assets.objects.retries import TransientError
 
 S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
 
