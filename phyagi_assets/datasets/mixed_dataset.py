@@ -24,7 +24,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
 
     In training, corpora are interleaved by weight, and each corpus is reshuffled in each of its epochs. In other splits, each corpus is
     read once and in order; its last sample is padded, with `ignore_index` as the labels of the padding. The sample at a position depends
-    only on the plan and the position.
+    only on the plan and the position. In conversations, the labels of tokens that are not trained on are `ignore_index`.
 
     Read the indices in order: a sampler that shuffles them replaces the order of the mixture. ``transformers.Trainer`` shuffles map-style
     datasets unless its arguments contain ``train_sampling_strategy="sequential"``; a `MixtureStream` keeps its order there.
@@ -158,7 +158,8 @@ class MixedDataset(Dataset[dict[str, Any]]):
         has_starts = self.boundaries or self.mask_boundaries
         starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
         filled = runs.filled(len(positions), width)
-        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled)
+        trained = self.shards.trained(runs, len(positions), width=width) if self.shards.has_masks else None
+        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled, trained=trained)
 
     def announce(self, positions: Ints) -> None:
         """Announce the positions that will be read next, so that the system starts to read them from disk."""
@@ -174,17 +175,20 @@ class MixedDataset(Dataset[dict[str, Any]]):
             end = begin + batch_size
             starts = None if samples.starts is None else samples.starts[begin:end]
             filled = None if samples.filled is None else samples.filled[begin:end]
-            batch = self._tensors(samples.tokens[begin:end], starts, filled)
+            trained = None if samples.trained is None else samples.trained[begin:end]
+            batch = self._tensors(samples.tokens[begin:end], starts, filled, trained)
             batch["position"], batch["dataset_idx"], batch["corpus"] = position, corpus, names[begin:end]
             yield batch
             begin = end
 
-    def _tensors(self, tokens: Any, starts: Any, filled: Any) -> dict[str, Any]:
+    def _tensors(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
         if self.mask_boundaries:
             labels[starts[:, ahead:]] = self.ignore_index
+        if trained is not None:
+            labels[~trained[:, ahead:]] = self.ignore_index
         if filled is not None:
             labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
         if self.boundaries:

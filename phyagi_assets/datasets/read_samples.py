@@ -27,16 +27,24 @@ class ReadSamples:
     """Whether a document begins at each token, of the same shape as `tokens`; None if not requested."""
     filled: Ints | None = None
     """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
+    trained: npt.NDArray[np.bool_] | None = None
+    """Whether each token is trained on, of the same shape as `tokens`; None if all are."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        starts = None if self.starts is None else torch.from_numpy(self.starts)
+        starts, trained = (None if mask is None else torch.from_numpy(mask) for mask in (self.starts, self.trained))
         tokens = torch.from_numpy(self.tokens.view(np.uint8))
-        return _received, (self.positions, self.corpora, tokens, self.tokens.dtype, starts, self.filled)
+        return _received, (self.positions, self.corpora, tokens, self.tokens.dtype, starts, self.filled, trained)
 
 
 def _received(
-    positions: Ints, corpora: Ints, octets: torch.Tensor, dtype: np.dtype[Any], starts: torch.Tensor | None, filled: Ints | None
+    positions: Ints,
+    corpora: Ints,
+    octets: torch.Tensor,
+    dtype: np.dtype[Any],
+    starts: torch.Tensor | None,
+    filled: Ints | None,
+    trained: torch.Tensor | None,
 ) -> ReadSamples:
     tokens = octets.numpy().view(dtype)
-    begun = None if starts is None else starts.numpy()
-    return ReadSamples(positions=positions, corpora=corpora, tokens=tokens, starts=begun, filled=filled)
+    begun, on = (None if mask is None else mask.numpy() for mask in (starts, trained))
+    return ReadSamples(positions=positions, corpora=corpora, tokens=tokens, starts=begun, filled=filled, trained=on)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
+from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
 
@@ -113,6 +113,7 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
     for corpus in list(corpora):
         try:
             _check_tokenizer(data, corpus)
+            _check_template(data, corpus)
         except DeclarationError as problem:
             corpora.remove(corpus)
             broken.append(Broken(name=corpus.config.name, path=corpus.path, reason=problem))
@@ -200,6 +201,12 @@ def _check_tokenizer(data: Path, corpus: Corpus) -> None:
         raise corpus.error(
             f"there is no folder {data / name}; a tokenizer on the Hub is named with a revision, as in gpt2@main", "tokenizer"
         )
+
+
+def _check_template(data: Path, corpus: Corpus) -> None:
+    name = corpus.config.chat_template
+    if corpus.config.messages is not None and name != TOKENIZERS_TEMPLATE and not (data / name).is_file():
+        raise corpus.error(f"there is no file {data / name}; name a Jinja template, or say tokenizer for its own", "chat_template")
 
 
 def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:

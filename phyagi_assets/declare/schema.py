@@ -7,7 +7,19 @@ validation errors into errors that name the line. Nothing in this module accesse
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
@@ -19,6 +31,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SpecialTokens = Literal["allow", "text", "error"]
 EngineName = Literal["auto", "gigatoken", "fastokens", "tokenizers"]
 HeldOut = Literal["validation", "test"]
+TrainOn = Literal["assistant", "last_assistant", "all"]
+TOKENIZERS_TEMPLATE = "tokenizer"
+"""Value of ``chat_template`` that stands for the tokenizer's own template."""
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".txt": "text",
@@ -103,6 +118,10 @@ class LimitsConfig(Declared):
     """Largest share of rows that are left out by ``on_invalid: skip``; no limit by default."""
 
 
+_OF_CONVERSATIONS = ("messages", "chat_template", "train_on")
+"""Keys of a corpus that only conversations have."""
+
+
 class CorpusConfig(Declared):
     """One file in ``data/corpora``: a named source of documents, and how it is tokenized."""
 
@@ -119,10 +138,16 @@ class CorpusConfig(Declared):
     columns: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)] = ("text",)
     """Names of the columns that hold the text; the texts of several columns are joined by `separator`."""
     separator: str = "\n\n"
+    messages: Annotated[str, Field(min_length=1)] | None = None
+    """Name of the column that holds conversations, in place of `columns`: lists of messages with a role and a content."""
+    chat_template: Annotated[str, Field(min_length=1)] = TOKENIZERS_TEMPLATE
+    """Template that renders conversations as text: ``tokenizer`` for the tokenizer's own, or a file, relative to the data folder."""
+    train_on: TrainOn = "assistant"
+    """Part of a conversation that is trained on: what the assistant writes, the last of its turns, or everything."""
     tokenizer: TokenizerName
     """Folder of the tokenizer, relative to the data folder, or a repository on the Hub with ``@revision``."""
     append_eos: bool = True
-    """Whether the tokenizer's EOS is appended to every non-empty document."""
+    """Whether the tokenizer's EOS is appended to every non-empty document; by default, to text but not to conversations."""
     special_tokens: SpecialTokens = "allow"
     """Encoding of text that spells a special token, such as ``<|endoftext|>``: as the token (``allow``, the default of
     ``transformers``), as ordinary text (``text``, its ``split_special_tokens``), or not at all (``error``, which names file and row)."""
@@ -143,6 +168,31 @@ class CorpusConfig(Declared):
     """Documents that the reference tokenizer encodes again, to verify the fast engine: a sample, or all."""
     engine: EngineName = "auto"
     """Engine that encodes the text; by default, the fastest one whose ids are those of ``tokenizers``. The ids do not depend on it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_eos(cls, declared: Any) -> Any:
+        has_messages = isinstance(declared, dict) and declared.get("messages") is not None
+        return {"append_eos": False, **declared} if has_messages else declared
+
+    @model_validator(mode="after")
+    def _check_messages(self) -> Self:
+        if self.messages is None:
+            for key in _OF_CONVERSATIONS[1:]:
+                if key in self.model_fields_set:
+                    raise ValueError(f"{key} applies to conversations; name their column in messages, or remove {key}")
+            return self
+        for key in ("columns", "separator"):
+            if key in self.model_fields_set:
+                raise ValueError(f"messages and {key} exclude each other: documents are conversations or text; remove one")
+        if self.special_tokens == "text":
+            raise ValueError("special_tokens: text would read the special tokens of the chat template as text, too; use allow or error")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_conversations(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the keys of conversations where there are none, so that the digest of a declaration of text stays what it was."""
+        return {key: value for key, value in serialize(self).items() if self.messages is not None or key not in _OF_CONVERSATIONS}
 
     @field_validator("partition_by")
     @classmethod

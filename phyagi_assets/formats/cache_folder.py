@@ -6,6 +6,7 @@
     train.documents.npy    end of each document in the token array
     train.origins.npy      source file and row of each document
     train.hashes.npy       text hash of each document
+    train.trained.npy      for conversations: which tokens are trained on, one bit per token
     train_labels.npy       label of each token id, where the labels are given
     tokenizer/             the tokenizer, written by save_pretrained, and the same as a pickle: tokenizer.pkl
     config.json            settings, in a readable form
@@ -30,6 +31,7 @@ import numpy.typing as npt
 
 from phyagi_assets.errors import MissingPackageError, StoreError, translate_missing_packages
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
+from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter, mask_bytes, with_ignored
 from phyagi_assets.formats.vocabulary import Vocabulary
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.fingerprint import file_digest
@@ -42,7 +44,7 @@ DOCUMENTS = ".documents.npy"
 ORIGINS = ".origins.npy"
 HASHES = ".hashes.npy"
 LABELS = "_labels.npy"
-ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, LABELS)
+ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, TRAINED, LABELS)
 """Endings of the names of a split's arrays."""
 SAVED = "tokenizer"
 PICKLED = "tokenizer.pkl"
@@ -69,15 +71,18 @@ class SplitWriter(ExitStack):
         dtype of the token array.
     has_origins
         Whether origins and text hashes are written.
+    has_mask
+        Whether a mask of the tokens that are trained on is written.
     """
 
-    def __init__(self, cache: Path, split: str, dtype: npt.DTypeLike, *, has_origins: bool = True) -> None:
+    def __init__(self, cache: Path, split: str, dtype: npt.DTypeLike, *, has_origins: bool = True, has_mask: bool = False) -> None:
         super().__init__()
         self._ids = self.enter_context(ArrayWriter(array_path(cache, split, IDS), dtype))
         self._ends = self.enter_context(ArrayWriter(array_path(cache, split, DOCUMENTS), np.int64))
         if has_origins:
             self._origins = self.enter_context(ArrayWriter(array_path(cache, split, ORIGINS), np.int64, row=(2,)))
             self._hashes = self.enter_context(ArrayWriter(array_path(cache, split, HASHES), np.uint64))
+        self._mask = self.enter_context(MaskWriter(array_path(cache, split, TRAINED))) if has_mask else None
 
     def append(
         self,
@@ -85,6 +90,7 @@ class SplitWriter(ExitStack):
         lengths: npt.NDArray[np.int64],
         origins: npt.NDArray[np.int64] | None = None,
         hashes: npt.NDArray[np.uint64] | None = None,
+        trained: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         """Append documents.
 
@@ -98,17 +104,22 @@ class SplitWriter(ExitStack):
             Source file and row of each document, shape ``(documents, 2)``.
         hashes
             Text hash of each document, 1-D.
+        trained
+            Whether each token is trained on, 1-D.
         """
         self._ends.append(self._ids.length + np.cumsum(lengths))
         self._ids.append(ids)
         if origins is not None and hashes is not None:
             self._origins.append(origins)
             self._hashes.append(hashes)
+        if self._mask is not None and trained is not None:
+            self._mask.append(trained)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of documents and of tokens written so far."""
-        return {"documents": self._ends.length, "tokens": self._ids.length}
+        """Number of documents and of tokens written so far and, with a mask, of the tokens that are trained on."""
+        counts = {"documents": self._ends.length, "tokens": self._ids.length}
+        return counts if self._mask is None else {**counts, "trained": self._mask.trained}
 
 
 def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
@@ -285,6 +296,13 @@ def open_tokens(path: Path) -> TokenFile:
         raise StoreError(
             f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
         )
+    mask = _beside(path, manifest, TRAINED)
+    if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
+        raise StoreError(f"{path.with_suffix(TRAINED)}: is missing, and tells which tokens to train on; build the cache again")
+    if mask is not None:
+        if labels is not None or mask.dtype != np.uint8 or len(mask) != mask_bytes(len(ids)):
+            raise StoreError(f"{path.with_suffix(TRAINED)}: is not a mask of {path.name}, or there are labels beside it; build the cache again")
+        labels = with_ignored(ids, mask)
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
         raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)

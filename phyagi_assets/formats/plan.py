@@ -7,10 +7,12 @@ The pipeline writes plans and `phyagi_assets.datasets` reads them, so this modul
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 PLAN = "mixture.json"
 FORMAT = 3
+MASKED_FORMAT = 4
+"""Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
@@ -25,6 +27,8 @@ class Shard:
     """Path of the ``.npy`` file, relative to the folder of the plan."""
     tokens: int
     documents: int
+    trained: int | None = None
+    """Number of tokens that are trained on, as the mask beside the array says; None if there is no mask, and all of them are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,7 +232,17 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the content of the plan's file."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        record = asdict(self)
+        if any(shard.trained is not None for corpus in self.corpora for partition in corpus.partitions for shard in partition.shards.values()):
+            record["format"] = MASKED_FORMAT
+        for corpus in record["corpora"]:
+            for partition in corpus["partitions"]:
+                partition["shards"] = {split: _without_null_mask(shard) for split, shard in partition["shards"].items()}
+        return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+def _without_null_mask(shard: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in shard.items() if key != "trained" or value is not None}
 
 
 def partition_indices(source: Source) -> list[int]:

@@ -17,7 +17,7 @@ import xxhash
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import (
-    FORMAT,
+    MASKED_FORMAT,
     OLDEST_FORMAT,
     Ancestor,
     Cut,
@@ -155,13 +155,13 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(text)
         format_ = record.get("format") if isinstance(record, dict) else None
-        if type(format_) is int and format_ > FORMAT:
+        if type(format_) is int and format_ > MASKED_FORMAT:
             raise StoreError(
-                f"{path}: is a plan of format {format_}, and this release of phyagi-assets reads formats {OLDEST_FORMAT} to {FORMAT}; "
+                f"{path}: is a plan of format {format_}, and this release of phyagi-assets reads formats {OLDEST_FORMAT} to {MASKED_FORMAT}; "
                 "install the release that wrote it, or a newer one"
             )
         if type(format_) is not int or format_ < OLDEST_FORMAT:
-            raise _Refused((), f"has format {format_!r}; this release reads formats {OLDEST_FORMAT} to {FORMAT}")
+            raise _Refused((), f"has format {format_!r}; this release reads formats {OLDEST_FORMAT} to {MASKED_FORMAT}")
         return _PlanFile(format_).plan(record)
     except (ValueError, RecursionError) as problem:
         raise StoreError(f"{path}: is not a plan of a mixture: {problem or type(problem).__name__}") from None
@@ -174,6 +174,7 @@ class _PlanFile:
 
     def __init__(self, format_: int) -> None:
         self._is_old = format_ == OLDEST_FORMAT
+        self._may_have_masks = format_ == MASKED_FORMAT
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
@@ -207,7 +208,11 @@ class _PlanFile:
 
     def _shard(self, record: Any, key: Key) -> Shard:
         if not self._is_old:
-            return Shard(**_fields(record, _SHARD, key))
+            has_mask = self._may_have_masks and isinstance(record, dict) and "trained" in record
+            shard = Shard(**_fields(record, {**_SHARD, "trained": _COUNT} if has_mask else _SHARD, key))
+            if shard.trained is not None and shard.trained > shard.tokens:
+                raise _Refused((*key, "trained"), f"is {shard.trained}, and the array has {shard.tokens} tokens")
+            return shard
         found = dict(_fields(record, {**_SHARD, "samples": _COUNT}, key))
         samples, own = found.pop("samples"), samples_in(found["tokens"], self._seq_len)
         if samples != own:

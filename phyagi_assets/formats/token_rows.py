@@ -17,6 +17,8 @@ COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
 partition, and ``row`` the 0-based row in that file.
 """
 
+TRAINED = "trained"
+"""Column of conversations: whether each token is trained on, a list as long as ``input_ids``."""
 _SUFFIX = ".arrow"
 
 
@@ -66,11 +68,11 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
     StoreError
         The file is damaged.
     """
-    wanted = columns or ["input_ids", *COLUMNS]
+    every = ["input_ids", *COLUMNS]
     try:
         with pa.memory_map(str(path)) if columns else pa.OSFile(str(path)) as file:
             for batch in pa.ipc.open_stream(file):
-                rows = batch.select(list(wanted))
+                rows = batch.select(list(columns or (every + [TRAINED] * (TRAINED in batch.schema.names))))
                 rows.validate(full=True)  # damaged offsets would point outside the buffers
                 yield rows
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
@@ -79,22 +81,28 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
         ) from None
 
 
-def rows_schema(dtype: str) -> pa.Schema:
+def rows_schema(dtype: str, *, has_mask: bool = False) -> pa.Schema:
     """Return the Arrow schema of the rows, with the metadata in which ``datasets`` looks for their features.
 
     Parameters
     ----------
     dtype
         dtype of the token ids.
+    has_mask
+        Whether the rows say which tokens are trained on.
     """
     types = {name: pa.type_for_alias(kind) for name, kind in COLUMNS.items()}
-    metadata = json.dumps({"info": {"features": _features(dtype)}})
+    if has_mask:
+        types[TRAINED] = pa.list_(pa.bool_())
+    metadata = json.dumps({"info": {"features": _features(dtype, has_mask=has_mask)}})
     return pa.schema({"input_ids": pa.list_(pa.type_for_alias(dtype)), **types}, {"huggingface": metadata})
 
 
-def _features(dtype: str) -> dict[str, Any]:
+def _features(dtype: str, *, has_mask: bool) -> dict[str, Any]:
     """Return the columns as ``datasets`` describes them in JSON; importing ``datasets`` for it takes longer than a small partition."""
-    columns = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
+    columns: dict[str, Any] = {name: {"dtype": kind, "_type": "Value"} for name, kind in COLUMNS.items()}
+    if has_mask:
+        columns[TRAINED] = {"feature": {"dtype": "bool", "_type": "Value"}, "_type": "List"}
     return {"input_ids": {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"}, **columns}
 
 
@@ -111,7 +119,7 @@ def rows_file(folder: Path, number: int) -> Path:
     return folder / f"{number:05}{_SUFFIX}"
 
 
-def complete(folder: Path, count: int, dtype: str) -> None:
+def complete(folder: Path, count: int, dtype: str, *, has_mask: bool = False) -> None:
     """Rename the files of rows to their final names, and write the two metadata files that ``datasets.load_from_disk`` needs.
 
     Parameters
@@ -122,11 +130,13 @@ def complete(folder: Path, count: int, dtype: str) -> None:
         Number of chunks, each with its file of rows.
     dtype
         dtype of the token ids.
+    has_mask
+        Whether the rows say which tokens are trained on.
     """
     names = [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
     for number, name in enumerate(names):
         rows_file(folder, number).rename(folder / name)
-    info = {"description": "", "citation": "", "homepage": "", "license": "", "features": _features(dtype)}
+    info = {"description": "", "citation": "", "homepage": "", "license": "", "features": _features(dtype, has_mask=has_mask)}
     (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     state: dict[str, Any] = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_split": None}
     state |= {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}

@@ -12,6 +12,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import DOCUMENTS
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.formats.trained_bits import TRAINED, mask_between, mask_bytes
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
@@ -27,6 +28,8 @@ class TokenArray:
     """Path of the ``.npy`` file; the files with document ends, origins and hashes are in the same folder."""
     tokens: int
     """Number of tokens."""
+    has_mask: bool = False
+    """Whether a mask beside the array says which tokens are trained on; without one, all are."""
 
 
 class TokenShards:
@@ -70,7 +73,10 @@ class TokenShards:
             Order of the split, which counts the arrays.
         """
         paths = PlanPaths(plan, home)
-        arrays = [TokenArray(path=paths.resolve(placed.shard.path), tokens=placed.shard.tokens) for placed in order.shards]
+        arrays = [
+            TokenArray(path=paths.resolve(shard.path), tokens=shard.tokens, has_mask=shard.trained is not None)
+            for shard in (placed.shard for placed in order.shards)
+        ]
         return cls(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
 
     def __init__(self, arrays: Sequence[TokenArray], *, dtype: str, pad_id: int = 0) -> None:
@@ -78,6 +84,9 @@ class TokenShards:
         self._dtype = np.dtype(dtype)
         self._pad_id = pad_id
         self._maps = ArrayMaps(maps_allowed(2 * len(self.arrays)))
+        self._masked = np.array([array.has_mask for array in self.arrays], dtype=bool)
+        self.has_masks = bool(self._masked.any())
+        """Whether any of the arrays has a mask."""
         self._beside: dict[tuple[int, str], Path] = {}
         self._disk = DiskReads()
 
@@ -177,6 +186,46 @@ class TokenShards:
             for sample, shift, low, high in zip(*columns, strict=True):
                 starts[sample, ends[low:high] + shift] = True
         return starts
+
+    def trained(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
+        """Return which tokens of samples are trained on.
+
+        Parameters
+        ----------
+        runs
+            Locations of the tokens, as in `samples`.
+        samples
+            Number of samples.
+        width
+            Tokens per sample.
+
+        Returns
+        -------
+        bool array of shape (samples, width)
+            Whether each token is trained on; true for tokens of arrays without a mask, and for padding.
+
+        Raises
+        ------
+        StoreError
+            A mask does not exist, or does not belong to its token array.
+        """
+        trained = np.ones((samples, width), dtype=bool)
+        masked = np.flatnonzero(self._masked[runs.shard] & (runs.shard != PADDING))
+        columns = (runs.sample, runs.at, runs.shard, runs.start, runs.tokens)
+        for sample, at, shard, start, tokens in zip(*(column[masked].tolist() for column in columns), strict=True):
+            trained[sample, at : at + tokens] = mask_between(self._mask(shard), start, start + tokens)
+        return trained
+
+    def trained_between(self, shard: int, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
+        """Return which tokens of a part of a token array are trained on, 1-D; None if the array has no mask."""
+        return mask_between(self._mask(shard), start, stop) if self._masked[shard] else None
+
+    def _mask(self, shard: int) -> npt.NDArray[Any]:
+        array, mask = self.arrays[shard], self.beside(shard, TRAINED)
+        if mask.dtype != np.uint8 or mask.shape != (mask_bytes(array.tokens),):
+            path = array.path.with_suffix(TRAINED)
+            raise StoreError(f"{path}: has shape {mask.shape} and dtype {mask.dtype}, and is not the mask of {array.path.name}; {REMEDY}")
+        return mask
 
     def document_ends(self, shard: int) -> npt.NDArray[Any]:
         """Return the end of every document of a token array, in tokens.

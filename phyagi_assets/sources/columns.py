@@ -37,6 +37,10 @@ class TextColumn:
         """Name of the column in Parquet: its path, joined by dots."""
         return ".".join(self.path)
 
+    def located(self, batch: pa.RecordBatch) -> "LocatedText":
+        """Return the text of the column in a batch; see `located_text`."""
+        return located_text(batch, self)
+
 
 def find_columns(source: LocalFile, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
     """Find the declared columns in a table: ``meta.text`` is the column of that name, else the field ``text`` of the column ``meta``.

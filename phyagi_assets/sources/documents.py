@@ -1,6 +1,6 @@
 """The documents of a partition, read in batches of even size. Each document has the file and the row that it came from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,7 +57,7 @@ class Documents:
     """
 
     texts: pa.Array
-    """Text of each document (string)."""
+    """Text of each document (string); JSON if it is a conversation."""
     files: npt.NDArray[np.int32]
     """Index of each document's file in the partition, 1-D."""
     rows: npt.NDArray[np.int64]
@@ -101,6 +101,29 @@ class Documents:
         kept = ~removed
         return replace(
             self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], removed=int(removed.sum())
+        )
+
+    def without_invalid(self, problems: Mapping[int, str], part: npt.NDArray[np.int64]) -> "Documents":
+        """Return the batch without documents that turned out to be invalid, which are counted as rows without text.
+
+        Parameters
+        ----------
+        problems
+            Problem of each such document, by its index in the batch.
+        part
+            Index in `parts` of the part that each document belongs to, 1-D.
+        """
+        if not problems:
+            return self
+        kept = np.ones(len(self.texts), dtype=bool)
+        kept[list(problems)] = False
+        parts = list(self.parts)
+        for i, problem in problems.items():
+            where = f"{parts[part[i]].span.file}: row {self.rows[i] + 1}: {problem}"
+            tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, first_problem=where)
+            parts[part[i]] = replace(parts[part[i]], tally=tally)
+        return replace(
+            self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], parts=tuple(parts)
         )
 
 
@@ -180,7 +203,9 @@ def read_batches(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Batch]:
         A file cannot be read in its format.
     """
     config = corpus.config
-    options = ReadOptions(columns=config.columns, sample_by=config.source.sample_by, delimiter=config.source.delimiter)
+    options = ReadOptions(
+        columns=config.columns, sample_by=config.source.sample_by, delimiter=config.source.delimiter, messages=config.messages
+    )
     parts: list[tuple[Span, Block | None]] = []
     size = 0
     for span in spans:

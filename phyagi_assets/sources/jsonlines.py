@@ -166,22 +166,22 @@ def _as_text(block: bytes) -> pa.Array:
 def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.NDArray[np.int64], *, is_start: bool) -> ParsedBlock:
     lines = block.removesuffix(b"\n").split(b"\n") if len(numbers) else []
     if is_start:
-        _refuse_other_json(path, lines)
+        refuse_other_json(path, lines)
     texts: list[list[str | None]] = [[] for _ in names]
     problems: dict[int, str] = {}
     keys: set[str] = set()
     for number, line in zip(numbers.tolist(), lines, strict=True):
-        found = _object(line)
+        found = object_in(line)
         if isinstance(found, str):
             problems[number] = found
             for column in texts:
                 column.append(None)
             continue
-        keys.update(_keys(found))
+        keys.update(key_names(found))
         for name, column in zip(names, texts, strict=True):
-            text = _value(found, name)
+            text = value_of(found, name)
             column.append(text if isinstance(text, str) else None)
-            if text is _MISSING:
+            if text is MISSING:
                 problems[number] = f"has no key {name!r}"
             elif not isinstance(text, str):
                 problems[number] = f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}"
@@ -196,7 +196,7 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
     return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], numbers=numbers, problems=problems)
 
 
-def _refuse_other_json(path: str, lines: list[bytes]) -> None:
+def refuse_other_json(path: str, lines: list[bytes]) -> None:
     """Refuse a file that is JSON but not JSON Lines.
 
     Raises
@@ -212,30 +212,31 @@ def _refuse_other_json(path: str, lines: list[bytes]) -> None:
         raise SourceError(f"{path}: {message} (jq -c . makes them)")
 
 
-_MISSING = object()
+MISSING = object()
+"""Stands for the value of a key that a row does not have."""
 
 
-def _value(row: dict[str, Any], name: str) -> Any:
+def value_of(row: dict[str, Any], name: str) -> Any:
     """Return the value of a row under a name, or under the name's dotted parts if the name itself is missing or null."""
-    value = row.get(name, _MISSING)
-    if "." in name and value in (None, _MISSING):
+    value = row.get(name, MISSING)
+    if "." in name and value in (None, MISSING):
         nested: Any = row
         for part in name.split("."):
-            nested = nested.get(part, _MISSING) if isinstance(nested, dict) else _MISSING
-        return value if nested is _MISSING else nested
+            nested = nested.get(part, MISSING) if isinstance(nested, dict) else MISSING
+        return value if nested is MISSING else nested
     return value
 
 
-def _keys(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def key_names(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield the dotted names of the values in a row."""
     for key, value in row.items():
         if isinstance(value, dict) and value and prefix.count(".") < 8:
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from key_names(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
+def object_in(line: bytes) -> dict[str, Any] | str:
     """Return the object in a line, or a message if the line does not hold one."""
     try:
         value = json.loads(line.decode())

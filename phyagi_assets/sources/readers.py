@@ -25,8 +25,9 @@ import pyarrow.parquet
 
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.columns import TextColumn, find_columns, located_text
+from phyagi_assets.sources.columns import TextColumn, find_columns
 from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, head_of, is_compressed, plain_name
+from phyagi_assets.sources.conversations import ConversationColumn, find_conversations, parse_conversations
 from phyagi_assets.sources.files import LocalFile, Span
 from phyagi_assets.sources.jsonlines import parse_lines
 from phyagi_assets.sources.signatures import BOM, described
@@ -64,6 +65,12 @@ class ReadOptions:
     """Unit that is one document in text files: ``document``, ``paragraph`` or ``line``."""
     delimiter: str | None = None
     """Character between the columns of CSV files; None means a tab in ``.tsv`` files and a comma in others."""
+    messages: str | None = None
+    """Name of the column that holds conversations; None if documents are text."""
+
+    def find(self, source: LocalFile, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
+        """Find the declared columns in a table."""
+        return find_columns(source, schema, self.columns) if self.messages is None else [find_conversations(source, schema, self.messages)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +118,8 @@ def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Bloc
     if kind in ("parquet", "arrow") and is_compressed(source.path):
         message = f"is a compressed {kind} file; these are compressed inside, and read as they are: decompress it"
         raise SourceError(f"{source}: {message}")
+    if options.messages is not None and kind in ("text", "csv"):
+        raise SourceError(f"{source}: is {_A[kind]} file, which holds no messages; use JSON Lines, Parquet or Arrow, or name columns of text")
     with _named_errors(source, kind):
         if kind == "json":
             yield from _json_blocks(span, options)
@@ -258,7 +267,11 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
 def _json(source: LocalFile, block: bytes, options: ReadOptions, first: int, consumed: int) -> Iterator[Rows]:
     """Parse a block of whole lines, given the number of its first line and the bytes of the file that were read for it."""
     with _named_errors(source, "json"):
-        for parsed in parse_lines(str(source), block, options.columns, first):
+        if options.messages is None:
+            blocks = parse_lines(str(source), block, options.columns, first)
+        else:
+            blocks = parse_conversations(str(source), block, options.messages, first)
+        for parsed in blocks:
             yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=consumed, problems=parsed.problems)
             consumed = 0
 
@@ -385,7 +398,7 @@ def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     _require_start(source, b"PAR1", "a Parquet file")
     with pa.parquet.ParquetFile(source.path, buffer_size=BLOCK, page_checksum_verification=True) as file:
-        columns = find_columns(source, file.schema_arrow, options.columns)
+        columns = options.find(source, file.schema_arrow)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
@@ -394,9 +407,14 @@ def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         of_a_row = source.size / max(metadata.num_rows, 1)
         first = span.first
         for some in [[group] for group in groups] if nested else [groups]:
-            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=[column.dotted for column in columns]):
+            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=_in_parquet(columns)):
                 yield from _parts(batch, columns, _numbers(first, batch.num_rows), int(of_a_row * batch.num_rows))
                 first += batch.num_rows
+
+
+def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) -> list[str]:
+    """Return the names of the columns to read from a Parquet file: with dots for nested text, whole for conversations."""
+    return [name for column in columns for name in ([column.dotted] if isinstance(column, TextColumn) else column.tables_columns)]
 
 
 def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -404,22 +422,23 @@ def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
     with pa.OSFile(str(source.path)) as file:
         is_stream = file.read(6) != b"ARROW1"
         before = 0
-        for batch in _record_batches(source, file, options.columns, is_stream=is_stream):
+        for batch in _record_batches(source, file, options, is_stream=is_stream):
             now = file.tell()
             yield from _parts(
                 batch,
-                find_columns(source, batch.schema, options.columns),
+                options.find(source, batch.schema),
                 _numbers(first, batch.num_rows),
                 max(0, now - before) if is_stream else batch.get_total_buffer_size(),
             )
             first, before = first + batch.num_rows, now
 
 
-def _record_batches(source: LocalFile, file: pa.NativeFile, names: Sequence[str], *, is_stream: bool) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of an Arrow file or stream, with only the columns that hold the text."""
+def _record_batches(source: LocalFile, file: pa.NativeFile, declared: ReadOptions, *, is_stream: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
     file.seek(0)
     schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
-    wanted = {column.path[0] for column in find_columns(source, schema, names)}
+    found = declared.find(source, schema)
+    wanted = {name for column in found for name in ([column.path[0]] if isinstance(column, TextColumn) else column.tables_columns)}
     file.seek(0)
     options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
     if is_stream:
@@ -446,9 +465,11 @@ def _require_start(source: LocalFile, start: bytes, kind: str) -> None:
         raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")
 
 
-def _parts(batch: pa.RecordBatch, columns: Sequence[TextColumn], numbers: npt.NDArray[np.int64], consumed: int) -> Iterator[Rows]:
+def _parts(
+    batch: pa.RecordBatch, columns: Sequence[TextColumn] | Sequence[ConversationColumn], numbers: npt.NDArray[np.int64], consumed: int
+) -> Iterator[Rows]:
     """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
-    found = [located_text(batch, column) for column in columns]
+    found = [column.located(batch) for column in columns]
     step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
     for start in range(0, batch.num_rows, step):
         part = slice(start, start + step)

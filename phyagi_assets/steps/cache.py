@@ -21,7 +21,7 @@ from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, decode, write_config
 from phyagi_assets.formats.npy import open_array
-from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
@@ -135,16 +135,19 @@ def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float]
         for batch in batches:
             ids = batch.column("input_ids").flatten().to_numpy()
             lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
+            trained = batch.column(TRAINED).flatten().to_numpy(zero_copy_only=False) if TRAINED in batch.schema.names else None
             split = split_of(hashes, shares)
             if (fixed >= 0).any():
                 of_file = fixed[origins[0]]
                 split = np.where(of_file >= 0, of_file, split)
             for code in np.unique(split[lengths > 0]).tolist():
                 if code not in writers:
-                    writers[code] = open_files.enter_context(SplitWriter(folder, SPLITS[code], dtype))
+                    writers[code] = open_files.enter_context(SplitWriter(folder, SPLITS[code], dtype, has_mask=trained is not None))
                 kept = (split == code) & (lengths > 0)
-                of_split = ids if kept.sum() == (lengths > 0).sum() else ids[np.repeat(kept, lengths)]
-                writers[code].append(of_split, lengths[kept], np.stack([column[kept] for column in origins], axis=1), hashes[kept])
+                of_split = slice(None) if kept.sum() == (lengths > 0).sum() else np.repeat(kept, lengths)
+                own = None if trained is None else trained[of_split]
+                of_documents = np.stack([column[kept] for column in origins], axis=1)
+                writers[code].append(ids[of_split], lengths[kept], of_documents, hashes[kept], own)
     return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -88,9 +88,20 @@ class RowMaker:
     schema: pa.Schema
     """Arrow schema of the rows."""
 
-    def rows(self, documents: Documents, encoded: Encoded) -> pa.RecordBatch:
-        """Return one row per document, with the columns of `schema`: the ids, their number, the text hash, the file and the row."""
-        ids, ends = with_eos(encoded, documents.nonempty, self.eos, self.dtype)
+    def rows(self, documents: Documents, encoded: Encoded, trained: npt.NDArray[np.bool_] | None = None) -> pa.RecordBatch:
+        """Return one row per document, with the columns of `schema`: the ids, their number, the text hash, the file and the row.
+
+        Parameters
+        ----------
+        documents
+            The documents.
+        encoded
+            Their ids.
+        trained
+            Whether each id is trained on, 1-D, for a schema with this column. An EOS that is appended is trained on.
+        """
+        nonempty = documents.nonempty if trained is None else encoded.lengths > 0
+        ids, ends = with_eos(encoded, nonempty, self.eos, self.dtype)
         offsets = np.concatenate([np.zeros(1, np.int32), ends.astype(np.int32)])
         columns = [
             pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids)),
@@ -99,6 +110,9 @@ class RowMaker:
             pa.array(documents.files),
             pa.array(documents.rows),
         ]
+        if trained is not None:
+            mask, _ = with_eos(replace(encoded, ids=trained.astype(np.uint32)), nonempty, None if self.eos is None else 1, np.dtype(bool))
+            columns.append(pa.ListArray.from_arrays(pa.array(offsets), pa.array(mask)))
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 

@@ -23,7 +23,7 @@ from phyagi_assets.store.fingerprint import canonical_json, text_digest
 
 REMOVED = "removed"
 """Setting of a tokenized artifact that lists the ids of the excluded documents that occur in the partition."""
-_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular")
+_TEXT = ("format", "sample_by", "columns", "separator", "on_invalid", "delimiter", "irregular", "messages")
 """Settings that determine the text of the documents; some are only present if they differ from the default."""
 
 

@@ -24,6 +24,7 @@ from phyagi_assets.sources.files import LocalFile, Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.tokens import check_tokens
+from phyagi_assets.steps.conversations import ConversationRecipe
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
@@ -35,7 +36,8 @@ from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_identity
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer, tokenizer_identity
+from phyagi_assets.tokenizers.prepare_chat import prepare_chat, template_identity
 
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
@@ -62,7 +64,7 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     """
     identity = tokenizer_identity(corpus, workspace.data)
     settings = _settings(corpus, partition, workspace, raw_fingerprint)
-    if corpus.config.append_eos and _ends_with_eos(corpus, workspace, identity):
+    if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
         settings[EOS_BY] = BY_TOKENIZER
     if removed := _excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
@@ -72,11 +74,14 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
 
 def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> dict[str, Any]:
     config = corpus.config
+    documents: dict[str, Any] = {"columns": config.columns, "separator": config.separator if len(config.columns) > 1 else None}
+    if config.messages is not None:
+        template = template_identity(corpus, workspace.data)
+        documents = {"messages": config.messages, "chat_template": template, "train_on": config.train_on}
     settings: dict[str, Any] = {
         "format": config.source.format,
         "sample_by": config.source.sample_by,
-        "columns": config.columns,
-        "separator": config.separator if len(config.columns) > 1 else None,
+        **documents,
         "append_eos": config.append_eos,
         "dtype": config.dtype,
         "on_invalid": config.on_invalid,
@@ -150,20 +155,45 @@ class _Encoding:
         """Whether the partition is so large that it is cut into several chunks."""
         return most_chunks(self.corpus, self.partition.files, self.workspace.chunk_bytes) > 1
 
+    def tokenizer(self) -> PreparedTokenizer:
+        """Return the tokenizer of the engines: for conversations, the declared one without the tokens that it adds around every text."""
+        prepared = prepare_tokenizer(self.corpus, self.workspace.data, self.workspace.store)
+        conversations = _conversations(self.corpus, prepared, self.workspace)
+        return prepared if conversations is None else conversations.prepared.bare
+
+    def load_engines(self) -> None:
+        """Load the engines, and do the conformance run before their first use."""
+        config = self.corpus.config
+        self.workspace.engines.engines(self.tokenizer(), self.workspace.store, config.special_tokens, config.engine)
+
     def recipe(self) -> Recipe:
         """Return what a process needs to encode a chunk."""
         corpus = self.corpus
         prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
         dtype = token_dtype(corpus, prepared)
-        maker = RowMaker(eos=eos_to_append(prepared, append_eos=corpus.config.append_eos), dtype=dtype, schema=rows_schema(dtype.name))
+        conversations = _conversations(corpus, prepared, self.workspace)
+        schema = rows_schema(dtype.name, has_mask=conversations is not None)
+        if conversations is None:
+            eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
+        else:
+            eos = prepared.eos_token_id if corpus.config.append_eos else None
         return Recipe(
             corpus=corpus,
             partition=self.partition.key,
             fingerprint=self.expected.fingerprint,
             removed=hashes_of(self.expected.settings.get(REMOVED, ())),
             prepared=prepared,
-            maker=maker,
+            maker=RowMaker(eos=eos, dtype=dtype, schema=schema),
+            conversations=conversations,
         )
+
+
+def _conversations(corpus: Corpus, prepared: PreparedTokenizer, workspace: Workspace) -> ConversationRecipe | None:
+    """Return the settings of the encoding of a corpus's conversations; None if its documents are text."""
+    if corpus.config.messages is None:
+        return None
+    chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)
+    return ConversationRecipe(prepared=chat, backend=prepared.backend, train_on=corpus.config.train_on)
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
@@ -212,8 +242,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     expected, files = encoding.expected, encoding.files
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
-        tokenizer = prepare_tokenizer(corpus, workspace.data, workspace.store)
-        workspace.engines.engines(tokenizer, workspace.store, corpus.config.special_tokens, corpus.config.engine)
+        encoding.load_engines()
 
     def fill(folder: Path) -> Manifest:
         recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
@@ -226,7 +255,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
-        complete(folder, tally.chunks, dtype.name)
+        complete(folder, tally.chunks, dtype.name, has_mask=recipe.conversations is not None)
         details = {
             "content": tally.content,
             "dtype": dtype.name,
@@ -235,12 +264,12 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         }
         if skipped := tally.skipped(files):
             details[SKIPPED] = skipped
-        engines = workspace.engines.engines(recipe.prepared, workspace.store, corpus.config.special_tokens, corpus.config.engine)
+        engines = workspace.engines.engines(recipe.encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine)
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
         return replace(expected, counts=tally.counts, details=details, produced_with=made)
 
     def examine(artifact: Artifact) -> list[Check]:
-        decoder = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store), corpus.config.special_tokens)
+        decoder = workspace.engines.decoder(encoding.tokenizer(), corpus.config.special_tokens)
         return check_tokens(artifact, corpus.config.limits, decoder)
 
     try:
@@ -272,7 +301,7 @@ class _Tally:
         with closing(written):
             for chunk in written:
                 tally.chunks += 1
-                tally.counts = {name: count + chunk.counts[name] for name, count in tally.counts.items()}
+                tally.counts |= {name: tally.counts.get(name, 0) + count for name, count in chunk.counts.items()}
                 for index, rows in chunk.tallies:
                     tally.rows[index] = tally.rows.get(index, RowTally()) + rows
                 for batch in rows_in(chunk.path, ["hash"]):  # not sent by the worker: a chunk may have 100 million

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import rows_file
+from phyagi_assets.formats.token_rows import TRAINED, rows_file
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks
 from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
 from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.sources.local import stamp_of
+from phyagi_assets.steps.conversations import ConversationRecipe
 from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
 from phyagi_assets.steps.step import Workspace
@@ -55,6 +57,13 @@ class Recipe:
     trusts_fast: bool = True
     """Whether the fast engine may be used."""
     maker: RowMaker
+    conversations: ConversationRecipe | None = None
+    """Settings of the encoding of conversations; None if the documents are text."""
+
+    @property
+    def encoding(self) -> PreparedTokenizer:
+        """The tokenizer of the engines: for conversations, the declared one without the tokens that it adds around every text."""
+        return self.prepared if self.conversations is None else self.conversations.prepared.bare
 
     def tokenizer(self, engines: Engines, chunk: int) -> ExactTokenizer:
         """Return the tokenizer for a chunk, given its number. Its sample depends on the number alone, not on the process."""
@@ -76,7 +85,7 @@ class Written:
     path: Path
     """The file with the chunk's rows."""
     counts: Mapping[str, int]
-    """Counts of the chunk, by the names in `COUNTS`."""
+    """Counts of the chunk, by the names in `COUNTS` and, for conversations, `TRAINED`."""
     tallies: Sequence[tuple[int, RowTally]]
     """Index of a file and row counts of its part in this chunk, for files with rows without text and for files split over chunks."""
 
@@ -107,7 +116,8 @@ class TokenChunk:
             path = self._rows(workspace)
             if record["stamps"] == self._stamps() and record["digest"] == file_digest(path):
                 tallies = [(index, RowTally(**tally)) for index, tally in record["tallies"]]
-                return Written(path=path, counts={name: record["counts"][name] for name in COUNTS}, tallies=tallies)
+                counts = {**dict.fromkeys(COUNTS), **record["counts"]}
+                return Written(path=path, counts={name: int(count) for name, count in counts.items()}, tallies=tallies)
         return None
 
     def write(self, workspace: Workspace, engines: Engines, on_progress: OnProgress) -> Written:
@@ -255,6 +265,9 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
     names = {span.index: span.file.name for span in spans}
 
     def encode(place: int, batch: Batch) -> tuple[Documents, pa.RecordBatch]:
+        if recipe.conversations is not None:
+            found = recipe.conversations.encode(batch.documents(), recipe.removed, tokenizer, place)
+            return refuse_special_tokens(found.documents, refused, names, corpus), maker.rows(found.documents, found.encoded, found.trained)
         documents = refuse_special_tokens(without(batch.documents(), recipe.removed), refused, names, corpus)
         return documents, maker.rows(documents, tokenizer.encode(documents.texts, place))
 
@@ -268,8 +281,8 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
         for documents, rows in encoded:
             batch = span_tallies.checked(documents)
             writer.write_batch(rows)
-            for name, more in _counted(batch, rows.column("length").to_numpy()).items():
-                counts[name] += more
+            for name, more in _counted(batch, rows).items():
+                counts[name] = counts.get(name, 0) + more
             tallies += batch.tallies
             on_progress(batch.consumed)
             del documents, batch, rows  # otherwise they would stay in memory until the next ones are encoded
@@ -277,7 +290,7 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
 
 
 def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
-    return workspace.engines.engines(recipe.prepared, workspace.store, recipe.corpus.config.special_tokens, recipe.corpus.config.engine)
+    return workspace.engines.engines(recipe.encoding, workspace.store, recipe.corpus.config.special_tokens, recipe.corpus.config.engine)
 
 
 def _flush(path: Path) -> None:
@@ -285,7 +298,9 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _counted(batch: Documents, lengths: npt.NDArray[np.int64]) -> dict[str, int]:
+def _counted(batch: Documents, rows: pa.RecordBatch) -> dict[str, int]:
+    lengths = rows.column("length").to_numpy()
+    trained = {TRAINED: pc.sum(rows.column(TRAINED).flatten()).as_py() or 0} if TRAINED in rows.schema.names else {}
     return {
         "documents": len(lengths),
         "empty": int((lengths == 0).sum()),
@@ -293,4 +308,5 @@ def _counted(batch: Documents, lengths: npt.NDArray[np.int64]) -> dict[str, int]
         "removed": batch.removed,
         "tokens": int(lengths.sum()),
         "text_bytes": batch.text_bytes,
+        **trained,
     }

@@ -35,7 +35,7 @@ class Decoder:
         self._tokenizer = tokenizer
         around = tokenizer.encode(_PROBES[0]).special_tokens_mask
         self._prefix, self._suffix = _leading_ones(around), _leading_ones(around[::-1])
-        self.is_lossless = _is_lossless(tokenizer)
+        self.is_lossless = is_lossless(tokenizer)
         ids = self.encode_all(_PROBES)
         self.round_trips = self.encode_all(self.decode_all(ids)) == ids
 
@@ -57,17 +57,25 @@ def _leading_ones(mask: Sequence[int]) -> int:
     return next((i for i, special in enumerate(mask) if not special), len(mask))
 
 
-def _is_lossless(tokenizer: "Tokenizer") -> bool:
+def is_byte_level(tokenizer: "Tokenizer") -> bool:
+    """Return whether every token of a tokenizer, added ones apart, is a sequence of bytes, and every byte has a token."""
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel
 
+    return (
+        isinstance(tokenizer.model, BPE)
+        and all(tokenizer.token_to_id(letter) is not None for letter in ByteLevel.alphabet())
+        and any(step["type"] == "ByteLevel" for step in _flat(tokenizer.pre_tokenizer))
+    )
+
+
+def is_lossless(tokenizer: "Tokenizer") -> bool:
+    """Return whether decoding restores every text byte for byte: the tokens are bytes, and nothing is normalized, stripped or prepended."""
     steps = _flat(tokenizer.pre_tokenizer)
     added = tokenizer.get_added_tokens_decoder()
     return (
         tokenizer.normalizer is None
-        and isinstance(tokenizer.model, BPE)
-        and all(tokenizer.token_to_id(letter) is not None for letter in ByteLevel.alphabet())
-        and any(step["type"] == "ByteLevel" for step in steps)
+        and is_byte_level(tokenizer)
         and all(not step.get("add_prefix_space") and step["type"] in ("ByteLevel", "Split", "Digits") for step in steps)
         and all(step.get("behavior", "Isolated") != "Removed" for step in steps)
         and [step["type"] for step in _flat(tokenizer.decoder)] == ["ByteLevel"]

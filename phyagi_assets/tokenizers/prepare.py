@@ -236,7 +236,7 @@ def _check_fit(corpus: Corpus, prepared: PreparedTokenizer) -> None:
             f"{corpus.path}: tokenizer {prepared.name!r} has no EOS token to append to each document; "
             "give it one (eos_token in its tokenizer_config.json), or set append_eos: false"
         )
-    if corpus.config.append_eos and prepared.appends_token_after_eos:
+    if corpus.config.append_eos and corpus.config.messages is None and prepared.appends_token_after_eos:
         raise TokenizerError(
             f"{corpus.path}: tokenizer {prepared.name!r} appends its EOS and then another token to each text; "
             "set append_eos: false to keep the ending that the tokenizer gives"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from phyagi_assets.declare.schema import LimitsConfig
 from phyagi_assets.execution.prefetch import prefetch
-from phyagi_assets.formats.token_rows import row_batches
+from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import SampledDocument, check_round_trip
@@ -46,7 +46,8 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
     manifest = artifact.manifest
     append_eos = bool(manifest.settings["append_eos"])
     tally = TokenTally(manifest.details["tokenizer"], append_eos=append_eos)
-    sample = _Sample(manifest, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
+    has_text_hashes = TRAINED not in manifest.counts
+    sample = _Sample(manifest, has_text_hashes=has_text_hashes, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
     hashes: list[npt.NDArray[np.uint64]] = []
     documents = tokens = mismeasured = 0
     with closing(prefetch(row_batches(artifact), size=lambda batch: batch.nbytes)) as batches:
@@ -72,13 +73,14 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
 class _Sample:
     """A random sample of the documents, drawn over all rows; the same for the same version."""
 
-    def __init__(self, manifest: Manifest, *, append_eos: bool) -> None:
+    def __init__(self, manifest: Manifest, *, has_text_hashes: bool, append_eos: bool) -> None:
         draw = np.random.default_rng(int(manifest.fingerprint[:12], 16))
         total = int(manifest.counts["documents"])
         self._rows: npt.NDArray[np.int64] = np.unique(draw.integers(total, size=SAMPLED)) if total else np.zeros(0, np.int64)
         self._order = draw.permutation(len(self._rows))
         self._drawn: dict[int, SampledDocument] = {}
         self._eos = int(append_eos)
+        self._has_text_hashes = has_text_hashes
 
     def take(self, first: int, ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]) -> None:
         """Keep the sampled documents of a batch.
@@ -99,7 +101,8 @@ class _Sample:
             row = int(self._rows[place]) - first
             start, end = int(ends[row - 1]) if row else 0, int(ends[row]) - self._eos
             if 0 < end - start <= DECODED_WHOLE:
-                self._drawn[place] = SampledDocument(row=first + row, ids=ids[start:end].tolist(), text_hash=int(hashes[row]))
+                text_hash = int(hashes[row]) if self._has_text_hashes else None
+                self._drawn[place] = SampledDocument(row=first + row, ids=ids[start:end].tolist(), text_hash=text_hash)
 
     @property
     def documents(self) -> Sequence[SampledDocument]:

@@ -1,0 +1,81 @@
+"""Masks of token arrays: which tokens are trained on, one bit per token.
+
+The mask of ``train.npy`` is ``train.trained.npy``, an array of bytes in which the first token is the lowest bit of the first byte. Labels
+in the format of the reference library would take 4 bytes per token, and the ids themselves take 2.
+"""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.formats.npy import ArrayWriter
+
+TRAINED = ".trained.npy"
+"""Ending of the name of a mask."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+class MaskWriter:
+    """Writer that appends to a mask.
+
+    Parameters
+    ----------
+    path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._writer = ArrayWriter(path, np.uint8)
+        self._rest: Mask = np.zeros(0, dtype=bool)
+        self.length = 0
+        """Number of tokens so far."""
+        self.trained = 0
+        """Number of trained tokens so far."""
+
+    def append(self, trained: Mask) -> None:
+        """Append whether each of some tokens is trained on, 1-D."""
+        self.length += len(trained)
+        self.trained += int(np.count_nonzero(trained))
+        waiting = np.concatenate([self._rest, trained])
+        whole = len(waiting) // 8 * 8
+        self._writer.append(np.packbits(waiting[:whole], bitorder="little"))
+        self._rest = waiting[whole:]
+
+    def close(self) -> None:
+        """Write the bits of the last byte, and close the file."""
+        self._writer.append(np.packbits(self._rest, bitorder="little"))
+        self._rest = self._rest[:0]
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def mask_bytes(tokens: int) -> int:
+    """Return the number of bytes of the mask of an array of tokens."""
+    return -(-tokens // 8)
+
+
+def mask_between(octets: npt.NDArray[Any], start: int, stop: int) -> Mask:
+    """Return whether each token from `start` up to, but not including, `stop` is trained on, given a mask.
+
+    Examples
+    --------
+    >>> mask_between(np.array([0b00000110, 0b00000001], np.uint8), 1, 9).tolist()
+    [True, True, False, False, False, False, False, True]
+    """
+    first = start // 8
+    bits = np.unpackbits(octets[first : -(-stop // 8)], bitorder="little")
+    return bits[start - 8 * first : stop - 8 * first].view(bool)
+
+
+def with_ignored(ids: npt.NDArray[Any], octets: npt.NDArray[Any], ignored: int = -100) -> npt.NDArray[np.int32]:
+    """Return the labels of a whole token array, int32: the ids, or `ignored` where a token is not trained on."""
+    return np.where(mask_between(octets, 0, len(ids)), ids.astype(np.int32), np.int32(ignored))

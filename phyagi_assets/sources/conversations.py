@@ -1,0 +1,276 @@
+"""Conversations: rows that hold a list of messages instead of text.
+
+A conversation becomes a document whose text is JSON: an object with the messages and, if there are any, the tools. This JSON is a function
+of the row alone. The document's hash, and with it its split and its id, stays the same if the chat template or the tokenizer changes.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.files import LocalFile
+from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_other_json, value_of
+
+TOOLS = "tools"
+"""Name of the column with the tools that an assistant may call; it need not exist."""
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython")
+"""Roles of messages."""
+SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "observation": "tool"} | {role: role for role in ROLES}
+"""Role by the value of ``from`` in ShareGPT's spelling of messages."""
+
+
+class InvalidConversationError(ValueError):
+    """A row does not hold a conversation; the message says why, and in which turn."""
+
+
+def conversation_json(messages: Any, tools: Any = None, *, name: str = "messages") -> str:
+    """Return the JSON of a conversation, with the keys in the order in which the row has them.
+
+    Parameters
+    ----------
+    messages
+        List of messages: mappings with ``role`` and ``content``, or with ``from`` and ``value``. A string is parsed as JSON.
+    tools
+        List of tools, or its JSON; None if there are none.
+    name
+        Name of the column of the messages.
+
+    Raises
+    ------
+    InvalidConversationError
+        The value is not a conversation.
+
+    Examples
+    --------
+    >>> conversation_json([{"from": "human", "value": "Hi"}])
+    '{"messages":[{"role":"user","content":"Hi"}]}'
+    """
+    messages = _parsed(messages, name)
+    if not isinstance(messages, list):
+        raise InvalidConversationError(f"{name!r} is {_described(messages)}; use a list of messages")
+    if not messages:
+        raise InvalidConversationError("has no messages")
+    conversation: dict[str, Any] = {"messages": [_message(message, turn) for turn, message in enumerate(messages, 1)]}
+    if tools is not None:
+        tools = _parsed(tools, TOOLS)
+        if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+            raise InvalidConversationError(f"{TOOLS!r} is {_described(tools)}; use a list of JSON schemas")
+        conversation["tools"] = tools
+    try:
+        text = json.dumps(conversation, ensure_ascii=False, separators=(",", ":"))
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidConversationError("has a lone surrogate, which is not Unicode text") from None
+    except TypeError as problem:
+        raise InvalidConversationError(f"holds a value that JSON does not have: {problem}") from None
+    return text
+
+
+def _parsed(value: Any, name: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as problem:
+        raise InvalidConversationError(f"{name!r} is text that is not JSON: {problem}") from None
+
+
+def _message(message: Any, turn: int) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise InvalidConversationError(f"turn {turn} is {_described(message)}; use a message, with a role and a content")
+    if "role" not in message and "from" in message:
+        spoken = {"role": SPEAKERS.get(str(message["from"]), message["from"]), "content": message.get("value")}
+        message = {**spoken, **{key: value for key, value in message.items() if key not in ("from", "value", *spoken)}}
+    if message.get("role") is None:
+        raise InvalidConversationError(f"turn {turn} has no role; use one of {', '.join(ROLES)}")
+    if message["role"] not in ROLES:
+        raise InvalidConversationError(f"turn {turn} has the role {message['role']!r}; use one of {', '.join(ROLES)}")
+    _check_content(message, turn)
+    return dict(message)
+
+
+def _check_content(message: Mapping[str, Any], turn: int) -> None:
+    content = message.get("content")
+    if isinstance(content, str) or (content is None and message.get("tool_calls")):
+        return
+    if content is None:
+        raise InvalidConversationError(f"turn {turn} has no content; only a turn with tool_calls may be without")
+    if not isinstance(content, list):
+        raise InvalidConversationError(f"turn {turn} has a content that is {_described(content)}; use text, or a list of text parts")
+    for number, part in enumerate(content, 1):
+        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise InvalidConversationError(f"turn {turn}: part {number} of its content is {_described(part)}; use {{type: text, text: …}}")
+
+
+def _described(value: Any) -> str:
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except TypeError:
+        text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def parse_conversations(path: str, block: bytes, name: str, first: int) -> Iterator[ParsedBlock]:
+    """Parse a block of whole lines of JSON Lines; each object keeps its own keys, as it must for the arguments of tool calls.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    block
+        Whole lines.
+    name
+        Key of the messages. ``data.messages`` is the key of that name, else the key ``messages`` of the object under ``data``.
+    first
+        0-based number of the block's first line in the file.
+
+    Yields
+    ------
+    ParsedBlock
+        One row per line that is not blank, with the JSON of its conversation; null if it has none, and the problems tell why.
+
+    Raises
+    ------
+    SourceError
+        The file is a JSON array or a single object over several lines, or the key is in no line at its beginning.
+    """
+    lines = block.removesuffix(b"\n").split(b"\n")
+    if first == 0:
+        refuse_other_json(path, lines)
+    texts: list[str | None] = []
+    numbers: list[int] = []
+    problems: dict[int, str] = {}
+    keys: set[str] = set()
+    for number, line in enumerate(lines, first):
+        if not line.strip():
+            continue
+        numbers.append(number)
+        text, row = None, object_in(line)
+        if isinstance(row, str):
+            problems[number] = row
+        else:
+            if first == 0:
+                keys.update(key_names(row))
+            text, problem = _converted(value_of(row, name), row.get(TOOLS), name)
+            if problem:
+                problems[number] = problem
+        texts.append(text)
+    if keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
+        known = ", ".join(sorted(keys)[:20])
+        raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of the conversations in messages")
+    yield ParsedBlock(columns=[pa.array(texts, pa.string())], numbers=np.array(numbers, np.int64), problems=problems)
+
+
+def _converted(messages: Any, tools: Any, name: str) -> tuple[str | None, str]:
+    """Return the JSON of a conversation and an empty string, or None and the problem."""
+    if messages is MISSING:
+        return None, f"has no key {name!r}"
+    if messages is None:
+        return None, f"{name!r} is null"
+    try:
+        return conversation_json(messages, tools, name=name), ""
+    except InvalidConversationError as problem:
+        return None, str(problem)
+    except RecursionError:
+        return None, "is nested too deeply"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConversationColumn:
+    """The declared column of conversations in a table, which may have a column of tools beside it."""
+
+    name: str
+    """Name of the column as declared."""
+    path: tuple[str, ...]
+    """Name of the column in the table, then the names of the nested fields that lead to the messages."""
+    has_tools: bool
+
+    @property
+    def tables_columns(self) -> list[str]:
+        """Names of the columns of the table to read."""
+        return list(dict.fromkeys([self.path[0], *([TOOLS] if self.has_tools else [])]))
+
+    def located(self, batch: pa.RecordBatch) -> "LocatedConversations":
+        """Return the conversations of a batch from a file, after validating its buffers: the file may be damaged."""
+        columns = {name: batch.column(batch.schema.get_field_index(name)) for name in self.tables_columns}
+        for column in columns.values():
+            column.validate(full=True)
+        return LocatedConversations(self, columns[self.path[0]], columns.get(TOOLS) if self.has_tools else None)
+
+
+def find_conversations(source: LocalFile, schema: pa.Schema, name: str) -> ConversationColumn:
+    """Find the declared column of conversations in a table, at the top or, as in ``data.messages``, in the fields of a column.
+
+    Raises
+    ------
+    SourceError
+        The column is missing, occurs twice, or holds neither lists nor text.
+    """
+    path = (name,) if name in schema.names else tuple(name.split("."))
+    fields, kind = list(schema), None
+    for part in path:
+        matching = [field for field in fields if field.name == part]
+        if len(matching) != 1:
+            found = f"has {len(matching)} columns {part!r}; rename all but one" if matching else f"has no column {name!r}"
+            hint = "" if matching else f"; it has {', '.join(schema.names)}; name the column of the conversations in messages"
+            raise SourceError(f"{source}: {found}{hint}")
+        kind = matching[0].type
+        fields = [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+    if not (_is_list(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise SourceError(f"{source}: column {name!r} holds {kind}; use lists of messages, or their JSON as text")
+    return ConversationColumn(name=name, path=path, has_tools=schema.names.count(TOOLS) == 1)
+
+
+def _is_list(kind: pa.DataType | None) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+class LocatedConversations:
+    """The conversations of one column in a batch of rows.
+
+    Arrow gives every row the fields of all rows, with nulls where a row has none. Keys whose value is null are therefore left out.
+    """
+
+    def __init__(self, column: ConversationColumn, messages: pa.Array, tools: pa.Array | None) -> None:
+        self._column, self._messages, self._tools = column, messages, tools
+
+    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, str]) -> pa.Array:
+        """Return the JSON of the conversations of some rows, with null for rows without one, and add to the problems why.
+
+        Parameters
+        ----------
+        part
+            Slice of the batch that selects the rows.
+        numbers
+            0-based numbers of these rows in the file, 1-D.
+        problems
+            Problems by number of the row.
+        """
+        name = self._column.name
+        tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
+        texts: list[str | None] = []
+        for number, messages, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
+            for key in self._column.path[1:]:
+                messages = messages.get(key) if isinstance(messages, dict) else None
+            text, problem = _converted(_without_nulls(messages), _without_nulls(beside), name)
+            if problem:
+                problems[number] = problem
+            texts.append(text)
+        return pa.array(texts, pa.string())
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        if value and all(isinstance(item, tuple) for item in value):  # a map, as a list of keys and values
+            return {key: _without_nulls(item) for key, item in value}
+        return [_without_nulls(item) for item in value]
+    return value

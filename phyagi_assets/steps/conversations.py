@@ -1,0 +1,104 @@
+"""Encoding of conversations: JSON → text by the chat template → ids, and which of the ids are trained on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.sources.documents import Documents
+from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.tokenizers.chat_template import ChatFormat
+from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
+from phyagi_assets.tokenizers.exact import ExactTokenizer
+from phyagi_assets.tokenizers.prepare_chat import PreparedChat
+from phyagi_assets.tokenizers.token_bytes import TokenBytes
+from phyagi_assets.tokenizers.trained_parts import Rendered, Renderer, RenderingError
+from phyagi_assets.tokenizers.trained_tokens import TokenPlaces
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedConversations:
+    """The conversations of a batch that have something to train on."""
+
+    documents: Documents
+    """The conversations; those that were left out are counted as invalid."""
+    rendered: pa.Array
+    """Text of each conversation (string)."""
+    encoded: Encoded
+    trained: npt.NDArray[np.bool_]
+    """Whether each token is trained on, 1-D."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConversationRecipe:
+    """Everything that a process needs, apart from the engines, to encode conversations."""
+
+    prepared: PreparedChat
+    backend: Path
+    """The ``tokenizers`` JSON file of the tokenizer as declared."""
+    train_on: TrainOn
+
+    def encode(self, documents: Documents, removed: npt.NDArray[np.uint64], tokenizer: ExactTokenizer, batch: int) -> EncodedConversations:
+        """Render and encode the conversations of a batch.
+
+        Parameters
+        ----------
+        documents
+            The batch.
+        removed
+            Hashes of the documents to leave out, 1-D.
+        tokenizer
+            Tokenizer that adds no tokens of its own.
+        batch
+            Number of the batch.
+
+        Raises
+        ------
+        EngineMismatch
+            The fast engine gives other ids than the reference engine, or failed.
+        """
+        part = np.repeat(np.arange(len(documents.parts)), [each.tally.valid for each in documents.parts])
+        is_removed = np.isin(text_hashes(documents.texts), removed)
+        documents, part = documents.without(is_removed), part[~is_removed]
+        rendered, problems = self._render(documents.texts)
+        documents = documents.without_invalid(problems, part)
+        texts = pa.array([each.text for each in rendered], pa.string())
+        encoded = tokenizer.encode(texts, batch)
+        if self.train_on == "all":
+            trained = np.ones(len(encoded.ids), dtype=bool)
+        else:
+            trained = _places(self.backend).trained(rendered, texts, encoded)
+        return EncodedConversations(documents=documents, rendered=texts, encoded=encoded, trained=trained)
+
+    def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
+        """Return the conversations that can be rendered, and the problems of the others by index."""
+        renderer = _renderer(self.prepared.chat, self.train_on)
+        rendered: list[Rendered] = []
+        problems: dict[int, str] = {}
+        for i, text in enumerate(conversations.to_pylist()):
+            conversation: Mapping[str, Any] = json.loads(text)
+            try:
+                rendered.append(renderer.render(conversation["messages"], conversation.get("tools")))
+            except RenderingError as problem:
+                problems[i] = str(problem)
+        return rendered, problems
+
+
+@lru_cache(maxsize=8)
+def _renderer(chat: ChatFormat, train_on: TrainOn) -> Renderer:
+    return Renderer(chat, train_on)
+
+
+@lru_cache(maxsize=4)
+def _places(backend: Path) -> TokenPlaces:
+    tokenizer = ReferenceEngine(backend).tokenizer
+    processor = tokenizer.post_processor
+    trims = processor is not None and b'"trim_offsets":true' in processor.__getstate__().replace(b" ", b"")
+    return TokenPlaces(token_bytes=TokenBytes(tokenizer), reference=tokenizer, trims=trims)

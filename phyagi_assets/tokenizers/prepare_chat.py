@@ -1,0 +1,125 @@
+"""Preparation of tokenizers for conversations: their chat templates, and the tokenizer without the tokens that it adds around every text.
+
+A template writes all special tokens itself, so ``transformers`` encodes what it renders without adding any. Engines add what the
+tokenizer's post-processor says; for conversations, they get a tokenizer without one.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
+from phyagi_assets.errors import TokenizerError, translate_missing_packages
+from phyagi_assets.formats.cache_folder import SAVED
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare, tokenizer_label, tokenizer_store
+from phyagi_assets.tokenizers.trained_parts import Renderer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedChat:
+    """What encoding conversations takes besides the tokenizer."""
+
+    chat: ChatFormat
+    bare: PreparedTokenizer
+    """The tokenizer without the tokens that it adds around every text."""
+
+
+def template_identity(corpus: Corpus, data: Path) -> str:
+    """Return a string that identifies the chat template of a corpus, apart from its tokenizer: a digest of the file.
+
+    Raises
+    ------
+    DeclarationError
+        The file cannot be read.
+    """
+    name = corpus.config.chat_template
+    if name == TOKENIZERS_TEMPLATE:
+        return name  # the tokenizer's identity covers its template
+    try:
+        return f"file:{file_digest(data / name)}"
+    except OSError as problem:
+        raise corpus.error(f"{data / name} cannot be read: {problem.strerror}; name a Jinja template", "chat_template") from None
+
+
+def prepare_chat(corpus: Corpus, prepared: PreparedTokenizer, data: Path, store: Store) -> PreparedChat:
+    """Return the chat template of a corpus and the tokenizer for what it renders; read them from the store, or prepare them.
+
+    Raises
+    ------
+    DeclarationError
+        The tokenizer has no chat template and the corpus names no other, or the template is not valid.
+    """
+    record = tokenizer_store(store).state("chats", prepared.artifact.fingerprint)
+    facts: Any = None
+    with suppress(ValueError, KeyError, TypeError):
+        facts = record.recall()
+        facts = {"templates": dict(facts["templates"]), "variables": dict(facts["variables"]), "adds_tokens": bool(facts["adds_tokens"])}
+    if facts is None:
+        facts = _facts(_loaded(prepared))
+        record.remember(facts)
+    templates = _templates(corpus, data, facts["templates"])
+    chat = ChatFormat(templates=tuple(templates.items()), variables=tuple(facts["variables"].items()))
+    _check(corpus, chat)
+    return PreparedChat(chat=chat, bare=_without_post_processor(prepared, store) if facts["adds_tokens"] else prepared)
+
+
+def _templates(corpus: Corpus, data: Path, own: dict[str, str]) -> dict[str, str]:
+    name = corpus.config.chat_template
+    if name == TOKENIZERS_TEMPLATE:
+        if not own:
+            message = f"tokenizer {corpus.config.tokenizer!r} has no chat template; name a file with one, as in chat_template: chat.jinja"
+            raise corpus.error(message, *(["chat_template"] if ("chat_template",) in corpus.lines else ["tokenizer"]))
+        return own
+    try:
+        return {DEFAULT: (data / name).read_text(encoding="utf-8")}
+    except OSError as problem:
+        raise corpus.error(f"{data / name} cannot be read: {problem.strerror}; name a Jinja template", "chat_template") from None
+    except UnicodeDecodeError as problem:
+        raise corpus.error(f"{data / name} is not UTF-8 at byte {problem.start}; name a Jinja template", "chat_template") from None
+
+
+def _check(corpus: Corpus, chat: ChatFormat) -> None:
+    with translate_missing_packages():
+        import jinja2
+
+    try:
+        Renderer(chat, corpus.config.train_on)
+    except jinja2.TemplateError as problem:
+        line = f" in line {problem.lineno}" if isinstance(problem, jinja2.TemplateSyntaxError) else ""
+        raise corpus.error(f"the chat template is not valid{line}: {problem}; correct it, or name another", "chat_template") from None
+
+
+def _loaded(prepared: PreparedTokenizer) -> Any:
+    with translate_missing_packages():
+        import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(prepared.artifact.path / SAVED, local_files_only=True, trust_remote_code=False)
+    except Exception as problem:  # loaders raise all kinds of exceptions
+        raise TokenizerError(f"tokenizer {prepared.name!r} cannot be loaded from {prepared.artifact.path / SAVED}: {problem}") from problem
+
+
+def _facts(tokenizer: Any) -> dict[str, Any]:
+    own = tokenizer.chat_template
+    return {
+        "templates": {DEFAULT: own} if isinstance(own, str) else dict(own or {}),
+        "variables": dict(tokenizer.special_tokens_map),
+        "adds_tokens": tokenizer.backend_tokenizer.num_special_tokens_to_add(False) > 0,
+    }
+
+
+def _without_post_processor(prepared: PreparedTokenizer, store: Store) -> PreparedTokenizer:
+    def load() -> Any:
+        tokenizer = _loaded(prepared)
+        tokenizer.backend_tokenizer.post_processor = None
+        tokenizer.name_or_path = tokenizer_label(prepared.name)
+        for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
+            tokenizer.init_kwargs.pop(key, None)
+        return tokenizer
+
+    return prepare(f"{tokenizer_label(prepared.name)}-without-added-tokens", f"bare:{prepared.artifact.fingerprint}", load, store)

@@ -1,0 +1,132 @@
+"""The parts of a rendered conversation that are trained on.
+
+A template with ``{% generation %}`` marks them itself. For any other template, they are found by rendering turn by turn: a turn of the
+assistant begins where the turns before it end with the generation prompt, and ends where the turns up to and including it end. This is
+well defined if every such rendering is the beginning of the whole one; otherwise the conversation is refused.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Part, Tools
+
+_REMEDY = "name a template that marks what the assistant writes by {% generation %} in chat_template"
+
+
+class RenderingError(ValueError):
+    """A conversation cannot be rendered, or has nothing to train on; the message says why, and in which turn."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendered:
+    """A conversation as text."""
+
+    text: str
+    parts: tuple[Part, ...]
+    """The parts to train on."""
+    is_marked: bool
+    """Whether the template itself marks the parts, in which case their tokens are those that ``transformers`` finds."""
+
+
+class Renderer:
+    """Renderer of conversations, which finds the parts to train on. Several threads may use it; they render one after the other.
+
+    Parameters
+    ----------
+    chat
+        The templates.
+    train_on
+        Part of a conversation to train on.
+
+    Raises
+    ------
+    jinja2.TemplateSyntaxError
+        A template is not valid.
+    """
+
+    def __init__(self, chat: ChatFormat, train_on: TrainOn) -> None:
+        self._train_on = train_on
+        self._lock = threading.Lock()
+        sources = {has_tools: chat.source(has_tools=has_tools) for has_tools in (False, True)}
+        compiled = {source: ChatTemplate(source, dict(chat.variables)) for source in sources.values() if source is not None}
+        self._templates = {has_tools: compiled[source] for has_tools, source in sources.items() if source is not None}
+
+    def render(self, messages: Messages, tools: Tools) -> Rendered:
+        """Render a conversation.
+
+        Raises
+        ------
+        RenderingError
+            The template raises an exception, the parts to train on are not well defined, or there are none.
+        """
+        with self._lock:  # rendering holds the interpreter's lock anyway, and a template has one tracker
+            return self._render(messages, tools)
+
+    def _render(self, messages: Messages, tools: Tools) -> Rendered:
+        template = self._templates.get(tools is not None)
+        if template is None:
+            raise RenderingError("the tokenizer has several chat templates, and none for a conversation without tools")
+        if self._train_on == "all":
+            text = _whole(template, messages, tools)
+            return Rendered(text=text, parts=((0, len(text)),), is_marked=False)
+        turns = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+        if not turns:
+            raise RenderingError("has no turn of the assistant, and so no token to train on")
+        if self._train_on == "last_assistant":
+            turns = turns[-1:]
+        if template.marks_generation:
+            return self._marked(template, messages, tools, turns[0])
+        text = _whole(template, messages, tools)
+        return Rendered(text=text, parts=tuple(_of_turns(template, messages, tools, text, turns)), is_marked=False)
+
+    def _marked(self, template: ChatTemplate, messages: Messages, tools: Tools, first: int) -> Rendered:
+        try:
+            text, parts = template.render_with_parts(messages, tools)
+            if self._train_on == "last_assistant" and first:
+                _, earlier = template.render_with_parts(messages[:first], tools)
+                parts = parts[len(earlier) :]
+        except Exception as problem:  # templates raise all kinds of exceptions
+            raise _failure(template, messages, tools, problem) from None
+        if not any(end > start for start, end in parts):
+            raise RenderingError("the chat template marks no text of the assistant, and so no token to train on")
+        return Rendered(text=text, parts=tuple(parts), is_marked=True)
+
+
+def _whole(template: ChatTemplate, messages: Messages, tools: Tools) -> str:
+    try:
+        return template.render(messages, tools)
+    except Exception as problem:
+        raise _failure(template, messages, tools, problem) from None
+
+
+def _of_turns(template: ChatTemplate, messages: Messages, tools: Tools, text: str, turns: list[int]) -> Iterator[Part]:
+    for turn in turns:
+        try:
+            before = template.render(messages[:turn], tools, add_generation_prompt=True)
+            after = template.render(messages[: turn + 1], tools) if turn + 1 < len(messages) else text
+        except Exception as problem:
+            what = f"the chat template cannot render the turns before or up to turn {turn + 1} alone, and so not tell what it adds: "
+            raise RenderingError(f"{what}{_reason(problem)}; {_REMEDY}") from None
+        if not text.startswith(after):
+            raise RenderingError(f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}")
+        if not after.startswith(before):
+            raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
+        if len(after) > len(before):
+            yield len(before), len(after)
+
+
+def _failure(template: ChatTemplate, messages: Messages, tools: Tools, problem: Exception) -> RenderingError:
+    """Return the error for a conversation that a template does not render; it names the first turn with which rendering fails."""
+    for turn in range(1, len(messages)):
+        try:
+            template.render(messages[:turn], tools)
+        except Exception as earlier:
+            if _reason(earlier) == _reason(problem):
+                return RenderingError(f"turn {turn}: the chat template raises: {_reason(problem)}")
+    return RenderingError(f"turn {len(messages)}: the chat template raises: {_reason(problem)}")
+
+
+def _reason(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:300] or type(problem).__name__

@@ -1,0 +1,156 @@
+"""The tokens of rendered conversations that are trained on, given the parts of the texts.
+
+Where the template itself marks the parts, the tokens are those that ``transformers`` finds: from the first token of a part's first
+character to the first token of its last character. Otherwise they are all tokens with a byte of the part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
+from phyagi_assets.tokenizers.exact import EngineMismatch
+from phyagi_assets.tokenizers.token_bytes import TokenBytes
+from phyagi_assets.tokenizers.trained_parts import Rendered
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+Mask = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenPlaces:
+    """Finder of the tokens of parts of texts: by the bytes of the tokens, or else with the reference tokenizer."""
+
+    token_bytes: TokenBytes
+    reference: "Tokenizer"
+    """The reference tokenizer, with its post-processor, on which the offsets of its tokens depend."""
+    trims: bool
+    """Whether the post-processor leaves blanks out of the offsets of tokens."""
+
+    def trained(self, rendered: Sequence[Rendered], texts: pa.Array, encoded: Encoded) -> Mask:
+        """Return whether each token is trained on.
+
+        Parameters
+        ----------
+        rendered
+            The conversations.
+        texts
+            Their texts, a string array with its buffers to itself.
+        encoded
+            The ids of the texts, encoded without added tokens.
+
+        Raises
+        ------
+        EngineMismatch
+            The reference tokenizer gives other ids.
+        """
+        text_ends = _text_ends(texts)
+        token_ends, places_known = self._token_ends(rendered, texts, encoded, text_ends)
+        mask = _mask(rendered, encoded, text_ends, token_ends, places_known)
+        unknown = np.flatnonzero(~places_known).tolist()
+        encodings = self.reference.encode_batch([rendered[i].text for i in unknown], add_special_tokens=False)
+        for i, encoding in zip(unknown, encodings, strict=True):
+            if not np.array_equal(encoding.ids, encoded.of(i)):
+                raise EngineMismatch(
+                    f"the engine and {ReferenceEngine.name} differ on a conversation that begins {rendered[i].text[:60]!r}"
+                )
+            end = int(encoded.ends[i])
+            mask[end - len(encoding.ids) : end] = _by_reference(encoding, rendered[i])
+        return mask
+
+    def _token_ends(self, rendered: Sequence[Rendered], texts: pa.Array, encoded: Encoded, text_ends: Ints) -> tuple[Ints, Mask]:
+        """Return the end of each token in the bytes of all texts, and for which texts they are known.
+
+        The ends never decrease, even where they are not known.
+        """
+        starts = np.concatenate([np.zeros(1, np.int64), text_ends[:-1]]) if len(text_ends) else text_ends
+        known = np.array([not (one.is_marked and self.trims) for one in rendered], dtype=bool)
+        if not self.token_bytes.is_known or not known.any():
+            return np.zeros(len(encoded.ids), np.int64), np.zeros(len(rendered), dtype=bool)
+        of_tokens = self.token_bytes.lengths(encoded.ids)
+        sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_tokens)])
+        before = np.concatenate([np.zeros(1, np.int64), sums[encoded.ends[:-1]]]) if len(rendered) else np.zeros(0, np.int64)
+        known &= sums[encoded.ends] - before == text_ends - starts
+        document = np.repeat(np.arange(len(rendered)), encoded.lengths)
+        known[document[of_tokens < 0]] = False
+        content = memoryview(texts.buffers()[2] or b"")
+        for i in np.flatnonzero(known).tolist():
+            known[i] = self.token_bytes.restore(encoded.of(i), content[int(starts[i]) : int(text_ends[i])])
+        ends = sums[1:] + (starts - before)[document]
+        unknown = ~known[document]
+        ends[unknown] = text_ends[document[unknown]]
+        return ends, known
+
+
+def _text_ends(texts: pa.Array) -> Ints:
+    offsets = texts.buffers()[1]
+    return np.frombuffer(offsets, np.int32)[1 : len(texts) + 1].astype(np.int64) if len(texts) else np.zeros(0, np.int64)
+
+
+def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token_ends: Ints, known: Mask) -> Mask:
+    """Return the mask by the ends of the tokens, for the texts for which they are known."""
+    documents: list[int] = []
+    firsts: list[int] = []
+    lasts: list[int] = []
+    start = 0
+    for i, (one, end) in enumerate(zip(rendered, text_ends.tolist(), strict=True)):
+        if known[i]:
+            for first, last in _byte_ranges(one, end - start):
+                documents.append(i)
+                firsts.append(start + first)
+                lasts.append(start + last)
+        start = end
+    of = np.array(documents, np.int64)
+    begin = encoded.ends[of] - encoded.lengths[of]
+    first_token, last_token = (np.searchsorted(token_ends, np.array(at, np.int64), side="right") for at in (firsts, lasts))
+    # transformers takes an end at the first token of a text for a missing one, and trains on the rest of the text.
+    marked = np.array([rendered[i].is_marked for i in documents], dtype=bool)
+    last_token = np.where(marked & (last_token == begin), encoded.ends[of] - 1, last_token)
+    some = first_token <= last_token
+    steps = np.zeros(len(encoded.ids) + 1, np.int64)
+    np.add.at(steps, first_token[some], 1)
+    np.add.at(steps, last_token[some] + 1, -1)
+    return np.cumsum(steps[:-1]) > 0
+
+
+def _byte_ranges(one: Rendered, size: int) -> list[tuple[int, int]]:
+    """Return the first and last byte to look up for each part: the last byte is that which begins the last character in a marked part."""
+    text, found = one.text, []
+    is_ascii = len(text) == size
+    for start, end in one.parts:
+        if one.is_marked and start >= len(text):
+            break  # as transformers does, which finds no token there
+        if end <= 0 or (start == end and not one.is_marked):
+            continue
+        first = start if is_ascii else len(text[:start].encode())
+        if is_ascii:
+            last = end - 1
+        elif one.is_marked:
+            last = len(text[: end - 1].encode())
+        else:
+            last = first + len(text[start:end].encode()) - 1
+        found.append((first, last))
+    return found
+
+
+def _by_reference(encoding: "Encoding", one: Rendered) -> Mask:
+    mask = np.zeros(len(encoding.ids), dtype=bool)
+    if not one.is_marked:
+        offsets: Any = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+        for start, end in one.parts:
+            mask |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        return mask
+    for start, end in one.parts:
+        first = encoding.char_to_token(start)
+        if first is None:
+            break
+        last = encoding.char_to_token(end - 1) if end > 0 else -1
+        mask[first : last + 1 if last else len(mask)] = True
+    return mask
