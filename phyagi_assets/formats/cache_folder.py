@@ -301,7 +301,9 @@ def open_tokens(path: Path) -> TokenFile:
         raise StoreError(f"{path.with_suffix(TRAINED)}: is missing, and tells which tokens to train on; build the cache again")
     if mask is not None:
         if labels is not None or mask.dtype != np.uint8 or len(mask) != mask_bytes(len(ids)):
-            raise StoreError(f"{path.with_suffix(TRAINED)}: is not a mask of {path.name}, or there are labels beside it; build the cache again")
+            raise StoreError(
+                f"{path.with_suffix(TRAINED)}: is not a mask of {path.name}, or there are labels beside it; build the cache again"
+            )
         labels = with_ignored(ids, mask)
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
         raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")

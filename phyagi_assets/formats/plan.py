@@ -233,7 +233,9 @@ class Plan:
     def to_json(self) -> str:
         """Return the content of the plan's file."""
         record = asdict(self)
-        if any(shard.trained is not None for corpus in self.corpora for partition in corpus.partitions for shard in partition.shards.values()):
+        if any(
+            shard.trained is not None for corpus in self.corpora for partition in corpus.partitions for shard in partition.shards.values()
+        ):
             record["format"] = MASKED_FORMAT
         for corpus in record["corpora"]:
             for partition in corpus["partitions"]:

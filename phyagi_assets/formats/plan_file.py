@@ -157,8 +157,8 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
         format_ = record.get("format") if isinstance(record, dict) else None
         if type(format_) is int and format_ > MASKED_FORMAT:
             raise StoreError(
-                f"{path}: is a plan of format {format_}, and this release of phyagi-assets reads formats {OLDEST_FORMAT} to {MASKED_FORMAT}; "
-                "install the release that wrote it, or a newer one"
+                f"{path}: is a plan of format {format_}, and this release of phyagi-assets reads formats {OLDEST_FORMAT} to "
+                f"{MASKED_FORMAT}; install the release that wrote it, or a newer one"
             )
         if type(format_) is not int or format_ < OLDEST_FORMAT:
             raise _Refused((), f"has format {format_!r}; this release reads formats {OLDEST_FORMAT} to {MASKED_FORMAT}")

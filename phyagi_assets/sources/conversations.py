@@ -5,7 +5,7 @@ of the row alone. The document's hash, and with it its split and its id, stays t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -256,14 +256,18 @@ class LocatedConversations:
         name = self._column.name
         tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
         texts: list[str | None] = []
-        for number, messages, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
-            for key in self._column.path[1:]:
-                messages = messages.get(key) if isinstance(messages, dict) else None
-            text, problem = _converted(_without_nulls(messages), _without_nulls(beside), name)
+        for number, value, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
+            text, problem = _converted(_without_nulls(_under(value, self._column.path[1:])), _without_nulls(beside), name)
             if problem:
                 problems[number] = problem
             texts.append(text)
         return pa.array(texts, pa.string())
+
+
+def _under(value: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _without_nulls(value: Any) -> Any:

@@ -122,9 +122,7 @@ class Documents:
             where = f"{parts[part[i]].span.file}: row {self.rows[i] + 1}: {problem}"
             tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, first_problem=where)
             parts[part[i]] = replace(parts[part[i]], tally=tally)
-        return replace(
-            self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], parts=tuple(parts)
-        )
+        return replace(self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], parts=tuple(parts))
 
 
 def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Documents]:

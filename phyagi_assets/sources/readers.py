@@ -119,7 +119,9 @@ def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Bloc
         message = f"is a compressed {kind} file; these are compressed inside, and read as they are: decompress it"
         raise SourceError(f"{source}: {message}")
     if options.messages is not None and kind in ("text", "csv"):
-        raise SourceError(f"{source}: is {_A[kind]} file, which holds no messages; use JSON Lines, Parquet or Arrow, or name columns of text")
+        raise SourceError(
+            f"{source}: is {_A[kind]} file, which holds no messages; use JSON Lines, Parquet or Arrow, or name columns of text"
+        )
     with _named_errors(source, kind):
         if kind == "json":
             yield from _json_blocks(span, options)

@@ -19,7 +19,7 @@ from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat
 from phyagi_assets.tokenizers.token_bytes import TokenBytes
-from phyagi_assets.tokenizers.trained_parts import Rendered, Renderer, RenderingError
+from phyagi_assets.tokenizers.trained_parts import NOTHING_TRAINED, Rendered, Renderer, RenderingError
 from phyagi_assets.tokenizers.trained_tokens import TokenPlaces
 
 
@@ -29,8 +29,6 @@ class EncodedConversations:
 
     documents: Documents
     """The conversations; those that were left out are counted as invalid."""
-    rendered: pa.Array
-    """Text of each conversation (string)."""
     encoded: Encoded
     trained: npt.NDArray[np.bool_]
     """Whether each token is trained on, 1-D."""
@@ -68,14 +66,14 @@ class ConversationRecipe:
         is_removed = np.isin(text_hashes(documents.texts), removed)
         documents, part = documents.without(is_removed), part[~is_removed]
         rendered, problems = self._render(documents.texts)
-        documents = documents.without_invalid(problems, part)
+        documents, part = documents.without_invalid(problems, part), np.delete(part, list(problems))
         texts = pa.array([each.text for each in rendered], pa.string())
         encoded = tokenizer.encode(texts, batch)
         if self.train_on == "all":
             trained = np.ones(len(encoded.ids), dtype=bool)
         else:
             trained = _places(self.backend).trained(rendered, texts, encoded)
-        return EncodedConversations(documents=documents, rendered=texts, encoded=encoded, trained=trained)
+        return _with_something_to_train_on(EncodedConversations(documents=documents, encoded=encoded, trained=trained), part)
 
     def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
         """Return the conversations that can be rendered, and the problems of the others by index."""
@@ -89,6 +87,21 @@ class ConversationRecipe:
             except RenderingError as problem:
                 problems[i] = str(problem)
         return rendered, problems
+
+
+def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[np.int64]) -> EncodedConversations:
+    """Return a batch without the conversations that have tokens, but none that is trained on."""
+    sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(found.trained)])
+    lengths = found.encoded.lengths
+    kept = (sums[found.encoded.ends] > sums[found.encoded.ends - lengths]) | (lengths == 0)
+    if kept.all():
+        return found
+    tokens = np.repeat(kept, lengths)
+    return EncodedConversations(
+        documents=found.documents.without_invalid(dict.fromkeys(np.flatnonzero(~kept).tolist(), NOTHING_TRAINED), part),
+        encoded=Encoded(ids=found.encoded.ids[tokens], ends=np.cumsum(lengths[kept])),
+        trained=found.trained[tokens],
+    )
 
 
 @lru_cache(maxsize=8)

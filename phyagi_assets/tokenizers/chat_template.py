@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from phyagi_assets.errors import translate_missing_packages
 
@@ -116,7 +116,7 @@ def _environment() -> Any:
     class Tracker(jinja2.ext.Extension):
         """Extension that reads ``{% generation %}`` and records where the parts inside begin and end."""
 
-        tags = {"generation"}
+        tags: ClassVar[set[str]] = {"generation"}
 
         def __init__(self, environment: jinja2.Environment) -> None:
             super().__init__(environment)
@@ -172,7 +172,7 @@ class _Dictionary:
         return dict.fromkeys(*args)
 
 
-def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:  # noqa: FBT001, FBT002
+def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 

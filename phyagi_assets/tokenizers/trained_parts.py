@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Part, Tools
 
+NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
 _REMEDY = "name a template that marks what the assistant writes by {% generation %} in chat_template"
 
 
@@ -89,8 +90,6 @@ class Renderer:
                 parts = parts[len(earlier) :]
         except Exception as problem:  # templates raise all kinds of exceptions
             raise _failure(template, messages, tools, problem) from None
-        if not any(end > start for start, end in parts):
-            raise RenderingError("the chat template marks no text of the assistant, and so no token to train on")
         return Rendered(text=text, parts=tuple(parts), is_marked=True)
 
 
@@ -110,7 +109,9 @@ def _of_turns(template: ChatTemplate, messages: Messages, tools: Tools, text: st
             what = f"the chat template cannot render the turns before or up to turn {turn + 1} alone, and so not tell what it adds: "
             raise RenderingError(f"{what}{_reason(problem)}; {_REMEDY}") from None
         if not text.startswith(after):
-            raise RenderingError(f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}")
+            raise RenderingError(
+                f"the chat template renders turn {turn + 1} or a turn before it in another way if others follow; {_REMEDY}"
+            )
         if not after.startswith(before):
             raise RenderingError(f"the generation prompt of the chat template is not how it begins turn {turn + 1}; {_REMEDY}")
         if len(after) > len(before):

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, ORIGINS, array_path
 from phyagi_assets.formats.npy import array_blocks, array_length, open_array
+from phyagi_assets.formats.token_rows import TRAINED as TRAINED_TOKENS
+from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.tally import TokenTally
@@ -17,6 +19,7 @@ from phyagi_assets.store.manifest import Manifest
 
 ENDS = "document_ends"
 COUNTS = "counts_of_tokenized"
+TRAINED_AS_COUNTED = "trained_as_counted"
 
 
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
@@ -41,7 +44,26 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
             ends = np.unique(ends)  # sorted, so that the other checks can still run
         for ids, lasts in _blocks(array, ends):
             tally.add(ids, lasts)
-    return [*tally.checks(), _ends(documents, broken), _counts(artifact.manifest, tokenized, documents, tokens)]
+    masked = [_trained(artifact, tokenized)] if TRAINED_TOKENS in tokenized.counts else []
+    return [*tally.checks(), _ends(documents, broken), _counts(artifact.manifest, tokenized, documents, tokens), *masked]
+
+
+def _trained(artifact: Artifact, tokenized: Manifest) -> Check:
+    """Check the masks of conversations against the counts of their tokens."""
+    broken: list[str] = []
+    trained = 0
+    for split, counts in artifact.manifest.counts.items():
+        path = array_path(artifact.path, split, TRAINED)
+        ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(path))
+        trained += ones
+        if array_length(path) != mask_bytes(counts["tokens"]) or ones != counts[TRAINED_TOKENS]:
+            said = f"{counted(counts['tokens'], 'token')}, {counts[TRAINED_TOKENS]:,} of them trained on"
+            broken.append(f"{path.name} is not the mask of {said}")
+    before = tokenized.counts[TRAINED_TOKENS]
+    if not broken and trained != before:
+        broken.append(f"{trained:,} tokens are trained on, and what they were made from has {before:,}")
+    found = "; ".join(broken) or f"{counted(trained, 'token')} trained on, as counted"
+    return Check(name=TRAINED_AS_COUNTED, passed=not broken, found=found, numbers={"trained tokens": trained})
 
 
 def _broken(ends: npt.NDArray[np.int64], length: int, origins: int) -> str:

@@ -1,0 +1,229 @@
+"""Corpora of conversations, from their declaration to the labels of samples."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from datasets import load_from_disk
+
+from phyagi_assets.datasets import MixtureLoader, load_mixture
+from phyagi_assets.datasets.document_collator import DocumentCollator
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.removals import removals_file
+from phyagi_assets.errors import DeclarationError, SourceError
+from phyagi_assets.formats.cache_folder import open_tokens
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.support import build, declare, declare_corpus, write_jsonl, write_text
+
+MARKED = (
+    "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}|{% endgeneration %}"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+WITH_CALLS = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}{{ tools | tojson if tools }}"
+
+
+@pytest.fixture
+def chats(workspace: Workspace, few_code_points: None) -> Workspace:
+    """A data folder with a tokenizer of bytes and a chat template."""
+    save_byte_tokenizer(workspace.data / "tok")
+    write_text(workspace.data / "chat.jinja", MARKED)
+    return workspace
+
+
+def turns(*contents: str) -> dict[str, Any]:
+    """Return a row in which the user and the assistant take turns."""
+    return {"messages": [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(contents)]}
+
+
+def declare_chats(workspace: Workspace, rows: list[dict[str, Any]], name: str = "chats", **keys: Any) -> Any:
+    write_jsonl(workspace.data / "raw" / f"{name}.jsonl", rows)
+    keys = {"tokenizer": "tok", "messages": "messages", "chat_template": "chat.jinja", **keys}
+    return declare_corpus(workspace.data, name, f"raw/{name}.jsonl", **keys)
+
+
+def built(corpus: Any, workspace: Workspace) -> list[Built]:
+    """Build the only partition of a corpus."""
+    (steps,) = build(corpus, workspace).values()
+    return steps
+
+
+def texts(corpus: Any, workspace: Workspace) -> list[tuple[str, str]]:
+    """Return the text of each conversation and of its trained tokens; every token is a letter."""
+    rows = load_from_disk(str(built(corpus, workspace)[1].artifact.path))
+    decode = workspace.engines.decoder(prepare_tokenizer(corpus, workspace.data, workspace.store)).decode
+    arrays = [(np.array(row["input_ids"]), np.array(row["trained"], dtype=bool)) for row in rows]
+    return [(decode(ids), decode(ids[trained])) for ids, trained in arrays]
+
+
+def test_labels_of_a_mixture_are_ignored_where_conversations_are_not_trained_on(chats: Workspace) -> None:
+    declare_chats(chats, [turns("é 🙂?", f"answer {i}") for i in range(60)], splits={"validation": 0.2})
+    write_jsonl(chats.data / "raw" / "web.jsonl", [f"Text of the web, number {i}." for i in range(60)])
+    declare_corpus(chats.data, "web", "raw/web.jsonl", tokenizer="tok")
+    declare(chats.data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "chats"}, {"corpus": "web"}])
+    catalog = load_catalog(chats.data)
+    partitions = {name: list(build(corpus, chats)) for name, corpus in catalog.corpora.items()}
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, partitions, chats)
+    mixture = load_mixture("mix", store=chats.data / "store", boundaries=True)
+
+    samples = [mixture.train[i] for i in range(len(mixture.train))]
+    for sample in samples:
+        ids, labels = sample["input_ids"], sample["labels"]
+        assert ((labels == ids) | (labels == -100)).all()
+        assert (-100 in labels) == (sample["corpus"] == "chats")
+    plain = [batch["labels"].tolist() for batch in MixtureLoader(mixture.train, batch_size=4)]
+    assert sum(plain, [])[: len(samples)] == [sample["labels"].tolist() for sample in samples]
+    assert [batch["labels"].tolist() for batch in MixtureLoader(mixture.train, batch_size=4, num_workers=1)] == plain
+    collated = DocumentCollator()(samples)["labels"].reshape(-1, 32)
+    for flat, sample in zip(collated, samples, strict=True):
+        assert flat[1:].tolist() == sample["labels"][1:].tolist()
+    shifted = load_mixture("mix", store=chats.data / "store", shift_labels=True).train
+    for i, sample in enumerate(samples):
+        assert sample["labels"][1:].tolist() == shifted[i]["labels"][:-1].tolist()
+    held_out = mixture.validation[0]
+    assert -100 in held_out["labels"][:20]
+
+
+def test_cache_of_conversations_is_read_with_labels(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns("question", "answer", "again", "yes")] * 9)
+    tokens = open_tokens(built(corpus, chats)[2].artifact.path / "train.npy")
+    assert tokens.labels is not None
+    assert ((tokens.labels == tokens.ids) | (tokens.labels == -100)).all()
+    assert int((tokens.labels >= 0).sum()) == 9 * len("answer|yes|")
+
+
+@pytest.mark.parametrize(
+    ("train_on", "trained"),
+    [("assistant", "one|two|"), ("last_assistant", "two|"), ("all", "<user>a<assistant>one|<user>b<assistant>two|")],
+)
+@pytest.mark.parametrize("template", [MARKED, MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")])
+def test_train_on_chooses_the_parts(train_on: str, trained: str, template: str, chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", template)
+    corpus = declare_chats(chats, [turns("a", "one", "b", "two")], train_on=train_on)
+    assert texts(corpus, chats) == [("<user>a<assistant>one|<user>b<assistant>two|", trained)]
+
+
+def test_appended_eos_is_trained_on(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns("a", "one")], append_eos=True)
+    assert texts(corpus, chats) == [("<user>a<assistant>one|<|endoftext|>", "one|<|endoftext|>")]
+
+
+def test_sharegpt_text_parts_and_json_are_read(chats: Workspace) -> None:
+    sharegpt = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    corpus = declare_chats(chats, [{"c": {"messages": sharegpt}}, {"c": {"messages": json.dumps(sharegpt)}}], messages="c.messages")
+    assert texts(corpus, chats) == [("<user>a<assistant>b|", "b|")] * 2
+
+
+def _calls() -> list[dict[str, Any]]:
+    """Return rows whose tool calls have arguments of different names."""
+    call = [{"function": {"name": "f", "arguments": arguments}} for arguments in ({"a": 1}, {"b": "x", "c": None})]
+    return [
+        {
+            "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [one]}],
+            "tools": [{"name": "f"}],
+        }
+        for one in call
+    ]
+
+
+def test_arguments_of_tool_calls_keep_their_own_keys(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", WITH_CALLS)
+    rows = _calls()
+    corpus = declare_chats(chats, rows, train_on="all")
+    for row, (text, _) in zip(rows, texts(corpus, chats), strict=True):
+        assert json.dumps(row["messages"][1]["tool_calls"]) in text
+        assert text.endswith('[{"name": "f"}]')
+
+
+def test_parquet_leaves_out_the_fields_of_other_rows(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", WITH_CALLS)
+    corpus = declare_chats(chats, [], train_on="all", source={"path": "raw/*.parquet"})
+    pa.parquet.write_table(pa.Table.from_pylist(_calls()), chats.data / "raw" / "calls.parquet")
+    calls = [text.split("\n")[1] for text, _ in texts(corpus, chats)]
+    assert calls == [f'assistant:[{{"function": {{"name": "f", "arguments": {given}}}}}]' for given in ('{"a": 1}', '{"b": "x"}')]
+
+
+BROKEN = {
+    "no messages": ({"messages": []}, "row 2: has no messages"),
+    "null": ({"messages": None}, "row 2: 'messages' is null"),
+    "missing": ({"text": "a"}, "row 2: has no key 'messages'"),
+    "no list": ({"messages": 3}, "row 2: 'messages' is 3; use a list of messages"),
+    "role": ({"messages": [{"role": "user", "content": "a"}, {"role": "bot", "content": "b"}]}, "row 2: turn 2 has the role 'bot'"),
+    "no role": ({"messages": [{"content": "a"}]}, "row 2: turn 1 has no role"),
+    "no content": ({"messages": [{"role": "user"}]}, "row 2: turn 1 has no content"),
+    "content": ({"messages": [{"role": "user", "content": 5}]}, "row 2: turn 1 has a content that is 5"),
+    "part": ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "row 2: turn 1: part 1 of its content is"),
+    "no assistant": ({"messages": [{"role": "user", "content": "a"}]}, "row 2: has no turn of the assistant"),
+    "surrogate": ({"messages": [{"role": "user", "content": "\ud800"}]}, "row 2: has a lone surrogate"),
+    "raises": (turns("a", "RAISE", "b", "c"), "row 2: turn 2: the chat template raises: no"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_conversation_that_cannot_be_used_is_refused_by_row_and_turn_or_left_out(case: str, chats: Workspace) -> None:
+    raising = "{% for m in messages %}{% if m.content == 'RAISE' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+    write_text(chats.data / "chat.jinja", raising + MARKED)
+    row, message = BROKEN[case]
+    rows = [turns("a", "b"), row, turns("c", "d")]
+    with pytest.raises(SourceError) as problem:
+        built(declare_chats(chats, rows), chats)
+    assert message in str(problem.value)
+    assert "chats.jsonl: row 2" in str(problem.value)
+    steps = built(declare_chats(chats, rows, on_invalid="skip"), chats)
+    assert {name: steps[1].artifact.manifest.counts[name] for name in ("documents", "invalid")} == {"documents": 2, "invalid": 1}
+
+
+def test_template_whose_turns_depend_on_later_ones_is_refused_with_the_turn(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "{% for m in messages %}{{ '!' if loop.last }}<{{ m.role }}>{{ m.content }}{% endfor %}")
+    with pytest.raises(
+        SourceError, match=r"row 1: the chat template renders turn 2 .* in another way if others follow; name a template that"
+    ):
+        built(declare_chats(chats, [turns("a", "b", "c", "d")]), chats)
+
+
+def test_template_that_writes_the_date_is_refused(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "{{ strftime_now('%d %b %Y') }}" + MARKED)
+    with pytest.raises(SourceError, match="writes the date of today"):
+        built(declare_chats(chats, [turns("a", "b")]), chats)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"chat_template": "tokenizer"}, r"chats.yaml:\d+: chat_template: tokenizer 'tok' has no chat template; name a file"),
+        ({"chat_template": "broken.jinja"}, r"chats.yaml:\d+: chat_template: the chat template is not valid in line 1: "),
+    ],
+)
+def test_missing_and_invalid_templates_are_named_by_file_line_and_key(keys: dict[str, str], message: str, chats: Workspace) -> None:
+    write_text(chats.data / "broken.jinja", "{% for %}")
+    with pytest.raises(DeclarationError, match=message):
+        built(declare_chats(chats, [turns("a", "b")], **keys), chats)
+
+
+def test_conversations_keep_their_split_and_id_when_the_template_changes(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns(f"{i}", "b") for i in range(40)], splits={"validation": 0.5})
+    before = built(corpus, chats)
+    write_text(chats.data / "chat.jinja", MARKED.replace("|", "."))
+    after = built(corpus, chats)
+    assert before[1].artifact.fingerprint != after[1].artifact.fingerprint
+    for name in ("validation.hashes.npy", "train.origins.npy"):
+        assert np.array_equal(np.load(before[2].artifact.path / name), np.load(after[2].artifact.path / name))
+
+
+def test_removed_conversation_is_left_out(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns(f"{i}", "b") for i in range(5)])
+    hashes = np.load(built(corpus, chats)[2].artifact.path / "train.hashes.npy")
+    removals_file(corpus).write_text(json.dumps({"id": document_id(int(hashes[2]))}) + "\n")
+    assert built(corpus, chats)[1].artifact.manifest.counts["removed"] == 1
+    assert [text for text, _ in texts(corpus, chats)] == [f"<user>{i}<assistant>b|" for i in (0, 1, 3, 4)]
+
+
+def test_special_token_in_a_conversation_is_refused_where_that_is_declared(chats: Workspace) -> None:
+    with pytest.raises(SourceError, match=r"chats.jsonl row 1: the text spells the special token '<\|endoftext\|>'"):
+        built(declare_chats(chats, [turns("a", "<|endoftext|>")], special_tokens="error"), chats)
