@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from phyagi_assets.errors import translate_missing_packages
 
@@ -116,7 +116,7 @@ def _environment() -> Any:
     class Tracker(jinja2.ext.Extension):
         """Extension that reads ``{% generation %}`` and records where the parts inside begin and end."""
 
-        tags: ClassVar[set[str]] = {"generation"}
+        tags = {"generation"}  # noqa: RUF012 (Jinja reads it so)
 
         def __init__(self, environment: jinja2.Environment) -> None:
             super().__init__(environment)

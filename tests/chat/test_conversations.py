@@ -26,11 +26,17 @@ MARKED = (
     "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}|{% endgeneration %}"
     "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-WITH_CALLS = "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}{{ tools | tojson if tools }}"
+WITH_CALLS = (
+    "{% for m in messages %}{{ m.role }}:{{ m.content }}{{ m.tool_calls | tojson if m.tool_calls }}\n{% endfor %}"
+    "{{ tools | tojson if tools }}"
+)
+
+
+pytestmark = pytest.mark.usefixtures("few_code_points")
 
 
 @pytest.fixture
-def chats(workspace: Workspace, few_code_points: None) -> Workspace:
+def chats(workspace: Workspace) -> Workspace:
     """A data folder with a tokenizer of bytes and a chat template."""
     save_byte_tokenizer(workspace.data / "tok")
     write_text(workspace.data / "chat.jinja", MARKED)
@@ -78,7 +84,7 @@ def test_labels_of_a_mixture_are_ignored_where_conversations_are_not_trained_on(
         assert ((labels == ids) | (labels == -100)).all()
         assert (-100 in labels) == (sample["corpus"] == "chats")
     plain = [batch["labels"].tolist() for batch in MixtureLoader(mixture.train, batch_size=4)]
-    assert sum(plain, [])[: len(samples)] == [sample["labels"].tolist() for sample in samples]
+    assert [labels for batch in plain for labels in batch][: len(samples)] == [sample["labels"].tolist() for sample in samples]
     assert [batch["labels"].tolist() for batch in MixtureLoader(mixture.train, batch_size=4, num_workers=1)] == plain
     collated = DocumentCollator()(samples)["labels"].reshape(-1, 32)
     for flat, sample in zip(collated, samples, strict=True):

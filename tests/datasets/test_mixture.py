@@ -242,8 +242,8 @@ def test_array_of_another_dtype_raises(workspace: Workspace, folder: Path) -> No
     [
         ("{", "is not a plan"),
         ("[]", "has format None"),
-        ('{"format": 1}', "has format 1; this release reads formats 2 to 3"),
-        ('{"format": 99}', "format 99, .* reads formats 2 to 3; install the release that wrote it"),
+        ('{"format": 1}', "has format 1; this release reads formats 2 to 4"),
+        ('{"format": 99}', "format 99, .* reads formats 2 to 4; install the release that wrote it"),
         ("[" * 100_000, "is not a plan"),
     ],
 )
