@@ -12,6 +12,7 @@ import sysconfig
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,6 +48,12 @@ class Faults:
     listings: int = 0
     prefixes: list[str] = field(default_factory=list)
     """Prefixes that were listed, including nested ones."""
+    requests: Counter[str] = field(default_factory=Counter)
+    """Number of requests that reached the server, by method."""
+    is_read_only: bool = False
+    """Whether requests that write are refused."""
+    latency: float = 0.0
+    """Time by which each request is delayed, in seconds."""
     contents: list[str] = field(default_factory=list)
     """Keys whose content was requested."""
 
@@ -158,11 +165,17 @@ class _Handler(BaseHTTPRequestHandler):
             faults.unavailable -= 1
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        faults.requests[self.command] += 1
+        if self.command not in {"GET", "HEAD"} and faults.is_read_only:
+            self._answer(403, {}, b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>")
+            return
+        time.sleep(faults.latency)
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():  # the host among them, which is signed
             connection.putheader(name, value)
-        connection.endheaders()
+        connection.endheaders(body or None)
         found = connection.getresponse()
         content = found.read()
         if key and self.command == "GET":
@@ -182,8 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(found.status, headers, content, cuttable=bool(key))
         connection.close()
 
-    def do_HEAD(self) -> None:
-        self.do_GET()
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes, *, cuttable: bool = False) -> None:
         self.send_response(status)
@@ -193,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "GET" and cuttable and self.faults.cut:
             content = content[: self.faults.cut.pop(0)]
             self.close_connection = True
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content)
 
     def date_time_string(self, timestamp: float | None = None) -> str:

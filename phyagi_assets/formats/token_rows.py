@@ -43,9 +43,10 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
     StoreError
         A file is damaged.
     """
+    folder = artifact.folder()
     for name in sorted(artifact.manifest.files):
         if name.endswith(_SUFFIX):
-            yield from rows_in(artifact.path / name, columns)
+            yield from rows_in(folder / name, columns)
 
 
 def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:

@@ -169,17 +169,17 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     if not splits:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
-    found = open_documents(artifact.path, split)
+    found = open_documents(artifact.folder(), split)
     ends, origins, files = found.ends, found.origins, artifact.manifest.details["files"]
     lengths = np.diff(ends, prepend=0)
     if not len(ends) or (lengths <= 0).any() or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
-        raise StoreError(f"{artifact.path}: the documents of {split} do not fit its tokens; {REMEDY}")
+        raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
     return [
         Sample(
             where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(found.hashes[i]))}",
             tokens=int(lengths[i]),
-            text=decode_for_display(artifact.path, found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
+            text=decode_for_display(artifact.folder(), found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
         )
         for i in chosen
     ]

@@ -94,7 +94,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
     for version in store.survey().versions:
         if (version.address.name, version.address.step) != (corpus.config.name, cache.STAGE):
             continue
-        folder, manifest = version.path, version.manifest
+        folder, manifest = version.folder(), version.manifest
         for split in manifest.counts:
             tokens = open_array(array_path(folder, split), mapped=True)
             for span in spans_of(folder, split, ids):

@@ -55,7 +55,7 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     for version in store.survey().versions:
         if version.address.step != MIXTURE.name:
             continue
-        file = version.path / PLAN
+        file = version.folder(PLAN) / PLAN
         try:
             yield from list(_of_plan(read_plan(file), file, corpus, ids, until, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:

@@ -128,7 +128,7 @@ class Cleaning:
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
-            plan = read_plan(version.path / PLAN)
+            plan = read_plan(version.folder(PLAN) / PLAN)
         except StoreError as problem:
             self.foreign.append(Foreign(path=version.path, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
             return _named_by_manifest(version.manifest)

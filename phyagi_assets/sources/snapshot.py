@@ -171,5 +171,8 @@ def _held(published: Artifact | None, file: SourceFile, digest: str | None) -> P
     """Return the path of a file in the published snapshot if it has the given digest there, else None."""
     if published is None or digest is None or published.manifest.inputs["files"].get(file.name) != digest:
         return None
-    path = published.path / FILES / file.name
-    return path if f"{FILES}/{file.name}" in published.manifest.files and path.exists() else None
+    name = f"{FILES}/{file.name}"
+    if name not in published.manifest.files:
+        return None
+    path = published.folder(name) / name
+    return path if path.exists() else None

@@ -70,14 +70,14 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     wanted = expected_cache(corpus, partition, tokenized.fingerprint)
 
     def fill(folder: Path) -> Manifest:
-        damage = tokenized.manifest.damage(tokenized.path, checksums=True)
+        damage = list(tokenized.damage(checksums=True))
         if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
-            damage.append(f"{tokenized.path / MANIFEST}: is not what was written")
+            damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
         if damage:
             remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
             raise StoreError(f"{'; '.join(damage)}; {remedy}")
         counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
-        add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.path, folder, link)
+        add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.folder(), folder, link)
         details = {
             **tokenized.manifest.details,
             "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
@@ -157,17 +157,21 @@ def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, input
 
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
-    path = built.artifact.path
     sizes = {split: manifest.files[array_path(Path(), split).name].bytes for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
     headline = amounts(documents, tokens, sum(sizes.values()), built.seconds)
     if not sizes:  # the partition is empty
         return {**headline, **built_facts(built)}
+    path = built.artifact.folder()
     return {
         **headline,
         **length_facts(array_lengths(built.artifact)),
         "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
-        "first tokens": Text(text=decode(path, open_array(array_path(path, min(sizes, key=SPLITS.index)), mapped=True)[:_PREVIEWED])),
+        "first tokens": Text(
+            text=decode(
+                path := built.artifact.folder(), open_array(array_path(path, min(sizes, key=SPLITS.index)), mapped=True)[:_PREVIEWED]
+            )
+        ),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],
         **built_facts(built),

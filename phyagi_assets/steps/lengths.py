@@ -54,7 +54,8 @@ def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
 
 def array_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     """Return the number of tokens of each document of a cache, one split after the other."""
-    ends = (array_path(artifact.path, split, DOCUMENTS) for split in SPLITS)
+    folder = artifact.folder(*(name for name in artifact.manifest.files if name.endswith(DOCUMENTS)))
+    ends = (array_path(folder, split, DOCUMENTS) for split in SPLITS)
     return np.concatenate([_NONE, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
 
 

@@ -167,7 +167,7 @@ def _build(
     _check_alike(mixture, caches)
     address = mixture_address(mixture)
     if published := published_mixture(wanted, address, workspace.store):
-        checks = check_found(published, check_plan)
+        checks = check_found(published, lambda found: check_plan(found, workspace.store))
         if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
             return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
         at = None
@@ -185,7 +185,7 @@ def _build(
         _check_lengths(mixture, found)
         parts = mixture.config.datasets
         first = next(iter(caches.values()))[0]
-        pad_id = padding_id(first.path / SAVED, first.manifest.details["dtype"])
+        pad_id = padding_id(first.folder(SAVED) / SAVED, first.manifest.details["dtype"])
         if earlier and at is not None:
             before = _with_paths_from(home, earlier, workspace.store.version_path(address, earlier.fingerprint))
             plan = extended(before, wanted.fingerprint, at, parts, found, pad_id=pad_id)
@@ -212,7 +212,7 @@ def _build(
         details = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
         return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
 
-    return reuse_or_build(workspace.store, address, wanted, fill, examine=check_plan)
+    return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, workspace.store))
 
 
 def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
@@ -220,7 +220,7 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
-    plan = read_plan(published.path / PLAN)
+    plan = read_plan(published.folder(PLAN) / PLAN)
     if at <= plan.current.start:
         raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
     tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
@@ -304,7 +304,7 @@ def _published(expected: Manifest, address: str, store: Store, _holding: Collect
 
 
 def _facts(built: Built) -> Facts:
-    plan = read_plan(built.artifact.path / PLAN)
+    plan = read_plan(built.artifact.folder(PLAN) / PLAN)
     components = composition(plan)
     corpora: list[dict[str, str | int | float]] = [
         {

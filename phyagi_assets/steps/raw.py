@@ -163,7 +163,7 @@ def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partitio
 
 def local_files(partition: Partition, raw: Artifact) -> list[LocalFile]:
     """Return the local files to read: the source files themselves, or their copies in the snapshot of the raw artifact."""
-    return readable(partition, raw.path / FILES)
+    return readable(partition, raw.folder(FILES) / FILES)
 
 
 def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest:

@@ -70,7 +70,7 @@ def built_facts(built: Built) -> Facts:
         "seconds": round(built.seconds, 3),
         "reused": built.reused,
         "fingerprint": built.artifact.fingerprint,
-        "path": Place(path=str(built.artifact.path)),
+        "path": Place(path=built.artifact.place),
     }
 
 

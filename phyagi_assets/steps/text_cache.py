@@ -109,7 +109,7 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
         counts = {split: _write_split(draft, split, texts, cache, engines, on_documents) for split, texts in cache.splits.items()}
         if cache.validation_part is not None:
             _divide(draft, cache, counts)
-        add_tokenizer(prepared.artifact.path, draft, shutil.copyfile)
+        add_tokenizer(prepared.artifact.folder(), draft, shutil.copyfile)
         details = {"dtype": cache.dtype.name, "tokenizer": prepared.details()}
         write_config(draft, {**details, "append_eos": cache.append_eos})
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__, "pyarrow": pa.__version__})

@@ -5,7 +5,7 @@ versions is published. A published version is never edited.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,14 +121,74 @@ def root_around(folder: Path) -> Path | None:
     return folder.parents[2] if folder.parent.name == VERSIONS and len(folder.parents) > 2 else None
 
 
+class RemoteFiles(Protocol):
+    """The files of a version in a store elsewhere. It can be pickled."""
+
+    @property
+    def place(self) -> str:
+        """Address of the version, for people."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the version in the store, in bytes."""
+
+    @property
+    def written(self) -> float:
+        """Time at which the version was written or last published, in seconds since the epoch."""
+
+    def fetch(self, only: Collection[str]) -> None:
+        """Fetch files, or all of them if `only` is empty, to the path of the artifact, where they stay as long as this object exists."""
+
+    def damage(self, *, checksums: bool) -> Sequence[str]:
+        """Find the files that are missing or differ from their records, as `Manifest.damage` does."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
-    """One version of an artifact on disk."""
+    """One version of an artifact."""
 
     address: str
     path: Path
-    """Folder of the version. It stays the same when the pointer is replaced."""
+    """Folder of the version on this machine. It stays the same when the pointer is replaced. Use `folder` to read files in it."""
     manifest: Manifest
+    remote: RemoteFiles | None = field(default=None, compare=False, repr=False)
+    """The files in the store, if that is not on this machine."""
+
+    def folder(self, *only: str) -> Path:
+        """Return the folder of the version with its files, which are fetched first if the store is elsewhere.
+
+        Parameters
+        ----------
+        *only
+            Paths, relative to the folder, of the files and folders that are needed; by default, all are.
+
+        Raises
+        ------
+        StoreError
+            A file is missing or damaged, or cannot be fetched.
+        """
+        if self.remote:
+            self.remote.fetch(only)
+        return self.path
+
+    @property
+    def place(self) -> str:
+        """Path or address of the version, for people."""
+        return self.remote.place if self.remote else str(self.path)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the version in the store, in bytes, including files that other versions share."""
+        return self.remote.bytes if self.remote else sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    @property
+    def written(self) -> float:
+        """Time at which the version was written or last published, in seconds since the epoch."""
+        return self.remote.written if self.remote else self.path.stat().st_mtime
+
+    def damage(self, *, checksums: bool = False) -> Sequence[str]:
+        """Find the files that are missing or differ from their records; see `Manifest.damage`."""
+        return self.remote.damage(checksums=checksums) if self.remote else self.manifest.damage(self.path, checksums=checksums)
 
     @property
     def fingerprint(self) -> str:
@@ -157,7 +217,8 @@ class StoredVersion(Artifact):
 class Foreign:
     """A file, link or folder in a store that the store did not make, or cannot account for."""
 
-    path: Path
+    path: Path | str
+    """Path, or address of an object."""
     why: str
     """Reason why the store leaves it alone."""
 

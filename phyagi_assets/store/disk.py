@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,15 @@ _REFUSED = {
 
 
 @contextmanager
-def writing_to(root: Path) -> Iterator[None]:
+def writing_to(root: Path, remedy: str = "what was published is kept, and the build can be resumed") -> Iterator[None]:
     """Turn errors of the operating system about writing to a store into errors that the user can act on.
+
+    Parameters
+    ----------
+    root
+        Folder of the store.
+    remedy
+        End of the message.
 
     Raises
     ------
@@ -48,7 +56,7 @@ def writing_to(root: Path) -> Iterator[None]:
         said = os.strerror(problem.errno or 0)
         if inside and problem.errno in _REFUSED:
             said = f"{said}: {problem.filename2 or problem.filename}"
-        raise StoreError(f"{root}: cannot be written to: {said}; what was published is kept, and the build can be resumed") from problem
+        raise StoreError(f"{root}: cannot be written to: {said}; {remedy}") from problem
 
 
 @contextmanager
@@ -77,6 +85,14 @@ def free_path(path: Path) -> Path:
     while os.path.lexists(path if number == 1 else path.with_name(f"{path.name}-{number}")):
         number += 1
     return path if number == 1 else path.with_name(f"{path.name}-{number}")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{uuid.uuid4().hex}.part")
+    draft.write_bytes(content)
+    draft.replace(path)
 
 
 def link(source: Path, target: Path) -> None:

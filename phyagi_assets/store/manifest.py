@@ -72,15 +72,37 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            record = json.loads(path.read_bytes())
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
+        except OSError as problem:
+            raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: bytes, place: str) -> Self:
+        """Parse the content of a manifest.
+
+        Parameters
+        ----------
+        content
+            Content of the file or object.
+        place
+            Its path or address, for the error message.
+
+        Raises
+        ------
+        StoreError
+            The content is not a valid manifest.
+        """
+        try:
+            record = json.loads(content)
             files = {name: FileRecord(**of) for name, of in record.pop("files").items()}
             manifest = cls(**record, files=files)
             manifest._require_types()
             return manifest
-        except FileNotFoundError:
-            raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
-            raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
+            raise StoreError(f"{place}: is not a manifest of the store: {problem}") from None
 
     def _require_types(self) -> None:
         """Check the types of the values that every step's manifest has and that later steps look up."""

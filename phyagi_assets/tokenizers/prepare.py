@@ -64,7 +64,7 @@ class PreparedTokenizer:
     @property
     def backend(self) -> Path:
         """The ``tokenizers`` JSON file."""
-        return self.artifact.path / BACKEND
+        return self.artifact.folder(BACKEND) / BACKEND
 
     @property
     def special_tokens(self) -> tuple["SpecialToken", ...]:

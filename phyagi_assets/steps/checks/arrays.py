@@ -34,9 +34,10 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     """
     tally = TokenTally(artifact.manifest.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
     broken: list[str] = []
+    folder = artifact.folder()
     documents = tokens = 0
     for split in artifact.manifest.counts:
-        array, of_ends, of_origins = (array_path(artifact.path, split, ending) for ending in (IDS, DOCUMENTS, ORIGINS))
+        array, of_ends, of_origins = (array_path(folder, split, ending) for ending in (IDS, DOCUMENTS, ORIGINS))
         length, ends, origins = array_length(array), open_array(of_ends), array_length(of_origins)
         documents, tokens = documents + len(ends), tokens + length
         if problem := _broken(ends, length, origins):

@@ -42,7 +42,7 @@ def check_found(artifact: Artifact, examine: Examine) -> list[Check]:
     list of Check
         Outcome of the check of the files, and, if it passed, the outcomes of `examine`.
     """
-    damage = artifact.manifest.damage(artifact.path, checksums=True)
+    damage = artifact.damage(checksums=True)
     if damage:
         return [Check(name=AS_WRITTEN, passed=False, found="; ".join(damage), numbers={"damaged": len(damage)})]
     return [_as_written(artifact, "are what was written"), *examine(artifact)]

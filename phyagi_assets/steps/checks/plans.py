@@ -1,6 +1,6 @@
 """The checks of a mixture's plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,48 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.base import Artifact, Store, Version
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"
 ORDER = "order_can_be_read"
 
 
-def check_plan(artifact: Artifact) -> list[Check]:
-    """Check a plan: its arrays exist, its samples add up, and its order can be read."""
-    file = artifact.path / PLAN
+def check_plan(artifact: Artifact, store: Store) -> list[Check]:
+    """Check a plan: its arrays exist, its samples add up, and its order can be read.
+
+    Arrays in a store elsewhere are not fetched: the sizes of their files and the manifests of their versions are checked instead.
+
+    Parameters
+    ----------
+    artifact
+        The version of the plan.
+    store
+        The store that holds the plan and the arrays.
+    """
+    file = artifact.folder(PLAN) / PLAN
     plan = read_plan(file)
-    return [_arrays(plan, file), _samples(plan), _order(plan, file)]
+    problems = list(array_problems(plan, file) if artifact.remote is None else remote_array_problems(plan, store))
+    return [_arrays(plan, problems), _samples(plan), _order(plan, None if artifact.remote else file)]
+
+
+def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
+    """Yield a description of each array of a plan that a store elsewhere does not have with the planned number of tokens."""
+    known: dict[Version, Artifact | None] = {}
+    for shard in _shards(plan):
+        version = Version.in_path(shard.path)
+        if version is None:
+            yield f"{shard.path}, which is not in the store"
+            continue
+        if version not in known:
+            published = store.open(version.address, intact=True)
+            is_published = published is not None and published.fingerprint == version.fingerprint
+            known[version] = published if is_published else store.find(version.address, version.fingerprint)
+        cache, split = known[version], Path(shard.path).stem
+        if cache is None:
+            yield f"{shard.path}, which is not there"
+        elif (tokens := cache.manifest.counts.get(split, {}).get("tokens")) != shard.tokens:
+            yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {tokens:,}"
 
 
 def array_problems(plan: Plan, file: Path) -> Iterator[str]:
@@ -55,9 +85,8 @@ def _shards(plan: Plan) -> list[Shard]:
     return [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
 
 
-def _arrays(plan: Plan, file: Path) -> Check:
+def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
     shards = _shards(plan)
-    problems = list(array_problems(plan, file))
     tokens = sum(shard.tokens for shard in shards)
     found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
     if problems:
@@ -88,8 +117,11 @@ def _samples(plan: Plan) -> Check:
     return Check(name=SAMPLES, passed=not problems, found=found, numbers=numbers)
 
 
-def _order(plan: Plan, file: Path) -> Check:
-    """Open the order of every split, locate its first and last sample, and read the start of an array, as training does."""
+def _order(plan: Plan, file: Path | None) -> Check:
+    """Open the order of every split, locate its first and last sample, and read the start of an array, as training does.
+
+    Without the file of the plan, no array is read.
+    """
     looked, problem = 0, ""
     for split in SPLITS:
         try:
@@ -98,7 +130,8 @@ def _order(plan: Plan, file: Path) -> Check:
             order = MixtureOrder(plan, split)
             order.locate(np.array([0, len(order) - 1], dtype=np.int64))
             first = next(shard for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
-            np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first.path), mmap_mode="r")[: plan.seq_len]).sum()
+            if file:
+                np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first.path), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
             problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
             break

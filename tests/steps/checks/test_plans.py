@@ -43,14 +43,14 @@ def write(plan: Plan, root: Path) -> Artifact:
 
 
 def test_readable_plan_passes(plan: Plan, tmp_path: Path) -> None:
-    checks = {check.name: check for check in check_plan(write(plan, tmp_path))}
+    checks = {check.name: check for check in check_plan(write(plan, tmp_path), LocalStore(tmp_path))}
     assert checks[ORDER].passed, checks[ORDER]
 
 
 def test_plan_with_an_unreadable_order_is_not_published(plan: Plan, tmp_path: Path) -> None:
     (segment,) = plan.segments
     absurd = replace(segment, sources=tuple(replace(source, rate=10**19, drawn=10**19) for source in segment.sources))
-    checks = {check.name: check for check in check_plan(write(replace(plan, segments=(absurd,)), tmp_path))}
+    checks = {check.name: check for check in check_plan(write(replace(plan, segments=(absurd,)), tmp_path), LocalStore(tmp_path))}
     assert not checks[ORDER].passed
     assert "the order of train cannot be read" in checks[ORDER].found
 

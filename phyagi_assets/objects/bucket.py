@@ -1,0 +1,322 @@
+"""A folder of a bucket: requests that are retried, transfers that are verified, and errors that name the folder.
+
+A transfer is verified by the checksum that the caller knows, of the content as it was built. Files are uploaded in parts; an upload that
+breaks off leaves no object.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import obstore
+import xxhash
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import ObjectStore
+
+from phyagi_assets.errors import SourceDownError, SourceError, StoreError
+from phyagi_assets.objects.clients import SCHEMES, Clients
+from phyagi_assets.objects.retries import RetryPolicy, TransientError
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+_CONCURRENT = 32
+"""Number of requests at the same time."""
+_PART = 8 << 20
+"""Smallest size of a part of a multipart upload, in bytes."""
+_MOST_PARTS = 9_000
+"""Largest number of parts; S3 allows 10,000."""
+_ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredObject:
+    """One object of a listing."""
+
+    key: str
+    """Key, relative to the folder."""
+    size: int
+    """Size, in bytes."""
+    e_tag: str
+    """ETag of the object; another one means another content."""
+    written: datetime
+    """Time of writing, by the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFolder:
+    """The objects of a bucket whose keys begin with a prefix. It can be pickled.
+
+    Parameters
+    ----------
+    address
+        Address of the folder, such as ``s3://bucket/prefix``.
+    retry_policy
+        How requests are retried.
+    """
+
+    address: str
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The clients, once they are needed."""
+
+    def __getstate__(self) -> tuple[str, RetryPolicy]:
+        return self.address, self.retry_policy
+
+    def __setstate__(self, state: tuple[str, RetryPolicy]) -> None:
+        for name, value in zip(("address", "retry_policy", "_clients"), (*state, []), strict=True):
+            object.__setattr__(self, name, value)
+
+    @property
+    def _scheme(self) -> str:
+        return next(scheme for scheme in SCHEMES if self.address.startswith(scheme))
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        """Name of the bucket, and the prefix without a slash at its end."""
+        bucket, _, prefix = self.address.removeprefix(self._scheme).partition("/")
+        return bucket, prefix.strip("/")
+
+    def folder(self, name: str) -> "BucketFolder":
+        """Return a folder inside this one, which shares its clients."""
+        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy)
+        object.__setattr__(inner, "_clients", self._clients)
+        return inner
+
+    def list(self, prefix: str = "") -> list[StoredObject]:
+        """List all objects in a folder inside this one; one request returns up to 1,000 of them."""
+        whole = self._key(prefix)
+
+        def listed(client: ObjectStore) -> list[StoredObject]:
+            return [self._object(found) for page in obstore.list(client, whole or None, chunk_size=1000) for found in page]
+
+        return self._ask(prefix, "cannot be listed", listed)
+
+    def _object(self, found: Any) -> StoredObject:
+        key = found["path"].removeprefix(f"{self._place[1]}/") if self._place[1] else found["path"]
+        return StoredObject(key=key, size=found["size"], e_tag=(found["e_tag"] or "").strip('"'), written=found["last_modified"])
+
+    def read(self, key: str) -> bytes | None:
+        """Return the content of an object, or None if it does not exist."""
+
+        def content(client: ObjectStore) -> bytes | None:
+            try:
+                return bytes(obstore.get(client, self._key(key)).bytes())
+            except FileNotFoundError as problem:
+                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                    raise
+                return None
+
+        return self._ask(key, "cannot be read", content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Create an object unless it exists, in one step, and return whether it was created."""
+
+        def created(client: ObjectStore) -> bool:
+            try:
+                obstore.put(client, self._key(key), content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+            return True
+
+        return self._ask(key, "cannot be written", created)
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write a small object, and replace the one that exists."""
+        self._ask(key, "cannot be written", lambda client: obstore.put(client, self._key(key), content, use_multipart=False))
+
+    def upload(self, path: Path, key: str, checksum: str, there: StoredObject | None = None) -> None:
+        """Upload a file, unless it is there already, and verify what was stored.
+
+        Parameters
+        ----------
+        path
+            The file.
+        key
+            Key of the object, which is replaced if it exists.
+        checksum
+            XXH3-128 of the content that the file must have, as 32 hexadecimal digits.
+        there
+            The object that has the key now.
+
+        Raises
+        ------
+        StoreError
+            The file has another content, or the object cannot be written.
+        """
+        size = path.stat().st_size
+        part = max(_PART, -(-size // _MOST_PARTS))
+        found, tag = _checksums(path, part)
+        if found != checksum:
+            raise StoreError(f"{path}: its content is not what was written (checksum differs); remove it, and materialize again")
+        if there and there.size == size and there.e_tag == tag:
+            return
+
+        def put(client: ObjectStore) -> None:
+            stored = obstore.put(client, self._key(key), path, use_multipart=size > part, chunk_size=part, max_concurrency=4)
+            etag = (stored["e_tag"] or "").strip('"')
+            if etag == tag or (not _ETAG.fullmatch(etag) and obstore.head(client, self._key(key))["size"] == size):
+                return
+            if self._digest(client, key) != checksum:  # an encrypted object has an ETag that tells nothing of its content
+                raise TransientError("what was stored differs from what was sent")
+
+        self._ask(key, "cannot be written", put)
+
+    def download(self, key: str, path: Path, size: int, checksum: str) -> None:
+        """Download an object to a file that appears when it is complete and verified.
+
+        Parameters
+        ----------
+        key
+            Key of the object.
+        path
+            The file.
+        size
+            Size of the content, in bytes.
+        checksum
+            XXH3-128 of the content, as 32 hexadecimal digits.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist, cannot be read, or has another content.
+        """
+        draft = path.with_name(f".{uuid.uuid4().hex}.part")
+
+        def get(client: ObjectStore) -> None:
+            state, read = xxhash.xxh3_128(), 0
+            with _errors_of_disk(), draft.open("wb") as file:
+                for chunk in _streamed(client, self._key(key)):
+                    file.write(chunk)
+                    state.update(chunk)
+                    read += len(chunk)
+            if (read, state.hexdigest()) != (size, checksum):
+                raise TransientError(f"{key}: the {read:,} bytes that came are not the {size:,} that were written (checksum differs)")
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._ask(key, "cannot be read", get)
+            draft.replace(path)
+        except _DiskError as problem:
+            raise problem.error from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def digest(self, key: str) -> str:
+        """Return the XXH3-128 of the content of an object, as 32 hexadecimal digits. The object is read but not kept."""
+        return self._ask(key, "cannot be read", lambda client: self._digest(client, key))
+
+    def _digest(self, client: ObjectStore, key: str) -> str:
+        state = xxhash.xxh3_128()
+        for chunk in _streamed(client, self._key(key)):
+            state.update(chunk)
+        return state.hexdigest()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects. An object that does not exist is ignored."""
+        found = [self._key(key) for key in keys]
+
+        def delete(client: ObjectStore) -> None:
+            try:
+                obstore.delete(client, found)
+            except FileNotFoundError:
+                for key in found:
+                    try:
+                        obstore.delete(client, key)
+                    except FileNotFoundError:
+                        continue
+
+        if found:
+            self._ask("", "cannot be written", delete)
+
+    def _key(self, key: str) -> str:
+        return "/".join(part for part in (self._place[1], key) if part)
+
+    def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result]) -> Result:
+        """Apply a function to the client, with retries. Errors name the folder, and the permissions that are missing."""
+        if not self._clients:
+            self._clients.append(Clients(self._scheme))
+        try:
+            return self.retry_policy.with_retries(
+                f"{self.address}: {what}", lambda: self._clients[0].ask(self._place[0], _missing_key(key, action))
+            )
+        except SourceDownError as problem:
+            raise StoreError(f"{problem}") from None
+        except SourceError as problem:
+            raise StoreError(f"{problem}{_REMEDY}") from None
+
+
+class _DiskError(Exception):
+    """An error of the local disk, which obstore did not raise."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+@contextmanager
+def _errors_of_disk() -> Iterator[None]:
+    """Mark errors of the local disk, so that they are not taken for errors of a connection."""
+    try:
+        yield
+    except BaseError:
+        raise
+    except OSError as problem:
+        if isinstance(problem, FileNotFoundError):  # an object, as obstore reports it
+            raise
+        raise _DiskError(problem) from None
+
+
+_REMEDY = "; the store is named with --store or $PHYAGI_ASSETS_STORE"
+
+
+def _missing_key(key: str, action: Callable[[ObjectStore], Result]) -> Callable[[ObjectStore], Result]:
+    def named(client: ObjectStore) -> Result:
+        try:
+            return action(client)
+        except FileNotFoundError as problem:
+            if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                raise
+            raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
+
+    return named
+
+
+def concurrently(action: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Apply a function to items with several threads, and yield the results in their order."""
+    with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="bucket") as pool:
+        yield from pool.map(action, items)
+
+
+def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:
+    for chunk in obstore.get(client, key).stream(min_chunk_size=_CHUNK):
+        yield bytes(chunk)
+
+
+def _checksums(path: Path, part: int) -> tuple[str, str]:
+    """Return the XXH3-128 of a file, and the ETag that S3 gives to it if it is uploaded in parts of a size."""
+    state, tags, whole = xxhash.xxh3_128(), [], path.stat().st_size
+    with path.open("rb", buffering=0) as file:
+        while True:
+            of_part, left = hashlib.md5(usedforsecurity=False), part
+            while left and (chunk := file.read(min(_CHUNK, left))):
+                state.update(chunk)
+                of_part.update(chunk)
+                left -= len(chunk)
+            tags.append(of_part)
+            if left:
+                break
+    if whole <= part:
+        return state.hexdigest(), tags[0].hexdigest()
+    if whole % part == 0:
+        tags.pop()
+    joined = hashlib.md5(b"".join(tag.digest() for tag in tags), usedforsecurity=False).hexdigest()
+    return state.hexdigest(), f"{joined}-{len(tags)}"

@@ -1,0 +1,610 @@
+"""The store in a bucket of an object store.
+
+::
+
+    shakespeare/numpy_cache/.artifacts/hamlet@<fingerprint>/   a version: its files, and the manifest, which is uploaded last
+    shakespeare/numpy_cache/.published/hamlet/0000000007@…     the pointer: an empty object that names the fingerprint of a version
+    .shared/<checksum>-<size>                                  a file of a tokenizer, once for all versions that have it
+
+A version without a manifest does not exist. Its objects are never edited. Publishing creates one object, whose key has the next number of
+its address. Readers take the highest number, and delete none. All that readers have to know about a folder is in the keys of a listing.
+
+Steps work in `Scratch`, a local store that has the layout of this one. What is built there is uploaded, and what is read is fetched to it.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.store import base
+from phyagi_assets.store.base import (
+    Address,
+    Artifact,
+    Foreign,
+    StoredVersion,
+    Survey,
+    Transfer,
+    Version,
+    is_part,
+    split_version_name,
+)
+from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.scratch import Scratch, scratch_folder
+from phyagi_assets.store.state import Kind, State
+
+_VERSIONS = ".artifacts"
+"""Folder of the versions. It has another name than on a disk, because SeaweedFS does not list keys with a part ``.versions``."""
+PUBLISHED = ".published"
+SHARED = ".shared"
+_MANIFESTS = ".manifests"
+_FRESH = 10.0
+"""Time for which a listing is used again, in seconds."""
+_SHARE_OF_LISTING = 0.1
+"""Largest share of the time that listings take: one that takes long is used for longer."""
+
+_SHARED_FILE = re.compile(r"tokenizer(\.pkl|/.+)")
+"""Files of a version that many versions have alike: those of the tokenizer."""
+_POINTER = re.compile(r"(\d{10})@([0-9a-f]{32})")
+
+logger = logging.getLogger(__name__)
+
+Objects = Mapping[str, StoredObject]
+"""Objects of one version, by path relative to its folder."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Folder:
+    """What a listing tells of one folder of artifacts."""
+
+    until: float
+    """Time from which on the folder is listed again."""
+    versions: dict[str, dict[str, StoredObject]] = field(default_factory=lambda: defaultdict(dict))
+    """Objects by name of the version and path in it."""
+    pointers: dict[str, dict[tuple[int, str], StoredObject]] = field(default_factory=lambda: defaultdict(dict))
+    """Pointers by key, and by their number and fingerprint."""
+    has_missed: bool = False
+    """Whether a manifest of the folder had to be fetched."""
+
+    def add(self, found: Iterable[tuple[str, StoredObject]]) -> None:
+        """Add objects, given their paths in the folder."""
+        for path, stored in found:
+            kind, _, rest = path.partition("/")
+            name, _, file = rest.partition("/")
+            if kind == _VERSIONS and file:
+                self.versions[name][file] = stored
+            elif kind == PUBLISHED and (pointer := _pointer(file)):
+                self.pointers[name][pointer] = stored
+
+    def published(self, key: str) -> str:
+        """Return the fingerprint of the published version of an artifact, or an empty string."""
+        return max(self.pointers[key])[1] if self.pointers.get(key) else ""
+
+
+_Listed = tuple[dict[str, _Folder], list[Foreign]]
+
+
+class BucketStore(base.Store):
+    """A store of published artifacts in a bucket. It can be pickled.
+
+    Parameters
+    ----------
+    address
+        Address of the store: ``s3://bucket/prefix``, ``gs://…`` or ``az://…``.
+    scratch
+        Folder for local work; by default, see `scratch_folder`.
+    scratch_bytes
+        Largest size of the versions in it, see `Scratch`.
+    retry_policy
+        How requests are retried.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        scratch: Path | None = None,
+        scratch_bytes: int | None = None,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy())
+        local = Scratch(scratch or scratch_folder(bucket.address), scratch_bytes)
+        self._assemble(bucket, bucket.folder(SHARED), local, local.root / SHARED)
+
+    def _assemble(self, bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path) -> None:
+        self.bucket, self.shared, self.local, self.shared_copies = bucket, shared, local, shared_copies
+        self._folders: dict[str, _Folder] = {}
+        self._manifests: dict[tuple[str, str], Manifest | None] = {}
+        self._shared_sizes: dict[str, int] | None = None
+        self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _assembled, (self.bucket, self.shared, self.local, self.shared_copies)
+
+    def __str__(self) -> str:
+        return self.bucket.address
+
+    def pointer(self, address: str) -> Path:
+        return self.local.pointer(address)
+
+    def version_path(self, address: str, fingerprint: str) -> Path:
+        return self.local.version_path(address, fingerprint)
+
+    def open(self, address: str, *, intact: bool = False) -> Artifact | None:
+        of = Address(address)
+        folder, key = _split(of)
+        with self._lock:
+            known = self._folder(folder)
+            fingerprint = known.published(key)
+            if not fingerprint:
+                return None
+            version = Version(of, fingerprint)
+            objects = known.versions.get(_name(version), {})
+            if MANIFEST in objects and self._recall(version, objects) is None:
+                if known.has_missed:  # probably, all are needed
+                    self._fetch_manifests(folder, known)
+                known.has_missed = True
+            published = known.pointers[key][max(known.pointers[key])]
+        return self._artifact(version, objects, published, intact=intact)
+
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+        version = Version(Address(address), fingerprint)
+        artifact = self._artifact(version, self._look_at(version), None, intact=True)
+        return artifact if artifact and artifact.holds(holding) else None
+
+    def list(self) -> Iterator[Address]:
+        for prefix, folder in sorted(self._list_all()[0].items()):
+            yield from (Address(f"{prefix}/{key}") for key in sorted(folder.pointers) if folder.pointers[key])
+
+    def survey(self) -> Survey:
+        folders, foreign = self._list_all()
+        found = Survey(foreign=foreign)
+        for prefix, folder in sorted(folders.items()):
+            self._fetch_manifests(prefix, folder)
+            for name, objects in sorted(folder.versions.items()):
+                version = Version.of_folder(prefix, name)
+                if version is None:
+                    found.foreign.append(Foreign(path=self.place(f"{prefix}/{_VERSIONS}/{name}"), why="was not made by the store"))
+                elif MANIFEST in objects:  # otherwise, its upload has not ended
+                    self._survey_version(version, objects, folder, found)
+        return found
+
+    def _survey_version(self, version: Version, objects: Objects, folder: _Folder, found: Survey) -> None:
+        pointers = folder.pointers.get(version.address.key, {})
+        pointer = pointers[max(pointers)] if pointers else None
+        artifact = self._artifact(version, objects, pointer, intact=False)
+        if artifact is None:
+            place = self.place(_path(version))
+            found.foreign.append(Foreign(path=place, why="has no manifest that can be read, or that of another version"))
+            return
+        unknown = sorted(objects.keys() - {MANIFEST, *artifact.manifest.files})
+        protected = f"{unknown[0]} in it was not written by the store" if unknown else ""
+        if protected:
+            found.foreign.append(Foreign(path=self.place(_path(version)), why=protected))
+        is_published = folder.published(version.address.key) == version.fingerprint
+        found.versions.append(
+            StoredVersion(
+                address=version.address,
+                path=artifact.path,
+                manifest=artifact.manifest,
+                remote=artifact.remote,
+                is_published=is_published,
+                protected=protected,
+            )
+        )
+
+    def published_fingerprint(self, address: str) -> str:
+        folder, key = _split(Address(address))
+        pointers = self._pointers(folder, key)
+        return max(pointers)[1] if pointers else ""
+
+    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+        version = Version(Address(address), manifest.fingerprint)
+        owner = _Owner()  # the version is held until it is uploaded
+        self.local.hold(version, owner)
+        self.local.forget_unfinished(version)
+        built = self.local.write(address, manifest, fill, holding)
+        self.local.make_room(built.bytes)
+        return self._upload(version, built, holding)
+
+    def _upload(self, version: Version, built: Artifact, holding: Collection[str]) -> Artifact:
+        """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
+        objects = self._look_at(version)
+        there = self._artifact(version, objects, None, intact=True)
+        if there and there.holds(holding):
+            return there
+        if MANIFEST in objects:  # of a damaged version
+            self.bucket.delete([f"{_path(version)}/{MANIFEST}"])
+        shared = self._shared_objects()
+
+        def upload(item: tuple[str, FileRecord]) -> None:
+            name, record = item
+            if not is_shared(name):
+                self.bucket.upload(built.path / name, f"{_path(version)}/{name}", record.xxh3_128, objects.get(name))
+            elif shared.get(_shared_name(record)) != record.bytes:
+                self.shared.upload(built.path / name, _shared_name(record), record.xxh3_128)
+
+        list(concurrently(upload, sorted(built.manifest.files.items())))
+        self._shared_sizes = None
+        self.bucket.write(f"{_path(version)}/{MANIFEST}", built.manifest.to_json().encode())
+        written = self._artifact(version, self._look_at(version), None, intact=True)
+        if written is None:
+            raise StoreError(f"{self.place(_path(version))}: is not what was uploaded; another command changes it; run the command again")
+        return written
+
+    def publish(self, artifact: Artifact) -> None:
+        folder, key = _split(Address(artifact.address))
+        pointers = self._pointers(folder, key)
+        newest = max(pointers, default=(0, ""))
+        if newest[1] != artifact.fingerprint:
+            newest = newest[0] + 1, artifact.fingerprint
+            self.bucket.create(_pointer_key(folder, key, newest), b"")
+        self.bucket.delete(_pointer_key(folder, key, older) for older in pointers if older < newest)
+        with self._lock:
+            if folder in self._folders:
+                now = StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))
+                self._folders[folder].pointers[key] = {newest: pointers.get(newest, now)}
+
+    def is_copy(self, address: str) -> bool:
+        del address
+        return False
+
+    def restore(self, address: str) -> bool:
+        del address
+        return False
+
+    def restore_all(self) -> int:
+        return 0
+
+    def discard(self, address: str, version: Path) -> None:
+        self._remove(Version(Address(address), split_version_name(version.name)[1]))
+
+    def _remove(self, version: Version) -> None:
+        objects = self._look_at(version)
+        manifest = self._manifest(version, objects) if MANIFEST in objects else None
+        if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
+            raise StoreError(f"{self.place(_path(version))}: {unknown[0]} in it was not written by the store; it is left as it is")
+        if MANIFEST in objects:
+            self.bucket.delete([f"{_path(version)}/{MANIFEST}"])
+        recorded = objects.keys() & set(manifest.files) if manifest else set()
+        self.bucket.delete(f"{_path(version)}/{name}" for name in recorded)
+        folder, key = _split(version.address)
+        pointers = self._pointers(folder, key)
+        if pointers and max(pointers)[1] == version.fingerprint:
+            for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
+                self.bucket.delete([_pointer_key(folder, key, pointer)])
+        self.local.forget(version)
+        with self._lock:
+            self._folders.pop(folder, None)
+
+    @contextmanager
+    def removing(self) -> Iterator[Callable[[str, Path], None]]:
+        with self.local.removing():
+            yield self.discard
+
+    @contextmanager
+    def planning(self) -> Iterator[None]:
+        with self.local.planning():
+            yield
+
+    def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
+        return self.local.lock(name, silent=silent)
+
+    def lock_if_free(self, name: str) -> AbstractContextManager[bool]:
+        return self.local.lock_if_free(name)
+
+    def hold_run_lock(self, run_id: str) -> AbstractContextManager[None]:
+        return self.local.hold_run_lock(run_id)
+
+    def is_run_active(self, run_id: str) -> bool:
+        return self.local.is_run_active(run_id)
+
+    def state(self, kind: Kind, name: str) -> State:
+        return self.local.state(kind, name)
+
+    def inner(self, name: str) -> "BucketStore":
+        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self.shared_copies)
+
+    def scratch(self, kind: base.Scratch, name: str) -> Path:
+        return self.local.scratch(kind, name)
+
+    def unfinished(self) -> Iterator[Transfer]:
+        return self.local.unfinished()
+
+    def writing(self) -> AbstractContextManager[None]:
+        return self.local.writing()
+
+    def remove_abandoned_files(self) -> None:
+        self.local.remove_abandoned_files()
+
+    def place(self, path: str) -> str:
+        return f"{self.bucket.address}/{path}"
+
+    def _list_all(self) -> _Listed:
+        """List the whole store. Return its folders of artifacts, and the objects that the store did not make."""
+        began = time.monotonic()
+        folders: dict[str, _Folder] = {}
+        foreign = []
+        found = self.bucket.list()
+        until = _used_until(began)
+        for stored in found:
+            if stored.key.startswith("."):
+                continue
+            folder, path = _split_key(stored.key)
+            if not folder:
+                foreign.append(Foreign(path=self.place(stored.key), why="was not made by the store"))
+                continue
+            folders.setdefault(folder, _Folder(until=until)).add([(path, stored)])
+        with self._lock:
+            self._folders = folders
+        return folders, foreign
+
+    def _folder(self, folder: str) -> _Folder:
+        """Return what is known of a folder of artifacts; list it if that is not known, or too old."""
+        with self._lock:
+            known = self._folders.get(folder)
+            if known is None or known.until < time.monotonic():
+                began = time.monotonic()
+                found = list(concurrently(lambda kind: self.bucket.list(f"{folder}/{kind}"), (_VERSIONS, PUBLISHED)))
+                known = self._folders[folder] = _Folder(until=_used_until(began))
+                known.add((stored.key.removeprefix(f"{folder}/"), stored) for part in found for stored in part)
+            return known
+
+    def _look_at(self, version: Version) -> dict[str, StoredObject]:
+        """List the objects of one version."""
+        objects = {stored.key.removeprefix(f"{_path(version)}/"): stored for stored in self.bucket.list(_path(version))}
+        with self._lock:
+            if known := self._folders.get(_split(version.address)[0]):
+                known.versions[_name(version)] = objects
+        return objects
+
+    def _pointers(self, folder: str, key: str) -> dict[tuple[int, str], StoredObject]:
+        """List the pointers of one artifact."""
+        listed = self.bucket.list(f"{folder}/{PUBLISHED}/{key}")
+        pointers = {found: stored for stored in listed if (found := _pointer(stored.key.rpartition("/")[2]))}
+        with self._lock:
+            if folder in self._folders:
+                self._folders[folder].pointers[key] = pointers
+        return pointers
+
+    def _artifact(self, version: Version, objects: Objects, published: StoredObject | None, *, intact: bool) -> Artifact | None:
+        if MANIFEST not in objects:
+            return None
+        manifest = self._manifest(version, objects)
+        if manifest is None:
+            return None
+        files = _Files(self, version, manifest, dict(objects), published)
+        if intact and files.damage(checksums=False):
+            return None
+        return Artifact(address=version.address, path=self.local.root / version.path, manifest=manifest, remote=files)
+
+    def _recall(self, version: Version, objects: Objects) -> Manifest | None:
+        """Return the manifest of a version if it was fetched before."""
+        stored = objects[MANIFEST]
+        known = (_path(version), stored.e_tag)
+        if known not in self._manifests:
+            try:
+                content = self._manifest_copy(version, stored).read_bytes()
+            except OSError:
+                return None
+            self._manifests[known] = self._parsed(content, version)
+        return self._manifests[known]
+
+    def _manifest(self, version: Version, objects: Objects) -> Manifest | None:
+        """Return the manifest of a version; None if it cannot be read, or is of another version."""
+        known = (_path(version), objects[MANIFEST].e_tag)
+        if known not in self._manifests and self._recall(version, objects) is None:
+            content = self.bucket.read(f"{_path(version)}/{MANIFEST}")
+            if content is None:  # removed since the listing
+                return None
+            copy = self._manifest_copy(version, objects[MANIFEST])
+            with self.writing():
+                replace_file(copy, content)
+            self._manifests[known] = self._parsed(content, version)
+        return self._manifests[known]
+
+    def _parsed(self, content: bytes, version: Version) -> Manifest | None:
+        try:
+            manifest = Manifest.parse(content, self.place(f"{_path(version)}/{MANIFEST}"))
+        except StoreError:
+            return None
+        return manifest if manifest.fingerprint == version.fingerprint else None
+
+    def _manifest_copy(self, version: Version, stored: StoredObject) -> Path:
+        tag = "".join(letter for letter in stored.e_tag if letter.isalnum()) or "none"
+        return self.local.root / _MANIFESTS / f"{_path(version)}.{tag}-{stored.size}.json"
+
+    def _fetch_manifests(self, folder: str, known: _Folder) -> None:
+        """Fetch the manifests of a folder that are not here, several at once."""
+        versions = ((Version.of_folder(folder, name), objects) for name, objects in known.versions.items() if MANIFEST in objects)
+        missing = [(version, objects) for version, objects in versions if version and self._recall(version, objects) is None]
+        list(concurrently(lambda item: self._manifest(*item), missing))
+
+    def _shared_objects(self, *, anew: bool = False) -> dict[str, int]:
+        """Return the sizes of the shared objects by name."""
+        with self._lock:
+            if self._shared_sizes is None or anew:
+                self._shared_sizes = {stored.key: stored.size for stored in self.shared.list()}
+            return self._shared_sizes
+
+    def missing_shared(self, wanted: Collection[FileRecord]) -> set[str]:
+        """Return the names of the shared objects that do not exist or have another size."""
+        if not wanted:
+            return set()
+        for anew in (False, True):
+            sizes = self._shared_objects(anew=anew)
+            missing = {_shared_name(record) for record in wanted if sizes.get(_shared_name(record)) != record.bytes}
+            if not missing:
+                break
+        return missing
+
+    def manifest_content(self, version: Version, objects: Objects) -> bytes:
+        """Return the content of the manifest of a version."""
+        with suppress(OSError):
+            return self._manifest_copy(version, objects[MANIFEST]).read_bytes()
+        content = self.bucket.read(f"{_path(version)}/{MANIFEST}")
+        if content is None:
+            raise StoreError(f"{self.place(_path(version))}: was removed by another command; run the command again")
+        return content
+
+
+class _Owner:
+    """Something for which a version is held."""
+
+
+@dataclass(eq=False)
+class _Files(base.RemoteFiles):
+    """The files of one version in a bucket."""
+
+    store: BucketStore
+    version: Version
+    manifest: Manifest
+    objects: Objects
+    published: StoredObject | None
+    """The newest pointer of the artifact, if it is known."""
+    fetched: set[str] = field(default_factory=set)
+    """Files that are here, and stay here because this object holds the version."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "fetched": set()}
+
+    @property
+    def place(self) -> str:
+        return self.store.place(_path(self.version))
+
+    @property
+    def bytes(self) -> int:
+        return sum(record.bytes for record in self.manifest.files.values())
+
+    @property
+    def written(self) -> float:
+        times = [self.objects[MANIFEST].written, *([self.published.written] if self.published else [])]
+        return max(times).timestamp()
+
+    def fetch(self, only: Collection[str]) -> None:
+        files = self.manifest.files
+        wanted = {name for name in files if not only or any(name == one or name.startswith(f"{one}/") for one in only)} - self.fetched
+        local, folder = self.store.local, self.store.local.root / self.version.path
+        if not wanted and (only or self.fetched):
+            return
+        if not self.fetched:
+            local.hold(self.version, self)
+        missing = [name for name in sorted(wanted) if not _has(folder / name, files[name])]
+        if missing:
+            local.make_room(sum(files[name].bytes for name in missing))
+            with local.writing():
+                list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
+        if not only and not (folder / MANIFEST).exists():
+            content = self.store.manifest_content(self.version, self.objects)
+            with local.writing():
+                replace_file(folder / MANIFEST, content)
+        self.fetched |= wanted
+
+    def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
+        store = self.store
+        if not is_shared(name):
+            store.bucket.download(f"{_path(self.version)}/{name}", path, record.bytes, record.xxh3_128)
+            return
+        shared = store.shared_copies / _shared_name(record)
+        if not _has(shared, record):
+            store.shared.download(_shared_name(record), shared, record.bytes, record.xxh3_128)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        link(shared, path)
+
+    def damage(self, *, checksums: bool) -> Sequence[str]:
+        files = self.manifest.files
+        missing = self.store.missing_shared([record for name, record in files.items() if is_shared(name)])
+        found, sound = [], []
+        for name, record in files.items():
+            stored = self.objects.get(name)
+            is_missing = _shared_name(record) in missing if is_shared(name) else stored is None
+            if is_missing:
+                found.append(f"{self.place}/{name}: is missing")
+            elif stored and stored.size != record.bytes:
+                found.append(f"{self.place}/{name}: has {stored.size} bytes where {record.bytes} were written")
+            else:
+                sound.append(name)
+        if checksums:
+            digests = concurrently(self._digest, sound)
+            differing = [name for name, digest in zip(sound, digests, strict=True) if digest != files[name].xxh3_128]
+            found += [f"{self.place}/{name}: its content is not what was written (checksum differs)" for name in differing]
+        return found
+
+    def _digest(self, name: str) -> str:
+        if is_shared(name):
+            return self.store.shared.digest(_shared_name(self.manifest.files[name]))
+        return self.store.bucket.digest(f"{_path(self.version)}/{name}")
+
+
+def is_shared(name: str) -> bool:
+    """Return whether a file of a version is stored once for all versions that have it."""
+    return _SHARED_FILE.fullmatch(name) is not None
+
+
+def _shared_name(record: FileRecord) -> str:
+    return f"{record.xxh3_128}-{record.bytes}"
+
+
+def _has(path: Path, record: FileRecord) -> bool:
+    try:
+        return path.stat().st_size == record.bytes
+    except OSError:
+        return False
+
+
+def _assembled(bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path) -> BucketStore:
+    store = BucketStore.__new__(BucketStore)
+    store._assemble(bucket, shared, local, shared_copies)
+    return store
+
+
+def _name(version: Version) -> str:
+    return version.path.rpartition("/")[2]
+
+
+def _path(version: Version) -> str:
+    """Return the path of a version in the bucket."""
+    return f"{_split(version.address)[0]}/{_VERSIONS}/{_name(version)}"
+
+
+def _split(address: Address) -> tuple[str, str]:
+    """Return the folder of an artifact and its key."""
+    folder, _, key = address.rpartition("/")
+    return folder, key
+
+
+def _split_key(key: str) -> tuple[str, str]:
+    """Return the folder of artifacts that an object belongs to, and its path in the folder; empty strings for another object."""
+    for kind in (_VERSIONS, PUBLISHED):
+        folder, found, rest = key.partition(f"/{kind}/")
+        if found and len(parts := folder.split("/")) <= 2 and all(map(is_part, parts)):
+            return folder, f"{kind}/{rest}"
+    return "", ""
+
+
+def _pointer(name: str) -> tuple[int, str] | None:
+    """Return the number and the fingerprint in the name of a pointer."""
+    found = _POINTER.fullmatch(name)
+    return (int(found[1]), found[2]) if found else None
+
+
+def _pointer_key(folder: str, key: str, pointer: tuple[int, str]) -> str:
+    return f"{folder}/{PUBLISHED}/{key}/{pointer[0]:010}@{pointer[1]}"
+
+
+def _used_until(began: float) -> float:
+    """Return the time until which a listing is used that began at a time."""
+    now = time.monotonic()
+    return now + max(_FRESH, (now - began) / _SHARE_OF_LISTING)
