@@ -214,7 +214,11 @@ class BucketStore(base.Store):
         owner = _Owner()  # the version is held until it is uploaded
         self.local.hold(version, owner)
         self.local.forget_unfinished(version)
-        built = self.local.write(address, manifest, fill, holding)
+        built = self.local.find(address, manifest.fingerprint, holding)  # its upload was interrupted, or the bucket's is damaged
+        if built and built.damage(checksums=True):
+            self.local.forget(version)
+            built = None
+        built = built or self.local.write(address, manifest, fill, holding)
         self.local.make_room(built.bytes)
         return self._upload(version, built, holding)
 

@@ -1,0 +1,284 @@
+"""Guarantees of a store in a bucket of a real S3 server."""
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.store.base import Artifact, Store, Version
+from phyagi_assets.store.bucket_store import PUBLISHED, SHARED, BucketStore
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+from tests.s3 import SECRET, S3Server
+
+ADDRESS = "corpus/stage/part%20é"
+PLACE = "s3://raw/lab/store"
+FILES = {"one": b"one", "two": b"two two", "tokenizer/tokenizer.json": b"{}" * 50, "tokenizer.pkl": b"pickle"}
+
+Open = Callable[[str], BucketStore]
+
+
+pytestmark = pytest.mark.usefixtures("s3")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Open:
+    """Opens the store on a machine, which has a scratch folder of its own."""
+    return lambda name: BucketStore(PLACE, scratch=tmp_path / name, retry_policy=RetryPolicy(attempts=3, pause=0.0))
+
+
+@pytest.fixture
+def store(machine: Open) -> BucketStore:
+    return machine("here")
+
+
+def write(store: Store, content: str, address: str = ADDRESS, *, publish: bool = True, fill: Callable[[], None] | None = None) -> Artifact:
+    wanted = Manifest.expected("step", code_version="1", inputs={"content": content}, settings={})
+
+    def write_files(folder: Path) -> Manifest:
+        for name, written in {**FILES, "content": content.encode()}.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(written)
+        if fill:
+            fill()
+        return replace(wanted, counts={"letters": len(content)})
+
+    artifact = store.write(address, wanted, write_files)
+    if publish:
+        store.publish(artifact)
+    return artifact
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_published_version_has_the_bytes_of_a_local_store_on_another_machine(machine: Open, tmp_path: Path) -> None:
+    write(machine("here"), "text")
+    found = machine("there").open(ADDRESS, intact=True)
+    assert found
+    assert contents(found.folder()) == contents(write(LocalStore(tmp_path / "disk"), "text").folder())
+    assert found.damage(checksums=True) == []
+    assert list(machine("there").list()) == [ADDRESS]
+    assert (found.place, found.bytes) == (f"{PLACE}/corpus/stage/.artifacts/part%20é@{found.fingerprint}", 120)
+
+
+def test_unpublished_version_is_found_but_not_opened(machine: Open) -> None:
+    old = write(machine("here"), "old")
+    new = write(machine("here"), "new", publish=False)
+    there = machine("there")
+    assert there.open(ADDRESS) == replace(old, path=there.version_path(ADDRESS, old.fingerprint))
+    found = there.find(ADDRESS, new.fingerprint, ["one"])
+    assert found
+    assert found.manifest == new.manifest
+    assert there.find(ADDRESS, new.fingerprint, ["four"]) is None
+
+
+def test_files_are_fetched_only_as_far_as_they_are_needed(machine: Open, s3: S3Server) -> None:
+    write(machine("here"), "text")
+    found = machine("there").open(ADDRESS)
+    assert found
+    s3.faults.contents.clear()
+    assert (found.folder("one") / "one").read_bytes() == b"one"
+    assert [key.rpartition("/")[2] for key in s3.faults.contents] == ["one"]
+    found.folder()
+    found.folder()
+    assert len(s3.faults.contents) == 5
+
+
+def test_interrupted_upload_leaves_nothing_visible_and_is_continued(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    before = write(store, "before")
+
+    def go_down() -> None:
+        s3.faults.is_down = True
+
+    with pytest.raises(StoreError, match=r"lab/store: cannot be .*tried 3 times"):
+        write(store, "text", fill=go_down)
+    s3.faults.is_down = False
+    assert [each.fingerprint for each in machine("there").survey().versions] == [before.fingerprint]
+
+    def refuse() -> None:
+        raise AssertionError("what was built is built again")
+
+    written = write(store, "text", fill=refuse)
+    found = machine("there").open(ADDRESS, intact=True)
+    assert found
+    assert found.manifest == written.manifest
+
+
+def test_version_without_its_manifest_does_not_exist(store: BucketStore, machine: Open, s3: S3Server) -> None:
+    written = write(store, "text")
+    s3.delete(f"lab/store/corpus/stage/.artifacts/part%20é@{written.fingerprint}/{MANIFEST}")
+    store.bucket.delete([f"corpus/stage/.artifacts/part%20é@{written.fingerprint}/{MANIFEST}"])
+    there = machine("there")
+    assert there.open(ADDRESS) is None
+    assert there.find(ADDRESS, written.fingerprint) is None
+    assert there.survey().versions == []
+
+
+def test_last_published_version_is_the_published_one_on_every_machine(machine: Open) -> None:
+    here, there = machine("here"), machine("there")
+    old, new = write(here, "old"), write(there, "new")
+    assert machine("third").published_fingerprint(ADDRESS) == new.fingerprint
+    here.publish(old)
+    here.publish(old)
+    third = machine("third").open(ADDRESS)
+    assert third
+    assert third.fingerprint == old.fingerprint
+    pointers = [stored.key for stored in here.bucket.list(f"corpus/stage/{PUBLISHED}")]
+    assert pointers == [f"corpus/stage/{PUBLISHED}/part%20é/0000000003@{old.fingerprint}"]
+
+
+def test_pointers_that_a_killed_publisher_left_change_nothing(machine: Open) -> None:
+    here = machine("here")
+    old, new = write(here, "old"), write(here, "new")
+    here.bucket.create(f"corpus/stage/{PUBLISHED}/part%20é/0000000001@{old.fingerprint}", b"")
+    assert machine("there").published_fingerprint(ADDRESS) == new.fingerprint
+    here.discard(ADDRESS, new.path)
+    assert machine("there").published_fingerprint(ADDRESS) == ""
+    assert machine("there").open(ADDRESS) is None
+
+
+def test_files_of_the_tokenizer_are_stored_once(store: BucketStore, machine: Open) -> None:
+    write(store, "one", "corpus/stage/a")
+    write(store, "two", "corpus/stage/b")
+    keys = [stored.key for stored in store.bucket.list()]
+    assert len([key for key in keys if key.startswith(f"{SHARED}/")]) == 2
+    assert not [key for key in keys if "tokenizer" in key]
+    found = machine("there").open("corpus/stage/b", intact=True)
+    assert found
+    assert contents(found.folder())["tokenizer/tokenizer.json"] == FILES["tokenizer/tokenizer.json"]
+    store.shared.delete(stored.key for stored in store.shared.list())
+    damaged = machine("third").open("corpus/stage/b")
+    assert damaged
+    assert len(damaged.damage()) == 2
+    assert machine("third").open("corpus/stage/b", intact=True) is None
+
+
+def test_damage_on_the_way_is_fetched_again(machine: Open, s3: S3Server) -> None:
+    write(machine("here"), "text")
+    found = machine("there").open(ADDRESS)
+    assert found
+    s3.faults.flipped = 2
+    assert contents(found.folder())["content"] == b"text"
+
+
+def test_changed_object_is_reported_and_built_again_after_it_is_discarded(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    written = write(store, "text")
+    s3.put(f"lab/store/corpus/stage/.artifacts/part%20é@{written.fingerprint}/one", b"eno")
+    there = machine("there")
+    damaged = there.open(ADDRESS, intact=True)
+    assert damaged
+    assert [line.rpartition("/")[2] for line in damaged.damage(checksums=True)] == [
+        "one: its content is not what was written (checksum differs)"
+    ]
+    with pytest.raises(StoreError, match=r"one: the 3 bytes that came are not the 3 that were written"):
+        damaged.folder()
+    there.discard(ADDRESS, damaged.path)
+    assert machine("third").open(ADDRESS) is None
+    write(there, "text")
+    found = machine("third").open(ADDRESS, intact=True)
+    assert found
+    assert found.damage(checksums=True) == []
+
+
+def test_object_that_the_store_did_not_write_is_left_alone(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    written = write(store, "text")
+    s3.put(f"lab/store/corpus/stage/.artifacts/part%20é@{written.fingerprint}/mine", b"mine")
+    s3.put("lab/store/readme.txt", b"mine")
+    surveyed = store.survey()
+    assert [version.protected for version in surveyed.versions] == ["mine in it was not written by the store"]
+    assert [str(foreign.path) for foreign in surveyed.foreign] == [f"{PLACE}/readme.txt", written.place]
+    with pytest.raises(StoreError, match="mine in it was not written by the store"):
+        store.discard(ADDRESS, written.path)
+    assert store.published_fingerprint(ADDRESS) == written.fingerprint
+
+
+def test_opening_many_artifacts_takes_no_request_per_artifact(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    addresses = [f"corpus/stage/{i}" for i in range(12)]
+    for address in addresses:
+        write(store, address, address)
+    s3.faults.requests.clear()
+    again = machine("here")
+    assert all(again.open(address, intact=True) for address in addresses)
+    assert s3.faults.requests.total() == 3  # versions, pointers, shared files
+
+
+def test_least_recently_used_versions_are_evicted_except_held_ones(tmp_path: Path) -> None:
+    store = BucketStore(PLACE, scratch=tmp_path / "scratch", scratch_bytes=1200)
+    written = [write(store, f"{i}" * 200, f"corpus/stage/{i}") for i in range(5)]
+    folders = [artifact.folder() for artifact in written[:2]]
+    for i, folder in enumerate(store.local.root.glob("*/*/.versions/*")):
+        os.utime(folder, (i, i))
+    last = write(store, "x" * 400, "corpus/stage/last")
+    assert all(contents(folder) for folder in folders)
+    there = sorted(path.name.partition("@")[0] for path in store.local.root.glob("*/*/.versions/*"))
+    assert len(there) < 5
+    assert {"0", "1"} <= set(there)
+    del written
+    last.folder()
+    found = store.open("corpus/stage/2")
+    assert found
+    assert contents(found.folder())["content"] == b"2" * 200
+
+
+def test_pickled_artifact_reads_its_files_in_another_process(machine: Open) -> None:
+    artifact = pickle.loads(pickle.dumps(write(machine("here"), "text")))
+    artifact.remote.store.local.forget(Version(artifact.address, artifact.fingerprint))
+    assert contents(artifact.folder())["content"] == b"text"
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong/secret"}, "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)"),
+        ({"AWS_ACCESS_KEY_ID": "nobody"}, "the access key is not known (AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws)"),
+        ({"AWS_SKIP_SIGNATURE": "true"}, "access is denied without credentials, and there are none"),
+    ],
+)
+def test_refused_credentials_are_named_without_secrets(
+    machine: Open, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError) as problem:
+        machine("here").open(ADDRESS)
+    assert message in str(problem.value)
+    assert str(problem.value).startswith(f"{PLACE}: ")
+    assert "--store" in str(problem.value)
+    assert not any(secret in str(problem.value) for secret in (SECRET, "wrong/secret"))
+
+
+def test_missing_bucket_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"s3://none/store: cannot be listed: there is no such bucket.*--store"):
+        BucketStore("s3://none/store", scratch=tmp_path / "scratch").open(ADDRESS)
+
+
+def test_bucket_without_write_permission_stays_as_it_was(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    old = write(store, "old")
+    s3.faults.is_read_only = True
+    with pytest.raises(StoreError, match=r"s3://raw/lab/store: cannot be written: access is denied to these credentials"):
+        write(store, "new")
+    s3.faults.is_read_only = False
+    assert [version.fingerprint for version in machine("there").survey().versions] == [old.fingerprint]
+
+
+def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "file" / "scratch"))
+    with pytest.raises(StoreError, match=r"scratch: cannot be created: Not a directory.*\$PHYAGI_ASSETS_SCRATCH"):
+        BucketStore(PLACE)
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH_BYTES", "much")
+    with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a number"):
+        write(BucketStore(PLACE), "text")
