@@ -16,7 +16,7 @@ from dagster_shared.error import SerializableErrorInfo
 from sqlalchemy.exc import DatabaseError
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.orchestration.sqlite import few_waits
+from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, creation_error
 from phyagi_assets.store.local import LocalStore
 
@@ -116,7 +116,7 @@ def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     home = dagster_environment(settings)["DAGSTER_HOME"]
     try:
-        with few_waits(), _opened(settings, home) as instance:
+        with fast_records(), _opened(settings, home) as instance:
             try:
                 yield instance
             finally:

@@ -20,7 +20,7 @@ from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
-from phyagi_assets.orchestration.sqlite import few_waits
+from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.tokenizers.prepare import find_commits
 
@@ -149,7 +149,7 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     """
     workspace = builder.workspace
     try:
-        with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), few_waits():
+        with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():
             for name in names:
                 require_as_requested(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)

@@ -1,23 +1,45 @@
-"""Fewer waits for the disk while Dagster writes its records to SQLite.
+"""Fast use of the SQLite databases in which Dagster keeps its records.
 
-Dagster opens and closes a database for every event that it stores. SQLite then waits for the disk at each commit, and again when the last
-connection to the database is closed: some 500 times while one small change is built, which took up to half of the command's time. Databases
-in WAL mode stay consistent without these waits, and what is published in the store does not depend on them; after a power failure, the
-last events may be missing, and the next command records them again.
+For every event that it stores, Dagster creates an engine of SQLAlchemy, opens the database and closes it again. This costs much of the
+time of a small change, in three ways:
+
+* SQLite waits for the disk at each commit, and again when the last connection to the database is closed: some 500 times. Databases in WAL
+  mode stay consistent without these waits, and what is published in the store does not depend on them; after a power failure, the last
+  events may be missing, and the next command records them again.
+* A new engine compiles each statement anew.
+* Every database that is opened for the first time reads all files of the schema's revisions.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 
 @contextmanager
-def few_waits() -> Iterator[None]:
-    """Let SQLite wait for the disk once per database, when the context ends, and not at every event."""
+def fast_records() -> Iterator[None]:
+    """Let SQLite wait for the disk once per database, when the context ends, and use engines and lists of revisions again."""
+    with ExitStack() as until_the_end:
+        until_the_end.enter_context(_few_waits())
+        for storage in (sqlite_event_log, sqlite_run_storage):
+            until_the_end.enter_context(_called_once(storage, "create_engine"))
+        until_the_end.enter_context(_called_once(ScriptDirectory, "from_config", by=_location))
+        yield
+
+
+def _location(config: Config) -> object:
+    return config.get_main_option("script_location")
+
+
+@contextmanager
+def _few_waits() -> Iterator[None]:
     kept: dict[str, sqlite3.Connection] = {}
 
     def on_connect(connection: Any, _record: Any) -> None:
@@ -45,3 +67,21 @@ def _wait_less(connection: sqlite3.Connection, kept: dict[str, sqlite3.Connectio
         kept[path] = sqlite3.connect(path, timeout=60, check_same_thread=False)
     # Once this connection has seen the database in WAL mode, none of Dagster's is the last one to be closed.
     kept[path].execute("PRAGMA schema_version").fetchone()
+
+
+@contextmanager
+def _called_once(owner: Any, name: str, by: Callable[[Any], object] = str) -> Iterator[None]:
+    """Let a function of a library return the same object whenever its first argument, seen through `by`, and its options are the same."""
+    original, declared, made = getattr(owner, name), vars(owner)[name], dict[object, Any]()
+
+    def once(argument: Any, **options: Any) -> Any:
+        key = (by(argument), repr(sorted(options.items())))
+        if key not in made:
+            made[key] = original(argument, **options)
+        return made[key]
+
+    setattr(owner, name, once)
+    try:
+        yield
+    finally:
+        setattr(owner, name, declared)

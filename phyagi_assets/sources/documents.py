@@ -284,7 +284,7 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
     )
 
 
-_NOTHING = Documents(texts=pa.array([], pa.string()), files=np.empty(0, np.int32), rows=np.empty(0, np.int64))
+_NOTHING = Documents(texts=pa.nulls(0, pa.string()), files=np.empty(0, np.int32), rows=np.empty(0, np.int64))
 _SPAN_BYTES = 64
 """Size for which the end of a span counts, in bytes: a batch of many empty files has an end, too."""
 
