@@ -62,7 +62,7 @@ class Cut:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stretch:
+class TokenRange:
     """Consecutive tokens of the token array of one partition."""
 
     partition: int
@@ -99,15 +99,15 @@ class Group:
     cuts: tuple[Cut, ...] = ()
     """Partitions that are not read whole."""
 
-    def stretches(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[Stretch]:
+    def token_ranges(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[TokenRange]:
         """Yield the tokens that the group reads, in reading order, without empty partitions."""
         cuts = {cut.place: cut for cut in self.cuts}
         for place, partition in enumerate(self.partitions):
             shard = corpus.partitions[partition].shards.get(split)
             if cut := cuts.get(place):
-                yield Stretch(partition=partition, start=cut.start, stop=cut.stop)
+                yield TokenRange(partition=partition, start=cut.start, stop=cut.stop)
             elif shard and shard.tokens:
-                yield Stretch(partition=partition, start=0, stop=shard.tokens)
+                yield TokenRange(partition=partition, start=0, stop=shard.tokens)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,7 +257,7 @@ def samples_in(tokens: int, seq_len: int) -> int:
     return max(tokens - 1, 0) // seq_len
 
 
-def group_samples(stretches: Iterator[Stretch], seq_len: int, *, crosses: bool) -> int:
+def group_samples(ranges: Iterator[TokenRange], seq_len: int, *, crosses: bool) -> int:
     """Return the number of training samples in the tokens of a group."""
-    tokens = [stretch.tokens for stretch in stretches]
+    tokens = [each.tokens for each in ranges]
     return samples_in(sum(tokens), seq_len) if crosses else sum(samples_in(of, seq_len) for of in tokens)

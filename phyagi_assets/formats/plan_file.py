@@ -253,7 +253,7 @@ class _PlanFile:
             shard = corpus.partitions[partitions[cut.place]].shards.get("train") if cut.place < len(partitions) else None
             if not group.crosses or shard is None or not cut.start < cut.stop <= shard.tokens:
                 raise _Refused((*key, "cuts", i), f"{record['cuts'][i]} is not a part of a partition of the group")
-        own = group_samples(group.stretches(corpus), self._seq_len, crosses=group.crosses)
+        own = group_samples(group.token_ranges(corpus), self._seq_len, crosses=group.crosses)
         if group.samples != own:
             raise _Refused((*key, "samples"), f"is {group.samples}, and the tokens of the group make {own}")
         return group

@@ -33,7 +33,7 @@ PROMPT_RETRIES, FIRST_PAUSE, LONGEST_PAUSE = 3, 60, 3600
 """Number of failures from which on a retry waits; the first and the longest wait, in seconds."""
 
 
-class Answer(Enum):
+class Decision(Enum):
     """The decision: request a run, or the reason not to."""
 
     ASK = "asked for"
@@ -55,7 +55,7 @@ class Attempt:
     """Whether the failure persists until an input changes."""
 
 
-def answer(attempts: Sequence[Attempt], *, now: float, current: bool = False) -> Answer:
+def decide(attempts: Sequence[Attempt], *, now: float, current: bool = False) -> Decision:
     """Decide whether to request another run for a content.
 
     Parameters
@@ -68,17 +68,17 @@ def answer(attempts: Sequence[Attempt], *, now: float, current: bool = False) ->
         Whether the last of these runs made the latest materialization.
     """
     if any(attempt.status in UNDER_WAY for attempt in attempts):
-        return Answer.UNDER_WAY
+        return Decision.UNDER_WAY
     if not attempts:
-        return Answer.ASK
+        return Decision.ASK
     last = attempts[-1]
     if last.status is DagsterRunStatus.SUCCESS:
-        return Answer.SETTLED if current else Answer.ASK
+        return Decision.SETTLED if current else Decision.ASK
     if last.status is DagsterRunStatus.CANCELED:
-        return Answer.CANCELLED
+        return Decision.CANCELLED
     if last.lasting:
-        return Answer.FAILED
-    return Answer.PAUSED if now < last.ended + _pause(attempts) else Answer.ASK
+        return Decision.FAILED
+    return Decision.PAUSED if now < last.ended + _pause(attempts) else Decision.ASK
 
 
 def _pause(attempts: Sequence[Attempt]) -> float:

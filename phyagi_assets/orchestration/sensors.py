@@ -37,7 +37,7 @@ from phyagi_assets.orchestration.names import (
 )
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
 from phyagi_assets.orchestration.partitions import partition_requests, sync_partitions
-from phyagi_assets.orchestration.run_requests import Answer, Attempt, answer
+from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import other_folder
@@ -170,7 +170,7 @@ class Asked:
 
     request: dg.RunRequest | None
     """The run to request; None if no partition has to be built."""
-    left: Counter[Answer]
+    left: Counter[Decision]
     """Number of partitions that the run does not build, by reason."""
     settled: Sequence[str]
     """Keys of partitions that a run has built, but to another version than this process expects."""
@@ -191,16 +191,16 @@ def run_request(instance: dg.DagsterInstance, corpus: Corpus, due: Sequence[Due]
     attempts = _Attempts(instance, corpus)
     name, now = corpus.config.name, time.time()
     contents: dict[str, str] = {}
-    left, settled = Counter[Answer](), []
+    left, settled = Counter[Decision](), []
     for item in due:
         so_far, latest = attempts.of(item)
         current = item.published and latest is not None and _is_current(instance, name, item, latest)
-        said = answer(so_far, now=now, current=current)
-        if said is Answer.ASK:
+        decision = decide(so_far, now=now, current=current)
+        if decision is Decision.ASK:
             contents |= {item.key: item.content} if len(contents) < MOST_PARTITIONS else {}
         else:
-            left[said] += 1
-            settled += [item.key] if said is Answer.SETTLED else []
+            left[decision] += 1
+            settled += [item.key] if decision is Decision.SETTLED else []
     return Asked(request=_request(corpus, contents, attempts) if contents else None, left=left, settled=settled)
 
 
@@ -301,7 +301,7 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     return told
 
 
-def _skip_reason(scanned: Scan, left: Mapping[Answer, int]) -> str:
+def _skip_reason(scanned: Scan, left: Mapping[Decision, int]) -> str:
     if left:
-        return "No runs requested. " + " ".join(f"{counted(count, 'partition')}: {said.value}." for said, count in left.items())
+        return "No runs requested. " + " ".join(f"{counted(count, 'partition')}: {decision.value}." for decision, count in left.items())
     return f"No changes in {counted(len(scanned.partitions), 'partition')}."

@@ -93,15 +93,15 @@ class MixtureOrder:
     def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
         """Return the pieces that the samples of a group are cut from."""
         corpus = plan.corpora[source.corpus]
-        stretches = list(group.stretches(corpus, split))
+        ranges = list(group.token_ranges(corpus, split))
         return [
             Piece(
                 shard=self._shard(corpus, source.corpus, of.partition, split),
                 start=of.start,
                 stop=of.stop,
-                is_last=not group.crosses or number == len(stretches),
+                is_last=not group.crosses or number == len(ranges),
             )
-            for number, of in enumerate(stretches, start=1)
+            for number, of in enumerate(ranges, start=1)
         ]
 
     def _shard(self, corpus: PlannedCorpus, number: int, partition: int, split: str) -> int:

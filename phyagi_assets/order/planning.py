@@ -21,7 +21,7 @@ from phyagi_assets.formats.plan import (
     PlannedPartition,
     Segment,
     Source,
-    Stretch,
+    TokenRange,
     group_samples,
     samples_in,
 )
@@ -147,21 +147,21 @@ def _groups(
         for group, draws in zip(old, given, strict=True)
         if group.samples and set(group.partitions) <= set(wanted)
     ]
-    left = _uncovered_stretches(corpus, wanted, continued, seq_len)
-    listed = {index for group in continued for index in group.partitions} | {stretch.partition for stretch in left}
-    empty = [Stretch(partition=index, start=0, stop=0) for index in wanted if index not in listed]
+    left = _uncovered_ranges(corpus, wanted, continued, seq_len)
+    listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
+    empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
     known = {index for group in old for index in group.partitions}
-    stretches = sorted([*left, *empty], key=lambda of: (of.partition not in known, of.partition, of.start))
-    if not stretches:
+    ranges = sorted([*left, *empty], key=lambda of: (of.partition not in known, of.partition, of.start))
+    if not ranges:
         return tuple(continued)
     cuts = [
         Cut(place=place, start=of.start, stop=of.stop)
-        for place, of in enumerate(stretches)
+        for place, of in enumerate(ranges)
         if of.tokens and of.tokens != corpus.partitions[of.partition].shards["train"].tokens
     ]
     new = Group(
-        partitions=tuple(of.partition for of in stretches),
-        samples=group_samples(iter(stretches), seq_len, crosses=True),
+        partitions=tuple(of.partition for of in ranges),
+        samples=group_samples(iter(ranges), seq_len, crosses=True),
         offset=0,
         key=int(text_digest(seed)[:16], 16),
         cuts=tuple(cuts),
@@ -169,12 +169,12 @@ def _groups(
     return (*continued, new)
 
 
-def _uncovered_stretches(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[Stretch]:
+def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[TokenRange]:
     """Return the training tokens of partitions that the samples of the given groups do not contain."""
     covered: dict[int, list[tuple[int, int]]] = {}
     for group in groups:
         rest = group.samples * seq_len
-        for of in group.stretches(corpus):
+        for of in group.token_ranges(corpus):
             tokens = min(of.tokens, rest) if group.crosses else samples_in(of.tokens, seq_len) * seq_len
             rest -= tokens
             covered.setdefault(of.partition, []).append((of.start, of.start + tokens))
@@ -184,7 +184,7 @@ def _uncovered_stretches(corpus: PlannedCorpus, wanted: Sequence[int], groups: S
         tokens, at = shard.tokens if shard else 0, 0
         for start, stop in [*sorted(covered.get(index, ())), (tokens, tokens)]:
             if at < start:
-                left.append(Stretch(partition=index, start=at, stop=start))
+                left.append(TokenRange(partition=index, start=at, stop=start))
             at = max(at, stop)
     return left
 

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from dagster import DagsterRunStatus
 
-from phyagi_assets.orchestration.run_requests import LONGEST_PAUSE, UNDER_WAY, Answer, Attempt, answer
+from phyagi_assets.orchestration.run_requests import LONGEST_PAUSE, UNDER_WAY, Attempt, Decision, decide
 
 FAILED = Attempt(status=DagsterRunStatus.FAILURE, ended=1000)
 LASTING = Attempt(status=DagsterRunStatus.FAILURE, ended=1000, lasting=True)
@@ -16,31 +16,31 @@ BUILT = Attempt(status=DagsterRunStatus.SUCCESS, ended=1000)
 @pytest.mark.parametrize(
     ("attempts", "current", "now", "expected"),
     [
-        ([], False, 1000, Answer.ASK),
-        ([], True, 1000, Answer.ASK),
-        ([BUILT], True, 10**9, Answer.SETTLED),
-        ([BUILT], False, 1000, Answer.ASK),  # something else was published since, or what it published is gone
-        ([CANCELLED], False, 10**9, Answer.CANCELLED),
-        ([FAILED, CANCELLED], False, 10**9, Answer.CANCELLED),
-        ([CANCELLED, BUILT], False, 1000, Answer.ASK),
-        ([LASTING], False, 10**9, Answer.FAILED),
-        ([FAILED, LASTING], False, 10**9, Answer.FAILED),
-        ([LASTING, FAILED], False, 1000, Answer.ASK),
-        ([FAILED], False, 1000, Answer.ASK),
-        ([FAILED] * 2, False, 1000, Answer.ASK),
-        ([FAILED] * 3, False, 1059, Answer.PAUSED),
-        ([FAILED] * 3, False, 1060, Answer.ASK),
-        ([FAILED] * 4, False, 1119, Answer.PAUSED),
-        ([FAILED] * 4, False, 1120, Answer.ASK),
-        ([FAILED] * 5000, False, 999 + LONGEST_PAUSE, Answer.PAUSED),
-        ([FAILED] * 5000, False, 1000 + LONGEST_PAUSE, Answer.ASK),
-        ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Answer.ASK),
+        ([], False, 1000, Decision.ASK),
+        ([], True, 1000, Decision.ASK),
+        ([BUILT], True, 10**9, Decision.SETTLED),
+        ([BUILT], False, 1000, Decision.ASK),  # something else was published since, or what it published is gone
+        ([CANCELLED], False, 10**9, Decision.CANCELLED),
+        ([FAILED, CANCELLED], False, 10**9, Decision.CANCELLED),
+        ([CANCELLED, BUILT], False, 1000, Decision.ASK),
+        ([LASTING], False, 10**9, Decision.FAILED),
+        ([FAILED, LASTING], False, 10**9, Decision.FAILED),
+        ([LASTING, FAILED], False, 1000, Decision.ASK),
+        ([FAILED], False, 1000, Decision.ASK),
+        ([FAILED] * 2, False, 1000, Decision.ASK),
+        ([FAILED] * 3, False, 1059, Decision.PAUSED),
+        ([FAILED] * 3, False, 1060, Decision.ASK),
+        ([FAILED] * 4, False, 1119, Decision.PAUSED),
+        ([FAILED] * 4, False, 1120, Decision.ASK),
+        ([FAILED] * 5000, False, 999 + LONGEST_PAUSE, Decision.PAUSED),
+        ([FAILED] * 5000, False, 1000 + LONGEST_PAUSE, Decision.ASK),
+        ([FAILED] * 3 + [BUILT, FAILED], False, 1000, Decision.ASK),
     ],
 )
 def test_content_is_requested_again_only_if_another_run_may_succeed(
-    attempts: list[Attempt], current: bool, now: float, expected: Answer
+    attempts: list[Attempt], current: bool, now: float, expected: Decision
 ) -> None:
-    assert answer(attempts, now=now, current=current) is expected
+    assert decide(attempts, now=now, current=current) is expected
 
 
 def test_content_is_not_requested_while_a_run_for_it_is_in_progress() -> None:
@@ -48,9 +48,9 @@ def test_content_is_not_requested_while_a_run_for_it_is_in_progress() -> None:
     for status, other in itertools.product(UNDER_WAY, ended):
         running = Attempt(status=status)
         for attempts in ([running], [running, other], [other, running]):
-            assert answer(attempts, now=10**9) is Answer.UNDER_WAY
+            assert decide(attempts, now=10**9) is Decision.UNDER_WAY
 
 
 def test_every_run_status_of_dagster_is_handled() -> None:
     for status in DagsterRunStatus:
-        assert answer([Attempt(status=status, ended=1000)], now=10**9) in Answer
+        assert decide([Attempt(status=status, ended=1000)], now=10**9) in Decision

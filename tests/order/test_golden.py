@@ -21,10 +21,10 @@ SHARES = [MixturePart(corpus="one", share=0.75), MixturePart(corpus="two", share
 
 def written(sample: Sample) -> str:
     """Return the runs of a sample as text: partition, first token, and the token after the last one."""
-    stretches = [[token for _, token in of] for of in (list(of) for _, of in groupby(sample, key=lambda token: token[0]))]
+    ranges = [[token for _, token in of] for of in (list(of) for _, of in groupby(sample, key=lambda token: token[0]))]
     names = [path.partition("@")[0] or "padding" for path, _ in groupby(sample, key=lambda token: token[0])]
-    assert all(tokens == list(range(tokens[0], tokens[-1] + 1)) for tokens in stretches)
-    return " ".join(f"{name}:{tokens[0]}-{tokens[-1] + 1}" for name, tokens in zip(names, stretches, strict=True))
+    assert all(tokens == list(range(tokens[0], tokens[-1] + 1)) for tokens in ranges)
+    return " ".join(f"{name}:{tokens[0]}-{tokens[-1] + 1}" for name, tokens in zip(names, ranges, strict=True))
 
 
 def first(**keys: Any) -> Plan:

@@ -102,7 +102,7 @@ def _samples(plan: Plan) -> Check:
         for source in segment.sources:
             corpus = plan.corpora[source.corpus]
             for group in source.groups:
-                own = group_samples(group.stretches(corpus), plan.seq_len, crosses=group.crosses)
+                own = group_samples(group.token_ranges(corpus), plan.seq_len, crosses=group.crosses)
                 if own != group.samples:
                     problems.append(
                         f"a group of {corpus.name!r} from position {segment.start:,} on has {counted(group.samples, 'sample')}, "
