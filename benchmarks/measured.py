@@ -47,7 +47,7 @@ def run_contender(
             raise ContenderFailed(f"there is no {python}") from None
         finally:
             os.sched_setaffinity(0, available)
-        watch = _PeakMemory(process.pid)
+        watch = PeakMemory(process.pid)
         try:
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -88,7 +88,7 @@ def _last_line(errors: IO[str]) -> str:
     return lines[-1][:400] if lines else ""
 
 
-class _PeakMemory:
+class PeakMemory:
     """Sums the resident memory of a process and its descendants, fifty times per second."""
 
     def __init__(self, pid: int) -> None:
