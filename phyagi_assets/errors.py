@@ -20,6 +20,7 @@ EXTRAS = {"torch": "train", "omegaconf": "config"} | dict.fromkeys(
         "fastokens",
         "gigatoken",
         "huggingface_hub",
+        "jinja2",
         "regex",
         "tokenizers",
         "tqdm",

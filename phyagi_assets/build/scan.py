@@ -11,6 +11,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
+from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 READ_AT_MOST = 1 << 28
 """Number of bytes that a scan reads to find out whether touched local files changed; beyond that, it leaves the reading to a run."""
@@ -71,7 +72,8 @@ def scan_source(
     partitions = workspace.sources.partitions(corpus, seconds=seconds)
     removed = sorted(read_removals(corpus))
     contents = {key: _content(corpus, partition, removed) for key, partition in partitions.items()}
-    listing = text_digest(canonical_json([corpus.digest, contents]))
+    template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
+    listing = text_digest(canonical_json([corpus.digest, contents, *template]))
     due: list[Due] = []
     if listing != settled:
         budget = READ_AT_MOST

@@ -219,6 +219,18 @@ def decode_for_display(cache: Path, ids: npt.NDArray[Any]) -> str:
         return ""
 
 
+def open_mask(cache: Path, split: str) -> npt.NDArray[Any] | None:
+    """Map the mask of a split of a cache in the store into memory; return None if everything is trained on.
+
+    Raises
+    ------
+    StoreError
+        The mask is damaged.
+    """
+    path = array_path(cache, split, TRAINED)
+    return open_array(path, mapped=True) if path.is_file() else None
+
+
 @lru_cache
 def _warn_once(problem: str) -> None:
     logger.warning("documents are shown without their text: %s", problem)

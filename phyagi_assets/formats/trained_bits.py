@@ -4,6 +4,7 @@ The mask of ``train.npy`` is ``train.trained.npy``, an array of bytes in which t
 in the format of the reference library would take 4 bytes per token, and the ids themselves take 2.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.formats.npy import ArrayWriter
+from phyagi_assets.formatting import counted
 
 TRAINED = ".trained.npy"
 """Ending of the name of a mask."""
@@ -74,6 +76,36 @@ def mask_between(octets: npt.NDArray[Any], start: int, stop: int) -> Mask:
     first = start // 8
     bits = np.unpackbits(octets[first : -(-stop // 8)], bitorder="little")
     return bits[start - 8 * first : stop - 8 * first].view(bool)
+
+
+def mark_trained(ids: npt.NDArray[Any], trained: Mask | None, decode: Callable[[npt.NDArray[Any]], str]) -> str:
+    """Return the text of ids, with ⟦ and ⟧ around the parts that are trained on.
+
+    Parameters
+    ----------
+    ids
+        Token ids, 1-D.
+    trained
+        Whether each token is trained on, 1-D; None if all are, in which case nothing is marked.
+    decode
+        Returns the text of ids.
+    """
+    if trained is None or not len(ids):
+        return decode(ids)
+    cuts = np.flatnonzero(np.diff(trained)) + 1
+    pieces = zip(np.split(ids, cuts), np.split(trained, cuts), strict=True)
+    return "".join(f"⟦{decode(piece)}⟧" if on[0] else decode(piece) for piece, on in pieces)
+
+
+def shown_share(trained: int, tokens: int) -> str:
+    """Return the share of the tokens that are trained on, for display.
+
+    Examples
+    --------
+    >>> shown_share(300, 1200)
+    '300 of 1,200 tokens (25.0 %)'
+    """
+    return f"{trained:,} of {counted(tokens, 'token')} ({100 * trained / max(tokens, 1):.1f} %)"
 
 
 def with_ignored(ids: npt.NDArray[Any], octets: npt.NDArray[Any], ignored: int = -100) -> npt.NDArray[np.int32]:

@@ -4,17 +4,20 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.cache_folder import decode_for_display, open_documents
+from phyagi_assets.formats.cache_folder import decode_for_display, open_documents, open_mask
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
@@ -119,6 +122,9 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     facts = {"partitions": _flat(len(caches)), **{count: _flat(total) for count, total in totals.items()}}
     details = next(iter(caches.values())).manifest.details
     facts |= {key: _flat(details[key]) for key in ("dtype", "tokenizer", "engine")}
+    masked = [of["trained"] for artifact in caches.values() for of in artifact.manifest.counts.values() if "trained" in of]
+    if masked:
+        facts["trained on"] = shown_share(sum(masked), totals["tokens"])
     skipped = _skipped(caches.values())
     if skipped:
         files = _flat([f"{of['file']} ({of['rows left out']})" for of in skipped])
@@ -171,7 +177,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
     found = open_documents(artifact.folder(), split)
     ends, origins, files = found.ends, found.origins, artifact.manifest.details["files"]
-    lengths = np.diff(ends, prepend=0)
+    mask, lengths = open_mask(artifact.folder(), split), np.diff(ends, prepend=0)
     if not len(ends) or (lengths <= 0).any() or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
@@ -179,10 +185,16 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
         Sample(
             where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(found.hashes[i]))}",
             tokens=int(lengths[i]),
-            text=decode_for_display(artifact.folder(), found.ids[ends[i] - lengths[i] : ends[i]][:tokens]),
+            text=_beginning(artifact.folder(), found.ids, mask, int(ends[i] - lengths[i]), int(min(lengths[i], tokens))),
         )
         for i in chosen
     ]
+
+
+def _beginning(cache: Path, ids: npt.NDArray[Any], mask: npt.NDArray[Any] | None, start: int, tokens: int) -> str:
+    """Return the text of the first tokens of a document, with the parts marked that are trained on if there is a mask."""
+    trained = None if mask is None else mask_between(mask, start, start + tokens)
+    return mark_trained(ids[start : start + tokens], trained, lambda piece: decode_for_display(cache, piece))
 
 
 def _flat(value: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import MissingPackageError, StoreError
@@ -16,6 +17,7 @@ from phyagi_assets.formats.cache_folder import HASHES, ORIGINS, load_backend
 from phyagi_assets.formats.find_plan import find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
@@ -51,6 +53,8 @@ class DocumentSpan:
     """Number of tokens of the document, including the EOS."""
     text: str
     """Text of the tokens in the sample, including special tokens."""
+    marked: str
+    """The same, with ⟦ and ⟧ around the parts that are trained on if the document is a conversation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +126,7 @@ class Explanation(Sequence[ExplainedSample]):
                     "id": document.id,
                     "tokens": f"{document.start}–{document.end}",
                     "of document": f"{document.skipped:,}–{document.skipped + document.end - document.start:,} of {document.length:,}",
-                    "text": _short(document.text),
+                    "text": _short(document.marked),
                 }
 
     def __repr__(self) -> str:
@@ -210,6 +214,8 @@ class Explainer:
             begins, ends_at = int(ends[document - 1]) if document else 0, int(ends[document])
             start, end = max(begins, offset), min(ends_at, stop)
             file_number, source_row = origins[document].tolist()
+            trained = shards.trained_between(shard, start, end)
+            text = self._text(tokens[start:end])
             yield DocumentSpan(
                 partition=run.partition,
                 file=self._file(shards.arrays[shard].path.parent, file_number),
@@ -219,7 +225,8 @@ class Explainer:
                 end=run.start + end - offset,
                 skipped=start - begins,
                 length=ends_at - begins,
-                text=self._text(tokens[start:end].tolist()),
+                text=text,
+                marked=text if trained is None else mark_trained(tokens[start:end], trained, self._text),
             )
 
     def _file(self, cache: Path, number: int) -> str:
@@ -236,8 +243,8 @@ class Explainer:
                 raise StoreError(f"{cache / MANIFEST}: does not list the source files; {REMEDY}") from None
         return self._files[cache]
 
-    def _text(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False) if self._tokenizer else ""
+    def _text(self, ids: npt.NDArray[Any]) -> str:
+        return self._tokenizer.decode(ids.tolist(), skip_special_tokens=False) if self._tokenizer else ""
 
     @cached_property
     def _tokenizer(self) -> Any:

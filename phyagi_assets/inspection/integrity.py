@@ -20,6 +20,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepare_chat import prepare_chat
 
 OnChecked = Callable[[str], None]
 """Called with the name of each declaration, or the address of each artifact, that was checked."""
@@ -79,7 +80,9 @@ def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> None:
         for file in partition.files:
             format_of(corpus, file.name)
     read_removals(corpus)
-    prepare_tokenizer(corpus, workspace.data, workspace.store)
+    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
+    if corpus.config.messages is not None:
+        prepare_chat(corpus, prepared, workspace.data, workspace.store)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

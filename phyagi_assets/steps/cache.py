@@ -19,9 +19,10 @@ from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, decode, write_config
+from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, decode, open_mask, write_config
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import TRAINED, row_batches
+from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
@@ -167,15 +168,27 @@ def _facts(built: Built) -> Facts:
         **headline,
         **length_facts(array_lengths(built.artifact)),
         "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
-        "first tokens": Text(
-            text=decode(
-                path := built.artifact.folder(), open_array(array_path(path, min(sizes, key=SPLITS.index)), mapped=True)[:_PREVIEWED]
-            )
-        ),
+        **_trained(manifest),
+        "first tokens": Text(text=_preview(built.artifact.folder(), min(sizes, key=SPLITS.index))),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],
         **built_facts(built),
     }
+
+
+def _trained(manifest: Manifest) -> Facts:
+    """Return the share of the tokens that are trained on, for conversations."""
+    counts = manifest.counts.values()
+    masked = [of["trained"] for of in counts if "trained" in of]
+    return {"trained on": shown_share(sum(masked), sum(of["tokens"] for of in counts))} if masked else {}
+
+
+def _preview(cache: Path, split: str) -> str:
+    """Return the text of the first tokens of a split; of conversations, with the parts marked that are trained on, and more of them."""
+    ids, mask = open_array(array_path(cache, split), mapped=True), open_mask(cache, split)
+    ids = ids[: _PREVIEWED if mask is None else 4 * _PREVIEWED]
+    trained = None if mask is None else mask_between(mask, 0, len(ids))
+    return mark_trained(ids, trained, lambda piece: decode(cache, piece))
 
 
 CACHE = Step(

@@ -16,7 +16,8 @@ import xxhash
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import complete, rows_in, rows_schema
+from phyagi_assets.formats.token_rows import TRAINED, complete, rows_in, rows_schema
+from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.documents import RowTally, read_documents
@@ -369,6 +370,7 @@ def _facts(built: Built) -> Facts:
     return {
         **amounts(counts["documents"], counts["tokens"], counts["text_bytes"], built.seconds),
         **length_facts(row_lengths(built.artifact)),
+        **({"trained on": shown_share(counts[TRAINED], counts["tokens"])} if TRAINED in counts else {}),
         "empty documents": counts["empty"],
         "invalid rows left out": counts["invalid"],
         **({"files with rows left out": Rows(rows=skipped[:_SHOWN])} if skipped else {}),

@@ -98,10 +98,11 @@ def _loaded(prepared: PreparedTokenizer) -> Any:
     with translate_missing_packages():
         import transformers
 
+    saved = prepared.artifact.folder(SAVED) / SAVED
     try:
-        return transformers.AutoTokenizer.from_pretrained(prepared.artifact.path / SAVED, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)
     except Exception as problem:  # loaders raise all kinds of exceptions
-        raise TokenizerError(f"tokenizer {prepared.name!r} cannot be loaded from {prepared.artifact.path / SAVED}: {problem}") from problem
+        raise TokenizerError(f"tokenizer {prepared.name!r} cannot be loaded from {saved}: {problem}") from problem
 
 
 def _facts(tokenizer: Any) -> dict[str, Any]:

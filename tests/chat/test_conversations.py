@@ -1,13 +1,15 @@
 """Corpora of conversations, from their declaration to the labels of samples."""
 
 import json
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from datasets import load_from_disk
+from datasets import Dataset, load_from_disk
 
 from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.datasets.document_collator import DocumentCollator
@@ -16,8 +18,15 @@ from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.formats.cache_folder import open_tokens
+from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.inspection.integrity import declaration_problems
+from phyagi_assets.steps.cache import CACHE
+from phyagi_assets.steps.facts import Text
 from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
+from phyagi_assets.steps.tokenize import TOKENIZE, token_chunks
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
@@ -233,3 +242,101 @@ def test_removed_conversation_is_left_out(chats: Workspace) -> None:
 def test_special_token_in_a_conversation_is_refused_where_that_is_declared(chats: Workspace) -> None:
     with pytest.raises(SourceError, match=r"chats.jsonl row 1: the text spells the special token '<\|endoftext\|>'"):
         built(declare_chats(chats, [turns("a", "<|endoftext|>")], special_tokens="error"), chats)
+
+
+def test_trained_part_is_marked_where_documents_are_shown(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns("a?", "one")] * 9)
+    declare(chats.data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "chats"}])
+    _, tokenized, cache = built(corpus, chats)
+    catalog = load_catalog(chats.data)
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"chats": list(chats.sources.partitions(corpus))}, chats)
+    whole = "<user>a?<assistant>⟦one|⟧"
+    tokens = len(whole) - 2
+    share = f"36 of {9 * tokens} tokens ({400 / tokens:.1f} %)"
+    assert TOKENIZE.facts(tokenized)["trained on"] == CACHE.facts(cache)["trained on"] == share
+    assert CACHE.facts(cache)["first tokens"] == Text(text=9 * whole)
+    found = inspect_named("chats", chats.store)
+    assert (found.facts["trained on"], found.samples[0].text) == (share, whole)
+    explained = load_mixture("mix", store=chats.data / "store").explain(0, 4)
+    documents = [document for sample in explained for document in sample.documents if document.length == document.end - document.start]
+    assert {(document.text, document.marked) for document in documents} == {(whole.replace("⟦", "").replace("⟧", ""), whole)}
+    assert whole in repr(explained)
+
+
+def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns(f"{i} é", "yes 🙂", "and?", "no") for i in range(200)])
+    whole = built(corpus, chats)
+    chunked = replace(chats, store=LocalStore(chats.data / "other"), chunk_bytes=4_000)
+    (partition,) = chunked.sources.partitions(corpus).values()
+    build_raw(corpus, partition, chunked)
+    for chunk in pickle.loads(pickle.dumps(token_chunks(corpus, partition, chunked)))[:2]:  # as for another process
+        chunk.run(chunked, id)
+    again = built(corpus, chunked)
+    assert len(again[1].artifact.manifest.files) > len(whole[1].artifact.manifest.files)
+    for name in ("train.npy", "train.trained.npy", "train.origins.npy"):
+        assert np.array_equal(np.load(whole[2].artifact.path / name), np.load(again[2].artifact.path / name))
+    assert whole[1].artifact.manifest.counts == again[1].artifact.manifest.counts
+
+
+def test_saved_dataset_of_conversations_is_read(chats: Workspace) -> None:
+    rows = [turns(f"{i}", "b") for i in range(3)]
+    Dataset.from_list([{**row, "other": i} for i, row in enumerate(rows)]).save_to_disk(str(chats.data / "saved"))
+    corpus = declare_chats(chats, [], source={"path": "saved"})
+    assert [text for text, _ in texts(corpus, chats)] == [f"<user>{i}<assistant>b|" for i in range(3)]
+
+
+def test_repeated_conversations_count_as_duplicates(chats: Workspace) -> None:
+    checks = built(declare_chats(chats, [turns("a", "b")] * 3), chats)[1].checks
+    assert any(check.found.startswith("2 of 3 documents whose text occurs earlier") for check in checks)
+
+
+def test_text_and_csv_files_hold_no_conversations(chats: Workspace) -> None:
+    write_text(chats.data / "raw" / "a.csv", "messages\nx\n")
+    with pytest.raises(SourceError, match=r"a.csv: is a CSV file, which holds no messages; use JSON Lines"):
+        built(declare_chats(chats, [], source={"path": "raw/*.csv"}), chats)
+
+
+@pytest.mark.parametrize("table", [{"text": ["a"]}, {"messages": [1]}])
+def test_parquet_without_conversations_is_refused(table: dict[str, list[Any]], chats: Workspace) -> None:
+    corpus = declare_chats(chats, [], source={"path": "raw/*.parquet"})
+    pa.parquet.write_table(pa.table(table), chats.data / "raw" / "a.parquet")
+    with pytest.raises(SourceError, match=r"a.parquet: (has no column 'messages'; it has text|column 'messages' holds int64; use lists)"):
+        built(corpus, chats)
+
+
+def test_masks_are_checked_when_a_cache_is_reused(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns("a", "b")] * 20)
+    path = built(corpus, chats)[2].artifact.path / "train.trained.npy"
+    mask = np.load(path)
+    mask[0] ^= 255
+    path.chmod(0o644)
+    np.save(path, mask)
+    again = built(corpus, chats)[2]
+    assert not again.reused
+    assert not np.array_equal(np.load(again.artifact.path / path.name), mask)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"columns": ["text"]}, "messages and columns exclude each other"),
+        ({"separator": " "}, "messages and separator exclude each other"),
+        ({"special_tokens": "text"}, "special_tokens: text would read the special tokens of the chat template as text"),
+        ({"messages": None}, "(chat_template|train_on) applies to conversations; name their column in messages"),
+        ({"train_on": "user"}, "train_on"),
+    ],
+)
+def test_declarations_that_make_no_sense_are_refused(keys: dict[str, Any], message: str, chats: Workspace) -> None:
+    with pytest.raises(DeclarationError, match=message):
+        declare_chats(chats, [], **{"train_on": "all", **keys})
+
+
+def test_missing_template_file_is_named_by_file_line_and_key(chats: Workspace) -> None:
+    declare_chats(chats, [], chat_template="gone.jinja")
+    with pytest.raises(DeclarationError, match=r"chats.yaml:\d+: chat_template: there is no file .*gone.jinja"):
+        load_catalog(chats.data)
+
+
+def test_problems_of_templates_are_found_by_the_check_of_declarations(chats: Workspace) -> None:
+    declare_chats(chats, [turns("a", "b")], chat_template="tokenizer")
+    assert any("has no chat template" in problem for problem in declaration_problems(chats, lambda _name: None))

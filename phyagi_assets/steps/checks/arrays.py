@@ -54,7 +54,7 @@ def _trained(artifact: Artifact, tokenized: Manifest) -> Check:
     broken: list[str] = []
     trained = 0
     for split, counts in artifact.manifest.counts.items():
-        path = array_path(artifact.path, split, TRAINED)
+        path = array_path(artifact.folder(), split, TRAINED)
         ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(path))
         trained += ones
         if array_length(path) != mask_bytes(counts["tokens"]) or ones != counts[TRAINED_TOKENS]:
