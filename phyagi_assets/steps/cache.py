@@ -163,7 +163,6 @@ def _facts(built: Built) -> Facts:
     headline = amounts(documents, tokens, sum(sizes.values()), built.seconds)
     if not sizes:  # the partition is empty
         return {**headline, **built_facts(built)}
-    path = built.artifact.folder()
     return {
         **headline,
         **length_facts(array_lengths(built.artifact)),
