@@ -4,6 +4,7 @@ The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_asse
 validation errors into errors that name the line. Nothing in this module accesses the disk.
 """
 
+from datetime import date
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
@@ -118,7 +119,7 @@ class LimitsConfig(Declared):
     """Largest share of rows that are left out by ``on_invalid: skip``; no limit by default."""
 
 
-_OF_CONVERSATIONS = ("messages", "chat_template", "train_on")
+_OF_CONVERSATIONS = ("messages", "chat_template", "template_date", "train_on")
 """Keys of a corpus that only conversations have."""
 
 
@@ -142,6 +143,8 @@ class CorpusConfig(Declared):
     """Name of the column that holds conversations, in place of `columns`: lists of messages with a role and a content."""
     chat_template: Annotated[str, Field(min_length=1)] = TOKENIZERS_TEMPLATE
     """Template that renders conversations as text: ``tokenizer`` for the tokenizer's own, or a file, relative to the data folder."""
+    template_date: date | None = None
+    """Day that a template which writes the date of today writes instead, so that the ids do not depend on the day of the build."""
     train_on: TrainOn = "assistant"
     """Part of a conversation that is trained on: what the assistant writes, the last of its turns, or everything."""
     tokenizer: TokenizerName

@@ -79,6 +79,8 @@ def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fi
     if config.messages is not None:
         template = template_identity(corpus, workspace.data)
         documents = {"messages": config.messages, "chat_template": template, "train_on": config.train_on}
+        if config.template_date is not None:
+            documents["template_date"] = config.template_date.isoformat()
     settings: dict[str, Any] = {
         "format": config.source.format,
         "sample_by": config.source.sample_by,

@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from phyagi_assets.errors import translate_missing_packages
@@ -32,6 +34,8 @@ class ChatFormat:
     """Name and source of each template."""
     variables: tuple[tuple[str, str], ...]
     """Variables of the templates: name and spelling of each special token, such as ``eos_token``."""
+    day: date | None = None
+    """Day that templates write as that of today; None if they must not write it."""
 
     def source(self, *, has_tools: bool) -> str | None:
         """Return the source of the template for conversations with or without tools; None if there is none."""
@@ -48,6 +52,8 @@ class ChatTemplate:
         The template.
     variables
         Variables of the template besides the conversation.
+    day
+        Day that the template writes as that of today; None if it must not write it.
 
     Attributes
     ----------
@@ -66,10 +72,10 @@ class ChatTemplate:
     'user: Hi|assistant: Hello|'
     """
 
-    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, source: str, variables: Mapping[str, str], day: date | None = None) -> None:
         self.marks_generation = bool(_GENERATION.search(source))
         self._variables = dict(variables)
-        self._environment = _environment()
+        self._environment = _environment(day)
         self._template = self._environment.from_string(source)
 
     def render(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool = False) -> str:
@@ -104,7 +110,7 @@ def _normalized(message: Mapping[str, Any]) -> dict[str, Any]:
     return own if reasoning is None else {"thinking": reasoning, **own, "reasoning_content": reasoning}
 
 
-def _environment() -> Any:
+def _environment(day: date | None) -> Any:
     """Return an environment with the settings of ``transformers``, and a tracker of the parts that templates mark."""
     with translate_missing_packages():
         import jinja2.exceptions
@@ -158,7 +164,12 @@ def _environment() -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=[Tracker, "jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = _to_json
-    environment.globals |= {"raise_exception": _raise, "strftime_now": _refuse_date, "dict": _Dictionary(), "namespace": Namespace}
+    environment.globals |= {
+        "raise_exception": _raise,
+        "strftime_now": partial(_formatted, day),
+        "dict": _Dictionary(),
+        "namespace": Namespace,
+    }
     return environment
 
 
@@ -184,8 +195,10 @@ def _raise(message: str) -> None:
     raise TemplateRefusal(message)
 
 
-def _refuse_date(_format: str) -> str:
-    raise TemplateRefusal(
-        "it writes the date of today (strftime_now), with which the same conversation has other ids tomorrow; name a template file that "
-        "writes a fixed date in chat_template"
-    )
+def _formatted(day: date | None, form: str) -> str:
+    if day is None:
+        raise TemplateRefusal(
+            "it writes the date of today (strftime_now), with which the same conversation has other ids tomorrow; declare the day to "
+            "write, as in template_date: 2026-01-31"
+        )
+    return datetime.combine(day, datetime.min.time()).strftime(form)

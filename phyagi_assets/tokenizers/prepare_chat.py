@@ -63,7 +63,7 @@ def prepare_chat(corpus: Corpus, prepared: PreparedTokenizer, data: Path, store:
         facts = _facts(_loaded(prepared))
         record.remember(facts)
     templates = _templates(corpus, data, facts["templates"])
-    chat = ChatFormat(templates=tuple(templates.items()), variables=tuple(facts["variables"].items()))
+    chat = ChatFormat(templates=tuple(templates.items()), variables=tuple(facts["variables"].items()), day=corpus.config.template_date)
     _check(corpus, chat)
     return PreparedChat(chat=chat, bare=_without_post_processor(prepared, store) if facts["adds_tokens"] else prepared)
 

@@ -51,7 +51,7 @@ class Renderer:
         self._train_on = train_on
         self._lock = threading.Lock()
         sources = {has_tools: chat.source(has_tools=has_tools) for has_tools in (False, True)}
-        compiled = {source: ChatTemplate(source, dict(chat.variables)) for source in sources.values() if source is not None}
+        compiled = {source: ChatTemplate(source, dict(chat.variables), chat.day) for source in sources.values() if source is not None}
         self._templates = {has_tools: compiled[source] for has_tools, source in sources.items() if source is not None}
 
     def render(self, messages: Messages, tools: Tools) -> Rendered:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.conversations import conversation_json
@@ -18,7 +20,7 @@ from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.exact import EnginePool, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat
-from tests.chat.conversations import conversations
+from tests.chat.conversations import SPELLINGS, conversations
 from tests.chat.tokenizers import save
 from tests.support import declare_corpus, local_file
 
@@ -140,3 +142,15 @@ def test_parts_of_unmarked_templates_are_found_turn_by_turn(name: str, chat: Cha
     reference, recipe, exact = chat("plain", UNMARKED[name])
     found = by_row(encode(recipe, exact, rows))
     assert found == {number: wanted for number, row in enumerate(rows) if (wanted := found_turn_by_turn(reference, UNMARKED[name], row))}
+
+
+contents = st.lists(st.one_of(st.text(max_size=12), st.sampled_from(SPELLINGS)), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.lists(contents, min_size=2, max_size=6))
+def test_any_text_has_the_ids_and_the_mask_of_transformers(kind: str, chat: Chat, turns: list[str]) -> None:
+    reference, recipe, exact = chat(kind, TEMPLATES["chatml"])
+    row = {"messages": [{"role": ("user", "assistant")[i % 2], "content": content} for i, content in enumerate(turns)]}
+    assert by_row(encode(recipe, exact, [row])) == {0: marked_by_transformers(reference, TEMPLATES["chatml"], row)}

@@ -3,6 +3,7 @@
 import json
 import pickle
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -340,3 +341,16 @@ def test_missing_template_file_is_named_by_file_line_and_key(chats: Workspace) -
 def test_problems_of_templates_are_found_by_the_check_of_declarations(chats: Workspace) -> None:
     declare_chats(chats, [turns("a", "b")], chat_template="tokenizer")
     assert any("has no chat template" in problem for problem in declaration_problems(chats, lambda _name: None))
+
+
+def test_template_writes_the_declared_date(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "{{ strftime_now('%d %b %Y') }}" + MARKED)
+    corpus = declare_chats(chats, [turns("a", "b")], template_date=date(2026, 1, 31))
+    assert texts(corpus, chats) == [("31 Jan 2026<user>a<assistant>b|", "b|")]
+
+
+def test_conversations_keep_the_numbers_of_their_lines(chats: Workspace) -> None:
+    lines = ["", json.dumps(turns("a", "b")), "  ", "{broken", json.dumps(turns("c", "d"))]
+    corpus = declare_chats(chats, [], on_invalid="skip")
+    write_text(chats.data / "raw" / "chats.jsonl", "\n".join(lines))
+    assert np.load(built(corpus, chats)[2].artifact.path / "train.origins.npy")[:, 1].tolist() == [1, 4]
