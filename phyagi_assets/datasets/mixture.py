@@ -1,6 +1,6 @@
 """Opening a materialized mixture for training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,16 @@ class LoadedMixture:
         """The test samples of all corpora, in order; None if there are none."""
         return self._evaluation("test")
 
+    @cached_property
+    def validation_by_corpus(self) -> dict[str, MixedDataset]:
+        """The validation samples of each corpus that has any, in order, by name of the corpus; an ``eval_dataset`` of a trainer."""
+        return self._by_corpus("validation")
+
+    @cached_property
+    def test_by_corpus(self) -> dict[str, MixedDataset]:
+        """The test samples of each corpus that has any, in order, by name of the corpus."""
+        return self._by_corpus("test")
+
     @property
     def tokenizer(self) -> Path:
         """Folder of the mixture's tokenizer, for ``AutoTokenizer.from_pretrained``."""
@@ -55,6 +65,15 @@ class LoadedMixture:
 
     def _evaluation(self, split: str) -> MixedDataset | None:
         return MixedDataset(self.plan, self.home, split, **self.options) if self.plan.total(split, "samples") else None
+
+    def _by_corpus(self, split: str) -> dict[str, MixedDataset]:
+        current = self.plan.current
+        plans = {
+            self.plan.corpora[source.corpus].name: replace(self.plan, segments=(replace(current, sources=(source,)),))
+            for source in current.sources
+            if self.plan.total(split, "samples", source)
+        }
+        return {name: MixedDataset(plan, self.home, split, **self.options) for name, plan in plans.items()}
 
     def explain(self, position: int, count: int = 1, *, split: str = "train") -> Explanation:
         """Trace samples back to their documents: corpus, partition, source file, row, tokens and text.
@@ -118,7 +137,7 @@ class LoadedMixture:
         return plan_tree(self.plan)
 
 
-def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **options: Any) -> LoadedMixture:
+def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_len: int | None = None, **options: Any) -> LoadedMixture:
     """Open a materialized mixture.
 
     Parameters
@@ -127,6 +146,9 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
         Name of the mixture, or path of a ``mixture.json`` or of its folder.
     store
         Store in which to look up a name; by default ``$PHYAGI_ASSETS_STORE``, else the store of the data folder.
+    seq_len
+        Tokens per sample; by default, the declared number. With another number, the order is that of a new plan of the same caches and
+        weights, under a fingerprint of its own: always the same, and unrelated to the order of the declared length.
     **options
         Keyword arguments of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
 
@@ -138,7 +160,10 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     Raises
     ------
     StoreError
-        The mixture does not exist, or its plan cannot be read.
+        The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
+        another length is asked for.
+    ValueError
+        A corpus has too few tokens for one sample of this length, or the length is not positive.
 
     Examples
     --------
@@ -147,4 +172,9 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, **opti
     torch.Size([512])
     """
     file = find_plan(mixture, store)
-    return LoadedMixture(plan=read_plan(file), home=file.parent, options=options)
+    plan = read_plan(file)
+    if seq_len is not None and seq_len != plan.seq_len:
+        from phyagi_assets.order.resized import resized
+
+        plan = resized(plan, seq_len)
+    return LoadedMixture(plan=plan, home=file.parent, options=options)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from phyagi_assets.datasets import LMDataset, LoadedMixture, MixedDataset, load_mixture
+from phyagi_assets.datasets import LMDataset, LoadedMixture, MixedDataset, MixtureLoader, load_mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import StoreError
@@ -24,7 +24,9 @@ from tests.support import build, declare, declare_corpus, write_jsonl
 SEQ_LEN = 8
 
 
-def _declare_and_build(workspace: Workspace, *, name: str = "mix", weights: tuple[float, float] = (1.0, 1.0), **keys: Any) -> Path:
+def _declare_and_build(
+    workspace: Workspace, *, name: str = "mix", weights: tuple[float, float] = (1.0, 1.0), seq_len: int = SEQ_LEN, **keys: Any
+) -> Path:
     """Two corpora of two partitions each, and a mixture of them; its folder in the store."""
     corpora = {}
     for corpus in ("one", "two"):
@@ -35,7 +37,7 @@ def _declare_and_build(workspace: Workspace, *, name: str = "mix", weights: tupl
         splits = {"splits": {"validation": 0.2}, **keys}
         corpora[corpus] = declare_corpus(workspace.data, corpus, f"{corpus}/*.jsonl", partition_by="file", **splits)
     parts = [{"corpus": corpus, "weight": weight} for corpus, weight in zip(corpora, weights, strict=True)]
-    mixture = load_yaml(declare(workspace.data, "mixtures", name=name, seq_len=SEQ_LEN, datasets=parts), MixtureConfig)
+    mixture = load_yaml(declare(workspace.data, "mixtures", name=name, seq_len=seq_len, datasets=parts), MixtureConfig)
     partitions = {corpus: list(build(declared, workspace)) for corpus, declared in corpora.items()}
     build_mixture(mixture, corpora, partitions, workspace)
     return workspace.store.root / name / "mixed_dataset"
@@ -123,6 +125,37 @@ def test_many_small_partitions_have_a_validation_split(workspace: Workspace) -> 
     assert mixture.plan.uncovered() <= 128
     assert mixture.validation is not None
     assert len(mixture.validation) == -(-mixture.plan.total("validation", "tokens") // 128)
+
+
+def test_validation_by_corpus_is_the_validation_of_each_corpus_whole_and_in_order(folder: Path) -> None:
+    mixture = load_mixture(folder)
+    by_corpus = mixture.validation_by_corpus
+    assert list(by_corpus) == ["one", "two"]
+    whole = _read(mixture.validation)
+    assert [len(dataset) for dataset in by_corpus.values()] == [sum(of[1] == index for of in whole) for index in (0, 1)]
+    for index, dataset in enumerate(by_corpus.values()):
+        assert [sample[1:] for sample in _read(dataset)] == [sample[1:] for sample in whole if sample[1] == index]
+    assert mixture.test_by_corpus == {}
+
+
+@pytest.mark.parametrize("seq_len", [1, 5, 13])
+def test_another_length_gives_the_order_of_a_mixture_that_declares_it(workspace: Workspace, folder: Path, seq_len: int) -> None:
+    declared = load_mixture(_declare_and_build(workspace, name="declared", seq_len=seq_len))
+    loaded = load_mixture(folder, seq_len=seq_len)
+    assert loaded.plan.segments == declared.plan.segments
+    assert _read(loaded.train) == _read(declared.train)
+    assert _read(loaded.validation) == _read(declared.validation)
+    assert loaded.plan.fingerprint == load_mixture(folder, seq_len=seq_len).plan.fingerprint != load_mixture(folder).plan.fingerprint
+    assert load_mixture(folder, seq_len=SEQ_LEN).plan == load_mixture(folder).plan
+    state = MixtureLoader(loaded.train, batch_size=2).state_dict()
+    with pytest.raises(ValueError, match="open the plan of the state"):
+        MixtureLoader(load_mixture(folder).train, batch_size=2).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("seq_len", "refusal"), [(0, "is not a length"), (100_000, "training tokens, and one sample takes")])
+def test_length_for_which_a_corpus_has_no_sample_is_refused(folder: Path, seq_len: int, refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        load_mixture(folder, seq_len=seq_len)
 
 
 def test_split_that_no_corpus_has_is_none(workspace: Workspace, folder: Path) -> None:
