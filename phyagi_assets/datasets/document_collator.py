@@ -1,9 +1,12 @@
 """Collation of samples with document boundaries into one row, for variable-length attention kernels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
+
+Bounds = Literal["flash_attn", "transformers", "position_ids"]
+"""Form in which a collated batch tells where documents begin."""
 
 
 class DocumentCollator:
@@ -23,6 +26,15 @@ class DocumentCollator:
         label is neither equal to its input nor ignored.
     ignore_index
         Label that the loss ignores.
+    bounds
+        Form of the bounds of documents besides ``position_ids``: ``flash_attn`` gives ``cu_seqlens`` and ``max_seqlen``, the names of
+        flash-attn; ``transformers`` gives ``cu_seq_lens_q``, ``cu_seq_lens_k``, ``max_length_q`` and ``max_length_k``, which its models
+        take as keyword arguments; ``position_ids`` gives nothing more: with FlashAttention, its models find the bounds from the positions.
+
+    Raises
+    ------
+    ValueError
+        There is no such form of bounds.
 
     Examples
     --------
@@ -30,11 +42,16 @@ class DocumentCollator:
     >>> batch = DocumentCollator()(samples)
     >>> batch["cu_seqlens"].tolist(), batch["max_seqlen"], batch["labels"].tolist()
     ([0, 2, 3, 5, 6], 2, [[-100, 6, 7, -100, 6, 7]])
+    >>> sorted(DocumentCollator(bounds="transformers")(samples))
+    ['cu_seq_lens_k', 'cu_seq_lens_q', 'input_ids', 'labels', 'max_length_k', 'max_length_q', 'position_ids']
     """
 
-    def __init__(self, *, shift_labels: bool | None = None, ignore_index: int = -100) -> None:
+    def __init__(self, *, shift_labels: bool | None = None, ignore_index: int = -100, bounds: Bounds = "flash_attn") -> None:
+        if bounds not in get_args(Bounds):
+            raise ValueError(f"bounds: is {bounds!r}; use one of {', '.join(map(repr, get_args(Bounds)))}")
         self.shift_labels = shift_labels
         self.ignore_index = ignore_index
+        self.bounds = bounds
 
     def __call__(self, samples: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> dict[str, Any]:
         """Collate samples, or a batch of a `MixtureLoader`; they are not changed.
@@ -42,8 +59,8 @@ class DocumentCollator:
         Returns
         -------
         dict
-            ``input_ids``, ``labels`` and ``position_ids``, int64 of shape (1, tokens); ``cu_seqlens``, int32 of shape (documents + 1,),
-            the start of each document and the end of the last one; ``max_seqlen``, an int, the number of tokens of the longest document.
+            ``input_ids``, ``labels`` and ``position_ids``, int64 of shape (1, tokens); by `bounds`, the start of each document and the end
+            of the last one, int32 of shape (documents + 1,), and the number of tokens of the longest document, an int.
 
         Raises
         ------
@@ -55,10 +72,16 @@ class DocumentCollator:
         if not self._are_shifted(flat["labels"], flat["input_ids"]):
             lengths = torch.tensor([len(row) for row in rows["labels"]])
             flat["labels"][torch.cumsum(lengths, 0) - lengths] = self.ignore_index
-        begins = torch.nonzero(flat["position_ids"] == 0).ravel()
-        bounds = torch.cat([begins, torch.tensor([len(flat["position_ids"])])])
-        joined = {name: column.unsqueeze(0) for name, column in flat.items()}
-        return {**joined, "cu_seqlens": bounds.to(torch.int32), "max_seqlen": int(bounds.diff().max())}
+        return {**{name: column.unsqueeze(0) for name, column in flat.items()}, **self._bounds(flat["position_ids"])}
+
+    def _bounds(self, positions: torch.Tensor) -> dict[str, Any]:
+        if self.bounds == "position_ids":
+            return {}
+        bounds = torch.cat([torch.nonzero(positions == 0).ravel(), torch.tensor([len(positions)])]).to(torch.int32)
+        longest = int(bounds.diff().max())
+        if self.bounds == "flash_attn":
+            return {"cu_seqlens": bounds, "max_seqlen": longest}
+        return {"cu_seq_lens_q": bounds, "cu_seq_lens_k": bounds, "max_length_q": longest, "max_length_k": longest}
 
     def _are_shifted(self, labels: torch.Tensor, inputs: torch.Tensor) -> bool:
         if self.shift_labels is not None:

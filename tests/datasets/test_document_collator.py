@@ -85,6 +85,31 @@ def test_labels_of_joined_samples_equal_those_of_the_flattening_collator(folder:
     assert torch.equal(joined["input_ids"], expected["input_ids"])
 
 
+def test_batch_equals_that_of_the_flattening_collator_on_the_documents(folder: Path) -> None:
+    from transformers import DataCollatorWithFlattening
+
+    train = load_mixture(folder, boundaries=True, mask_boundaries=True).train
+    samples = [train[i] for i in range(5)]
+    documents = []
+    for sample in samples:
+        starts = torch.nonzero(sample["position_ids"] == 0).ravel().tolist()
+        documents += [{"input_ids": ids.tolist()} for ids in torch.tensor_split(sample["input_ids"], starts[1:])]
+    expected = DataCollatorWithFlattening(return_tensors="pt", return_flash_attn_kwargs=True)(documents)
+    collated = DocumentCollator(bounds="transformers")(samples)
+    assert collated.keys() == expected.keys()
+    for name, column in expected.items():
+        assert torch.equal(torch.as_tensor(collated[name]), torch.as_tensor(column)), name
+        assert getattr(collated[name], "dtype", int) == getattr(column, "dtype", int)
+    alone = DocumentCollator(bounds="position_ids")(samples)
+    assert alone.keys() == {"input_ids", "labels", "position_ids"}
+    assert torch.equal(alone["position_ids"], expected["position_ids"])
+
+
+def test_unknown_form_of_bounds_is_refused() -> None:
+    with pytest.raises(ValueError, match="bounds: is 'jagged'; use one of 'flash_attn', 'transformers', 'position_ids'"):
+        DocumentCollator(bounds="jagged")  # type: ignore[arg-type]
+
+
 def test_samples_without_boundaries_raise_an_error_with_the_remedy(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"position_ids: is missing from the samples; load the mixture with boundaries=True"):
         DocumentCollator()([load_mixture(folder).train[0]])
