@@ -34,9 +34,8 @@ class Conversations:
     def __call__(self, _contender: Contender, setting: Setting, seed: int) -> Mapping[str, Any]:
         """Return the folder of the file, the number of conversations and the folder of the tokenizer."""
         folder = self.work / "chat" / "inputs"
-        count = self.count * 500 // setting.given["bytes"]
-        write_conversations(folder / "chats.jsonl", count=count, size=setting.given["bytes"], seed=seed)
-        return {"source": str(folder), "conversations": count, "tokenizer": str(tokenizer(self.work / "chat" / "tokenizer"))}
+        write_conversations(folder / "chats.jsonl", count=self.count, size=setting.given["bytes"], seed=seed)
+        return {"source": str(folder), "conversations": self.count, "tokenizer": str(tokenizer(self.work / "chat" / "tokenizer"))}
 
 
 def derive(run: Mapping[str, float]) -> Mapping[str, float]:
@@ -45,9 +44,7 @@ def derive(run: Mapping[str, float]) -> Mapping[str, float]:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--count", type=int, default=40_000, help="conversations of 500 bytes; those of 2 kB are a quarter  [default: 40000]"
-    )
+    parser.add_argument("--count", type=int, default=40_000, help="number of conversations  [default: 40000]")
 
 
 def main() -> None:

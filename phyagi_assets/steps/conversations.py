@@ -72,8 +72,14 @@ class ConversationRecipe:
         if self.train_on == "all":
             trained = np.ones(len(encoded.ids), dtype=bool)
         else:
-            trained = _places(self.backend).trained(rendered, texts, encoded)
+            trained = self._places(tokenizer).trained(rendered, texts, encoded)
         return _with_something_to_train_on(EncodedConversations(documents=documents, encoded=encoded, trained=trained), part)
+
+    def _places(self, tokenizer: ExactTokenizer) -> TokenPlaces:
+        if not self.prepared.trims_offsets:
+            return TokenPlaces(token_bytes=_token_bytes(tokenizer.reference), reference=tokenizer.reference.tokenizer, trims=False)
+        reference = _reference(self.backend)
+        return TokenPlaces(token_bytes=_token_bytes(reference), reference=reference.tokenizer, trims=True)
 
     def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
         """Return the conversations that can be rendered, and the problems of the others by index."""
@@ -110,8 +116,10 @@ def _renderer(chat: ChatFormat, train_on: TrainOn) -> Renderer:
 
 
 @lru_cache(maxsize=4)
-def _places(backend: Path) -> TokenPlaces:
-    tokenizer = ReferenceEngine(backend).tokenizer
-    processor = tokenizer.post_processor
-    trims = processor is not None and b'"trim_offsets":true' in processor.__getstate__().replace(b" ", b"")
-    return TokenPlaces(token_bytes=TokenBytes(tokenizer), reference=tokenizer, trims=trims)
+def _reference(backend: Path) -> ReferenceEngine:
+    return ReferenceEngine(backend)
+
+
+@lru_cache(maxsize=4)
+def _token_bytes(reference: ReferenceEngine) -> TokenBytes:
+    return TokenBytes(reference.tokenizer)

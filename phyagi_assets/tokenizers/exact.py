@@ -188,6 +188,11 @@ class ExactTokenizer:
         self._verify, self._seed = verify, seed
 
     @property
+    def reference(self) -> ReferenceEngine:
+        """The reference engine."""
+        return self._reference
+
+    @property
     def engine(self) -> str:
         """Name of the engine that encodes safe documents."""
         return self._fast.name if self._fast else self._reference.name

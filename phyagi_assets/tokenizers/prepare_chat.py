@@ -15,6 +15,7 @@ from phyagi_assets.errors import TokenizerError, translate_missing_packages
 from phyagi_assets.formats.cache_folder import SAVED
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare, tokenizer_label, tokenizer_store
 from phyagi_assets.tokenizers.trained_parts import Renderer
@@ -27,6 +28,8 @@ class PreparedChat:
     chat: ChatFormat
     bare: PreparedTokenizer
     """The tokenizer without the tokens that it adds around every text."""
+    trims_offsets: bool
+    """Whether the tokenizer leaves blanks out of the places of its tokens, as ``transformers`` sees them."""
 
 
 def template_identity(corpus: Corpus, data: Path) -> str:
@@ -55,17 +58,25 @@ def prepare_chat(corpus: Corpus, prepared: PreparedTokenizer, data: Path, store:
         The tokenizer has no chat template and the corpus names no other, or the template is not valid.
     """
     record = tokenizer_store(store).state("chats", prepared.artifact.fingerprint)
-    facts: Any = None
-    with suppress(ValueError, KeyError, TypeError):
-        facts = record.recall()
-        facts = {"templates": dict(facts["templates"]), "variables": dict(facts["variables"]), "adds_tokens": bool(facts["adds_tokens"])}
+    facts = _recalled(record)
     if facts is None:
         facts = _facts(_loaded(prepared))
         record.remember(facts)
     templates = _templates(corpus, data, facts["templates"])
     chat = ChatFormat(templates=tuple(templates.items()), variables=tuple(facts["variables"].items()), day=corpus.config.template_date)
     _check(corpus, chat)
-    return PreparedChat(chat=chat, bare=_without_post_processor(prepared, store) if facts["adds_tokens"] else prepared)
+    bare = _without_post_processor(prepared, store) if facts["adds_tokens"] else prepared
+    return PreparedChat(chat=chat, bare=bare, trims_offsets=facts["trims_offsets"])
+
+
+def _recalled(record: State) -> dict[str, Any] | None:
+    """Return the facts in a record; None if there is no record, or a damaged one."""
+    with suppress(ValueError, KeyError, TypeError):
+        facts = record.recall()
+        templates, variables = (dict(facts[name]) for name in ("templates", "variables"))
+        flags = {name: bool(facts[name]) for name in ("adds_tokens", "trims_offsets")}
+        return {"templates": templates, "variables": variables, **flags}
+    return None
 
 
 def _templates(corpus: Corpus, data: Path, own: dict[str, str]) -> dict[str, str]:
@@ -106,11 +117,12 @@ def _loaded(prepared: PreparedTokenizer) -> Any:
 
 
 def _facts(tokenizer: Any) -> dict[str, Any]:
-    own = tokenizer.chat_template
+    own, processor = tokenizer.chat_template, tokenizer.backend_tokenizer.post_processor
     return {
         "templates": {DEFAULT: own} if isinstance(own, str) else dict(own or {}),
         "variables": dict(tokenizer.special_tokens_map),
         "adds_tokens": tokenizer.backend_tokenizer.num_special_tokens_to_add(False) > 0,
+        "trims_offsets": processor is not None and b'"trim_offsets":true' in processor.__getstate__().replace(b" ", b""),
     }
 
 

@@ -4,6 +4,7 @@ With a byte-level tokenizer, the tokens of a document cover its bytes one after 
 lengths. This is verified for each document; it does not hold where the tokenizer changed the text or dropped blanks around a token.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,15 +36,13 @@ class TokenBytes:
     def __init__(self, tokenizer: "Tokenizer") -> None:
         self.is_known = is_byte_level(tokenizer)
         self._is_lossless = is_lossless(tokenizer)
-        letters = _bytes_of_letters() if self.is_known else {}
-        size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
-        self._bytes: list[bytes | None] = [None] * size
-        for token, id_ in tokenizer.get_vocab(with_added_tokens=False).items():
-            if all(letter in letters for letter in token):
-                self._bytes[id_] = bytes(map(letters.__getitem__, token))
-        for id_, added in tokenizer.get_added_tokens_decoder().items():
-            self._bytes[id_] = added.content.encode()
-        self._lengths = np.array([-1 if of is None else len(of) for of in self._bytes], dtype=np.int64)
+        self._vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
+        self._added = {id_: added.content.encode() for id_, added in tokenizer.get_added_tokens_decoder().items()}
+        self._lengths = np.full(1 + max(self._vocabulary.values(), default=0), -1, np.int64)
+        ids = np.fromiter(self._vocabulary.values(), np.int64, len(self._vocabulary))
+        self._lengths[ids] = np.fromiter(map(len, self._vocabulary), np.int64, len(ids))  # a letter stands for a byte
+        for id_, content in self._added.items():
+            self._lengths[id_] = len(content)
 
     def lengths(self, ids: Ids) -> Lengths:
         """Return the number of bytes of each token, 1-D; -1 for a token that does not stand for bytes."""
@@ -51,7 +50,18 @@ class TokenBytes:
 
     def restore(self, ids: Ids, content: memoryview) -> bool:
         """Return whether the bytes of a document's tokens, as many as its text has, are the text in UTF-8."""
-        return self._is_lossless or b"".join(self._bytes[id_] or b"" for id_ in ids.tolist()) == content
+        return self._is_lossless or b"".join(map(self._bytes.__getitem__, ids.tolist())) == content
+
+    @cached_property
+    def _bytes(self) -> list[bytes]:
+        letters = _bytes_of_letters()
+        found = [b""] * len(self._lengths)
+        for token, id_ in self._vocabulary.items():
+            if all(letter in letters for letter in token):
+                found[id_] = bytes(map(letters.__getitem__, token))
+        for id_, content in self._added.items():
+            found[id_] = content
+        return found
 
 
 def _bytes_of_letters() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Ids and masks of conversations, compared with those of ``transformers`` on the formats of public chat templates."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     def make(kind: str, template: str, train_on: TrainOn = "assistant") -> tuple[Any, ConversationRecipe, ExactTokenizer]:
         reference, own, backend, exact = prepared(kind)
         format_ = ChatFormat(templates=((DEFAULT, template),), variables=own.chat.variables)
-        return reference, ConversationRecipe(prepared=PreparedChat(chat=format_, bare=own.bare), backend=backend, train_on=train_on), exact
+        return reference, ConversationRecipe(prepared=replace(own, chat=format_), backend=backend, train_on=train_on), exact
 
     return make
 
