@@ -14,12 +14,11 @@ import pyarrow as pa
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.encoding import text_hashes
-from phyagi_assets.tokenizers.chat_template import ChatFormat
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat
 from phyagi_assets.tokenizers.token_bytes import TokenBytes
-from phyagi_assets.tokenizers.trained_parts import NOTHING_TRAINED, Rendered, Renderer, RenderingError
+from phyagi_assets.tokenizers.trained_parts import NOTHING_TRAINED, Rendered, RenderingError, renderer_of
 from phyagi_assets.tokenizers.trained_tokens import TokenPlaces
 
 
@@ -83,7 +82,7 @@ class ConversationRecipe:
 
     def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
         """Return the conversations that can be rendered, and the problems of the others by index."""
-        renderer = _renderer(self.prepared.chat, self.train_on)
+        renderer = renderer_of(self.prepared.chat, self.train_on)
         rendered: list[Rendered] = []
         problems: dict[int, str] = {}
         for i, text in enumerate(conversations.to_pylist()):
@@ -108,11 +107,6 @@ def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[n
         encoded=Encoded(ids=found.encoded.ids[tokens], ends=np.cumsum(lengths[kept])),
         trained=found.trained[tokens],
     )
-
-
-@lru_cache(maxsize=8)
-def _renderer(chat: ChatFormat, train_on: TrainOn) -> Renderer:
-    return Renderer(chat, train_on)
 
 
 @lru_cache(maxsize=4)

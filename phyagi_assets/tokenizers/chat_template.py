@@ -6,7 +6,7 @@ importing ``transformers``. The block ``{% generation %}`` marks what the assist
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
@@ -74,9 +74,9 @@ class ChatTemplate:
 
     def __init__(self, source: str, variables: Mapping[str, str], day: date | None = None) -> None:
         self.marks_generation = bool(_GENERATION.search(source))
-        self._variables = dict(variables)
         self._environment = _environment(day)
         self._template = self._environment.from_string(source)
+        self._variables = {**self._template.globals, **variables}  # Jinja would join them anew for each conversation
 
     def render(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool = False) -> str:
         """Return the text of a conversation.
@@ -86,25 +86,29 @@ class ChatTemplate:
         Exception
             The template raises an exception, which can be of any kind.
         """
-        return str(self._template.render(self._context(messages, tools, add_generation_prompt=add_generation_prompt)))
+        return "".join(self._blocks(messages, tools, add_generation_prompt=add_generation_prompt))
 
     def render_with_parts(self, messages: Messages, tools: Tools) -> tuple[str, list[Part]]:
         """Return the text of a conversation, and the parts that the template marks by ``{% generation %}``."""
         tracker = self._environment.tracker
         blocks = []
         tracker.start()
-        for block in self._template.generate(self._context(messages, tools, add_generation_prompt=False)):
+        for block in self._blocks(messages, tools, add_generation_prompt=False):
             blocks.append(block)
             tracker.written += len(block)
         return "".join(blocks), tracker.parts
 
-    def _context(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool) -> dict[str, Any]:
+    def _blocks(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool) -> Iterator[str]:
+        """Yield the text of a conversation in pieces."""
         own = {"messages": list(map(_normalized, messages)), "tools": tools, "documents": None}
-        return {**self._variables, **own, "add_generation_prompt": add_generation_prompt}
+        variables = {**self._variables, **own, "add_generation_prompt": add_generation_prompt}
+        return self._template.root_render_func(self._template.new_context(variables, shared=True))  # type: ignore[no-any-return]
 
 
-def _normalized(message: Mapping[str, Any]) -> dict[str, Any]:
+def _normalized(message: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a message without keys whose value is null, and with its reasoning under the keys that templates read."""
+    if None not in message.values() and message.keys().isdisjoint(_REASONING):
+        return message
     own = {key: value for key, value in message.items() if value is not None}
     reasoning = next((own[key] for key in _REASONING if key in own), None)
     return own if reasoning is None else {"thinking": reasoning, **own, "reasoning_content": reasoning}

@@ -18,7 +18,7 @@ from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare, tokenizer_label, tokenizer_store
-from phyagi_assets.tokenizers.trained_parts import Renderer
+from phyagi_assets.tokenizers.trained_parts import renderer_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +99,7 @@ def _check(corpus: Corpus, chat: ChatFormat) -> None:
         import jinja2
 
     try:
-        Renderer(chat, corpus.config.train_on)
+        renderer_of(chat, corpus.config.train_on)
     except jinja2.TemplateError as problem:
         line = f" in line {problem.lineno}" if isinstance(problem, jinja2.TemplateSyntaxError) else ""
         raise corpus.error(f"the chat template is not valid{line}: {problem}; correct it, or name another", "chat_template") from None

@@ -8,6 +8,7 @@ well defined if every such rendering is the beginning of the whole one; otherwis
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Part, Tools
@@ -51,7 +52,7 @@ class Renderer:
         self._train_on = train_on
         self._lock = threading.Lock()
         sources = {has_tools: chat.source(has_tools=has_tools) for has_tools in (False, True)}
-        compiled = {source: ChatTemplate(source, dict(chat.variables), chat.day) for source in sources.values() if source is not None}
+        compiled = {source: ChatTemplate(source, dict(chat.variables), chat.day) for source in set(sources.values()) if source is not None}
         self._templates = {has_tools: compiled[source] for has_tools, source in sources.items() if source is not None}
 
     def render(self, messages: Messages, tools: Tools) -> Rendered:
@@ -91,6 +92,12 @@ class Renderer:
         except Exception as problem:  # templates raise all kinds of exceptions
             raise _failure(template, messages, tools, problem) from None
         return Rendered(text=text, parts=tuple(parts), is_marked=True)
+
+
+@lru_cache(maxsize=8)
+def renderer_of(chat: ChatFormat, train_on: TrainOn) -> Renderer:
+    """Return the renderer for some templates, compiled once per process."""
+    return Renderer(chat, train_on)
 
 
 def _whole(template: ChatTemplate, messages: Messages, tools: Tools) -> str:
