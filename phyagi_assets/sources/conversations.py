@@ -25,6 +25,9 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "chatgpt": "assistant", "observ
 """Role by the value of ``from`` in ShareGPT's spelling of messages."""
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 class InvalidConversationError(ValueError):
     """A row does not hold a conversation; the message says why, and in which turn."""
 
@@ -63,8 +66,9 @@ def conversation_json(messages: Any, tools: Any = None, *, name: str = "messages
             raise InvalidConversationError(f"{TOOLS!r} is {_described(tools)}; use a list of JSON schemas")
         conversation["tools"] = tools
     try:
-        text = json.dumps(conversation, ensure_ascii=False, separators=(",", ":"))
-        text.encode()
+        text = _to_json(conversation)
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError:
         raise InvalidConversationError("has a lone surrogate, which is not Unicode text") from None
     except TypeError as problem:
