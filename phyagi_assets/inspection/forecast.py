@@ -19,6 +19,7 @@ from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.steps.cache import cache_address
+from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import eos_to_append, token_dtype
 from phyagi_assets.steps.mixture import expected_mixture, mixture_address, published_mixture
 from phyagi_assets.steps.step import Workspace
@@ -199,12 +200,17 @@ def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspac
     if not here:  # nothing is fetched for an estimate
         return _from_size(size, bytes_per_token=bytes_per_token)
     probed = max(here, key=lambda partition: partition.bytes)
-    exact = ExactTokenizer(workspace.engines.engines(prepared, workspace.store, corpus.config.special_tokens, corpus.config.engine))
+    conversations = conversation_recipe(corpus, prepared, workspace)
+    encoding = prepared if conversations is None else conversations.prepared.bare
+    exact = ExactTokenizer(workspace.engines.engines(encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine))
     appends = eos_to_append(prepared, append_eos=corpus.config.append_eos) is not None
     consumed = tokens = 0
     started = time.perf_counter()
     for documents in islice(read_documents(corpus, readable(probed)), _PROBED):
         consumed += documents.consumed
+        if conversations is not None:
+            tokens += len(conversations.encode(documents, np.zeros(0, np.uint64), exact, 0).encoded.ids)
+            continue
         tokens += len(exact.encode(documents.texts).ids) + appends * int(documents.nonempty.sum())
     seconds = time.perf_counter() - started
     scale = size / max(1, consumed)

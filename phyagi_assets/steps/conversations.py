@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.encoding import text_hashes
+from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
 from phyagi_assets.tokenizers.exact import ExactTokenizer
-from phyagi_assets.tokenizers.prepare_chat import PreparedChat
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat
 from phyagi_assets.tokenizers.token_bytes import TokenBytes
 from phyagi_assets.tokenizers.trained_parts import NOTHING_TRAINED, Rendered, RenderingError, renderer_of
 from phyagi_assets.tokenizers.trained_tokens import TokenPlaces
@@ -107,6 +110,20 @@ def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[n
         encoded=Encoded(ids=found.encoded.ids[tokens], ends=np.cumsum(lengths[kept])),
         trained=found.trained[tokens],
     )
+
+
+def conversation_recipe(corpus: Corpus, prepared: PreparedTokenizer, workspace: Workspace) -> ConversationRecipe | None:
+    """Return the settings of the encoding of a corpus's conversations; None if its documents are text.
+
+    Raises
+    ------
+    DeclarationError
+        The tokenizer has no chat template and the corpus names no other, or the template is not valid.
+    """
+    if corpus.config.messages is None:
+        return None
+    chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)
+    return ConversationRecipe(prepared=chat, backend=prepared.backend, train_on=corpus.config.train_on)
 
 
 @lru_cache(maxsize=4)

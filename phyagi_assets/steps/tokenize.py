@@ -25,7 +25,7 @@ from phyagi_assets.sources.files import LocalFile, Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.tokens import check_tokens
-from phyagi_assets.steps.conversations import ConversationRecipe
+from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
@@ -38,7 +38,7 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer, tokenizer_identity
-from phyagi_assets.tokenizers.prepare_chat import prepare_chat, template_identity
+from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"
@@ -161,7 +161,7 @@ class _Encoding:
     def tokenizer(self) -> PreparedTokenizer:
         """Return the tokenizer of the engines: for conversations, the declared one without the tokens that it adds around every text."""
         prepared = prepare_tokenizer(self.corpus, self.workspace.data, self.workspace.store)
-        conversations = _conversations(self.corpus, prepared, self.workspace)
+        conversations = conversation_recipe(self.corpus, prepared, self.workspace)
         return prepared if conversations is None else conversations.prepared.bare
 
     def load_engines(self) -> None:
@@ -174,7 +174,7 @@ class _Encoding:
         corpus = self.corpus
         prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
         dtype = token_dtype(corpus, prepared)
-        conversations = _conversations(corpus, prepared, self.workspace)
+        conversations = conversation_recipe(corpus, prepared, self.workspace)
         schema = rows_schema(dtype.name, has_mask=conversations is not None)
         if conversations is None:
             eos = eos_to_append(prepared, append_eos=corpus.config.append_eos)
@@ -189,14 +189,6 @@ class _Encoding:
             maker=RowMaker(eos=eos, dtype=dtype, schema=schema),
             conversations=conversations,
         )
-
-
-def _conversations(corpus: Corpus, prepared: PreparedTokenizer, workspace: Workspace) -> ConversationRecipe | None:
-    """Return the settings of the encoding of a corpus's conversations; None if its documents are text."""
-    if corpus.config.messages is None:
-        return None
-    chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)
-    return ConversationRecipe(prepared=chat, backend=prepared.backend, train_on=corpus.config.train_on)
 
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:

@@ -91,6 +91,8 @@ def marked_by_transformers(reference: Any, template: str, row: dict[str, Any]) -
         found = reference.apply_chat_template(
             row["messages"], tools=row.get("tools"), chat_template=template, return_dict=True, return_assistant_tokens_mask=True
         )
+    except OverflowError:
+        raise
     except Exception:  # templates raise all kinds of exceptions
         return None
     return found["input_ids"], found["assistant_masks"]
@@ -102,7 +104,10 @@ def test_ids_and_masks_of_marked_templates_are_those_of_transformers(kind: str, 
     reference, recipe, exact = chat(kind, TEMPLATES[name])
     found = by_row(encode(recipe, exact, rows))
     for number, row in enumerate(rows):
-        wanted = marked_by_transformers(reference, TEMPLATES[name], row)
+        try:
+            wanted = marked_by_transformers(reference, TEMPLATES[name], row)
+        except OverflowError:  # of transformers, where a template marks nothing at the beginning of the text
+            continue
         if wanted is not None and any(wanted[1]):
             assert found[number] == wanted
         else:

@@ -20,6 +20,7 @@ from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.formats.cache_folder import open_tokens
 from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import declaration_problems
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.facts import Text
@@ -354,3 +355,11 @@ def test_conversations_keep_the_numbers_of_their_lines(chats: Workspace) -> None
     corpus = declare_chats(chats, [], on_invalid="skip")
     write_text(chats.data / "raw" / "chats.jsonl", "\n".join(lines))
     assert np.load(built(corpus, chats)[2].artifact.path / "train.origins.npy")[:, 1].tolist() == [1, 4]
+
+
+def test_forecast_counts_the_tokens_of_rendered_conversations(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [turns("a", "b")] * 30)
+    declare(chats.data, "mixtures", name="mix", seq_len=32, datasets=[{"corpus": "chats"}])
+    catalog = load_catalog(chats.data)
+    (expected,) = forecast(catalog.mixtures["mix"], catalog.corpora, chats).corpora
+    assert expected.tokens == built(corpus, chats)[1].artifact.manifest.counts["tokens"]
