@@ -1,5 +1,6 @@
 """The data folder and the store: from an argument, else the environment, else the working directory."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -13,18 +14,44 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URI. ``pathlib`` makes ``s3:/bucket`` of ``s3://bucket``, and a drive has one letter."""
 
 
+_BUCKET = re.compile(r"(?:s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*(?:/(?![./])[^/?#@\\\s]+)*/?")
+"""Address of a bucket, or of a folder in it. The parts of the folder's path do not begin with a dot."""
+
+
+class BucketAddress(str):
+    """Address of a store in a bucket, without a slash at its end.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The text is not such an address.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> "BucketAddress":
+        if not _BUCKET.fullmatch(text):
+            raise PhyagiAssetsError(f"the store {text!r} is not a valid address; write it as in s3://bucket/folder, gs://… or az://…")
+        return super().__new__(cls, text.rstrip("/"))
+
+    @property
+    def digest(self) -> str:
+        """Name of the folders on this machine that belong to the store."""
+        return hashlib.sha256(self.encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The two folders that everything else is relative to."""
+    """The data folder and the store."""
 
     data: Path
     """Absolute path of the data folder: ``corpora/*.yaml``, ``mixtures/*.yaml`` and what they name."""
-    store: Path
-    """Absolute path of the store, the folder of the artifacts."""
+    store: Path | BucketAddress
+    """Absolute path or address of the store, the folder of the artifacts."""
 
     @classmethod
     def resolve(cls, *, data: str | Path | None = None, store: str | Path | None = None) -> "Settings":
-        """Resolve both folders.
+        """Resolve both.
 
         Parameters
         ----------
@@ -36,20 +63,32 @@ class Settings:
         Raises
         ------
         PhyagiAssetsError
-            The store is a file, one of the two is a URI, or its path cannot be used.
+            The store is a file, the data folder is a URI, the store is one of an unknown kind, or a path cannot be used.
         """
         chosen = local_folder(data or os.environ.get(DATA_VARIABLE) or "data", "data folder")
         kept = store or os.environ.get(STORE_VARIABLE)
-        settled = cls(data=chosen, store=local_folder(kept, "store") if kept else chosen / "store")
-        if settled.store.is_file():
+        settled = cls(data=chosen, store=store_place(kept) if kept else chosen / "store")
+        if isinstance(settled.store, Path) and settled.store.is_file():
             raise PhyagiAssetsError(f"{settled.store}: is a file; the store is a folder, named with --store or ${STORE_VARIABLE}")
         return settled
 
     @property
     def dagster_home(self) -> Path:
-        """Folder of Dagster's instance: ``$DAGSTER_HOME``, else ``.dagster`` in the store."""
-        home = os.environ.get("DAGSTER_HOME")
-        return Path(home).absolute() if home else self.store / ".dagster"
+        """Folder of Dagster's instance: ``$DAGSTER_HOME``, else ``.dagster`` in the store.
+
+        The default for a store in a bucket is ``~/.local/share/phyagi-assets/<digest of its address>``.
+        """
+        if home := os.environ.get("DAGSTER_HOME"):
+            return Path(home).absolute()
+        if isinstance(self.store, Path):
+            return self.store / ".dagster"
+        shared = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
+        return shared / "phyagi-assets" / self.store.digest
+
+    @property
+    def has_store(self) -> bool:
+        """Whether the store is a folder that exists, or a bucket."""
+        return not isinstance(self.store, Path) or self.store.is_dir()
 
     def create_dagster_home(self) -> Path:
         """Create the folder of Dagster's instance, if it does not exist, and return it.
@@ -63,7 +102,9 @@ class Settings:
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise PhyagiAssetsError(creation_error(home, problem)) from None
+            if isinstance(self.store, Path):
+                raise PhyagiAssetsError(creation_error(home, problem)) from None
+            raise PhyagiAssetsError(f"{home}: cannot be created: {problem.strerror}; set DAGSTER_HOME to another folder") from None
         return home
 
     def require_data(self) -> Path:
@@ -87,6 +128,22 @@ def creation_error(path: Path, problem: OSError) -> str:
     return f"{path}: cannot be created: {problem.strerror}; choose another store with --store or ${STORE_VARIABLE}"
 
 
+def store_place(named: str | Path) -> Path | BucketAddress:
+    """Return the absolute path or the address of a store.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The store is a URI of an unknown kind, or its path or address is not valid.
+    """
+    scheme = _SCHEME.match(str(named))
+    if scheme is None:
+        return local_folder(named, "store")
+    if scheme[1].lower() in ("s3", "gs", "az"):
+        return BucketAddress(str(named))
+    raise PhyagiAssetsError(f"the store is a folder, or in a bucket (s3://, gs://, az://); {scheme[1]}: addresses are not supported for it")
+
+
 def local_folder(named: str | Path, what: str) -> Path:
     """Return the absolute path of a folder on this machine.
 
@@ -107,9 +164,9 @@ def local_folder(named: str | Path, what: str) -> Path:
         raise PhyagiAssetsError(f"the {what} {str(named)!r} cannot be found: {problem}") from None
 
 
-def library_store() -> Path:
-    """Return the folder for the library's prepared tokenizers: ``$PHYAGI_ASSETS_STORE``, else one in the user's cache folder."""
+def library_store() -> Path | BucketAddress:
+    """Return the store for the library's prepared tokenizers: ``$PHYAGI_ASSETS_STORE``, else one in the user's cache folder."""
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
-        return local_folder(kept, "store")
+        return store_place(kept)
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets"

@@ -52,6 +52,8 @@ class Faults:
     """Number of requests that reached the server, by method."""
     is_read_only: bool = False
     """Whether requests that write are refused."""
+    refused_after: int | None = None
+    """Number of further requests that write, after which they are refused; None if none is."""
     latency: float = 0.0
     """Time by which each request is delayed, in seconds."""
     contents: list[str] = field(default_factory=list)
@@ -89,6 +91,10 @@ class S3Server:
     def put_in_parts(self, key: str, content: bytes, size: int = 5 << 20) -> None:
         """Put an object by multipart upload, so that its ETag is not a checksum of its content."""
         obstore.put(self._store, key, content, use_multipart=True, chunk_size=size)
+
+    def listed(self) -> list[str]:
+        """Return the keys of all objects."""
+        return [found["path"] for page in obstore.list(self._store) for found in page]
 
     def delete(self, prefix: str = "") -> None:
         """Remove all objects with a prefix, and reset faults and counts."""
@@ -167,6 +173,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         faults.requests[self.command] += 1
+        if self.command not in {"GET", "HEAD"} and faults.refused_after is not None:
+            faults.refused_after -= 1
+            faults.is_read_only = faults.refused_after < 0
         if self.command not in {"GET", "HEAD"} and faults.is_read_only:
             self._answer(403, {}, b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>")
             return

@@ -26,17 +26,45 @@ def test_missing_data_folder_raises_an_error_that_suggests_init(tmp_path: Path) 
 @pytest.mark.parametrize(
     "address", ["s3://bucket/x", "s3:/bucket/x", "gs://b", "az://c/x", "file:///tmp/x", "hf://org/name", "HTTPS://host/x"]
 )
-@pytest.mark.parametrize("variable", [DATA_VARIABLE, STORE_VARIABLE])
-def test_url_as_data_folder_or_store_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, address: str) -> None:
+@pytest.mark.parametrize("is_in_environment", [True, False])
+def test_url_as_data_folder_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, is_in_environment: bool) -> None:
+    scheme = address.partition(":")[0]
     monkeypatch.chdir(tmp_path)
-    what = {DATA_VARIABLE: "data folder", STORE_VARIABLE: "store"}[variable]
-    message = rf"the {what} is a folder on this machine; {address.partition(':')[0]}: addresses are not supported"
-    with pytest.raises(PhyagiAssetsError, match=message):
-        Settings.resolve(**{what.partition(" ")[0]: address})
-    monkeypatch.setenv(variable, address)
-    with pytest.raises(PhyagiAssetsError, match=message):
-        Settings.resolve()
+    if is_in_environment:
+        monkeypatch.setenv(DATA_VARIABLE, address)
+    with pytest.raises(PhyagiAssetsError, match=rf"the data folder is a folder on this machine; {scheme}: addresses are"):
+        Settings.resolve(data=None if is_in_environment else address)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["s3://bucket", "s3://bucket/a/b", "gs://b.c/x", "az://c/x"])
+def test_address_of_a_bucket_is_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv(STORE_VARIABLE, f"{address}/")
+    settings = Settings.resolve()
+    assert (settings.store, settings.data, settings.has_store) == (address, tmp_path / "data", True)
+    assert settings.dagster_home.parent == tmp_path / "share" / "phyagi-assets"
+    assert settings.dagster_home != Settings.resolve(store=f"{address}/other").dagster_home
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("s3:/bucket/x", r"the store 's3:/bucket/x' is not a valid address; write it as in s3://bucket/folder"),
+        ("s3://", "is not a valid address"),
+        ("gs://bucket/../x", "is not a valid address"),
+        ("az://c//x", "is not a valid address"),
+        ("s3://key:secret@bucket/x", r"the store 's3://\*\*\*@bucket/x' is not a valid address"),
+        ("file:///tmp/x", r"the store is a folder, or in a bucket \(s3://, gs://, az://\); file: addresses are not supported"),
+        ("hf://org/name", "hf: addresses are not supported"),
+    ],
+)
+def test_store_at_an_unknown_kind_of_address_raises(address: str, message: str) -> None:
+    with pytest.raises(PhyagiAssetsError, match=message):
+        Settings.resolve(store=address)
 
 
 def test_home_folder_of_an_unknown_user_raises() -> None:

@@ -4,6 +4,7 @@ import click
 
 from phyagi_assets import __version__
 from phyagi_assets.cli.common import EPILOG
+from phyagi_assets.cli.copy import copy
 from phyagi_assets.cli.inspect import check, explain, inspect
 from phyagi_assets.cli.materialize import clean, materialize, plan
 from phyagi_assets.cli.remove import remove
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for command in (materialize, plan, check, inspect, explain, remove, clean, init, ui):
+for command in (materialize, plan, check, inspect, explain, remove, clean, copy, init, ui):
     main.add_command(command)

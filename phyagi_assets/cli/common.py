@@ -30,7 +30,8 @@ Exit codes:
 def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")
-    store = click.option("--store", metavar="DIR", help="The store.  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]")
+    told = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
+    store = click.option("--store", metavar="PLACE", help=told)
     return data(store(command))
 
 

@@ -26,9 +26,9 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         from phyagi_assets.formatting import counted
         from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
-        workspace = Workspace(data=settings.require_data(), store=LocalStore(settings.store))
+        workspace = Workspace(data=settings.require_data(), store=open_store(settings.store))
         console, checked = new_console(), [0, 0]
 
         def count(kind: int) -> Callable[[str], None]:
@@ -40,7 +40,8 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
         left_out: dict[str, str] = {}
         declared = list(declaration_problems(workspace, count(0), left_out.__setitem__))
         stored = list(store_problems(workspace.store, count(1)))
-        looped = links_in_loops([settings.data, settings.store, *filter(Path.is_symlink, settings.store.glob("*"))])
+        stored_at = [settings.store, *filter(Path.is_symlink, settings.store.glob("*"))] if isinstance(settings.store, Path) else []
+        looped = links_in_loops([settings.data, *stored_at])
         loops = [
             f"{link}: is a link in a loop: it leads to {link.readlink()}, and from there back to itself or into another loop; remove it, "
             "or link it to an existing file or folder"
@@ -56,8 +57,8 @@ def check(discard: bool, data: str | None, store: str | None) -> None:
             if foreign.path in looped:
                 continue
             console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
-        if discard and settings.store.is_dir():
-            workspace.store.remove_abandoned_files()
+        if discard and settings.has_store:
+            workspace.store.remove_abandoned_files(everywhere=True)
             discarded, left = discard_damaged(workspace.store, stored)
             for address in discarded:
                 console.print(f"{address}: discarded; materialize builds it again", highlight=False, soft_wrap=True)
@@ -85,9 +86,9 @@ def inspect(name: str, data: str | None, store: str | None) -> None:
         from phyagi_assets.cli.render import show_inspection
         from phyagi_assets.inspection.describe import inspect_named
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
-        stored = LocalStore(settings.store)
+        stored = open_store(settings.store)
         workspace = Workspace(data=settings.data, store=stored) if settings.data.is_dir() else None
         show_inspection(new_console(), inspect_named(name, stored, workspace))
 

@@ -37,14 +37,14 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         from phyagi_assets.orchestration.recorded_digests import RecordedDigests
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import claim
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
         console = new_console()
         catalog, _ = read_catalog(settings.require_data())
         chosen = catalog.select(names)
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
-        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
+        workspace = Workspace(data=settings.data, store=open_store(settings.store))
         # Duplicate stderr for the progress bar: Dagster captures the original into the logs of its runs.
         messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)
@@ -99,7 +99,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
         from phyagi_assets.formatting import parsed
         from phyagi_assets.inspection.forecast import forecast
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
         catalog, _ = read_catalog(settings.require_data())
         catalog.select([name])
@@ -107,7 +107,7 @@ def plan(name: str, tokens: str | None, data: str | None, store: str | None) -> 
             raise PhyagiAssetsError(f"{name!r} is not a declared mixture; declared mixtures: {', '.join(catalog.mixtures) or 'none'}")
         console = new_console()
         log_to(new_console(stderr=True))
-        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
+        workspace = Workspace(data=settings.data, store=open_store(settings.store))
         count = parsed(tokens) if tokens is not None else None
         show_forecast(console, forecast(catalog.mixtures[name], catalog.corpora, workspace, count))
 
@@ -140,10 +140,10 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
         from phyagi_assets.inspection.garbage import Cleaning
         from phyagi_assets.steps.step import Workspace
         from phyagi_assets.store.data_folders import of_others
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
         catalog = load_catalog(settings.require_data())
-        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
+        workspace = Workspace(data=settings.data, store=open_store(settings.store))
         partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
         cleaning = Cleaning(
             store=workspace.store,
@@ -153,8 +153,8 @@ def clean(old_plans: bool, yes: bool, grace: float, data: str | None, store: str
             grace=timedelta(hours=grace),
             others=of_others(workspace.store, settings.data, {*catalog.corpora, *catalog.mixtures}),
         )
-        if yes and settings.store.is_dir():
-            workspace.store.remove_abandoned_files()  # left by an earlier clean that was killed
+        if yes and settings.has_store:
+            workspace.store.remove_abandoned_files(everywhere=True)  # left by an earlier clean that was killed
         found = cleaning.find()
         removed = cleaning.remove(found) if yes and found else []
         show_removable(new_console(), found, cleaning, removed=removed if yes else None)

@@ -51,14 +51,14 @@ def remove(
         from phyagi_assets.inspection.documents import matching, with_ids
         from phyagi_assets.inspection.exposure import exposures
         from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.local import LocalStore
+        from phyagi_assets.store.places import open_store
 
         catalog = load_catalog(settings.require_data())
         if corpus not in catalog.corpora:
             raise PhyagiAssetsError(f"{corpus!r} is not a declared corpus; declared corpora: {', '.join(catalog.corpora) or 'none'}")
         declared, console = catalog.corpora[corpus], new_console()
         log_to(new_console(stderr=True))
-        workspace = Workspace(data=settings.data, store=LocalStore(settings.store))
+        workspace = Workspace(data=settings.data, store=open_store(settings.store))
         try:
             removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}
         except ValueError as problem:

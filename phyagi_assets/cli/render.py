@@ -50,7 +50,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         if artifact is None:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")
             continue
-        plan = read_plan(artifact.folder(PLAN) / PLAN)
+        plan = read_plan(artifact.folder() / PLAN)
         head, *branches = plan_lines(plan)
         tree = Tree(_first_bold(head))
         for branch in branches:

@@ -7,7 +7,7 @@ from typing import Any
 
 from phyagi_assets.datasets.cursor import Shard
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.find_plan import RemotePlan, find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -137,6 +137,10 @@ class LoadedMixture:
         return plan_tree(self.plan)
 
 
+_in_use: list[RemotePlan] = []
+"""Plans whose arrays this process reads: they stay on this machine until it ends, because datasets open them at any time."""
+
+
 def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_len: int | None = None, **options: Any) -> LoadedMixture:
     """Open a materialized mixture.
 
@@ -145,7 +149,8 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     mixture
         Name of the mixture, or path of a ``mixture.json`` or of its folder.
     store
-        Store in which to look up a name; by default ``$PHYAGI_ASSETS_STORE``, else the store of the data folder.
+        Store in which to look up a name, a folder or an address such as ``s3://bucket/folder``; by default ``$PHYAGI_ASSETS_STORE``, else
+        the store of the data folder. From a bucket, the caches of the plan are fetched to the scratch folder first, unless they are there.
     seq_len
         Tokens per sample; by default, the declared number. With another number, the order is that of a new plan of the same caches and
         weights, under a fingerprint of its own: always the same, and unrelated to the order of the declared length.
@@ -171,10 +176,13 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     >>> mixture.train[0]["input_ids"].shape
     torch.Size([512])
     """
-    file = find_plan(mixture, store)
-    plan = read_plan(file)
+    found = find_plan(mixture, store)
+    if found.remote:
+        found.remote.fetch_all()
+        _in_use.append(found.remote)
+    plan = read_plan(found.file)
     if seq_len is not None and seq_len != plan.seq_len:
         from phyagi_assets.order.resized import resized
 
         plan = resized(plan, seq_len)
-    return LoadedMixture(plan=plan, home=file.parent, options=options)
+    return LoadedMixture(plan=plan, home=found.file.parent, options=options)

@@ -1,5 +1,7 @@
 """Find the plan of a materialized mixture."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
@@ -8,14 +10,25 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import is_part
+from phyagi_assets.store.base import Artifact, Store, Version, is_part
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.places import open_store
 
 _STEP = "mixed_dataset"
 
 
-def find_plan(mixture: str | Path, store: str | Path | None = None) -> Path:
-    """Return the ``mixture.json`` of a mixture, as a path through the store.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundPlan:
+    """The plan of a mixture."""
+
+    file: Path
+    """The ``mixture.json``, as a path through the store."""
+    remote: "RemotePlan | None" = None
+    """The plan in the store, if that is not on this machine. It fetches the caches."""
+
+
+def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan:
+    """Find the plan of a mixture.
 
     Parameters
     ----------
@@ -31,7 +44,11 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> Path:
     """
     path = Path(mixture)
     if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one
-        stored = LocalStore(Settings.resolve(store=store).store)
+        place = Settings.resolve(store=store).store
+        if not isinstance(place, Path):
+            remote = remote_plan(str(mixture), open_store(place))
+            return FoundPlan(file=remote.file, remote=remote)
+        stored = LocalStore(place)
         published = stored.pointer(f"{mixture}/{_STEP}") if is_part(str(mixture)) else None
         if published is None or not published.exists():
             found = ", ".join(address.name for address in stored.list() if address.step == _STEP) or "none"
@@ -41,7 +58,75 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> Path:
             )
         path = published
     file = path / PLAN if path.is_dir() else path
-    return _path_among_versions(plan_folder(file) / real_path(file).name)
+    return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
+
+
+class RemotePlan:
+    """The published plan of a mixture in a store elsewhere, and the caches that it names, which are fetched as they are needed.
+
+    What was fetched stays on this machine as long as this object exists.
+
+    Parameters
+    ----------
+    artifact
+        The plan.
+    store
+        The store.
+    """
+
+    def __init__(self, artifact: Artifact, store: Store) -> None:
+        self._artifact, self._store = artifact, store
+        self.file = artifact.folder() / PLAN
+        """The plan, on this machine."""
+        self._caches: dict[Version, Artifact] = {}
+
+    def fetch(self, path: str | Path) -> None:
+        """Fetch the version that a path in the plan, or on this machine, leads into.
+
+        Raises
+        ------
+        StoreError
+            The version is not in the store, is damaged, or cannot be fetched.
+        """
+        version = Version.in_path(os.path.normpath(path))
+        if version is None:
+            raise StoreError(f"{self._artifact.place}: names {path}, which is not in the store")
+        if version not in self._caches:
+            found = self._store.open(version.address, intact=True)
+            if found is None or found.fingerprint != version.fingerprint:
+                found = self._store.find(version.address, version.fingerprint)
+            if found is None:
+                raise StoreError(
+                    f"{self._store}: has no intact version {version.path}, which the plan of {self._artifact.address} names; check the "
+                    "store with: phyagi-assets check"
+                )
+            self._caches[version] = found
+        self._caches[version].folder()
+
+    def fetch_all(self) -> None:
+        """Fetch all token arrays and the tokenizer that the plan names."""
+        plan = read_plan(self.file)
+        paths = (shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
+        for path in dict.fromkeys((*paths, plan.tokenizer)):
+            self.fetch(path)
+
+
+def remote_plan(mixture: str, store: Store) -> RemotePlan:
+    """Return the published plan of a mixture in a store elsewhere.
+
+    Raises
+    ------
+    StoreError
+        The store has no such mixture.
+    """
+    artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
+    if artifact is None:
+        found = ", ".join(address.name for address in store.list() if address.step == _STEP) or "none"
+        raise StoreError(
+            f"{mixture!r} is neither a path nor a mixture materialized in {store} (there: {found}); "
+            f"materialize it with: phyagi-assets materialize {mixture}"
+        )
+    return RemotePlan(artifact, store)
 
 
 def _path_among_versions(file: Path) -> Path:

@@ -24,7 +24,7 @@ from phyagi_assets.steps import cache, mixture, tokenize
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 LEFT_OUT = "files left out of the source"
@@ -83,12 +83,17 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: 
     damage = manifest.damage(path)
     if damage:
         raise StoreError("\n".join(damage))
-    artifact = Artifact(address=str(folder), path=path, manifest=manifest)
-    facts = {"path": str(path), "fingerprint": manifest.fingerprint}
+    return describe(Artifact(address=str(folder), path=path, manifest=manifest), samples=samples, tokens=tokens, flow=flow)
+
+
+def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> Inspection:
+    """Describe an artifact; see `inspect_artifact`."""
+    manifest = artifact.manifest
+    facts = {"path": artifact.place, "fingerprint": manifest.fingerprint}
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
     facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
     if manifest.step == mixture.STAGE:
-        plan = read_plan(path / PLAN)
+        plan = read_plan(artifact.folder() / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
@@ -225,16 +230,31 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     """
     path = Path(name)
     folders = [path.parent if path.is_file() else path]
+    address = name if "/" in name else mixture.MIXTURE.address(name)
     with suppress(StoreError):  # the name is not an address
-        folders.append(store.pointer(name if "/" in name else mixture.MIXTURE.address(name)))
+        folders.append(store.pointer(address))
     for folder in folders:
         if (folder / MANIFEST).is_file():
             return inspect_artifact(folder)
+    if store.is_remote and (artifact := _in_store(store, address)):
+        return describe(artifact)
     if "/" in name:
         raise StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact")
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
+
+
+def _in_store(store: Store, address: str) -> Artifact | None:
+    """Return the published artifact at an address; None if nothing is, or the address is not valid."""
+    try:
+        known = Address(address)
+    except StoreError:
+        return None
+    artifact = store.open(known)
+    if artifact and (damage := artifact.damage()):
+        raise StoreError("\n".join(damage))
+    return artifact
 
 
 def _left_out(name: str, workspace: Workspace) -> str:

@@ -1,9 +1,8 @@
 """Tracing a position in the order of training back to its documents."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -155,11 +154,14 @@ class Explainer:
         Order of the split.
     shards
         Token arrays of the split.
+    fetch
+        Function that fetches the version that a path leads into, if the store is not on this machine.
     """
 
-    def __init__(self, plan: Plan, order: MixtureOrder, shards: TokenShards) -> None:
-        self._plan, self._order, self._shards = plan, order, shards
+    def __init__(self, plan: Plan, order: MixtureOrder, shards: TokenShards, fetch: Callable[[Path], None] | None = None) -> None:
+        self._plan, self._order, self._shards, self._fetch = plan, order, shards, fetch
         self._files: dict[Path, list[str]] = {}
+        self._backend: Any = None
 
     def explain(self, positions: Sequence[int]) -> Explanation:
         """Explain the samples at some positions.
@@ -189,6 +191,8 @@ class Explainer:
         documents: list[DocumentSpan] = []
         for shard, at, offset, tokens in runs:
             if shard != PADDING:
+                if self._fetch:
+                    self._fetch(self._shards.arrays[shard].path)
                 run = ExplainedRun(
                     partition=planned.partitions[self._order.shards[shard].partition].key,
                     array=real_path(self._shards.arrays[shard].path),
@@ -203,6 +207,8 @@ class Explainer:
     def _documents(self, shard: int, run: ExplainedRun) -> Iterator[DocumentSpan]:
         offset, stop = run.offset, run.offset + run.end - run.start
         shards = self._shards
+        if self._backend is None:
+            self._backend = _loaded(shards.arrays[shard].path.parent)
         tokens, ends = shards.tokens(shard), shards.document_ends(shard)
         origins, hashes = (shards.beside(shard, ending) for ending in (ORIGINS, HASHES))
         for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
@@ -244,18 +250,19 @@ class Explainer:
         return self._files[cache]
 
     def _text(self, ids: npt.NDArray[Any]) -> str:
-        return self._tokenizer.decode(ids.tolist(), skip_special_tokens=False) if self._tokenizer else ""
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        try:
-            return load_backend(self._shards.arrays[0].path.parent)
-        except MissingPackageError as problem:
-            logger.warning("documents are shown without their text: %s", problem)
-            return None
+        return self._backend.decode(ids.tolist(), skip_special_tokens=False) if self._backend else ""
 
 
-def open_explainer(mixture: str | Path, store: Path) -> Explainer:
+def _loaded(cache: Path) -> Any:
+    """Return the tokenizer in a cache, which is that of all caches of a plan; False if its package is not installed."""
+    try:
+        return load_backend(cache)
+    except MissingPackageError as problem:
+        logger.warning("documents are shown without their text: %s", problem)
+        return False
+
+
+def open_explainer(mixture: str | Path, store: str | Path) -> Explainer:
     """Open the training split of a materialized mixture.
 
     Parameters
@@ -270,10 +277,11 @@ def open_explainer(mixture: str | Path, store: Path) -> Explainer:
     StoreError
         The mixture does not exist, or its plan cannot be read.
     """
-    file = find_plan(mixture, store)
-    plan = read_plan(file)
+    found = find_plan(mixture, store)
+    plan = read_plan(found.file)
     order = MixtureOrder(plan, "train")
-    return Explainer(plan, order, TokenShards.of_plan(plan, file.parent, order))
+    fetch = found.remote.fetch if found.remote else None
+    return Explainer(plan, order, TokenShards.of_plan(plan, found.file.parent, order), fetch)
 
 
 def _short(text: str) -> str:

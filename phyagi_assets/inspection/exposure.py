@@ -1,12 +1,13 @@
 """Find the positions at which mixtures use a document."""
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -55,14 +56,28 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     for version in store.survey().versions:
         if version.address.step != MIXTURE.name:
             continue
-        file = version.folder(PLAN) / PLAN
+        file = version.folder() / PLAN
         try:
-            yield from list(_of_plan(read_plan(file), file, corpus, ids, until, is_published=version.is_published))
+            fetch = RemotePlan(version, store).fetch if version.remote else _is_here
+            yield from list(_of_plan(read_plan(file), file, corpus, ids, until, fetch, is_published=version.is_published))
         except (StoreError, OSError, ValueError, OverflowError) as problem:
             logger.warning("%s: cannot be searched for the documents: %s", file, problem)
 
 
-def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: int | None, *, is_published: bool) -> Iterator[Exposure]:
+def _is_here(_path: str | Path) -> None:
+    """Fetch nothing, because the store is on this machine."""
+
+
+def _of_plan(
+    plan: Plan,
+    file: Path,
+    corpus: str,
+    ids: Collection[str],
+    until: int | None,
+    fetch: Callable[[str | Path], None],
+    *,
+    is_published: bool,
+) -> Iterator[Exposure]:
     numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
     paths = PlanPaths(plan, file.parent)
     for split in SPLITS:
@@ -74,6 +89,7 @@ def _of_plan(plan: Plan, file: Path, corpus: str, ids: Collection[str], until: i
         for number in numbers:
             for index, partition in enumerate(plan.corpora[number].partitions):
                 if shard := partition.shards.get(split):
+                    fetch(shard.path)
                     for span in spans_of(paths.resolve(shard.path).parent, split, ids):
                         positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):

@@ -152,7 +152,7 @@ def _published(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Works
         for part in mixture.config.datasets
     }
     published = published_mixture(expected_mixture(mixture, caches), mixture_address(mixture), workspace.store)
-    return read_plan(published.folder(PLAN) / PLAN) if published else None
+    return read_plan(published.folder() / PLAN) if published else None
 
 
 def _size(corpus: Corpus, workspace: Workspace) -> _Size:

@@ -99,12 +99,12 @@ class Cleaning:
         for version, why in candidates:
             if version.address.name in self.others:
                 continue
-            if self._is_young(version.path):
+            if self._is_young(version.written):
                 self.young += 1
             else:
                 of = version.version
                 found.append(self._removable(version, of.path, why, of.fingerprint, is_published=version.is_published))
-        self.foreign += [Foreign(path=self.store.pointer(f"{name}/any").parent, why=why) for name, why in self.others.items()]
+        self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         return found + list(self._transfers())
 
     def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, str]]:
@@ -115,7 +115,7 @@ class Cleaning:
                 why = UNDECLARED if undeclared else OLD_PLAN if self.old_plans and not version.is_published else ""
                 if why and not version.protected:
                     yield version, why
-                    if not self._is_young(version.path):
+                    if not self._is_young(version.written):
                         continue
                 named |= self._named(version)
         for version in surveyed.versions:
@@ -128,21 +128,23 @@ class Cleaning:
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
         try:
-            plan = read_plan(version.folder(PLAN) / PLAN)
+            plan = read_plan(version.folder() / PLAN)
         except StoreError as problem:
-            self.foreign.append(Foreign(path=version.path, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
+            place = version.place if version.remote else version.path
+            self.foreign.append(Foreign(path=place, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
             return _named_by_manifest(version.manifest)
         paths = [shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
         named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
         return named | {of for path in (*paths, plan.tokenizer) if (of := Version.in_path(path))}
 
-    def _is_young(self, folder: Path) -> bool:
-        return self.grace > timedelta(0) and time.time() - folder.stat().st_mtime < self.grace.total_seconds()
+    def _is_young(self, written: float) -> bool:
+        return self.grace > timedelta(0) and time.time() - written < self.grace.total_seconds()
 
     def _transfers(self) -> Iterable[Removable]:
         for transfer in self.store.unfinished():
             corpus, partition = transfer.address.name, transfer.address.key
-            if partition not in self.partitions.get(corpus, ()) and corpus not in self.others and not self._is_young(transfer.path):
+            is_gone = partition not in self.partitions.get(corpus, ()) and corpus not in self.others
+            if is_gone and not self._is_young(transfer.path.stat().st_mtime):
                 yield self._removable(transfer, transfer.name, BROKEN_OFF)
 
     def _removable(
@@ -152,7 +154,7 @@ class Cleaning:
             name=name,
             path=of.path,
             why=why,
-            bytes=sum(file.lstat().st_size for file in of.path.rglob("*") if file.is_file()),
+            bytes=of.bytes,
             address=of.address,
             fingerprint=fingerprint,
             is_published=is_published,

@@ -13,12 +13,11 @@ from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
-from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import format_of
-from phyagi_assets.steps.checks.plans import array_problems
+from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
+from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat
 
@@ -114,15 +113,16 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
     for address in store.list():
         if corpus and address.name != corpus:
             continue
-        pointer = store.pointer(address)
-        path = real_path(pointer)
+        pointer, path = store.pointer(address), store.published_path(address)
         own = None if store.is_copy(address) else path
         if own is None:
             found = f"{pointer}: is a folder where the store keeps a link: it was copied without its links; materialize puts them back"
             yield StoreProblem(address=address, found=found)
-        damage = _damage(path)
+        damage = store.damage(address, path)
         yield from (StoreProblem(address=address, found=found, version=own) for found in damage)
-        if not damage and (path / PLAN).is_file():
+        if not damage and store.is_remote and address.step == MIXTURE.name:
+            yield from (StoreProblem(address=address, found=found) for found in _remote_plan_problems(store, address))
+        elif not damage and (path / PLAN).is_file():
             yield from (StoreProblem(address=address, found=found) for found in _plan_problems(plan_folder(pointer / PLAN) / PLAN))
         on_checked(address)
 
@@ -148,7 +148,7 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
     discarded, left = set(), []
     for version, address in damaged.items():
         with store.lock(address):  # a run may be rebuilding the artifact right now
-            if not _damage(version):
+            if not store.damage(address, version):
                 left.append(f"{address}: has been built again meanwhile")
                 continue
             try:
@@ -160,13 +160,6 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
     return sorted(discarded), left
 
 
-def _damage(path: Path) -> list[str]:
-    try:
-        return Manifest.read(path).damage(path, checksums=True)
-    except StoreError as problem:
-        return [str(problem)]
-
-
 def _plan_problems(file: Path) -> Iterator[str]:
     try:
         plan = read_plan(file)
@@ -175,3 +168,11 @@ def _plan_problems(file: Path) -> Iterator[str]:
         return
     for found in array_problems(plan, file):
         yield f"{file}: names {found}; bring {plan.name} up to date"
+
+
+def _remote_plan_problems(store: Store, address: str) -> Iterator[str]:
+    artifact = store.open(address)
+    if artifact:
+        plan = read_plan(artifact.folder() / PLAN)
+        for found in remote_array_problems(plan, store):
+            yield f"{artifact.place}/{PLAN}: names {found}; bring {plan.name} up to date"

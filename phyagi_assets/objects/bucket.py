@@ -290,10 +290,13 @@ def _missing_key(key: str, action: Callable[[ObjectStore], Result]) -> Callable[
     return named
 
 
-def concurrently(action: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Apply a function to items with several threads, and yield the results in their order."""
-    with ThreadPoolExecutor(_CONCURRENT, thread_name_prefix="bucket") as pool:
+def concurrently(action: Callable[[Item], Result], items: Iterable[Item], threads: int = _CONCURRENT) -> Iterator[Result]:
+    """Apply a function to items with several threads, and yield the results in their order. After a failure, no further items are begun."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="bucket")
+    try:
         yield from pool.map(action, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:

@@ -103,7 +103,7 @@ class RetryPolicy:
             except TransientError as problem:
                 if attempt == self.attempts:
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
-                    message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the source is up"
+                    message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None
                 pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
                 logger.warning("%s; trying again in %.0f s", redacted(f"{what}: {problem}"), pause)

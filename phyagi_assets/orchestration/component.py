@@ -16,7 +16,7 @@ from phyagi_assets.orchestration.sensors import follow_sensor, refresh_schedule,
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.places import open_store
 
 
 class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
@@ -42,7 +42,7 @@ class CatalogComponent(dg.Component, dg.Model, dg.Resolvable):
 def data_folder_definitions(settings: Settings) -> dg.Definitions:
     """Return the definitions of a data folder, as the UI and its runs use them."""
     catalog, _ = read_catalog(settings.require_data())
-    return catalog_definitions(catalog, Workspace(data=catalog.data, store=LocalStore(settings.store)), LoggedProgress())
+    return catalog_definitions(catalog, Workspace(data=catalog.data, store=open_store(settings.store)), LoggedProgress())
 
 
 def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow = FLOW) -> dg.Definitions:

@@ -82,7 +82,7 @@ def ui_environment(settings: Settings) -> dict[str, str]:
     with _configuration_errors(home):
         InstanceRef.from_dir(home)
     try:
-        lock = LocalStore(settings.store).hold_lock(UI)
+        lock = _locks(settings).hold_lock(UI)
     except (PermissionError, StoreError):  # a read-only store, shown with a DAGSTER_HOME elsewhere
         return environment
     if lock is None:
@@ -91,6 +91,11 @@ def ui_environment(settings: Settings) -> dict[str, str]:
             "one in your browser, or stop it first"
         )
     return environment
+
+
+def _locks(settings: Settings) -> LocalStore:
+    """Return the store with the locks of the instance: the store itself, or the folder of the instance if the store is in a bucket."""
+    return LocalStore(settings.store if isinstance(settings.store, Path) else settings.dagster_home)
 
 
 def _is_to_be_written(path: Path) -> bool:
@@ -173,7 +178,7 @@ def _share(home: Path) -> None:
 def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
     try:
         with (
-            LocalStore(settings.store).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
+            _locks(settings).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
             return dg.DagsterInstance.from_config(home)

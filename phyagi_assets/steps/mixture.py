@@ -220,7 +220,7 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
     published = store.open(mixture_address(mixture))
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
-    plan = read_plan(published.folder(PLAN) / PLAN)
+    plan = read_plan(published.folder() / PLAN)
     if at <= plan.current.start:
         raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
     tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
@@ -304,7 +304,7 @@ def _published(expected: Manifest, address: str, store: Store, _holding: Collect
 
 
 def _facts(built: Built) -> Facts:
-    plan = read_plan(built.artifact.folder(PLAN) / PLAN)
+    plan = read_plan(built.artifact.folder() / PLAN)
     components = composition(plan)
     corpora: list[dict[str, str | int | float]] = [
         {

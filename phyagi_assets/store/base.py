@@ -5,6 +5,7 @@ versions is published. A published version is never edited.
 """
 
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -139,6 +140,9 @@ class RemoteFiles(Protocol):
     def fetch(self, only: Collection[str]) -> None:
         """Fetch files, or all of them if `only` is empty, to the path of the artifact, where they stay as long as this object exists."""
 
+    def copy_to(self, folder: Path) -> None:
+        """Fetch all files to a folder on this machine."""
+
     def damage(self, *, checksums: bool) -> Sequence[str]:
         """Find the files that are missing or differ from their records, as `Manifest.damage` does."""
 
@@ -170,6 +174,23 @@ class Artifact:
         if self.remote:
             self.remote.fetch(only)
         return self.path
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the recorded files of the version to a folder.
+
+        Raises
+        ------
+        StoreError
+            A file is missing, or cannot be fetched.
+        """
+        if self.remote:
+            self.remote.copy_to(folder)
+            return
+        if damage := self.damage():
+            raise StoreError("\n".join(damage))
+        for name in self.manifest.files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path / name, folder / name)
 
     @property
     def place(self) -> str:
@@ -248,12 +269,27 @@ class Transfer:
     """Path of their folder, relative to the root of the store."""
     path: Path
 
+    @property
+    def bytes(self) -> int:
+        """Size of the files, in bytes."""
+        return sum(file.lstat().st_size for file in self.path.rglob("*") if file.is_file())
+
 
 class Store(Protocol):
     """A store of published artifacts. Its text form names the place, for messages.
 
     Addresses are `Address` objects, or strings of the same form. Methods raise a `StoreError` for a string that is not an address.
     """
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the store is on no disk of this machine, so that its records and locks are not shared with other machines."""
+
+    def names(self) -> Sequence[str]:
+        """Return the names of the corpora and mixtures in the store, sorted."""
+
+    def place(self, name: str) -> Path | str:
+        """Return the path or address of a corpus or mixture."""
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         """Return the published version of an artifact. Only its manifest is read, unless `intact` is set.
@@ -276,6 +312,9 @@ class Store(Protocol):
 
     def list(self) -> Iterator[Address]:
         """Yield the address of every published artifact, folder by folder in the order of names."""
+
+    def versions(self) -> Iterator[Artifact]:
+        """Yield every version whose manifest can be read, published or not."""
 
     def survey(self) -> Survey:
         """List every version, and every entry that the store did not make."""
@@ -314,6 +353,15 @@ class Store(Protocol):
             that the store did not write.
         """
 
+    def put(self, artifact: Artifact) -> Artifact:
+        """Copy a version of another store into this one, completely or not at all.
+
+        Raises
+        ------
+        StoreError
+            The version is damaged, or the store cannot be written to.
+        """
+
     def publish(self, artifact: Artifact) -> None:
         """Make a version the published one: point the address of its artifact at it, in one step.
 
@@ -322,6 +370,12 @@ class Store(Protocol):
         StoreError
             The store cannot be written to, or the store did not make what is in the place of the pointer.
         """
+
+    def published_path(self, address: str) -> Path:
+        """Return the path of the folder of the published version of an artifact, without links in it."""
+
+    def damage(self, address: str, version: Path) -> Sequence[str]:
+        """Compare a version with its checksums, given its folder, and return one message per damaged file."""
 
     def is_copy(self, address: str) -> bool:
         """Return whether the pointer of an artifact was replaced by a copy of a version, as in a store copied without links."""
@@ -393,5 +447,11 @@ class Store(Protocol):
     def writing(self) -> AbstractContextManager[None]:
         """Turn errors about writing to the store, such as a full disk, into a `StoreError` that the user can act on."""
 
-    def remove_abandoned_files(self) -> None:
-        """Delete what dead writers left behind, as the next writer would."""
+    def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
+        """Delete what dead writers left behind, as the next writer would.
+
+        Parameters
+        ----------
+        everywhere
+            Whether to list a whole store in a bucket to find uploads that were broken off.
+        """

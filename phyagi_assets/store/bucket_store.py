@@ -14,13 +14,15 @@ Steps work in `Scratch`, a local store that has the layout of this one. What is 
 
 import logging
 import re
+import socket
 import threading
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from phyagi_assets.store.base import (
     split_version_name,
 )
 from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.store.scratch import Scratch, scratch_folder
 from phyagi_assets.store.state import Kind, State
@@ -49,6 +52,10 @@ _VERSIONS = ".artifacts"
 PUBLISHED = ".published"
 SHARED = ".shared"
 _MANIFESTS = ".manifests"
+_BUILDS, _REMOVALS = "builds", "removals"
+"""Folders of leases."""
+_BROKEN_OFF = timedelta(days=1)
+"""Age of the last object of a version without a manifest, after which its upload was broken off."""
 _FRESH = 10.0
 """Time for which a listing is used again, in seconds."""
 _SHARE_OF_LISTING = 0.1
@@ -124,7 +131,11 @@ class BucketStore(base.Store):
 
     def _assemble(self, bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path) -> None:
         self.bucket, self.shared, self.local, self.shared_copies = bucket, shared, local, shared_copies
+        machine = f"{socket.gethostname()}:{local.root}"
+        self._leases = Leases(folder=bucket.folder(".leases"), machine=machine)
         self._folders: dict[str, _Folder] = {}
+        self._all_until = 0.0
+        """Time until which the folders are taken for all that there are."""
         self._manifests: dict[tuple[str, str], Manifest | None] = {}
         self._shared_sizes: dict[str, int] | None = None
         self._lock = threading.RLock()
@@ -134,6 +145,16 @@ class BucketStore(base.Store):
 
     def __str__(self) -> str:
         return self.bucket.address
+
+    @property
+    def is_remote(self) -> bool:
+        return True
+
+    def names(self) -> Sequence[str]:
+        return sorted({folder.partition("/")[0] for folder in self._list_all()[0]})
+
+    def place(self, name: str) -> str:
+        return f"{self.bucket.address}/{name}"
 
     def pointer(self, address: str) -> Path:
         return self.local.pointer(address)
@@ -164,8 +185,17 @@ class BucketStore(base.Store):
         return artifact if artifact and artifact.holds(holding) else None
 
     def list(self) -> Iterator[Address]:
-        for prefix, folder in sorted(self._list_all()[0].items()):
+        with self._lock:
+            folders = self._folders if self._all_until > time.monotonic() else self._list_all()[0]
+        for prefix, folder in sorted(folders.items()):
             yield from (Address(f"{prefix}/{key}") for key in sorted(folder.pointers) if folder.pointers[key])
+
+    def versions(self) -> Iterator[Artifact]:
+        for prefix, folder in sorted(self._list_all()[0].items()):
+            self._fetch_manifests(prefix, folder)
+            for name, objects in sorted(folder.versions.items()):
+                if (version := Version.of_folder(prefix, name)) and (found := self._artifact(version, objects, None, intact=False)):
+                    yield found
 
     def survey(self) -> Survey:
         folders, foreign = self._list_all()
@@ -222,6 +252,12 @@ class BucketStore(base.Store):
         self.local.make_room(built.bytes)
         return self._upload(version, built, holding)
 
+    def put(self, artifact: Artifact) -> Artifact:
+        if not artifact.remote and (damage := artifact.damage()):
+            raise StoreError("\n".join(damage))
+        artifact.folder()
+        return self._upload(Version(Address(artifact.address), artifact.fingerprint), artifact, artifact.manifest.files)
+
     def _upload(self, version: Version, built: Artifact, holding: Collection[str]) -> Artifact:
         """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
         objects = self._look_at(version)
@@ -256,9 +292,22 @@ class BucketStore(base.Store):
             self.bucket.create(_pointer_key(folder, key, newest), b"")
         self.bucket.delete(_pointer_key(folder, key, older) for older in pointers if older < newest)
         with self._lock:
-            if folder in self._folders:
+            if folder not in self._folders:
+                self._all_until = 0.0
+            else:
                 now = StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))
                 self._folders[folder].pointers[key] = {newest: pointers.get(newest, now)}
+
+    def published_path(self, address: str) -> Path:
+        folder, key = _split(Address(address))
+        return self.version_path(address, self._folder(folder).published(key))
+
+    def damage(self, address: str, version: Path) -> Sequence[str]:
+        of = Version(Address(address), split_version_name(version.name)[1])
+        artifact = self._artifact(of, self._look_at(of), None, intact=False)
+        if artifact is None:
+            return [f"{self.place(_path(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
+        return artifact.damage(checksums=True)
 
     def is_copy(self, address: str) -> bool:
         del address
@@ -294,19 +343,47 @@ class BucketStore(base.Store):
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:
-        with self.local.removing():
-            yield self.discard
+        with self.local.removing(), self._leases.held(f"{_REMOVALS}/{uuid.uuid4().hex}") as is_held:
+
+            def remove(address: str, version: Path) -> None:
+                if not is_held():
+                    raise StoreError(f"{self}: was not reached for some time; nothing more is removed; run the command again")
+                self.discard(address, version)
+
+            yield remove
 
     @contextmanager
     def planning(self) -> Iterator[None]:
+        # A remover takes its lease before it reads the plans, and a planner looks for leases after it has published its plan: one of them
+        # sees the other.
         with self.local.planning():
+            self._wait_for_removals()
+            yield
+            if self._wait_for_removals():
+                raise StoreError(f"{self}: another machine removed versions while a plan was made; run the command again")
+
+    def _wait_for_removals(self) -> int:
+        """Wait until no other machine removes versions, and return how many did."""
+        names = self._leases.names(_REMOVALS)
+        for name in names:
+            logger.info("versions are being removed by another machine; waiting for it")
+            self._leases.wait(name)
+        return len(names)
+
+    @contextmanager
+    def lock(self, name: str, *, silent: bool = False) -> Iterator[None]:
+        waiting = "" if silent else f"{name} is being built"
+        with self.local.lock(name, silent=silent), self._leases.held(f"{_BUILDS}/{Address(name)}", waiting):
             yield
 
-    def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
-        return self.local.lock(name, silent=silent)
-
-    def lock_if_free(self, name: str) -> AbstractContextManager[bool]:
-        return self.local.lock_if_free(name)
+    @contextmanager
+    def lock_if_free(self, name: str) -> Iterator[bool]:
+        with self.local.lock_if_free(name) as free:
+            if not free:
+                yield False
+                return
+            with self._leases.held_if_free(f"{_BUILDS}/{Address(name)}") as held:
+                yield held
 
     def hold_run_lock(self, run_id: str) -> AbstractContextManager[None]:
         return self.local.hold_run_lock(run_id)
@@ -329,11 +406,14 @@ class BucketStore(base.Store):
     def writing(self) -> AbstractContextManager[None]:
         return self.local.writing()
 
-    def remove_abandoned_files(self) -> None:
+    def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
         self.local.remove_abandoned_files()
-
-    def place(self, path: str) -> str:
-        return f"{self.bucket.address}/{path}"
+        if everywhere:
+            uploads = (uploaded for folder in self._list_all()[0].values() for uploaded in folder.versions.values())
+            broken_off = [uploaded.values() for uploaded in uploads if uploaded and MANIFEST not in uploaded]
+            before = datetime.now(UTC) - _BROKEN_OFF
+            old = (stored for uploaded in broken_off if max(each.written for each in uploaded) < before for stored in uploaded)
+            self.bucket.delete(stored.key for stored in old)
 
     def _list_all(self) -> _Listed:
         """List the whole store. Return its folders of artifacts, and the objects that the store did not make."""
@@ -351,7 +431,7 @@ class BucketStore(base.Store):
                 continue
             folders.setdefault(folder, _Folder(until=until)).add([(path, stored)])
         with self._lock:
-            self._folders = folders
+            self._folders, self._all_until = folders, until
         return folders, foreign
 
     def _folder(self, folder: str) -> _Folder:
@@ -514,6 +594,10 @@ class _Files(base.RemoteFiles):
             with local.writing():
                 replace_file(folder / MANIFEST, content)
         self.fetched |= wanted
+
+    def copy_to(self, folder: Path) -> None:
+        files = self.manifest.files
+        list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), sorted(files)))
 
     def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
         store = self.store

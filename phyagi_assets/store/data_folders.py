@@ -58,7 +58,7 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
             continue
         if warning := other_folder(store, data, name):
             log.warning(warning)
-        record = {"relative": os.path.relpath(real_path(data), real_path(Path(str(store)))), "absolute": str(real_path(data))}
+        record = {"relative": os.path.relpath(real_path(data), _root(store)), "absolute": str(real_path(data))}
         store.state("data_folders", name).remember(record)  # a user without write permission builds nothing either
 
 
@@ -79,12 +79,9 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
     dict of str to str
         Reason by name.
     """
-    try:
-        names = sorted(path.name for path in Path(str(store)).iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError:
-        return {}
-    inside = real_path(Path(str(store))).is_relative_to(real_path(data))
-    unknown_is_own = inside or any(name in declared for name in names)
+    names = store.names()
+    inside = _root(store).is_relative_to(real_path(data))
+    unknown_is_own = not store.is_remote and (inside or any(name in declared for name in names))
     found = {}
     for name in names:
         known = _recorded(store, name)
@@ -95,16 +92,22 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
             elif name not in declared:
                 found[name] = f"was built from the data folder {known[-1]}, which does not exist any more; remove it yourself if you can"
         elif not known and not unknown_is_own and name not in declared:
-            found[name] = f"nothing tells which data folder it was built from, and {data} declares nothing in this store"
+            found[name] = "nothing tells which data folder it was built from"
+            found[name] += "; clean it on the machine that built it" if store.is_remote else f", and {data} declares nothing in this store"
     return found
 
 
 def _recorded(store: Store, name: str) -> list[Path]:
     try:
         record = store.state("data_folders", name).recall()
-        return [real_path(real_path(Path(str(store))) / record["relative"]), Path(record["absolute"])]
+        return [real_path(_root(store) / record["relative"]), Path(record["absolute"])]
     except (KeyError, TypeError):
         return []
+
+
+def _root(store: Store) -> Path:
+    """Return the folder that holds the records: the store, or its scratch folder on this machine if it is in a bucket."""
+    return real_path(store.state("data_folders", "any").path.parents[1])
 
 
 def _same(known: Collection[Path], data: Path) -> bool:

@@ -14,7 +14,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -69,6 +69,19 @@ class LocalStore(base.Store):
     def version_path(self, address: str, fingerprint: str) -> Path:
         return self.root / Version(Address(address), fingerprint).path
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
+    def names(self) -> Sequence[str]:
+        try:
+            return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError:
+            return []
+
+    def place(self, name: str) -> Path | str:
+        return self.root / name
+
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         pointer = self.pointer(address)
         try:
@@ -98,6 +111,13 @@ class LocalStore(base.Store):
                 elif folder.is_dir():
                     yield from (Address(f"{name}/{stage}/{key}") for key in _names(folder) if is_published(folder / key))
 
+    def versions(self) -> Iterator[Artifact]:
+        for folder in sorted((*self.root.glob(f"[!.]*/{VERSIONS}/*"), *self.root.glob(f"[!.]*/*/{VERSIONS}/*"))):
+            version = Version.of_folder(folder.parents[1].relative_to(self.root).as_posix(), folder.name)
+            artifact = self._version(version.address, folder, intact=False) if version else None
+            if version and artifact and artifact.fingerprint == version.fingerprint:
+                yield artifact
+
     def survey(self) -> Survey:
         return survey(self.root, self.published_fingerprint)
 
@@ -107,6 +127,16 @@ class LocalStore(base.Store):
             with suppress(StoreError):
                 return Manifest.read(pointer).fingerprint
         return split_version_name(pointer.readlink().name)[1] if is_pointer(pointer) else ""
+
+    def published_path(self, address: str) -> Path:
+        return real_path(self.pointer(address))
+
+    def damage(self, address: str, version: Path) -> Sequence[str]:
+        del address
+        try:
+            return Manifest.read(version).damage(version, checksums=True)
+        except StoreError as problem:
+            return [str(problem)]
 
     def restore(self, address: str) -> bool:
         pointer = self.pointer(address)
@@ -165,6 +195,17 @@ class LocalStore(base.Store):
                 self._move(draft, final)
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
+
+    def put(self, artifact: Artifact) -> Artifact:
+        def fill(folder: Path) -> Manifest:
+            artifact.copy_to(folder)
+            for name, record in artifact.manifest.files.items():
+                if FileRecord.of(folder / name) != record:
+                    found = f"{artifact.place}/{name}: its content is not what was written (checksum differs)"
+                    raise StoreError(f"{found}; remove it with: phyagi-assets check --discard")
+            return replace(artifact.manifest, files={})
+
+        return self.write(artifact.address, artifact.manifest, fill, artifact.manifest.files)
 
     def _move(self, draft: Path, final: Path) -> None:
         try:
@@ -340,7 +381,8 @@ class LocalStore(base.Store):
                     address = Address(f"{corpus.name}/{kind}/{folder.name}")
                     yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
-    def remove_abandoned_files(self) -> None:
+    def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
+        del everywhere
         with self._staging():
             pass
         for area in (*self.root.glob(f"*/{STAGING}"), *self.root.glob(f"*/*/{STAGING}")):

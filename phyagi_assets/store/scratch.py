@@ -21,6 +21,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formatting import parsed
+from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import VERSIONS, Version
 from phyagi_assets.store.disk import writing_to
 from phyagi_assets.store.fingerprint import text_digest
@@ -53,7 +54,7 @@ def scratch_folder(address: str) -> Path:
         raise StoreError(f"{base}: cannot be created: {problem.strerror}; name another scratch folder with ${SCRATCH_VARIABLE}") from None
     if not named and (status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode)):
         raise StoreError(f"{base}: belongs to another user; name a scratch folder with ${SCRATCH_VARIABLE}")
-    return base / text_digest(address)[:16]
+    return base / BucketAddress(address).digest
 
 
 class Scratch(LocalStore):
@@ -151,7 +152,7 @@ class Scratch(LocalStore):
 
     def _versions(self) -> Iterator[tuple[float, int, Path]]:
         """Yield the time of the last use, the size in bytes, and the folder of each version."""
-        for folder in (*self.root.glob(f"*/{VERSIONS}/*"), *self.root.glob(f"*/*/{VERSIONS}/*")):
+        for folder in (*self.root.glob(f"[!.]*/{VERSIONS}/*"), *self.root.glob(f"[!.]*/*/{VERSIONS}/*")):
             with suppress(OSError):
                 yield folder.stat().st_mtime, sum(path.lstat().st_size for path in folder.rglob("*")), folder
 

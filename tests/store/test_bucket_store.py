@@ -2,14 +2,19 @@
 
 import os
 import pickle
+import subprocess
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.store import bucket_store
 from phyagi_assets.store.base import Artifact, Store, Version
 from phyagi_assets.store.bucket_store import PUBLISHED, SHARED, BucketStore
 from phyagi_assets.store.local import LocalStore
@@ -37,11 +42,19 @@ def store(machine: Open) -> BucketStore:
     return machine("here")
 
 
-def write(store: Store, content: str, address: str = ADDRESS, *, publish: bool = True, fill: Callable[[], None] | None = None) -> Artifact:
+def write(
+    store: Store,
+    content: str,
+    address: str = ADDRESS,
+    *,
+    publish: bool = True,
+    fill: Callable[[], None] | None = None,
+    repeat: int = 1,
+) -> Artifact:
     wanted = Manifest.expected("step", code_version="1", inputs={"content": content}, settings={})
 
     def write_files(folder: Path) -> Manifest:
-        for name, written in {**FILES, "content": content.encode()}.items():
+        for name, written in {**FILES, "content": content.encode() * repeat}.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(written)
         if fill:
@@ -204,7 +217,7 @@ def test_object_that_the_store_did_not_write_is_left_alone(machine: Open, s3: S3
 
 def test_opening_many_artifacts_takes_no_request_per_artifact(machine: Open, s3: S3Server) -> None:
     store = machine("here")
-    addresses = [f"corpus/stage/{i}" for i in range(12)]
+    addresses = [f"corpus/stage/{i}" for i in range(6)]
     for address in addresses:
         write(store, address, address)
     s3.faults.requests.clear()
@@ -282,3 +295,52 @@ def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: 
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH_BYTES", "much")
     with pytest.raises(StoreError, match=r"\$PHYAGI_ASSETS_SCRATCH_BYTES: 'much' is not a number"):
         write(BucketStore(PLACE), "text")
+
+
+def test_full_scratch_disk_is_named_with_its_setting(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting is not permitted here")
+    try:
+        written = write(BucketStore(PLACE, scratch=tmp_path / "scratch"), "x", repeat=2_000_000)
+        small = BucketStore(PLACE, scratch=disk / "scratch", retry_policy=RetryPolicy(attempts=3, pause=0.0))
+        found = small.open(ADDRESS)
+        assert found
+        message = r"cannot be written to: No space left on device.*it is scratch space: .*\$PHYAGI_ASSETS_SCRATCH"
+        with pytest.raises(StoreError, match=message):
+            found.folder()
+        with pytest.raises(StoreError, match=message):
+            write(small, "y", repeat=2_000_000)
+        assert small.published_fingerprint(ADDRESS) == written.fingerprint
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_plan_made_while_another_machine_removes_versions_is_refused(machine: Open) -> None:
+    here, there = machine("here"), machine("there")
+    removal = ExitStack()
+
+    def plan() -> None:
+        with here.planning():
+            removal.enter_context(there.removing())
+            threading.Timer(0.5, removal.close).start()
+
+    with pytest.raises(StoreError, match="another machine removed versions while a plan was made; run the command again"):
+        plan()
+    with here.planning():
+        pass
+
+
+def test_upload_that_was_broken_off_long_ago_is_removed(machine: Open, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = machine("here")
+    kept = write(store, "kept")
+    s3.put(f"lab/store/corpus/stage/.artifacts/part@{'0' * 32}/one", b"one")
+    store.remove_abandoned_files(everywhere=True)
+    assert len(s3.listed()) == 8
+    monkeypatch.setattr(bucket_store, "_BROKEN_OFF", timedelta(days=-1))
+    store.remove_abandoned_files(everywhere=True)
+    assert len(s3.listed()) == 7
+    assert store.find(ADDRESS, kept.fingerprint)

@@ -33,7 +33,7 @@ def check_plan(artifact: Artifact, store: Store) -> list[Check]:
     store
         The store that holds the plan and the arrays.
     """
-    file = artifact.folder(PLAN) / PLAN
+    file = artifact.folder() / PLAN
     plan = read_plan(file)
     problems = list(array_problems(plan, file) if artifact.remote is None else remote_array_problems(plan, store))
     return [_arrays(plan, problems), _samples(plan), _order(plan, None if artifact.remote else file)]

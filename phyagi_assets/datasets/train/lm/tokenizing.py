@@ -46,11 +46,11 @@ def tokenize_into(
     from tqdm.auto import tqdm
 
     from phyagi_assets.steps.text_cache import TextCache, write_text_cache
-    from phyagi_assets.store.local import LocalStore
+    from phyagi_assets.store.places import open_store
     from phyagi_assets.tokenizers.prepare import prepare_loaded
 
     show_messages("phyagi_assets.tokenizers")  # the conformance run of a tokenizer takes a while and logs its progress
-    store = LocalStore(library_store())
+    store = open_store(library_store())
     cache = TextCache(
         splits={name: _texts(name, split, columns) for name, split in loaded.items()},
         tokenizer=prepare_loaded(tokenizer, store),

@@ -1,0 +1,103 @@
+"""Copy the versions of one store to another, between disks and buckets.
+
+A version is copied completely or not at all, and only if it is not there yet, so that a copy that was interrupted goes on where it ended.
+A pointer is set after the version that it names is there. A plan is copied after the versions that it names.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from phyagi_assets.objects.bucket import concurrently
+from phyagi_assets.store.base import Address, Artifact, Store, Version
+
+_AT_ONCE = 8
+"""Number of versions that are copied at the same time."""
+INNER = ("tokenizers",)
+"""Names of the inner stores that are copied as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Copying:
+    """One version to copy."""
+
+    version: Artifact
+    is_published: bool
+    """Whether the source publishes the version."""
+    target: Store
+    """The store, or the inner store, that the version is copied to."""
+    is_there: bool
+    """Whether the target has the version already."""
+
+    @property
+    def bytes(self) -> int:
+        """Number of bytes to copy."""
+        return 0 if self.is_there else self.version.bytes
+
+    def run(self) -> None:
+        """Copy the version unless it is there, and publish it if it is published in the source.
+
+        Raises
+        ------
+        StoreError
+            The version is damaged, the source cannot be read, or the target cannot be written.
+        """
+        address, fingerprint = self.version.address, self.version.fingerprint
+        if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):
+            return
+        with self.target.lock(address):
+            copied = self.target.find(address, fingerprint, self.version.manifest.files) or self.target.put(self.version)
+            if self.is_published:
+                self.target.publish(copied)
+
+
+def copyings(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[Copying]:
+    """Return the versions to copy.
+
+    Parameters
+    ----------
+    source, target
+        The stores.
+    chosen
+        The versions to copy; by default, all.
+    """
+    found = []
+    for name in INNER:
+        found += _copyings(source.inner(name).versions(), target.inner(name))
+    versions = [version for version in source.versions() if chosen is None or _version(version) in chosen]
+    published = {version.version for version in source.survey().versions if version.is_published}
+    return found + _copyings(versions, target, published)
+
+
+def _copyings(versions: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[Copying]:
+    there = {_version(version): version for version in target.versions()}
+    return [
+        Copying(
+            version=version,
+            is_published=_version(version) in published,
+            target=target,
+            is_there=(known := there.get(_version(version))) is not None and known.holds(version.manifest.files) and not known.damage(),
+        )
+        for version in versions
+    ]
+
+
+def _version(artifact: Artifact) -> Version:
+    return Version(Address(artifact.address), artifact.fingerprint)
+
+
+def run_all(work: Sequence[Copying]) -> Iterator[Copying]:
+    """Copy versions, several at once, and yield them in their order when they are done.
+
+    Raises
+    ------
+    StoreError
+        A version is damaged, the source cannot be read, or the target cannot be written. What was copied stays.
+    """
+
+    def run(item: Copying) -> Copying:
+        item.run()
+        return item
+
+    is_plan = [not Address(item.version.address).is_of_partition for item in work]
+    for plans in (False, True):
+        yield from concurrently(run, [item for item, last in zip(work, is_plan, strict=True) if last is plans], _AT_ONCE)

@@ -1,0 +1,134 @@
+"""Leases: objects in a bucket that tell other machines that this one works on something.
+
+A holder writes its lease again and again until it is done. A lease that is no longer written has expired, and may be deleted by anybody.
+No clocks are compared: an observer waits and sees whether the time of writing changes. Correctness never rests on a lease of a build, which
+only keeps two machines from doing the same work. Within one machine, locks of the kernel come first, so that a lease of the same machine
+whose lock is free has expired.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.bucket import BucketFolder
+
+_LONG_EXPIRED = timedelta(hours=1)
+"""Age of a lease that has expired, whatever the difference between the clocks is."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leases:
+    """The leases in a folder of a bucket.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    machine
+        Name of this machine and its scratch folder.
+    beat
+        Time between two writes of a lease, in seconds.
+    expiry
+        Time without a write after which a lease has expired, in seconds.
+    """
+
+    folder: BucketFolder
+    machine: str
+    beat: float = 15.0
+    expiry: float = 60.0
+
+    @contextmanager
+    def held(self, name: str, waiting: str = "") -> Iterator[Callable[[], bool]]:
+        """Hold a lease, and wait while another machine holds it. The caller holds the lock of the same name on this machine.
+
+        Parameters
+        ----------
+        name
+            Name of the lease.
+        waiting
+            Message to log if another machine holds it; none if empty.
+
+        Yields
+        ------
+        callable
+            Function that returns whether the lease is still held: it was written a short while ago.
+        """
+        while not self.folder.create(name, self.machine.encode()) and not self._is_own(name):
+            if waiting:
+                logger.info("%s on another machine", waiting)
+            self.wait(name)
+        with self._renewed(name) as is_held:
+            yield is_held
+
+    @contextmanager
+    def held_if_free(self, name: str) -> Iterator[bool]:
+        """Hold a lease unless another machine holds it. Yields whether it is held."""
+        if not self.folder.create(name, self.machine.encode()) and not self._is_own(name) and not self._is_long_expired(name):
+            yield False
+            return
+        with self._renewed(name):
+            yield True
+
+    def _is_own(self, name: str) -> bool:
+        return self.folder.read(name) == self.machine.encode()
+
+    def _is_long_expired(self, name: str) -> bool:
+        written = self._written(name)
+        return written is None or datetime.now(UTC) - written > _LONG_EXPIRED
+
+    def _written(self, name: str) -> datetime | None:
+        """Return the time of writing of a lease by the server's clock; None if there is no lease."""
+        return next((stored.written for stored in self.folder.list(name.rpartition("/")[0]) if stored.key == name), None)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the leases in a folder, whether or not they have expired."""
+        return [stored.key for stored in self.folder.list(folder)]
+
+    def wait(self, name: str) -> None:
+        """Wait until a lease is gone, and delete it if it has expired.
+
+        The caller holds the lock on this machine that goes with the lease.
+        """
+        if self._is_own(name):
+            self.folder.delete([name])
+            return
+        seen, since = self._written(name), time.monotonic()
+        while seen is not None:
+            time.sleep(min(1.0, self.beat))
+            now = self._written(name)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > self.expiry:
+                self.folder.delete([name])
+                return
+
+    @contextmanager
+    def _renewed(self, name: str) -> Iterator[Callable[[], bool]]:
+        """Write a lease again and again within the context, and delete it at the end."""
+        done, written = threading.Event(), [time.monotonic()]
+
+        def renew() -> None:
+            while not done.wait(self.beat):
+                try:
+                    began = time.monotonic()
+                    self.folder.write(name, self.machine.encode())
+                    written[0] = began
+                except StoreError as problem:
+                    logger.debug("the lease %s was not renewed: %s", name, problem)
+
+        thread = threading.Thread(target=renew, name=f"lease of {name}", daemon=True)
+        thread.start()
+        try:
+            yield lambda: time.monotonic() - written[0] < self.expiry / 2
+        finally:
+            done.set()
+            thread.join()
+            with suppress(StoreError):  # it expires
+                self.folder.delete([name])

@@ -1,0 +1,55 @@
+"""Leases on a real S3 server: one holder at a time among machines, and expiry."""
+
+import threading
+
+import pytest
+
+from phyagi_assets.objects.bucket import BucketFolder
+from phyagi_assets.store.leases import Leases
+
+pytestmark = pytest.mark.usefixtures("s3")
+
+
+def leases(machine: str, expiry: float = 60.0) -> Leases:
+    return Leases(folder=BucketFolder("s3://raw/lab/.leases"), machine=machine, beat=0.05, expiry=expiry)
+
+
+def test_lease_is_held_by_one_machine_at_a_time() -> None:
+    with leases("a").held("build/x") as is_held:
+        assert is_held()
+        with leases("b").held_if_free("build/x") as held:
+            assert not held
+        with leases("b").held_if_free("build/y") as held:
+            assert held
+    with leases("b").held_if_free("build/x") as held:
+        assert held
+
+
+def test_waiting_machine_gets_the_lease_when_the_holder_is_done() -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with leases("b").held("build/x"):
+            order.append("b")
+
+    with leases("a").held("build/x"):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        order.append("a")
+    waiting.join(30)
+    assert order == ["a", "b"]
+
+
+def test_lease_of_a_dead_machine_expires() -> None:
+    other = leases("b", expiry=0.2)
+    other.folder.create("build/x", b"a")
+    with other.held("build/x"):
+        assert other.names("build") == ["build/x"]
+    assert other.names("build") == []
+
+
+def test_lease_of_a_killed_process_of_the_same_machine_is_taken_over_at_once() -> None:
+    again = leases("a")
+    again.folder.create("build/x", b"a")
+    with again.held_if_free("build/x") as held:
+        assert held

@@ -1,0 +1,171 @@
+"""Commands on a store in a bucket of a real S3 server, and copies between buckets and disks."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from phyagi_assets.cli import main
+from phyagi_assets.datasets import load_mixture
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.settings import STORE_VARIABLE
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.manifest import MANIFEST
+from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+from tests.command import command
+from tests.project import Project
+from tests.s3 import SECRET, S3Server
+from tests.support import build, copy_store
+
+PLACE = "s3://raw/lab/store"
+
+
+@pytest.fixture(autouse=True)
+def folders_and_credentials(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "scratch"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    return s3
+
+
+@pytest.fixture
+def built(project: Project) -> Project:
+    """The plays and their mixture, built on a disk."""
+    catalog, workspace = load_catalog(project.workspace.data), project.workspace
+    partitions = list(build(catalog.corpora["plays"], workspace))
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": partitions}, workspace)
+    return project
+
+
+def run(words: str, **environment: str) -> Result:
+    return CliRunner().invoke(main, shlex.split(words), env={"COLUMNS": "200", **environment})
+
+
+def artifacts(store: Path) -> dict[str, str | bytes]:
+    """Return the targets of the links and the contents of the files of all versions."""
+    paths = [path for path in sorted(store.rglob("*")) if path.is_symlink() or path.is_file()]
+    kept = [path for path in paths if path.is_symlink() or ".versions" in path.parts]
+    return {str(path.relative_to(store)): str(path.readlink()) if path.is_symlink() else path.read_bytes() for path in kept}
+
+
+def test_copy_to_a_bucket_and_back_is_the_same_store(built: Project, s3: S3Server, tmp_path: Path) -> None:
+    disk = built.workspace.data / "store"
+    done = run(f"copy {disk} {PLACE}")
+    assert (done.exit_code, done.stdout) == (0, done.stdout), done.output
+    assert "12 versions copied" in done.stdout
+    assert "0 versions copied (0B), 12 there already" in run(f"copy {disk} {PLACE}").stdout
+    assert run(f"copy {PLACE} {tmp_path / 'back'}").exit_code == 0
+    assert artifacts(tmp_path / "back") == artifacts(disk)
+    assert "0 versions copied" in run(f"copy {PLACE} {tmp_path / 'back'}").stdout
+    assert run(f"check --data {built.workspace.data} --store {tmp_path / 'back'}").exit_code == 0
+    assert len([key for key in s3.listed() if key.startswith("lab/store/.shared/")]) < 5
+
+
+def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Project, tmp_path: Path) -> None:
+    disk = built.workspace.data / "store"
+    assert run(f"copy {disk} {PLACE} mix").exit_code == 0
+    assert run(f"copy {PLACE} {tmp_path / 'other'} mix").exit_code == 0
+    mixtures = [load_mixture("mix", store=place) for place in (disk, PLACE, tmp_path / "other")]
+    here, *others = [[mixture.train[i]["input_ids"].tolist() for i in range(8)] for mixture in mixtures]
+    assert others == [here, here]
+    assert sorted(path.name for path in (tmp_path / "other" / "plays").iterdir()) == ["numpy_cache"]
+    unknown = run(f"copy {PLACE} {tmp_path / 'other'} none")
+    assert (unknown.exit_code, "'none' is not a mixture materialized in s3://raw/lab/store (there: mix)" in unknown.stderr) == (1, True)
+
+
+def test_interrupted_copy_goes_on_where_it_ended(built: Project, s3: S3Server, tmp_path: Path) -> None:
+    disk = built.workspace.data / "store"
+    s3.faults.refused_after = 30
+    failed = run(f"copy {disk} {PLACE}")
+    assert failed.exit_code == 1
+    assert "error: s3://raw/lab/store: cannot be written: access is denied" in failed.stderr
+    s3.faults.refused_after, s3.faults.is_read_only = None, False
+    before = set(s3.listed())
+    assert run(f"copy {disk} {PLACE}").exit_code == 0
+    assert {key for key in before if "/.leases/" not in key} < set(s3.listed())
+    assert run(f"copy {PLACE} {tmp_path / 'back'}").exit_code == 0
+    assert artifacts(tmp_path / "back") == artifacts(disk)
+
+
+def test_damaged_version_is_not_copied(built: Project, tmp_path: Path) -> None:
+    disk = built.workspace.data / "store"
+    damaged = next(disk.glob("plays/numpy_cache/one/train.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    for target in (PLACE, tmp_path / "other"):
+        done = run(f"copy {disk} {target}")
+        assert done.exit_code == 1
+        assert "train.npy: its content is not what was written (checksum differs)" in done.stderr
+    assert BucketStore(PLACE).open("plays/numpy_cache/one") is None
+
+
+def test_commands_build_check_and_show_a_store_in_a_bucket(
+    built: Project, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, data = built.workspace.data / "store", built.workspace.data
+    assert run(f"copy {data / 'prepared'} {PLACE}").exit_code == 2
+    prepared = tmp_path / "prepared"
+    copy_store(disk / ".tokenizers", prepared / ".tokenizers")
+    assert run(f"copy {prepared} {PLACE}").exit_code == 0
+    monkeypatch.setenv(STORE_VARIABLE, PLACE)
+    done = command("materialize", "--data", data, "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "4 built, 0 up to date, 0 failed" in done.stdout
+    assert run(f"copy {PLACE} {tmp_path / 'back'}").exit_code == 0
+    assert artifacts(tmp_path / "back") == artifacts(disk)
+
+    s3.faults.requests.clear()
+    assert "0 built, 4 up to date" in run(f"materialize --data {data}").stdout
+    assert s3.faults.requests.total() < 12
+    assert "2 declarations and 10 artifacts checked, 0 problems" in run(f"check --data {data}").stdout
+    assert "Everything is built" in run(f"plan mix --data {data}").stdout
+    assert "s3://raw/lab/store/mix/.artifacts/mixed_dataset@" in run(f"inspect mix --data {data}").stdout.replace("\n", "")
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "another machine"))
+    assert "ALL THE WORLD" in run(f"inspect plays/numpy_cache/one --data {data}").stdout
+    explained = [run(f"explain mix 1 --store {place}").output.splitlines()[2:] for place in (PLACE, disk)]
+    assert explained[0] == explained[1] != []
+    assert "would be removed" in run(f"remove plays --match WORLD --dry-run --reason x --data {data}").stdout
+
+    version = next(key for key in s3.listed() if "numpy_cache/.artifacts/one@" in key and key.endswith("/train.npy"))
+    s3.put(version, b"damage")
+    checked = run(f"check --data {data} --discard")
+    assert checked.exit_code == 1
+    assert "train.npy: has 6 bytes where" in checked.stderr
+    assert "plays/numpy_cache/one: discarded" in checked.stdout
+    done = command("materialize", "--data", data, "--jobs", "1")
+    assert "1 built, 3 up to date, 0 failed" in done.stdout, done.stderr
+    assert "0 problems" in run(f"check --data {data}").stdout
+
+
+def test_clean_removes_superseded_versions_in_a_bucket(built: Project, s3: S3Server) -> None:
+    data, workspace = built.workspace.data, built.workspace
+    assert run(f"copy {data / 'store'} {PLACE}").exit_code == 0
+    store = BucketStore(PLACE)
+    old = store.open("plays/raw_dataset/one")
+    assert old
+    (data / "raw" / "one.txt").write_text("Another text.")
+    corpus = load_catalog(data).corpora["plays"]
+    build(corpus, Workspace(data=data, store=store, engines=workspace.engines))
+    kept = run(f"clean --yes --data {data} --store {PLACE}")
+    assert "too young" in kept.stdout or "There is nothing to remove" in kept.stdout, kept.output
+    done = run(f"clean --yes --grace 0 --data {data} --store {PLACE}")
+    assert done.exit_code == 0, done.output
+    assert not [key for key in s3.listed() if old.fingerprint in key]
+    assert [key for key in s3.listed() if "numpy_cache/.artifacts/one@" in key and key.endswith(MANIFEST)], "the plan names it"
+
+
+@pytest.mark.parametrize(
+    ("environment", "place", "message"),
+    [
+        ({}, "s3://none/store", "s3://none/store: cannot be listed: there is no such bucket"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong/secret"}, PLACE, "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_bucket_that_cannot_be_used_is_named(project: Project, environment: dict[str, str], place: str, message: str) -> None:
+    done = run(f"check --data {project.workspace.data} --store {place}", **environment)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert SECRET not in done.stderr
+    assert "wrong/secret" not in done.stderr
