@@ -340,6 +340,7 @@ class BucketStore(base.Store):
         self.local.forget(version)
         with self._lock:
             self._folders.pop(folder, None)
+            self._all_until = 0.0
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:

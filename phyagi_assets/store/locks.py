@@ -100,6 +100,27 @@ def own_folder(area: Path) -> Iterator[Path]:
     Path
         The new, empty folder.
     """
+    folder, lock = _locked_name(area)
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        _delete(folder)
+        os.close(lock)
+
+
+def own_folder_until_exit(area: Path) -> Path:
+    """Create a folder for the calling process alone, which the next caller deletes after the process has ended.
+
+    The folder also lives as long as processes that were forked from the caller. See `own_folder`.
+    """
+    folder, _ = _locked_name(area)
+    folder.mkdir()
+    return folder
+
+
+def _locked_name(area: Path) -> tuple[Path, int]:
+    """Return the path of a new folder and the descriptor of its lock. Folders of dead owners are deleted."""
     folder = area / uuid.uuid4().hex
     area.mkdir(parents=True, exist_ok=True)
     with locked(area / "entry"):  # a lock file that is created but not yet held would look like that of a dead owner
@@ -107,12 +128,7 @@ def own_folder(area: Path) -> Iterator[Path]:
         lock_file = folder.with_suffix(".lock")
         lock = _open_lock(lock_file)  # before the folder: a folder without a lock file would never be deleted
         _lock(lock, fcntl.LOCK_EX, lock_file)
-    try:
-        folder.mkdir()
-        yield folder
-    finally:
-        _delete(folder)
-        os.close(lock)
+    return folder, lock
 
 
 def _clear_dead(area: Path) -> None:

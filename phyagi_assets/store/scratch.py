@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -26,7 +26,7 @@ from phyagi_assets.store.base import VERSIONS, Version
 from phyagi_assets.store.disk import writing_to
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.locks import is_held, locked, own_folder
+from phyagi_assets.store.locks import is_held, locked, own_folder, own_folder_until_exit
 from phyagi_assets.store.manifest import Manifest
 
 SCRATCH_VARIABLE = "PHYAGI_ASSETS_SCRATCH"
@@ -75,7 +75,7 @@ class Scratch(LocalStore):
         self._allowance = 0
         """Number of bytes that may be added before the folder is scanned again."""
         self._held: Counter[str] = Counter()
-        self._session: tuple[int, Path, ExitStack] | None = None
+        self._session: tuple[int, Path] | None = None
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[type["Scratch"], tuple[Path, int | None]]:
@@ -112,8 +112,8 @@ class Scratch(LocalStore):
     def _own_session(self) -> Path:
         """Return the folder that lists what this process holds."""
         if self._session is None or self._session[0] != os.getpid():
-            stack = ExitStack()
-            self._session = (os.getpid(), stack.enter_context(own_folder(self.root / _HELD)), stack)
+            self._session = os.getpid(), own_folder_until_exit(self.root / _HELD)
+            self._held = Counter()
         return self._session[1]
 
     def _entry(self) -> Path:

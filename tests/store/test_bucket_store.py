@@ -344,3 +344,17 @@ def test_upload_that_was_broken_off_long_ago_is_removed(machine: Open, s3: S3Ser
     store.remove_abandoned_files(everywhere=True)
     assert len(s3.listed()) == 7
     assert store.find(ADDRESS, kept.fingerprint)
+
+
+def test_version_that_another_process_holds_is_not_evicted(tmp_path: Path) -> None:
+    one, other = (BucketStore(PLACE, scratch=tmp_path / "scratch", scratch_bytes=500) for _ in range(2))
+    folder = write(one, "held", "corpus/stage/held", repeat=50).folder()
+    held = one.open("corpus/stage/held")
+    assert held
+    held.folder()
+    for i in range(3):
+        write(other, f"{i}", f"corpus/stage/{i}", repeat=200)
+    assert contents(folder)["content"] == b"held" * 50
+    del held
+    write(other, "last", "corpus/stage/last", repeat=50)
+    assert not folder.exists()
