@@ -61,18 +61,21 @@ class BucketFolder:
         Address of the folder, such as ``s3://bucket/prefix``.
     retry_policy
         How requests are retried.
+    named
+        Address that messages name; by default, that of the folder.
     """
 
     address: str
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    named: str = ""
     _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
     """The clients, once they are needed."""
 
-    def __getstate__(self) -> tuple[str, RetryPolicy]:
-        return self.address, self.retry_policy
+    def __getstate__(self) -> tuple[str, RetryPolicy, str]:
+        return self.address, self.retry_policy, self.named
 
-    def __setstate__(self, state: tuple[str, RetryPolicy]) -> None:
-        for name, value in zip(("address", "retry_policy", "_clients"), (*state, []), strict=True):
+    def __setstate__(self, state: tuple[str, RetryPolicy, str]) -> None:
+        for name, value in zip(("address", "retry_policy", "named", "_clients"), (*state, []), strict=True):
             object.__setattr__(self, name, value)
 
     @property
@@ -86,8 +89,8 @@ class BucketFolder:
         return bucket, prefix.strip("/")
 
     def folder(self, name: str) -> "BucketFolder":
-        """Return a folder inside this one, which shares its clients."""
-        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy)
+        """Return a folder inside this one, which shares its clients and its name in messages."""
+        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy, self.named or self.address)
         object.__setattr__(inner, "_clients", self._clients)
         return inner
 
@@ -246,7 +249,7 @@ class BucketFolder:
             self._clients.append(Clients(self._scheme))
         try:
             return self.retry_policy.with_retries(
-                f"{self.address}: {what}", lambda: self._clients[0].ask(self._place[0], _missing_key(key, action))
+                f"{self.named or self.address}: {what}", lambda: self._clients[0].ask(self._place[0], _missing_key(key, action))
             )
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
