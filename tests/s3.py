@@ -158,6 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
     faults: Faults
 
     def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         faults, key = self.faults, self.path.partition("?")[0].removeprefix(f"/{BUCKET}").lstrip("/")
         faults.listings += not key
         query = urllib.parse.parse_qs(self.path.partition("?")[2])
@@ -171,7 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
             faults.unavailable -= 1
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         faults.requests[self.command] += 1
         if self.command not in {"GET", "HEAD"} and faults.refused_after is not None:
             faults.refused_after -= 1

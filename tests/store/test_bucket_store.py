@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -358,3 +359,32 @@ def test_version_that_another_process_holds_is_not_evicted(tmp_path: Path) -> No
     del held
     write(other, "last", "corpus/stage/last", repeat=50)
     assert not folder.exists()
+
+
+def test_busy_server_is_asked_again(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+
+    def be_busy() -> None:
+        s3.faults.unavailable = 2
+
+    write(store, "text", fill=be_busy)
+    s3.faults.unavailable = 2
+    found = machine("there").open(ADDRESS, intact=True)
+    assert found
+    assert found.damage(checksums=True) == []
+
+
+def test_machines_that_build_at_once_lose_nothing(machine: Open) -> None:
+    machines = [machine(f"{i}") for i in range(6)]
+
+    def build(number: int) -> None:
+        for content in ("one", "two"):
+            write(machines[number], content, "corpus/stage/shared")
+        write(machines[number], f"{number}", f"corpus/stage/{number}")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(build, range(6)))
+    there = machine("there")
+    assert list(there.list()) == [*(f"corpus/stage/{i}" for i in range(6)), "corpus/stage/shared"]
+    assert len(there.survey().versions) == 8
+    assert all(version.damage(checksums=True) == [] for version in there.survey().versions)
