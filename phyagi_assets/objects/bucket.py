@@ -50,6 +50,11 @@ class StoredObject:
     written: datetime
     """Time of writing, by the server's clock."""
 
+    @property
+    def tells_content(self) -> bool:
+        """Whether the ETag looks like a checksum of the content."""
+        return _ETAG.fullmatch(self.e_tag) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class BucketFolder:

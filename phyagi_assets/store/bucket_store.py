@@ -137,7 +137,7 @@ class BucketStore(base.Store):
         self._all_until = 0.0
         """Time until which the folders are taken for all that there are."""
         self._manifests: dict[tuple[str, str], Manifest | None] = {}
-        self._shared_sizes: dict[str, int] | None = None
+        self._shared_listed: dict[str, StoredObject] | None = None
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -266,17 +266,19 @@ class BucketStore(base.Store):
             return there
         if MANIFEST in objects:  # of a damaged version
             self.bucket.delete([f"{_path(version)}/{MANIFEST}"])
-        shared = self._shared_objects()
+        shared = self._shared_objects(anew=True)
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
             if not is_shared(name):
                 self.bucket.upload(built.path / name, f"{_path(version)}/{name}", record.xxh3_128, objects.get(name))
-            elif shared.get(_shared_name(record)) != record.bytes:
-                self.shared.upload(built.path / name, _shared_name(record), record.xxh3_128)
+                return
+            there = shared.get(_shared_name(record))
+            if there is None or there.size != record.bytes or there.tells_content:  # a damaged one is replaced
+                self.shared.upload(built.path / name, _shared_name(record), record.xxh3_128, there)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
-        self._shared_sizes = None
+        self._shared_listed = None
         self.bucket.write(f"{_path(version)}/{MANIFEST}", built.manifest.to_json().encode())
         written = self._artifact(version, self._look_at(version), None, intact=True)
         if written is None:
@@ -516,19 +518,20 @@ class BucketStore(base.Store):
         missing = [(version, objects) for version, objects in versions if version and self._recall(version, objects) is None]
         list(concurrently(lambda item: self._manifest(*item), missing))
 
-    def _shared_objects(self, *, anew: bool = False) -> dict[str, int]:
-        """Return the sizes of the shared objects by name."""
+    def _shared_objects(self, *, anew: bool = False) -> dict[str, StoredObject]:
+        """Return the shared objects by name."""
         with self._lock:
-            if self._shared_sizes is None or anew:
-                self._shared_sizes = {stored.key: stored.size for stored in self.shared.list()}
-            return self._shared_sizes
+            if self._shared_listed is None or anew:
+                self._shared_listed = {stored.key: stored for stored in self.shared.list()}
+            return self._shared_listed
 
     def missing_shared(self, wanted: Collection[FileRecord]) -> set[str]:
         """Return the names of the shared objects that do not exist or have another size."""
         if not wanted:
             return set()
         for anew in (False, True):
-            sizes = self._shared_objects(anew=anew)
+            there = self._shared_objects(anew=anew)
+            sizes = {name: stored.size for name, stored in there.items()}
             missing = {_shared_name(record) for record in wanted if sizes.get(_shared_name(record)) != record.bytes}
             if not missing:
                 break

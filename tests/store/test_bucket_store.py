@@ -388,3 +388,17 @@ def test_machines_that_build_at_once_lose_nothing(machine: Open) -> None:
     assert list(there.list()) == [*(f"corpus/stage/{i}" for i in range(6)), "corpus/stage/shared"]
     assert len(there.survey().versions) == 8
     assert all(version.damage(checksums=True) == [] for version in there.survey().versions)
+
+
+def test_changed_file_of_a_tokenizer_is_replaced_when_a_version_is_built_again(machine: Open, s3: S3Server) -> None:
+    store = machine("here")
+    written = write(store, "text")
+    shared = next(stored.key for stored in store.shared.list() if stored.size == 100)
+    s3.put(f"lab/store/{SHARED}/{shared}", b"x" * 100)
+    there = machine("there")
+    assert there.damage(ADDRESS, written.path) == [
+        f"{written.place}/tokenizer/tokenizer.json: its content is not what was written (checksum differs)"
+    ]
+    there.discard(ADDRESS, written.path)
+    write(there, "text")
+    assert machine("third").damage(ADDRESS, written.path) == []
