@@ -1,120 +1,35 @@
-"""The arithmetic of reading in order: position ↔ epoch ↔ rank ↔ loader worker.
+"""Where this process is in a stream that training processes and loader workers divide.
 
-A stream is read in steps. In each step, every training process (rank) reads one run of consecutive positions, and the loader workers of a
-process take its runs in turn. A `Cursor` keeps where the next iteration begins in memory that loader workers share, so that workers that
+A `Cursor` keeps where the next iteration begins in memory that loader workers share, so that workers that
 outlive an epoch see it change; how far a loader worker has read is known to that worker only. `DividedStream` is the base class of every
 stream: it knows the part that this process reads.
 """
 
 import operator
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, SupportsIndex
 
-import numpy as np
 import torch
 import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phyagi_assets.formatting import counted
-from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.steps import Reader, Shard
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Shard:
-    """The part of a stream that one training process reads."""
-
-    rank: int = 0
-    """Rank of the process, from 0."""
-    world_size: int = 1
-    """Number of processes."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world_size:
-            raise ValueError(f"rank: is {self.rank} with world_size {self.world_size}; use a rank from 0 to {self.world_size - 1}")
-
-    @classmethod
-    def of_process(cls, rank: int | None = None, world_size: int | None = None) -> "Shard":
-        """Return the part that this process reads: the given one, or that of ``torch.distributed``, or everything.
-
-        Raises
-        ------
-        ValueError
-            The rank is not below the world size, or only one of them is given.
-        """
-        if (rank is None) != (world_size is None):
-            raise ValueError("rank, world_size: only one is given; give both or neither")
-        if rank is not None and world_size is not None:
-            return Shard(rank=rank, world_size=world_size)
-        if is_distributed():
-            return Shard(rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size())
-        return Shard()
-
-    def step(self, run: int = 1) -> int:
-        """Return the number of positions in a step, where each process reads a run of `run` positions."""
-        return run * self.world_size
-
-    def steps(self, positions: int, run: int = 1) -> int:
-        """Return the number of steps that cover `positions` positions."""
-        return -(-positions // self.step(run))
-
-    def covered(self, positions: int, run: int = 1) -> int:
-        """Return the number of positions in the steps that cover `positions` positions: none where that is negative."""
-        return max(0, self.steps(positions, run)) * self.step(run)
+def shard_of_process() -> Shard:
+    """Return the part that this process reads: that of ``torch.distributed``, or everything."""
+    if is_distributed():
+        return Shard(rank=torch.distributed.get_rank(), world_size=torch.distributed.get_world_size())
+    return Shard()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reader(Shard):
-    """A reader of a part of a stream: a training process, or one of its loader workers."""
-
-    worker: int = 0
-    """Index of the loader worker."""
-    workers: int = 0
-    """Number of loader workers; 0 if the process itself reads."""
-
-    @classmethod
-    def here(cls, shard: Shard) -> "Reader":
-        """Return the reader that runs this code, for the part of its training process."""
-        worker = get_worker_info()
-        index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
-        return cls(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
-
-    @property
-    def stride(self) -> int:
-        """Number of steps from one turn of this reader to its next."""
-        return max(self.workers, 1)
-
-    def turns(self, steps: int, taken: int = 0) -> range:
-        """Return the numbers of the steps that this reader takes, after the first `taken` of them."""
-        return range(self.worker + taken * self.stride, steps, self.stride)
-
-    def positions(self, turns: Sequence[int], run: int = 1) -> Ints:
-        """Return the positions that this reader reads in some steps, counted from the first position of step 0."""
-        own = self.rank * run + np.arange(run)
-        return np.asarray(self.step(run) * np.array(turns)[:, None] + own).ravel()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Epochs:
-    """The epochs of an order, whose first epoch may differ in length from the later ones."""
-
-    first: int
-    """Number of positions in the first epoch."""
-    later: int
-    """Number of positions in every later epoch."""
-
-    def start(self, epoch: int) -> int:
-        """Return the first position of an epoch."""
-        return self.first + (epoch - 1) * self.later if epoch else 0
-
-    def length(self, epoch: int) -> int:
-        """Return the number of positions in an epoch."""
-        return self.later if epoch else self.first
-
-    def at(self, position: int) -> int:
-        """Return the epoch that contains a position."""
-        return max(0, (position - self.first) // self.later + 1)
+def this_reader(shard: Shard) -> Reader:
+    """Return the reader that runs this code, for the part of its training process."""
+    worker = get_worker_info()
+    index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
+    return Reader(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
 
 
 class Epoch:
@@ -270,11 +185,11 @@ class DividedStream(IterableDataset[dict[str, Any]]):
     @property
     def shard(self) -> Shard:
         """The rank of this process, and the number of processes."""
-        return self._shard or Shard.of_process()
+        return self._shard or shard_of_process()
 
     def set_rank_and_world_size(self, rank: int | None, world_size: int | None) -> None:
         """Set the rank of this process and the number of processes; None and None for those of ``torch.distributed`` at read time."""
-        self._shard = Shard.of_process(rank, world_size) if rank is not None or world_size is not None else None
+        self._shard = Shard.given(rank, world_size)
 
     def _reader(self) -> Reader:
         """Return the reader that runs this code.
@@ -289,7 +204,7 @@ class DividedStream(IterableDataset[dict[str, Any]]):
                 "rank, world_size: both accelerate and this stream would divide the samples among the processes; if accelerate prepares "
                 "the loader, call set_rank_and_world_size(0, 1); otherwise set the rank and the world size"
             )
-        return Reader.here(self.shard)
+        return this_reader(self.shard)
 
     def _require_known(self) -> None:
         """Raise an error in a training process whose loader workers read the stream."""
@@ -302,7 +217,7 @@ class DividedStream(IterableDataset[dict[str, Any]]):
     def __getstate__(self) -> dict[str, Any]:
         shard = self._shard
         if shard is None and is_distributed() and not accelerate_runs():
-            shard = Shard.of_process()  # a spawned loader worker cannot ask torch.distributed
+            shard = shard_of_process()  # a spawned loader worker cannot ask torch.distributed
         return {**self.__dict__, "_shard": shard}
 
 

@@ -8,18 +8,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import Epoch, Epochs, checked_epoch, checked_index
-from phyagi_assets.datasets.read_samples import ReadSamples
+from phyagi_assets.datasets.cursor import Epoch, checked_epoch, checked_index
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
-from phyagi_assets.reading.token_shards import TokenShards
-
-_BLOCK = 4096
-"""Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
+from phyagi_assets.reading.mixture_samples import MixtureSamples, ReadSamples
 
 
-class MixedDataset(Dataset[dict[str, Any]]):
+class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
     """The samples of one split of a mixture, in the order of training.
 
     In training, corpora are interleaved by weight, and each corpus is reshuffled in each of its epochs. In other splits, each corpus is
@@ -72,17 +67,16 @@ class MixedDataset(Dataset[dict[str, Any]]):
         mask_boundaries: bool = False,
         ignore_index: int = -100,
     ) -> None:
-        self.plan = plan
-        self.split = split
-        self.shift_labels = shift_labels
-        self.boundaries = boundaries
-        self.mask_boundaries = mask_boundaries
-        self.ignore_index = ignore_index
-        self.order = MixtureOrder(plan, split)
-        self.shards = TokenShards.of_plan(plan, home, self.order)
-        self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
+        super().__init__(
+            plan,
+            home,
+            split,
+            shift_labels=shift_labels,
+            boundaries=boundaries,
+            mask_boundaries=mask_boundaries,
+            ignore_index=ignore_index,
+        )
         self._epoch = Epoch()
-        self._block: tuple[int, Located] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the mixture that the indices cover; the default is 0.
@@ -91,16 +85,6 @@ class MixedDataset(Dataset[dict[str, Any]]):
         first epoch has another length than the later ones. A split other than ``train`` is the same in every epoch.
         """
         self._epoch.number = epoch if self.split == "train" else 0 * checked_epoch(epoch)
-
-    @property
-    def seq_len(self) -> int:
-        """Length of a sample, in tokens."""
-        return self.plan.seq_len
-
-    @property
-    def epochs(self) -> Epochs:
-        """Start positions and lengths of the epochs of the mixture."""
-        return Epochs(first=len(self.order), later=self.order.epoch_length)
 
     def __len__(self) -> int:
         """Return the number of samples in the epoch."""
@@ -139,83 +123,7 @@ class MixedDataset(Dataset[dict[str, Any]]):
         """
         return next(self.batches(self.read(positions), max(1, len(positions))))
 
-    def read(self, positions: Ints) -> ReadSamples:
-        """Read the tokens of the samples at an array of positions in one pass.
-
-        Parameters
-        ----------
-        positions
-            1-D array of non-negative positions, as in `batch`.
-
-        Returns
-        -------
-        ReadSamples
-            The samples, before conversion to tensors.
-        """
-        found, ahead = self._located(positions), int(self.shift_labels)
-        runs, width = self.order.runs(found, ahead), self.seq_len + ahead
-        tokens = self.shards.samples(runs, width=width)
-        has_starts = self.boundaries or self.mask_boundaries
-        starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
-        filled = runs.filled(len(positions), width)
-        trained = self.shards.trained(runs, len(positions), width=width) if self.shards.has_masks else None
-        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled, trained=trained)
-
-    def announce(self, positions: Ints) -> None:
-        """Announce the positions that will be read next, so that the system starts to read them from disk."""
-        if self.shards.on_disk:
-            self.shards.announce(self.order.runs(self._located(positions), int(self.shift_labels)))
-
     def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
         """Yield samples that were read in batches of `batch_size`, which divides their number."""
-        names = self._names[samples.corpora].tolist()
-        columns = (torch.split(torch.from_numpy(column.copy()), batch_size) for column in (samples.positions, samples.corpora))
-        begin = 0
-        for position, corpus in zip(*columns, strict=True):  # one at a time, so that each batch reuses the memory of the one before
-            end = begin + batch_size
-            starts = None if samples.starts is None else samples.starts[begin:end]
-            filled = None if samples.filled is None else samples.filled[begin:end]
-            trained = None if samples.trained is None else samples.trained[begin:end]
-            batch = self._tensors(samples.tokens[begin:end], starts, filled, trained)
-            batch["position"], batch["dataset_idx"], batch["corpus"] = position, corpus, names[begin:end]
-            yield batch
-            begin = end
-
-    def _tensors(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
-        width, ahead = self.seq_len, int(self.shift_labels)
-        labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
-        tensors: dict[str, Any] = {"input_ids": torch.from_numpy(tokens[:, :width].astype(np.int64)), "labels": torch.from_numpy(labels)}
-        if self.mask_boundaries:
-            labels[starts[:, ahead:]] = self.ignore_index
-        if trained is not None:
-            labels[~trained[:, ahead:]] = self.ignore_index
-        if filled is not None:
-            labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
-        if self.boundaries:
-            tensors |= {"position_ids": _position_ids(starts[:, :width]), "document_ids": _document_ids(starts[:, :width])}
-        return tensors
-
-    def _located(self, positions: Ints) -> Located:
-        if not len(positions):
-            return self.order.locate(positions)
-        low, high = int(positions.min()), int(positions.max())
-        if high - low >= _BLOCK:
-            return self.order.locate(positions)
-        if self._block is None or not self._block[0] <= low <= high < self._block[0] + _BLOCK:
-            self._block = (low, self.order.locate(np.arange(low, low + _BLOCK)))
-        start, located = self._block
-        return located[positions - start]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_block": None}
-
-
-def _position_ids(starts: Any) -> torch.Tensor:
-    """Return the number of tokens since the start of the document or the sample, for every token."""
-    place = np.arange(starts.shape[1])
-    return torch.from_numpy(place - np.maximum.accumulate(np.where(starts, place, 0), axis=1))
-
-
-def _document_ids(starts: Any) -> torch.Tensor:
-    """Return the number of documents that began in the sample up to each token, without the first one."""
-    return torch.from_numpy(np.cumsum(starts, axis=1, dtype=np.int64))
+        for batch in super().batches(samples, batch_size):
+            yield {name: column if name == "corpus" else torch.from_numpy(column) for name, column in batch.items()}

@@ -5,7 +5,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.datasets.cursor import Shard
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formats.find_plan import RemotePlan, find_plan
 from phyagi_assets.formats.plan import Plan
@@ -14,6 +13,7 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
+from phyagi_assets.reading.steps import Shard
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

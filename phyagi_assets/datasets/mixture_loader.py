@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
-from phyagi_assets.datasets.read_samples import ReadSamples
+from phyagi_assets.datasets.sent_samples import SentSamples
 from phyagi_assets.order.permutation import Ints
 
 Collate = Callable[[list[dict[str, Any]]], Any]
@@ -186,14 +186,14 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
     return options
 
 
-class _Blocks(Dataset[ReadSamples]):
+class _Blocks(Dataset[SentSamples]):
     """Blocks of many batches, which loader workers read: sending a tensor takes longer than making it, so they send many at once."""
 
     def __init__(self, dataset: MixedDataset) -> None:
         self._dataset = dataset
 
-    def __getitem__(self, positions: Ints) -> ReadSamples:
-        return self._dataset.read(positions)
+    def __getitem__(self, positions: Ints) -> SentSamples:
+        return SentSamples(self._dataset.read(positions))
 
 
 def _identity(batch: Any) -> Any:

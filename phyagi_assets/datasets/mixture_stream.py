@@ -2,24 +2,20 @@
 
 import inspect
 import logging
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from phyagi_assets.datasets.cursor import DividedStream, Epochs, Reader, Shard, accelerate_runs, checked_epoch
+from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, checked_epoch, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.datasets.read_samples import ReadSamples
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.mixture_samples import ReadSamples
+from phyagi_assets.reading.steps import Epochs, Reader, Steps, with_following
 
 logger = logging.getLogger(__name__)
 
-_TOKENS_PER_READ = 1 << 21
-"""Number of tokens to gather in one pass: enough to make the overhead per array negligible."""
 _TOKENS_PER_MESSAGE = 1 << 19
 """Number of tokens per message of a loader worker: a message costs as much as several batches; all in flight fit in 64 MB."""
-_MAX_SAMPLES_PER_READ = 4096
-"""Largest number of samples to read in one pass, however short they are."""
 _NO_END = -1
 
 
@@ -125,6 +121,17 @@ class MixtureStream(DividedStream):
     def _epochs(self) -> Epochs:
         return self.dataset.epochs
 
+    @property
+    def _steps(self) -> Steps:
+        return Steps(
+            epochs=self.dataset.epochs,
+            seq_len=self.seq_len,
+            trains=self._trains,
+            batch_size=self.batch_size,
+            endless=self.endless,
+            drop_last=self.drop_last,
+        )
+
     def set_epoch(self, epoch: int) -> None:
         """Move to the start of an epoch of the mixture, unless the position is already there or beyond.
 
@@ -140,26 +147,10 @@ class MixtureStream(DividedStream):
 
     def _end_position(self, position: int, loaded_end: int) -> int | None:
         """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
-        if self.endless:
-            return None
-        if not self._trains:
-            return len(self.dataset)
-        if loaded_end != _NO_END:
-            return loaded_end
-        return self._epochs.start(self._epochs.at(position) + 1)
-
-    def _whole_steps(self, begin: int, stop: int) -> int:
-        """Return the number of steps in which every process reads `batch_size` samples."""
-        return self.shard.steps(stop - begin, self.batch_size) if self._trains else (stop - begin) // self.step
-
-    def _samples_in_last_step(self, begin: int, stop: int) -> int:
-        """Return the number of samples that each process reads in a short last step."""
-        rest = stop - begin - self._whole_steps(begin, stop) * self.step
-        return 0 if self._trains or self.drop_last else self.shard.steps(rest)
+        return loaded_end if self._trains and not self.endless and loaded_end != _NO_END else self._steps.end(position)
 
     def _first_position(self) -> int:
-        position = self._cursor["position"]
-        return position if self._trains or self.endless or position < len(self.dataset) else 0
+        return self._steps.first(self._cursor["position"])
 
     def __len__(self) -> int:
         """Return the number of batches, or of samples, that this process reads in an iteration from the current position.
@@ -173,7 +164,8 @@ class MixtureStream(DividedStream):
         stop = self._end_position(begin, self._cursor["loaded_end"])
         if stop is None:
             raise TypeError("an endless stream has no length")
-        whole, last = max(0, self._whole_steps(begin, stop)), self._samples_in_last_step(begin, stop)
+        steps, shard = self._steps, self.shard
+        whole, last = max(0, steps.whole(begin, stop, shard)), steps.in_last(begin, stop, shard)
         return whole * self.batch_size + last - self._cursor["given"] if self.samples else whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -200,7 +192,7 @@ class MixtureStream(DividedStream):
             As in iteration.
         """
         reader, begin = self._reader(), self._first_position()
-        return self._positions(reader, begin, self._start_iteration(begin), _TOKENS_PER_MESSAGE)
+        return self._steps.blocks(reader, begin, self._start_iteration(begin), _TOKENS_PER_MESSAGE)
 
     def delivery(self) -> Callable[[], None]:
         """Return a function that counts one step of `blocks` as delivered, and ends the iteration with the last step."""
@@ -274,12 +266,12 @@ class MixtureStream(DividedStream):
                 yield batch
             run, given = following, 0
         if stop is not None:  # the same for all workers, whichever of them yielded the last run
-            put(begin + self.shard.covered(stop - begin, self.batch_size) if self._trains else 0, 0)
+            put(self._steps.following(begin, stop, self.shard), 0)
             self._cursor.put(end=_NO_END)
 
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
-        leaves_out_names = accelerate_runs() and reader.world_size < Shard.of_process().world_size
-        for positions, then in _with_following(self._positions(reader, begin, stop, _TOKENS_PER_READ)):
+        leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
+        for positions, then in with_following(self._steps.blocks(reader, begin, stop)):
             for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:
                     del batch["corpus"]
@@ -290,21 +282,6 @@ class MixtureStream(DividedStream):
     def cut(self, samples: ReadSamples) -> Iterator[dict[str, Any]]:
         """Yield the batches of a block of samples."""
         return self.dataset.batches(samples, min(self.batch_size, len(samples.positions)))
-
-    def _positions(self, reader: Reader, begin: int, stop: int | None, tokens: int) -> Iterator[Ints]:
-        """Yield the positions of a reader in blocks of runs with about `tokens` tokens.
-
-        The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block.
-        """
-        most = max(1, min(_MAX_SAMPLES_PER_READ, tokens // self.seq_len) // self.batch_size)
-        whole = sys.maxsize if stop is None else self._whole_steps(begin, stop)
-        turns, together = reader.turns(whole), 1
-        while turns:
-            yield begin + reader.positions(turns[:together], self.batch_size)
-            turns, together = turns[together:], min(4 * together, most)
-        last = 0 if stop is None else self._samples_in_last_step(begin, stop)
-        if last and whole in reader.turns(whole + 1):
-            yield begin + whole * self.step + reader.positions([0], last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the next position and its plan.
@@ -318,7 +295,7 @@ class MixtureStream(DividedStream):
             In a training process whose loader workers read the stream.
         """
         self._require_known()
-        plan, cursor, reader = self.dataset.plan, self._cursor, Reader.here(self.shard)
+        plan, cursor, reader = self.dataset.plan, self._cursor, this_reader(self.shard)
         position, given, end = cursor["position"], cursor["given"], cursor["end"]
         if not reader.workers and reader.world_size == 1:
             position, given = position + given, 0
@@ -348,7 +325,7 @@ class MixtureStream(DividedStream):
                 f"the state is from plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, but this is plan "
                 f"{plan.fingerprint} of {plan.name!r}, which has another order up to that position; open the plan of the state"
             )
-        reader = Reader.here(self.shard)
+        reader = this_reader(self.shard)
         if given and not self.samples:
             raise ValueError(
                 f"samples: the state is {counted(given, 'sample')} into a run of a stream with samples=True; resume with samples=True"
@@ -377,15 +354,6 @@ class MixtureStream(DividedStream):
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the samples of a batch, as a list."""
     return [{name: column[i] for name, column in batch.items()} for i in range(len(batch["position"]))]
-
-
-def _with_following(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
-    """Yield each block together with the next one, or None after the last."""
-    block = next(blocks, None)
-    while block is not None:
-        then = next(blocks, None)
-        yield block, then
-        block = then
 
 
 def _batch_size_of_loader() -> int | None:

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import get_worker_info
 
-from phyagi_assets.datasets.cursor import DividedStream, Reader, checked_epoch
+from phyagi_assets.datasets.cursor import DividedStream, checked_epoch
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.steps import Reader
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.datasets.cursor import Cursor, Reader, Shard, checked_index
+from phyagi_assets.datasets.cursor import Cursor, checked_index
+from phyagi_assets.reading.steps import Reader, Shard
 
 
 @given(steps=st.integers(0, 9), run=st.integers(1, 4), world_size=st.integers(1, 4), workers=st.integers(0, 3))

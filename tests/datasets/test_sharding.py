@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from phyagi_assets.datasets import StreamLMDataset, WeightedConcatIterableDataset
-from phyagi_assets.datasets.cursor import Reader, Shard
+from phyagi_assets.datasets.cursor import shard_of_process
 from phyagi_assets.datasets.sharding import SharedStream
+from phyagi_assets.reading.steps import Reader, Shard
 
 Make = Callable[..., SharedStream]
 
@@ -293,5 +294,5 @@ def test_rank_outside_the_world_raises(make: Make, told: dict[str, int], refusal
 
 
 def test_process_without_torch_distributed_is_the_only_rank() -> None:
-    assert Shard.of_process() == Shard(rank=0, world_size=1)
-    assert Shard.of_process(1, 3) == Shard(rank=1, world_size=3)
+    assert shard_of_process() == Shard(rank=0, world_size=1)
+    assert Shard.given(1, 3) == Shard(rank=1, world_size=3)

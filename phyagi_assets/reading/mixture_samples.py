@@ -1,0 +1,190 @@
+"""The samples of a mixture as NumPy arrays, in the order of training."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.order.mixture_order import Located, MixtureOrder
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.steps import Epochs
+from phyagi_assets.reading.token_shards import TokenShards
+
+_BLOCK = 4096
+"""Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadSamples:
+    """A block of samples that was read from token arrays, with the ids in their dtype."""
+
+    positions: Ints
+    """Position of each sample, 1-D."""
+    corpora: Ints
+    """Index in the plan of the corpus of each sample, 1-D."""
+    tokens: npt.NDArray[Any]
+    """Token ids, of shape (samples, seq_len), or (samples, seq_len + 1) for shifted labels."""
+    starts: npt.NDArray[np.bool_] | None
+    """Whether a document begins at each token, of the same shape as `tokens`; None if not requested."""
+    filled: Ints | None = None
+    """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
+    trained: npt.NDArray[np.bool_] | None = None
+    """Whether each token is trained on, of the same shape as `tokens`; None if all are."""
+
+
+class MixtureSamples:
+    """The samples of one split of a mixture, as NumPy arrays.
+
+    The sample at a position depends only on the plan and the position, and equals that of `phyagi_assets.datasets.MixedDataset`, whose
+    parameters are the same.
+
+    Examples
+    --------
+    >>> from phyagi_assets.reading import load_mixture
+    >>> samples = load_mixture("demo").train
+    >>> samples.batch(np.arange(4))["input_ids"].shape
+    (4, 512)
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        home: Path,
+        split: str = "train",
+        *,
+        shift_labels: bool = False,
+        boundaries: bool = False,
+        mask_boundaries: bool = False,
+        ignore_index: int = -100,
+    ) -> None:
+        self.plan = plan
+        self.split = split
+        self.shift_labels = shift_labels
+        self.boundaries = boundaries
+        self.mask_boundaries = mask_boundaries
+        self.ignore_index = ignore_index
+        self.order = MixtureOrder(plan, split)
+        self.shards = TokenShards.of_plan(plan, home, self.order)
+        self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
+        self._block: tuple[int, Located] | None = None
+
+    @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self.plan.seq_len
+
+    @property
+    def epochs(self) -> Epochs:
+        """Start positions and lengths of the epochs of the mixture."""
+        return Epochs(first=len(self.order), later=self.order.epoch_length)
+
+    def __len__(self) -> int:
+        """Return the number of samples in the first epoch of the mixture, or in another split."""
+        return self.epochs.first
+
+    def batch(self, positions: Ints) -> dict[str, Any]:
+        """Return the samples at an array of positions, stacked.
+
+        Parameters
+        ----------
+        positions
+            1-D array of non-negative positions. Positions beyond ``len`` belong to later epochs.
+
+        Returns
+        -------
+        dict
+            ``input_ids`` and ``labels``, int64 of shape (samples, seq_len); ``position``; ``dataset_idx``, the index of the
+            corpus in the plan, and ``corpus``, its name; with `boundaries`, ``position_ids``, which restart at 0 in each document, and
+            ``document_ids``, which count documents from 0 in each sample, both of shape (samples, seq_len).
+
+        Raises
+        ------
+        StoreError
+            A file named in the plan does not exist, or does not match the plan.
+        """
+        return next(self.batches(self.read(positions), max(1, len(positions))))
+
+    def read(self, positions: Ints) -> ReadSamples:
+        """Read the tokens of the samples at an array of positions in one pass.
+
+        Parameters
+        ----------
+        positions
+            1-D array of non-negative positions, as in `batch`.
+
+        Returns
+        -------
+        ReadSamples
+            The samples, with the ids in the dtype of the token arrays.
+        """
+        found, ahead = self._located(positions), int(self.shift_labels)
+        runs, width = self.order.runs(found, ahead), self.seq_len + ahead
+        tokens = self.shards.samples(runs, width=width)
+        has_starts = self.boundaries or self.mask_boundaries
+        starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
+        filled = runs.filled(len(positions), width)
+        trained = self.shards.trained(runs, len(positions), width=width) if self.shards.has_masks else None
+        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled, trained=trained)
+
+    def announce(self, positions: Ints) -> None:
+        """Announce the positions that will be read next, so that the system starts to read them from disk."""
+        if self.shards.on_disk:
+            self.shards.announce(self.order.runs(self._located(positions), int(self.shift_labels)))
+
+    def batches(self, samples: ReadSamples, batch_size: int) -> Iterator[dict[str, Any]]:
+        """Yield samples that were read in batches of `batch_size`, which divides their number."""
+        names = self._names[samples.corpora].tolist()
+        positions, corpora = samples.positions.copy(), samples.corpora.copy()
+        for begin in range(0, len(positions), batch_size) or [0]:  # one at a time, so that each reuses the memory of the one before
+            end = begin + batch_size
+            starts = None if samples.starts is None else samples.starts[begin:end]
+            filled = None if samples.filled is None else samples.filled[begin:end]
+            trained = None if samples.trained is None else samples.trained[begin:end]
+            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained)
+            batch["position"], batch["dataset_idx"], batch["corpus"] = positions[begin:end], corpora[begin:end], names[begin:end]
+            yield batch
+
+    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
+        width, ahead = self.seq_len, int(self.shift_labels)
+        labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
+        arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
+        if self.mask_boundaries:
+            labels[starts[:, ahead:]] = self.ignore_index
+        if trained is not None:
+            labels[~trained[:, ahead:]] = self.ignore_index
+        if filled is not None:
+            labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
+        if self.boundaries:
+            arrays |= {"position_ids": _position_ids(starts[:, :width]), "document_ids": _document_ids(starts[:, :width])}
+        return arrays
+
+    def _located(self, positions: Ints) -> Located:
+        if not len(positions):
+            return self.order.locate(positions)
+        low, high = int(positions.min()), int(positions.max())
+        if high - low >= _BLOCK:
+            return self.order.locate(positions)
+        if self._block is None or not self._block[0] <= low <= high < self._block[0] + _BLOCK:
+            self._block = (low, self.order.locate(np.arange(low, low + _BLOCK)))
+        start, located = self._block
+        return located[positions - start]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_block": None}
+
+
+def _position_ids(starts: Any) -> npt.NDArray[np.int64]:
+    """Return the number of tokens since the start of the document or the sample, for every token."""
+    place = np.arange(starts.shape[1])
+    found: npt.NDArray[np.int64] = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
+    return found
+
+
+def _document_ids(starts: Any) -> npt.NDArray[np.int64]:
+    """Return the number of documents that began in the sample up to each token, without the first one."""
+    found: npt.NDArray[np.int64] = np.cumsum(starts, axis=1, dtype=np.int64)
+    return found
