@@ -47,7 +47,7 @@ def _in_a_folder_of_its_own(request: pytest.FixtureRequest) -> None:
         for name in (DATA_VARIABLE, STORE_VARIABLE):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(folder)
-        if "datasets.mix" in request.node.name:
+        if any(package in request.node.name for package in ("datasets.mix", "reading.mix")):
             version = folder / "data" / "store" / "demo" / ".versions" / "mixed_dataset@1"
             _materialize_demo(version)
             (version.parents[1] / "mixed_dataset").symlink_to(version.relative_to(version.parents[1]))

@@ -10,6 +10,7 @@ from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.mixture_samples import ReadSamples
+from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import Epochs, Reader, Steps, with_following
 
 logger = logging.getLogger(__name__)
@@ -295,11 +296,11 @@ class MixtureStream(DividedStream):
             In a training process whose loader workers read the stream.
         """
         self._require_known()
-        plan, cursor, reader = self.dataset.plan, self._cursor, this_reader(self.shard)
+        cursor, reader = self._cursor, this_reader(self.shard)
         position, given, end = cursor["position"], cursor["given"], cursor["end"]
         if not reader.workers and reader.world_size == 1:
             position, given = position + given, 0
-        state = {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "end": None if end == _NO_END else end}
+        state = {**state_at(self.dataset.plan, position), "end": None if end == _NO_END else end}
         if not reader.workers and not given:
             return state
         asked = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
@@ -314,17 +315,11 @@ class MixtureStream(DividedStream):
             The value is not a state of a mixture; or its plan has another order up to the position than this plan; or it belongs to a
             loader worker, or lies inside a run, and this reader is another one.
         """
-        plan = self.dataset.plan
+        position = position_of(state, self.dataset.plan)
         try:
-            fingerprint, position, end = state["plan"], int(state["position"]), state.get("end")
-            given, asked = int(state.get("given", 0)), state.get("reader")
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            given, asked, end = int(state.get("given", 0)), state.get("reader"), state.get("end")
+        except (TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"not a state of a mixture: {problem!r}") from None
-        if not plan.agrees(fingerprint, position):
-            raise ValueError(
-                f"the state is from plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, but this is plan "
-                f"{plan.fingerprint} of {plan.name!r}, which has another order up to that position; open the plan of the state"
-            )
         reader = this_reader(self.shard)
         if given and not self.samples:
             raise ValueError(

@@ -14,8 +14,9 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from phyagi_assets.datasets import LoadedMixture, MixtureStream, load_mixture
 from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.order.planning import extended
-from tests.datasets.mixtures import mixture_of, write_mixture
+from tests.datasets.mixtures import mixture_of
 from tests.order.plans import partitions
+from tests.reading.mixtures import write_mixture
 
 pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 

@@ -17,9 +17,10 @@ from phyagi_assets.datasets import LoadedMixture, MixedDataset, MixtureLoader, M
 from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.planning import extended
-from tests.datasets.mixtures import SAMPLES, mixture_of, write_mixture
+from tests.datasets.mixtures import mixture_of
 from tests.datasets.processes import in_processes
 from tests.order.plans import partitions
+from tests.reading.mixtures import SAMPLES, write_mixture
 
 Read = list[tuple[int, list[int]]]
 """Read positions of a mixture and their tokens."""

@@ -14,8 +14,9 @@ import pytest
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.errors import StoreError
 from phyagi_assets.reading.array_maps import ArrayMap, ArrayMaps, maps_allowed
-from tests.datasets.mixtures import mixture_of, write_mixture
+from tests.datasets.mixtures import mixture_of
 from tests.order.plans import plan_of, sized
+from tests.reading.mixtures import write_mixture
 
 EPOCH = """
 import json, resource, sys

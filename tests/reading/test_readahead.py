@@ -17,8 +17,8 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import ArrayMap
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.token_shards import TokenArray, TokenShards
-from tests.datasets.mixtures import write_mixture
 from tests.order.plans import partitions, plan_of
+from tests.reading.mixtures import write_mixture
 
 SEQ_LEN = 2048
 TOKENS = 4_000_000

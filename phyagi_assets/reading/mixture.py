@@ -1,0 +1,132 @@
+"""Opening a materialized mixture."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.order.composition import plan_tree
+from phyagi_assets.paths import real_path
+from phyagi_assets.reading.mixture_samples import MixtureSamples
+
+S = TypeVar("S", bound=MixtureSamples)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class OpenedMixture(ABC, Generic[S]):
+    """The splits of a materialized mixture; its ``repr`` is a tree of corpora."""
+
+    plan: Plan
+    home: Path
+    """Path of the folder of the plan, through the store."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the samples of every split."""
+
+    @abstractmethod
+    def _samples(self, plan: Plan, split: str) -> S:
+        """Return the samples of a split of a plan."""
+
+    @cached_property
+    def train(self) -> S:
+        """The training samples, weighted, mixed and shuffled."""
+        return self._samples(self.plan, "train")
+
+    @cached_property
+    def validation(self) -> S | None:
+        """The validation samples of all corpora, in order; None if there are none."""
+        return self._evaluation("validation")
+
+    @cached_property
+    def test(self) -> S | None:
+        """The test samples of all corpora, in order; None if there are none."""
+        return self._evaluation("test")
+
+    @cached_property
+    def validation_by_corpus(self) -> dict[str, S]:
+        """The validation samples of each corpus that has any, in order, by name of the corpus; an ``eval_dataset`` of a trainer."""
+        return self._by_corpus("validation")
+
+    @cached_property
+    def test_by_corpus(self) -> dict[str, S]:
+        """The test samples of each corpus that has any, in order, by name of the corpus."""
+        return self._by_corpus("test")
+
+    @property
+    def tokenizer(self) -> Path:
+        """Folder of the mixture's tokenizer, for ``AutoTokenizer.from_pretrained``."""
+        return real_path(PlanPaths(self.plan, self.home).resolve(self.plan.tokenizer))
+
+    def _evaluation(self, split: str) -> S | None:
+        return self._samples(self.plan, split) if self.plan.total(split, "samples") else None
+
+    def _by_corpus(self, split: str) -> dict[str, S]:
+        current = self.plan.current
+        plans = {
+            self.plan.corpora[source.corpus].name: replace(self.plan, segments=(replace(current, sources=(source,)),))
+            for source in current.sources
+            if self.plan.total(split, "samples", source)
+        }
+        return {name: self._samples(plan, split) for name, plan in plans.items()}
+
+    def __repr__(self) -> str:
+        return plan_tree(self.plan)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LoadedMixture(OpenedMixture[MixtureSamples]):
+    """The splits of a materialized mixture as NumPy arrays; its ``repr`` is a tree of corpora.
+
+    Examples
+    --------
+    >>> mixture = load_mixture("demo")
+    >>> len(mixture.train), mixture.validation
+    (8, None)
+    """
+
+    def _samples(self, plan: Plan, split: str) -> MixtureSamples:
+        return MixtureSamples(plan, self.home, split, **self.options)
+
+
+def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_len: int | None = None, **options: Any) -> LoadedMixture:
+    """Open a materialized mixture as NumPy arrays.
+
+    Parameters
+    ----------
+    mixture, store, seq_len, **options
+        As in `phyagi_assets.datasets.load_mixture`.
+
+    Returns
+    -------
+    LoadedMixture
+        The splits of the mixture.
+
+    Raises
+    ------
+    StoreError
+        The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
+        another length is asked for.
+    ValueError
+        A corpus has too few tokens for one sample of this length, or the length is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> load_mixture("demo", seq_len=64).train.batch(np.array([0, 1]))["labels"].shape
+    (2, 64)
+    """
+    file = find_plan(mixture, store)
+    return LoadedMixture(plan=plan_with_length(read_plan(file), seq_len), home=file.parent, options=options)
+
+
+def plan_with_length(plan: Plan, seq_len: int | None) -> Plan:
+    """Return a plan, or that of another length of samples if one is given."""
+    if seq_len is None or seq_len == plan.seq_len:
+        return plan
+    from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
+
+    return resized(plan, seq_len)

@@ -1,0 +1,134 @@
+"""A loader of batches of a mixture as NumPy arrays, whose state is the position after the last delivered batch."""
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from phyagi_assets.execution.prefetch import prefetch
+from phyagi_assets.reading.mixture_samples import MixtureSamples
+from phyagi_assets.reading.position import position_of, state_at
+from phyagi_assets.reading.steps import Reader, Shard, Steps, with_following
+
+
+class MixtureLoader:
+    """A loader of batches of a mixture as NumPy arrays, whose state counts delivered batches only.
+
+    Order, epochs and states are those of `phyagi_assets.datasets.MixtureLoader`: a state of one resumes the other.
+
+    In training, an iteration ends with the first batch that reaches the end of an epoch of the mixture, and the next iteration continues
+    from there. In other splits, each iteration is one pass over the whole split in order, with a short last batch.
+
+    Parameters
+    ----------
+    samples
+        The samples, such as ``load_mixture("demo").train``.
+    batch_size
+        Samples per batch.
+    position
+        First position.
+    endless
+        Whether iterations have no end.
+    rank, world_size
+        Rank of this process, and number of processes; by default 0 and 1. With JAX: ``jax.process_index()`` and ``jax.process_count()``.
+    drop_last
+        Whether to leave out the short last step of a split other than ``train``.
+    prefetch
+        Number of batches that a thread makes ahead of the caller; 0 for none.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range.
+
+    Examples
+    --------
+    >>> from phyagi_assets.reading import load_mixture
+    >>> loader = MixtureLoader(load_mixture("demo").train, batch_size=4)
+    >>> next(iter(loader))["input_ids"].shape, loader.state_dict()["position"]
+    ((4, 512), 4)
+    """
+
+    def __init__(
+        self,
+        samples: MixtureSamples,
+        *,
+        batch_size: int,
+        position: int = 0,
+        endless: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        drop_last: bool = False,
+        prefetch: int = 2,
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("position", position, 0), ("prefetch", prefetch, 0)):
+            if value < least:
+                raise ValueError(f"{name}: is {value}; use {least} or more")
+        self.samples = samples
+        self.position = position
+        """The next position, the same for all processes."""
+        self._shard = Shard.given(rank, world_size) or Shard()
+        self._prefetch = prefetch
+        self._steps = Steps(
+            epochs=samples.epochs,
+            seq_len=samples.seq_len,
+            trains=samples.split == "train",
+            batch_size=batch_size,
+            endless=endless,
+            drop_last=drop_last,
+        )
+
+    @property
+    def seq_len(self) -> int:
+        """Length of a sample, in tokens."""
+        return self.samples.seq_len
+
+    def __len__(self) -> int:
+        """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
+
+        Raises
+        ------
+        TypeError
+            The loader is endless.
+        """
+        begin = self._steps.first(self.position)
+        stop = self._steps.end(begin)
+        if stop is None:
+            raise TypeError("an endless loader has no length")
+        return max(0, self._steps.whole(begin, stop, self._shard)) + (self._steps.in_last(begin, stop, self._shard) > 0)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the batches that follow the last delivered one, as `MixtureSamples.batch` returns them."""
+        begin, stride = self._steps.first(self.position), self._shard.step(self._steps.batch_size)
+        stop = self._steps.end(begin)
+        batches = self._batches(begin, stop)
+        with closing(prefetch(batches, depth=self._prefetch) if self._prefetch else batches) as ready:
+            self.position = begin
+            for batch in ready:
+                following = self.position + stride
+                self.position = following if stop is None or following < stop else self._steps.following(begin, stop, self._shard)
+                yield batch
+            if stop is not None:  # what drop_last leaves out is passed over
+                self.position = self._steps.following(begin, stop, self._shard)
+
+    def _batches(self, begin: int, stop: int | None) -> Generator[dict[str, Any], None, None]:
+        reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
+        for positions, then in with_following(self._steps.blocks(reader, begin, stop)):
+            size = min(self._steps.batch_size, len(positions))
+            for number, batch in enumerate(self.samples.batches(self.samples.read(positions), size)):
+                yield batch
+                if not number and then is not None:  # after the first batch, which may be urgent
+                    self.samples.announce(then)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""
+        return state_at(self.samples.plan, self.position)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume from a state, with any number of processes and samples per batch.
+
+        Raises
+        ------
+        ValueError
+            The value is not a state of a mixture, or its plan has another order up to the position than this plan.
+        """
+        self.position = position_of(state, self.samples.plan)

@@ -1,0 +1,31 @@
+"""The state of a reader of a mixture: the next position, and the plan in which it counts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from phyagi_assets.formats.plan import Plan
+
+
+def state_at(plan: Plan, position: int) -> dict[str, Any]:
+    """Return the state of a reader whose next position is the given one."""
+    return {"position": position, "plan": plan.fingerprint, "mixture": plan.name}
+
+
+def position_of(state: Mapping[str, Any], plan: Plan) -> int:
+    """Return the position of a state.
+
+    Raises
+    ------
+    ValueError
+        The value is not a state of a mixture, or its plan has another order up to the position than this plan.
+    """
+    try:
+        fingerprint, position = state["plan"], int(state["position"])
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"not a state of a mixture: {problem!r}") from None
+    if not plan.agrees(fingerprint, position):
+        raise ValueError(
+            f"the state is from plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, but this is plan "
+            f"{plan.fingerprint} of {plan.name!r}, which has another order up to that position; open the plan of the state"
+        )
+    return position

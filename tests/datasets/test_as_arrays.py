@@ -1,0 +1,56 @@
+"""The torch datasets return the same as the arrays of `phyagi_assets.reading`."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from phyagi_assets import datasets, reading
+from tests.order.plans import partitions, plan_of
+from tests.reading.mixtures import SAMPLES, write_mixture
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mixture(tmp_path_factory.mktemp("mixture"), plan_of(partitions(SAMPLES, splits=("train", "validation"))))
+
+
+def assert_equal(tensors: dict[str, Any], arrays: dict[str, Any]) -> None:
+    assert tensors.keys() == arrays.keys()
+    assert tensors["corpus"] == arrays["corpus"]
+    for name in arrays.keys() - {"corpus"}:
+        assert torch.equal(tensors[name], torch.from_numpy(arrays[name])), name
+        assert arrays[name].dtype == np.int64
+
+
+@pytest.mark.parametrize("shift_labels", [False, True])
+@pytest.mark.parametrize("mask_boundaries", [False, True])
+@pytest.mark.parametrize("boundaries", [False, True])
+def test_batches_are_equal(home: Path, shift_labels: bool, mask_boundaries: bool, boundaries: bool) -> None:
+    options = {"shift_labels": shift_labels, "mask_boundaries": mask_boundaries, "boundaries": boundaries}
+    tensors, arrays = datasets.load_mixture(home, **options), reading.load_mixture(home, **options)
+    positions = np.random.default_rng(0).integers(0, 200, 50)
+    assert_equal(tensors.train.batch(positions), arrays.train.batch(positions))
+    for name, dataset in tensors.validation_by_corpus.items():
+        assert_equal(dataset.batch(np.arange(len(dataset))), arrays.validation_by_corpus[name].batch(np.arange(len(dataset))))
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(1, 1), (4, 3), (50, 2)])
+def test_loaders_read_the_same_and_resume_each_other(home: Path, batch_size: int, world_size: int) -> None:
+    for rank in range(world_size):
+        options = {"batch_size": batch_size, "rank": rank, "world_size": world_size}
+        of_torch = datasets.MixtureLoader(datasets.load_mixture(home).train, **options)
+        of_numpy = reading.MixtureLoader(reading.load_mixture(home).train, **options)
+        assert len(of_torch) == len(of_numpy)
+        for tensors, arrays in zip(of_torch, of_numpy, strict=True):
+            assert_equal(tensors, arrays)
+            assert of_torch.state_dict() == of_numpy.state_dict()
+        for tensors, arrays in islice(zip(of_torch, of_numpy, strict=True), 3):
+            assert_equal(tensors, arrays)
+        again = reading.MixtureLoader(reading.load_mixture(home).train, **options)
+        again.load_state_dict(of_torch.state_dict())
+        of_torch.load_state_dict(of_numpy.state_dict())
+        assert_equal(next(iter(of_torch)), next(iter(again)))
