@@ -116,8 +116,8 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     Examples
     --------
     >>> import numpy as np
-    >>> load_mixture("demo", seq_len=64).train.batch(np.array([0, 1]))["labels"].shape
-    (2, 64)
+    >>> load_mixture("demo", boundaries=True).train.batch(np.array([0, 1]))["document_ids"].shape
+    (2, 512)
     """
     file = find_plan(mixture, store)
     return LoadedMixture(plan=plan_with_length(read_plan(file), seq_len), home=file.parent, options=options)

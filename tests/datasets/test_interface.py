@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.torch
+
 REQUIRED = inspect.Parameter.empty
 CONFIG = {
     **dict.fromkeys(("cache_dir", "train_file", "validation_file", "validation_split", "tokenizer_file")),
