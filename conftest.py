@@ -3,15 +3,11 @@
 import os
 import shutil
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from phyagi_assets.formats.plan import PLAN, Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 
 _MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
 
@@ -48,31 +44,6 @@ def _in_a_folder_of_its_own(request: pytest.FixtureRequest) -> None:
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(folder)
         if any(package in request.node.name for package in ("datasets.mix", "reading.mix")):
-            version = folder / "data" / "store" / "demo" / ".versions" / "mixed_dataset@1"
-            _materialize_demo(version)
-            (version.parents[1] / "mixed_dataset").symlink_to(version.relative_to(version.parents[1]))
+            from tests.reading.mixtures import publish_demo
 
-
-def _materialize_demo(home: Path) -> None:
-    """The mixture ``demo``: one corpus of 8 samples."""
-    home.mkdir(parents=True)
-    np.save(home / "train.npy", np.arange(8 * 512 + 1, dtype=np.uint16))
-    shard = Shard(path="train.npy", tokens=8 * 512 + 1, documents=1)
-    corpus = PlannedCorpus(name="numbers", partitions=(PlannedPartition(key="all", fingerprint="1", shards={"train": shard}),))
-    group = Group(partitions=(0,), samples=8, offset=0, key=1)
-    source = Source(corpus=0, weight=1.0, share=None, rate=8, drawn=8, groups=(group,))
-    plan = Plan(
-        name="demo",
-        fingerprint="1",
-        seq_len=512,
-        seed=42,
-        dtype="uint16",
-        tokenizer="",
-        concat="interleaved",
-        shuffle=True,
-        corpora=(corpus,),
-        segments=(Segment(start=0, sources=(source,)),),
-    )
-    (home / PLAN).write_text(plan.to_json(), encoding="utf-8")
-    manifest = Manifest.expected("mixed_dataset", code_version="3", inputs={}, settings={})
-    (home / MANIFEST).write_text(replace(manifest, files={PLAN: FileRecord.of(home / PLAN)}).to_json(), encoding="utf-8")
+            publish_demo(folder / "data" / "store")

@@ -116,7 +116,7 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     Examples
     --------
     >>> import numpy as np
-    >>> load_mixture("demo", boundaries=True).train.batch(np.array([0, 1]))["document_ids"].shape
+    >>> load_mixture("demo").train.batch(np.array([0, 1]))["labels"].shape
     (2, 512)
     """
     file = find_plan(mixture, store)

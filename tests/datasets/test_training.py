@@ -160,6 +160,7 @@ def test_two_processes_divide_the_samples(caches: list[Path], tmp_path: Path) ->
         ("train_gpt2.py", ["12"], "loss "),
         ("from_config.py", ["{store}"], "a batch: input_ids (8, 256)"),
         ("first_batch.py", [], "input_ids (4, 32)"),
+        ("train_jax.py", ["--steps", "3"], "step 3: loss "),
     ],
 )
 def test_examples_run_on_the_store_of_make_demo(
@@ -171,6 +172,8 @@ def test_examples_run_on_the_store_of_make_demo(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    if example == "train_jax.py":
+        pytest.importorskip("jax")
     monkeypatch.setenv(STORE_VARIABLE, str(store.root))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [example, *(argument.format(store=store.root) for argument in arguments)])
