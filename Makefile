@@ -19,11 +19,11 @@ export UV_COMPILE_BYTECODE := 1
 
 .PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-keeping-up bench-one-large-file bench-growth clean
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
 	$(BIN)/python examples/first_batch.py
 
-ui: $(VENV)/installed
+ui: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets ui
 
 test: $(VENV)/installed
@@ -78,10 +78,12 @@ bench-mixing: $(BENCH)/installed
 bench-keeping-up: $(BENCH)/installed
 	PYTHONPATH=. $(BENCH)/bin/python benchmarks/keeping_up.py
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# The demo needs no torch, which is by far the largest of all packages.
+$(VENV)/installed-pipeline: EXTRAS := pipeline
+$(VENV)/installed $(VENV)/installed-pipeline: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "this needs Python 3.11 to 3.13; name one with: make PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python install.py --constraint constraints.txt --editable '.[train,pipeline,test]'
+	$(BIN)/python install.py --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt

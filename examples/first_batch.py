@@ -1,15 +1,14 @@
 """Read a training batch of the demo mixture and print it."""
 
-from torch.utils.data import DataLoader
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer
 
-from phyagi_assets.datasets import load_mixture
+from phyagi_assets.reading import MixtureLoader, load_mixture
 
 mixture = load_mixture("demo")
-tokenizer = AutoTokenizer.from_pretrained(mixture.tokenizer)
-batch = next(iter(DataLoader(mixture.train, batch_size=4)))
+tokenizer = Tokenizer.from_file(str(mixture.tokenizer / "tokenizer.json"))
+loader = MixtureLoader(mixture.train, batch_size=4)
+batch = next(iter(loader))
 
-print(f"\nThe first of {len(mixture.train) // 4:,} training batches: input_ids {tuple(batch['input_ids'].shape)}")
-for ids, dataset_idx in zip(batch["input_ids"], batch["dataset_idx"], strict=True):
-    corpus = mixture.plan.corpora[dataset_idx].name
-    print(f"\n── {corpus}: {ids[:8].tolist()} …\n{tokenizer.decode(ids[:96])} …")
+print(f"\nThe first of {len(loader):,} training batches: input_ids {batch['input_ids'].shape}")
+for ids, corpus in zip(batch["input_ids"].tolist(), batch["corpus"], strict=True):
+    print(f"\n── {corpus}: {ids[:8]} …\n{tokenizer.decode(ids[:96])} …")

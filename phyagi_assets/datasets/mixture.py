@@ -23,7 +23,7 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
     (8, None)
     """
 
-    def _samples(self, plan: Plan, split: str) -> MixedDataset:
+    def _made(self, plan: Plan, split: str) -> MixedDataset:
         return MixedDataset(plan, self.home, split, **self.options)
 
     def explain(self, position: int, count: int = 1, *, split: str = "train") -> Explanation:

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
-from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.find_plan import RemotePlan, find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -26,10 +26,30 @@ class OpenedMixture(ABC, Generic[S]):
     """Path of the folder of the plan, through the store."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the samples of every split."""
+    remote: RemotePlan | None = None
+    """The plan in a store elsewhere, whose caches stay on this machine as long as it exists; the samples of every split keep it."""
+
+    @classmethod
+    def of(cls, mixture: str | Path, store: str | Path | None, seq_len: int | None, options: dict[str, Any]) -> Self:
+        """Open the published plan of a mixture, and fetch the caches that it names if they are not on this machine."""
+        found = find_plan(mixture, store)
+        if found.remote:
+            found.remote.fetch_all()
+        plan = read_plan(found.file)
+        if seq_len is not None and seq_len != plan.seq_len:
+            from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
+
+            plan = resized(plan, seq_len)
+        return cls(plan=plan, home=found.file.parent, options=options, remote=found.remote)
 
     @abstractmethod
-    def _samples(self, plan: Plan, split: str) -> S:
+    def _made(self, plan: Plan, split: str) -> S:
         """Return the samples of a split of a plan."""
+
+    def _samples(self, plan: Plan, split: str) -> S:
+        samples = self._made(plan, split)
+        samples.remote = self.remote
+        return samples
 
     @cached_property
     def train(self) -> S:
@@ -88,7 +108,7 @@ class LoadedMixture(OpenedMixture[MixtureSamples]):
     (8, None)
     """
 
-    def _samples(self, plan: Plan, split: str) -> MixtureSamples:
+    def _made(self, plan: Plan, split: str) -> MixtureSamples:
         return MixtureSamples(plan, self.home, split, **self.options)
 
 
@@ -119,14 +139,4 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     >>> load_mixture("demo").train.batch(np.array([0, 1]))["labels"].shape
     (2, 512)
     """
-    file = find_plan(mixture, store)
-    return LoadedMixture(plan=plan_with_length(read_plan(file), seq_len), home=file.parent, options=options)
-
-
-def plan_with_length(plan: Plan, seq_len: int | None) -> Plan:
-    """Return a plan, or that of another length of samples if one is given."""
-    if seq_len is None or seq_len == plan.seq_len:
-        return plan
-    from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
-
-    return resized(plan, seq_len)
+    return LoadedMixture.of(mixture, store, seq_len, options)

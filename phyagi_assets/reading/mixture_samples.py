@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
@@ -71,6 +72,8 @@ class MixtureSamples:
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._block: tuple[int, Located] | None = None
+        self.remote: RemotePlan | None = None
+        """The plan in a store elsewhere, which keeps its caches on this machine; None in processes that this one starts."""
 
     @property
     def seq_len(self) -> int:
@@ -174,7 +177,7 @@ class MixtureSamples:
         return located[positions - start]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_block": None}
+        return {**self.__dict__, "_block": None, "remote": None}
 
 
 def _position_ids(starts: Any) -> npt.NDArray[np.int64]:
