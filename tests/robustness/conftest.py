@@ -21,8 +21,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) ->
 
 
 @pytest.fixture(scope="session")
-def known(reference: ReferenceStores, request: pytest.FixtureRequest) -> Known:
+def known(reference: ReferenceStores) -> Known:
     """All contents that readers may find published."""
-    if request.config.getoption("--without-torch"):
-        pytest.skip("needs torch")
     return {**what_is_published(reference.built), **what_is_published(reference.refreshed)}

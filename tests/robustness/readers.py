@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.reading import load_mixture
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
 
@@ -36,11 +37,9 @@ def what_is_published(root: Path) -> dict[str, str]:
 
 
 def _order(plan: Path) -> str:
-    from phyagi_assets.datasets import load_mixture
-
     train = load_mixture(plan).train
     batch = train.batch(np.arange(len(train)))
-    return sha256(batch["input_ids"].numpy().tobytes()).hexdigest()
+    return sha256(batch["input_ids"].tobytes()).hexdigest()
 
 
 class Reader(threading.Thread):
