@@ -14,6 +14,7 @@ from tests.reading.mixtures import publish_demo
 from tests.support import REPOSITORY
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("page", ["training.md"])
 def test_code_blocks_of_a_page_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -19,6 +19,8 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from tests.support import REPOSITORY, build, declare, declare_corpus, write_text
 
+pytestmark = pytest.mark.torch
+
 ABSENT = sorted(name for name, extra in EXTRAS.items() if extra == "pipeline")
 
 PROGRAM = f"""
