@@ -70,9 +70,10 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Ma
             text = documents.texts[place].as_py()
             token = next(token for token in tokens if token in text)
             where = f"{names[documents.files[place]]} row {documents.rows[place] + 1:,}"
+            remedy = "" if corpus.config.messages else "set special_tokens: text to read it as text, or "
             raise SourceError(
                 f"{corpus.path}: {where}: the text spells the special token {token!r}, which special_tokens: error refuses; "
-                "set special_tokens: text to read it as text, or remove it from the source"
+                f"{remedy}remove it from the source"
             )
     return documents
 
