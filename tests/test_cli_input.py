@@ -42,7 +42,7 @@ def test_option_outside_its_range_exits_2(built: Path) -> None:
         "materialize --jobs 1000000000": "is not in the range 1<=x<=1024",
         "materialize mix --at 0": "is not in the range",
         "remove first --match x --until 1000000000000000000000": "is not in the range",
-        "inspect first --store s3://bucket/x": "s3: addresses are not supported",
+        "inspect first --store hdfs://host/x": "hdfs: addresses are not supported",
     }.items():
         done = run(words, built)
         said = " ".join(done.output.replace("│", " ").split())
