@@ -22,7 +22,7 @@ from tests.support import REPOSITORY, build, declare, declare_corpus, write_text
 pytestmark = pytest.mark.torch
 
 BROUGHT_BY_OTHERS = {"jinja2", "tqdm"}
-"""Packages of the extra `pipeline` that torch needs as well, or that tests link."""
+"""Packages of the extra `pipeline` that other packages bring as well, as torch does."""
 ABSENT = sorted(name for name, extra in EXTRAS.items() if extra == "pipeline" and name not in BROUGHT_BY_OTHERS)
 
 PROGRAM = f"""
