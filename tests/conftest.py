@@ -1,9 +1,11 @@
 """Fixtures: folders for tests, and tokenizers whose conformance run is shared by all tests."""
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -46,6 +48,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (DATA_VARIABLE, STORE_VARIABLE, "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _lock_of_logging_is_free(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Release the lock of `logging` if a test has left it held, as an exception at the recursion limit can: other threads would hang."""
+    yield
+    lock = logging._lock  # type: ignore[attr-defined]
+    while lock._is_owned():
+        lock.release()
+        warnings.warn(f"{request.node.nodeid} left the lock of logging held", stacklevel=1)
 
 
 @pytest.fixture(scope="session")

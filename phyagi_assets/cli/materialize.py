@@ -45,6 +45,8 @@ def materialize(names: tuple[str, ...], at: int | None, jobs: int | None, data: 
         if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
             raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
         workspace = Workspace(data=settings.data, store=open_store(settings.store))
+        if workspace.store.is_remote:
+            workspace.store.names()  # before anything is written: some servers create a bucket that is not there
         # Duplicate stderr for the progress bar: Dagster captures the original into the logs of its runs.
         messages = new_console(file=os.fdopen(os.dup(2), "w"))
         progress = BarProgress(messages)

@@ -103,7 +103,7 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
             tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
             where = f"{document.file} row {document.row + 1:,}, id {document.id}: {tokens}"
             title = f"{document.start}–{document.end}  {where}"
-            console.print(Panel(escape(document.text[:_SHOWN]), title=escape(title), title_align="left"))
+            console.print(Panel(escape(document.marked[:_SHOWN]), title=escape(title), title_align="left"))
 
 
 def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:

@@ -55,8 +55,11 @@ def ui(port: int, data: str | None, store: str | None) -> None:
     with report_errors():
         settings = Settings.resolve(data=data, store=store)
         from phyagi_assets.orchestration.instance import ui_environment
+        from phyagi_assets.store.places import open_store
 
         settings.require_data()
+        if not isinstance(settings.store, Path):
+            open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
         environment = ui_environment(settings)
         workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
         beside = Path(sys.executable).with_name("dg")

@@ -74,7 +74,7 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
         logger.info(
-            "Comparing %s with %s for tokenizer %r on the code points of Unicode; this is done once and takes about 5 s",
+            "Comparing %s with %s for tokenizer %r on the code points of Unicode; this is done once per store and takes some seconds",
             engine_name,
             ReferenceEngine.name,
             prepared.name,
