@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from click.testing import CliRunner
 from datasets import Dataset, load_from_disk
 
+from phyagi_assets.cli import main
 from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.datasets.document_collator import DocumentCollator
 from phyagi_assets.declare.catalog import load_catalog
@@ -259,6 +261,8 @@ def test_trained_part_is_marked_where_documents_are_shown(chats: Workspace) -> N
     assert CACHE.facts(cache)["first tokens"] == Text(text=9 * whole)
     found = inspect_named("chats", chats.store)
     assert (found.facts["trained on"], found.samples[0].text) == (share, whole)
+    shown = CliRunner().invoke(main, ["explain", "mix", "0", "--store", str(chats.data / "store")]).output
+    assert "⟦one" in shown
     explained = load_mixture("mix", store=chats.data / "store").explain(0, 4)
     documents = [document for sample in explained for document in sample.documents if document.length == document.end - document.start]
     assert {(document.text, document.marked) for document in documents} == {(whole.replace("⟦", "").replace("⟧", ""), whole)}
