@@ -19,7 +19,7 @@ def copy(source: str, target: str, mixtures: tuple[str, ...]) -> None:
 
     SRC and DST are folders or addresses of buckets. With a MIXTURE, its published plan and the caches that the plan names are copied, else
     all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by its checksum.
-    What is published at SRC is then published at DST. Nothing at DST is removed.
+    Versions that are published in SRC are then published in DST. Nothing is removed from DST.
     """
     with report_errors():
         from phyagi_assets.cli.progress import BarProgress

@@ -34,7 +34,7 @@ class DocumentCollator:
     Raises
     ------
     ValueError
-        There is no such form of bounds.
+        `bounds` is none of these forms.
 
     Examples
     --------

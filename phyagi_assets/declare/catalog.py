@@ -206,7 +206,10 @@ def _check_tokenizer(data: Path, corpus: Corpus) -> None:
 def _check_template(data: Path, corpus: Corpus) -> None:
     name = corpus.config.chat_template
     if corpus.config.messages is not None and name != TOKENIZERS_TEMPLATE and not (data / name).is_file():
-        raise corpus.error(f"there is no file {data / name}; name a Jinja template, or say tokenizer for its own", "chat_template")
+        raise corpus.error(
+            f"there is no file {data / name}; name a Jinja template, or say tokenizer to use the template of the tokenizer",
+            "chat_template",
+        )
 
 
 def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:

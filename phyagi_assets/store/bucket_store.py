@@ -73,7 +73,7 @@ Objects = Mapping[str, StoredObject]
 
 @dataclass(kw_only=True, slots=True)
 class _Folder:
-    """What a listing tells of one folder of artifacts."""
+    """Contents of one folder of artifacts, from a listing."""
 
     until: float
     """Time from which on the folder is listed again."""
