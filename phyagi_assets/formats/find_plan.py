@@ -64,7 +64,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
 class RemotePlan:
     """The published plan of a mixture in a store elsewhere, and the caches that it names, which are fetched as they are needed.
 
-    What was fetched stays on this machine as long as this object exists.
+    Fetched caches stay on this machine as long as this object exists.
 
     Parameters
     ----------
@@ -105,9 +105,7 @@ class RemotePlan:
 
     def fetch_all(self) -> None:
         """Fetch all token arrays and the tokenizer that the plan names."""
-        plan = read_plan(self.file)
-        paths = (shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
-        for path in dict.fromkeys((*paths, plan.tokenizer)):
+        for path in dict.fromkeys(read_plan(self.file).paths()):
             self.fetch(path)
 
 

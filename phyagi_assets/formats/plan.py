@@ -28,7 +28,7 @@ class Shard:
     tokens: int
     documents: int
     trained: int | None = None
-    """Number of tokens that are trained on, as the mask beside the array says; None if there is no mask, and all of them are."""
+    """Number of tokens that are trained on, according to the mask of the array; None without a mask, when all of them are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -224,6 +224,13 @@ class Plan:
         A token that is only the label of the last token of a sample counts as uncovered.
         """
         return self.total("train", "tokens", source) - self.seq_len * self.total("train", "samples", source)
+
+    def paths(self) -> Iterator[str]:
+        """Yield the path of every token array that the plan names, and of its tokenizer, relative to the folder of the plan."""
+        for corpus in self.corpora:
+            for partition in corpus.partitions:
+                yield from (shard.path for shard in partition.shards.values())
+        yield self.tokenizer
 
     def agrees(self, fingerprint: str, position: int) -> bool:
         """Return whether the order of another plan is the order of this plan before a position."""

@@ -1,6 +1,6 @@
 """Find the versions that the plans of mixtures need."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
@@ -12,7 +12,7 @@ _STEP = "mixed_dataset"
 
 def versions_of_plan(plan: Plan) -> set[Version]:
     """Return the versions of caches that a plan reads, including that of its tokenizer."""
-    return {version for path in _paths(plan) if (version := Version.in_path(path))}
+    return {version for path in plan.paths() if (version := Version.in_path(path))}
 
 
 def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
@@ -32,10 +32,3 @@ def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
         found.add(Version(Address(artifact.address), artifact.fingerprint))
         found |= versions_of_plan(read_plan(artifact.folder() / PLAN))
     return found
-
-
-def _paths(plan: Plan) -> Iterator[str]:
-    for corpus in plan.corpora:
-        for partition in corpus.partitions:
-            yield from (shard.path for shard in partition.shards.values())
-    yield plan.tokenizer

@@ -18,6 +18,7 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.sources.snapshot import clear_transfers
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.mixture import MIXTURE
@@ -133,9 +134,8 @@ class Cleaning:
             place = version.place if version.remote else version.path
             self.foreign.append(Foreign(path=place, why=f"its plan cannot be read, what its manifest names is kept ({problem})"))
             return _named_by_manifest(version.manifest)
-        paths = [shard.path for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
         named = {_cache(corpus.name, partition.key, partition.fingerprint) for corpus in plan.corpora for partition in corpus.partitions}
-        return named | {of for path in (*paths, plan.tokenizer) if (of := Version.in_path(path))}
+        return named | versions_of_plan(plan)
 
     def _is_young(self, written: float) -> bool:
         return self.grace > timedelta(0) and time.time() - written < self.grace.total_seconds()

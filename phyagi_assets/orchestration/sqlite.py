@@ -25,7 +25,13 @@ from sqlalchemy.engine import Engine
 
 @contextmanager
 def fast_records() -> Iterator[None]:
-    """Let SQLite wait for the disk once per database, when the context ends, and use engines and lists of revisions again."""
+    """Let SQLite wait for the disk once per database, when the context ends, and use engines and lists of revisions again.
+
+    Inside another such context, nothing is added: the command opens the instance in one, and so do its runs.
+    """
+    if isinstance(vars(sqlite_event_log)["create_engine"], _CalledOnce):
+        yield
+        return
     with ExitStack() as until_the_end:
         until_the_end.enter_context(_few_waits())
         for storage in (sqlite_event_log, sqlite_run_storage):
@@ -69,18 +75,24 @@ def _wait_less(connection: sqlite3.Connection, kept: dict[str, sqlite3.Connectio
     kept[path].execute("PRAGMA schema_version").fetchone()
 
 
+class _CalledOnce:
+    """A function of a library that returns the same object whenever its first argument, seen through `by`, and its options are the same."""
+
+    def __init__(self, function: Callable[..., Any], by: Callable[[Any], object]) -> None:
+        self._function, self._by, self._made = function, by, dict[object, Any]()
+
+    def __call__(self, argument: Any, **options: Any) -> Any:
+        key = (self._by(argument), repr(sorted(options.items())))
+        if key not in self._made:
+            self._made[key] = self._function(argument, **options)
+        return self._made[key]
+
+
 @contextmanager
 def _called_once(owner: Any, name: str, by: Callable[[Any], object] = str) -> Iterator[None]:
-    """Let a function of a library return the same object whenever its first argument, seen through `by`, and its options are the same."""
-    original, declared, made = getattr(owner, name), vars(owner)[name], dict[object, Any]()
-
-    def once(argument: Any, **options: Any) -> Any:
-        key = (by(argument), repr(sorted(options.items())))
-        if key not in made:
-            made[key] = original(argument, **options)
-        return made[key]
-
-    setattr(owner, name, once)
+    """Replace a function of a library by `_CalledOnce` within the context."""
+    declared = vars(owner)[name]
+    setattr(owner, name, _CalledOnce(getattr(owner, name), by))
     try:
         yield
     finally:

@@ -63,9 +63,8 @@ def copyings(source: Store, target: Store, chosen: Collection[Version] | None = 
     found = []
     for name in INNER:
         found += _copyings(source.inner(name).versions(), target.inner(name))
-    versions = [version for version in source.versions() if chosen is None or _version(version) in chosen]
-    published = {version.version for version in source.survey().versions if version.is_published}
-    return found + _copyings(versions, target, published)
+    versions = [version for version in source.survey().versions if chosen is None or version.version in chosen]
+    return found + _copyings(versions, target, {version.version for version in versions if version.is_published})
 
 
 def _copyings(versions: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[Copying]:
