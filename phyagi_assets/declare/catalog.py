@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
+from phyagi_assets.declare.schema import SHORTEST_PACKED, TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
 
@@ -122,6 +122,7 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
     for mixture in list(mixtures):
         try:
             _check_parts(data, mixture, [*by_name, *unusable])
+            _check_packing(mixture)
         except DeclarationError as problem:
             mixtures.remove(mixture)
             broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=problem))
@@ -130,6 +131,8 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
         if reason := _unusable_part(mixture, unusable):
             mixtures.remove(mixture)
             broken.append(Broken(name=mixture.config.name, path=mixture.path, reason=reason))
+    conversations = {corpus.config.name for corpus in corpora if corpus.config.messages is not None}
+    mixtures = [replace(mixture, config=mixture.config.with_conversations(conversations)) for mixture in mixtures]
     catalog = Catalog(data=data, corpora=by_name, mixtures={mixture.config.name: mixture for mixture in mixtures}, broken=broken)
     return catalog, problems
 
@@ -218,3 +221,13 @@ def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None
             declared = ", ".join(sorted(corpora)) or "none"
             message = f"{part.corpus!r} is not declared under {data / 'corpora'}; declared are: {declared}"
             raise mixture.error(message, "datasets", i, "corpus")
+
+
+def _check_packing(mixture: Mixture) -> None:
+    config = mixture.config
+    if config.seq_len < SHORTEST_PACKED and any(config.packing_of(part) == "best_fit" for part in config.datasets):
+        raise mixture.error(
+            f"is {config.seq_len}, which is too short for packing: best_fit; a sample of whole documents has at least {SHORTEST_PACKED} "
+            "tokens, one of them to predict",
+            "seq_len",
+        )

@@ -4,6 +4,7 @@ The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_asse
 validation errors into errors that name the line. Nothing in this module accesses the disk.
 """
 
+from collections.abc import Collection
 from datetime import date
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
@@ -14,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     Tag,
     ValidationInfo,
@@ -33,6 +35,7 @@ SpecialTokens = Literal["allow", "text", "error"]
 EngineName = Literal["auto", "gigatoken", "fastokens", "tokenizers"]
 HeldOut = Literal["validation", "test"]
 TrainOn = Literal["assistant", "last_assistant", "all"]
+Packing = Literal["concat", "best_fit"]
 TOKENIZERS_TEMPLATE = "tokenizer"
 """Value of ``chat_template`` that stands for the tokenizer's own template."""
 
@@ -243,6 +246,12 @@ class MixturePart(Declared):
     """Share of the samples of the mixture, instead of a weight."""
     max_epochs: float | None = Field(default=None, gt=0, le=LARGEST_WEIGHT, allow_inf_nan=False)
     """Largest number of epochs of the corpus in a training run; ``phyagi-assets plan`` reports when a run exceeds it."""
+    packing: Packing | None = None
+    """How the corpus becomes samples, if not as the mixture says; see `MixtureConfig.packing`."""
+
+    @model_serializer(mode="wrap")
+    def _without_packing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_null_packing(serialize(self))
 
     @model_validator(mode="before")
     @classmethod
@@ -255,6 +264,15 @@ class MixturePart(Declared):
         if self.weight is not None and self.share is not None:
             raise ValueError("has both a weight and a share; a corpus has one of them")
         return self
+
+
+def _without_null_packing(dumped: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the key `packing` where it is not declared, so that the digest of the declaration stays what it was."""
+    return {key: value for key, value in dumped.items() if key != "packing" or value is not None}
+
+
+SHORTEST_PACKED = 2
+"""Smallest length of packed samples, in tokens: in a sample of one token, there is nothing to predict."""
 
 
 class MixtureConfig(Declared):
@@ -271,9 +289,32 @@ class MixtureConfig(Declared):
     """Whether the corpora are mixed throughout, or read one after the other."""
     shuffle: bool = True
     """Whether the samples of a corpus are shuffled anew in each epoch, or read in the order of its token arrays."""
+    packing: Packing | None = None
+    """How a corpus becomes samples: ``concat`` cuts one stream of all documents, ``best_fit`` packs whole documents and pads the rest. By
+    default, conversations are packed and text is not."""
     fresh_within: Span | None = None
     """Span of time, such as ``2 days``, within which a new plan is expected."""
     datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
+    _conversations: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @model_serializer(mode="wrap")
+    def _without_packing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_null_packing(serialize(self))
+
+    def with_conversations(self, corpora: Collection[str]) -> Self:
+        """Return the same declaration, knowing which of its corpora are conversations; these are packed by default."""
+        config = self.model_copy()
+        config._conversations = frozenset(corpora)
+        return config
+
+    def packing_of(self, part: MixturePart) -> Packing:
+        """Return how one of the corpora becomes samples."""
+        is_packed = part.corpus in self._conversations and self.seq_len >= SHORTEST_PACKED
+        return part.packing or self.packing or ("best_fit" if is_packed else "concat")
+
+    def is_packed_by_default(self, part: MixturePart) -> bool:
+        """Return whether a corpus is packed although neither it nor the mixture declares so."""
+        return self.packing_of(part) == "best_fit" and not (part.packing or self.packing)
 
     @field_validator("datasets")
     @classmethod

@@ -13,6 +13,8 @@ PLAN = "mixture.json"
 FORMAT = 3
 MASKED_FORMAT = 4
 """Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""
+PACKED_FORMAT = 5
+"""Format of plans with packed samples."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
@@ -32,6 +34,19 @@ class Shard:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedIndex:
+    """The index of the packed samples of a partition, in the version that the plan was made from."""
+
+    path: str
+    """Path of the folder of the index, relative to the folder of the plan."""
+    fingerprint: str
+    samples: Mapping[str, int]
+    """Number of samples by split."""
+    merged: bool
+    """Whether a part of a sample can hold several documents, because the documents are very short."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedPartition:
     """The cache of one partition, in the version that the plan was made from."""
 
@@ -39,6 +54,17 @@ class PlannedPartition:
     fingerprint: str
     shards: Mapping[str, Shard]
     """Token arrays by split."""
+    index: PlannedIndex | None = None
+    """Index of its packed samples; None if no segment packs them."""
+
+    @property
+    def version(self) -> tuple[str, str, str]:
+        """Key of the partition, and the fingerprints of its cache and of its index: all that its samples depend on."""
+        return self.key, self.fingerprint, self.index.fingerprint if self.index else ""
+
+    def packed_samples(self, split: str) -> int:
+        """Return the number of packed samples of a split."""
+        return self.index.samples.get(split, 0) if self.index else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +109,7 @@ class Group:
     """Training samples of a corpus that are shuffled together.
 
     A group that crosses partitions reads its partitions as one stream of tokens, of which each sample is the next `Plan.seq_len`. Any other
-    group cuts each partition into samples on its own.
+    group cuts each partition into samples on its own, or reads the packed samples of its index.
     """
 
     partitions: tuple[int, ...]
@@ -98,6 +124,14 @@ class Group:
     """Whether samples cross from one partition into the next."""
     cuts: tuple[Cut, ...] = ()
     """Partitions that are not read whole."""
+    packed: bool = False
+    """Whether the samples are those of the indices of the partitions; such a group does not cross partitions."""
+
+    def own_samples(self, corpus: PlannedCorpus, seq_len: int) -> int:
+        """Return the number of training samples that the partitions of the group make."""
+        if self.packed:
+            return sum(corpus.partitions[partition].packed_samples("train") for partition in self.partitions)
+        return group_samples(self.token_ranges(corpus), seq_len, crosses=self.crosses)
 
     def token_ranges(self, corpus: PlannedCorpus, split: str = "train") -> Iterator[TokenRange]:
         """Yield the tokens that the group reads, in reading order, without empty partitions."""
@@ -130,6 +164,11 @@ class Source:
     def samples(self) -> int:
         """Number of training samples of the corpus."""
         return sum(group.samples for group in self.groups)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the samples of the corpus are packed."""
+        return any(group.packed for group in self.groups)
 
     @property
     def amount(self) -> str:
@@ -213,6 +252,8 @@ class Plan:
         return sum(getattr(shard, count) for of in sources for shard in self.shards(of, split))
 
     def _evaluated(self, source: Source, split: str) -> int:
+        if source.packed:
+            return sum(partition.packed_samples(split) for partition in self.partitions(source))
         tokens = [shard.tokens for shard in self.shards(source, split)]
         if self.current.crosses:
             return -(-sum(tokens) // self.seq_len)
@@ -221,15 +262,23 @@ class Plan:
     def uncovered(self, source: Source | None = None) -> int:
         """Return the number of training tokens in no sample, in one source or in the whole last segment.
 
-        A token that is only the label of the last token of a sample counts as uncovered.
+        A token that is only the label of the last token of a sample counts as uncovered. Packed samples contain every token.
         """
-        return self.total("train", "tokens", source) - self.seq_len * self.total("train", "samples", source)
+        sources = self.current.sources if source is None else (source,)
+        return sum(self.total("train", "tokens", of) - self.seq_len * of.samples for of in sources if not of.packed)
+
+    def padding(self, source: Source | None = None) -> int:
+        """Return the number of tokens of padding in the packed training samples of one source or of the whole last segment."""
+        sources = self.current.sources if source is None else (source,)
+        return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in sources if of.packed)
 
     def paths(self) -> Iterator[str]:
-        """Yield the path of every token array that the plan names, and of its tokenizer, relative to the folder of the plan."""
+        """Yield every path that the plan names, relative to its folder: token arrays, indices of packed samples, and the tokenizer."""
         for corpus in self.corpora:
             for partition in corpus.partitions:
                 yield from (shard.path for shard in partition.shards.values())
+                if partition.index:
+                    yield partition.index.path
         yield self.tokenizer
 
     def agrees(self, fingerprint: str, position: int) -> bool:
@@ -240,18 +289,27 @@ class Plan:
     def to_json(self) -> str:
         """Return the content of the plan's file."""
         record = asdict(self)
-        if any(
-            shard.trained is not None for corpus in self.corpora for partition in corpus.partitions for shard in partition.shards.values()
-        ):
+        partitions = [partition for corpus in self.corpora for partition in corpus.partitions]
+        if any(shard.trained is not None for partition in partitions for shard in partition.shards.values()):
             record["format"] = MASKED_FORMAT
+        if any(partition.index for partition in partitions):
+            record["format"] = PACKED_FORMAT
         for corpus in record["corpora"]:
             for partition in corpus["partitions"]:
-                partition["shards"] = {split: _without_null_mask(shard) for split, shard in partition["shards"].items()}
+                _drop(partition, "index", None)
+                for shard in partition["shards"].values():
+                    _drop(shard, "trained", None)
+        for segment in record["segments"]:
+            for source in segment["sources"]:
+                for group in source["groups"]:
+                    _drop(group, "packed", False)
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
-def _without_null_mask(shard: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in shard.items() if key != "trained" or value is not None}
+def _drop(record: dict[str, Any], key: str, default: Any) -> None:
+    """Remove a key of a later format if its value is the one that earlier formats stand for."""
+    if record[key] is default:
+        del record[key]
 
 
 def partition_indices(source: Source) -> list[int]:

@@ -19,21 +19,23 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import (
     MASKED_FORMAT,
     OLDEST_FORMAT,
+    PACKED_FORMAT,
     Ancestor,
     Cut,
     Group,
     Plan,
     PlannedCorpus,
+    PlannedIndex,
     PlannedPartition,
     Segment,
     Shard,
     Source,
-    group_samples,
     samples_in,
 )
 from phyagi_assets.store.base import VERSIONS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
+_NEWEST_FORMAT = PACKED_FORMAT
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit in 64 bits."""
 _DTYPE = re.compile(r"(u?)int(8|16|32|64)")
@@ -102,6 +104,7 @@ _ANCESTOR = {"fingerprint": _TEXT, "agrees_until": _COUNT}
 _SEGMENT = {"start": _COUNT, "sources": _LIST}
 _SOURCE = {"corpus": _COUNT, "weight": _AMOUNT, "share": _AMOUNT, "rate": _DRAWS, "drawn": _DRAWS, "groups": _LIST}
 _GROUP = {"partitions": _INDICES, "samples": _COUNT, "offset": _COUNT, "key": _integer(0, (1 << 64) - 1)}
+_INDEX = {"path": _TEXT, "fingerprint": _TEXT, "samples": _OBJECT, "merged": _FLAG}
 _CUT = {"place": _COUNT, "start": _COUNT, "stop": _COUNT}
 
 
@@ -155,13 +158,13 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(text)
         format_ = record.get("format") if isinstance(record, dict) else None
-        if type(format_) is int and format_ > MASKED_FORMAT:
+        if type(format_) is int and format_ > _NEWEST_FORMAT:
             raise StoreError(
                 f"{path}: is a plan of format {format_}, and this release of phyagi-assets reads formats {OLDEST_FORMAT} to "
-                f"{MASKED_FORMAT}; install the release that wrote it, or a newer one"
+                f"{_NEWEST_FORMAT}; install the release that wrote it, or a newer one"
             )
         if type(format_) is not int or format_ < OLDEST_FORMAT:
-            raise _Refused((), f"has format {format_!r}; this release reads formats {OLDEST_FORMAT} to {MASKED_FORMAT}")
+            raise _Refused((), f"has format {format_!r}; this release reads formats {OLDEST_FORMAT} to {_NEWEST_FORMAT}")
         return _PlanFile(format_).plan(record)
     except (ValueError, RecursionError) as problem:
         raise StoreError(f"{path}: is not a plan of a mixture: {problem or type(problem).__name__}") from None
@@ -174,7 +177,8 @@ class _PlanFile:
 
     def __init__(self, format_: int) -> None:
         self._is_old = format_ == OLDEST_FORMAT
-        self._may_have_masks = format_ == MASKED_FORMAT
+        self._may_have_masks = format_ >= MASKED_FORMAT
+        self._may_be_packed = format_ >= PACKED_FORMAT
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
@@ -202,9 +206,19 @@ class _PlanFile:
         return PlannedCorpus(name=found["name"], partitions=partitions)
 
     def _partition(self, record: Any, key: Key) -> PlannedPartition:
-        found = _fields(record, _PARTITION, key)
+        has_index = self._may_be_packed and isinstance(record, dict) and "index" in record
+        found = _fields(record, {**_PARTITION, "index": _OBJECT} if has_index else _PARTITION, key)
         shards = {split: self._shard(of, (*key, "shards", split)) for split, of in found["shards"].items()}
-        return PlannedPartition(key=found["key"], fingerprint=found["fingerprint"], shards=shards)
+        index = self._index(found["index"], shards, (*key, "index")) if has_index else None
+        return PlannedPartition(key=found["key"], fingerprint=found["fingerprint"], shards=shards, index=index)
+
+    def _index(self, record: Any, shards: Mapping[str, Shard], key: Key) -> PlannedIndex:
+        found = _fields(record, _INDEX, key)
+        for split, samples in found["samples"].items():
+            tokens = shards[split].tokens if split in shards else 0
+            if not _COUNT.fits(samples) or not -(-tokens // self._seq_len) <= samples <= tokens:
+                raise _Refused((*key, "samples", split), f"is {_shown(samples)}, which {tokens} tokens cannot make")
+        return PlannedIndex(**found)
 
     def _shard(self, record: Any, key: Key) -> Shard:
         if not self._is_old:
@@ -238,10 +252,15 @@ class _PlanFile:
             raise _Refused(key, "has both a weight and a share, or neither; a source has one of the two")
         if not source.samples:
             raise _Refused((*key, "groups"), "have no sample")
+        if source.packed and not all(group.packed for group in source.groups):
+            raise _Refused((*key, "groups"), "are packed in part; all groups of a source are packed, or none")
         return source
 
     def _group(self, record: Any, corpus: PlannedCorpus, key: Key) -> Group:
-        found = dict(_fields(record, _GROUP if self._is_old else {**_GROUP, "crosses": _FLAG, "cuts": _LIST}, key))
+        kinds = _GROUP if self._is_old else {**_GROUP, "crosses": _FLAG, "cuts": _LIST}
+        if self._may_be_packed and isinstance(record, dict) and "packed" in record:
+            kinds = {**kinds, "packed": _FLAG}
+        found = dict(_fields(record, kinds, key))
         partitions = found["partitions"] = tuple(found["partitions"])
         if partitions and not 0 <= min(partitions) <= max(partitions) < len(corpus.partitions):
             raise _Refused((*key, "partitions"), f"name a partition that {corpus.name!r} does not have; it has {len(corpus.partitions)}")
@@ -253,7 +272,11 @@ class _PlanFile:
             shard = corpus.partitions[partitions[cut.place]].shards.get("train") if cut.place < len(partitions) else None
             if not group.crosses or shard is None or not cut.start < cut.stop <= shard.tokens:
                 raise _Refused((*key, "cuts", i), f"{record['cuts'][i]} is not a part of a partition of the group")
-        own = group_samples(group.token_ranges(corpus), self._seq_len, crosses=group.crosses)
+        if group.packed and group.crosses:
+            raise _Refused((*key, "crosses"), "is true, and packed samples do not cross partitions")
+        if group.packed and (bare := [i for i in partitions if corpus.partitions[i].index is None]):
+            raise _Refused((*key, "partitions"), f"are packed, and partition {bare[0]} of {corpus.name!r} has no index")
+        own = group.own_samples(corpus, self._seq_len)
         if group.samples != own:
             raise _Refused((*key, "samples"), f"is {group.samples}, and the tokens of the group make {own}")
         return group

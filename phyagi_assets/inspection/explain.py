@@ -22,6 +22,7 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.array_maps import REMEDY
+from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.token_shards import TokenShards
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
@@ -279,7 +280,7 @@ def open_explainer(mixture: str | Path, store: str | Path) -> Explainer:
     """
     found = find_plan(mixture, store)
     plan = read_plan(found.file)
-    order = MixtureOrder(plan, "train")
+    order = MixtureOrder(plan, "train", PackedIndices(plan, found.file.parent))
     fetch = found.remote.fetch if found.remote else None
     return Explainer(plan, order, TokenShards.of_plan(plan, found.file.parent, order), fetch)
 

@@ -5,8 +5,22 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
+import numpy.typing as npt
 
-from phyagi_assets.formats.plan import Concat, Group, Plan, PlannedCorpus, Segment, Shard, Source, partition_indices, samples_in
+from phyagi_assets.formats.plan import (
+    Concat,
+    Group,
+    Plan,
+    PlannedCorpus,
+    PlannedIndex,
+    Segment,
+    Shard,
+    Source,
+    partition_indices,
+    samples_in,
+)
+from phyagi_assets.order.best_fit import PackedSamples
+from phyagi_assets.order.packed_runs import OpenIndex, joined, packed_runs
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
@@ -26,7 +40,7 @@ class Located:
     piece: Ints
     """Index of the piece of a token array in which the sample begins; see `MixtureOrder.runs`."""
     start: Ints
-    """Index in that token array of the first token of the sample."""
+    """Index in that token array of the first token of the sample; for a packed sample, its number in its index times `seq_len`."""
 
     def __getitem__(self, chosen: Ints | slice) -> "Located":
         return Located(corpus=self.corpus[chosen], epoch=self.epoch[chosen], piece=self.piece[chosen], start=self.start[chosen])
@@ -41,6 +55,8 @@ class PlacedShard:
     partition: int
     """Index of the partition in the corpus."""
     shard: Shard
+    index: PlannedIndex | None = None
+    """Index of the packed samples of the partition."""
 
 
 class MixtureOrder:
@@ -55,6 +71,8 @@ class MixtureOrder:
         The plan.
     split
         ``train``, ``validation`` or ``test``.
+    open_index
+        Opens the index of a partition with packed samples; needed only to find the tokens of these samples.
 
     Raises
     ------
@@ -69,10 +87,13 @@ class MixtureOrder:
         The token arrays that contain the samples.
     epoch_length : int
         Positions per epoch of the mixture, in the last segment.
+    has_packed : bool
+        Whether any sample is packed.
     """
 
-    def __init__(self, plan: Plan, split: str) -> None:
+    def __init__(self, plan: Plan, split: str, open_index: OpenIndex | None = None) -> None:
         self.split = split
+        self._open_index = open_index
         self.seq_len = plan.seq_len
         self.shards: list[PlacedShard] = []
         self._index: dict[tuple[int, int], int] = {}
@@ -87,12 +108,27 @@ class MixtureOrder:
             self._readers.append(reader)
             pieces += [piece for of in groups for piece in of]
         self._pieces = Pieces(pieces)
+        self._is_packed = np.array([piece.packed for piece in pieces], dtype=bool)
+        self.has_packed = bool(self._is_packed.any())
         self._starts = np.array([segment.start for segment in segments], dtype=np.int64)
         self.epoch_length = segments[-1].drawn
 
     def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
         """Return the pieces that the samples of a group are cut from."""
         corpus = plan.corpora[source.corpus]
+        if group.packed:
+            samples = [(partition, corpus.partitions[partition].packed_samples(split)) for partition in group.partitions]
+            return [
+                Piece(
+                    shard=self._shard(corpus, source.corpus, partition, split),
+                    start=0,
+                    stop=count * plan.seq_len,
+                    is_last=True,
+                    packed=True,
+                )
+                for partition, count in samples
+                if count
+            ]
         ranges = list(group.token_ranges(corpus, split))
         return [
             Piece(
@@ -107,7 +143,8 @@ class MixtureOrder:
     def _shard(self, corpus: PlannedCorpus, number: int, partition: int, split: str) -> int:
         index = self._index.setdefault((number, partition), len(self.shards))
         if index == len(self.shards):
-            self.shards.append(PlacedShard(corpus=number, partition=partition, shard=corpus.partitions[partition].shards[split]))
+            of = corpus.partitions[partition]
+            self.shards.append(PlacedShard(corpus=number, partition=partition, shard=of.shards[split], index=of.index))
         return index
 
     def __len__(self) -> int:
@@ -136,9 +173,31 @@ class MixtureOrder:
         located
             The samples.
         ahead
-            Tokens after each sample, 0 or 1.
+            Tokens after each sample, 0 or 1. After a packed sample comes padding.
         """
-        return self._pieces.runs(located.piece, located.start, self.seq_len + ahead)
+        width = self.seq_len + ahead
+        if not self.has_packed:
+            return self._pieces.runs(located.piece, located.start, width)
+        packed = self._is_packed[located.piece]
+        found = []
+        if not packed.all():
+            plain = np.flatnonzero(~packed)
+            found.append((plain, self._pieces.runs(located.piece[plain], located.start[plain], width)))
+        shards, numbers = self._pieces.shard(located.piece), located.start // self.seq_len
+        for shard in np.unique(shards[packed]).tolist():
+            chosen = np.flatnonzero(packed & (shards == shard))
+            found.append((chosen, packed_runs(self._index_of(shard), shard, numbers[chosen], width)))
+        return joined(found, len(packed))
+
+    def packed(self, located: Located) -> npt.NDArray[np.bool_]:
+        """Return whether each sample is packed, 1-D."""
+        return np.asarray(self._is_packed[located.piece])
+
+    def _index_of(self, shard: int) -> PackedSamples:
+        placed = self.shards[shard]
+        if self._open_index is None or placed.index is None:
+            raise ValueError(f"open_index: is not given, and is needed to find the tokens of packed samples, as of {placed.shard.path}")
+        return self._open_index(placed.index, self.split)
 
     def positions_of(self, corpus: int, partition: int, start: int, stop: int, below: int) -> list[int]:
         """Return every position up to a limit at which a sample contains tokens of a partition, even as the label of its last token only.
@@ -153,11 +212,16 @@ class MixtureOrder:
             Upper limit of the positions, exclusive.
         """
         shard = self._index.get((corpus, partition))
+        if shard is None:
+            return []
         ends = [*self._starts[1:].tolist(), below]
+        packed: Ints | None = None
+        if bool(self._is_packed[self._pieces.shard(np.arange(len(self._is_packed))) == shard].any()):
+            packed = self._index_of(shard).holding(start, stop)
         return sorted(
             begin + position
             for reader, begin, end in zip(self._readers, self._starts.tolist(), ends, strict=True)
-            for position in (reader.positions_of(shard, start, stop, min(end, below) - begin) if shard is not None else ())
+            for position in reader.positions_of(shard, start, stop, min(end, below) - begin, packed)
         )
 
     def given(self, position: int) -> dict[int, int]:
@@ -200,8 +264,10 @@ class _SegmentReader:
         self._stop = np.array([piece.stop for piece, _ in placed], dtype=np.int64)
         lengths = [piece.stop - piece.start for piece, _ in placed]
         counted = [
-            tokens if crosses else samples_in(tokens, seq_len) * seq_len for tokens, (_, crosses) in zip(lengths, placed, strict=True)
+            tokens if crosses or piece.packed else samples_in(tokens, seq_len) * seq_len
+            for tokens, (piece, crosses) in zip(lengths, placed, strict=True)
         ]
+        self._packed = [piece.packed for piece, _ in placed]
         self._end = np.cumsum(counted, dtype=np.int64)
         """End of each piece on the line."""
         self._to_array = self._start - (self._end - np.array(counted, dtype=np.int64))
@@ -225,8 +291,9 @@ class _SegmentReader:
         piece = np.searchsorted(self._end, place, side="right")
         return Located(corpus=self._corpus[source], epoch=epoch, piece=piece + self._base, start=place + self._to_array[piece])
 
-    def positions_of(self, shard: int, start: int, stop: int, below: int) -> Iterator[int]:
-        rows = {row for piece in np.flatnonzero(self._shard == shard).tolist() for row in self._rows(piece, start, stop)}
+    def positions_of(self, shard: int, start: int, stop: int, below: int, packed: Ints | None) -> Iterator[int]:
+        """Yield the positions of tokens, given also the packed samples of the token array that contain them."""
+        rows = {row for piece in np.flatnonzero(self._shard == shard).tolist() for row in self._rows(piece, start, stop, packed)}
         for group, row in sorted(rows):
             samples, offset = int(self._samples[group]), int(self._offset[group])
             source = self._source_of_group[group]
@@ -244,8 +311,13 @@ class _SegmentReader:
                     break
                 yield position
 
-    def _rows(self, piece: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def _rows(self, piece: int, start: int, stop: int, packed: Ints | None) -> Iterator[tuple[int, int]]:
         """Yield the samples that contain tokens of a piece, as pairs of a group and an index in it."""
+        if self._packed[piece]:
+            group = self._group_of_piece[piece]
+            first = -(int(self._to_array[piece]) + int(self._begin[group])) // self._seq_len
+            yield from ((group, first + number) for number in ([] if packed is None else packed.tolist()))
+            return
         start, stop = max(start, int(self._start[piece])), min(stop, int(self._stop[piece]))
         if start >= stop:
             return
@@ -292,6 +364,13 @@ def _single_pass(plan: Plan, split: str) -> Segment:
     sources = []
     for source in plan.current.sources:
         samples = plan.total(split, "samples", source)
-        whole = Group(partitions=tuple(partition_indices(source)), samples=samples, offset=0, key=0, crosses=plan.current.crosses)
+        whole = Group(
+            partitions=tuple(partition_indices(source)),
+            samples=samples,
+            offset=0,
+            key=0,
+            crosses=plan.current.crosses and not source.packed,
+            packed=source.packed,
+        )
         sources.append(replace(source, rate=samples, drawn=samples, groups=(whole,)))
     return Segment(start=0, sources=tuple(sources), crosses=plan.current.crosses)

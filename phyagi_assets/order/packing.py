@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from phyagi_assets.order.permutation import Ints
 
@@ -24,6 +25,8 @@ class Piece:
     """Index after the last token."""
     is_last: bool
     """Whether the stream of tokens ends with this piece; a sample that extends further is padded."""
+    packed: bool = False
+    """Whether the piece stands for the packed samples of the token array, each of which takes `seq_len` of its tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,10 @@ class Runs:
     """Number of tokens of the run."""
     are_whole: bool
     """Whether every sample consists of one run."""
+    packed: npt.NDArray[np.bool_] | None = None
+    """Whether each run belongs to a packed sample; None if none does."""
+    single: npt.NDArray[np.bool_] | None = None
+    """Whether each run belongs to a packed sample and lies within one document; None if no sample is packed."""
 
     def filled(self, samples: int, width: int) -> Ints | None:
         """Return the number of tokens of each sample that come from token arrays, or None if no sample is padded."""

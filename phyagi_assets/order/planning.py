@@ -3,11 +3,12 @@
 A plan is either new or extends an earlier plan. An extended plan keeps the order before a position and adds a segment that begins there.
 
 Each corpus is read as one stream of tokens across its partitions, so that an epoch covers all of its tokens but less than one sample. A
-group that a later segment adds begins with the tokens that the earlier groups left over.
+group that a later segment adds begins with the tokens that the earlier groups left over. Packed samples leave nothing over: a group of them
+consists of the samples of whole partitions.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -33,7 +34,7 @@ _MAX_RATE_SUM = 1 << 51
 """Largest sum of the rates, which are integers."""
 
 Partitions = Mapping[str, Sequence[PlannedPartition]]
-"""Partitions to read of each corpus, in order."""
+"""Partitions to read of each corpus, in order. A corpus is packed if its partitions have an index."""
 
 
 def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[int, int]]:
@@ -89,10 +90,10 @@ def extended(
         Token id that pads the last sample of splits other than ``train``; by default the pad id of the earlier plan.
     """
     corpora = {corpus.name: corpus for corpus in plan.corpora}
-    places: dict[str, dict[tuple[str, str], int]] = {}
+    places: dict[str, dict[tuple[str, str, str], int]] = {}
     for name, wanted in partitions.items():
         known = corpora.get(name, PlannedCorpus(name=name, partitions=()))
-        versions = {(partition.key, partition.fingerprint): partition for partition in (*known.partitions, *wanted)}
+        versions = {partition.version: partition for partition in (*known.partitions, *wanted)}
         corpora[name] = PlannedCorpus(name=name, partitions=tuple(versions.values()))
         places[name] = {version: place for place, version in enumerate(versions)}
     index = {name: number for number, name in enumerate(corpora)}
@@ -101,7 +102,7 @@ def extended(
     groups = []
     for part in parts:
         corpus, number = corpora[part.corpus], index[part.corpus]
-        read = [places[part.corpus][partition.key, partition.fingerprint] for partition in partitions[part.corpus]]
+        read = [places[part.corpus][partition.version] for partition in partitions[part.corpus]]
         old = before[number].groups if number in before else ()
         given = [draws[number, ordinal] for ordinal in range(len(old))]
         groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
@@ -142,11 +143,14 @@ def _groups(
     seq_len
         Tokens per sample.
     """
+    packed = any(corpus.partitions[index].index for index in wanted)
     continued = [
         replace(group, offset=group.offset + draws)
         for group, draws in zip(old, given, strict=True)
-        if group.samples and set(group.partitions) <= set(wanted)
+        if group.samples and set(group.partitions) <= set(wanted) and group.packed == packed
     ]
+    if packed:
+        return (*continued, *_packed_group(corpus, wanted, continued, seed))
     left = _uncovered_ranges(corpus, wanted, continued, seq_len)
     listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
     empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
@@ -163,10 +167,22 @@ def _groups(
         partitions=tuple(of.partition for of in ranges),
         samples=group_samples(iter(ranges), seq_len, crosses=True),
         offset=0,
-        key=int(text_digest(seed)[:16], 16),
+        key=_key(seed),
         cuts=tuple(cuts),
     )
     return (*continued, new)
+
+
+def _packed_group(corpus: PlannedCorpus, wanted: Sequence[int], continued: Sequence[Group], seed: str) -> Iterator[Group]:
+    """Yield the group of the packed samples of all partitions that no other group reads, if there are such partitions."""
+    read = {index for group in continued for index in group.partitions}
+    if new := tuple(index for index in wanted if index not in read):
+        samples = sum(corpus.partitions[index].packed_samples("train") for index in new)
+        yield Group(partitions=new, samples=samples, offset=0, key=_key(seed), crosses=False, packed=True)
+
+
+def _key(seed: str) -> int:
+    return int(text_digest(seed)[:16], 16)
 
 
 def _uncovered_ranges(corpus: PlannedCorpus, wanted: Sequence[int], groups: Sequence[Group], seq_len: int) -> list[TokenRange]:

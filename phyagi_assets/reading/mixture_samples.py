@@ -12,6 +12,7 @@ from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.steps import Epochs
 from phyagi_assets.reading.token_shards import TokenShards
 
@@ -35,6 +36,8 @@ class ReadSamples:
     """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
     trained: npt.NDArray[np.bool_] | None = None
     """Whether each token is trained on, of the same shape as `tokens`; None if all are."""
+    packed: npt.NDArray[np.bool_] | None = None
+    """Whether each sample is packed, 1-D; None if none is."""
 
 
 class MixtureSamples:
@@ -68,7 +71,7 @@ class MixtureSamples:
         self.boundaries = boundaries
         self.mask_boundaries = mask_boundaries
         self.ignore_index = ignore_index
-        self.order = MixtureOrder(plan, split)
+        self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._block: tuple[int, Located] | None = None
@@ -127,11 +130,21 @@ class MixtureSamples:
         found, ahead = self._located(positions), int(self.shift_labels)
         runs, width = self.order.runs(found, ahead), self.seq_len + ahead
         tokens = self.shards.samples(runs, width=width)
-        has_starts = self.boundaries or self.mask_boundaries
-        starts = self.shards.document_starts(runs, len(positions), width=width) if has_starts else None
+        packed = self.order.packed(found) if self.order.has_packed else None
+        in_all = self.boundaries or self.mask_boundaries
+        has_starts = in_all or packed is not None
+        starts = self.shards.document_starts(runs, len(positions), width=width, only_packed=not in_all) if has_starts else None
         filled = runs.filled(len(positions), width)
         trained = self.shards.trained(runs, len(positions), width=width) if self.shards.has_masks else None
-        return ReadSamples(positions=positions, corpora=found.corpus, tokens=tokens, starts=starts, filled=filled, trained=trained)
+        return ReadSamples(
+            positions=positions,
+            corpora=found.corpus,
+            tokens=tokens,
+            starts=starts,
+            filled=filled,
+            trained=trained,
+            packed=packed,
+        )
 
     def announce(self, positions: Ints) -> None:
         """Announce the positions that will be read next, so that the system starts to read them from disk."""
@@ -147,22 +160,26 @@ class MixtureSamples:
             starts = None if samples.starts is None else samples.starts[begin:end]
             filled = None if samples.filled is None else samples.filled[begin:end]
             trained = None if samples.trained is None else samples.trained[begin:end]
-            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained)
+            packed = None if samples.packed is None else samples.packed[begin:end]
+            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained, packed)
             batch["position"], batch["dataset_idx"], batch["corpus"] = positions[begin:end], corpora[begin:end], names[begin:end]
             yield batch
 
-    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
+    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any, packed: Any) -> dict[str, Any]:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
         if self.mask_boundaries:
             labels[starts[:, ahead:]] = self.ignore_index
+        elif packed is not None:
+            labels[starts[:, ahead:] & packed[:, None]] = self.ignore_index
         if trained is not None:
             labels[~trained[:, ahead:]] = self.ignore_index
         if filled is not None:
             labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
-        if self.boundaries:
-            arrays |= {"position_ids": _position_ids(starts[:, :width]), "document_ids": _document_ids(starts[:, :width])}
+        if self.boundaries or packed is not None:
+            of_ids = starts[:, :width] if self.boundaries or not self.mask_boundaries else starts[:, :width] & packed[:, None]
+            arrays |= {"position_ids": _position_ids(of_ids), "document_ids": _document_ids(of_ids)}
         return arrays
 
     def _located(self, positions: Ints) -> Located:

@@ -154,7 +154,7 @@ class TokenShards:
                     opened = self._token_map(number)
                     announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
 
-    def document_starts(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
+    def document_starts(self, runs: Runs, samples: int, *, width: int, only_packed: bool = False) -> npt.NDArray[np.bool_]:
         """Return the starts of documents in samples, except for the first token of each sample.
 
         A document begins at the start of each partition and of padding.
@@ -167,6 +167,8 @@ class TokenShards:
             Number of samples.
         width
             Tokens per sample.
+        only_packed
+            Whether to leave out the documents of samples that are not packed.
 
         Returns
         -------
@@ -174,10 +176,16 @@ class TokenShards:
             Whether a document begins at each token.
         """
         starts = np.zeros((samples, width), dtype=bool)
-        starts[runs.sample, runs.at] = runs.at > 0
-        for number, chosen in _group_by_shard(runs.shard):
-            if number == PADDING:
-                continue
+        begins = runs.at > 0
+        looked_up = np.flatnonzero(runs.shard != PADDING)
+        if runs.packed is not None and runs.single is not None:
+            looked_up = looked_up[~runs.single[looked_up]]
+            if only_packed:
+                begins &= runs.packed
+                looked_up = looked_up[runs.packed[looked_up]]
+        starts[runs.sample, runs.at] = begins
+        for number, of_shard in _group_by_shard(runs.shard[looked_up]):
+            chosen = looked_up[of_shard]
             ends = self.document_ends(number)
             begin = runs.start[chosen]
             first, last = (np.searchsorted(ends, at, side="right") for at in (begin, begin + runs.tokens[chosen] - 1))

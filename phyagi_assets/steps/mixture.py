@@ -8,11 +8,13 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.cache_folder import SAVED, array_path
+from phyagi_assets.formats.packed_index import planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -23,6 +25,7 @@ from phyagi_assets.steps.cache import CACHE, cache_address
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
 from phyagi_assets.steps.facts import Bars, Facts, Rows
+from phyagi_assets.steps.packed_index import build_index, without_documents
 from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, reuse_or_build
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
@@ -35,6 +38,8 @@ CODE_VERSION = "3"
 AT_POSITION = "at_position"
 _CURRENT_CODE_VERSIONS = (CODE_VERSION, "2")
 """Code versions of published plans that are not rebuilt as long as their inputs and settings stay the same."""
+_BY_DEFAULT = "packed_by_default"
+"""Detail of an expected manifest: the corpora that are packed although nothing declares so."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
@@ -101,12 +106,17 @@ def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) 
         "concat": config.concat,
         "shuffle": config.shuffle,
         "datasets": [
-            {"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}
+            {
+                **({"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}),
+                **({"packing": packing} if (packing := config.packing_of(part)) != "concat" else {}),
+            }
             for part in config.datasets
         ],
     }
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
-    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    by_default = [part.corpus for part in config.datasets if config.is_packed_by_default(part)]
+    return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted
 
 
 def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
@@ -115,8 +125,18 @@ def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact 
     if published is None:
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
-    same = (published.manifest.inputs, settings) == (wanted.inputs, wanted.settings)
+    same = published.manifest.inputs == wanted.inputs and settings in (wanted.settings, _before_packing(wanted))
     return _with_version_path(published, store) if same and published.manifest.code_version in _CURRENT_CODE_VERSIONS else None
+
+
+def _before_packing(wanted: Manifest) -> dict[str, Any]:
+    """Return the settings of a plan by a release without packing, which stays current where packing is not declared."""
+    by_default = wanted.details.get(_BY_DEFAULT, ())
+    parts = [
+        {key: value for key, value in part.items() if key != "packing" or part["corpus"] not in by_default}
+        for part in wanted.settings["datasets"]
+    ]
+    return {**wanted.settings, "datasets": parts}
 
 
 def _with_version_path(artifact: Artifact, store: Store) -> Artifact:
@@ -172,6 +192,7 @@ def _build(
             return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
         at = None
     earlier = _to_extend(mixture, caches, workspace.store, at) if at is not None else None
+    indices = _indices(mixture, caches, workspace.store)
     if earlier:
         appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
         wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
@@ -181,7 +202,7 @@ def _build(
         home = workspace.store.version_path(address, wanted.fingerprint)
         if home.parents[1].is_symlink():  # relative paths start at the target of the link, not at the link
             home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
-        found = {name: [_planned(cache, home) for cache in of] for name, of in caches.items()}
+        found = {name: [_planned(cache, home, indices.get(cache.address)) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
         parts = mixture.config.datasets
         first = next(iter(caches.values()))[0]
@@ -248,17 +269,38 @@ def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
         return path and os.path.relpath(paths.resolve(path), real_path(home))
 
     def moved(partition: PlannedPartition) -> PlannedPartition:
-        return replace(partition, shards={split: replace(shard, path=rebased(shard.path)) for split, shard in partition.shards.items()})
+        shards = {split: replace(shard, path=rebased(shard.path)) for split, shard in partition.shards.items()}
+        index = partition.index and replace(partition.index, path=rebased(partition.index.path))
+        return replace(partition, shards=shards, index=index)
 
     corpora = tuple(replace(corpus, partitions=tuple(map(moved, corpus.partitions))) for corpus in plan.corpora)
     return replace(plan, tokenizer=rebased(plan.tokenizer), corpora=corpora)
+
+
+def _indices(mixture: Mixture, caches: Caches, store: Store) -> dict[str, Artifact]:
+    """Return the indices of packed samples by address of the cache; build those that the store does not have."""
+    found = {}
+    for i, part in enumerate(mixture.config.datasets):
+        if mixture.config.packing_of(part) != "best_fit":
+            continue
+        at = ("datasets", i, "packing") if part.packing else ("packing",) if mixture.config.packing else ("datasets", i, "corpus")
+        for cache in caches[part.corpus]:
+            if missing := without_documents(cache):
+                message = f"best_fit packs whole documents, and {cache.place} has no {missing}, which says where they end"
+                raise mixture.error(f"{message}; use packing: concat, or build the cache with phyagi-assets materialize", *at)
+            index = build_index(cache, mixture.config.seq_len, store)
+            found[cache.address] = _with_version_path(index, store)
+    return found
 
 
 def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
     seq_len = mixture.config.seq_len
     for i, part in enumerate(mixture.config.datasets):
         tokens = sum(partition.shards["train"].tokens for partition in found[part.corpus] if "train" in partition.shards)
-        if tokens <= seq_len:
+        if mixture.config.packing_of(part) == "best_fit":
+            if not tokens:
+                raise mixture.error(f"{part.corpus!r} has no training tokens; add documents", "datasets", i, "corpus")
+        elif tokens <= seq_len:
             message = f"{part.corpus!r} has {tokens:,} training tokens, and one sample takes seq_len + 1 = {seq_len + 1:,}"
             raise mixture.error(f"{message}; lower seq_len, or add documents", "datasets", i, "corpus")
 
@@ -278,9 +320,10 @@ def _key(cache: Artifact) -> str:
     return Address(cache.address).key
 
 
-def _planned(cache: Artifact, home: Path) -> PlannedPartition:
+def _planned(cache: Artifact, home: Path, index: Artifact | None) -> PlannedPartition:
     shards = {split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of) for split, of in cache.manifest.counts.items()}
-    return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards)
+    of_index = planned_index(index, os.path.relpath(index.path, home)) if index else None
+    return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards, index=of_index)
 
 
 def _check_alike(mixture: Mixture, caches: Caches) -> None:

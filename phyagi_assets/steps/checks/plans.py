@@ -8,7 +8,7 @@ import numpy as np
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import array_length
-from phyagi_assets.formats.plan import PLAN, Plan, Shard, group_samples
+from phyagi_assets.formats.plan import PLAN, Plan, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
@@ -102,7 +102,7 @@ def _samples(plan: Plan) -> Check:
         for source in segment.sources:
             corpus = plan.corpora[source.corpus]
             for group in source.groups:
-                own = group_samples(group.token_ranges(corpus), plan.seq_len, crosses=group.crosses)
+                own = group.own_samples(corpus, plan.seq_len)
                 if own != group.samples:
                     problems.append(
                         f"a group of {corpus.name!r} from position {segment.start:,} on has {counted(group.samples, 'sample')}, "

@@ -1,0 +1,74 @@
+"""packed_index: the packed samples of a partition, for mixtures that keep documents whole.
+
+An index depends on the cache and on the length of the samples only, so it is not an asset of the corpus: building a mixture builds the
+indices that it needs and the store does not have. After a refresh, only the partitions that changed are packed again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import DOCUMENTS, array_path
+from phyagi_assets.formats.npy import REMEDY, open_array
+from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS, expected_index, index_address
+from phyagi_assets.order.best_fit import merges_documents, packed
+from phyagi_assets.steps.step import reuse_or_build
+from phyagi_assets.store.base import Address, Artifact, Store
+from phyagi_assets.store.manifest import Manifest
+
+
+def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
+    """Return the index of the packed samples of a cache, which is built unless the store has it.
+
+    Parameters
+    ----------
+    cache
+        The cache.
+    seq_len
+        Tokens per sample.
+    store
+        The store.
+
+    Raises
+    ------
+    StoreError
+        The file with the ends of the documents is damaged.
+    """
+    address = Address(cache.address)
+    wanted = expected_index(cache.fingerprint, seq_len)
+    return reuse_or_build(
+        store, index_address(address.name, address.key), wanted, lambda folder: _fill(folder, cache, seq_len, wanted)
+    ).artifact
+
+
+def without_documents(cache: Artifact) -> str:
+    """Return the name of a file with the ends of documents that a cache does not have, or an empty string."""
+    names = (array_path(Path(), split, DOCUMENTS).name for split in cache.manifest.counts)
+    return next((name for name in names if name not in cache.manifest.files), "")
+
+
+def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Manifest:
+    splits = cache.manifest.counts
+    home = cache.folder(*(array_path(Path(), split, DOCUMENTS).name for split in splits)) if splits else cache.path
+    counts: dict[str, Mapping[str, int]] = {}
+    merged = False
+    for split, of in splits.items():
+        file = array_path(home, split, DOCUMENTS)
+        ends = open_array(file, mapped=True)
+        if (int(ends[-1]) if len(ends) else 0) != of["tokens"] or bool((np.diff(ends) < 0).any()):
+            raise StoreError(f"{file}: is damaged: its documents do not end one after the other and with {split}.npy; {REMEDY}")
+        samples = packed(ends, seq_len, merges=merges_documents(ends, seq_len))
+        for ending, array in ((STARTS, samples.starts), (LENGTHS, samples.lengths), (SAMPLES, samples.ends)):
+            np.save(array_path(folder, split, ending), array)
+        counts[split] = {
+            "documents": of["documents"],
+            "tokens": of["tokens"],
+            "samples": samples.samples,
+            "parts": len(samples.starts),
+            "bytes": samples.bytes,
+        }
+        merged |= samples.merged
+    return replace(wanted, counts=counts, details={"merged": merged}, produced_with={"numpy": np.__version__})
