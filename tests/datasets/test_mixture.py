@@ -275,8 +275,8 @@ def test_array_of_another_dtype_raises(workspace: Workspace, folder: Path) -> No
     [
         ("{", "is not a plan"),
         ("[]", "has format None"),
-        ('{"format": 1}', "has format 1; this release reads formats 2 to 4"),
-        ('{"format": 99}', "format 99, .* reads formats 2 to 4; install the release that wrote it"),
+        ('{"format": 1}', r"has format 1; this release reads formats 2 to \d"),
+        ('{"format": 99}', r"format 99, .* reads formats 2 to \d; install the release that wrote it"),
         ("[" * 100_000, "is not a plan"),
     ],
 )

@@ -7,8 +7,9 @@ import numpy as np
 
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats import packed_index
 from phyagi_assets.formats.npy import array_length
-from phyagi_assets.formats.plan import PLAN, Plan, Shard
+from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
@@ -56,6 +57,10 @@ def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
             yield f"{shard.path}, which is not there"
         elif (tokens := cache.manifest.counts.get(split, {}).get("tokens")) != shard.tokens:
             yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {tokens:,}"
+    for index in _indices(plan):
+        version = Version.in_path(index.path)
+        if version is None or store.find(version.address, version.fingerprint) is None:
+            yield f"{index.path}, which is not there"
 
 
 def array_problems(plan: Plan, file: Path) -> Iterator[str]:
@@ -79,10 +84,25 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
         else:
             if length != shard.tokens:
                 yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {length:,}"
+    for index in _indices(plan):
+        for split, samples in index.samples.items():
+            try:
+                length = array_length(paths.resolve(index.path) / f"{split}{packed_index.SAMPLES}")
+            except FileNotFoundError:
+                yield f"{index.path}, which is not there"
+            except (OSError, StoreError) as problem:
+                yield f"{index.path}, which is not an index of packed samples: {problem}"
+            else:
+                if length != samples + 1:
+                    yield f"{index.path} with {counted(samples, 'sample')} of {split}, which has {length - 1:,}"
 
 
 def _shards(plan: Plan) -> list[Shard]:
     return [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+
+
+def _indices(plan: Plan) -> list[PlannedIndex]:
+    return [partition.index for corpus in plan.corpora for partition in corpus.partitions if partition.index]
 
 
 def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
