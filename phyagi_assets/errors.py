@@ -6,7 +6,7 @@ Every message says what was found and where, and what would be right. The comman
 
 import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,33 @@ def _unpickled(kind: type[PhyagiAssetsError], arguments: tuple[Any, ...], attrib
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(attributes)
     return error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion to append to a message about an unknown name; empty if no known name is similar.
+
+    Examples
+    --------
+    >>> did_you_mean("nesw", ["news", "forum"]), did_you_mean("x", ["news"])
+    ("; did you mean 'news'?", '')
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> str:
+    """Return the message about a name that is not known, with the names that are.
+
+    Examples
+    --------
+    >>> unknown_name("nesw", "declared corpus", "declared corpora", ["news", "forum"])
+    "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
+    """
+    meant = did_you_mean(name, known)
+    there = f"{kinds}: {', '.join(list(known)[:20]) or 'none'}" + (f" and {len(known) - 20:,} more" if len(known) > 20 else "")
+    return f"{name!r} is not a {kind}{meant} {there[0].upper()}{there[1:]}" if meant else f"{name!r} is not a {kind}; {there}"
 
 
 class OutOfMemoryError(PhyagiAssetsError):

@@ -3,10 +3,14 @@
 import click
 
 from phyagi_assets import __version__
+from phyagi_assets.cli.check import check
+from phyagi_assets.cli.clean import clean
 from phyagi_assets.cli.common import EPILOG
 from phyagi_assets.cli.copy import copy
-from phyagi_assets.cli.inspect import check, explain, inspect
-from phyagi_assets.cli.materialize import clean, materialize, plan
+from phyagi_assets.cli.explain import explain
+from phyagi_assets.cli.inspect import inspect
+from phyagi_assets.cli.materialize import materialize
+from phyagi_assets.cli.plan import plan
 from phyagi_assets.cli.remove import remove
 from phyagi_assets.cli.start import init, ui
 

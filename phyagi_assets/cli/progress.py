@@ -16,11 +16,13 @@ class BarProgress:
     ----------
     console
         Console to draw the bars on. If the console is not a terminal, no bars are drawn.
+    quiet
+        Whether no bars are drawn.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, quiet: bool = False) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._task: TaskID = self._bar.add_task("", total=None)
         self._partitions = self._ended = 0
         self._name = ""

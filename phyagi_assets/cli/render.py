@@ -12,12 +12,16 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, short, short_size
-from phyagi_assets.inspection.describe import Inspection
+from phyagi_assets.inspection.check import CheckReport
+from phyagi_assets.inspection.copied import CopyReport
+from phyagi_assets.inspection.describe import Inspection, Part
 from phyagi_assets.inspection.documents import FoundDocument
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.exposure import Exposure
 from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import Cleaning, Removable
+from phyagi_assets.inspection.materializing import MaterializeReport
+from phyagi_assets.inspection.removal import RemoveReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
@@ -26,6 +30,8 @@ from phyagi_assets.store.base import Artifact, Store
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""
+_SHARE = "part"
+"""Label of the share of a part in the whole, from 0 to 1."""
 _SHOWN = 400
 """Largest number of characters of a document in an explanation."""
 
@@ -63,6 +69,34 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
                 addresses = [address for address in addresses if address.key in partitions[name]]
             caches = [artifact for address in addresses if (artifact := store.open(address))]
             yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
+
+
+def show_outcome(
+    console: Console, report: MaterializeReport, catalog: Catalog, store: Store, partitions: Mapping[str, Collection[str]]
+) -> None:
+    """Print the corpora and mixtures that were brought up to date, and one line with the counts; see `catalog_trees`."""
+    for tree in catalog_trees(catalog, store, partitions):
+        console.print(tree)
+    console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed", highlight=False)
+
+
+def show_copied(console: Console, report: CopyReport) -> None:
+    """Print the outcome of copying a store."""
+    size = short_size(report.bytes)
+    console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already", highlight=False)
+
+
+def show_check(console: Console, report: CheckReport) -> None:
+    """Print what was checked, and what was left alone or discarded; the problems are printed as errors."""
+    counts = f"{counted(report.declarations, 'declaration')} and {counted(report.artifacts, 'artifact')} checked"
+    console.print(f"{counts}, {counted(len(report.problems), 'problem')}", highlight=False)
+    lines = [f"{name}: {files}" for name, files in report.left_out.items()]
+    lines += [f"left alone: {reason}" for reason in report.left_alone]
+    lines += [f"{address}: discarded; materialize builds it again" for address in report.discarded]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not report.discarded and any(problem.is_damage for problem in report.problems):
+        console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
 
 
 def show_forecast(console: Console, found: Forecast) -> None:
@@ -138,8 +172,22 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
         console.print(f"{size} would be removed; pass --yes to remove them", highlight=False)
 
 
-def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
-    """Print the documents that are to be excluded."""
+def show_removal(console: Console, report: RemoveReport) -> None:
+    """Print the documents that are excluded, where mixtures use them, and what to do next."""
+    _show_found(console, report.documents)
+    _show_exposures(console, report.exposures)
+    lines = [f"{counted(len(report.ids), 'document')} would be removed"]
+    if not report.is_dry_run:
+        lines = [
+            f"{counted(len(report.recorded), 'document')} recorded in {report.file}",
+            f"To exclude them: phyagi-assets materialize {' '.join(report.mixtures or [report.corpus])}",
+            "To delete older versions that contain them: phyagi-assets clean --old-plans --yes",
+        ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_found(console: Console, found: Sequence[FoundDocument]) -> None:
     for document in found[:_LISTED]:
         where = f"{document.partition}  {document.file} row {document.row + 1:,}"
         console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
@@ -147,8 +195,7 @@ def show_found(console: Console, found: Sequence[FoundDocument]) -> None:
         console.print(f"and {len(found) - _LISTED:,} more", highlight=False)
 
 
-def show_exposures(console: Console, found: Iterable[Exposure]) -> None:
-    """Print the positions at which mixtures use documents."""
+def _show_exposures(console: Console, found: Iterable[Exposure]) -> None:
     table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
     for column in table.columns[:4]:
         column.no_wrap = True
@@ -193,14 +240,27 @@ def show_inspection(console: Console, found: Inspection) -> None:
         facts.add_row(name, escape(value))
     console.print(facts)
     if found.parts:
-        table = Table(*dict.fromkeys(key for part in found.parts for key in part))
-        for part in found.parts:
-            table.add_row(*(part.get(str(column.header), "") for column in table.columns))
-        console.print(table)
+        console.print(_parts(found.parts))
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:
         console.print(Panel(escape(sample.text), title=escape(f"{sample.where}, {sample.tokens:,} tokens"), title_align="left"))
+
+
+def _parts(parts: Sequence[Part]) -> Table:
+    """Return a table with one row for each part, and a bar for its share."""
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    table = Table(*names, *([""] if _SHARE in names else []))
+    for part in parts:
+        bar = ["█" * round(24 * float(part[_SHARE]))] if _SHARE in part else []
+        table.add_row(*(escape(_shown(name, part.get(name, ""))) for name in names), *bar)
+    return table
+
+
+def _shown(name: str, value: str | float) -> str:
+    if name == _SHARE:
+        return f"{value:.2%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _lengths(lengths: Lengths) -> Table:

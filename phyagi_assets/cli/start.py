@@ -9,59 +9,60 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import EPILOG, folder_options, report_errors
-from phyagi_assets.cli.console import new_console
+from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings, local_folder
 
 
-@click.command(epilog=EPILOG)
+@verb(reports=False)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-def init(folder: Path) -> None:
+def init(output: Output, folder: Path) -> None:
     """Create a data folder with a commented corpus and mixture, and a few documents.
 
     You can materialize it right away. DIR must be empty or not exist.
     """
-    with report_errors():
-        local_folder(folder, "data folder")  # refuses a URI
-        try:
-            taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-        except OSError as problem:
-            raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror}; name another folder") from None
-        if taken:
-            raise PhyagiAssetsError(f"{folder} exists and is not empty; name a new or an empty folder")
-        from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+    local_folder(folder, "data folder")  # refuses a URI
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror}; name another folder") from None
+    if taken:
+        raise PhyagiAssetsError(f"{folder} exists and is not empty; name a new or an empty folder")
+    from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
-        try:
-            with as_file(files("phyagi_assets") / "templates") as templates:
-                shutil.copytree(templates, folder, dirs_exist_ok=True)
-            save_byte_tokenizer(folder / "tokenizers" / "bytes")
-        except OSError as problem:
-            raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror or problem}; name another folder") from None
-        following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
-        new_console().print(f"{folder} is ready. Next: {following}", highlight=False, markup=False, soft_wrap=True)
+    try:
+        with as_file(files("phyagi_assets") / "templates") as templates:
+            shutil.copytree(templates, folder, dirs_exist_ok=True)
+        save_byte_tokenizer(folder / "tokenizers" / "bytes")
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror or problem}; name another folder") from None
+    following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
+    output.say(f"{folder} is ready. Next: {following}")
 
 
-@click.command(epilog=EPILOG)
+@verb(reports=False)
 @click.option(
     "--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI; it listens on this machine only."
 )
 @folder_options
-def ui(port: int, data: str | None, store: str | None) -> None:
+def ui(output: Output, port: int, data: str | None, store: str | None) -> None:
     """Open Dagster's UI on a data folder and its store (dg dev).
 
     Only one UI can run on a store at a time, because each starts its own daemon.
     """
-    with report_errors():
-        settings = Settings.resolve(data=data, store=store)
-        from phyagi_assets.orchestration.instance import ui_environment
-        from phyagi_assets.store.places import open_store
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.orchestration.instance import ui_environment
+    from phyagi_assets.store.places import open_store
 
-        settings.require_data()
-        if not isinstance(settings.store, Path):
-            open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
-        environment = ui_environment(settings)
-        workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
-        beside = Path(sys.executable).with_name("dg")
-        dg = str(beside) if beside.exists() else "dg"
-        os.execvpe(dg, [dg, "dev", "-p", str(port), "-w", str(workspace)], environment)
+    settings.require_data()
+    if not isinstance(settings.store, Path):
+        open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
+    environment = ui_environment(settings)
+    output.say(f"Dagster's UI: http://localhost:{port}")
+    sys.stdout.flush()
+    workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
+    beside = Path(sys.executable).with_name("dg")
+    dg = str(beside) if beside.exists() else "dg"
+    os.execvpe(dg, [dg, "dev", "-p", str(port), "-w", str(workspace)], environment)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
+from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
@@ -31,6 +32,10 @@ LEFT_OUT = "files left out of the source"
 """Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
 _LISTING_SECONDS = 10.0
 """Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
+
+
+Part = dict[str, str | int | float]
+"""One row of a table, with values by label."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +57,79 @@ class Inspection:
     title: str
     facts: dict[str, str]
     """Values to show, by label."""
-    parts: list[dict[str, str]] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     """One table row per part: the corpora of a mixture, the partitions of a corpus, or the files of which rows were left out."""
     lengths: Lengths | None = None
     """Distribution of document lengths, in tokens; None if there are no documents."""
     samples: list[Sample] = field(default_factory=list)
+    artifact: Artifact | None = None
+    """The artifact; None for a corpus."""
+
+
+class StoredArtifact(Record):
+    """The manifest of an artifact, without the records of its files."""
+
+    address: str
+    """Address of the artifact, or the path by which it was named."""
+    place: str
+    """Path or address of the version."""
+    step: str
+    fingerprint: str
+    code_version: str
+    inputs: dict[str, Any]
+    """Fingerprints of the inputs, by name."""
+    settings: dict[str, Any]
+    """The settings that change the output."""
+    produced_with: dict[str, str]
+    """Versions of the libraries that did the work, by name."""
+    counts: dict[str, Any]
+    """Numbers of documents, tokens, bytes and the like; those of a cache by split."""
+    details: dict[str, Any]
+
+
+class InspectReport(Report):
+    """The description of an artifact or a corpus."""
+
+    report: Literal["inspect"] = "inspect"
+    version: Literal[1] = 1
+    title: str
+    """Name of the step, or ``corpus`` and its name."""
+    artifact: StoredArtifact | None
+    """The artifact; None for a corpus."""
+    facts: dict[str, str]
+    """Values for people to read, by label."""
+    parts: tuple[Part, ...]
+    """The corpora of a mixture, the partitions of a corpus, or the files of which rows were left out, with values by label."""
+    lengths: Lengths | None
+    """Distribution of document lengths, in tokens; None if there are no documents."""
+    samples: tuple[Sample, ...]
+
+    @classmethod
+    def of(cls, found: Inspection) -> "InspectReport":
+        """Return the report of a description."""
+        artifact = None
+        if found.artifact:
+            manifest = found.artifact.manifest
+            artifact = StoredArtifact(
+                address=found.artifact.address,
+                place=found.artifact.place,
+                step=manifest.step,
+                fingerprint=manifest.fingerprint,
+                code_version=manifest.code_version,
+                inputs=dict(manifest.inputs),
+                settings=dict(manifest.settings),
+                produced_with=dict(manifest.produced_with),
+                counts=dict(manifest.counts),
+                details=dict(manifest.details),
+            )
+        return cls(
+            title=found.title,
+            artifact=artifact,
+            facts=found.facts,
+            parts=tuple(found.parts),
+            lengths=found.lengths,
+            samples=tuple(found.samples),
+        )
 
 
 def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: Flow = FLOW) -> Inspection:
@@ -97,15 +170,15 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
-        return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan))
+        return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan), artifact=artifact)
     step = flow.find(manifest.step)
     if step is None or step.lengths is None:
-        return Inspection(title=manifest.step, facts=facts)
+        return Inspection(title=manifest.step, facts=facts, artifact=artifact)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
     shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
     lengths = Lengths.of(step.lengths(artifact))
-    return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown)
+    return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown, artifact=artifact)
 
 
 def inspect_corpus(store: Store, name: str) -> Inspection:
@@ -132,14 +205,14 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
         facts["trained on"] = shown_share(sum(masked), totals["tokens"])
     skipped = _skipped(caches.values())
     if skipped:
-        files = _flat([f"{of['file']} ({of['rows left out']})" for of in skipped])
-        facts["rows left out"] = f"{sum(int(of['rows left out'].replace(',', '')) for of in skipped):,}: {files}"
+        files = _flat([f"{of['file']} ({_flat(of['rows left out'])})" for of in skipped])
+        facts["rows left out"] = f"{sum(int(of['rows left out']) for of in skipped):,}: {files}"
     if empty := [key for key, artifact in caches.items() if not artifact.manifest.counts]:
         facts["empty partitions"] = f"{len(empty):,}: {_flat(empty)}"
     parts = [
         {
             "partition": key,
-            **{f"{split} tokens": _flat(of["tokens"]) for split, of in artifact.manifest.counts.items()},
+            **{f"{split} tokens": of["tokens"] for split, of in artifact.manifest.counts.items()},
         }
         for key, artifact in caches.items()
     ]
@@ -148,27 +221,26 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     return Inspection(title=f"corpus {name}", facts=facts, parts=parts, lengths=Lengths.of(lengths), samples=shown)
 
 
-def _skipped(artifacts: Iterable[Artifact]) -> list[dict[str, str]]:
+def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
     """Return one table row per file of which rows were left out."""
     return [
-        {"file": file, "rows left out": _flat(of["rows"]), "of rows": _flat(of["of"]), "the first": of["first"]}
+        {"file": file, "rows left out": of["rows"], "of rows": of["of"], "the first": of["first"]}
         for artifact in artifacts
         for file, of in artifact.manifest.details.get(tokenize.SKIPPED, {}).items()
     ]
 
 
-def _corpora(plan: Plan) -> list[dict[str, str]]:
+def _corpora(plan: Plan) -> list[Part]:
     return [
         {
             "corpus": component.corpus,
             "declared": component.amount,
-            "partitions": _flat(component.partitions),
-            **{f"{split} tokens": _flat(plan.total(split, "tokens", source)) for split in SPLITS if plan.total(split, "tokens")},
-            "in no sample": _flat(component.uncovered),
-            "samples in an epoch": _flat(component.drawn),
-            "part": f"{component.part:.2%}",
-            "epochs": f"{component.epochs:.3g}",
-            "": "█" * round(24 * component.part),
+            "partitions": component.partitions,
+            **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
+            "in no sample": component.uncovered,
+            "samples in an epoch": component.drawn,
+            "part": component.part,
+            "epochs": component.epochs,
         }
         for component, source in zip(composition(plan), plan.current.sources, strict=True)
     ]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import MissingPackageError, translate_missing_packages
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.planning import amounts
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.sources.documents import read_documents
@@ -36,8 +38,7 @@ _BYTES_A_SECOND = 50e6
 """Bytes per second at which such sources are assumed to be fetched and encoded."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CorpusForecast:
+class CorpusForecast(Record):
     """Forecast for one corpus of a mixture."""
 
     corpus: str
@@ -62,10 +63,11 @@ class CorpusForecast:
         return self.max_epochs is not None and self.epochs > self.max_epochs
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Forecast:
+class Forecast(Report):
     """Forecast of a run over a mixture."""
 
+    report: Literal["plan"] = "plan"
+    version: Literal[1] = 1
     mixture: str
     tokens: int
     """Number of tokens that the run reads."""

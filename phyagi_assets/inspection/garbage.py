@@ -9,16 +9,18 @@ checked again before it is removed, under locks that keep other commands from ma
 """
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_versions import versions_of_plan
+from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.snapshot import clear_transfers
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.mixture import MIXTURE
@@ -189,6 +191,47 @@ class Cleaning:
                             remove(item.address, item.path)
                             removed.append(item)
         return removed
+
+
+class RemovableVersion(Record):
+    """A version that can be removed, or was."""
+
+    name: str
+    """Path relative to the root of the store."""
+    address: str
+    why: str
+    """Reason why it is no longer needed."""
+    bytes: int
+    """Size on disk, in bytes, including files that other versions share."""
+    removed: bool
+
+
+class CleanReport(Report):
+    """The versions in a store that are no longer needed."""
+
+    report: Literal["clean"] = "clean"
+    version: Literal[1] = 1
+    is_dry_run: bool
+    """Whether nothing was to be removed, because ``--yes`` was not given."""
+    versions: tuple[RemovableVersion, ...]
+    left_alone: tuple[str, ...]
+    """Files, links and folders that are left alone, each with the reason."""
+    young: int
+    """Number of versions that are kept only because they were written or published recently, see ``--grace``."""
+
+    @classmethod
+    def of(cls, found: Sequence[Removable], cleaning: Cleaning, removed: Sequence[Removable] | None) -> "CleanReport":
+        """Return the report of a search and, unless `removed` is None, of the removal."""
+        gone = {item.path for item in removed or ()}
+        return cls(
+            is_dry_run=removed is None,
+            versions=tuple(
+                RemovableVersion(name=item.name, address=item.address, why=item.why, bytes=item.bytes, removed=item.path in gone)
+                for item in found
+            ),
+            left_alone=tuple(map(str, cleaning.foreign)),
+            young=cleaning.young,
+        )
 
 
 def _is_plan(version: StoredVersion) -> bool:

@@ -1,0 +1,35 @@
+"""The command that checks declarations and the store."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, print_error
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.settings import Settings
+
+
+@verb()
+@click.option("--discard", is_flag=True, help="Remove damaged artifacts from the store; materialize builds them again.")
+@folder_options
+def check(output: Output, discard: bool, data: str | None, store: str | None) -> None:
+    """Validate every declaration, and compare the store with its checksums.
+
+    All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
+    next materialize builds them again, byte for byte. Files that the store did not create are listed and never removed.
+    """
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render import show_check
+    from phyagi_assets.inspection.check import check_everything
+    from phyagi_assets.steps.step import Workspace
+    from phyagi_assets.store.places import open_store
+
+    workspace = Workspace(data=settings.require_data(), store=open_store(settings.store))
+    linked = [settings.store, *filter(Path.is_symlink, settings.store.glob("*"))] if isinstance(settings.store, Path) else []
+    report = check_everything(workspace, linked, discard=discard and settings.has_store)
+    for problem in report.problems:
+        print_error(problem.message)
+    output.report(report, lambda console: show_check(console, report))
+    sys.exit(MISUSED if report.has("declaration") else FAILED if report.problems else 0)

@@ -1,0 +1,57 @@
+"""The command that removes versions that are no longer needed."""
+
+from datetime import timedelta
+
+import click
+
+from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.settings import Settings
+
+
+@verb()
+@click.option("--old-plans", is_flag=True, help="Also remove superseded plans, and the versions that only they name.")
+@click.option("--yes", is_flag=True, help="Remove what is listed; without this option, nothing is removed.")
+@click.option(
+    "--grace",
+    metavar="HOURS",
+    type=click.FloatRange(min=0, max=1e6),
+    default=24,
+    show_default=True,
+    help="Keep versions written or published within this many hours, because a run may be reading them.",
+)
+@folder_options
+def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
+    """List versions in the store that are no longer needed, and remove them with --yes.
+
+    A version is no longer needed if it is superseded, if its partition has disappeared from the source, or if its corpus or
+    mixture is no longer declared. Versions named by a plan are kept, because a training run may still read them. With
+    --old-plans, only those named by the published plan of each mixture are kept: use it when no run reads an older plan.
+
+    Links and files that the store did not create are listed and never removed.
+    """
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render import show_removable
+    from phyagi_assets.declare.catalog import load_catalog
+    from phyagi_assets.inspection.garbage import Cleaning, CleanReport
+    from phyagi_assets.steps.step import Workspace
+    from phyagi_assets.store.data_folders import of_others
+    from phyagi_assets.store.places import open_store
+
+    catalog = load_catalog(settings.require_data())
+    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
+    cleaning = Cleaning(
+        store=workspace.store,
+        partitions=partitions,
+        mixtures=set(catalog.mixtures),
+        old_plans=old_plans,
+        grace=timedelta(hours=grace),
+        others=of_others(workspace.store, settings.data, {*catalog.corpora, *catalog.mixtures}),
+    )
+    if yes and settings.has_store:
+        workspace.store.remove_abandoned_files(everywhere=True)  # left by an earlier clean that was killed
+    found = cleaning.find()
+    removed = (cleaning.remove(found) if found else []) if yes else None
+    output.report(CleanReport.of(found, cleaning, removed), lambda console: show_removable(console, found, cleaning, removed=removed))

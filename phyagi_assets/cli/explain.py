@@ -1,0 +1,55 @@
+"""The command that traces positions back to documents."""
+
+import click
+
+from phyagi_assets.cli.common import LAST_POSITION, folder_options
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@verb()
+@click.argument("name")
+@click.argument("position", type=click.IntRange(0, LAST_POSITION), required=False)
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
+@click.option("--step", type=click.IntRange(0, LAST_POSITION), help="Explain a global step of training instead of a position, from 0.")
+@click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
+@click.option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
+@folder_options
+def explain(
+    output: Output,
+    name: str,
+    position: int | None,
+    count: int,
+    step: int | None,
+    batch_size: int | None,
+    world_size: int,
+    data: str | None,
+    store: str | None,
+) -> None:
+    """Show which documents a training run reads at a position of a mixture, or at a step.
+
+    \b
+    phyagi-assets explain demo 1200 --count 4
+    phyagi-assets explain demo --step 300 --batch-size 16 --world-size 8
+
+    For each document, this shows its corpus, partition, source file and row, its tokens and their text. NAME is a mixture, or
+    the path of a mixture.json.
+    """
+    if (position is None) == (step is None) or (step is not None and batch_size is None):
+        raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render import show_explanation
+    from phyagi_assets.inspection.explain import open_explainer
+    from phyagi_assets.inspection.explain_report import ExplainReport
+
+    explainer = open_explainer(name, settings.store)
+    if step is not None and batch_size is not None:
+        if step * batch_size * world_size > LAST_POSITION:
+            raise PhyagiAssetsError(f"step {step:,} is beyond position {LAST_POSITION:,}, the last one that an order has")
+        count = batch_size * world_size
+        position = step * count
+    first = position or 0
+    samples = explainer.explain(range(first, first + count))
+    output.report(ExplainReport(samples=tuple(samples)), lambda console: show_explanation(console, samples))

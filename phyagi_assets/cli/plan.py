@@ -1,0 +1,38 @@
+"""The command that forecasts a run over a mixture."""
+
+import click
+
+from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.errors import PhyagiAssetsError, unknown_name
+from phyagi_assets.settings import Settings
+
+
+@verb()
+@click.argument("name")
+@click.option("--tokens", metavar="N", help="Tokens that the run reads, such as 300B.  [default: an epoch of the mixture]")
+@folder_options
+def plan(output: Output, name: str, tokens: str | None, data: str | None, store: str | None) -> None:
+    """Show what a run over a mixture would read, before anything is built.
+
+    Lists the tokens and epochs of each corpus, marks corpora that would be read more often than max_epochs allows, and estimates
+    the disk space and time that building takes. For partitions that are not built yet, numbers are estimated from the beginning of
+    their text.
+    """
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render import show_forecast
+    from phyagi_assets.declare.catalog import read_catalog
+    from phyagi_assets.formatting import parsed
+    from phyagi_assets.inspection.forecast import forecast
+    from phyagi_assets.steps.step import Workspace
+    from phyagi_assets.store.places import open_store
+
+    catalog, _ = read_catalog(settings.require_data())
+    catalog.select([name])
+    if name not in catalog.mixtures:
+        raise PhyagiAssetsError(unknown_name(name, "declared mixture", "declared mixtures", catalog.mixtures))
+    output.messages()
+    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    found = forecast(catalog.mixtures[name], catalog.corpora, workspace, parsed(tokens) if tokens is not None else None)
+    output.report(found, lambda console: show_forecast(console, found))

@@ -1,0 +1,66 @@
+"""The class of the commands: options that every command has, error messages, and exit codes."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from phyagi_assets.cli.common import EPILOG, FAILED, INTERRUPTED, MISUSED, print_error
+from phyagi_assets.cli.output import Output
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, translate_memory_errors, translate_missing_packages
+
+_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print the report as one JSON document.")
+_SHARED = (
+    click.Option(["--verbose", "-v"], is_flag=True, help="Also print details, such as each request that is tried again."),
+    click.Option(["--quiet", "-q"], is_flag=True, help="Print no progress and no messages on stderr except warnings and errors."),
+    click.Option(["--log-file"], metavar="PATH", help="Append all messages, with times, to a file."),
+)
+
+
+class Verb(click.Command):
+    """A command with the options that every command has.
+
+    Its function takes an `Output` as `output`. User errors are printed without a traceback.
+
+    Parameters
+    ----------
+    reports
+        Whether the command prints a report, so that it has the option ``--json``.
+    """
+
+    def __init__(self, *args: Any, reports: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.epilog = EPILOG
+        self.params += [*([_JSON] if reports else []), *_SHARED]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the function of the command."""
+        given = {name: ctx.params.pop(name, None) for name in ("as_json", "verbose", "quiet", "log_file")}
+        with _exit_codes():
+            ctx.obj = Output(
+                as_json=bool(given["as_json"]), verbose=bool(given["verbose"]), quiet=bool(given["quiet"]), log_file=given["log_file"]
+            )
+            ctx.params["output"] = ctx.obj
+            with ctx.obj.opened(sys.argv), _exit_codes():
+                return super().invoke(ctx)
+
+
+def verb(*, reports: bool = True) -> Callable[[Callable[..., Any]], Verb]:
+    """Return a decorator that makes a command of a function; see `Verb`."""
+    return click.command(cls=Verb, reports=reports)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Print user errors without a traceback, and exit with the code of their kind."""
+    try:
+        with translate_memory_errors("the command"), translate_missing_packages():
+            yield
+    except PhyagiAssetsError as problem:
+        print_error(str(problem))
+        sys.exit(MISUSED if type(problem) in (PhyagiAssetsError, DeclarationError) else FAILED)
+    except KeyboardInterrupt:
+        print_error("interrupted; what was published is kept, and the command can be repeated")
+        sys.exit(INTERRUPTED)

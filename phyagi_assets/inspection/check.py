@@ -1,0 +1,94 @@
+"""The check of a data folder and its store: every problem with the declarations, the artifacts and the links."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
+from phyagi_assets.inspection.report import Record, Report
+from phyagi_assets.steps.step import Workspace
+
+Kind = Literal["declaration", "artifact", "link"]
+"""Subjects of problems."""
+
+
+class Problem(Record):
+    """One problem."""
+
+    kind: Kind
+    """Where the problem is: in a declaration or what it names, in an artifact, or in a symbolic link."""
+    message: str
+    address: str | None = None
+    """Address of the artifact; None for other problems."""
+    is_damage: bool = False
+    """Whether ``--discard`` removes the version, so that it is built again."""
+
+
+class CheckReport(Report):
+    """The problems with the declarations and the store."""
+
+    report: Literal["check"] = "check"
+    version: Literal[1] = 1
+    declarations: int
+    """Number of declarations that were checked."""
+    artifacts: int
+    """Number of artifacts that were checked."""
+    problems: tuple[Problem, ...]
+    left_out: dict[str, str]
+    """One line on the files that its source leaves out, by corpus; these are not a problem."""
+    left_alone: tuple[str, ...]
+    """Files, links and folders in the store that the store did not create, and damaged versions that were not removed, with the reason."""
+    discarded: tuple[str, ...]
+    """Addresses of the damaged versions that were removed."""
+
+    def has(self, kind: Kind) -> bool:
+        """Return whether there is a problem of a kind."""
+        return any(problem.kind == kind for problem in self.problems)
+
+
+def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: bool = False) -> CheckReport:
+    """Check all declarations, all published artifacts and all links.
+
+    Parameters
+    ----------
+    workspace
+        The data folder and the store.
+    linked
+        Folders besides the data folder whose links are checked.
+    discard
+        Whether to remove damaged versions.
+    """
+    store = workspace.store
+    declarations: list[str] = []
+    artifacts: list[str] = []
+    left_out: dict[str, str] = {}
+    problems = [
+        Problem(kind="declaration", message=found) for found in declaration_problems(workspace, declarations.append, left_out.__setitem__)
+    ]
+    stored = list(store_problems(store, artifacts.append))
+    problems += [
+        Problem(kind="artifact", message=str(found), address=found.address, is_damage=found.version is not None) for found in stored
+    ]
+    loops = links_in_loops([workspace.data, *linked])
+    problems += [Problem(kind="link", message=_loop(link)) for link in loops]
+    left_alone = [str(foreign) for foreign in store.survey().foreign if foreign.path not in loops]
+    discarded: list[str] = []
+    if discard:
+        store.remove_abandoned_files(everywhere=True)
+        discarded, left = discard_damaged(store, stored)
+        left_alone += left
+    return CheckReport(
+        declarations=len(declarations),
+        artifacts=len(artifacts),
+        problems=tuple(problems),
+        left_out=left_out,
+        left_alone=tuple(left_alone),
+        discarded=tuple(discarded),
+    )
+
+
+def _loop(link: Path) -> str:
+    return (
+        f"{link}: is a link in a loop: it leads to {link.readlink()}, and from there back to itself or into another loop; remove it, "
+        "or link it to an existing file or folder"
+    )

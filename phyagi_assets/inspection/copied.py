@@ -1,0 +1,22 @@
+"""The report of a command that has copied a store."""
+
+from typing import Literal
+
+from phyagi_assets.inspection.report import Report
+
+
+class CopyReport(Report):
+    """The outcome of copying versions from one store to another."""
+
+    report: Literal["copy"] = "copy"
+    version: Literal[1] = 1
+    source: str
+    """Path or address of the store that was copied."""
+    target: str
+    """Path or address of the other store."""
+    copied: int
+    """Number of versions that were copied."""
+    bytes: int
+    """Size of the versions that were copied, in bytes."""
+    present: int
+    """Number of versions that the other store had already."""
