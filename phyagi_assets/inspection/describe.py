@@ -62,7 +62,7 @@ class Inspection:
     lengths: Lengths | None = None
     """Distribution of document lengths, in tokens; None if there are no documents."""
     samples: list[Sample] = field(default_factory=list)
-    artifact: Artifact | None = None
+    artifact: Artifact | None = field(default=None, compare=False, repr=False)
     """The artifact; None for a corpus."""
 
 

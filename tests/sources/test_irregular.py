@@ -46,7 +46,7 @@ def test_files_skipped_by_earlier_releases_are_read_or_refused(workspace: Worksp
     assert built["packed"][1].artifact.manifest.settings["irregular"] == {"packed.jsonl": MISNAMED}
     assert "c/tokenized_arrow/plain: plain.jsonl: 1 of 3 rows left out; row 2: 'text' is null" in caplog.messages
     (row,) = inspect_named("c/numpy_cache/packed", workspace.store).parts
-    assert row == {"file": "packed.jsonl", "rows left out": "1", "of rows": "3", "the first": "row 2: 'text' is null"}
+    assert row == {"file": "packed.jsonl", "rows left out": 1, "of rows": 3, "the first": "row 2: 'text' is null"}
     assert inspect_named("c", workspace.store).facts["rows left out"].startswith("2: ")
     for content, why in (
         (plain.decode().encode("utf-16"), "is UTF-16 text, not UTF-8"),
