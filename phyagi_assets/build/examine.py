@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from phyagi_assets.build.selection import Selection
 from phyagi_assets.build.stale import ExaminedCorpus, examine_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog
@@ -34,8 +35,8 @@ class ExaminedCatalog:
 
     @property
     def count(self) -> int:
-        """Number of partitions and of artifacts that are not partitioned."""
-        return sum(len(corpus.partitions) for corpus in self.corpora.values()) + sum(map(len, self.unpartitioned.values()))
+        """Number of examined partitions and of artifacts that are not partitioned."""
+        return sum(len(corpus.artifacts) for corpus in self.corpora.values()) + sum(map(len, self.unpartitioned.values()))
 
     def digests(self) -> dict[str, str]:
         """Return a digest of the expected versions of each corpus and mixture, see `versions_digest`."""
@@ -56,17 +57,34 @@ def versions_digest(partitions: Versions, unpartitioned: Mapping[str, str | None
 
 def examine_catalog(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> ExaminedCatalog:
     """List the sources of a catalog, and find the expected versions of its artifacts. One corpus that fails does not stop the others."""
+    return examine_selection(Selection(catalog=catalog, flow=flow), workspace)
+
+
+def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCatalog:
+    """Examine the targets of a command; see `examine_catalog`.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        A chosen partition is not in the source.
+    """
     corpora: dict[str, ExaminedCorpus] = {}
     failed: dict[str, str] = {}
-    for name, corpus in catalog.corpora.items():
+    for name, corpus in selection.catalog.corpora.items():
         try:
-            corpora[name] = examine_partitions(corpus, workspace.sources.partitions(corpus), workspace, flow)
+            listed = workspace.sources.partitions(corpus)
+        except PhyagiAssetsError as problem:
+            failed[name] = str(problem)
+            continue
+        among = selection.among(name, listed)
+        try:
+            corpora[name] = examine_partitions(corpus, listed, workspace, selection.flow, among=among)
         except PhyagiAssetsError as problem:
             failed[name] = str(problem)
     partitions = ExaminedCatalog(corpora=corpora, failed=failed)
     if not partitions.is_current:
         return partitions
-    return ExaminedCatalog(corpora=corpora, unpartitioned=_unpartitioned(catalog, corpora, workspace, flow))
+    return ExaminedCatalog(corpora=corpora, unpartitioned=_unpartitioned(selection.catalog, corpora, workspace, selection.flow))
 
 
 def _unpartitioned(

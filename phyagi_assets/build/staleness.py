@@ -6,7 +6,7 @@ be fetched first.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.sources.files import Partition
@@ -30,6 +30,8 @@ class ExpectedArtifact:
     """Expected fingerprint; None if it is unknown until remote files are fetched."""
     is_current: bool
     """Whether the expected version is published and intact; otherwise the artifact is stale."""
+    manifest: Manifest | None = field(default=None, compare=False, repr=False)
+    """Expected manifest; None if it is unknown until remote files are fetched."""
 
 
 def partition_artifacts(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[ExpectedArtifact]:
@@ -81,4 +83,4 @@ def _artifact(step: Step, expected: Manifest | None, address: str, workspace: Wo
         return ExpectedArtifact(step=step.name, address=address, fingerprint=None, is_current=False)
     published = step.published(expected, address, workspace.store, holding)
     fingerprint = published.fingerprint if published else expected.fingerprint
-    return ExpectedArtifact(step=step.name, address=address, fingerprint=fingerprint, is_current=published is not None)
+    return ExpectedArtifact(step=step.name, address=address, fingerprint=fingerprint, is_current=published is not None, manifest=expected)

@@ -1,14 +1,18 @@
 """Options, exit codes and error messages shared by the commands."""
 
 import logging
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.markup import escape
 
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.cli.output import Output
+
+if TYPE_CHECKING:
+    from phyagi_assets.declare.catalog import Broken
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a command that did not succeed."""
@@ -38,3 +42,12 @@ def print_error(message: str) -> None:
     if context and isinstance(context.obj, Output):
         context.obj.note(message, logging.ERROR)
     new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+
+def exit_after(failed: Mapping[str, str], broken: "Sequence[Broken]") -> NoReturn:
+    """Print the failures of a command and the declarations that it left out, and exit with the code of the worst of them."""
+    for name, reason in failed.items():
+        print_error(f"{name}: {reason}")
+    for each in broken:
+        print_error(f"{each.reason}; {each.name} was left out")
+    sys.exit(FAILED if failed else MISUSED if broken else 0)

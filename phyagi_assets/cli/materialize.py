@@ -1,80 +1,109 @@
 """The command that builds corpora and mixtures."""
 
 import logging
-import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import FAILED, LAST_POSITION, MISUSED, folder_options, print_error
+from phyagi_assets.cli.common import LAST_POSITION, exit_after, folder_options
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
 from phyagi_assets.settings import Settings
 
+if TYPE_CHECKING:
+    from phyagi_assets.build.examine import ExaminedCatalog
+    from phyagi_assets.build.outcome import Outcome
+    from phyagi_assets.build.selection import Selection
+    from phyagi_assets.steps.step import Workspace
+
 logger = logging.getLogger(__name__)
 
 
 @verb()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[TARGET]...")
 @click.option("--at", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Change a mixture from this position on.")
 @click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
+@click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
 @folder_options
-def materialize(output: Output, names: tuple[str, ...], at: int | None, jobs: int | None, data: str | None, store: str | None) -> None:
+def materialize(
+    output: Output, names: tuple[str, ...], at: int | None, jobs: int | None, dry_run: bool, data: str | None, store: str | None
+) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
 
-    Like make, this command builds only what has changed. The NAME of a mixture also builds its corpora. Without a NAME, everything
-    that is declared is built.
+    Like make, this command builds only what has changed. Without a TARGET, everything that is declared is built.
+
+    \b
+    A TARGET is
+      a mixture, with its corpora    demo
+      a corpus                       shakespeare
+      one partition                  shakespeare/hamlet
+      a corpus up to a step          shakespeare/tokenized_arrow
+      one partition up to a step     shakespeare/tokenized_arrow/hamlet
 
     A mixture whose corpora or weights have changed gets a new plan with a new order. If a training run is using the mixture, pass the
     position that it has reached as --at: the order up to that position does not change.
     """
     settings = Settings.resolve(data=data, store=store)
-    from phyagi_assets.build.examine import examine_catalog
-    from phyagi_assets.build.outcome import Outcome
-    from phyagi_assets.cli.progress import BarProgress
+    from phyagi_assets.build.selection import select
+    from phyagi_assets.cli.dry_run import dry_run_of
     from phyagi_assets.cli.render import show_outcome
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.inspection.materializing import MaterializeReport
-    from phyagi_assets.orchestration.recorded_digests import RecordedDigests
     from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.data_folders import claim
     from phyagi_assets.store.places import open_store
 
     catalog, _ = read_catalog(settings.require_data())
-    chosen = catalog.select(names)
+    selection = select(catalog, names)
+    chosen = selection.catalog
     if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
         raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
     workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    broken = () if names else catalog.broken
+    if dry_run:
+        foreseen = dry_run_of(selection, workspace, output)
+        exit_after(foreseen.failed, broken)
     if workspace.store.is_remote:
         workspace.store.names()  # before anything is written: some servers create a bucket that is not there
+    examined, outcome = _brought_up_to_date(output, settings, selection, workspace, at, jobs)
+    partitions = {name: corpus.partitions for name, corpus in examined.corpora.items()}
+    report = MaterializeReport.of(outcome, broken)
+    output.report(report, lambda console: show_outcome(console, report, chosen, workspace.store, partitions))
+    exit_after(report.failed, broken)
+
+
+def _brought_up_to_date(
+    output: Output, settings: Settings, selection: "Selection", workspace: "Workspace", at: int | None, jobs: int | None
+) -> tuple["ExaminedCatalog", "Outcome"]:
+    """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
+    from phyagi_assets.build.examine import examine_selection
+    from phyagi_assets.build.outcome import Outcome
+    from phyagi_assets.cli.progress import BarProgress
+    from phyagi_assets.orchestration.recorded_digests import RecordedDigests
+    from phyagi_assets.store.data_folders import claim
+
+    names = [*selection.catalog.corpora, *selection.catalog.mixtures]
     messages = output.messages(detached=True)
     progress = BarProgress(messages, quiet=output.quiet)
-    claim(workspace.store, settings.data, [*chosen.corpora, *chosen.mixtures])
+    claim(workspace.store, settings.data, names)
     if restored := workspace.store.restore_all():
         logger.info("%s without a link, as in a copied store; the links were restored", counted(restored, "artifact"))
     recorded = RecordedDigests(settings.create_dagster_home())
-    examined = examine_catalog(chosen, workspace)
+    examined = examine_selection(selection, workspace)
     if at is None and examined.is_current and recorded.match(examined.digests()):
         workspace.store.remove_abandoned_files()
         outcome = Outcome(current=examined.count)
     else:
-        recorded.forget([*chosen.corpora, *chosen.mixtures])
+        recorded.forget(names)
         from phyagi_assets.orchestration.instance import open_instance
         from phyagi_assets.orchestration.materialize import Runner
 
         with open_instance(settings) as instance:
-            runner = Runner(chosen, workspace, instance, progress)
+            runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
             work = runner.stale(examined)
             with progress.over(len(work), sum(item.bytes for item in work)):
                 outcome = runner.run(work, at, jobs)
-        recorded.remember(runner.recorded())
-    partitions = {name: corpus.partitions for name, corpus in examined.corpora.items()}
-    broken = () if names else catalog.broken
-    report = MaterializeReport.of(outcome, broken)
-    output.report(report, lambda console: show_outcome(console, report, chosen, workspace.store, partitions))
-    for name, reason in outcome.failed.items():
-        print_error(f"{name}: {reason}")
-    for each in broken:
-        print_error(f"{each.reason}; {each.name} was left out")
-    sys.exit(FAILED if outcome.failed else MISUSED if broken else 0)
+        if selection.is_whole:
+            recorded.remember(runner.recorded())
+    return examined, outcome

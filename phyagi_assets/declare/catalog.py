@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from phyagi_assets.declare.schema import SHORTEST_PACKED, TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, did_you_mean
 
 Corpus = Declaration[CorpusConfig]
 Mixture = Declaration[MixtureConfig]
@@ -66,7 +66,9 @@ class Catalog:
             return self
         for name in wanted:
             if name not in known:
-                raise PhyagiAssetsError(f"{name!r} is declared nowhere in {self.data}; declared are: {', '.join(known)}")
+                meant = did_you_mean(name, known)
+                there = f"{'Declared' if meant else 'declared'} are: {', '.join(known)}"
+                raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{meant or ';'} {there}")
         mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
         parts = {part.corpus for mixture in mixtures.values() for part in mixture.config.datasets}
         corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}

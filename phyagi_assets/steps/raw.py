@@ -63,8 +63,13 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
 
 def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool:
     """Return whether the digest of every file is known, because its stamp is unchanged, so that no file has to be read or fetched."""
+    return not unknown_files(corpus, partition, workspace)
+
+
+def unknown_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
+    """Return the names of the files that have to be read or fetched, because they are new or their stamps have changed."""
     digests = _digests(corpus, partition.key, workspace)
-    return all(digests.recall(file) is not None for file in partition.files)
+    return [file.name for file in partition.files if digests.recall(file) is None]
 
 
 def snapshot_files(partition: Partition) -> list[str]:

@@ -1,0 +1,138 @@
+"""Why an artifact has to be built: the differences between the expected manifest and the published one, in words."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps import raw, tokenize
+from phyagi_assets.steps.exclusions import REMOVED
+from phyagi_assets.store.manifest import Manifest
+
+_LISTED = 5
+"""Largest number of source files, or of partitions of a corpus, that are listed."""
+_LONGEST = 60
+"""Largest number of characters of a value."""
+_DIGEST = 32
+"""Number of characters of a digest, of which 8 are shown."""
+
+
+def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> list[str]:
+    """Return the differences between the expected manifest of an artifact and the published one, one sentence each.
+
+    Inputs that are artifacts of the partition itself are left out: they have differences of their own.
+
+    Parameters
+    ----------
+    expected
+        The expected manifest.
+    published
+        The published one.
+    tokenizer
+        Name of the declared tokenizer of a corpus.
+    """
+    return [*_of_code(expected, published), *_of_inputs(expected, published, tokenizer), *_of_settings(expected, published)]
+
+
+def _of_code(expected: Manifest, published: Manifest) -> Iterator[str]:
+    if expected.code_version != published.code_version:
+        yield f"code version of {expected.step} {published.code_version} → {expected.code_version}"
+
+
+def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
+    if expected.step == raw.STAGE:
+        yield from _of_names("source file", "", _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files")))
+        return
+    if expected.step == tokenize.STAGE:
+        now, before = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))
+        if now != before:
+            yield f"tokenizer changed: {_tokenizer(before, _tokenizer_of(published))} → {_tokenizer(now, tokenizer)}"
+        return
+    corpora = [name for name in {**published.inputs, **expected.inputs} if _is_mapping(name, expected, published)]
+    for name in corpora:
+        before_, now_ = _mapping(published.inputs.get(name)), _mapping(expected.inputs.get(name))
+        if not before_:
+            yield f"corpus {name} is new"
+        elif not now_:
+            yield f"corpus {name} is gone"
+        else:
+            yield from _of_names("", f"{name}/", before_, now_)
+
+
+def _is_mapping(name: str, *manifests: Manifest) -> bool:
+    return any(isinstance(manifest.inputs.get(name), Mapping) for manifest in manifests)
+
+
+def _of_names(kind: str, prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield which names are new, gone or have another value, the first ones of each by name."""
+    found = {
+        "is new": [name for name in now if name not in before],
+        "is gone": [name for name in before if name not in now],
+        "changed": [name for name in now if name in before and now[name] != before[name]],
+    }
+    what = f"{kind} " if kind else ""
+    for verb, names in found.items():
+        yield from (f"{what}{prefix}{name} {verb}" for name in names[:_LISTED])
+        if len(names) > _LISTED:
+            more = counted(len(names) - _LISTED, "source file" if kind else "partition")
+            yield f"{more} more{' of ' + prefix.rstrip('/') if prefix else ''}: {verb}"
+
+
+def _of_settings(expected: Manifest, published: Manifest) -> Iterator[str]:
+    before, now = (dict(_flattened(of.settings)) for of in (published, expected))
+    for name in sorted({**before, **now}):
+        if name == "appended" or name.startswith("appended."):  # how a plan continues an earlier one is not declared
+            continue
+        old, new = before.get(name), now.get(name)
+        if name == REMOVED:
+            yield from _of_exclusions(old or (), new or ())
+        elif _text(old) != _text(new):
+            yield f"{name}: {_value(old)} → {_value(new)}"
+
+
+def _of_exclusions(before: Any, now: Any) -> Iterator[str]:
+    for ids, verb in ((set(now) - set(before), "excluded"), (set(before) - set(now), "not excluded any more")):
+        if ids:
+            yield f"{counted(len(ids), 'document')} {verb}"
+
+
+def _flattened(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the settings with dotted names. A list of corpora is taken apart by their names."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) and "corpus" in item for item in value):
+            for item in value:
+                yield from _flattened({key: of for key, of in item.items() if key != "corpus"}, f"{prefix}{name}.{item['corpus']}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _tokenizer(identity: str, name: str) -> str:
+    """Return the name of a tokenizer with a short commit or digest of its files."""
+    kind, _, rest = identity.partition(":")
+    if kind == "hub":
+        name, _, rest = rest.rpartition("@")
+    return f"{name}@{rest[:8]}" if name else rest[:8]
+
+
+def _tokenizer_of(manifest: Manifest) -> str:
+    return str(_mapping(manifest.details.get("tokenizer")).get("name", ""))
+
+
+def _text(value: object) -> str:
+    """Return a setting as it is written in a manifest, where a tuple is a list."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "not set"
+    text = _text(value)
+    if isinstance(value, str) and len(value) == _DIGEST and all(digit in "0123456789abcdef" for digit in value):
+        return value[:8]
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

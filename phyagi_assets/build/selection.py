@@ -1,0 +1,128 @@
+"""The targets of a command: corpora, mixtures, single partitions of corpora, and the step at which building stops."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.errors import PhyagiAssetsError, did_you_mean
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Scope
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """The targets of a command."""
+
+    catalog: Catalog
+    """The corpora and mixtures that are built."""
+    flow: Flow = FLOW
+    """The steps that are built."""
+    partitions: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Keys of the chosen partitions, by corpus; a corpus that is not here is built as a whole."""
+    is_whole: bool = True
+    """Whether the corpora and mixtures are built as a whole, with all their partitions and steps."""
+
+    def among(self, corpus: str, listed: Mapping[str, Partition]) -> Collection[str] | None:
+        """Return the keys of the chosen partitions of a corpus, or None for all.
+
+        Parameters
+        ----------
+        corpus
+            Name of the corpus.
+        listed
+            Its partitions as the source lists them, by key.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            A chosen partition is not in the source.
+        """
+        chosen = self.partitions.get(corpus)
+        for key in chosen or ():
+            if key not in listed:
+                shown = ", ".join(list(listed)[:20]) + (f" and {len(listed) - 20:,} more" if len(listed) > 20 else "")
+                meant = did_you_mean(key, [*listed, *(step.name for step in self.flow.of(Scope.PARTITION))])
+                raise PhyagiAssetsError(
+                    f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{meant or ';'} "
+                    f"{'Its' if meant else 'its'} partitions: {shown or 'none'}"
+                )
+        return chosen
+
+
+def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selection:
+    """Parse the targets of a command.
+
+    ========================== ==============================================================================
+    target                     meaning
+    ========================== ==============================================================================
+    ``MIXTURE``                the mixture and its corpora
+    ``CORPUS``                 all partitions of the corpus
+    ``CORPUS/PARTITION``       one partition
+    ``CORPUS/STEP``            all partitions, up to and including a step
+    ``CORPUS/STEP/PARTITION``  one partition, up to and including a step
+    ``MIXTURE/mixed_dataset``  the same as ``MIXTURE``
+    ========================== ==============================================================================
+
+    Where a partition has the name of a step, ``CORPUS/NAME`` is the step.
+
+    Parameters
+    ----------
+    catalog
+        The corpora and mixtures that are declared.
+    names
+        The targets; none for everything.
+    flow
+        The steps.
+
+    Raises
+    ------
+    DeclarationError
+        The declaration of a target is broken.
+    PhyagiAssetsError
+        A target is not declared, or the targets end at different steps.
+    """
+    chosen: dict[str, set[str] | None] = {}
+    ends: dict[str, str] = {}
+    for target in names:
+        name, step, key = _parsed(catalog, target, flow)
+        ends.setdefault(step, target)
+        of_name = chosen.setdefault(name, set())
+        if key is None or of_name is None:
+            chosen[name] = None
+        else:
+            of_name.add(key)
+    if len(ends) > 1:
+        (_, one), (_, other), *_ = ends.items()
+        raise PhyagiAssetsError(f"{one} and {other} end at different steps; name them in two commands")
+    selected = catalog.select(chosen)
+    for mixture in selected.mixtures.values():
+        chosen |= {part.corpus: None for part in mixture.config.datasets}
+    partitions = {name: sorted(keys) for name, keys in chosen.items() if keys is not None}
+    last = next(iter(ends), "")
+    return Selection(catalog=selected, flow=_until(flow, last), partitions=partitions, is_whole=not partitions and not last)
+
+
+def _parsed(catalog: Catalog, target: str, flow: Flow) -> tuple[str, str, str | None]:
+    """Return the name of a corpus or mixture, the step at which building stops, and the key of a partition of a target.
+
+    The step is empty for the last one of the flow.
+    """
+    name, *parts = target.strip("/").split("/")
+    catalog.select([name])
+    in_mixture = name in catalog.mixtures
+    steps = [step.name for step in flow.of(Scope.MIXTURE if in_mixture else Scope.PARTITION)]
+    step = parts.pop(0) if parts and parts[0] in steps else ""
+    if in_mixture and parts:
+        raise PhyagiAssetsError(f"{target}: {name} is a mixture, which has no partitions; name {name}")
+    if len(parts) > 1:
+        meant = did_you_mean(parts[0], steps) or ";"
+        raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{meant} The steps: {', '.join(steps)}")
+    return name, "" if step == steps[-1] else step, parts[0] if parts else None
+
+
+def _until(flow: Flow, last: str) -> Flow:
+    if not last:
+        return flow
+    names = [step.name for step in flow.steps]
+    return Flow(steps=flow.steps[: names.index(last) + 1])

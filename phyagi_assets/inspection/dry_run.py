@@ -1,0 +1,174 @@
+"""What a command would build, and why. Nothing is built or written."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from phyagi_assets.build.examine import known_inputs
+from phyagi_assets.build.reasons import changes
+from phyagi_assets.build.selection import Selection
+from phyagi_assets.build.staleness import ExpectedArtifact, mixture_artifact, partition_artifacts
+from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.inspection.report import Record, Report
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.flow import Flow
+from phyagi_assets.steps.raw import unknown_files
+from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.base import Store
+from phyagi_assets.tokenizers.prepare import tokenizer_label
+
+NEVER_BUILT, NEW_PARTITION = "never built", "new partition"
+
+
+class StaleStep(Record):
+    """A step that would be built."""
+
+    step: str
+    """Name of the step."""
+    reasons: tuple[str, ...]
+    """Why, one sentence each; empty if only the step before it changes."""
+    is_stored: bool
+    """Whether the version is in the store already, so that it is published again without being built."""
+
+
+class Stale(Record):
+    """A partition or a mixture that would be built."""
+
+    name: str
+    """Name of the partition, as ``corpus/partition``, or of the mixture."""
+    steps: tuple[StaleStep, ...]
+    """The steps, in the order of the flow."""
+    bytes: int
+    """Size of the source files, in bytes; 0 for a mixture."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Reasons for all steps, each once."""
+        return tuple(dict.fromkeys(reason for step in self.steps for reason in step.reasons))
+
+
+class DryRunReport(Report):
+    """What a command would build, and why."""
+
+    report: Literal["dry-run"] = "dry-run"
+    version: Literal[1] = 1
+    stale: tuple[Stale, ...]
+    """The partitions and mixtures that would be built, in order."""
+    current: int
+    """Number of partitions and mixtures that are up to date."""
+    failed: dict[str, str]
+    """Reasons for which partitions, corpora and mixtures would fail, by name, as far as they are known before anything is built."""
+
+
+def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
+    """Find out what a command would build, and why.
+
+    Files of partitions that were never built are not read.
+
+    Parameters
+    ----------
+    selection
+        The targets of the command.
+    workspace
+        The data folder and the store. Digests of changed files and prepared tokenizers are written to the store; see
+        `phyagi_assets.store.read_only.read_only`.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        A chosen partition is not in the source.
+    """
+    found: list[Stale] = []
+    failed: dict[str, str] = {}
+    current = 0
+    caches: dict[str, dict[str, str | None]] = {}
+    for name, corpus in selection.catalog.corpora.items():
+        try:
+            listed = workspace.sources.partitions(corpus)
+        except PhyagiAssetsError as problem:
+            failed[name] = str(problem)
+            continue
+        among = selection.among(name, listed)
+        partitions = {key: partition for key, partition in listed.items() if among is None or key in among}
+        caches[name] = {}
+        word = NEW_PARTITION if _has_any(corpus, listed, selection.flow, workspace.store) else NEVER_BUILT
+        for key, partition in partitions.items():
+            try:
+                stale, caches[name][key] = _partition(corpus, partition, workspace, selection.flow, word)
+            except PhyagiAssetsError as problem:
+                failed[f"{name}/{key}"] = str(problem)
+                continue
+            found += [stale] if stale else []
+            current += stale is None
+    for name, declared in selection.catalog.mixtures.items():
+        parts = [part.corpus for part in declared.config.datasets]
+        if broken := sorted(of for of in failed if of.partition("/")[0] in parts):
+            failed[name] = f"not built, because of {', '.join(broken)}"
+            continue
+        steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
+        found += [Stale(name=name, steps=steps, bytes=0)] if steps else []
+        current += not steps
+    return DryRunReport(stale=tuple(found), current=current, failed=failed)
+
+
+def _has_any(corpus: Corpus, listed: Mapping[str, Partition], flow: Flow, store: Store) -> bool:
+    """Return whether a partition of a corpus was ever built."""
+    first = next(flow.of(Scope.PARTITION))
+    return any(store.published_fingerprint(first.address(corpus.config.name, key)) for key in listed)
+
+
+def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:
+    """Return the stale steps of a partition, None if there are none, and the expected fingerprint of its last step if it is known."""
+    steps, store, name = list(flow.of(Scope.PARTITION)), workspace.store, f"{corpus.config.name}/{partition.key}"
+    if not any(store.published_fingerprint(step.address(corpus.config.name, partition.key)) for step in steps):
+        never = [StaleStep(step=step.name, reasons=() if i else (word,), is_stored=False) for i, step in enumerate(steps)]
+        return Stale(name=name, steps=tuple(never), bytes=partition.bytes), None
+    artifacts = partition_artifacts(corpus, partition, workspace, flow)
+    stale = [
+        StaleStep(
+            step=artifact.step,
+            reasons=tuple(_reasons(corpus, partition, artifact, workspace, artifacts)),
+            is_stored=artifact.fingerprint is not None
+            and store.find(artifact.address, artifact.fingerprint, flow[artifact.step].holds(partition)) is not None,
+        )
+        for artifact in artifacts
+        if not artifact.is_current
+    ]
+    return Stale(name=name, steps=tuple(stale), bytes=partition.bytes) if stale else None, artifacts[-1].fingerprint
+
+
+def _reasons(
+    corpus: Corpus, partition: Partition, artifact: ExpectedArtifact, workspace: Workspace, artifacts: Sequence[ExpectedArtifact]
+) -> list[str]:
+    store = workspace.store
+    published = store.open(artifact.address)
+    if artifact.manifest is None:  # the content of remote files is unknown
+        before = artifacts[0].step == artifact.step
+        names = unknown_files(corpus, partition, workspace) if before else []
+        return [f"source file {name} is new or changed, and is fetched" for name in names[:5]]
+    if published is None:
+        return ["damaged: its manifest cannot be read"] if store.published_fingerprint(artifact.address) else [NEVER_BUILT]
+    if published.fingerprint == artifact.fingerprint:
+        return [f"damaged: {found}" for found in published.damage()[:1]] or ["its snapshot of the source files is incomplete"]
+    found = changes(artifact.manifest, published.manifest, tokenizer_label(corpus.config.tokenizer))
+    for other in artifacts:
+        before_ = published.manifest.inputs.get(other.step)
+        if other.is_current and before_ is not None and before_ != other.fingerprint and other.manifest:
+            old = store.find(other.address, before_)  # the step before it was built by a command that did not come to this step
+            found += (changes(other.manifest, old.manifest) if old else []) or [f"{other.step} changed"]
+    return found
+
+
+def _mixture(declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], workspace: Workspace, flow: Flow) -> tuple[StaleStep, ...]:
+    stale = []
+    for step in flow.of(Scope.MIXTURE):
+        artifact = mixture_artifact(declared, known_inputs(caches), workspace, step)
+        if artifact.is_current:
+            continue
+        published = workspace.store.open(artifact.address)
+        if published is None or artifact.manifest is None:
+            reasons = [NEVER_BUILT]
+        else:
+            reasons = changes(artifact.manifest, published.manifest) or [f"damaged: {found}" for found in published.damage()[:1]]
+        stale.append(StaleStep(step=step.name, reasons=tuple(reasons), is_stored=False))
+    return tuple(stale)

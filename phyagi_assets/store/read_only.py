@@ -1,0 +1,61 @@
+"""A view of a store that leaves the store as it is: records and prepared tokenizers are written to a folder beside it."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.state import Kind, State
+
+
+@contextmanager
+def read_only(store: Store) -> Iterator[Store]:
+    """Return a view of a store, within whose context nothing is written to the store; what the view writes is gone at the end."""
+    with TemporaryDirectory(prefix="phyagi-assets-") as folder:
+        yield cast(Store, _View(store, Path(folder)))
+
+
+class _View:
+    """A view of a store that finds the versions of the store and those that were written to a folder."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder, self._added = store, folder, LocalStore(folder)
+
+    def __str__(self) -> str:
+        return str(self._store)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
+        return self._store.find(address, fingerprint, holding) or self._added.find(address, fingerprint, holding)
+
+    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+        return self._added.write(address, manifest, fill, holding)
+
+    def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:
+        del name, silent
+        return nullcontext()
+
+    def state(self, kind: Kind, name: str) -> State:
+        return _StateAside(path=self._added.state(kind, name).path, kept=self._store.state(kind, name))
+
+    def inner(self, name: str) -> "_View":
+        return _View(self._store.inner(name), self._folder / f".{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _StateAside(State):
+    """A record that is read from a store and written elsewhere."""
+
+    kept: State
+    """The record in the store."""
+
+    def recall(self) -> Any:
+        written = State.recall(self)
+        return self.kept.recall() if written is None else written
