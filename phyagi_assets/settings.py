@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import parsed
 
 DATA_VARIABLE = "PHYAGI_ASSETS_DATA"
 STORE_VARIABLE = "PHYAGI_ASSETS_STORE"
+CACHE_VARIABLE = "PHYAGI_ASSETS_CACHE"
+CACHE_BYTES_VARIABLE = "PHYAGI_ASSETS_CACHE_BYTES"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URI. ``pathlib`` makes ``s3:/bucket`` of ``s3://bucket``, and a drive has one letter."""
 
@@ -121,6 +124,60 @@ class Settings:
                 "or make one with: phyagi-assets init DIR"
             )
         return self.data
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CacheSettings:
+    """The cache of a training process that reads a store in a bucket."""
+
+    folder: Path | None
+    """Absolute path of the cache folder; None for the scratch folder of the store."""
+    bytes: int | None
+    """Largest size of the cache, in bytes; None for half of what the disk has free."""
+
+    @classmethod
+    def resolve(cls, folder: str | Path | None = None, size: int | str | None = None) -> "CacheSettings":
+        """Resolve both.
+
+        Parameters
+        ----------
+        folder
+            The folder; by default ``$PHYAGI_ASSETS_CACHE``.
+        size
+            The size, in bytes or as text such as ``200GB``; by default ``$PHYAGI_ASSETS_CACHE_BYTES``.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            The folder cannot be used, or the size is not a positive size.
+        """
+        named = folder or os.environ.get(CACHE_VARIABLE)
+        source, given = ("cache_bytes", size) if size is not None else (f"${CACHE_BYTES_VARIABLE}", os.environ.get(CACHE_BYTES_VARIABLE))
+        bound = parsed_size(given, source) if given is not None and given != "" else None
+        if bound is not None and bound <= 0:
+            raise PhyagiAssetsError(f"{source}: is {bound}; use a positive size, such as 200GB")
+        return cls(folder=local_folder(named, "cache folder") if named else None, bytes=bound)
+
+
+def parsed_size(given: int | str, source: str) -> int:
+    """Return a size in bytes, given as a number or as text such as ``200GB``.
+
+    Parameters
+    ----------
+    given
+        The size.
+    source
+        The setting, for messages.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The text is not a size.
+    """
+    try:
+        return given if isinstance(given, int) else parsed(re.sub(r"(?<=[kKmMgGtT])B$", "", given.strip()))
+    except PhyagiAssetsError as problem:
+        raise PhyagiAssetsError(f"{source}: {problem}") from None
 
 
 def creation_error(path: Path, problem: OSError) -> str:

@@ -1,15 +1,18 @@
 """Opening a materialized mixture for training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
+from phyagi_assets.formats.cache_folder import SAVED
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.reading.mixture import OpenedMixture
 from phyagi_assets.reading.steps import Shard
+from phyagi_assets.store.manifest import MANIFEST
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -56,8 +59,14 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
             raise IndexError(
                 f"there is no split {split!r}; there are: {', '.join(name for name, of in datasets.items() if of is not None)}"
             )
-        explainer = self._explainers.setdefault(split, Explainer(dataset.plan, dataset.order, dataset.shards))
+        explainer = self._explainers.setdefault(split, Explainer(dataset.plan, dataset.order, dataset.shards, self._fetch))
         return explainer.explain(range(position, position + count))
+
+    @property
+    def _fetch(self) -> Callable[[Path], None] | None:
+        """Function that fetches what explaining a sample needs beside the arrays, if the store is not on this machine."""
+        remote = self.source.remote if self.source else None
+        return (lambda path: remote.fetch(path, SAVED, MANIFEST)) if remote else None
 
     @cached_property
     def _explainers(self) -> dict[str, Explainer]:
@@ -85,7 +94,15 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
         return self.explain(start + step * size, size)
 
 
-def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_len: int | None = None, **options: Any) -> LoadedMixture:
+def load_mixture(
+    mixture: str | Path,
+    *,
+    store: str | Path | None = None,
+    seq_len: int | None = None,
+    cache_dir: str | Path | None = None,
+    cache_bytes: int | str | None = None,
+    **options: Any,
+) -> LoadedMixture:
     """Open a materialized mixture.
 
     Parameters
@@ -94,10 +111,14 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
         Name of the mixture, or path of a ``mixture.json`` or of its folder.
     store
         Store in which to look up a name, a folder or an address such as ``s3://bucket/folder``; by default ``$PHYAGI_ASSETS_STORE``, else
-        the store of the data folder. From a bucket, the caches of the plan are fetched to the scratch folder first, unless they are there.
+        the store of the data folder. Token arrays in a bucket are fetched as they are needed, through a cache on this machine.
     seq_len
         Tokens per sample; by default, the declared number. With another number, the order is that of a new plan of the same caches and
         weights, under a fingerprint of its own: always the same, and unrelated to the order of the declared length.
+    cache_dir, cache_bytes
+        Folder of that cache, which all processes of a machine share, and its largest size, in bytes or as text such as ``"200GB"``. By
+        default, ``$PHYAGI_ASSETS_CACHE``, else the scratch folder of the store, and ``$PHYAGI_ASSETS_CACHE_BYTES``, else half of what the
+        disk has free. They have no effect for a store on this machine.
     **options
         Keyword arguments of `MixedDataset`: `shift_labels`, `boundaries`, `mask_boundaries`, `ignore_index`.
 
@@ -120,4 +141,4 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     >>> mixture.train[0]["input_ids"].shape
     torch.Size([512])
     """
-    return LoadedMixture.of(mixture, store, seq_len, options)
+    return LoadedMixture.of(mixture, store, seq_len, cache_dir, cache_bytes, options)

@@ -272,6 +272,7 @@ class MixtureStream(DividedStream):
 
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
+        self.dataset.expect(self._steps.blocks(reader, begin, stop))
         for positions, then in with_following(self._steps.blocks(reader, begin, stop)):
             for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:

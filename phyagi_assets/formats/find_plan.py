@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN
@@ -13,6 +14,9 @@ from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact, Store, Version, is_part
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import open_store
+
+if TYPE_CHECKING:
+    from phyagi_assets.store.bucket_store import BucketStore
 
 _STEP = "mixed_dataset"
 
@@ -80,17 +84,43 @@ class RemotePlan:
         """The plan, on this machine."""
         self._caches: dict[Version, Artifact] = {}
 
-    def fetch(self, path: str | Path) -> None:
+    @property
+    def store(self) -> "BucketStore":
+        """The store."""
+        from phyagi_assets.store.bucket_store import BucketStore
+
+        assert isinstance(self._store, BucketStore), "only a store in a bucket is remote"
+        return self._store
+
+    def version(self, path: str | Path) -> Version:
+        """Return the version that a path in the plan, or on this machine, leads into.
+
+        Raises
+        ------
+        StoreError
+            The path does not lead into a version.
+        """
+        version = Version.in_path(os.path.normpath(path))
+        if version is None:
+            raise StoreError(f"{self._artifact.place}: names {path}, which is not in the store")
+        return version
+
+    def fetch(self, path: str | Path, *only: str) -> None:
         """Fetch the version that a path in the plan, or on this machine, leads into.
+
+        Parameters
+        ----------
+        path
+            The path.
+        *only
+            Paths, relative to the folder of the version, of the files and folders that are needed; by default, all are.
 
         Raises
         ------
         StoreError
             The version is not in the store, is damaged, or cannot be fetched.
         """
-        version = Version.in_path(os.path.normpath(path))
-        if version is None:
-            raise StoreError(f"{self._artifact.place}: names {path}, which is not in the store")
+        version = self.version(path)
         if version not in self._caches:
             found = self._store.open(version.address, intact=True)
             if found is None or found.fingerprint != version.fingerprint:
@@ -101,12 +131,7 @@ class RemotePlan:
                     "store with: phyagi-assets check"
                 )
             self._caches[version] = found
-        self._caches[version].folder()
-
-    def fetch_all(self) -> None:
-        """Fetch all token arrays and the tokenizer that the plan names."""
-        for path in dict.fromkeys(read_plan(self.file).paths()):
-            self.fetch(path)
+        self._caches[version].folder(*only)
 
 
 def remote_plan(mixture: str, store: Store) -> RemotePlan:

@@ -13,6 +13,9 @@ import numpy.typing as npt
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import counted
 
+HEADER_BYTES = 128
+"""Size of the header of a 1-D array that an `ArrayWriter` wrote."""
+
 
 class ArrayWriter:
     """Writer that appends rows to a ``.npy`` file whose length is known only at the end.

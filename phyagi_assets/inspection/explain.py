@@ -210,7 +210,7 @@ class Explainer:
         shards = self._shards
         if self._backend is None:
             self._backend = _loaded(shards.arrays[shard].path.parent)
-        tokens, ends = shards.tokens(shard), shards.document_ends(shard)
+        ends = shards.document_ends(shard)
         origins, hashes = (shards.beside(shard, ending) for ending in (ORIGINS, HASHES))
         for ending, array, shape in ((ORIGINS, origins, (len(ends), 2)), (HASHES, hashes, (len(ends),))):
             if array.shape != shape:
@@ -222,7 +222,8 @@ class Explainer:
             start, end = max(begins, offset), min(ends_at, stop)
             file_number, source_row = origins[document].tolist()
             trained = shards.trained_between(shard, start, end)
-            text = self._text(tokens[start:end])
+            tokens = shards.between(shard, start, end)
+            text = self._text(tokens)
             yield DocumentSpan(
                 partition=run.partition,
                 file=self._file(shards.arrays[shard].path.parent, file_number),
@@ -233,7 +234,7 @@ class Explainer:
                 skipped=start - begins,
                 length=ends_at - begins,
                 text=text,
-                marked=text if trained is None else mark_trained(tokens[start:end], trained, self._text),
+                marked=text if trained is None else mark_trained(tokens, trained, self._text),
             )
 
     def _file(self, cache: Path, number: int) -> str:

@@ -68,19 +68,22 @@ class BucketFolder:
         How requests are retried.
     named
         Address that messages name; by default, that of the folder.
+    read_timeout
+        Time without a byte of an answer after which a request is tried again, in seconds.
     """
 
     address: str
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     named: str = ""
+    read_timeout: float = 60.0
     _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
     """The clients, once they are needed."""
 
-    def __getstate__(self) -> tuple[str, RetryPolicy, str]:
-        return self.address, self.retry_policy, self.named
+    def __getstate__(self) -> tuple[str, RetryPolicy, str, float]:
+        return self.address, self.retry_policy, self.named, self.read_timeout
 
-    def __setstate__(self, state: tuple[str, RetryPolicy, str]) -> None:
-        for name, value in zip(("address", "retry_policy", "named", "_clients"), (*state, []), strict=True):
+    def __setstate__(self, state: tuple[str, RetryPolicy, str, float]) -> None:
+        for name, value in zip(("address", "retry_policy", "named", "read_timeout", "_clients"), (*state, []), strict=True):
             object.__setattr__(self, name, value)
 
     @property
@@ -95,7 +98,7 @@ class BucketFolder:
 
     def folder(self, name: str) -> "BucketFolder":
         """Return a folder inside this one, which shares its clients and its name in messages."""
-        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy, self.named or self.address)
+        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy, self.named or self.address, self.read_timeout)
         object.__setattr__(inner, "_clients", self._clients)
         return inner
 
@@ -124,6 +127,46 @@ class BucketFolder:
                 return None
 
         return self._ask(key, "cannot be read", content)
+
+    def read_range(self, key: str, start: int, stop: int) -> tuple[bytes, int]:
+        """Read a part of an object.
+
+        Parameters
+        ----------
+        key
+            Key of the object.
+        start, stop
+            First byte, and the byte after the last one.
+
+        Returns
+        -------
+        content : bytes
+            The part, which is shorter where the object ends before `stop`.
+        size : int
+            Size of the whole object, in bytes.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist, ends before `start`, or cannot be read.
+        """
+
+        def content(client: ObjectStore) -> tuple[bytes, int]:
+            try:
+                found = obstore.get(client, self._key(key), options={"range": (start, stop)})
+            except FileNotFoundError as problem:
+                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                    raise
+                raise SourceError(
+                    "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the "
+                    "mixture, or materialize it again"
+                ) from None
+            size, part = found.meta["size"], bytes(found.bytes())
+            if len(part) != min(stop, size) - start:
+                raise TransientError(f"{key}: {len(part):,} bytes came, and {stop - start:,} were asked for")
+            return part, size
+
+        return self._ask(key, f"{key} cannot be read", content)
 
     def create(self, key: str, content: bytes) -> bool:
         """Create an object unless it exists, in one step, and return whether it was created."""
@@ -251,7 +294,7 @@ class BucketFolder:
     def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result]) -> Result:
         """Apply a function to the client, with retries. Errors name the folder, and the permissions that are missing."""
         if not self._clients:
-            self._clients.append(Clients(self._scheme))
+            self._clients.append(Clients(self._scheme, self.read_timeout))
         try:
             return self.retry_policy.with_retries(
                 f"{self.named or self.address}: {what}", lambda: self._clients[0].ask(self._place[0], _missing_key(key, action))

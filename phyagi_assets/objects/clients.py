@@ -33,7 +33,6 @@ Result = TypeVar("Result")
 _CLIENT: dict[str, Any] = {
     "allow_http": True,  # only if the address of a server says so: the default addresses do not
     "connect_timeout": timedelta(seconds=10),
-    "read_timeout": timedelta(seconds=60),
     "timeout": timedelta(days=7),  # of a whole transfer, which may be large; one that stalls ends by the read timeout
 }
 _RETRIES: dict[str, Any] = {"max_retries": 0}  # the retry policy repeats requests, not obstore
@@ -60,10 +59,13 @@ class Clients:
     ----------
     scheme
         The kind of object store: `S3`, `GCS` or `AZURE`.
+    read_timeout
+        Time without a byte of an answer after which a request is given up, in seconds.
     """
 
-    def __init__(self, scheme: str) -> None:
+    def __init__(self, scheme: str, read_timeout: float = 60.0) -> None:
         self._scheme = scheme
+        self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
         self._is_signed = os.environ.get(_UNSIGNED[scheme], "").lower() not in ("true", "1", "yes", "on", "y", "t")
@@ -180,7 +182,7 @@ class Clients:
     def _opened(self, bucket: str) -> ObjectStore:
         address = self._address
         config: dict[str, Any] = {} if self._is_signed else {"skip_signature": True}
-        config |= {"client_options": _CLIENT, "retry_config": _RETRIES}
+        config |= {"client_options": self._options, "retry_config": _RETRIES}
         if self._scheme == GCS:
             return GCSStore(bucket, **config | ({"base_url": address} if address else {}))
         if self._scheme == AZURE:
@@ -188,7 +190,7 @@ class Clients:
         region = {"region": self._regions[bucket]} if bucket in self._regions else {}
         provider: Any = self._profile.credential_provider if self._is_signed else None
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
-            config["client_options"] = _CLIENT | {"root_certificate": _read(bundle)}
+            config["client_options"] = self._options | {"root_certificate": _read(bundle)}
         return S3Store(bucket, **config | dict(self._profile.config) | region, credential_provider=provider)
 
     @cached_property

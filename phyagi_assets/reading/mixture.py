@@ -4,15 +4,19 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from phyagi_assets.formats.find_plan import RemotePlan, find_plan
+from phyagi_assets.formats.find_plan import find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.mixture_samples import MixtureSamples
+from phyagi_assets.settings import CacheSettings
+
+if TYPE_CHECKING:
+    from phyagi_assets.reading.bucket_arrays import BucketSource
 
 S = TypeVar("S", bound=MixtureSamples)
 
@@ -26,21 +30,33 @@ class OpenedMixture(ABC, Generic[S]):
     """Path of the folder of the plan, through the store."""
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the samples of every split."""
-    remote: RemotePlan | None = None
-    """The plan in a store elsewhere, whose caches stay on this machine as long as it exists; the samples of every split keep it."""
+    source: "BucketSource | None" = None
+    """The token arrays, if they are not on this machine."""
 
     @classmethod
-    def of(cls, mixture: str | Path, store: str | Path | None, seq_len: int | None, options: dict[str, Any]) -> Self:
-        """Open the published plan of a mixture, and fetch the caches that it names if they are not on this machine."""
+    def of(
+        cls,
+        mixture: str | Path,
+        store: str | Path | None,
+        seq_len: int | None,
+        cache_dir: str | Path | None,
+        cache_bytes: int | str | None,
+        options: dict[str, Any],
+    ) -> Self:
+        """Open the published plan of a mixture."""
+        settings = CacheSettings.resolve(cache_dir, cache_bytes)
         found = find_plan(mixture, store)
-        if found.remote:
-            found.remote.fetch_all()
         plan = read_plan(found.file)
         if seq_len is not None and seq_len != plan.seq_len:
             from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
 
             plan = resized(plan, seq_len)
-        return cls(plan=plan, home=found.file.parent, options=options, remote=found.remote)
+        source = None
+        if found.remote:
+            from phyagi_assets.reading.bucket_arrays import BucketSource  # the client of object stores takes long to import
+
+            source = BucketSource(found.remote, settings)
+        return cls(plan=plan, home=found.file.parent, options=options, source=source)
 
     @abstractmethod
     def _made(self, plan: Plan, split: str) -> S:
@@ -48,7 +64,10 @@ class OpenedMixture(ABC, Generic[S]):
 
     def _samples(self, plan: Plan, split: str) -> S:
         samples = self._made(plan, split)
-        samples.remote = self.remote
+        if self.source:
+            from phyagi_assets.reading.bucket_arrays import BucketShards
+
+            samples.shards = BucketShards(self.source, samples.shards, plan, samples.order)
         return samples
 
     @cached_property
@@ -79,6 +98,8 @@ class OpenedMixture(ABC, Generic[S]):
     @property
     def tokenizer(self) -> Path:
         """Folder of the mixture's tokenizer, for ``AutoTokenizer.from_pretrained``."""
+        if self.source and self.source.remote:
+            self.source.remote.fetch(self.plan.tokenizer, Path(self.plan.tokenizer).name)
         return real_path(PlanPaths(self.plan, self.home).resolve(self.plan.tokenizer))
 
     def _evaluation(self, split: str) -> S | None:
@@ -112,12 +133,20 @@ class LoadedMixture(OpenedMixture[MixtureSamples]):
         return MixtureSamples(plan, self.home, split, **self.options)
 
 
-def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_len: int | None = None, **options: Any) -> LoadedMixture:
+def load_mixture(
+    mixture: str | Path,
+    *,
+    store: str | Path | None = None,
+    seq_len: int | None = None,
+    cache_dir: str | Path | None = None,
+    cache_bytes: int | str | None = None,
+    **options: Any,
+) -> LoadedMixture:
     """Open a materialized mixture as NumPy arrays.
 
     Parameters
     ----------
-    mixture, store, seq_len, **options
+    mixture, store, seq_len, cache_dir, cache_bytes, **options
         As in `phyagi_assets.datasets.load_mixture`.
 
     Returns
@@ -139,4 +168,4 @@ def load_mixture(mixture: str | Path, *, store: str | Path | None = None, seq_le
     >>> load_mixture("demo").train.batch(np.array([0, 1]))["labels"].shape
     (2, 512)
     """
-    return LoadedMixture.of(mixture, store, seq_len, options)
+    return LoadedMixture.of(mixture, store, seq_len, cache_dir, cache_bytes, options)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
@@ -75,8 +74,8 @@ class MixtureSamples:
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
         self._block: tuple[int, Located] | None = None
-        self.remote: RemotePlan | None = None
-        """The plan in a store elsewhere, which keeps its caches on this machine; None in processes that this one starts."""
+        self._last_read = (0, 0, 0)
+        """Number of samples and first position of the last read, and distance to that of the read before it."""
 
     @property
     def seq_len(self) -> int:
@@ -127,9 +126,11 @@ class MixtureSamples:
         ReadSamples
             The samples, with the ids in the dtype of the token arrays.
         """
+        if not self.shards.expects:
+            self._guess(positions)
         found, ahead = self._located(positions), int(self.shift_labels)
         runs, width = self.order.runs(found, ahead), self.seq_len + ahead
-        tokens = self.shards.samples(runs, width=width)
+        tokens = self.shards.samples(runs, width=width, position=int(positions[0]) if len(positions) else 0)
         packed = self.order.packed(found) if self.order.has_packed else None
         in_all = self.boundaries or self.mask_boundaries
         has_starts = in_all or packed is not None
@@ -145,6 +146,21 @@ class MixtureSamples:
             trained=trained,
             packed=packed,
         )
+
+    def expect(self, reads: Iterator[Ints]) -> None:
+        """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
+        self.shards.expect((int(of[0]), self.order.runs(self.order.locate(of), int(self.shift_labels))) for of in reads)
+
+    def _guess(self, positions: Ints) -> None:
+        """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""
+        count = len(positions)
+        if not count or int(positions[-1]) - int(positions[0]) != count - 1:
+            return
+        first, (last_count, last, distance) = int(positions[0]), self._last_read
+        self._last_read = count, first, first - last
+        if count == last_count and first - last == distance > 0:
+            stop = self.epochs.start(self.epochs.at(first) + 1)
+            self.expect(begin + np.arange(min(count, stop - begin)) for begin in range(first, stop, distance))
 
     def announce(self, positions: Ints) -> None:
         """Announce the positions that will be read next, so that the system starts to read them from disk."""
@@ -194,7 +210,7 @@ class MixtureSamples:
         return located[positions - start]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_block": None, "remote": None}
+        return {**self.__dict__, "_block": None}
 
 
 def _position_ids(starts: Any) -> npt.NDArray[np.int64]:

@@ -90,7 +90,15 @@ class TokenShards:
         self._beside: dict[tuple[int, str], Path] = {}
         self._disk = DiskReads()
 
-    def samples(self, runs: Runs, *, width: int) -> npt.NDArray[Any]:
+    @property
+    def expects(self) -> bool:
+        """Whether reads to come are known, or need not be."""
+        return True
+
+    def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
+        """Fetch ahead for reads to come, if the arrays are not on this machine."""
+
+    def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
         """Return the tokens of samples.
 
         Parameters
@@ -99,6 +107,8 @@ class TokenShards:
             Locations of the tokens; the runs of each sample together have `width` tokens.
         width
             Tokens per sample.
+        position
+            First position in the order of training.
 
         Returns
         -------
@@ -110,6 +120,7 @@ class TokenShards:
         StoreError
             A file does not exist, is shorter than the plan requires, or contains ids of another dtype.
         """
+        del position
         self.announce(runs)
         numbers = runs.shard.tolist()
         size = self._dtype.itemsize
@@ -243,8 +254,10 @@ class TokenShards:
         StoreError
             The file does not exist, or does not belong to the token array.
         """
+        return self._checked_ends(self.beside(shard, DOCUMENTS), shard)
+
+    def _checked_ends(self, ends: npt.NDArray[Any], shard: int) -> npt.NDArray[Any]:
         array = self.arrays[shard]
-        ends = self.beside(shard, DOCUMENTS)
         if ends.ndim != 1 or ends.dtype.kind not in "iu" or (int(ends[-1]) if len(ends) else 0) != array.tokens:
             path = array.path.with_suffix(DOCUMENTS)
             raise StoreError(f"{path}: its last document does not end at token {array.tokens:,}, the end of {array.path.name}; {REMEDY}")
@@ -264,15 +277,15 @@ class TokenShards:
             path = self._beside[key] = self.arrays[shard].path.with_suffix(suffix)
         return self._maps.opened(key, path).array
 
-    def tokens(self, shard: int) -> npt.NDArray[Any]:
-        """Return a token array.
+    def between(self, shard: int, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return a part of a token array, 1-D.
 
         Raises
         ------
         StoreError
             As for `samples`.
         """
-        return self._token_map(shard).array
+        return self._token_map(shard).array[start:stop]
 
     def _token_map(self, shard: int) -> ArrayMap:
         wanted = self.arrays[shard]

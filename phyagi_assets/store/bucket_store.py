@@ -156,6 +156,10 @@ class BucketStore(base.Store):
     def place(self, name: str) -> str:
         return f"{self.bucket.address}/{name}"
 
+    def key(self, version: Version, file: str) -> str:
+        """Return the key of the object that holds a file of a version, relative to the folder of the store."""
+        return f"{_path(version)}/{file}"
+
     def pointer(self, address: str) -> Path:
         return self.local.pointer(address)
 
@@ -584,7 +588,7 @@ class _Files(base.RemoteFiles):
         files = self.manifest.files
         wanted = {name for name in files if not only or any(name == one or name.startswith(f"{one}/") for one in only)} - self.fetched
         local, folder = self.store.local, self.store.local.root / self.version.path
-        if not wanted and (only or self.fetched):
+        if not wanted and (only or self.fetched) and MANIFEST not in only:
             return
         if not self.fetched:
             local.hold(self.version, self)
@@ -593,7 +597,7 @@ class _Files(base.RemoteFiles):
             local.make_room(sum(files[name].bytes for name in missing))
             with local.writing():
                 list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
-        if not only and not (folder / MANIFEST).exists():
+        if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
             content = self.store.manifest_content(self.version, self.objects)
             with local.writing():
                 replace_file(folder / MANIFEST, content)

@@ -8,7 +8,6 @@ as long as the process lives. When the space is used up, the versions that were 
 """
 
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -20,8 +19,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formatting import parsed
-from phyagi_assets.settings import BucketAddress
+from phyagi_assets.settings import BucketAddress, parsed_size
 from phyagi_assets.store.base import VERSIONS, Version
 from phyagi_assets.store.disk import writing_to
 from phyagi_assets.store.fingerprint import text_digest
@@ -145,9 +143,9 @@ class Scratch(LocalStore):
             return self._bound
         if given := os.environ.get(BYTES_VARIABLE):
             try:
-                return parsed(re.sub(r"(?<=[kKmMgGtT])B$", "", given.strip()))
+                return parsed_size(given, f"${BYTES_VARIABLE}")
             except PhyagiAssetsError as problem:
-                raise StoreError(f"${BYTES_VARIABLE}: {problem}") from None
+                raise StoreError(f"{problem}") from None
         return (shutil.disk_usage(self.root).free + used) // 2
 
     def _versions(self) -> Iterator[tuple[float, int, Path]]:

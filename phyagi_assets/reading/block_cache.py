@@ -1,0 +1,184 @@
+"""A folder with blocks of arrays, of bounded size, shared by the processes of a machine.
+
+::
+
+    <folder>/<digest of the array>/<first byte>-<end>        a block
+    <folder>/.drafts/<process>/<array>.<first>-<end>.<size>  a block that a process is fetching
+    <folder>/.used                                           size of all of these together
+    <folder>/.lock
+
+A block appears by renaming its complete draft. Space is reserved before a block is fetched, so that blocks and drafts together never exceed
+the bound. Drafts of dead processes are deleted by the next process that opens the folder. Everything can be deleted at any time, even while
+it is read: a reader that misses a block fetches it again.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.store.locks import locked, own_folder_until_exit
+
+_DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
+_SLACK = 32
+"""When blocks are evicted, room for 1/_SLACK of the bound is made at once, because each time all blocks are listed."""
+NEVER = 1 << 62
+"""Next use of a block that is never used again, as far as is known."""
+
+NextUses = Callable[[Sequence["Block"]], Sequence[int]]
+"""Function that returns the next position at which each block is used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive bytes of an array."""
+
+    array: str
+    """Digest of the array."""
+    start: int
+    """First byte in the file of the array."""
+    stop: int
+    """Byte after the last one."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return self.stop - self.start
+
+
+class BlockCache:
+    """A bounded cache of blocks.
+
+    Parameters
+    ----------
+    folder
+        The folder, which is created if it does not exist.
+    bound
+        Largest size of all blocks together, in bytes; None for half of what the disk has free.
+    remedy
+        End of messages about the folder: how another one is named.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path, bound: int | None, remedy: str) -> None:
+        self._folder, self._remedy = folder, remedy
+        self._owner = 0
+        self._drafts = folder
+        with self.errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder / _LOCK):
+                self._open_drafts()
+                used = self._measured()
+                self._write_used(used)
+        self.bound = (shutil.disk_usage(folder).free + used) // 2 if bound is None else bound
+        """Largest size of all blocks together, in bytes."""
+
+    def __reduce__(self) -> tuple[type["BlockCache"], tuple[Path, int, str]]:
+        return BlockCache, (self._folder, self.bound, self._remedy)
+
+    def path(self, block: Block) -> Path:
+        """Return the path of a block, whether or not it exists."""
+        return self._folder / block.array / f"{block.start}-{block.stop}"
+
+    def reserve(self, block: Block, position: int, next_uses: NextUses) -> Path | bool | None:
+        """Reserve room for a block that is about to be fetched, and evict the blocks whose next use is furthest away.
+
+        Parameters
+        ----------
+        block
+            The block.
+        position
+            Position at which it is used next; no block is evicted for it that is used before that.
+        next_uses
+            Function that returns the next use of blocks.
+
+        Returns
+        -------
+        Path, bool or None
+            Path of the draft; True if the block is there, or another process is fetching it; None if there is no room.
+        """
+        name = f"{block.array}.{block.start}-{block.stop}.{block.size}"
+        with self.errors(), locked(self._folder / _LOCK):
+            if self._owner != os.getpid():
+                self._open_drafts()
+            if self.path(block).exists() or any((folder / name).exists() for folder in (self._folder / _DRAFTS).glob("*/")):
+                return True
+            used = self._read_used() + block.size
+            if used > self.bound:
+                used = self._evict(block.size, position, next_uses) + block.size
+                if used > self.bound:
+                    return None
+            self.path(block).parent.mkdir(exist_ok=True)
+            draft = self._drafts / name
+            draft.touch()
+            self._write_used(used)
+            return draft
+
+    def release(self, block: Block, draft: Path) -> None:
+        """Return the room of a block that could not be fetched, given the path of its draft."""
+        draft.unlink(missing_ok=True)
+        with self.errors(), locked(self._folder / _LOCK):
+            self._write_used(self._read_used() - block.size)
+
+    def blocks(self) -> set[Block]:
+        """Return the blocks that are in the cache now."""
+        return set(self._listed())
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn errors of the disk into a `StoreError` that the user can act on."""
+        try:
+            yield
+        except OSError as problem:
+            raise StoreError(f"{problem.filename or self._folder}: cannot be written: {problem.strerror}; {self._remedy}") from None
+
+    def _open_drafts(self) -> None:
+        """Create the folder for the drafts of this process. Those of dead processes are deleted."""
+        self._drafts, self._owner = own_folder_until_exit(self._folder / _DRAFTS), os.getpid()
+
+    def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:
+        """Evict blocks and return the size of what is left."""
+        used = self._measured()
+        blocks = list(self._listed())
+        uses = list(next_uses(blocks))
+        wanted = self.bound - needed - self.bound // _SLACK
+        for number in sorted(range(len(blocks)), key=lambda number: -uses[number]):
+            if used <= wanted or uses[number] <= position:
+                break
+            path = self.path(blocks[number])
+            with suppress(FileNotFoundError):
+                os.truncate(path, 0)  # its space is free at once; a process that has the file open reads too few bytes, and fetches them
+                path.unlink()
+            used -= blocks[number].size
+        self._write_used(used)
+        return used
+
+    def _measured(self) -> int:
+        """Return the size of all blocks, and of the drafts of processes that are alive."""
+        drafts = [path.name for path in (self._folder / _DRAFTS).glob("*/*")]
+        # The blocks after the drafts: a draft that becomes a block meanwhile counts twice rather than not at all.
+        return sum(int(name.rpartition(".")[2]) for name in drafts) + sum(block.size for block in self._listed())
+
+    def _listed(self) -> Iterator[Block]:
+        for entry in os.scandir(self._folder):
+            if not entry.name.startswith(".") and entry.is_dir():
+                for path in os.scandir(entry.path):
+                    start, _, stop = path.name.partition("-")
+                    if start.isdecimal() and stop.isdecimal():
+                        yield Block(entry.name, int(start), int(stop))
+
+    def _read_used(self) -> int:
+        try:
+            return int((self._folder / _USED).read_text())
+        except (FileNotFoundError, ValueError):
+            return self._measured()
+
+    def _write_used(self, used: int) -> None:
+        (self._folder / _USED).write_text(f"{used}")

@@ -1,0 +1,249 @@
+"""The token arrays of a plan in a bucket, read through a cache on this machine."""
+
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import DOCUMENTS
+from phyagi_assets.formats.find_plan import RemotePlan
+from phyagi_assets.formats.npy import HEADER_BYTES, read_header
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.trained_bits import TRAINED, mask_between, mask_bytes
+from phyagi_assets.objects.bucket import BucketFolder
+from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.order.packing import PADDING, Runs
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.array_maps import REMEDY
+from phyagi_assets.reading.block_cache import BlockCache
+from phyagi_assets.reading.range_reader import RangeReader, Ranges, RemoteArray
+from phyagi_assets.reading.token_shards import TokenShards
+from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
+from phyagi_assets.store.fingerprint import text_digest
+from phyagi_assets.store.scratch import scratch_folder
+
+_BLOCK = 2 << 20
+"""Size of a block of an array that is fetched whole, in bytes."""
+_READ_TIMEOUT = 10.0
+"""Time without a byte of an answer after which a request is tried again, in seconds."""
+_USABLE = 0.9
+"""Share of the cache that arrays are counted on to fill."""
+_SHARE_OF_EVALUATION = 0.1
+"""Largest share of the cache for a split that is read over and over again."""
+_ENDS_IN_MEMORY = 256 << 20
+"""Number of bytes of document ends to keep in memory."""
+
+
+class BucketSource:
+    """The token arrays of a plan in a bucket, and the cache through which they are read.
+
+    Parameters
+    ----------
+    remote
+        The plan.
+    settings
+        The cache.
+
+    Raises
+    ------
+    StoreError
+        The cache folder cannot be written to.
+    """
+
+    def __init__(self, remote: RemotePlan, settings: CacheSettings) -> None:
+        store = remote.store
+        self.remote: RemotePlan | None = remote
+        """The plan; None in processes that this one starts, which only read token arrays."""
+        self._store = store
+        address = store.bucket.address
+        self.folder = BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT)
+        self.fetching = FetchingProcess(self.folder)
+        self.fetching.start()
+        home = settings.folder / text_digest(address)[:16] if settings.folder else scratch_folder(address)
+        remedy = (
+            f"it is the cache of the training data: free some space, name a folder on another disk with cache_dir or ${CACHE_VARIABLE}, "
+            f"or set a smaller cache_bytes or ${CACHE_BYTES_VARIABLE}"
+        )
+        self.cache = BlockCache(home / ".blocks", settings.bytes, remedy)
+
+    def key(self, path: Path) -> str:
+        """Return the key of the object that the path of an array leads to."""
+        if self.remote is None:
+            raise StoreError(f"{path}: can only be fetched in the process that opened the mixture")
+        return self._store.key(self.remote.version(path), path.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "remote": None}
+
+
+class BucketShards(TokenShards):
+    """Token arrays of one split in a bucket.
+
+    Parameters
+    ----------
+    source
+        The bucket and the cache.
+    shards
+        The arrays, as they would be on this machine.
+    plan
+        The plan.
+    order
+        Order of the split.
+    """
+
+    def __init__(self, source: BucketSource, shards: TokenShards, plan: Plan, order: MixtureOrder) -> None:
+        super().__init__(shards.arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
+        self._source = source
+        self._count = len(self.arrays)
+        size = self._dtype.itemsize
+        sizes = [array.tokens * size for array in self.arrays] + [mask_bytes(array.tokens) for array in self.arrays if array.has_mask]
+        is_whole = self._are_whole(plan, order, sum(sizes))
+        described = [(array, array.path, array.tokens * size) for array in self.arrays]
+        described += [(array, array.path.with_suffix(TRAINED), mask_bytes(array.tokens)) for array in self.arrays]
+        arrays: list[RemoteArray] = []
+        for array, path, content in described:
+            key = source.key(path)
+            arrays.append(
+                RemoteArray(
+                    key=key,
+                    digest=text_digest(key)[:32],
+                    size=HEADER_BYTES + content,
+                    block=_BLOCK if is_whole else 0,
+                    is_whole=is_whole and (array.has_mask or path == array.path),
+                )
+            )
+        self._reader = RangeReader(arrays, source.fetching, source.cache, _is_worth, _block_uses)
+        self._keys = [array.key for array in arrays[: self._count]]
+        self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
+        self._masks: tuple[Runs | None, Ints, npt.NDArray[np.uint8]] = (None, np.zeros(0, np.int64), np.zeros(0, np.uint8))
+        """Runs, sizes and bytes of the masks that were read last."""
+
+    def _are_whole(self, plan: Plan, order: MixtureOrder, own: int) -> bool:
+        bound = self._source.cache.bound
+        size = self._dtype.itemsize
+        every = sum(
+            shard.tokens * size + (0 if shard.trained is None else mask_bytes(shard.tokens))
+            for corpus in plan.corpora
+            for partition in corpus.partitions
+            for shard in partition.shards.values()
+        )
+        return every <= _USABLE * bound or (order.split != "train" and own <= _SHARE_OF_EVALUATION * bound)
+
+    @property
+    def expects(self) -> bool:
+        """Whether reads to come are known."""
+        return self._reader.expects
+
+    def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
+        """Fetch ahead for reads to come, given their first positions and their runs, in order."""
+        self._reader.expect((position, self._ranges(runs)) for position, runs in future)
+
+    def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
+        """Return the tokens of samples, as `TokenShards.samples` does."""
+        ranges = self._ranges(runs)
+        joined = self._reader.read(ranges, position)
+        real = runs.shard != PADDING
+        size = int(runs.tokens[real].sum()) * self._dtype.itemsize
+        self._masks = runs, ranges.end[int(real.sum()) :] - ranges.begin[int(real.sum()) :], np.frombuffer(joined, np.uint8)[size:]
+        tokens = np.frombuffer(joined, self._dtype, count=size // self._dtype.itemsize)
+        if real.all():
+            return tokens.reshape(-1, width)
+        padded = np.full(int(runs.tokens.sum()), self._pad_id, self._dtype)
+        padded[np.repeat(real, runs.tokens)] = tokens
+        return padded.reshape(-1, width)
+
+    def _ranges(self, runs: Runs) -> Ranges:
+        """Return the byte ranges of the tokens of runs, and after them, those of their masks."""
+        real = np.flatnonzero(runs.shard != PADDING)
+        shard, start, tokens = runs.shard[real], runs.start[real], runs.tokens[real]
+        begin = HEADER_BYTES + start * self._dtype.itemsize
+        end = begin + tokens * self._dtype.itemsize
+        if not self.has_masks:
+            return Ranges(shard, begin, end)
+        masked = self._masked[shard]
+        first, last = start[masked] // 8, -(-(start[masked] + tokens[masked]) // 8)
+        return Ranges(
+            np.concatenate([shard, shard[masked] + self._count]),
+            np.concatenate([begin, HEADER_BYTES + first]),
+            np.concatenate([end, HEADER_BYTES + last]),
+        )
+
+    def announce(self, runs: Runs) -> None:
+        """Do nothing: what is read next is known from `expect`."""
+
+    @property
+    def on_disk(self) -> bool:
+        return False
+
+    def trained(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
+        """Return which tokens of the samples that were read last are trained on, as `TokenShards.trained` does."""
+        read, sizes, octets = self._masks
+        if read is not runs:
+            raise ValueError("runs: are not those of the samples that were read last")
+        trained = np.ones((samples, width), dtype=bool)
+        masked = np.flatnonzero((runs.shard != PADDING) & self._masked[runs.shard])
+        places = np.cumsum(sizes) - sizes
+        columns = (runs.sample[masked], runs.at[masked], runs.start[masked], runs.tokens[masked], places, sizes)
+        for sample, at, start, tokens, place, size in zip(*(column.tolist() for column in columns), strict=True):
+            trained[sample, at : at + tokens] = mask_between(octets[place : place + size], start % 8, start % 8 + tokens)
+        return trained
+
+    def trained_between(self, shard: int, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
+        if not self._masked[shard]:
+            return None
+        octets = self._part(shard, TRAINED, HEADER_BYTES + start // 8, HEADER_BYTES + -(-stop // 8))
+        return mask_between(np.frombuffer(octets, np.uint8), start % 8, start % 8 + stop - start)
+
+    def between(self, shard: int, start: int, stop: int) -> npt.NDArray[Any]:
+        size = self._dtype.itemsize
+        return np.frombuffer(self._part(shard, "", HEADER_BYTES + start * size, HEADER_BYTES + stop * size), self._dtype)
+
+    def document_ends(self, shard: int) -> npt.NDArray[Any]:
+        ends = self._ends.get(shard)
+        if ends is None:
+            content = self._part(shard, DOCUMENTS, 0, _WHOLE)
+            path = self.arrays[shard].path.with_suffix(DOCUMENTS)
+            ends = self._ends[shard] = self._checked_ends(_parsed(content, path), shard)
+            while len(self._ends) > 1 and sum(of.nbytes for of in self._ends.values()) > _ENDS_IN_MEMORY:
+                self._ends.popitem(last=False)
+        else:
+            self._ends.move_to_end(shard)
+        return ends
+
+    def beside(self, shard: int, suffix: str) -> npt.NDArray[Any]:
+        path = self.arrays[shard].path.with_suffix(suffix)
+        return _parsed(self._part(shard, suffix, 0, _WHOLE), path)
+
+    def _part(self, shard: int, suffix: str, start: int, stop: int) -> bytes:
+        """Fetch a part of an array, or of one beside it."""
+        key = self._keys[shard]
+        request = PartRequest(key=key.removesuffix(".npy") + suffix if suffix else key, start=start, stop=stop, size=0)
+        return self._source.fetching.submit([request])[0].result()
+
+
+_WHOLE = 1 << 40
+"""End of the range that is a whole object."""
+
+
+def _parsed(content: bytes, path: Path) -> npt.NDArray[Any]:
+    file = io.BytesIO(content)
+    try:
+        shape, dtype = read_header(file)
+        return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
+    except Exception as problem:  # NumPy documents no exception types for damaged headers
+        raise StoreError(f"{path}: is not a valid .npy array: {problem}; {REMEDY}") from None
+
+
+def _is_worth(array: int, block: int, position: int) -> bool:
+    del array, block, position
+    return True
+
+
+def _block_uses(blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
+    return [position for _ in blocks]

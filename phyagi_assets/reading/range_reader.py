@@ -1,0 +1,493 @@
+"""Reading of byte ranges of arrays in a bucket, in an order that is known.
+
+A reader is told the ranges of the reads to come. It fetches them ahead, as blocks into a cache or one by one into memory, up to a number of
+bytes. A range that is not there when it is needed is fetched then.
+"""
+
+import os
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
+
+_AHEAD = 64 << 20
+"""Number of bytes to fetch ahead, at most."""
+_AHEAD_OF_WHOLE = 4 << 20
+"""Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
+_OPEN_FILES = 128
+"""Largest number of block files that a reader keeps open."""
+_FILLING = 6
+"""Number of blocks of whole arrays that are fetched in the background at the same time."""
+_BACKGROUND = 1 << 60
+"""Urgency of blocks that are fetched in the background."""
+_SHARE_ONE_BY_ONE = 0.1
+"""Largest share of whole arrays that is fetched in single ranges before their blocks are there."""
+_WORTH_WAITING = 8
+"""A read waits for a block that is being fetched if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
+_GAP = 512
+"""Largest number of unused bytes between two ranges that are fetched together."""
+_LARGEST_PART = 4 << 20
+"""Largest number of bytes of ranges that are fetched together."""
+_PATIENCE = 1.0
+"""Time to wait for a block that another process fetches, in seconds."""
+_NO_BLOCK = -1 << 40
+"""Number of the block of a range that is in none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteArray:
+    """The file of an array in a bucket, and the blocks in which it is cached."""
+
+    key: str
+    """Key of the object."""
+    digest: str
+    """Name of the array in the cache."""
+    size: int
+    """Size of the object, in bytes."""
+    block: int = 0
+    """Size of a block, in bytes; 0 if the array is read without a cache."""
+    phase: int = 0
+    """First byte of one of the blocks."""
+    overlap: int = 0
+    """Number of bytes by which each block reaches into the next one."""
+    is_whole: bool = False
+    """Whether the whole array is fetched into the cache in the background."""
+
+    def block_at(self, number: int) -> Block:
+        """Return a block by its number, which counts from the one that begins at `phase`."""
+        start = self.phase + number * self.block
+        return Block(self.digest, max(0, start), min(self.size, start + self.block + self.overlap))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks."""
+        first = -(self.phase > 0)
+        return (self.block_at(number) for number in range(first, -(-(self.size - self.phase) // self.block)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Byte ranges of arrays, as parallel arrays."""
+
+    array: Ints
+    """Index of the array."""
+    begin: Ints
+    """First byte in the file."""
+    end: Ints
+    """Byte after the last one."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return int((self.end - self.begin).sum())
+
+    def same_as(self, other: "Ranges") -> bool:
+        """Return whether the ranges are those of another read."""
+        return all(np.array_equal(one, two) for one, two in ((self.begin, other.begin), (self.end, other.end), (self.array, other.array)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of an object that is fetched into memory, and the place of a range in it."""
+
+    content: "Future[bytes]"
+    offset: int
+
+    def of(self, size: int) -> memoryview:
+        """Return the range, given its size, as soon as it is there."""
+        return memoryview(self.content.result())[self.offset : self.offset + size]
+
+
+WorthFetching = Callable[[int, int, int], bool]
+"""Function of an array, a block and a position: whether enough of the block is used from the position on to fetch all of it."""
+BlockUses = Callable[[Sequence[tuple[int, int]], int], Sequence[int]]
+"""Function of blocks, as pairs of an array and a number, and a position: the next use of each from the position on."""
+
+
+class RangeReader:
+    """A reader of byte ranges of arrays in a bucket.
+
+    Parameters
+    ----------
+    arrays
+        The arrays.
+    fetching
+        The process that fetches.
+    cache
+        The cache.
+    is_worth
+        Whether a block is worth fetching.
+    block_uses
+        Next uses of blocks.
+    """
+
+    def __init__(
+        self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, is_worth: WorthFetching, block_uses: BlockUses
+    ) -> None:
+        self._arrays, self._fetching, self._cache = list(arrays), fetching, cache
+        self._is_worth, self._block_uses = is_worth, block_uses
+        columns = [[getattr(array, name) for array in arrays] for name in ("block", "phase", "overlap", "size")]
+        self._block, self._phase, self._overlap, self._size = np.array(columns, dtype=np.int64).reshape(4, -1)
+        self._numbers = {array.digest: number for number, array in enumerate(arrays)}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._owner = os.getpid()
+        self._lock = threading.RLock()
+        self._files: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._coming: dict[tuple[int, int], Future[bytes] | None] = {}
+        """Blocks on their way, with the future of the request; None if another process or thread is fetching it."""
+        self._parts: dict[tuple[int, int, int], _Part] = {}
+        self._future: Iterator[tuple[int, Ranges]] = iter(())
+        self._ahead: deque[tuple[int, Ranges]] = deque()
+        self._ahead_bytes = 0
+        self._position = 0
+        self._serial = 0
+        self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
+        """Blocks that have arrived or failed."""
+        self._filler: _Filler | None = None
+        self._budget = int(_SHARE_ONE_BY_ONE * sum(array.size for array in self._arrays if array.is_whole))
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = ("_arrays", "_fetching", "_cache", "_is_worth", "_block_uses")
+        return {name: self.__dict__[name] for name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(*(state[f"_{name}"] for name in ("arrays", "fetching", "cache", "is_worth", "block_uses")))  # type: ignore[misc]
+
+    @property
+    def expects(self) -> bool:
+        """Whether reads to come are known."""
+        return bool(self._ahead)
+
+    def expect(self, future: Iterator[tuple[int, Ranges]]) -> None:
+        """Fetch ahead for reads to come, in place of those that were expected before.
+
+        Parameters
+        ----------
+        future
+            Their first positions and their ranges, in order.
+        """
+        with self._locked():
+            self._forget()
+            self._future = future
+
+    def _forget(self) -> None:
+        self._parts.clear()
+        self._ahead.clear()
+        self._ahead_bytes = 0
+        self._future = iter(())
+
+    def _locked(self) -> Any:
+        if self._owner != os.getpid():  # forked; what is on its way comes to the parent
+            self._close()
+            self._reset()
+        return self._lock
+
+    def _close(self) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def __del__(self) -> None:
+        if "_files" in self.__dict__:
+            self._close()
+        if self.__dict__.get("_filler"):
+            self._filler.is_ended = True  # type: ignore[union-attr]
+
+    def read(self, ranges: Ranges, position: int) -> bytearray:
+        """Return the bytes of ranges, one after another.
+
+        Parameters
+        ----------
+        ranges
+            The ranges.
+        position
+            First position in the order of training for which they are read.
+
+        Raises
+        ------
+        StoreError
+            An array does not exist, has another size, or cannot be read, or the cache cannot be written to.
+        """
+        with self._locked():
+            if self._filler is None and any(array.is_whole for array in self._arrays):
+                self._filler = _Filler(self._arrays, self._fetching, self._cache)
+            self._position = position
+            if not any(ranges.same_as(of) for _, of in list(self._ahead)[:2]):
+                if self._ahead:  # another read than was expected
+                    self._forget()
+                first = next(self._future, None)
+                if first is not None and not first[1].same_as(ranges):
+                    self._future = iter(())
+                self._append(position, ranges)
+            while not self._ahead[0][1].same_as(ranges):
+                self._ahead_bytes -= self._ahead.popleft()[1].size
+            self._advance()
+            try:
+                return self._gathered(ranges, position)
+            finally:
+                self._ahead_bytes -= self._ahead.popleft()[1].size
+                self._advance()
+
+    def _advance(self) -> None:
+        """Fetch ahead, up to the limit, and at least one read."""
+        limit = min(_AHEAD_OF_WHOLE if self._filler else _AHEAD, self._cache.bound // 8)
+        while self._ahead_bytes < limit or len(self._ahead) < 2:
+            following = next(self._future, None)
+            if following is None:
+                break
+            self._append(*following)
+
+    def _append(self, position: int, ranges: Ranges) -> None:
+        self._serial += 1
+        self._ahead.append((position, ranges))
+        self._ahead_bytes += ranges.size
+        array, begin, end, block, _ = self._pieces(ranges)
+        one_by_one = block == _NO_BLOCK
+        blocks: dict[tuple[int, int], bool] = {}
+        for number in np.flatnonzero(~one_by_one).tolist():
+            key = int(array[number]), int(block[number])
+            is_coming = blocks.get(key)
+            if is_coming is None:
+                is_coming = blocks[key] = self._is_here(key) or self._request_block(key, position)
+            one_by_one[number] = not is_coming
+        chosen = np.flatnonzero(one_by_one)
+        self._budget -= int((end[chosen] - begin[chosen]).sum())
+        self._request_parts(array[chosen], begin[chosen], end[chosen])
+
+    def _pieces(self, ranges: Ranges) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        """Cut ranges into pieces that do not cross blocks: array, first byte, end, block, and place in the read."""
+        array, begin, end = ranges.array, ranges.begin, ranges.end
+        size = end - begin
+        place = np.cumsum(size) - size
+        found = []
+        while True:
+            block, phase = self._block[array], self._phase[array]
+            number = np.where(block > 0, (begin - phase) // np.maximum(block, 1), _NO_BLOCK)
+            stop = np.where(block > 0, phase + (number + 1) * block + self._overlap[array], end)
+            over = end > stop
+            found.append((array, begin, np.minimum(end, stop), number, place))
+            if not over.any():
+                break
+            array, place, end, begin = array[over], (place + stop - begin)[over], end[over], stop[over]
+        if len(found) == 1:
+            return found[0]
+        return tuple(np.concatenate(column) for column in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _block_of(self, key: tuple[int, int]) -> Block:
+        return self._arrays[key[0]].block_at(key[1])
+
+    def _is_here(self, key: tuple[int, int]) -> bool:
+        is_here = key in self._files or self._cache.path(self._block_of(key)).exists()
+        if is_here and key in self._coming and self._coming[key] is None:
+            del self._coming[key]
+        return is_here
+
+    def _request_block(self, key: tuple[int, int], position: int) -> bool:
+        """Fetch a block, unless that is not worth it or there is no room; return whether it is on its way."""
+        if key in self._coming:
+            return True
+        array = self._arrays[key[0]]
+        if array.is_whole and self._budget > 0:  # it comes in the background
+            return False
+        if not array.is_whole and not self._is_worth(key[0], key[1], position):
+            return False
+        block = self._block_of(key)
+        draft = self._cache.reserve(block, position, self._next_uses)
+        if draft is None:
+            return False
+        self._coming[key] = None
+        if isinstance(draft, Path):
+            future = self._coming[key] = _request_block(self._fetching, self._cache, array, block, draft, self._serial)
+            future.add_done_callback(lambda done: self._done.append((key, block, draft, done)))
+        return True
+
+    def _collect(self) -> None:
+        """Take note of the blocks that have arrived."""
+        while self._done:
+            key, block, draft, done = self._done.popleft()
+            self._coming.pop(key, None)
+            if problem := done.exception():
+                self._cache.release(block, draft)
+                if isinstance(problem, OSError):
+                    with self._cache.errors():
+                        raise problem
+        if self._filler and self._filler.problem:
+            raise self._filler.problem
+
+    def _next_uses(self, blocks: Sequence[Block]) -> Sequence[int]:
+        known = [(i, number) for i, block in enumerate(blocks) if (number := self._numbers.get(block.array)) is not None]
+        keys = [(number, self._number_of(number, blocks[i])) for i, number in known]
+        uses = [NEVER] * len(blocks)
+        for (i, _), use in zip(known, self._block_uses(keys, self._position), strict=True):
+            uses[i] = use
+        return uses
+
+    def _number_of(self, number: int, block: Block) -> int:
+        array = self._arrays[number]
+        return (block.stop - array.overlap - 1 - array.phase) // array.block if array.block else _NO_BLOCK
+
+    def _request_parts(self, array: Ints, begin: Ints, end: Ints) -> None:
+        """Fetch ranges into memory, together where they are close to each other."""
+        order = np.lexsort((begin, array))
+        requests: list[PartRequest] = []
+        ranges: list[list[tuple[int, int, int]]] = []
+        last = -1
+        for number, first, stop in zip(array[order].tolist(), begin[order].tolist(), end[order].tolist(), strict=True):
+            if (number, first, stop) in self._parts:
+                continue
+            of = self._arrays[number]
+            if last == number and first <= requests[-1].stop + _GAP and stop - requests[-1].start <= _LARGEST_PART:
+                requests[-1] = replace(requests[-1], stop=max(stop, requests[-1].stop))
+                ranges[-1].append((number, first, stop))
+            else:
+                requests.append(PartRequest(key=of.key, start=first, stop=stop, size=of.size, urgency=self._serial))
+                ranges.append([(number, first, stop)])
+            last = number
+        if requests:
+            for request, content, of_request in zip(requests, self._fetching.submit(requests), ranges, strict=True):
+                for key in of_request:
+                    self._parts[key] = _Part(content, key[1] - request.start)
+
+    def _gathered(self, ranges: Ranges, position: int) -> bytearray:
+        self._collect()
+        joined = bytearray(ranges.size)
+        view = memoryview(joined)
+        missing: list[tuple[int, int, int, int, int]] = []
+        for piece in zip(*(column.tolist() for column in self._pieces(ranges)), strict=True):
+            if not self._read_block(piece, view):
+                missing.append(piece)
+        if missing:
+            self._fetch_missing(missing, view, position)
+        return joined
+
+    def _read_block(self, piece: tuple[int, int, int, int, int], view: memoryview) -> bool:
+        """Read a piece from its block, if the block is in the cache."""
+        array, begin, end, number, place = piece
+        if number == _NO_BLOCK:
+            return False
+        key = array, number
+        file = self._files.get(key)
+        if file is None:
+            try:
+                file = self._files[key] = os.open(self._cache.path(self._block_of(key)), os.O_RDONLY)
+            except OSError:
+                return False
+            if len(self._files) > _OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+        else:
+            self._files.move_to_end(key)
+        start = max(0, self._arrays[array].phase + number * self._arrays[array].block)
+        if os.preadv(file, [view[place : place + end - begin]], begin - start) == end - begin:
+            return True
+        os.close(self._files.pop(key))  # it was evicted
+        return False
+
+    def _fetch_missing(self, pieces: Sequence[tuple[int, int, int, int, int]], view: memoryview, position: int) -> None:
+        """Fetch pieces that are in no block of the cache, and wait for them."""
+        needed: Counter[tuple[int, int]] = Counter()
+        for array, begin, end, number, _ in pieces:
+            needed[array, number] += end - begin
+        alone = []
+        for piece in pieces:
+            array, begin, end, number, _ = piece
+            is_awaited = (array, number) in self._coming and needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            if (array, begin, end) not in self._parts and not is_awaited:
+                alone.append((array, begin, end))
+        if alone:
+            serial, self._serial = self._serial, 0
+            self._request_parts(*np.array(alone, dtype=np.int64).T)
+            self._serial = serial
+        late = []
+        for piece in pieces:
+            array, begin, end, number, place = piece
+            part = self._parts.pop((array, begin, end), None)
+            if part is not None:
+                view[place : place + end - begin] = part.of(end - begin)
+            else:
+                self._wait((array, number))
+                if not self._read_block(piece, view):
+                    late.append(piece)
+        self._collect()
+        if late:
+            self._request_parts(*np.array([piece[:3] for piece in late], dtype=np.int64).T)
+            self._fetch_missing(late, view, position)
+
+    def _wait(self, key: tuple[int, int]) -> None:
+        """Wait for a block that is on its way; if another process fetches it, only for a while, because that process may have died."""
+        if key not in self._coming:
+            return
+        if block := self._coming[key]:
+            wait([block])
+            return
+        path, until = self._cache.path(self._block_of(key)), time.monotonic() + _PATIENCE
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        del self._coming[key]
+
+
+def _request_block(
+    fetching: FetchingProcess, cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int
+) -> "Future[bytes]":
+    path = str(cache.path(block))
+    request = PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
+    return fetching.submit([request])[0]
+
+
+class _Filler:
+    """A thread that fetches whole arrays into the cache.
+
+    Parameters
+    ----------
+    arrays
+        The arrays; only those that are fetched whole are.
+    fetching, cache
+        As for `RangeReader`.
+    """
+
+    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache) -> None:
+        self.problem: StoreError | None = None
+        """The error that ended the thread."""
+        self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
+        self._fetching, self._cache = fetching, cache
+        self._free = threading.Semaphore(_FILLING)
+        self.is_ended = False
+        threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            for array, block in self._blocks:
+                self._free.acquire()
+                if self.is_ended:
+                    return
+                draft = None if self._cache.path(block).exists() else self._cache.reserve(block, 0, lambda blocks: [NEVER] * len(blocks))
+                if not isinstance(draft, Path):
+                    self._free.release()
+                    continue
+                future = _request_block(self._fetching, self._cache, array, block, draft, _BACKGROUND)
+                future.add_done_callback(partial(self._arrived, block, draft))
+        except StoreError as problem:
+            self.problem = problem
+
+    def _arrived(self, block: Block, draft: Path, done: "Future[bytes]") -> None:
+        self._free.release()
+        if problem := done.exception():
+            self.is_ended = True  # what is needed is fetched when it is needed
+            try:
+                self._cache.release(block, draft)
+                if isinstance(problem, OSError):
+                    with self._cache.errors():
+                        raise problem
+            except StoreError as found:
+                self.problem = found

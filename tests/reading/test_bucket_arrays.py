@@ -1,0 +1,102 @@
+"""Reading of mixtures from a bucket, through a cache of bounded size, against the same mixtures on disk."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.formats.find_plan import remote_plan
+from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.reading import LoadedMixture, MixtureLoader, load_mixture
+from phyagi_assets.reading.bucket_arrays import BucketSource
+from phyagi_assets.settings import CacheSettings
+from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.local import LocalStore
+from tests.reading.stored import Tokens, copied, store_mixture
+from tests.s3 import BUCKET, S3Server
+
+PLACE = f"s3://{BUCKET}/store"
+TOKENS: Tokens = {
+    "one": {"a": {"train": 60_001, "validation": 500}, "b": {"train": 7_000}, "c": {"train": 90}},
+    "two": {"d": {"train": 20_000, "validation": 100}},
+}
+
+
+@pytest.fixture
+def disk(tmp_path: Path, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+    """A store on disk with the mixture ``mix``, and the same store in the bucket."""
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    store_mixture(store, TOKENS, seq_len=64)
+    copied(store, BucketStore(PLACE))
+    s3.faults.contents.clear()
+    s3.faults.requests.clear()
+    return store
+
+
+def opened(cache: Path, size: int | str | None = None, **options: Any) -> LoadedMixture:
+    return load_mixture("mix", store=PLACE, cache_dir=cache, cache_bytes=size, **options)
+
+
+def assert_same(found: Iterator[dict[str, Any]], expected: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in other)
+        count += 1
+    return count
+
+
+def size_of(cache: Path) -> int:
+    return sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("bound", [None, 100_000])
+def test_bucket_yields_the_batches_of_the_disk(disk: LocalStore, s3: S3Server, tmp_path: Path, bound: int | None) -> None:
+    options = {"shift_labels": True, "boundaries": True, "mask_boundaries": True}
+    local, remote = load_mixture("mix", store=disk.root, **options), opened(tmp_path / "cache", bound, **options)
+    assert s3.faults.requests["GET"] <= 6
+    assert len(s3.faults.contents) <= 2
+    for rank in range(2):
+        loaders = [MixtureLoader(of.train, batch_size=5, rank=rank, world_size=2, position=30) for of in (remote, local)]
+        assert_same(*(islice(loader, 60) for loader in loaders))
+        assert loaders[0].state_dict() == loaders[1].state_dict()
+    assert remote.validation
+    assert local.validation
+    assert assert_same(*(iter(MixtureLoader(of, batch_size=4)) for of in (remote.validation, local.validation))) == 3
+    assert size_of(tmp_path / "cache") <= (bound or 1 << 20)
+    for position in (0, 7, 8, 9, 10, 500, 3):
+        wanted = np.array([position, position + 1])
+        assert_same(iter([remote.train.batch(wanted)]), iter([local.train.batch(wanted)]))
+    resized = [load_mixture("mix", store=store, seq_len=100, cache_dir=tmp_path / "cache").train for store in (PLACE, disk.root)]
+    assert_same(*(islice(MixtureLoader(of, batch_size=3), 20) for of in resized))
+
+
+@pytest.mark.usefixtures("disk")
+def test_missing_object_and_bad_settings_are_named(s3: S3Server, tmp_path: Path) -> None:
+    s3.delete("store/one/numpy_cache")
+    with pytest.raises(StoreError, match=r"train\.npy cannot be read: it is gone; .* open the published plan"):
+        next(iter(MixtureLoader(opened(tmp_path / "cache").train, batch_size=5)))
+    with pytest.raises(PhyagiAssetsError, match="cache_bytes: 'much' is not a number"):
+        opened(tmp_path / "cache", "much")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot be written: Not a directory; .* name a folder on another disk with cache_dir"):
+        opened(tmp_path / "file")
+
+
+def test_server_that_is_down_for_a_while_is_asked_again(disk: LocalStore, s3: S3Server, tmp_path: Path) -> None:
+    plan = remote_plan("mix", BucketStore(PLACE, retry_policy=RetryPolicy(attempts=6, pause=0.01)))
+    source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=100_000))
+    remote = LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source)
+    s3.faults.unavailable = 3
+    s3.faults.cut = [10]
+    local = load_mixture("mix", store=disk.root)
+    assert_same(*(islice(MixtureLoader(of.train, batch_size=5), 10) for of in (remote, local)))
+    s3.faults.is_down = True
+    with pytest.raises(StoreError, match=r"train\.npy cannot be read: cannot be reached, .* check whether the server is up"):
+        next(iter(MixtureLoader(remote.train, batch_size=5, position=300)))
