@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.paths import real_path
@@ -132,6 +132,13 @@ class RemotePlan:
                 )
             self._caches[version] = found
         self._caches[version].folder(*only)
+
+    def fetch_indices(self, plan: Plan) -> None:
+        """Fetch the indices of packed samples, which the order of the samples is read from."""
+        from phyagi_assets.objects.bucket import concurrently
+
+        paths = [partition.index.path for corpus in plan.corpora for partition in corpus.partitions if partition.index]
+        list(concurrently(self.fetch, paths))
 
 
 def remote_plan(mixture: str, store: Store) -> RemotePlan:

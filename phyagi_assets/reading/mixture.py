@@ -55,6 +55,7 @@ class OpenedMixture(ABC, Generic[S]):
         if found.remote:
             from phyagi_assets.reading.bucket_arrays import BucketSource  # the client of object stores takes long to import
 
+            found.remote.fetch_indices(plan)
             source = BucketSource(found.remote, settings)
         return cls(plan=plan, home=found.file.parent, options=options, source=source)
 
