@@ -19,6 +19,7 @@ from phyagi_assets.inspection.garbage import CleanReport
 from phyagi_assets.inspection.materializing import MaterializeReport
 from phyagi_assets.inspection.removal import RemoveReport
 from phyagi_assets.inspection.report import Report
+from phyagi_assets.inspection.status import StatusReport
 
 FOLDER = Path(__file__).with_name("schemas")
 REPORTS: tuple[type[Report], ...] = (
@@ -31,6 +32,7 @@ REPORTS: tuple[type[Report], ...] = (
     InspectReport,
     MaterializeReport,
     RemoveReport,
+    StatusReport,
 )
 
 

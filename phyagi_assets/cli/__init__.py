@@ -13,6 +13,7 @@ from phyagi_assets.cli.materialize import materialize
 from phyagi_assets.cli.plan import plan
 from phyagi_assets.cli.remove import remove
 from phyagi_assets.cli.start import init, ui
+from phyagi_assets.cli.status import status
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -28,10 +29,11 @@ def main() -> None:
       phyagi-assets init my_data                  create a data folder
       phyagi-assets check --data my_data          validate it
       phyagi-assets materialize --data my_data    build its artifacts
+      phyagi-assets status --data my_data         list what is up to date
       phyagi-assets inspect example --data my_data  show an artifact
       phyagi-assets ui --data my_data             open it in Dagster
     """
 
 
-for command in (materialize, plan, check, inspect, explain, remove, clean, copy, init, ui):
+for command in (materialize, status, plan, check, inspect, explain, remove, clean, copy, init, ui):
     main.add_command(command)

@@ -21,7 +21,7 @@ def copy(output: Output, source: str, target: str, mixtures: tuple[str, ...]) ->
     all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by its checksum.
     Versions that are published in SRC are then published in DST. Nothing is removed from DST.
     """
-    from phyagi_assets.cli.progress import BarProgress
+    from phyagi_assets.cli.progress import CommandProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
     from phyagi_assets.formats.plan_versions import versions_of_mixtures
@@ -35,12 +35,12 @@ def copy(output: Output, source: str, target: str, mixtures: tuple[str, ...]) ->
         raise PhyagiAssetsError(f"{source} and {target} are one store; name two")
     stores = open_store(places[0]), open_store(places[1])
     chosen = versions_of_mixtures(stores[0], mixtures) if mixtures else None
-    progress = BarProgress(output.messages(), quiet=output.quiet)
+    progress = CommandProgress(output, output.messages())
     work = copyings(*stores, chosen)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
     missing = [item for item in work if not item.is_there]
-    with progress.over(len(work), sum(item.bytes for item in work)):
+    with progress.over({item.version.address: () for item in work}, sum(item.bytes for item in work), verb="copying", noun="version"):
         for item in run_all(work):
             progress.started(item.version.address)
             progress.advanced(item.bytes)

@@ -79,13 +79,12 @@ def _brought_up_to_date(
     """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
     from phyagi_assets.build.examine import examine_selection
     from phyagi_assets.build.outcome import Outcome
-    from phyagi_assets.cli.progress import BarProgress
+    from phyagi_assets.cli.progress import CommandProgress
     from phyagi_assets.orchestration.recorded_digests import RecordedDigests
     from phyagi_assets.store.data_folders import claim
 
     names = [*selection.catalog.corpora, *selection.catalog.mixtures]
-    messages = output.messages(detached=True)
-    progress = BarProgress(messages, quiet=output.quiet)
+    progress = CommandProgress(output, output.messages(detached=True))
     claim(workspace.store, settings.data, names)
     if restored := workspace.store.restore_all():
         logger.info("%s without a link, as in a copied store; the links were restored", counted(restored, "artifact"))
@@ -102,7 +101,7 @@ def _brought_up_to_date(
         with open_instance(settings) as instance:
             runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
             work = runner.stale(examined)
-            with progress.over(len(work), sum(item.bytes for item in work)):
+            with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
                 outcome = runner.run(work, at, jobs)
         if selection.is_whole:
             recorded.remember(runner.recorded())

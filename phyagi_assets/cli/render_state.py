@@ -1,15 +1,21 @@
 """Output of the commands about what is stale: the plan of a build, and the state of corpora and mixtures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from phyagi_assets.formatting import counted
+from phyagi_assets.formatting import counted, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
+from phyagi_assets.inspection.status import StatusReport
 
 _LISTED = 5
 """Largest number of partitions that are listed by name where several have the same reasons."""
+_TEXTS = ("corpus", "mixture", "state", "plan")
+"""Columns of tables that are aligned to the left."""
 
 
 def show_dry_run(console: Console, report: DryRunReport) -> None:
@@ -32,3 +38,49 @@ def _members(name: str, members: Sequence[Stale]) -> str:
     keys = [member.name.partition("/")[2] for member in members]
     more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
     return f"{name}, {counted(len(keys), 'partition')} ({', '.join(keys[:_LISTED])}{more})"
+
+
+def show_status(console: Console, report: StatusReport) -> None:
+    """Print a table of the corpora, one of the mixtures, and the partitions and mixtures that are not up to date."""
+    if report.corpora:
+        table = _table("corpus", "partitions", "current", "stale", "failed", "tokens", "size", "last built")
+        for corpus in report.corpora:
+            counts = [f"{count:,}" for count in (corpus.partitions, corpus.current, corpus.stale, corpus.failed)]
+            failed = f"[red]{counts[3]}[/]" if corpus.failed else counts[3]
+            size = short_size(corpus.bytes)
+            table.add_row(escape(corpus.name), *counts[:3], failed, short(corpus.tokens), size, _minute(corpus.last_built))
+        console.print(table)
+    if report.mixtures:
+        table = _table("mixture", "state", "samples", "tokens", "plan", "last built")
+        for of in report.mixtures:
+            plan = (of.fingerprint or "")[:8]
+            table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
+        console.print(table)
+    for line in _not_current(report):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _not_current(report: StatusReport) -> Iterator[str]:
+    """Yield one line for each failure, and one for the partitions of each corpus that have the same state."""
+    for corpus in report.corpora:
+        for of in corpus.not_current:
+            if of.state == "failed":
+                yield f"{corpus.name}/{of.partition}: failed ({_minute(of.failed_at)}): {of.problem}"
+        for state in ("stale", "never built"):
+            if keys := [of.partition for of in corpus.not_current if of.state == state]:
+                more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
+                yield f"{corpus.name}: {state}: {', '.join(keys[:_LISTED])}{more}"
+    yield from (f"{mixture.name}: failed: {mixture.problem}" for mixture in report.mixtures if mixture.problem)
+
+
+def _table(*columns: str) -> Table:
+    """Return a table whose first column is text, and whose numbers are aligned."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
+    return table
+
+
+def _minute(time: str | None) -> str:
+    """Return a time as people read it, in their time zone."""
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M") if time else "–"

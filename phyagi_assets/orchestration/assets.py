@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.work import PartitionResult, Work
@@ -193,15 +194,20 @@ def _of_all_partitions(corpus: str, step: Step) -> dg.AssetDep:
 
 @contextmanager
 def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -> Iterator[None]:
-    """Turn user errors into Dagster failures without a traceback, and tag the run if a retry cannot help."""
+    """Turn user errors into Dagster failures without a traceback, record them, and tag the run if a retry cannot help."""
+    workspace: Workspace = context.resources.workspace
+    failures, name = Failures(workspace.store), context.asset_key.path[0]
     try:
         with translate_memory_errors(context.asset_key.to_user_string()):
             yield
+        failures.record(name, "")
     except PhyagiAssetsError as problem:
+        failures.record(name, str(problem))
         if is_permanent(problem, corpus):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise dg.Failure(description=str(problem), allow_retries=False) from problem
-    except dg.Failure:  # a check of what was built failed
+    except dg.Failure as problem:  # a check of what was built failed
+        failures.record(name, problem.description or "")
         context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
         raise
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.partitions import Builder, build_partitions, new_executor, processes_by_default
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
@@ -95,7 +96,9 @@ class PartitionRun:
                 bytes_left[item.name] -= consumed
                 progress.advanced(consumed)
 
+            failures = Failures(self.builder.workspace.store)
             for result in failed:
+                failures.record(result.work.name, result.failure)
                 log.write(result)
                 progress.ended(result, is_current=False)
                 results.append(result)
@@ -110,6 +113,7 @@ class PartitionRun:
             with closing(build_partitions(work, executor)) as ended:
                 for result in ended:
                     on_progress(result.work, bytes_left[result.work.name])  # bytes that were not reported, as of a version that is reused
+                    failures.record(result.work.name, result.failure)
                     is_current = log.write(result)
                     progress.ended(result, is_current=is_current)
                     results.append(result)

@@ -1,0 +1,37 @@
+"""The command that shows the state of corpora and mixtures."""
+
+import sys
+
+import click
+
+from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, print_error
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.settings import Settings
+
+
+@verb()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@folder_options
+def status(output: Output, names: tuple[str, ...], data: str | None, store: str | None) -> None:
+    """Show which partitions and mixtures are up to date, stale or failed, how large they are, and when they were built.
+
+    Files of the store are not compared with their records: use check for that. To see why a partition is stale, use
+    materialize --dry-run. The exit code is 1 if a source cannot be listed, and 2 if a declaration cannot be used.
+    """
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render_state import show_status
+    from phyagi_assets.declare.catalog import read_catalog
+    from phyagi_assets.inspection.status import status as status_of
+    from phyagi_assets.steps.step import Workspace
+    from phyagi_assets.store.places import open_store
+
+    catalog, _ = read_catalog(settings.require_data())
+    chosen = catalog.select(names)
+    output.messages()
+    report = status_of(chosen, Workspace(data=settings.data, store=open_store(settings.store)))
+    output.report(report, lambda console: show_status(console, report))
+    unlisted = [corpus.problem for corpus in report.corpora if corpus.problem]
+    for problem in [*unlisted, *(f"{reason}; {name} was left out" for name, reason in report.left_out.items())]:
+        print_error(problem)
+    sys.exit(FAILED if unlisted else MISUSED if report.left_out else 0)

@@ -1,0 +1,218 @@
+"""The state of corpora and mixtures: what is up to date, stale or failed, how large it is, and when it was built.
+
+The state of a partition follows from the links of the store and the stamps of the source files. Of its artifacts, only the manifest of the
+cache is read, and no file is compared with its record: that is what ``phyagi-assets check`` does.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+from phyagi_assets.build.examine import known_inputs
+from phyagi_assets.build.failures import Failures
+from phyagi_assets.build.scan import READ_AT_MOST
+from phyagi_assets.build.staleness import mixture_artifact
+from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.inspection.report import Record, Report
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.raw import is_known
+from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.base import Artifact
+
+State = Literal["current", "stale", "failed", "never built"]
+
+
+class PartitionStatus(Record):
+    """The state of a partition that is not up to date."""
+
+    partition: str
+    """Key of the partition."""
+    state: State
+    step: str
+    """Name of its first step that has to be built."""
+    problem: str | None
+    """Reason for the last failure, if the partition failed and was not built since then."""
+    failed_at: str | None
+    """Time of the failure in UTC, in the format of ISO 8601."""
+
+
+class CorpusStatus(Record):
+    """The state of a corpus."""
+
+    name: str
+    partitions: int
+    """Number of partitions in the source."""
+    current: int
+    """Number of partitions that are up to date."""
+    stale: int
+    """Number of partitions that have to be built, including those that were never built and those that failed."""
+    failed: int
+    """Number of partitions that failed when they were built last."""
+    documents: int
+    """Number of documents in the published caches of these partitions, over all splits."""
+    tokens: int
+    """Number of tokens in these caches, over all splits."""
+    bytes: int
+    """Size of these caches, in bytes."""
+    last_built: str | None
+    """Time at which a cache was written or published last, in UTC, in the format of ISO 8601; None without a cache."""
+    not_current: tuple[PartitionStatus, ...]
+    """The partitions that are not up to date."""
+    problem: str | None
+    """Reason for which the source cannot be listed."""
+
+
+class MixtureStatus(Record):
+    """The state of a mixture."""
+
+    name: str
+    state: State
+    samples: int
+    """Number of samples in an epoch of the published plan; 0 without a plan."""
+    tokens: int
+    """Number of tokens in an epoch of the published plan."""
+    fingerprint: str | None
+    """Fingerprint of the published plan."""
+    last_built: str | None
+    """Time at which the plan was written or published last, in UTC, in the format of ISO 8601; None without a plan."""
+    problem: str | None
+    """Reason for the last failure, if the mixture failed and was not built since then."""
+
+
+class StatusReport(Report):
+    """The state of corpora and mixtures."""
+
+    report: Literal["status"] = "status"
+    version: Literal[1] = 1
+    data: str
+    """Path of the data folder."""
+    store: str
+    """Path or address of the store."""
+    corpora: tuple[CorpusStatus, ...]
+    mixtures: tuple[MixtureStatus, ...]
+    left_out: dict[str, str]
+    """Reasons for which declarations cannot be used, by name."""
+
+
+def status(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> StatusReport:
+    """Return the state of the corpora and mixtures of a catalog.
+
+    Parameters
+    ----------
+    catalog
+        The corpora and mixtures.
+    workspace
+        The data folder and the store.
+    flow
+        The steps.
+    """
+    caches: dict[str, dict[str, str | None]] = {}
+    corpora = tuple(_corpus(corpus, workspace, flow, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
+    problems = {corpus.name for corpus in corpora if corpus.problem}
+    return StatusReport(
+        data=str(workspace.data),
+        store=str(workspace.store),
+        corpora=corpora,
+        mixtures=tuple(_mixture(mixture, caches, problems, workspace, flow) for mixture in catalog.mixtures.values()),
+        left_out={broken.name: str(broken.reason) for broken in catalog.broken},
+    )
+
+
+def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, str | None]) -> CorpusStatus:
+    """Return the state of a corpus, and enter the expected fingerprint of each cache in `caches`."""
+    name, problem = corpus.config.name, None
+    partitions: Mapping[str, Partition] = {}
+    try:
+        partitions = workspace.sources.partitions(corpus)
+    except PhyagiAssetsError as found:
+        problem = str(found)
+    last = list(flow.of(Scope.PARTITION))[-1]
+    not_current = []
+    published: list[Artifact] = []
+    budget = READ_AT_MOST
+    for key, partition in partitions.items():
+        unread = 0 if is_known(corpus, partition, workspace) else partition.bytes
+        stale, caches[key] = _first_stale(corpus, partition, workspace, flow, may_read=unread <= budget)
+        budget -= unread if unread <= budget else 0
+        artifact = workspace.store.open(last.address(name, key))
+        published += [artifact] if artifact else []
+        if stale:
+            not_current.append(_partition(name, key, stale, artifact, workspace))
+    counts = [of for artifact in published for of in artifact.manifest.counts.values()]
+    return CorpusStatus(
+        name=name,
+        partitions=len(partitions),
+        current=len(partitions) - len(not_current),
+        stale=len(not_current),
+        failed=sum(of.state == "failed" for of in not_current),
+        documents=sum(of["documents"] for of in counts),
+        tokens=sum(of["tokens"] for of in counts),
+        bytes=sum(file.bytes for artifact in published for file in artifact.manifest.files.values()),
+        last_built=_time(max((artifact.written for artifact in published), default=None)),
+        not_current=tuple(not_current),
+        problem=problem,
+    )
+
+
+def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, *, may_read: bool) -> tuple[str, str | None]:
+    """Return the name of the first step that has to be built, empty if none has, and the expected fingerprint of the last step."""
+    inputs: dict[str, str] = {}
+    fingerprint = None
+    for step in flow.of(Scope.PARTITION):
+        published = workspace.store.published_fingerprint(step.address(corpus.config.name, partition.key))
+        if not published or not may_read:
+            return step.name, None
+        try:
+            expected = step.expected(corpus, partition, workspace, {step.input: inputs[step.input]} if step.input else {})
+        except PhyagiAssetsError:  # its build reports the error
+            return step.name, None
+        if expected is None or expected.fingerprint != published:
+            return step.name, None
+        inputs[step.name] = fingerprint = published
+    return "", fingerprint
+
+
+def _partition(corpus: str, key: str, step: str, cache: Artifact | None, workspace: Workspace) -> PartitionStatus:
+    failure = Failures(workspace.store).last(f"{corpus}/{key}")
+    state: State = "failed" if failure else "stale" if cache else "never built"
+    return PartitionStatus(
+        partition=key, state=state, step=step, problem=failure.reason if failure else None, failed_at=failure.at if failure else None
+    )
+
+
+def _mixture(
+    declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], problems: set[str], workspace: Workspace, flow: Flow
+) -> MixtureStatus:
+    name = declared.config.name
+    (step,) = flow.of(Scope.MIXTURE)
+    parts = [part.corpus for part in declared.config.datasets]
+    expected = mixture_artifact(declared, known_inputs({part: caches[part] for part in parts}), workspace, step)
+    artifact = workspace.store.open(step.address(name))
+    plan = _plan(artifact) if artifact else None
+    is_current = expected.is_current and not problems.intersection(parts)
+    failure = None if is_current else Failures(workspace.store).last(name)
+    samples = sum(source.drawn for source in plan.current.sources) if plan else 0
+    return MixtureStatus(
+        name=name,
+        state="current" if is_current else "failed" if failure else "stale" if artifact else "never built",
+        samples=samples,
+        tokens=samples * plan.seq_len if plan else 0,
+        fingerprint=artifact.fingerprint if artifact else None,
+        last_built=_time(artifact.written if artifact else None),
+        problem=failure.reason if failure else None,
+    )
+
+
+def _plan(artifact: Artifact) -> Plan | None:
+    with suppress(StoreError):  # check reports the damage
+        return read_plan(artifact.folder() / PLAN)
+    return None
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
