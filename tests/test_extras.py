@@ -45,11 +45,23 @@ def mixed(workspace: Workspace) -> Workspace:
 
 
 def test_commands_that_read_a_store_need_no_extra(mixed: Workspace) -> None:
-    looks = ["inspect old_mix", "inspect old/numpy_cache/all", "explain old_mix 3", "plan old_mix", "plan new_mix", "clean", "check"]
+    looks = [
+        "inspect old_mix",
+        "inspect old/numpy_cache/all",
+        "explain old_mix 3",
+        "plan old_mix",
+        "plan new_mix",
+        "clean",
+        "check",
+        "status",
+        "materialize --dry-run",
+    ]
     found = run_without(list(EXTRAS), [[*words.split(), "--data", str(mixed.data)] for words in looks])
     assert [code for code, _ in found] == [0] * len(found), found
     mixture, cache, explained, standing, estimated = [output for _, output in found[:5]]
     assert "old" in mixture
+    assert "new: never built: all" in found[-2][1]
+    assert "2 to build, 2 up to date, 0 failed" in found[-1][1]
     assert "pip install 'phyagi-assets[pipeline]'" in cache
     assert "old.txt" in explained
     assert "estimated" not in standing

@@ -60,6 +60,8 @@ def test_every_report_is_one_valid_document(data: Path, tmp_path: Path) -> None:
     checked = valid(run("check --json", data).stdout, "check")
     assert (checked["declarations"], checked["problems"]) == (2, [])
     assert valid(run("clean --json --grace 0", data).stdout, "clean")["is_dry_run"]
+    states = valid(run("status --json", data).stdout, "status")
+    assert [(of["name"], of["current"], of["stale"]) for of in states["corpora"]] == [("plays", 3, 0)]
     forecast = valid(run("plan mix --json --tokens 1k", data).stdout, "plan")
     assert forecast["corpora"][0]["is_exact"]
     for name in ("mix", "plays", "plays/numpy_cache/one", "plays/raw_dataset/two"):
