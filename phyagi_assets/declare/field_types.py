@@ -5,10 +5,12 @@ from difflib import get_close_matches
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import parsed_size
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 """Valid names of corpora and mixtures. They become folders in the store, and asset keys and groups in Dagster, which all accept these."""
@@ -68,6 +70,15 @@ def _checked_path(path: str) -> str:
     return path
 
 
+def _checked_size(size: object) -> object:
+    if not isinstance(size, str):
+        return size
+    try:
+        return parsed_size(size, "")
+    except PhyagiAssetsError:
+        raise ValueError(f"{size!r} is not a size; write it as in 8GB or 500MB") from None
+
+
 def _checked_tokenizer(name: str) -> str:
     if "://" in name:
         raise ValueError(f"{name!r} is not a tokenizer; name a folder, or a repository on the Hub with a revision, as in gpt2@main")
@@ -96,6 +107,8 @@ TokenizerName = Annotated[str, Field(min_length=1), AfterValidator(_checked_toke
 """Folder of a tokenizer, or a repository on the Hub with its revision."""
 Span = Annotated[str, AfterValidator(_checked_span)]
 """Span of time, such as ``2 days``."""
+Size = Annotated[int, Field(ge=1), BeforeValidator(_checked_size)]
+"""Size in bytes, a number or text such as ``8GB``."""
 Zone = Annotated[str, AfterValidator(_checked_zone)]
 """Name of a time zone in the IANA database."""
 Clock = Annotated[str, AfterValidator(_checked_clock)]

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from phyagi_assets.declare.cron import looks_like_cron
-from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Span, TokenizerName, Zone
+from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Size, Span, TokenizerName, Zone
 from phyagi_assets.errors import translate_missing_packages
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
@@ -275,6 +275,13 @@ SHORTEST_PACKED = 2
 """Smallest length of packed samples, in tokens: in a sample of one token, there is nothing to predict."""
 
 
+class WindowConfig(Declared):
+    """A shuffle within a window."""
+
+    window: Size
+    """Size of the window, in bytes of tokens."""
+
+
 class MixtureConfig(Declared):
     """One file in ``data/mixtures``: weighted corpora, read as samples of one length."""
 
@@ -287,8 +294,12 @@ class MixtureConfig(Declared):
     """Seed of the shuffle."""
     concat: Literal["interleaved", "sequential"] = "interleaved"
     """Whether the corpora are mixed throughout, or read one after the other."""
-    shuffle: bool = True
-    """Whether the samples of a corpus are shuffled anew in each epoch, or read in the order of its token arrays."""
+    shuffle: Annotated[
+        Annotated[bool, Tag("[one]")] | Annotated[WindowConfig, Tag("[window]")],
+        Discriminator(lambda shuffle: "[one]" if not isinstance(shuffle, dict | BaseModel) else "[window]"),
+    ] = True
+    """Whether the samples of a corpus are shuffled anew in each epoch, or read in the order of its token arrays; or a window, within which
+    they are shuffled so that a reader of a bucket fetches few blocks at a time."""
     packing: Packing | None = None
     """How a corpus becomes samples: ``concat`` cuts one stream of all documents, ``best_fit`` packs whole documents and pads the rest. By
     default, conversations are packed and text is not."""

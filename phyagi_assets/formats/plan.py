@@ -15,10 +15,20 @@ MASKED_FORMAT = 4
 """Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""
 PACKED_FORMAT = 5
 """Format of plans with packed samples."""
+WINDOWED_FORMAT = 6
+"""Format of plans that shuffle within a window."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
 Concat = Literal["interleaved", "sequential"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A shuffle within a window, which keeps samples that are near each other in the token arrays near each other in the order."""
+
+    window: int
+    """Size of the window, in bytes of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,6 +136,8 @@ class Group:
     """Partitions that are not read whole."""
     packed: bool = False
     """Whether the samples are those of the indices of the partitions; such a group does not cross partitions."""
+    block: int = 0
+    """Samples per block, for a shuffle within a window of as many blocks; 0 for a shuffle of the whole group."""
 
     def own_samples(self, corpus: PlannedCorpus, seq_len: int) -> int:
         """Return the number of training samples that the partitions of the group make."""
@@ -219,14 +231,24 @@ class Plan:
     tokenizer: str
     """Folder of the tokenizer, relative to the folder of the plan; empty without a tokenizer."""
     concat: Concat
-    shuffle: bool
-    """Whether the samples of a corpus come in another order in each epoch, or in the order of its arrays."""
+    shuffle: bool | Window
+    """Whether the samples of a corpus come in another order in each epoch, or in the order of its arrays; or the window of the shuffle."""
     corpora: tuple[PlannedCorpus, ...]
     segments: tuple[Segment, ...]
     ancestors: tuple[Ancestor, ...] = ()
     pad_id: int | None = None
     """Token id that pads the last validation and test sample of a corpus; None in plans whose samples do not cross partitions."""
     format: int = FORMAT
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of the tokens of a sample, in bytes."""
+        return self.seq_len * int(self.dtype.lstrip("uint")) // 8
+
+    @property
+    def window_samples(self) -> int:
+        """Number of samples in the window of the shuffle; 0 without a window."""
+        return self.shuffle.window // self.sample_bytes if isinstance(self.shuffle, Window) else 0
 
     @property
     def current(self) -> Segment:
@@ -294,6 +316,8 @@ class Plan:
             record["format"] = MASKED_FORMAT
         if any(partition.index for partition in partitions):
             record["format"] = PACKED_FORMAT
+        if isinstance(self.shuffle, Window):
+            record["format"] = WINDOWED_FORMAT
         for corpus in record["corpora"]:
             for partition in corpus["partitions"]:
                 _drop(partition, "index", None)
@@ -303,12 +327,13 @@ class Plan:
             for source in segment["sources"]:
                 for group in source["groups"]:
                     _drop(group, "packed", False)
+                    _drop(group, "block", 0)
         return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
 
 
 def _drop(record: dict[str, Any], key: str, default: Any) -> None:
     """Remove a key of a later format if its value is the one that earlier formats stand for."""
-    if record[key] is default:
+    if record[key] == default:
         del record[key]
 
 

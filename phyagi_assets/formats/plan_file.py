@@ -20,6 +20,7 @@ from phyagi_assets.formats.plan import (
     MASKED_FORMAT,
     OLDEST_FORMAT,
     PACKED_FORMAT,
+    WINDOWED_FORMAT,
     Ancestor,
     Cut,
     Group,
@@ -30,12 +31,13 @@ from phyagi_assets.formats.plan import (
     Segment,
     Shard,
     Source,
+    Window,
     samples_in,
 )
 from phyagi_assets.store.base import VERSIONS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
-_NEWEST_FORMAT = PACKED_FORMAT
+_NEWEST_FORMAT = WINDOWED_FORMAT
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit in 64 bits."""
 _DTYPE = re.compile(r"(u?)int(8|16|32|64)")
@@ -179,11 +181,17 @@ class _PlanFile:
         self._is_old = format_ == OLDEST_FORMAT
         self._may_have_masks = format_ >= MASKED_FORMAT
         self._may_be_packed = format_ >= PACKED_FORMAT
+        self._may_have_windows = format_ >= WINDOWED_FORMAT
+        self._has_window = False
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
     def plan(self, record: Any) -> dict[str, Any]:
-        found = dict(_fields(record, _PLAN if self._is_old else {**_PLAN, "pad_id": _ID}, ()))
+        self._has_window = self._may_have_windows and isinstance(record, dict) and isinstance(record.get("shuffle"), dict)
+        shuffle = {"shuffle": _OBJECT} if self._has_window else {}
+        found = dict(_fields(record, {**_PLAN, **shuffle} if self._is_old else {**_PLAN, **shuffle, "pad_id": _ID}, ()))
+        if self._has_window:
+            found["shuffle"] = Window(**_fields(found["shuffle"], {"window": _integer(1)}, ("shuffle",)))
         if not self._is_old:
             _check_pad(found["pad_id"], found["dtype"])
         self._seq_len = found["seq_len"]
@@ -260,6 +268,8 @@ class _PlanFile:
         kinds = _GROUP if self._is_old else {**_GROUP, "crosses": _FLAG, "cuts": _LIST}
         if self._may_be_packed and isinstance(record, dict) and "packed" in record:
             kinds = {**kinds, "packed": _FLAG}
+        if self._has_window and isinstance(record, dict) and "block" in record:
+            kinds = {**kinds, "block": _integer(1)}
         found = dict(_fields(record, kinds, key))
         partitions = found["partitions"] = tuple(found["partitions"])
         if partitions and not 0 <= min(partitions) <= max(partitions) < len(corpus.partitions):
@@ -276,6 +286,8 @@ class _PlanFile:
             raise _Refused((*key, "crosses"), "is true, and packed samples do not cross partitions")
         if group.packed and (bare := [i for i in partitions if corpus.partitions[i].index is None]):
             raise _Refused((*key, "partitions"), f"are packed, and partition {bare[0]} of {corpus.name!r} has no index")
+        if group.block >= max(group.samples, 1):
+            raise _Refused((*key, "block"), f"is {group.block}, and the group has {group.samples} samples; a block has fewer")
         own = group.own_samples(corpus, self._seq_len)
         if group.samples != own:
             raise _Refused((*key, "samples"), f"is {group.samples}, and the tokens of the group make {own}")

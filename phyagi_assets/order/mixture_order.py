@@ -24,6 +24,7 @@ from phyagi_assets.order.packed_runs import OpenIndex, joined, packed_runs
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
+from phyagi_assets.order.windows import unwindowed, windowed
 
 _BLOCK = 1 << 15
 """Number of positions to locate in one pass, so that intermediate arrays fit in the processor's cache."""
@@ -104,7 +105,9 @@ class MixtureOrder:
         self._readers = []
         for segment in segments:
             groups = [self._placed(plan, source, group, split) for source in segment.sources for group in source.groups]
-            reader = _SegmentReader(segment, groups, concat, seq_len=plan.seq_len, base=len(pieces), shuffled=in_training and plan.shuffle)
+            reader = _SegmentReader(
+                segment, groups, concat, seq_len=plan.seq_len, base=len(pieces), shuffled=in_training and plan.shuffle is not False
+            )
             self._readers.append(reader)
             pieces += [piece for of in groups for piece in of]
         self._pieces = Pieces(pieces)
@@ -255,6 +258,8 @@ class _SegmentReader:
         self._samples = np.array([group.samples for group in groups], dtype=np.int64)
         self._offset = np.array([group.offset for group in groups], dtype=np.int64)
         self._key = np.array([group.key for group in groups], dtype=np.uint64)
+        self._block = np.array([group.block for group in groups], dtype=np.int64)
+        self._is_windowed = shuffled and bool(self._block.any())
         self._crosses = [group.crosses for group in groups]
         self._group_of_piece = [number for number, of in enumerate(pieces) for _ in of]
         placed = [(piece, self._crosses[number]) for number, of in enumerate(pieces) for piece in of]
@@ -286,10 +291,32 @@ class _SegmentReader:
         samples = self._samples[group]
         epoch, index = np.divmod(drawn + self._offset[group], samples)
         if self._shuffled:
-            index = permuted(index, samples, epoch_key(self._key[group], epoch))
+            index = self._permuted(index, group, epoch)
         place = self._begin[group] + index * self._seq_len
         piece = np.searchsorted(self._end, place, side="right")
         return Located(corpus=self._corpus[source], epoch=epoch, piece=piece + self._base, start=place + self._to_array[piece])
+
+    def _permuted(self, index: Ints, group: Ints, epoch: Ints) -> Ints:
+        """Return the samples at indices of epochs of groups."""
+        samples, key = self._samples[group], epoch_key(self._key[group], epoch)
+        if not self._is_windowed:
+            return permuted(index, samples, key)
+        block = self._block[group]
+        found = np.empty_like(index)
+        plain, within = np.flatnonzero(block == 0), np.flatnonzero(block)
+        if len(plain):
+            found[plain] = permuted(index[plain], samples[plain], key[plain])
+        if len(within):
+            found[within] = windowed(index[within], samples[within], block[within], key[within])
+        return found
+
+    def _index_of(self, sample: int, group: int, epoch: int) -> int:
+        """Return the index in an epoch of a group at which a sample is read."""
+        if not self._shuffled:
+            return sample
+        row, samples, block = np.array([sample]), self._samples[group : group + 1], self._block[group : group + 1]
+        key = epoch_key(self._key[group : group + 1], np.array([epoch]))
+        return int((unwindowed(row, samples, block, key) if block[0] else unpermuted(row, samples, key))[0])
 
     def positions_of(self, shard: int, start: int, stop: int, below: int, packed: Ints | None) -> Iterator[int]:
         """Yield the positions of tokens, given also the packed samples of the token array that contain them."""
@@ -298,10 +325,7 @@ class _SegmentReader:
             samples, offset = int(self._samples[group]), int(self._offset[group])
             source = self._source_of_group[group]
             for epoch in count(offset // samples):
-                index = np.array([row])
-                if self._shuffled:
-                    index = unpermuted(index, samples, epoch_key(self._key[group : group + 1], np.array([epoch])))
-                drawn = epoch * samples + int(index[0]) - offset
+                drawn = epoch * samples + self._index_of(row, group, epoch) - offset
                 if drawn < 0:  # before the start of the segment
                     continue
                 if source in self._within:

@@ -8,7 +8,7 @@ consists of the samples of whole partitions.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -28,6 +28,7 @@ from phyagi_assets.formats.plan import (
 )
 from phyagi_assets.order.mixture_order import group_draws
 from phyagi_assets.order.schedule import Interleaved
+from phyagi_assets.order.windows import block_for
 from phyagi_assets.store.fingerprint import text_digest
 
 _MAX_RATE_SUM = 1 << 51
@@ -62,8 +63,35 @@ def amounts(parts: Sequence[MixturePart], samples: Sequence[int]) -> list[tuple[
     return list(zip(rates, Interleaved(rates).given(length).tolist(), strict=True))
 
 
+def first_plan(plan: Plan, parts: Sequence[MixturePart]) -> Plan:
+    """Return a plan with one segment, in which each corpus is one shuffle group, given the plan without segments."""
+    segment = first_segment(parts, plan.corpora, plan.seed, plan.seq_len)
+    return replace(plan, segments=(_with_blocks(segment, plan, known=set()),))
+
+
+def _with_blocks(segment: Segment, plan: Plan, known: Container[int]) -> Segment:
+    """Return a segment whose groups are shuffled within a window if the plan says so. Groups with known keys stay as they are.
+
+    The groups that are read at the same time share the window in proportion to the samples that are drawn from them.
+    """
+    window, rates = plan.window_samples, sum(source.rate for source in segment.sources)
+
+    def blocked(group: Group, source: Source) -> Group:
+        if not window or group.packed or group.key in known:
+            return group
+        share = Fraction(1)
+        if plan.concat == "interleaved":
+            share = Fraction(source.rate, rates) * Fraction(group.samples, max(source.samples, 1))
+        return replace(group, block=block_for(int(window * share), group.samples))
+
+    return replace(
+        segment,
+        sources=tuple(replace(source, groups=tuple(blocked(group, source) for group in source.groups)) for source in segment.sources),
+    )
+
+
 def first_segment(parts: Sequence[MixturePart], corpora: Sequence[PlannedCorpus], seed: int, seq_len: int) -> Segment:
-    """Return the segment of a new plan, in which each corpus is one shuffle group."""
+    """Return the segment of a new plan without a window, in which each corpus is one shuffle group."""
     groups = [_groups(corpus, range(len(corpus.partitions)), [], [], f"{seed}/{corpus.name}/0/0", seq_len) for corpus in corpora]
     return Segment(start=0, sources=_sources(parts, range(len(corpora)), groups))
 
@@ -107,6 +135,7 @@ def extended(
         given = [draws[number, ordinal] for ordinal in range(len(old))]
         groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
     segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
+    segment = _with_blocks(segment, plan, known={group.key for source in plan.current.sources for group in source.groups})
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
     ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
     return Plan(

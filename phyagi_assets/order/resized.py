@@ -5,7 +5,7 @@ from dataclasses import replace
 from phyagi_assets.declare.schema import LONGEST_SAMPLE, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, PlannedCorpus
-from phyagi_assets.order.planning import first_segment
+from phyagi_assets.order.planning import first_plan
 from phyagi_assets.store.fingerprint import text_digest
 
 
@@ -47,11 +47,5 @@ def resized(plan: Plan, seq_len: int) -> Plan:
                 f"seq_len + 1 = {seq_len + 1:,}"
             )
     parts = [MixturePart(corpus=corpus.name, weight=of.weight, share=of.share) for corpus, of in zip(corpora, sources, strict=True)]
-    return replace(
-        plan,
-        fingerprint=text_digest(f"{plan.fingerprint}/{seq_len}"),
-        seq_len=seq_len,
-        corpora=corpora,
-        segments=(first_segment(parts, corpora, plan.seed, seq_len),),
-        ancestors=(),
-    )
+    fingerprint = text_digest(f"{plan.fingerprint}/{seq_len}")
+    return first_plan(replace(plan, fingerprint=fingerprint, seq_len=seq_len, corpora=corpora, segments=(), ancestors=()), parts)

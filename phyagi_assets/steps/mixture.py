@@ -6,20 +6,20 @@ refresh.
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.schema import SPLITS, MixtureConfig
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.cache_folder import SAVED, array_path
 from phyagi_assets.formats.packed_index import planned_index
-from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard
+from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.composition import composition, largest_deviation
-from phyagi_assets.order.planning import extended, first_segment
+from phyagi_assets.order.planning import extended, first_plan
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
@@ -104,7 +104,7 @@ def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) 
         "seq_len": config.seq_len,
         "seed": config.seed,
         "concat": config.concat,
-        "shuffle": config.shuffle,
+        "shuffle": asdict(shuffle) if isinstance(shuffle := _planned_shuffle(config), Window) else shuffle,
         "datasets": [
             {
                 **({"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}),
@@ -117,6 +117,10 @@ def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) 
     wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
     by_default = [part.corpus for part in config.datasets if config.is_packed_by_default(part)]
     return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted
+
+
+def _planned_shuffle(config: MixtureConfig) -> bool | Window:
+    return config.shuffle if isinstance(config.shuffle, bool) else Window(window=config.shuffle.window)
 
 
 def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
@@ -220,11 +224,12 @@ def _build(
                 dtype=first.manifest.details["dtype"],
                 tokenizer=os.path.relpath(first.path / SAVED, home),
                 concat=mixture.config.concat,
-                shuffle=mixture.config.shuffle,
+                shuffle=_planned_shuffle(mixture.config),
                 corpora=planned,
-                segments=(first_segment(parts, planned, mixture.config.seed, mixture.config.seq_len),),
+                segments=(),
                 pad_id=pad_id,
             )
+            plan = first_plan(plan, parts)
         _check_draws(mixture, plan)
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
@@ -250,12 +255,11 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
             "its corpora have another tokenizer or dtype than before, which a segment cannot change; materialize it without"
         )
     config = mixture.config
-    for key in ("seq_len", "seed", "concat", "shuffle"):
-        if getattr(plan, key) != getattr(config, key):
-            message = (
-                f"is {getattr(config, key)!r} and was {getattr(plan, key)!r}, which a segment cannot change; materialize without a position"
-            )
-            raise mixture.error(message, key)
+    declared = {"seq_len": config.seq_len, "seed": config.seed, "concat": config.concat, "shuffle": _planned_shuffle(config)}
+    for key, now in declared.items():
+        if (before := getattr(plan, key)) != now:
+            one, other = (f"within {of.window:,} bytes" if isinstance(of, Window) else repr(of) for of in (now, before))
+            raise mixture.error(f"is {one} and was {other}, which a segment cannot change; materialize without a position", key)
     return plan
 
 

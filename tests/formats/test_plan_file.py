@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan import Plan, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
@@ -40,6 +41,19 @@ def test_plan_round_trips(tmp_path: Path, crosses: bool) -> None:
     path.write_text(plan.to_json(), encoding="utf-8")
     assert read_plan(path) == plan
     assert [segment.crosses for segment in plan.segments] == [crosses, True]
+
+
+def test_plan_with_a_window_has_a_format_of_its_own(tmp_path: Path) -> None:
+    plan = plan_of({"one": [sized("a", train=200)]}, shuffle=Window(window=160))
+    record = json.loads(plan.to_json())
+    assert (record["format"], record["shuffle"]) == (6, {"window": 160})
+    assert read_plan(written(tmp_path / "mixture.json", record)) == replace(plan, format=6)
+    record["segments"][0]["sources"][0]["groups"][0]["block"] = 49
+    with pytest.raises(StoreError, match=r"groups\[0\]\.block: is 49, and the group has 49 samples; a block has fewer"):
+        read_plan(written(tmp_path / "mixture.json", record))
+    record["shuffle"] = True
+    with pytest.raises(StoreError, match="block: is not a key of a plan"):
+        read_plan(written(tmp_path / "mixture.json", record))
 
 
 def placed(record: Any, keys: tuple[str | int, ...]) -> Any:

@@ -1,15 +1,18 @@
 """Build plans from a few literals, and read their samples."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from phyagi_assets.declare.schema import MixturePart
-from phyagi_assets.formats.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, samples_in
+from phyagi_assets.formats.plan import Group, Plan, PlannedCorpus, PlannedPartition, Segment, Shard, Source, Window, samples_in
 from phyagi_assets.order.mixture_order import MixtureOrder
-from phyagi_assets.order.planning import first_segment
+from phyagi_assets.order.planning import first_plan
 
 Sample = tuple[tuple[str, int], ...]
 """Tokens of a sample; each token is the path of its array and its index in the array."""
+SHUFFLES = [True, False, Window(window=1), Window(window=72), Window(window=300)]
+"""Shuffles of whole groups, in order, and within windows; a sample of 4 tokens has 8 bytes."""
 Samples = Mapping[str, Mapping[str, int]]
 """Numbers of samples, by corpus and partition."""
 
@@ -40,10 +43,8 @@ def plan_of(
     corpora = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
     parts = parts or [MixturePart(corpus=name) for name in found]
     said = {"seed": 42, "concat": "interleaved", "shuffle": True, "fingerprint": "first", "seq_len": 4, "dtype": "uint16", **keys}
-    segment = first_segment(parts, corpora, said["seed"], said["seq_len"])
-    if not crosses:
-        segment = _uncrossed(segment, corpora, said["seq_len"])
-    return Plan(name="mix", tokenizer="", corpora=corpora, segments=(segment,), pad_id=0 if crosses else None, **said)
+    plan = first_plan(Plan(name="mix", tokenizer="", corpora=corpora, segments=(), pad_id=0 if crosses else None, **said), parts)
+    return plan if crosses else replace(plan, segments=(_uncrossed(plan.current, corpora, said["seq_len"]),))
 
 
 def _uncrossed(segment: Segment, corpora: Sequence[PlannedCorpus], seq_len: int) -> Segment:

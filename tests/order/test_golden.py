@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from phyagi_assets.declare.schema import MixturePart
-from phyagi_assets.formats.plan import FORMAT, Plan
+from phyagi_assets.formats.plan import FORMAT, Plan, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
 from tests.order.plans import Sample, plan_of, read, sized
@@ -64,3 +64,12 @@ def test_plan_of_format_3_keeps_its_order(plan: Plan, split: str, expected: str)
     assert plan.format == FORMAT == 3
     samples = expected.split(", ")
     assert [written(sample) for sample in read(MixtureOrder(plan, split), 0, len(samples))] == samples
+
+
+def test_plan_with_a_window_keeps_its_order() -> None:
+    plan = plan_of({"one": [sized("a", train=30), sized("b", train=23)]}, shuffle=Window(window=72))
+    assert [group.block for group in plan.current.sources[0].groups] == [3]
+    assert ", ".join(written(sample) for sample in read(MixtureOrder(plan, "train"), 0, 18)) == (
+        "b:18-22, b:6-10, a:0-4, b:10-14, b:14-18, a:12-16, a:8-12, a:20-24, a:4-8, a:28-30 b:0-2, b:2-6, a:16-20, a:24-28, a:24-28, "
+        "a:28-30 b:0-2, a:16-20, a:12-16, b:18-22"
+    )

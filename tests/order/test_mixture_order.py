@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
-from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.plan import Plan, Window
 from phyagi_assets.order.mixture_order import MixtureOrder, group_draws
 from phyagi_assets.order.planning import extended
-from tests.order.plans import Sample, cut, group_samples, partitions, plan_of, read, sized, stream
+from tests.order.plans import SHUFFLES, Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 
 BOOKS = {"one": {"a": 5, "b": 0, "c": 9}, "two": {"a": 4}, "three": {"a": 1, "b": 2}}
 
@@ -28,10 +28,11 @@ def by_corpus(found: list[Sample]) -> dict[str, list[Sample]]:
     return of
 
 
+@pytest.mark.parametrize("shuffle", [True, Window(window=200)])
 @pytest.mark.parametrize("weights", [(1, 1, 1), (2.5, 0.5, 7), (0.1, 3, 1)])
-def test_epoch_of_a_corpus_reads_every_sample_once_in_its_own_order(weights: tuple[float, ...]) -> None:
+def test_epoch_of_a_corpus_reads_every_sample_once_in_its_own_order(weights: tuple[float, ...], shuffle: bool | Window) -> None:
     parts = [MixturePart(corpus=name, weight=float(weight)) for name, weight in zip(BOOKS, weights, strict=True)]
-    plan = plan_of(partitions(BOOKS), parts)
+    plan = plan_of(partitions(BOOKS), parts, shuffle=shuffle)
     order = MixtureOrder(plan, "train")
     own = {name: len(cut(stream(plan, name))) for name in BOOKS}
     assert len(order) == sum(-(-own[part.corpus] * 10 * part.weight // 10) for part in parts if part.weight)
@@ -44,8 +45,9 @@ def test_epoch_of_a_corpus_reads_every_sample_once_in_its_own_order(weights: tup
             assert samples not in epochs[:3]
 
 
-def test_positions_are_located_equally_alone_and_together() -> None:
-    plan = plan_of(partitions(BOOKS))
+@pytest.mark.parametrize("shuffle", [True, Window(window=72)])
+def test_positions_are_located_equally_alone_and_together(shuffle: bool | Window) -> None:
+    plan = plan_of(partitions(BOOKS), shuffle=shuffle)
     plan = extended(plan, "second", 50, [MixturePart(corpus="two"), MixturePart(corpus="one", weight=0.3)], partitions(BOOKS))
     order = MixtureOrder(plan, "train")
     draw = np.random.default_rng(0)
@@ -177,10 +179,14 @@ def check_nothing_is_lost(plan: Plan) -> None:
 
 @settings(max_examples=60)
 @given(
-    first=contents(), changes=CHANGES, concat=st.sampled_from(["interleaved", "sequential"]), shuffle=st.booleans(), crosses=st.booleans()
+    first=contents(),
+    changes=CHANGES,
+    concat=st.sampled_from(["interleaved", "sequential"]),
+    shuffle=st.sampled_from(SHUFFLES),
+    crosses=st.booleans(),
 )
 def test_new_segment_keeps_the_order_before_it_and_loses_no_token(
-    first: Any, changes: Any, concat: str, shuffle: bool, crosses: bool
+    first: Any, changes: Any, concat: str, shuffle: bool | Window, crosses: bool
 ) -> None:
     parts, found = first
     plans = [plan_of(found, parts, concat=concat, shuffle=shuffle, crosses=crosses)]

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
-from phyagi_assets.formats.plan import PlannedPartition
+from phyagi_assets.formats.plan import PlannedPartition, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import permuted, unpermuted
 from phyagi_assets.order.planning import extended
 from phyagi_assets.order.schedule import Interleaved, InTurn
-from tests.order.plans import partitions, plan_of, sized
+from tests.order.plans import SHUFFLES, partitions, plan_of, sized
 
 RATES = st.lists(st.integers(0, 50) | st.integers(0, 2**44), min_size=1, max_size=12).filter(any)
 
@@ -56,12 +56,12 @@ def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
 @given(
     segments=st.lists(st.tuples(CORPORA, st.lists(st.sampled_from([0.5, 1.0, 2.5]), min_size=3, max_size=3)), min_size=1, max_size=3),
     concat=st.sampled_from(["interleaved", "sequential"]),
-    shuffle=st.booleans(),
+    shuffle=st.sampled_from(SHUFFLES),
     crosses=st.booleans(),
     wanted=st.lists(st.tuples(st.integers(0, 29), st.integers(1, 9)), min_size=1, max_size=4),
 )
 def test_positions_of_tokens_include_samples_with_the_token_as_last_label(
-    segments: Any, concat: str, shuffle: bool, crosses: bool, wanted: list[tuple[int, int]]
+    segments: Any, concat: str, shuffle: bool | Window, crosses: bool, wanted: list[tuple[int, int]]
 ) -> None:
     tokens, weights = segments[0]
     plan = plan_of(versions(tokens), parts_of(tokens, weights), concat=concat, shuffle=shuffle, crosses=crosses)

@@ -12,6 +12,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS, MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import DeclarationError, MissingArtifactsError
+from phyagi_assets.formats.plan import Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
@@ -32,9 +33,9 @@ def _corpora(workspace: Workspace, **keys: Any) -> dict[str, Corpus]:
     }
 
 
-def _mixture(workspace: Workspace, *, seq_len: int = 16, weights: tuple[float, float] = (1.5, 0.5)) -> Mixture:
+def _mixture(workspace: Workspace, *, seq_len: int = 16, weights: tuple[float, float] = (1.5, 0.5), **keys: Any) -> Mixture:
     parts = [{"corpus": name, "weight": weight} for name, weight in zip(("one", "two"), weights, strict=True)]
-    return load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=seq_len, datasets=parts), MixtureConfig)
+    return load_yaml(declare(workspace.data, "mixtures", name="mix", seq_len=seq_len, datasets=parts, **keys), MixtureConfig)
 
 
 def _plan(mixture: Mixture, corpora: dict[str, Corpus], workspace: Workspace) -> Built:
@@ -267,3 +268,21 @@ def test_shares_are_parts_of_the_samples_for_any_corpus_sizes(workspace: Workspa
         drawn({"corpus": "one", "share": 1.0}, {"corpus": "two"})
     with pytest.raises(DeclarationError, match="has both a weight and a share"):
         drawn({"corpus": "one", "share": 0.5, "weight": 1}, {"corpus": "two"})
+
+
+def test_window_of_the_shuffle_is_part_of_the_plan(workspace: Workspace) -> None:
+    corpora = _corpora(workspace)
+    for corpus in corpora.values():
+        build(corpus, workspace)
+    windowed, plain = (_plan(_mixture(workspace, seq_len=4, **keys), corpora, workspace) for keys in ({"shuffle": {"window": "1kB"}}, {}))
+    assert windowed.artifact.fingerprint != plain.artifact.fingerprint
+    assert windowed.artifact.manifest.settings["shuffle"] == {"window": 1000}
+    plan = read_plan(windowed.artifact.path / "mixture.json")
+    assert (plan.format, plan.shuffle) == (6, Window(window=1000))
+    assert [group.block for source in plan.current.sources for group in source.groups] == [0, 5]  # the first fits
+    with pytest.raises(DeclarationError, match=r"shuffle: is within 1,000 bytes and was True, which a segment cannot change"):
+        _at(_mixture(workspace, seq_len=4, shuffle={"window": 1000}), corpora, workspace, 5)
+    with pytest.raises(DeclarationError, match=r"shuffle\.window: 'some' is not a size; write it as in 8GB"):
+        _mixture(workspace, shuffle={"window": "some"})
+    with pytest.raises(DeclarationError, match="shuffle: Input should be a valid boolean"):
+        _mixture(workspace, shuffle=3)
