@@ -10,6 +10,7 @@ except ImportError as problem:
 
 from phyagi_assets.datasets.concat_dataset import (
     SequentialWeightedConcatDataset,
+    WeightedConcatChatDataset,
     WeightedConcatDataset,
     WeightedConcatIterableDataset,
 )
@@ -21,6 +22,7 @@ from phyagi_assets.datasets.mixture import LoadedMixture, load_mixture
 from phyagi_assets.datasets.mixture_loader import MixtureLoader
 from phyagi_assets.datasets.mixture_stream import MixtureStream
 from phyagi_assets.datasets.registry import get_data_collator, get_dataset, get_dataset_provider
+from phyagi_assets.datasets.rl.chat import ChatDataset, ChatDatasetProvider, ChatDatasetProviderConfig
 from phyagi_assets.datasets.shared_memory_utils import process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider, LMProviderConfig
@@ -29,6 +31,9 @@ from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
 from phyagi_assets.utils.config import load_config
 
 __all__ = [
+    "ChatDataset",
+    "ChatDatasetProvider",
+    "ChatDatasetProviderConfig",
     "DatasetProvider",
     "DatasetProviderConfig",
     "DocumentCollator",
@@ -44,6 +49,7 @@ __all__ = [
     "StreamLMDataset",
     "StreamLMDatasetProvider",
     "StreamLMDatasetProviderConfig",
+    "WeightedConcatChatDataset",
     "WeightedConcatDataset",
     "WeightedConcatIterableDataset",
     "get_data_collator",

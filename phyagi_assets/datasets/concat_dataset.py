@@ -18,6 +18,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, IterableDataset
 
 from phyagi_assets.datasets.cursor import Epoch, checked_index
+from phyagi_assets.datasets.foreign_stream import ForeignStream
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
@@ -37,7 +38,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     Parameters
     ----------
     datasets
-        Map-style datasets whose samples are dicts.
+        Map-style datasets. Samples are dicts; a sample of another type is passed on as it is.
     weights
         Factor on the number of samples of each dataset; None for 1 each. Weights are exact decimals: 10 samples at 1.1 give 11.
     seed
@@ -108,16 +109,18 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
 
-    def __getitem__(self, idx: int) -> dict[str, Any]:
+    def __getitem__(self, idx: int) -> Any:
         """Return a sample with ``dataset_idx``, the index of its dataset, and ``idx``, its index in that dataset."""
         position = checked_index(idx, len(self), "sample")
         dataset_idx = bisect_right(self.cumulative_sizes, position)
         turn = position - self.cumulative_sizes[dataset_idx] + self.counts[dataset_idx]
         return self.sample(dataset_idx, self._sample_index(dataset_idx, turn))
 
-    def sample(self, dataset_idx: int, idx: int) -> dict[str, Any]:
-        """Return sample `idx` of a dataset, with both indices and the additional columns."""
+    def sample(self, dataset_idx: int, idx: int) -> Any:
+        """Return sample `idx` of a dataset, with both indices and the additional columns; a sample that is not a dict is unchanged."""
         sample = self.datasets[dataset_idx][idx]
+        if not isinstance(sample, dict):
+            return sample
         for name in self.columns:
             if name in sample:
                 raise ValueError(f"{name}: the samples of dataset {dataset_idx} have a column of that name; choose another")
@@ -172,9 +175,42 @@ class SequentialWeightedConcatDataset(WeightedConcatDataset):
         return (self.epoch * self.counts[dataset_idx] + turn) % len(self.datasets[dataset_idx])
 
 
+class WeightedConcatChatDataset(WeightedConcatDataset):
+    """A `WeightedConcatDataset` whose samples also carry ``dataset_name``, the label of their dataset.
+
+    Parameters
+    ----------
+    datasets, weights
+        As in `WeightedConcatDataset`.
+    labels
+        Label of each dataset; None for their indices (``"0"``, ``"1"``), or for no label if there is only one dataset.
+    seed
+        Seed of the draw.
+
+    Raises
+    ------
+    ValueError
+        As in `WeightedConcatDataset`, or the number of labels differs from the number of datasets.
+
+    Examples
+    --------
+    >>> both = WeightedConcatChatDataset([[{"x": 0}], [{"x": 1}]], weights=[1, 1], labels=["math", "code"])
+    >>> [sample["dataset_name"] for sample in both]
+    ['math', 'code']
+    """
+
+    def __init__(
+        self, datasets: Iterable[Any], weights: Iterable[Weight], labels: Iterable[str | None] | None = None, *, seed: int = 42
+    ) -> None:
+        given = list(datasets)
+        default = [None] if len(given) == 1 else [str(index) for index in range(len(given))]
+        super().__init__(given, weights, seed=seed, dataset_name=default if labels is None else labels)
+
+
 class WeightedConcatIterableDataset(SharedStream):
     """A stream of several datasets, mixed by weight and shuffled, that ranks and loader workers share.
 
+    The stream goes on with the next epoch when one ends, unless `endless` is False; ``len()`` is the number of samples in an epoch.
     Each sample has ``dataset_idx``, the index of its dataset, and ``idx``, its index in that dataset. All ranks read the same number of
     samples, so that no rank waits for another; if the samples do not divide evenly, the first ones are repeated. ``torchdata``'s
     ``StatefulDataLoader`` calls `state_dict` and `load_state_dict`; without loader workers, you can call them yourself. If the trainer
@@ -183,7 +219,9 @@ class WeightedConcatIterableDataset(SharedStream):
     Parameters
     ----------
     datasets
-        Map-style datasets, or streams of this package. The samples of streams are shuffled and mixed like those of other datasets.
+        Map-style datasets, or streams. The samples of streams of this package are shuffled and mixed like those of other datasets. Streams
+        of other classes need a ``__len__``; their samples are mixed in their own order, each process and loader worker iterates over them
+        itself, and `state_dict` is not available.
     weights
         Factor on the number of samples of each dataset; None for 1 each.
     seed
@@ -191,18 +229,22 @@ class WeightedConcatIterableDataset(SharedStream):
     rank, world_size
         Rank of this process, and the number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it.
+    endless
+        Whether an iteration goes on with the next epoch when one ends.
     **kwargs
         Additional columns by name, each with one value per dataset; every sample of a dataset carries its value.
 
     Raises
     ------
     ValueError
-        The list of datasets is empty, a dataset is a stream of another class, the number of weights differs from the number of datasets, a
-        weight is negative, or the rank is not below the world size.
+        The list of datasets is empty, a stream of another class has no length, the number of weights differs from the number of datasets,
+        a weight is negative, or the rank is not below the world size.
+    RuntimeError
+        While reading: a stream of another class ends before the samples that its weight asks for.
 
     Examples
     --------
-    >>> stream = WeightedConcatIterableDataset([[{"x": x} for x in range(4)], [{"x": 9}]], weights=[1, 2])
+    >>> stream = WeightedConcatIterableDataset([[{"x": x} for x in range(4)], [{"x": 9}]], weights=[1, 2], endless=False)
     >>> len(stream), sorted(sample["x"] for sample in stream)
     (6, [0, 1, 2, 3, 9, 9])
     """
@@ -215,10 +257,12 @@ class WeightedConcatIterableDataset(SharedStream):
         seed: int = 42,
         rank: int | None = None,
         world_size: int | None = None,
+        endless: bool = True,
         **kwargs: Iterable[Any],
     ) -> None:
-        super().__init__(rank, world_size)
-        given = [dataset.windows if isinstance(dataset, SharedStream) else dataset for dataset in datasets]
+        super().__init__(rank, world_size, endless=endless)
+        given = [_by_index(dataset) for dataset in datasets]
+        self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
         self._whole = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
 
     @property
@@ -230,6 +274,26 @@ class WeightedConcatIterableDataset(SharedStream):
     def seq_len(self) -> int:
         """Length of a sample, in tokens; raises the errors of `WeightedConcatDataset.seq_len`."""
         return self._whole.seq_len
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the samples of this process and loader worker; raises the errors of `SharedStream`."""
+        for stream in self._foreign:
+            stream.begin()
+        return super().__iter__()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress of this reader in the epoch, in JSON types.
+
+        Raises
+        ------
+        ValueError
+            In a training process whose loader workers read the stream; or a dataset is a stream of another class.
+        """
+        if self._foreign:
+            raise ValueError(
+                f"datasets: a {self._foreign[0].name} has no position to save; give map-style datasets or streams of this package"
+            )
+        return super().state_dict()
 
     def save_state(self, output_dir: str | Path, step: str | int) -> None:
         """Save the state of this rank under a step, and replace an earlier state of the same step."""
@@ -301,6 +365,17 @@ class WeightedConcatIterableDataset(SharedStream):
         }
 
 
+def _by_index(dataset: Any) -> Any:
+    """Return a dataset whose samples are read by index."""
+    if isinstance(dataset, SharedStream):
+        return dataset.windows
+    return ForeignStream(dataset) if _is_stream(dataset) else dataset
+
+
+def _is_stream(dataset: Any) -> bool:
+    return isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__")
+
+
 def _step_order(step: str) -> tuple[bool, int, str]:
     """Return the sort key of a step: names first, then numbers by value."""
     return (step.isdecimal(), int(step) if step.isdecimal() else 0, step)
@@ -310,7 +385,7 @@ def _checked_weights(datasets: Sequence[Any], weights: Iterable[Weight] | None) 
     if not datasets:
         raise ValueError("datasets: is empty; give at least one dataset")
     for dataset in datasets:
-        if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
+        if _is_stream(dataset):
             raise ValueError(f"datasets: a {type(dataset).__name__} is a stream; give a map-style dataset, such as a stream's `windows`")
     given = [1.0] * len(datasets) if weights is None else list(weights)
     if len(given) != len(datasets):

@@ -35,7 +35,7 @@ class DatasetProviderConfig:
         Number of tokens at the start of the training array to use for validation, or their share if below 1; None or 0 for none. It takes
         precedence over a validation file, with a warning.
     tokenizer_file
-        Folder of a tokenizer, or a ``tokenizer.pkl``.
+        Folder of a tokenizer, or a ``tokenizer.pkl``; kept as text. One that does not exist is reported by a warning.
     seq_len
         Length of a sample, in tokens.
     shift_labels
@@ -68,7 +68,7 @@ class DatasetProviderConfig:
     train_file: Path | None = None
     validation_file: Path | None = None
     validation_split: float | int | None = None
-    tokenizer_file: Path | None = None
+    tokenizer_file: str | None = None
     seq_len: int = 2048
     shift_labels: bool = False
     weight: float = 1.0
@@ -78,12 +78,15 @@ class DatasetProviderConfig:
     random_mask_prob: float | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.tokenizer_file, Path):
+            self._set("tokenizer_file", str(self.tokenizer_file))
         for field in fields(self):
             self._check_type(field.name, field.type)
         if self.cache_dir is not None:
             self._derive_files(Path(self.cache_dir).expanduser().absolute())
-        for name in ("train_file", "validation_file", "tokenizer_file"):
-            self._set(name, _existing(name, getattr(self, name)))
+        for name in ("train_file", "validation_file"):
+            self._set(name, existing_or_none(name, getattr(self, name)))
+        existing_or_none("tokenizer_file", self.tokenizer_file)
         self._set("label", self.label or "")
         self._set("validation_split", self.validation_split or None)
         self._require("seq_len", self.seq_len >= 1, "a sample has at least one token")
@@ -96,18 +99,18 @@ class DatasetProviderConfig:
             self._require("validation_split", 0 < part < 1 or whole, "it is a fraction below 1, or a whole number of tokens")
 
     def _derive_files(self, cache: Path) -> None:
-        if not cache.exists():
-            raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
-        if cache.is_dir():
-            derived = {f"{split}_file": array_path(cache, split) for split in ("train", "validation")}
-        elif cache.suffix == ".npy":
+        if cache.suffix == ".npy" and not cache.is_dir():
             derived = {"train_file": cache}
         else:
-            raise ValueError(f"cache_dir: {cache} is neither a folder nor a .npy file")
+            derived = {f"{split}_file": array_path(cache, split) for split in ("train", "validation")}
         for name, path in derived.items():
             given = getattr(self, name)
             if given is not None and Path(given).expanduser().absolute() != path:
-                raise ValueError(f"{name}: is given together with cache_dir, which implies {path}; give only one of them")
+                raise ValueError(f"cache_dir, {name}: cache_dir implies {path}, and {name} is {given}; give only one of them")
+        if not cache.exists():
+            raise FileNotFoundError(f"cache_dir: {cache} does not exist; give the folder of a cache, or a .npy file")
+        if not cache.is_dir() and cache.suffix != ".npy":
+            raise ValueError(f"cache_dir: {cache} is neither a folder nor a .npy file")
         self._set("cache_dir", cache)
         for name, path in derived.items():
             self._set(name, path)
@@ -190,7 +193,7 @@ def _has_type(value: object, kind: Any) -> bool:
     return isinstance(value, {float: (float, int), Path: (str, Path)}.get(kind, kind))
 
 
-def _existing(name: str, value: str | Path | None) -> Path | None:
+def existing_or_none(name: str, value: str | Path | None) -> Path | None:
     if value is None:
         return None
     path = Path(value).expanduser()

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 from phyagi_assets.datasets.concat_dataset import (
     SequentialWeightedConcatDataset,
+    WeightedConcatChatDataset,
     WeightedConcatDataset,
     WeightedConcatIterableDataset,
 )
 from phyagi_assets.datasets.dataset_provider import DatasetProviderConfig
+from phyagi_assets.datasets.rl.chat import ChatDatasetProvider, ChatDatasetProviderConfig
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm import StreamLMDatasetProvider, StreamLMDatasetProviderConfig
@@ -25,19 +27,24 @@ from phyagi_assets.datasets.train.train_data_collator import LMDataCollator
 
 __all__ = ["get_data_collator", "get_dataset", "get_dataset_provider"]
 
-ProviderConfig = DatasetProviderConfig | StreamLMDatasetProviderConfig
+ProviderConfig = DatasetProviderConfig | StreamLMDatasetProviderConfig | ChatDatasetProviderConfig
+Provider = LMDatasetProvider | StreamLMDatasetProvider | ChatDatasetProvider
 Config = ProviderConfig | Mapping[str, Any]
 Registered = TypeVar("Registered")
 
-_PROVIDERS: dict[str, tuple[type[LMDatasetProvider | StreamLMDatasetProvider], type[ProviderConfig]]] = {
+_PROVIDERS: dict[str, tuple[type[Provider], type[ProviderConfig]]] = {
     "lm": (LMDatasetProvider, DatasetProviderConfig),
     "stream_lm": (StreamLMDatasetProvider, StreamLMDatasetProviderConfig),
+    "chat": (ChatDatasetProvider, ChatDatasetProviderConfig),
 }
 _CONCATS: dict[str, type[WeightedConcatDataset | WeightedConcatIterableDataset]] = {
     "random": WeightedConcatDataset,
     "random_iterable": WeightedConcatIterableDataset,
     "sequential": SequentialWeightedConcatDataset,
+    "random_chat": WeightedConcatChatDataset,
 }
+_SEED = 42
+"""Seed of the concatenation if the first configuration has none."""
 _COLLATORS = {"lm": LMDataCollator}
 
 logger = logging.getLogger(__name__)
@@ -73,17 +80,18 @@ def get_dataset(
         One configuration, or several, as objects or mappings. They are not modified. A mapping may have its own ``dataset_provider``.
     dataset_concat
         How training datasets are concatenated: ``random`` (`WeightedConcatDataset`), ``sequential``
-        (`SequentialWeightedConcatDataset`), or ``random_iterable`` (`WeightedConcatIterableDataset`; ``transformers.Trainer`` divides it
-        among processes itself, so call ``set_rank_and_world_size(0, 1)``).
+        (`SequentialWeightedConcatDataset`), ``random_chat`` (`WeightedConcatChatDataset` with the labels of the configurations), or
+        ``random_iterable`` (`WeightedConcatIterableDataset`, one epoch per iteration; ``transformers.Trainer`` divides it among processes
+        itself, so call ``set_rank_and_world_size(0, 1)``).
     eval_dataset_concat
         How evaluation datasets of one label are concatenated; weights do not apply. With None, the only dataset of a label is returned
         unchanged, and several datasets of one label are concatenated in order.
     dataset_provider
-        ``lm`` or ``stream_lm``; only ``random_iterable`` can concatenate datasets of ``stream_lm``.
+        ``lm``, ``stream_lm`` or ``chat``; only ``random_iterable`` can concatenate datasets of ``stream_lm``.
     dataset_global_weight
         Factor on every weight.
     seed
-        Seed of the concatenation; None for the seed of the first configuration.
+        Seed of the concatenation; None for the seed of the first configuration, or 42 if it has none.
     random_mask_offset
         Mark of tokens for configurations with a `random_mask_prob`; see `LMDatasetProvider`.
 
@@ -128,7 +136,7 @@ def get_dataset(
     logger.info("Datasets: %s", [config for _, config in settled])
     sources = [_Source(config=config, provider=_provider(name, config, random_mask_offset)) for name, config in settled]
     _require_one_tokenizer(sources)
-    seed = sources[0].config.seed if seed is None else seed
+    seed = getattr(sources[0].config, "seed", _SEED) if seed is None else seed
     train = _train(sources, concat, Fraction(str(dataset_global_weight)), seed)
     evaluation = _evaluation(sources, eval_concat, seed)
     if train is None and not evaluation:
@@ -143,9 +151,9 @@ def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int)
         return None
     for number, (source, dataset) in enumerate(present):
         _has_samples(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
-    train = _concatenated(
-        "dataset_concat", concat, [dataset for _, dataset in present], [source.weight * factor for source, _ in present], seed
-    )
+    datasets, weights = [dataset for _, dataset in present], [source.weight * factor for source, _ in present]
+    labels = [getattr(source.provider, "label", None) or str(sources.index(source)) for source, _ in present]
+    train = _concatenated("dataset_concat", concat, datasets, weights, labels, seed)
     if not len(train):
         raise ValueError("dataset_configs: their training datasets have no sample; lower seq_len, or raise the weights")
     return train
@@ -158,25 +166,25 @@ def _evaluation(sources: Sequence[_Source], concat: Any, seed: int) -> dict[str,
         validation = source.provider.get_val_dataset()
         if validation is not None and _has_samples(validation, f"evaluation dataset {label!r}", source.config):
             by_label.setdefault(label, []).append(validation)
-    return {label: _evaluation_dataset(concat, datasets, seed) for label, datasets in by_label.items()}
+    return {label: _evaluation_dataset(concat, label, datasets, seed) for label, datasets in by_label.items()}
 
 
-def _evaluation_dataset(concat: Any, datasets: list[Any], seed: int) -> Any:
+def _evaluation_dataset(concat: Any, label: str, datasets: list[Any], seed: int) -> Any:
     if concat is None:
         if len(datasets) == 1:
             return datasets[0]
         has_streams = any(isinstance(dataset, SharedStream) for dataset in datasets)
         concat = WeightedConcatIterableDataset if has_streams else SequentialWeightedConcatDataset
-    return _concatenated("eval_dataset_concat", concat, datasets, [Fraction(1)] * len(datasets), seed)
+    return _concatenated("eval_dataset_concat", concat, datasets, [Fraction(1)] * len(datasets), [label] * len(datasets), seed)
 
 
-def get_dataset_provider(name: str) -> type[LMDatasetProvider | StreamLMDatasetProvider]:
+def get_dataset_provider(name: str) -> type[Provider]:
     """Return the class of a provider.
 
     Parameters
     ----------
     name
-        ``lm`` or ``stream_lm``.
+        ``lm``, ``stream_lm`` or ``chat``.
 
     Returns
     -------
@@ -238,21 +246,24 @@ def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
 
 def _provider(name: str, config: ProviderConfig, random_mask_offset: int | None) -> Any:
     make: Any = get_dataset_provider(name).from_config
-    return make(config, random_mask_offset=random_mask_offset)
+    return make(config) if name == "chat" else make(config, random_mask_offset=random_mask_offset)
 
 
-def _concatenated(name: str, concat: Any, datasets: list[Any], weights: list[Fraction], seed: int) -> Any:
+def _concatenated(name: str, concat: Any, datasets: list[Any], weights: list[Fraction], labels: list[str], seed: int) -> Any:
     streams = [dataset for dataset in datasets if isinstance(dataset, SharedStream)]
     if len(streams) == 1 and weights == [1]:
         return streams[0]
     if streams and concat is not WeightedConcatIterableDataset:
         raise ValueError(f"{name}: only 'random_iterable' can concatenate streams")
-    return concat(datasets, weights, seed=seed)
+    if concat is WeightedConcatChatDataset:
+        return concat(datasets, weights, labels, seed=seed)
+    return concat(datasets, weights, seed=seed, **({"endless": False} if concat is WeightedConcatIterableDataset else {}))
 
 
 def _has_samples(dataset: Any, name: str, config: ProviderConfig) -> bool:
     if not len(dataset):
-        logger.warning("%s has no sample of %d tokens; continuing without it", name, config.seq_len)
+        of = f" of {config.seq_len} tokens" if hasattr(config, "seq_len") else ""
+        logger.warning("%s has no sample%s; continuing without it", name, of)
     return len(dataset) > 0
 
 

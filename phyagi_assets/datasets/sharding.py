@@ -42,12 +42,15 @@ class SharedStream(DividedStream):
     rank, world_size
         Rank of this process, and number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it. If ``accelerate`` runs several processes, set both, because ``accelerate`` divides the samples itself.
+    endless
+        Whether an iteration goes on with the next epoch when one ends.
     """
 
-    def __init__(self, rank: int | None, world_size: int | None) -> None:
+    def __init__(self, rank: int | None, world_size: int | None, *, endless: bool = False) -> None:
         # All numbers but the epoch are those of a loaded state.
         super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, **asdict(Reader())})
         self._progress = _Progress()
+        self.endless = endless
 
     @property
     @abstractmethod
@@ -76,6 +79,8 @@ class SharedStream(DividedStream):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the samples of this process and loader worker: a whole epoch, or the rest of it after a loaded state.
+
+        An endless stream goes on with those of all later epochs.
 
         Raises
         ------
@@ -111,6 +116,14 @@ class SharedStream(DividedStream):
         return reader.turns(reader.steps(self._samples()), taken)
 
     def _stream(self, progress: _Progress) -> Iterator[dict[str, Any]]:
+        yield from self._rest_of_epoch(progress)
+        while self.endless and self._rest(progress.reader, 0):
+            progress = _Progress(epoch=progress.epoch + 1, reader=progress.reader)
+            self._cursor.put(epoch=progress.epoch)
+            self._progress = progress
+            yield from self._rest_of_epoch(progress)
+
+    def _rest_of_epoch(self, progress: _Progress) -> Iterator[dict[str, Any]]:
         reader, samples, taken = progress.reader, self._samples(), progress.taken
         rest = self._rest(reader, taken)
         for first in range(0, len(rest), _BLOCK):

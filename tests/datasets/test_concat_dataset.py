@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, Decimal
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,22 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.utils.data import ConcatDataset, DataLoader, IterableDataset
 
-from phyagi_assets.datasets import LMDataset, SequentialWeightedConcatDataset, StreamLMDataset, WeightedConcatDataset
-from phyagi_assets.datasets import WeightedConcatIterableDataset as Stream
+from phyagi_assets.datasets import (
+    LMDataset,
+    SequentialWeightedConcatDataset,
+    StreamLMDataset,
+    WeightedConcatChatDataset,
+    WeightedConcatDataset,
+    WeightedConcatIterableDataset,
+)
+
+
+class Stream(WeightedConcatIterableDataset):
+    """A stream that ends after an epoch."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, endless=False, **kwargs)
+
 
 MAP_STYLE = [WeightedConcatDataset, SequentialWeightedConcatDataset]
 
@@ -223,7 +237,7 @@ def test_stream_of_another_library_raises_an_error_with_the_remedy(kind: Any) ->
     from datasets import Dataset
 
     for foreign in (_Foreign(), Dataset.from_list(_items(2)).to_iterable_dataset()):
-        refusal = f"datasets: a {type(foreign).__name__} is a stream; give a map-style dataset"
+        refusal = f"datasets: a {type(foreign).__name__} is a stream.*; give a map-style dataset"
         with pytest.raises(ValueError, match=refusal):
             kind([_items(2), foreign], [1, 1])
 
@@ -288,3 +302,71 @@ def test_state_is_saved_per_step_and_rank_and_the_last_one_is_loaded(tmp_path: P
         stream().load_state(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"rank-2\.json: does not exist"):
         Stream([_items(9)], [1], rank=2, world_size=3).load_state(tmp_path / "run")
+
+
+def test_chat_concatenation_names_the_dataset_of_each_sample() -> None:
+    named = WeightedConcatChatDataset([_items(2), _items(3)], [1.0, 2.0], labels=["math", "code"])
+    assert [sample["dataset_name"] for sample in named] == ["math"] * 2 + ["code"] * 6
+    assert {sample["dataset_name"] for sample in WeightedConcatChatDataset([_items(1), _items(1)], [1, 1])} == {"0", "1"}
+    assert WeightedConcatChatDataset([_items(1)], [1])[0]["dataset_name"] is None
+    with pytest.raises(ValueError, match="dataset_name: has 1 values for 2 datasets"):
+        WeightedConcatChatDataset([_items(1), _items(1)], [1, 1], labels=["math"])
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_endless_stream_goes_on_with_the_next_epoch(world_size: int) -> None:
+    def stream(endless: bool, epoch: int = 0) -> WeightedConcatIterableDataset:
+        made = WeightedConcatIterableDataset([_items(5), _items(3)], [1, 0.5], rank=0, world_size=world_size, endless=endless)
+        made.set_epoch(epoch)
+        return made
+
+    epochs = [_places(stream(False, epoch)) for epoch in range(3)]
+    one = len(epochs[0])
+    assert _places(islice(stream(True), 3 * one)) == [place for epoch in epochs for place in epoch]
+    assert one == len(stream(True))
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("taken", [3, 7, 8, 20])
+def test_endless_stream_resumes_in_any_epoch(taken: int) -> None:
+    def stream() -> WeightedConcatIterableDataset:
+        return WeightedConcatIterableDataset([_items(5), _items(3)], [1, 1])
+
+    whole = _places(islice(stream(), taken + 20))
+    before, after = stream(), stream()
+    assert _places(islice(before, taken)) == whole[:taken]
+    after.load_state_dict(before.state_dict())
+    assert _places(islice(after, 20)) == whole[taken:]
+
+
+def test_reader_without_samples_of_an_endless_stream_ends() -> None:
+    assert list(WeightedConcatIterableDataset([[]], [1])) == []
+
+
+class _Numbers(IterableDataset[Any]):
+    """A stream of numbers, which are not dicts."""
+
+    def __init__(self, numbers: range) -> None:
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Any:
+        return iter(self._numbers)
+
+
+def test_stream_of_another_class_is_read_in_its_own_order() -> None:
+    streams = [_Numbers(range(10)), _Numbers(range(20, 30))]
+    finite = WeightedConcatIterableDataset(streams, [0.5, 1], endless=False)
+    for _ in range(2):  # each iteration begins again
+        read = list(finite)
+        assert [x for x in read if x < 10] == list(range(5))
+        assert [x for x in read if x >= 20] == list(range(20, 30))
+    with pytest.raises(ValueError, match="a _Numbers has no position to save"):
+        finite.state_dict()
+    endless = iter(WeightedConcatIterableDataset(streams, [0.5, 1]))
+    assert [next(endless) for _ in range(15)]
+    with pytest.raises(RuntimeError, match="a _Numbers ended after 10 samples, and its weight asks for more"):
+        next(x for x in endless if x is None)
+    assert pickle.loads(pickle.dumps(finite)) is not None

@@ -65,7 +65,7 @@ def test_missing_file_is_skipped_with_a_warning(cache: Path, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING):
         config = DatasetProviderConfig(cache_dir=cache)
         other = DatasetProviderConfig(train_file=cache / "train.npy", tokenizer_file="none.pkl")
-    assert (config.train_file, config.validation_file, other.tokenizer_file) == (cache / "train.npy", None, None)
+    assert (config.train_file, config.validation_file, other.tokenizer_file) == (cache / "train.npy", None, "none.pkl")
     assert f"validation_file: {cache}/validation.npy does not exist" in caplog.text
     assert "tokenizer_file: none.pkl does not exist" in caplog.text
 
@@ -73,7 +73,7 @@ def test_missing_file_is_skipped_with_a_warning(cache: Path, caplog: pytest.LogC
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("name", ["train_file", "validation_file"])
 def test_cache_dir_with_a_file_of_another_folder_raises(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name}: is given together with cache_dir"):
+    with pytest.raises(ValueError, match=f"cache_dir, {name}: cache_dir implies"):
         DatasetProviderConfig.from_dict({"cache_dir": "cache", name: "elsewhere.npy"})
 
 

@@ -33,9 +33,16 @@ TRAIN, CONCATS = "datasets.train", "datasets.concat_dataset"
 LM, STREAMED = f"{TRAIN}.lm.lm_dataset_provider.LMDatasetProvider", f"{TRAIN}.stream_lm.stream_lm_dataset_provider"
 MEMORY, SETTINGS = "datasets.shared_memory_utils", "utils.config"
 
+CHAT, TEXT = "datasets.rl.chat", "datasets.rl.formatting_utils"
+CHAT_PROVIDER = f"{CHAT}.chat_dataset_provider.ChatDatasetProvider"
+CHAT_FILES = dict.fromkeys(("train_file", "validation_file", "tokenizer"))
+CHAT_READ = {"filter_max_length": False, "tokenize": True}
+CHAT_REST = {"weight": 1.0, "label": None, "subsample": None}
+
 INTERFACE: dict[str, dict[str, Any]] = {
     **{f"{CONCATS}.{kind}WeightedConcatDataset": CONCAT for kind in ("", "Sequential")},
     **{f"{CONCATS}.{kind}WeightedConcatDataset.__getitem__": {"idx": REQUIRED} for kind in ("", "Sequential")},
+    f"{CONCATS}.WeightedConcatChatDataset": {"datasets": REQUIRED, "weights": REQUIRED, "labels": None},
     f"{CONCATS}.WeightedConcatIterableDataset": CONCAT,
     **{f"{CONCATS}.WeightedConcatIterableDataset.{name}": of for name, of in STATE.items()},
     f"{CONCATS}.WeightedConcatIterableDataset.save_state": {"output_dir": REQUIRED, "step": REQUIRED},
@@ -101,6 +108,45 @@ INTERFACE: dict[str, dict[str, Any]] = {
     f"{STREAMED}.StreamLMDatasetProviderConfig.from_dict": {"config_dict": REQUIRED},
     f"{STREAMED}.StreamLMDatasetProviderConfig.to_dict": {},
     f"{STREAMED}.StreamLMDatasetProvider": {**STREAM, **KWARGS},
+    f"{CHAT}.chat_dataset.ChatDataset": {
+        "dataset": REQUIRED,
+        "tokenizer": None,
+        "messages_column_name": "messages",
+        "ground_truth_column_name": None,
+        "max_length": None,
+        **CHAT_READ,
+    },
+    f"{CHAT}.chat_dataset.ChatDataset.__getitem__": {"idx": REQUIRED},
+    f"{CHAT_PROVIDER}Config": {
+        **CHAT_FILES,
+        "messages_column_name": "question",
+        "ground_truth_column_name": "answer",
+        "max_length": 1024,
+        **CHAT_READ,
+        **CHAT_REST,
+    },
+    f"{CHAT_PROVIDER}Config.from_dict": {"config_dict": REQUIRED},
+    f"{CHAT_PROVIDER}Config.to_dict": {},
+    CHAT_PROVIDER: {
+        **CHAT_FILES,
+        "messages_column_name": "messages",
+        "ground_truth_column_name": "ground_truth",
+        "max_length": None,
+        **CHAT_READ,
+        **CHAT_REST,
+        **KWARGS,
+    },
+    f"{TEXT}.apply_chat_template": {
+        "example": REQUIRED,
+        "special_token_format": REQUIRED,
+        "shuffle": True,
+        "add_mask_tokens": False,
+        "system_message_format": "random",
+        "system_message_prob": 0.25,
+    },
+    f"{TEXT}.patch_tokenizer_generation_tag": {"tokenizer": REQUIRED},
+    "datasets.rl.special_tokens.get_special_token": {"special_token_format": REQUIRED, "special_token_type": None},
+    "datasets.rl.special_tokens.get_mask_token": {"mask_token_type": REQUIRED},
     f"{TRAIN}.train_data_collator.LMDataCollator": {"ignore_token_ids": None, "ignore_token_id_range": None, "ignore_index": -100},
     f"{TRAIN}.train_data_collator.LMDataCollator.__call__": {"examples": REQUIRED},
     f"{SETTINGS}.for_resolver": {"obj": REQUIRED, "n": 1, "replace_char": None},
@@ -113,6 +159,8 @@ INTERFACE: dict[str, dict[str, Any]] = {
 """Name → parameter → default, without `self`; a parameter that takes the rest has its stars."""
 
 MEMBERS = {
+    f"{CHAT}.chat_dataset.ChatDataset": ["__len__", "assert_within_max_length"],
+    CHAT_PROVIDER: ["weight", "label", "get_train_dataset", "get_val_dataset", "get_tokenizer"],
     LM: ["weight", "label", "get_train_dataset", "get_val_dataset", "get_tokenizer"],
     f"{STREAMED}.StreamLMDatasetProvider": ["weight", "label", "get_train_dataset", "get_val_dataset", "get_tokenizer"],
     "datasets.dataset_provider.DatasetProvider": ["get_train_dataset", "get_val_dataset", "get_tokenizer"],

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ import pytest
 import torch
 
 from phyagi_assets.datasets import (
+    ChatDataset,
+    ChatDatasetProvider,
+    ChatDatasetProviderConfig,
     DatasetProvider,
     DatasetProviderConfig,
     LMDataCollator,
@@ -21,9 +26,23 @@ from phyagi_assets.datasets import (
     StreamLMDatasetProviderConfig,
     WeightedConcatIterableDataset,
 )
+from phyagi_assets.datasets.rl.formatting_utils import PHI_CHAT_TEMPLATE
 from phyagi_assets.settings import STORE_VARIABLE
 from tests.datasets.caches import library_cache, word_tokenizer
-from tests.datasets.test_interface import CONCATS, INTERFACE, LM, MEMBERS, MEMORY, SETTINGS, STREAMED, TRAIN, _named
+from tests.datasets.test_interface import (
+    CHAT,
+    CHAT_PROVIDER,
+    CONCATS,
+    INTERFACE,
+    LM,
+    MEMBERS,
+    MEMORY,
+    SETTINGS,
+    STREAMED,
+    TEXT,
+    TRAIN,
+    _named,
+)
 from tests.support import write_jsonl
 
 WINDOWS, STREAMS = f"{TRAIN}.lm.lm_dataset.LMDataset", f"{TRAIN}.stream_lm.stream_lm_dataset.StreamLMDataset"
@@ -96,7 +115,7 @@ def concat(kind: str = "") -> Any:
 
 
 def mixed_stream() -> WeightedConcatIterableDataset:
-    return WeightedConcatIterableDataset([windows(0, 9), windows(100, 5)], [1.0, 2.0])
+    return WeightedConcatIterableDataset([windows(0, 9), windows(100, 5)], [1.0, 2.0], endless=False)
 
 
 def stream() -> StreamLMDataset:
@@ -151,9 +170,19 @@ def of_concatenations(folder: Path) -> Calls:
     in_order = [(first, corpus) for first, corpus in zip([0, 2, 4, 6, 100, 102, 100, 102], ["news"] * 4 + ["talk"] * 4, strict=True)]
 
     def samples(concat: Any) -> list[tuple[int, str]]:
-        return [(int(sample["input_ids"][0]), sample["corpus"]) for sample in concat]
+        return [(int(sample["input_ids"][0]), sample["corpus"]) for sample in islice(concat, len(concat))]
 
-    calls: Calls = {}
+    labelled = {**{name: value for name, value in mixed().items() if name != "**kwargs"}, "labels": ["news", "talk"]}
+    chat = f"{CONCATS}.WeightedConcatChatDataset"
+    calls: Calls = {
+        chat: [
+            Call(
+                arguments=labelled,
+                shows=lambda concat, _: [(int(sample["input_ids"][0]), sample["dataset_name"]) for sample in concat],
+                expected=in_order,
+            )
+        ]
+    }
     for kind in ("", "Sequential"):
         name = f"{CONCATS}.{kind}WeightedConcatDataset"
         calls[name] = [Call(arguments=mixed(), shows=lambda concat, _: samples(concat), expected=in_order)]
@@ -431,6 +460,101 @@ def of_memory(folder: Path) -> Calls:
     }
 
 
+def chat_tokenizer() -> Any:
+    tokenizer = word_tokenizer(20)
+    tokenizer.chat_template = PHI_CHAT_TEMPLATE
+    return tokenizer
+
+
+def talks() -> Any:
+    from datasets import Dataset
+
+    talk = [[{"role": "user", "content": text}] for text in ("a", "b", "c d")]
+    return Dataset.from_dict({"talk": talk, "truth": ["x", "y", "z"]})
+
+
+def of_conversations(folder: Path) -> Calls:
+    columns = {"messages_column_name": "talk", "ground_truth_column_name": "truth"}
+    read = {**columns, "max_length": 99, "filter_max_length": True, "tokenize": False}
+    dataset = {"dataset": talks(), "tokenizer": chat_tokenizer(), **columns, "max_length": 99, "filter_max_length": True}
+    files = {"train_file": folder / "talk.parquet", "validation_file": folder / "talk.jsonl"}
+    talks().to_parquet(files["train_file"])
+    talks().select([2]).to_json(files["validation_file"])
+    fields = {**files, "tokenizer": chat_tokenizer(), **read, "weight": 2.0, "label": "talks", "subsample": 0.7}
+
+    def of_fields(config: ChatDatasetProviderConfig, _: Any) -> dict[str, Any]:
+        return {name: value for name, value in config.to_dict().items() if name != "tokenizer"}
+
+    stored = {**{name: str(path) for name, path in files.items()}, **read, "weight": 2.0, "label": "talks", "subsample": 0.7}
+    template = "{% generation %}{{ messages }}{% endgeneration %}"
+    example = {"prompt": [{"role": "user", "content": "Hi"}]}
+    return {
+        f"{CHAT}.chat_dataset.ChatDataset": [
+            Call(
+                arguments={**dataset, "tokenize": is_encoded},
+                shows=lambda dataset, _: (len(dataset), dataset.max_length, dataset[1]["raw_prompt"], dataset[1]["ground_truth"]),
+                expected=(3, limit, "<|user|>\nb<|end|>\n<|assistant|>\n", "y"),
+            )
+            for is_encoded, limit in ((True, 99),)
+        ]
+        + [
+            Call(
+                arguments={**dataset, "max_length": 10**6, "filter_max_length": False, "tokenize": False},
+                shows=lambda dataset, _: (len(dataset), dataset.max_length),
+                expected=(3, 10**6),
+            )
+        ],
+        f"{CHAT}.chat_dataset.ChatDataset.__getitem__": [
+            Call(
+                arguments={"idx": 2},
+                shows=lambda sample, _: (sample["index"], sample["messages"][0]["content"]),
+                expected=(2, "c d"),
+                on=lambda: ChatDataset(talks(), chat_tokenizer(), "talk"),
+            )
+        ],
+        f"{CHAT_PROVIDER}Config": [Call(arguments=fields, shows=of_fields, expected=stored)],
+        f"{CHAT_PROVIDER}Config.from_dict": [Call(arguments={"config_dict": fields}, shows=of_fields, expected=stored)],
+        f"{CHAT_PROVIDER}Config.to_dict": [
+            Call(arguments={}, shows=lambda found, _: found["weight"], expected=2.0, on=lambda: ChatDatasetProviderConfig(**fields))
+        ],
+        CHAT_PROVIDER: [
+            Call(
+                arguments={**fields, "tokenize": is_encoded, "filter_max_length": is_encoded, "**kwargs": {"rows": 1}},
+                shows=lambda provider, _: (provider.weight, provider.label, len(provider.get_train_dataset())),
+                expected=(2.0, "talks", 2),
+            )
+            for is_encoded in (True, False)
+        ],
+        f"{TEXT}.apply_chat_template": [
+            Call(
+                arguments={
+                    "example": example,
+                    "special_token_format": "phi",
+                    "shuffle": False,
+                    "add_mask_tokens": True,
+                    "system_message_format": "cot_final",
+                    "system_message_prob": 1.0,
+                },
+                shows=lambda texts, _: (texts["prompt"].count("<|mask_start|>"), texts["prompt"].endswith("<|user|>Hi<|end|><|mask_end|>")),
+                expected=(2, True),
+            )
+        ],
+        f"{TEXT}.patch_tokenizer_generation_tag": [
+            Call(
+                arguments={"tokenizer": SimpleNamespace(name_or_path="own", chat_template=template)},
+                shows=lambda tokenizer, _: tokenizer.chat_template,
+                expected=template,
+            )
+        ],
+        "datasets.rl.special_tokens.get_special_token": [
+            Call(arguments={"special_token_format": "phi", "special_token_type": "end"}, shows=lambda token, _: token, expected="<|end|>")
+        ],
+        "datasets.rl.special_tokens.get_mask_token": [
+            Call(arguments={"mask_token_type": "end"}, shows=lambda token, _: token, expected="<|mask_end|>")
+        ],
+    }
+
+
 def of_settings(folder: Path) -> Calls:
     base, other = {"seq_len": 512, "model": {"depth": 2}}, {"model": {"depth": 4, "width": "${seq_len}"}}
     merged = {"seq_len": 512, "model": {"depth": 4, "width": 512}}
@@ -489,6 +613,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Calls:
         **of_providers(folder, cache),
         **of_datasets(cache),
         **of_memory(folder),
+        **of_conversations(folder),
         **of_settings(folder),
     }
 
@@ -534,6 +659,18 @@ def uses(cache: Path) -> dict[str, tuple[Any, Any]]:
             f"{name}.get_val_dataset": (firsts(made.get_val_dataset()), validation),
             f"{name}.get_tokenizer": (len(made.get_tokenizer()), 21),
         }
+    prompts = ChatDataset(talks(), chat_tokenizer(), "talk", "truth", max_length=99)
+    tokenizer = chat_tokenizer()
+    chats = ChatDatasetProvider(weight=1.5, label="talks", tokenizer=tokenizer)
+    found |= {
+        f"{CHAT}.chat_dataset.ChatDataset.__len__": (len(prompts), 3),
+        f"{CHAT}.chat_dataset.ChatDataset.assert_within_max_length": (prompts.assert_within_max_length(), None),  # type: ignore[func-returns-value]
+        f"{CHAT_PROVIDER}.weight": (chats.weight, 1.5),
+        f"{CHAT_PROVIDER}.label": (chats.label, "talks"),
+        f"{CHAT_PROVIDER}.get_train_dataset": (chats.get_train_dataset(), None),
+        f"{CHAT_PROVIDER}.get_val_dataset": (chats.get_val_dataset(), None),
+        f"{CHAT_PROVIDER}.get_tokenizer": (chats.get_tokenizer(), tokenizer),
+    }
     streams: dict[str, Any] = {STREAMS: stream(), f"{CONCATS}.WeightedConcatIterableDataset": mixed_stream()}
     for name, made in streams.items():
         found |= {

@@ -30,7 +30,9 @@ Make = Callable[..., SharedStream]
 
 
 def _mixed(sizes: list[int], weights: list[float]) -> Make:
-    return partial(WeightedConcatIterableDataset, [[{"input_ids": np.array([i])} for i in range(size)] for size in sizes], weights)
+    return partial(
+        WeightedConcatIterableDataset, [[{"input_ids": np.array([i])} for i in range(size)] for size in sizes], weights, endless=False
+    )
 
 
 def _windows(samples: int, shuffle: bool) -> Make:

@@ -84,7 +84,7 @@ class LMDatasetProvider(DatasetProvider):
             train_file=train_file,  # type: ignore[arg-type]  # the configuration turns text into paths
             validation_file=validation_file,  # type: ignore[arg-type]
             validation_split=validation_split,
-            tokenizer_file=tokenizer_file,  # type: ignore[arg-type]
+            tokenizer_file=str(tokenizer_file) if tokenizer_file is not None else None,
             seq_len=seq_len,
             shift_labels=shift_labels,
             weight=weight,
@@ -255,15 +255,17 @@ class LMDatasetProvider(DatasetProvider):
         return self._dataset(self._validation) if self._validation is not None else None
 
     def get_tokenizer(self) -> Any:
-        """Return the tokenizer of the ids, or None if neither `tokenizer_file` nor the cache has one.
+        """Return the tokenizer of the ids, or None if neither the cache nor an existing `tokenizer_file` has one.
 
         Raises
         ------
         StoreError
             There is only a pickle, and pickles are not allowed; or the tokenizer cannot be loaded.
         """
-        if self._config.tokenizer_file is not None:
-            return load_tokenizer(self._config.tokenizer_file, allow_pickle=self._allow_pickle)
+        file = self._config.tokenizer_file
+        if file is not None:
+            path = Path(file).expanduser()
+            return load_tokenizer(path, allow_pickle=self._allow_pickle) if path.exists() else None
         cache = self._config.cache_dir
         folder = cache if cache is None or cache.is_dir() else cache.parent
         return load_tokenizer(folder, allow_pickle=self._allow_pickle) if folder is not None and carries_tokenizer(folder) else None

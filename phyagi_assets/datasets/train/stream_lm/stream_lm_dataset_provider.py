@@ -48,7 +48,7 @@ class StreamLMDatasetProviderConfig:
     shuffle: bool = field(default=False, kw_only=True)
     validation_file: Path | None = field(default=None, kw_only=True)
     validation_split: float | int | None = field(default=None, kw_only=True)
-    tokenizer_file: Path | None = field(default=None, kw_only=True)
+    tokenizer_file: str | None = field(default=None, kw_only=True)
     ignore_token_id: int = field(default=-100, kw_only=True)
     random_mask_prob: float | None = field(default=None, kw_only=True)
 

@@ -1,0 +1,1 @@
+"""Datasets of prompts for reinforcement learning, and the text formats of conversations."""

@@ -1,0 +1,141 @@
+"""Prompts of conversations as token ids, with the expected answer beside them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from phyagi_assets.datasets.cursor import checked_index
+from phyagi_assets.errors import translate_missing_packages
+from phyagi_assets.formatting import counted
+
+_BATCH = 1000
+"""Number of conversations to encode in one call."""
+_REMEDY = "set filter_max_length to leave out longer prompts, or raise max_length"
+
+
+class ChatDataset(Dataset[dict[str, Any]]):
+    """A dataset of conversations that end where the assistant is to write.
+
+    A sample is a dict with ``index`` (int), ``messages`` (the conversation), ``raw_prompt`` (its text), ``prompt_input_ids`` (list of int)
+    and ``ground_truth`` (the expected answer, or None).
+
+    Parameters
+    ----------
+    dataset
+        A ``datasets.Dataset``, or a ``datasets.DatasetDict`` with one split.
+    tokenizer
+        A tokenizer of ``transformers`` with a chat template.
+    messages_column_name
+        Name of the column of conversations: lists of messages with ``role`` and ``content``.
+    ground_truth_column_name
+        Name of the column of expected answers; None if there is none.
+    max_length
+        Largest number of tokens of a prompt; None for no limit.
+    filter_max_length
+        Whether longer prompts are left out; otherwise reading one raises an error.
+    tokenize
+        Whether all prompts are encoded now; otherwise each when it is read.
+
+    Attributes
+    ----------
+    removed_rows : int
+        Number of conversations that were left out.
+
+    Raises
+    ------
+    ValueError
+        There are several splits, a column does not exist, there is no tokenizer, prompts cannot be left out because they are not encoded,
+        or all of them are too long. When a sample is read: its prompt is too long.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        tokenizer: Any = None,
+        messages_column_name: str = "messages",
+        ground_truth_column_name: str | None = None,
+        max_length: int | None = None,
+        filter_max_length: bool = False,
+        tokenize: bool = True,
+    ) -> None:
+        if isinstance(dataset, Mapping):
+            if len(dataset) != 1:
+                raise ValueError(f"dataset: has {counted(len(dataset), 'split')} ({', '.join(dataset)}); give one of them")
+            (dataset,) = dataset.values()
+        for name in filter(None, (messages_column_name, ground_truth_column_name)):
+            if name not in dataset.column_names:
+                raise ValueError(f"{name}: is not a column of the dataset; the columns are: {', '.join(dataset.column_names)}")
+        if tokenizer is None:
+            raise ValueError("tokenizer: is None; give a tokenizer with a chat template")
+        if filter_max_length and not tokenize and max_length is not None:
+            raise ValueError("filter_max_length: needs the lengths of all prompts; set tokenize to true")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.removed_rows = 0
+        self._messages_column = messages_column_name
+        self._ground_truth_column = ground_truth_column_name
+        self._rows = dataset
+        self._prompts: Any = self._encoded() if tokenize else None
+        if filter_max_length and max_length is not None:
+            self._leave_out_longer_than(max_length)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, idx: int) -> dict[str, Any]:
+        index = checked_index(idx, len(self), "prompt")
+        row = self._rows[index]
+        messages = _plain(row[self._messages_column])
+        text, ids = self._prompt(messages) if self._prompts is None else self._prompts[index].values()
+        if self.max_length is not None and len(ids) > self.max_length:
+            raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
+        truth = row[self._ground_truth_column] if self._ground_truth_column else row.get("ground_truth")
+        return {"index": index, "messages": messages, "raw_prompt": text, "prompt_input_ids": ids, "ground_truth": truth}
+
+    def assert_within_max_length(self) -> None:
+        """Raise an error if a prompt is longer than `max_length`.
+
+        Raises
+        ------
+        ValueError
+            A prompt is too long, or the prompts are not encoded and there is a limit.
+        """
+        if self.max_length is None:
+            return
+        if self._prompts is None:
+            raise ValueError("tokenize: is false, so the lengths of the prompts are unknown; set it to true")
+        longest = max(map(len, self._prompts["ids"]), default=0)
+        if longest > self.max_length:
+            raise ValueError(f"the longest prompt has {counted(longest, 'token')}, and max_length is {self.max_length}; {_REMEDY}")
+
+    def _prompt(self, messages: list[Any]) -> tuple[str, list[int]]:
+        text = self._text(messages)
+        return text, self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _text(self, messages: list[Any]) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def _encoded(self) -> Any:
+        """Return the text and the ids of all prompts, as a dataset."""
+        with translate_missing_packages():
+            from datasets import Dataset as Rows
+
+        prompts: dict[str, list[Any]] = {"text": [], "ids": []}
+        for batch in self._rows.select_columns([self._messages_column]).iter(batch_size=_BATCH):
+            texts = [self._text(_plain(messages)) for messages in batch[self._messages_column]]
+            prompts["text"] += texts
+            prompts["ids"] += self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return Rows.from_dict(prompts)
+
+    def _leave_out_longer_than(self, max_length: int) -> None:
+        kept = [index for index, ids in enumerate(self._prompts["ids"]) if len(ids) <= max_length]
+        if not kept and len(self._rows):
+            raise ValueError(f"all prompts have more than {max_length} tokens; raise max_length, or set filter_max_length to false")
+        self.removed_rows = len(self._rows) - len(kept)
+        self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)
+
+
+def _plain(messages: Any) -> list[Any]:
+    """Return a conversation as a list; some formats of ``datasets`` give an array."""
+    return messages.tolist() if hasattr(messages, "tolist") else list(messages)

@@ -1,0 +1,213 @@
+"""Provider of datasets of prompts from files of conversations."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from phyagi_assets.datasets.dataset_provider import DatasetProvider, existing_or_none
+from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset
+from phyagi_assets.datasets.train.lm.loading import named_tokenizer
+from phyagi_assets.errors import translate_missing_packages
+from phyagi_assets.formatting import counted
+
+logger = logging.getLogger(__name__)
+
+_READERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}
+_SUBSAMPLE_SEED = 1
+
+
+@dataclass(frozen=True)
+class ChatDatasetProviderConfig:
+    """Where the conversations are and how to read them.
+
+    Parameters
+    ----------
+    train_file, validation_file
+        Files of conversations: Parquet or JSON Lines. A file that does not exist is left out with a warning.
+    tokenizer
+        A tokenizer, its name or folder, or the arguments of ``AutoTokenizer.from_pretrained``.
+    messages_column_name, ground_truth_column_name, max_length, filter_max_length, tokenize
+        As in `ChatDataset`.
+    weight
+        Factor on the number of samples where several datasets are concatenated; above 0.
+    label
+        Name of the dataset.
+    subsample
+        Share of the conversations to read, drawn at random once; None for all.
+
+    Raises
+    ------
+    ValueError
+        A value is out of range; the message names the field.
+
+    Examples
+    --------
+    >>> ChatDatasetProviderConfig(max_length=512).messages_column_name
+    'question'
+    """
+
+    train_file: Path | None = None
+    validation_file: Path | None = None
+    tokenizer: Any = None
+    messages_column_name: str = "question"
+    ground_truth_column_name: str = "answer"
+    max_length: int | None = 1024
+    filter_max_length: bool = False
+    tokenize: bool = True
+    weight: float = 1.0
+    label: str | None = None
+    subsample: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("train_file", "validation_file"):
+            object.__setattr__(self, name, existing_or_none(name, getattr(self, name)))
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight: is {self.weight!r}, but a weight is above 0; leave out a dataset that is not to be read")
+        if self.max_length is not None and self.max_length < 1:
+            raise ValueError(f"max_length: is {self.max_length!r}, but a prompt has at least one token")
+        _require_share(self.subsample)
+
+    @classmethod
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
+        """Create a configuration from a mapping, without modifying the mapping.
+
+        Raises
+        ------
+        ValueError
+            A key is not a field.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in config_dict:
+            if name not in known:
+                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(known)}")
+        return cls(**config_dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as `from_dict` takes them, with paths as strings."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+class ChatDatasetProvider(DatasetProvider):
+    """A provider of `ChatDataset` objects over files of conversations.
+
+    Parameters
+    ----------
+    train_file, validation_file, tokenizer
+        As in `ChatDatasetProviderConfig`.
+    messages_column_name, ground_truth_column_name, max_length, filter_max_length, tokenize
+        As in `ChatDataset`.
+    weight, label, subsample
+        As in `ChatDatasetProviderConfig`.
+    **kwargs
+        Ignored with a warning.
+
+    Raises
+    ------
+    ValueError
+        The share is out of range.
+    TokenizerError
+        The tokenizer cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        train_file: str | Path | None = None,
+        validation_file: str | Path | None = None,
+        tokenizer: Any = None,
+        messages_column_name: str = "messages",
+        ground_truth_column_name: str = "ground_truth",
+        max_length: int | None = None,
+        filter_max_length: bool = False,
+        tokenize: bool = True,
+        weight: float = 1.0,
+        label: str | None = None,
+        subsample: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            logger.warning("ChatDatasetProvider: ignoring the arguments %s", ", ".join(kwargs))
+        _require_share(subsample)
+        self._files = {"train_file": train_file, "validation_file": validation_file}
+        self._tokenizer = _loaded(tokenizer)
+        self._arguments: dict[str, Any] = {
+            "messages_column_name": messages_column_name,
+            "ground_truth_column_name": ground_truth_column_name,
+            "max_length": max_length,
+            "filter_max_length": filter_max_length,
+            "tokenize": tokenize,
+        }
+        self._subsample = subsample
+        self._weight, self._label = weight, label
+
+    @property
+    def weight(self) -> float:
+        """Factor on the number of samples where several datasets are concatenated."""
+        return self._weight
+
+    @property
+    def label(self) -> str | None:
+        """Name of the dataset."""
+        return self._label
+
+    def get_train_dataset(self) -> ChatDataset | None:
+        """Return the training prompts, or None without a training file.
+
+        Raises
+        ------
+        FileNotFoundError
+            The file does not exist.
+        ValueError
+            The file has an unknown format, or `ChatDataset` refuses it.
+        """
+        return self._dataset("train_file")
+
+    def get_val_dataset(self) -> ChatDataset | None:
+        """Return the validation prompts, or None without a validation file; raises the errors of `get_train_dataset`."""
+        return self._dataset("validation_file")
+
+    def get_tokenizer(self) -> Any:
+        """Return the tokenizer, or None if there is none."""
+        return self._tokenizer
+
+    def _dataset(self, name: str) -> ChatDataset | None:
+        given = self._files[name]
+        if given is None:
+            return None
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"{name}: {path} does not exist; give a file of conversations")
+        dataset = ChatDataset(self._read(name, path), self._tokenizer, **self._arguments)
+        if dataset.max_length is not None and self._arguments["tokenize"]:
+            dataset.assert_within_max_length()
+        if dataset.removed_rows:
+            logger.warning("%s: left out %s with more than %s tokens", path, counted(dataset.removed_rows, "prompt"), dataset.max_length)
+        return dataset
+
+    def _read(self, name: str, path: Path) -> Any:
+        if path.suffix not in _READERS:
+            raise ValueError(f"{name}: {path} has the suffix {path.suffix!r}; the formats are: {', '.join(_READERS)}")
+        with translate_missing_packages():
+            from datasets import load_dataset
+
+        rows = load_dataset(_READERS[path.suffix], data_files=str(path), split="train")
+        if self._subsample in (None, 1):
+            return rows
+        return rows.shuffle(seed=_SUBSAMPLE_SEED).select(range(int(len(rows) * self._subsample)))
+
+
+def _loaded(tokenizer: Any) -> Any:
+    if not isinstance(tokenizer, Mapping):
+        return named_tokenizer(tokenizer)
+    with translate_missing_packages():
+        from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(**tokenizer)
+
+
+def _require_share(subsample: float | None) -> None:
+    if subsample is not None and not 0 < subsample <= 1:
+        raise ValueError(f"subsample: is {subsample!r}; use a share above 0 and up to 1, or None for all conversations")

@@ -1,0 +1,68 @@
+"""Prompts of conversations."""
+
+from typing import Any
+
+import pytest
+from datasets import Dataset, DatasetDict
+
+from phyagi_assets.datasets import ChatDataset
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def rows(conversations: dict[str, list[Any]]) -> Any:
+    return Dataset.from_dict(conversations)
+
+
+@pytest.mark.parametrize("tokenize", [True, False])
+def test_sample_is_the_prompt_as_transformers_encodes_it(rows: Any, tokenizer: Any, tokenize: bool) -> None:
+    dataset = ChatDataset(rows, tokenizer, "talk", "truth", tokenize=tokenize)
+    assert len(dataset) == 3
+    for index, sample in enumerate(dataset[i] for i in range(3)):
+        messages = rows[index]["talk"]
+        expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert sample["prompt_input_ids"] == expected
+        assert isinstance(sample["prompt_input_ids"], list)
+        assert sample["raw_prompt"] == tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        assert (sample["index"], sample["messages"], sample["ground_truth"]) == (index, messages, rows[index]["truth"])
+    assert dataset[-1]["index"] == 2
+
+
+def test_longer_prompts_are_left_out_or_raise(rows: Any, tokenizer: Any) -> None:
+    kept = ChatDataset(rows, tokenizer, "talk", "truth", max_length=60, filter_max_length=True)
+    kept.assert_within_max_length()
+    assert (len(kept), kept.removed_rows) == (2, 1)
+    whole = ChatDataset(rows, tokenizer, "talk", "truth", max_length=60)
+    with pytest.raises(ValueError, match=r"the longest prompt has \d+ tokens, and max_length is 60; set filter_max_length"):
+        whole.assert_within_max_length()
+    with pytest.raises(ValueError, match=r"prompt 2 has \d+ tokens, and max_length is 60"):
+        whole[2]
+    with pytest.raises(ValueError, match="all prompts have more than 3 tokens"):
+        ChatDataset(rows, tokenizer, "talk", max_length=3, filter_max_length=True)
+
+
+def test_dataset_with_one_split_is_that_split_and_several_raise(rows: Any, tokenizer: Any) -> None:
+    assert len(ChatDataset(DatasetDict(train=rows), tokenizer, "talk")) == 3
+    with pytest.raises(ValueError, match=r"dataset: has 2 splits \(train, test\); give one of them"):
+        ChatDataset(DatasetDict(train=rows, test=rows), tokenizer, "talk")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ({"messages_column_name": "messages"}, "messages: is not a column of the dataset; the columns are: talk, truth"),
+        ({"ground_truth_column_name": "answer"}, "answer: is not a column of the dataset"),
+        ({"tokenizer": None}, "tokenizer: is None"),
+        ({"tokenize": False, "max_length": 5, "filter_max_length": True}, "filter_max_length: needs the lengths of all prompts"),
+    ],
+)
+def test_invalid_argument_raises(rows: Any, tokenizer: Any, arguments: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        ChatDataset(rows, **{"tokenizer": tokenizer, "messages_column_name": "talk", **arguments})
+
+
+def test_lengths_are_unknown_without_encoding(rows: Any, tokenizer: Any) -> None:
+    ChatDataset(rows, tokenizer, "talk", tokenize=False).assert_within_max_length()
+    with pytest.raises(ValueError, match="tokenize: is false"):
+        ChatDataset(rows, tokenizer, "talk", max_length=10**6, tokenize=False).assert_within_max_length()
