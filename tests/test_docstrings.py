@@ -27,7 +27,8 @@ def documented(path: str, found: Any) -> Iterator[tuple[str, Any]]:
     if inspect.isclass(found):
         for name, entry in vars(found).items():
             member = getattr(entry, "__func__", entry)
-            if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+            is_own = isinstance(member, property) or (inspect.isfunction(member) and member.__module__.startswith("phyagi_assets."))
+            if is_own and not name.startswith("_"):
                 yield f"{path}.{name}", member
 
 
