@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-EXTRAS = {"torch": "train", "omegaconf": "config"} | dict.fromkeys(
+EXTRAS = {"torch": "train", "omegaconf": "config", "ray": "ray"} | dict.fromkeys(
     (
         "awkward",
         "dagster",

@@ -23,6 +23,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import PLAY, Project
+from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server, s3_server
 from tests.support import GPT2, REPOSITORY, copy_store, declare, declare_corpus, made_once, sampled_code_points, write_text
 
@@ -156,3 +157,10 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
         monkeypatch.setenv(name, value)
     _s3_running.delete()
     return _s3_running
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> Iterator[RayNodes]:
+    """A Ray cluster of two nodes with credentials for the bucket. Tests that use it belong to the xdist group ``ray``, to start it once."""
+    with ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment) as running:
+        yield running

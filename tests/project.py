@@ -8,6 +8,7 @@ import dagster as dg
 from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.work import PartitionResult
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.progress import LoggedProgress, RunProgress
@@ -53,10 +54,15 @@ class Project:
         return Runner(load_catalog(self.workspace.data).select(names), self.workspace, self.instance, progress or RecordingProgress(), flow)
 
     def bring_up_to_date(
-        self, *names: str, at: int | None = None, processes: int | None = None, progress: RunProgress | None = None
+        self,
+        *names: str,
+        at: int | None = None,
+        processes: int | None = None,
+        executor: str = LOCAL,
+        progress: RunProgress | None = None,
     ) -> Outcome:
         runner = self.runner(*names, progress=progress)
-        return runner.run(runner.stale(), at, processes)
+        return runner.run(runner.stale(), at, processes, executor)
 
     def materialized(self, *key: str) -> int:
         """Return how often an asset has been materialized."""

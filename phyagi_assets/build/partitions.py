@@ -6,25 +6,34 @@ the small partitions help with the large ones, and none of them starts processes
 """
 
 import os
+import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.removals import removals_file
+from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
+from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.process_pool import ProcessPool
 from phyagi_assets.execution.processors import THREADS, processors
 from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_cluster import RayExecutor
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps import raw
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
-from phyagi_assets.tokenizers.prepare import Commits, use_commits
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.parcels import Parcels, StoreMarkers
+from phyagi_assets.tokenizers.prepare import Commits, find_identities, use_commits, use_identities
 
 PROCESSORS_EACH = 8
 """Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
@@ -97,6 +106,8 @@ class Builder:
         if isinstance(task, ChunkTask):
             task.chunk.run(self.workspace, on_progress)
             return None
+        if task.is_begun:  # by another process
+            self.workspace.store.refresh()
         with self.workspace.store.lock(f"runs/{task.name}"):  # another command may be building it
             return self._partition(task, on_progress)
 
@@ -147,13 +158,14 @@ def _result(step: Step, built: Built) -> StepResult:
 def new_executor(
     builder: Builder,
     work: Sequence[Work],
-    processes: int,
+    processes: int | None,
     commits: Commits,
     *,
+    cluster: RayAddress | None = None,
     on_start: Callable[[str], None],
     on_progress: Callable[[Work, int], None],
 ) -> Executor[Task, TaskResult]:
-    """Return an executor for building partitions: this process, or a pool of local processes where there is work for several.
+    """Return an executor for building partitions: this process, a pool of local processes where there is work for several, or a cluster.
 
     Parameters
     ----------
@@ -162,15 +174,18 @@ def new_executor(
     work
         The partitions.
     processes
-        Largest number of processes.
+        Largest number of processes; None for as many as keep all processors of this machine or the cluster busy.
     commits
         Commits of tokenizers that all processes use. If each process asked the Hub, a branch could move in between.
+    cluster
+        Address of the Ray cluster to run the tasks on; None for this machine.
     on_start
         Called with the name of each partition that is started.
     on_progress
         Called with a partition and the bytes of its source that were processed since the last call.
     """
-    size = min(processes, sum(item.chunks for item in work))
+    processes_here = processes_by_default() if processes is None else processes
+    size = min(processes_here, sum(item.chunks for item in work))
 
     def started(task: Task) -> None:
         if isinstance(task, PartitionTask) and not task.is_begun:
@@ -179,10 +194,65 @@ def new_executor(
     def progressed(task: Task, consumed: int) -> None:
         on_progress(task.work, consumed)
 
+    if cluster is not None:
+        return _on_cluster(cluster, builder, work, processes, commits, started, progressed)
     prepare = partial(_prepared, builder, commits)
     if size <= 1:
         return InProcessExecutor(prepare=prepare, name=_task_name, on_start=started, on_progress=progressed)
     return ProcessPool(prepare=prepare, size=size, threads=_threads(size), name=_task_name, on_start=started, on_progress=progressed)
+
+
+def _on_cluster(
+    cluster: RayAddress,
+    builder: Builder,
+    work: Sequence[Work],
+    processes: int | None,
+    commits: Commits,
+    on_start: Callable[[Task], None],
+    on_progress: Callable[[Task, int], None],
+) -> Executor[Task, TaskResult]:
+    workspace, corpora = builder.workspace, [builder.corpora[name] for name in sorted({item.corpus for item in work})]
+    parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
+    identities = find_identities(corpora, workspace.data, workspace.store)
+    return RayExecutor(
+        cluster=cluster,
+        prepare=partial(_prepared, builder, commits, identities=identities),
+        parcels=parcels,
+        check=node_check(corpora, work, workspace, parcels),
+        limit=processes,
+        processors=PROCESSORS_EACH,
+        name=_task_name,
+        on_start=on_start,
+        on_progress=on_progress,
+    )
+
+
+def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, parcels: Parcels) -> NodeCheck:
+    """Return what every node of a cluster has to have to build partitions."""
+    store = StoreMarkers(parcels) if workspace.store.is_remote else None
+    return NodeCheck(folders=tuple(needed_folders(corpora, work, workspace)), store=store)
+
+
+def needed_folders(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace) -> Iterator[NeededFolder]:
+    """Yield the folders that building partitions needs on every node of a cluster.
+
+    Tokenizers are taken from the store, and need not be visible.
+    """
+    if isinstance(workspace.store, LocalStore):
+        yield NeededFolder(what="the store", path=workspace.store.root)
+    data = [
+        corpus
+        for corpus in corpora
+        if removals_file(corpus).exists() or (corpus.config.messages is not None and corpus.config.chat_template != TOKENIZERS_TEMPLATE)
+    ]
+    if data:
+        yield NeededFolder(what=f"the data folder, with the chat template or the removed documents of {data[0].path}", path=workspace.data)
+    paths, seen = {corpus.config.name: corpus.path for corpus in corpora}, set[Path]()
+    for item in work:
+        for file in item.partition.files[:1] if item.partition else ():
+            if file.path and file.path.parent not in seen:
+                seen.add(file.path.parent)
+                yield NeededFolder(what=f"source files of {paths[item.corpus]}", path=file.path.parent)
 
 
 def _threads(size: int) -> int:
@@ -192,8 +262,12 @@ def _threads(size: int) -> int:
 
 
 @contextmanager
-def _prepared(builder: Builder, commits: Commits, on_progress: OnProgress) -> Iterator[Callable[[Task], TaskResult]]:
+def _prepared(
+    builder: Builder, commits: Commits, on_progress: OnProgress, *, identities: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Task], TaskResult]]:
     use_commits(commits)
+    if identities is not None:
+        use_identities(identities)
     yield partial(builder.run, on_progress=on_progress)
 
 

@@ -25,10 +25,18 @@ logger = logging.getLogger(__name__)
 @click.argument("names", nargs=-1, metavar="[TARGET]...")
 @click.option("--at", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Change a mixture from this position on.")
 @click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
+@click.option("--executor", metavar="WHERE", default="local", help="Where to build: local, ray or ray:ADDRESS.  [default: local]")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
 @folder_options
 def materialize(
-    output: Output, names: tuple[str, ...], at: int | None, jobs: int | None, dry_run: bool, data: str | None, store: str | None
+    output: Output,
+    names: tuple[str, ...],
+    at: int | None,
+    jobs: int | None,
+    executor: str,
+    dry_run: bool,
+    data: str | None,
+    store: str | None,
 ) -> None:
     """Bring corpora and mixtures up to date, through Dagster.
 
@@ -46,6 +54,9 @@ def materialize(
     position that it has reached as --at: the order up to that position does not change.
     """
     settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.execution.ray_address import chosen_executor
+
+    chosen_executor(executor)
     from phyagi_assets.build.selection import select
     from phyagi_assets.cli.dry_run import dry_run_of
     from phyagi_assets.cli.render import show_outcome
@@ -66,7 +77,7 @@ def materialize(
         exit_after(foreseen.failed, broken)
     if workspace.store.is_remote:
         workspace.store.names()  # before anything is written: some servers create a bucket that is not there
-    examined, outcome = _brought_up_to_date(output, settings, selection, workspace, at, jobs)
+    examined, outcome = _brought_up_to_date(output, settings, selection, workspace, at, jobs, executor)
     partitions = {name: corpus.partitions for name, corpus in examined.corpora.items()}
     report = MaterializeReport.of(outcome, broken)
     output.report(report, lambda console: show_outcome(console, report, chosen, workspace.store, partitions))
@@ -74,7 +85,13 @@ def materialize(
 
 
 def _brought_up_to_date(
-    output: Output, settings: Settings, selection: "Selection", workspace: "Workspace", at: int | None, jobs: int | None
+    output: Output,
+    settings: Settings,
+    selection: "Selection",
+    workspace: "Workspace",
+    at: int | None,
+    jobs: int | None,
+    executor: str,
 ) -> tuple["ExaminedCatalog", "Outcome"]:
     """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
     from phyagi_assets.build.examine import examine_selection
@@ -102,7 +119,7 @@ def _brought_up_to_date(
             runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
             work = runner.stale(examined)
             with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
-                outcome = runner.run(work, at, jobs)
+                outcome = runner.run(work, at, jobs, executor)
         if selection.is_whole:
             recorded.remember(runner.recorded())
     return examined, outcome

@@ -16,9 +16,10 @@ from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
+from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
-from phyagi_assets.orchestration.names import PROCESSES, partitions_op_name
+from phyagi_assets.orchestration.names import EXECUTOR, PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
@@ -33,6 +34,12 @@ _MOST_PARTITIONS = 1000
 
 PROCESSES_FIELD = dg.Field(
     dg.Noneable(int), default_value=None, is_required=False, description="Number of processes; by default, one for every 8 processors."
+)
+EXECUTOR_FIELD = dg.Field(
+    str,
+    default_value=LOCAL,
+    is_required=False,
+    description="Where the partitions are built: local, ray for the cluster that RAY_ADDRESS names, or ray:ADDRESS.",
 )
 
 
@@ -61,6 +68,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             builder=builder,
             progress=context.resources.progress,
             processes=config.pop(PROCESSES),
+            executor=config.pop(EXECUTOR),
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
         with run_of(context, builder, [name]):
@@ -74,7 +82,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
         check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],
-        config_schema={PROCESSES: PROCESSES_FIELD, **{option: _field(of) for option, of in options.items()}},
+        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: EXECUTOR_FIELD, **{option: _field(of) for option, of in options.items()}},
         required_resource_keys={WORKSPACE, PROGRESS},
     )(build_partitions)
     return made

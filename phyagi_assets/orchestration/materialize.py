@@ -17,9 +17,20 @@ from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import database_failure_message
-from phyagi_assets.orchestration.names import COMMAND, COMMAND_JOB, LAUNCHED_BY, PARTITIONS, PROCESSES, op_name, run_config, stale_op_name
+from phyagi_assets.orchestration.names import (
+    COMMAND,
+    COMMAND_JOB,
+    EXECUTOR,
+    LAUNCHED_BY,
+    PARTITIONS,
+    PROCESSES,
+    op_name,
+    run_config,
+    stale_op_name,
+)
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.progress import RunProgress
@@ -94,7 +105,7 @@ class Runner:
         names = [*self._catalog.corpora, *self._catalog.mixtures]
         return {name: versions_digest(self._expected.get(name, {}), self._unpartitioned.get(name, {})) for name in names}
 
-    def run(self, work: Sequence[Work], at: int | None = None, processes: int | None = None) -> Outcome:
+    def run(self, work: Sequence[Work], at: int | None = None, processes: int | None = None, executor: str = LOCAL) -> Outcome:
         """Build the partitions, then the steps of corpora, then the mixtures. A partition that fails does not stop the others.
 
         Parameters
@@ -105,6 +116,8 @@ class Runner:
             Position at which a new segment is appended to the plans of mixtures; by default, their plans are replaced.
         processes
             Largest number of processes that build partitions; by default, as many as keep all processors busy.
+        executor
+            Where partitions are built: ``local``, ``ray`` or ``ray:ADDRESS``.
 
         Returns
         -------
@@ -114,7 +127,7 @@ class Runner:
         self._workspace.store.remove_abandoned_files()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         if work:
-            self._build(work, processes)
+            self._build(work, processes, executor)
         for corpus in self._catalog.corpora.values():
             for step in self._flow.of(Scope.CORPUS):
                 with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
@@ -152,11 +165,11 @@ class Runner:
         for done in result.done:
             self._expected[result.work.corpus].setdefault(done.step, {})[result.work.key] = done.fingerprint
 
-    def _build(self, work: Sequence[Work], processes: int | None) -> None:
+    def _build(self, work: Sequence[Work], processes: int | None, executor: str) -> None:
         keys: dict[str, list[str]] = {}
         for item in work:
             keys.setdefault(item.corpus, []).append(item.key)
-        config = run_config(stale_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes})
+        config = run_config(stale_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes, EXECUTOR: executor})
         before = set(self.outcome.failed)
         result = self._definitions.resolve_job_def(COMMAND_JOB).execute_in_process(
             run_config={**_QUIET, **config}, instance=self._instance, tags=_COMMAND, raise_on_error=False

@@ -10,7 +10,7 @@ from phyagi_assets.steps.step import Step
 COMMAND_JOB = "materialize"
 """Name of the job of the command, which builds stale partitions of any corpora."""
 
-PARTITIONS, PROCESSES, CONTENTS = "partitions", "processes", "contents"
+PARTITIONS, PROCESSES, EXECUTOR, CONTENTS = "partitions", "processes", "executor", "contents"
 """Options of the ops that build partitions."""
 
 BUILDS_ALL_TAG = {"phyagi_assets/builds": "all stale steps"}

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.partitions import Builder, build_partitions, new_executor, processes_by_default
+from phyagi_assets.build.partitions import Builder, build_partitions, new_executor
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, translate_memory_errors
+from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
@@ -49,6 +50,8 @@ class PartitionRun:
         Receiver of the run's progress.
     processes
         Largest number of processes; None for as many as keep all processors busy.
+    executor
+        Where the partitions are built: ``local``, ``ray`` or ``ray:ADDRESS``.
     recorded
         Data versions that Dagster has recorded, by corpus. A version that another run has built and recorded in the meantime is not logged
         again. None if everything is logged, because a user asked for it.
@@ -61,6 +64,7 @@ class PartitionRun:
     builder: Builder
     progress: Progress
     processes: int | None = None
+    executor: str = LOCAL
     recorded: Mapping[str, Recorded] | None = None
     checks: Mapping[str, Collection[str]] = field(default_factory=dict)
 
@@ -81,6 +85,7 @@ class PartitionRun:
         """
         if self.processes is not None and self.processes < 1:
             raise PhyagiAssetsError(f"processes: at least 1 process builds partitions, not {self.processes}")
+        cluster = chosen_executor(self.executor, "executor")
         corpora = [self.builder.corpora[name] for name in sorted({item.corpus for item in work})]
         results: list[PartitionResult] = []
         log = PartitionLog(self.context, self.builder, self.recorded, self.checks)
@@ -105,8 +110,9 @@ class PartitionRun:
             executor = new_executor(
                 self.builder,
                 work,
-                processes_by_default() if self.processes is None else self.processes,
+                self.processes,
                 commits,
+                cluster=cluster,
                 on_start=progress.started,
                 on_progress=on_progress,
             )
@@ -117,6 +123,7 @@ class PartitionRun:
                     is_current = log.write(result)
                     progress.ended(result, is_current=is_current)
                     results.append(result)
+            self.builder.workspace.store.refresh()  # the processes that built the partitions have published them
             log.close()
         self._raise(results)
 

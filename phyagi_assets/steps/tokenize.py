@@ -184,6 +184,7 @@ class _Encoding:
             corpus=corpus,
             partition=self.partition.key,
             fingerprint=self.expected.fingerprint,
+            raw=self.raw.fingerprint,
             removed=hashes_of(self.expected.settings.get(REMOVED, ())),
             prepared=prepared,
             maker=RowMaker(eos=eos, dtype=dtype, schema=schema),

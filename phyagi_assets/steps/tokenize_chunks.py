@@ -5,8 +5,10 @@ folder of the store that is named for both, so that any process can encode it, a
 that are missing.
 """
 
+import logging
 import os
 import re
+import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -19,17 +21,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import TRAINED, rows_file
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks
 from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
-from phyagi_assets.sources.files import LocalFile
+from phyagi_assets.sources.files import LocalFile, Stamp
 from phyagi_assets.sources.local import stamp_of
 from phyagi_assets.steps.conversations import ConversationRecipe
 from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
+from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
@@ -38,6 +43,8 @@ from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
 _FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+")
+logger = logging.getLogger(__name__)
+
 COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
 
 
@@ -51,6 +58,8 @@ class Recipe:
     fingerprint: str
     """Fingerprint of the tokenized artifact. It determines, together with the number of a chunk, the sample of its documents that is
     encoded both ways."""
+    raw: str
+    """Fingerprint of the raw artifact."""
     removed: npt.NDArray[np.uint64]
     """Text hashes of the excluded documents, 1-D."""
     prepared: PreparedTokenizer
@@ -106,41 +115,95 @@ class TokenChunk:
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Encode the chunk, unless it is encoded already."""
-        if self.recall(workspace) is None:
+        if not self.is_encoded(workspace):
             self.write(workspace, _engines(self.recipe, workspace), on_progress)
 
+    def is_encoded(self, workspace: Workspace) -> bool:
+        """Return whether the chunk is encoded, and is where all machines of the run find it."""
+        return (self._recall_elsewhere if workspace.store.exchange else self._recall_here)(workspace) is not None
+
     def recall(self, workspace: Workspace) -> Written | None:
-        """Return the encoded chunk; None if it is not encoded yet, or its files have changed since."""
+        """Return the encoded chunk; None if it is not encoded yet, or its files have changed since. It is fetched if it is not here."""
+        written = self._recall_here(workspace)
+        if written is None and (elsewhere := self._recall_elsewhere(workspace)) and (exchange := workspace.store.exchange):
+            size, digest, written = elsewhere
+            try:
+                with workspace.store.writing():
+                    exchange.receive(written.path, size, digest)
+            except StoreError as problem:
+                logger.warning("%s is encoded again: %s", self.name, problem)
+                return None
+        return written
+
+    def _recall_here(self, workspace: Workspace) -> Written | None:
         record = self._record(workspace).recall()
         with suppress(OSError, ValueError, TypeError, KeyError):
-            path = self._rows(workspace)
-            if record["stamps"] == self._stamps() and record["digest"] == file_digest(path):
-                tallies = [(index, RowTally(**tally)) for index, tally in record["tallies"]]
-                counts = {**dict.fromkeys(COUNTS), **record["counts"]}
-                return Written(path=path, counts={name: int(count) for name, count in counts.items()}, tallies=tallies)
+            if record["stamps"] == self._stamps(workspace) and record["digest"] == file_digest(self._rows(workspace)):
+                return self._written(record, workspace)
         return None
+
+    def _recall_elsewhere(self, workspace: Workspace) -> tuple[int, str, Written] | None:
+        """Return the size and the digest of the rows that another machine has encoded, and what it counted."""
+        exchange, record = workspace.store.exchange, self._record(workspace)
+        if exchange is None or not exchange.receive_record(record.path):
+            return None
+        with suppress(ValueError, TypeError, KeyError):
+            recorded = record.recall()
+            if recorded["stamps"] == self._stamps(workspace):
+                return int(recorded["bytes"]), str(recorded["digest"]), self._written(recorded, workspace)
+        return None
+
+    def _written(self, record: Mapping[str, Any], workspace: Workspace) -> Written:
+        tallies = [(index, RowTally(**tally)) for index, tally in record["tallies"]]
+        counts = {**dict.fromkeys(COUNTS), **record["counts"]}
+        return Written(path=self._rows(workspace), counts={name: int(count) for name, count in counts.items()}, tallies=tallies)
 
     def write(self, workspace: Workspace, engines: Engines, on_progress: OnProgress) -> Written:
         """Encode the chunk into its folder in the store."""
-        stamps, rows = self._stamps(), self._rows(workspace)
+        snapshot = self._snapshot(workspace)
+        stamps, rows = self._stamps(workspace), self._rows(workspace)
         with workspace.store.writing():
             rows.parent.mkdir(parents=True, exist_ok=True)
-            draft = rows.with_suffix(f".{os.getpid()}")
+            draft = rows.with_suffix(f".{uuid.uuid4().hex}")  # another machine may be writing this chunk
             try:
                 written = encode_chunk(self.recipe, self.number, self.spans, draft, engines, on_progress)
                 _flush(draft)
                 draft.replace(rows)
             finally:
                 draft.unlink(missing_ok=True)
+        del snapshot
         tallies = [(index, {"valid": of.valid, "invalid": of.invalid, "first_problem": of.first_problem}) for index, of in written.tallies]
-        self._record(workspace).remember(
-            {"stamps": stamps, "digest": file_digest(rows), "counts": dict(written.counts), "tallies": tallies}
+        digest, record = file_digest(rows), self._record(workspace)
+        record.remember(
+            {"stamps": stamps, "digest": digest, "bytes": rows.stat().st_size, "counts": dict(written.counts), "tallies": tallies}
         )
+        if exchange := workspace.store.exchange:
+            exchange.send(rows, digest)
+            exchange.send_record(record.path)
         return replace(written, path=rows)
 
-    def _stamps(self) -> list[list[Any]]:
+    def _snapshot(self, workspace: Workspace) -> Artifact | None:
+        """Fetch the files of the chunk that lie in a snapshot in a bucket. They stay here as long as the snapshot is referenced."""
+        if not workspace.store.is_remote:
+            return None
+        raw = workspace.store.find(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
+        if raw is None:
+            return None
+        inside = [span.file.path.relative_to(raw.path).as_posix() for span in self.spans if span.file.path.is_relative_to(raw.path)]
+        if inside:
+            raw.folder(*inside)
+        return raw
+
+    def _stamps(self, workspace: Workspace) -> list[list[Any]]:
+        """Return the places of the spans, and the stamps of the files that may change: not of those in a snapshot."""
+        raw = workspace.store.version_path(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
+        stamps: list[list[Any]] = []
         with suppress(OSError):  # a file is missing, which its reader reports
-            return [[span.index, span.start, span.stop, span.first, *stamp_of(span.file.path)] for span in self.spans]
+            for span in self.spans:
+                path = span.file.path
+                stamp: Stamp = () if path.is_relative_to(raw) else stamp_of(path)
+                stamps.append([span.index, span.start, span.stop, span.first, *stamp])
+            return stamps
         return []
 
     def _rows(self, workspace: Workspace) -> Path:
@@ -164,7 +227,7 @@ def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Worksp
     workspace
         The data folder and the store.
     """
-    return [chunk for chunk in _chunks(recipe, files, workspace) if chunk.recall(workspace) is None]
+    return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace)]
 
 
 def _chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) -> Iterator[TokenChunk]:
@@ -220,7 +283,10 @@ def write_chunks(
 
 def forget_chunks(corpus: Corpus, partition: str, workspace: Workspace) -> None:
     """Delete the chunks of a partition."""
-    clear_chunks(workspace.store.scratch("chunks", f"{corpus.config.name}/{partition}"))
+    folder = workspace.store.scratch("chunks", f"{corpus.config.name}/{partition}")
+    clear_chunks(folder)
+    if exchange := workspace.store.exchange:
+        exchange.forget(exchange.sizes(folder))
 
 
 def clear_chunks(folder: Path, keeping: str = "") -> None:

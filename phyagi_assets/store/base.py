@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import Kind, State
 
@@ -440,6 +441,13 @@ class Store(Protocol):
 
     def scratch(self, kind: Scratch, name: str) -> Path:
         """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
+
+    def refresh(self) -> None:
+        """Forget what was listed: other processes may have published since."""
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The exchange of files in `scratch` between the machines of a run; None if all processes of the run see the same files."""
 
     def unfinished(self) -> Iterator[Transfer]:
         """Yield the partitions that have unfinished transfers or chunks."""

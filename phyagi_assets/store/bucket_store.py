@@ -42,6 +42,7 @@ from phyagi_assets.store.base import (
     split_version_name,
 )
 from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.store.scratch import Scratch, scratch_folder
@@ -115,6 +116,9 @@ class BucketStore(base.Store):
         Largest size of the versions in it, see `Scratch`.
     retry_policy
         How requests are retried.
+    holder
+        Name of a run whose processes on several machines hold leases as one, and exchange unfinished files. A process of the run that does
+        the work of another one, which died with its machine, then need not wait for the lease of the dead one to expire.
     """
 
     def __init__(
@@ -124,15 +128,16 @@ class BucketStore(base.Store):
         scratch: Path | None = None,
         scratch_bytes: int | None = None,
         retry_policy: RetryPolicy | None = None,
+        holder: str = "",
     ) -> None:
         bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy())
         local = Scratch(scratch or scratch_folder(bucket.address), scratch_bytes)
-        self._assemble(bucket, bucket.folder(SHARED), local, local.root / SHARED)
+        self._assemble(bucket, bucket.folder(SHARED), local, local.root / SHARED, holder)
 
-    def _assemble(self, bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path) -> None:
+    def _assemble(self, bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path, holder: str) -> None:
         self.bucket, self.shared, self.local, self.shared_copies = bucket, shared, local, shared_copies
-        machine = f"{socket.gethostname()}:{local.root}"
-        self._leases = Leases(folder=bucket.folder(".leases"), machine=machine)
+        self._holder = holder
+        self._leases = Leases(folder=bucket.folder(".leases"), machine=holder or f"{socket.gethostname()}:{local.root}")
         self._folders: dict[str, _Folder] = {}
         self._all_until = 0.0
         """Time until which the folders are taken for all that there are."""
@@ -141,7 +146,7 @@ class BucketStore(base.Store):
         self._lock = threading.RLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _assembled, (self.bucket, self.shared, self.local, self.shared_copies)
+        return _assembled, (self.bucket, self.shared, self.local, self.shared_copies, self._holder)
 
     def __str__(self) -> str:
         return self.bucket.address
@@ -402,10 +407,21 @@ class BucketStore(base.Store):
         return self.local.state(kind, name)
 
     def inner(self, name: str) -> "BucketStore":
-        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self.shared_copies)
+        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self.shared_copies, self._holder)
 
     def scratch(self, kind: base.Scratch, name: str) -> Path:
         return self.local.scratch(kind, name)
+
+    def refresh(self) -> None:
+        with self._lock:
+            self._folders, self._all_until = {}, 0.0
+
+    @property
+    def exchange(self) -> Exchange | None:
+        return self._exchange() if self._holder else None
+
+    def _exchange(self) -> Exchange:
+        return Exchange(bucket=self.bucket.folder(UNFINISHED), root=self.local.root)
 
     def unfinished(self) -> Iterator[Transfer]:
         return self.local.unfinished()
@@ -421,6 +437,7 @@ class BucketStore(base.Store):
             before = datetime.now(UTC) - _BROKEN_OFF
             old = (stored for uploaded in broken_off if max(each.written for each in uploaded) < before for stored in uploaded)
             self.bucket.delete(stored.key for stored in old)
+            self._exchange().forget_abandoned(_BROKEN_OFF)
 
     def _list_all(self) -> _Listed:
         """List the whole store. Return its folders of artifacts, and the objects that the store did not make."""
@@ -660,9 +677,9 @@ def _has(path: Path, record: FileRecord) -> bool:
         return False
 
 
-def _assembled(bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path) -> BucketStore:
+def _assembled(bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path, holder: str) -> BucketStore:
     store = BucketStore.__new__(BucketStore)
-    store._assemble(bucket, shared, local, shared_copies)
+    store._assemble(bucket, shared, local, shared_copies, holder)
     return store
 
 

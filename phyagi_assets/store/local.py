@@ -25,6 +25,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
 from phyagi_assets.store.base import VERSIONS, Address, Artifact, Scratch, Survey, Transfer, Version, is_part, split_version_name
 from phyagi_assets.store.disk import flush, free_path, unless_elsewhere, writing_to
+from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 from phyagi_assets.store.ownership import (
@@ -373,6 +374,13 @@ class LocalStore(base.Store):
 
     def scratch(self, kind: Scratch, name: str) -> Path:
         return self.root / f".{kind}" / name
+
+    def refresh(self) -> None:
+        pass
+
+    @property
+    def exchange(self) -> Exchange | None:
+        return None
 
     def unfinished(self) -> Iterator[Transfer]:
         for kind in ("transfers", "chunks"):

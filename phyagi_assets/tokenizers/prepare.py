@@ -40,6 +40,10 @@ _commits: dict[tuple[str, str], str] = {}
 """Commits that this process uses until `forget_commits`, so that all partitions of a run use the same commit even if a branch moves."""
 
 
+_identities: dict[str, str] = {}
+"""Identities of declared tokenizers that another process found; see `use_identities`."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedTokenizer:
     """A tokenizer in the forms that the steps use."""
@@ -167,6 +171,8 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
     name, _, revision = corpus.config.tokenizer.partition("@")
     if revision:
         return f"hub:{name}@{_commit(name, revision)}"
+    if known := _identities.get(name):
+        return known
     folder = data / name
     paths = (Path(at, name) for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
     stamps = tuple(stamp_of(path) for path in paths if path.is_file())
@@ -359,6 +365,27 @@ def find_commits(corpora: Iterable[Corpus]) -> Commits:
 def use_commits(commits: Commits) -> None:
     """Use commits that another process of the run found, instead of asking the Hub."""
     _commits.update(commits)
+
+
+def find_identities(corpora: Iterable[Corpus], data: Path, store: Store) -> Mapping[str, str]:
+    """Prepare the corpora's tokenizers, and return the identities of those in folders, to pass to processes on other machines.
+
+    These processes take the tokenizers from the store, and need not see the folders. A tokenizer that cannot be loaded is left out; the
+    step that needs it raises the error.
+    """
+    found = {}
+    for corpus in corpora:
+        with suppress(TokenizerError):
+            prepare_tokenizer(corpus, data, store)
+            if "@" not in corpus.config.tokenizer:
+                found[corpus.config.tokenizer] = tokenizer_identity(corpus, data)
+    return found
+
+
+def use_identities(identities: Mapping[str, str]) -> None:
+    """Use the identities of tokenizers that another process of the run found, instead of those that it used before."""
+    _identities.clear()
+    _identities.update(identities)
 
 
 def _commit(name: str, revision: str) -> str:

@@ -1,0 +1,65 @@
+"""The choice of an executor, as a user writes it: ``local``, ``ray`` or ``ray:ADDRESS``."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from phyagi_assets.errors import PhyagiAssetsError
+
+LOCAL, RAY = "local", "ray"
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+_ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
+_RIGHT = "auto, HOST:PORT as in 10.0.0.1:6379, or ray://HOST:PORT as in ray://10.0.0.1:10001"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RayAddress:
+    """Address of a Ray cluster."""
+
+    address: str
+    """``auto`` for the cluster that runs on this machine, ``host:port``, or ``ray://host:port`` for Ray Client."""
+    setting: str
+    """Setting that names it, for messages."""
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Host and port of the server; None if Ray finds them."""
+        found = _ADDRESS.fullmatch(self.address)
+        return (found["host"].strip("[]"), int(found["port"])) if found else None
+
+
+def chosen_executor(choice: str, setting: str = "--executor") -> RayAddress | None:
+    """Return the address of the Ray cluster that a choice of an executor names; None for ``local``.
+
+    Parameters
+    ----------
+    choice
+        ``local``, ``ray``, or ``ray:ADDRESS``. Without an address, ``$RAY_ADDRESS`` names the cluster; without that, it is the one that
+        runs on this machine.
+    setting
+        Setting that the choice comes from, for messages.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The choice is not one of these, or the address is not valid.
+
+    Examples
+    --------
+    >>> chosen_executor("local")
+    >>> chosen_executor("ray:ray://head:10001").server
+    ('head', 10001)
+    """
+    kind, separator, address = choice.partition(":")
+    if choice == LOCAL:
+        return None
+    if kind != RAY:
+        raise PhyagiAssetsError(f"{setting}: {choice!r} is not an executor; use local, ray, or ray:ADDRESS, where ADDRESS is {_RIGHT}")
+    if not separator:
+        address = os.environ.get(ADDRESS_VARIABLE, "")
+        setting = f"${ADDRESS_VARIABLE}" if address else setting
+    found = RayAddress(address=address or "auto", setting=setting)
+    server = found.server
+    if (separator and not address) or (found.address != "auto" and (server is None or not 0 < server[1] < 1 << 16)):
+        raise PhyagiAssetsError(f"{setting}: {address!r} is not the address of a Ray cluster; use {_RIGHT}")
+    return found

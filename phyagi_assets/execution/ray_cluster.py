@@ -1,0 +1,391 @@
+"""An executor that runs tasks on a Ray cluster.
+
+Each task is a Ray task of its own. The driver, this process, keeps the queue, submits a bounded number of tasks, and takes their results
+as they come; Ray chooses the nodes. A task writes what it makes to the store, so that only a small report comes back. If the process or
+the node of a task dies, the driver submits the task again, a few times.
+
+Only this module and `phyagi_assets.execution.ray_worker` know Ray, and import it inside functions.
+"""
+
+import logging
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from phyagi_assets.errors import PhyagiAssetsError, translate_missing_packages
+from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
+from phyagi_assets.execution.node_check import NodeCheck
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_worker import Job, Parcels, Report, run_task
+
+ATTEMPTS = 4
+"""Number of times that a task is begun before it has failed, if its process dies each time."""
+_TO_ANSWER = 10.0
+"""Time for the server of a cluster to answer, in seconds."""
+_TO_PROBE = 60.0
+"""Time for a node to run the probe task, in seconds."""
+_TO_END = 10.0
+"""Time for interrupted tasks to end, in seconds."""
+_REFRESHED = 5.0
+"""Time between two looks at the size of the cluster, in seconds."""
+_IDLE = 60.0
+"""Time between two warnings that no node runs any task, in seconds."""
+_PACKAGE = "phyagi_assets"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Attempt(Generic[Task]):
+    task: Task
+    number: int
+
+
+class RayExecutor(Generic[Task, Result]):
+    """Executor that runs tasks on a Ray cluster.
+
+    Parameters
+    ----------
+    cluster
+        Address of the cluster.
+    prepare
+        Context manager that each process of the cluster enters first.
+    parcels
+        Pickles tasks and results.
+    check
+        What every node has to have.
+    limit
+        Largest number of tasks that run at the same time; None for as many as the cluster has processors for.
+    processors
+        Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node.
+    name
+        Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
+    on_start
+        Called with each task when it is submitted to the cluster.
+    on_progress
+        Called with a task and its progress since the last call.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: RayAddress,
+        prepare: Prepare[Task, Result],
+        parcels: Parcels,
+        check: NodeCheck,
+        limit: int | None = None,
+        processors: int = 1,
+        name: Callable[[Task], str],
+        on_start: Callable[[Task], None],
+        on_progress: Callable[[Task, int], None],
+    ) -> None:
+        self.size = limit or 1 << 16
+        self._cluster, self._prepare, self._parcels, self._check = cluster, prepare, parcels, check
+        self._limit, self._processors, self._name, self._on_progress = limit, processors, name, on_progress
+        self._waiting = TaskQueue(on_start)
+        self.submit, self.drop = self._waiting.submit, self._waiting.drop
+
+    def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
+        """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            The cluster cannot be reached, or a node cannot run the tasks.
+        """
+        if not self._waiting:
+            return
+        with connected(self._cluster), self._check.marked():
+            check_nodes(self._check)
+            yield from _Run(self._waiting, self._job, self._parcels, self._limit, self._processors, self._on_progress).results()
+
+    def _job(self, threads: int) -> bytes:
+        level = logging.getLogger(_PACKAGE).getEffectiveLevel()
+        prepare = self._parcels.pack(self._prepare)
+        return pickle.dumps(Job(parcels=self._parcels, check=self._check, prepare=prepare, name=self._name, threads=threads, level=level))
+
+
+class _Run(Generic[Task, Result]):
+    """The tasks on the cluster."""
+
+    def __init__(
+        self,
+        waiting: TaskQueue[Task],
+        job: Callable[[int], bytes],
+        parcels: Parcels,
+        limit: int | None,
+        processors: int,
+        on_progress: Callable[[Task, int], None],
+    ) -> None:
+        import ray
+
+        self._ray, self._waiting, self._parcels, self._limit, self._on_progress = ray, waiting, parcels, limit, on_progress
+        self._again: list[_Attempt[Task]] = []
+        self._running: dict[Any, _Attempt[Task]] = {}
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        self._each = max(1, min([processors, *(size for size in nodes if size)]))
+        """Number of processors of a task."""
+        self._id = uuid.uuid4().bytes
+        kept = ray.put(job(self._each))
+        self._job = _Kept(kept)
+        self._remote = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(run_task)
+        self._most, self._looked = 0, 0.0
+
+    def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
+        idle_since = time.monotonic()
+        try:
+            while self._begin() or self._running:
+                ended = self._ended()
+                if ended:
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > _IDLE:
+                    idle_since = time.monotonic()
+                    self._warn_if_idle()
+                for reference in ended:
+                    attempt = self._running.pop(reference)
+                    outcome = self._outcome(reference, attempt)
+                    del reference
+                    self._begin()  # before the consumer does its part, so that no node waits for it
+                    if outcome is not None:
+                        yield attempt.task, outcome.outcome
+        finally:
+            self._cancel()
+
+    def _begin(self) -> bool:
+        """Submit as many tasks as the cluster can take. Return whether one was submitted."""
+        room = self._room()
+        for _ in range(min(room, len(self._again) + len(self._waiting))):
+            attempt = self._again.pop() if self._again else _Attempt(task=self._waiting.take(), number=1)
+            reference = self._remote.remote(self._id, self._job, self._parcels.pack(attempt.task))
+            self._running[reference] = attempt
+        return bool(self._running)
+
+    def _room(self) -> int:
+        """Return how many more tasks may be submitted: as many as run at the same time, and as many again, so that no node waits."""
+        if time.monotonic() - self._looked > _REFRESHED:
+            fit = int(self._ray.cluster_resources().get("CPU", 0)) // self._each
+            self._most = self._limit if self._limit is not None and self._limit <= fit else 2 * max(1, fit)
+            self._most = min(self._most, self._limit or self._most)
+            self._looked = time.monotonic()
+        return max(0, self._most - len(self._running))
+
+    def _ended(self) -> list[Any]:
+        """Wait until a task has ended, but not for long, and return the references of all that have."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_REFRESHED, fetch_local=False)
+        if ready and len(self._running) > 1:
+            ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0, fetch_local=False)
+        found: list[Any] = ready
+        return found
+
+    def _outcome(self, reference: Any, attempt: _Attempt[Task]) -> Report | None:
+        """Return what has come of a task; None if it is to be submitted again."""
+        exceptions = self._ray.exceptions
+        try:
+            report: Report = self._parcels.unpack(self._ray.get(reference))
+        except exceptions.RayTaskError as problem:
+            return Report(outcome=TaskCrashed(str(problem)))
+        except exceptions.RayError as problem:
+            why = _death(problem)
+            if attempt.number == ATTEMPTS:
+                return Report(outcome=WorkerDied(f"died in each of {ATTEMPTS} attempts; the last time, {why}"))
+            logger.warning("%s; its task is run again, in attempt %d of %d", why, attempt.number + 1, ATTEMPTS)
+            attempt.number += 1
+            self._again.append(attempt)
+            return None
+        for record in report.records:
+            logging.getLogger(record.name).handle(record)
+        if report.consumed:
+            self._on_progress(attempt.task, report.consumed)
+        return report
+
+    def _warn_if_idle(self) -> None:
+        fit = int(self._ray.cluster_resources().get("CPU", 0))
+        if fit < self._each:
+            logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
+
+    def _cancel(self) -> None:
+        """Interrupt the tasks on the cluster, and kill those that have not ended after a grace period."""
+        left = list(self._running)
+        self._running.clear()
+        for is_forced in (False, True):
+            for reference in left:
+                with suppress(Exception):  # it has ended, or the cluster is gone
+                    self._ray.cancel(reference, force=is_forced)
+            if left and not is_forced:
+                with suppress(Exception):
+                    _, left = self._ray.wait(left, num_returns=len(left), timeout=_TO_END, fetch_local=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An object that the cluster keeps, and that a process fetches when it is called."""
+
+    reference: Any
+
+    def __call__(self) -> bytes:
+        import ray
+
+        content: bytes = ray.get(self.reference)
+        return content
+
+
+def _death(problem: Exception) -> str:
+    kinds = {
+        "WorkerCrashedError": "a process of the Ray cluster died",
+        "OutOfMemoryError": "a process of the Ray cluster was killed, because its node ran out of memory",
+        "NodeDiedError": "a node of the Ray cluster died",
+        "LocalRayletDiedError": "a node of the Ray cluster died",
+        "ObjectLostError": "the node of the Ray cluster that held a result died",
+        "OwnerDiedError": "the node of the Ray cluster that held a result died",
+        "ObjectFetchTimedOutError": "the node of the Ray cluster that held a result cannot be reached",
+        "TaskCancelledError": "a task was cancelled from outside",
+    }
+    found = next((kinds[kind.__name__] for kind in type(problem).__mro__ if kind.__name__ in kinds), "")
+    return found or f"the Ray cluster reports {type(problem).__name__}"
+
+
+@contextmanager
+def connected(cluster: RayAddress) -> Iterator[None]:
+    """Connect this process to a cluster within the context. A connection that exists already, as in a Ray job, is used and stays.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        Ray is not installed, the cluster cannot be reached, or its versions of Ray or Python are not those of this process.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with translate_missing_packages():
+        import ray
+    if ray.is_initialized():
+        yield
+        return
+    if server := cluster.server:
+        _require_answer(cluster, *server)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
+    except (ConnectionError, TimeoutError, ValueError) as problem:
+        if cluster.address == "auto":
+            message = (
+                f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
+            )
+            raise PhyagiAssetsError(message) from None
+        raise _unreachable(cluster, _first_line(problem)) from None
+    except RuntimeError as problem:
+        if "mismatch" in str(problem).lower():
+            versions = " ".join(str(problem).split())
+            raise PhyagiAssetsError(f"{cluster.setting}: {cluster.address}: {versions}; use the same versions on all nodes") from None
+        raise _unreachable(cluster, _first_line(problem)) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray replaces them, and Dagster has its own
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    try:
+        with _messages_logged():
+            yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _messages_logged() -> Iterator[None]:
+    """Log the first lines of Ray's messages about the cluster within the context. Ray would print pages of its own logs to stdout."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)
+
+    def log(data: dict[str, Any], *_args: object, **_options: object) -> None:
+        for line in data.get("lines", ()):
+            logger.debug("Ray: %s", line.partition("\n")[0])
+
+    worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+
+
+def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
+    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}")
+
+
+def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
+    """Require that a server answers as Ray's do: Ray itself would wait for minutes, and end this process.
+
+    Ray's servers speak HTTP/2, in which both sides begin with a frame of settings.
+    """
+    settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+    try:
+        with socket.create_connection((host, port), timeout=_TO_ANSWER) as connection:
+            connection.settimeout(_TO_ANSWER)
+            connection.sendall(settings)
+            answer = b""
+            while len(answer) < 9 and (more := connection.recv(9 - len(answer))):
+                answer += more
+    except OSError as problem:
+        raise _unreachable(cluster, problem.strerror or str(problem) or type(problem).__name__) from None
+    if len(answer) < 9 or answer[3] != 4:
+        raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
+
+
+def check_nodes(check: NodeCheck) -> None:
+    """Run a probe task on every node that can run tasks.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        A node lacks something; the message names the node.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Functions inside functions travel by value: these run where the package is missing, or is another version.
+    def probe(version: str, content: bytes) -> str:
+        import pickle
+
+        try:
+            import phyagi_assets
+        except ImportError:
+            return f"has no phyagi-assets; install version {version} on all nodes, in the environment that Ray runs in"
+        if phyagi_assets.__version__ != version:
+            found = phyagi_assets.__version__
+            return f"has phyagi-assets {found}, and this command {version}; install the same version on all nodes"
+        return str(pickle.loads(content).problem())
+
+    remote = ray.remote(num_cpus=0, max_retries=0)(probe)
+    content = pickle.dumps(check)
+    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
+    probes = {
+        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(check.version, content): node
+        for node in nodes
+    }
+    ready, _ = ray.wait(list(probes), num_returns=len(probes), timeout=_TO_PROBE) if probes else ([], [])
+    found = []
+    for reference in ready:
+        node = nodes[probes[reference]]
+        try:
+            problem = ray.get(reference)
+        except ray.exceptions.RayTaskError as crashed:
+            problem = f"cannot run tasks: {_last_line(crashed)}"
+        except ray.exceptions.RayError:
+            continue  # it has died, and runs no task
+        if problem:
+            found.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) {problem}")
+    if found:
+        raise PhyagiAssetsError("\n".join(sorted(found)))
+
+
+def _last_line(problem: Exception) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]

@@ -1,0 +1,155 @@
+"""The part of the Ray executor that runs in the processes of the cluster: prepare once, then run one task after another.
+
+Ray keeps a process for the next tasks of the same run. What a process has prepared stays in it, as in a process of the local pool.
+"""
+
+import logging
+import logging.handlers
+import os
+import pickle
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
+from phyagi_assets.execution.executor import Prepare, TaskCrashed
+from phyagi_assets.execution.node_check import NodeCheck
+from phyagi_assets.execution.processors import THREADS
+
+_PACKAGE = "phyagi_assets"
+_MOST_RECORDS = 1_000
+"""Largest number of log records that a task returns."""
+
+
+class Parcels(Protocol):
+    """Pickles objects for the other processes of a run. It can be pickled itself."""
+
+    def pack(self, content: Any) -> bytes:
+        """Pickle an object."""
+
+    def unpack(self, parcel: bytes) -> Any:
+        """Unpickle an object."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What all tasks of a run have in common."""
+
+    parcels: Parcels
+    check: NodeCheck
+    prepare: bytes
+    """Parcel with the context manager that a process enters before its first task."""
+    name: Callable[[Any], str]
+    threads: int
+    level: int
+    """Level of the log records that come back."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What comes back from a task."""
+
+    outcome: Any
+    """Result of the task, or the exception that ended it."""
+    consumed: int = 0
+    """Progress of the task."""
+    records: list[logging.LogRecord] = field(default_factory=list)
+
+
+@dataclass(kw_only=True, slots=True)
+class _Process:
+    """What this process has prepared."""
+
+    job: bytes = b""
+    """The run that it has prepared for."""
+    exit_stack: ExitStack = field(default_factory=ExitStack)
+    parcels: Parcels | None = None
+    name: Callable[[Any], str] = str
+    run: Callable[[Any], Any] | None = None
+    consumed: int = 0
+
+
+_process = _Process()
+
+
+def run_task(number: bytes, job: Callable[[], bytes], task: bytes) -> bytes:
+    """Run a task in a process of the cluster, and return the parcel of a `Report`.
+
+    Parameters
+    ----------
+    number
+        Identity of the run.
+    job
+        Returns the pickled `Job`; called if this process has not prepared for this run.
+    task
+        Parcel with the task.
+    """
+    records = _Records()
+    logger = logging.getLogger(_PACKAGE)
+    logger.addHandler(records)
+    try:
+        report = _run(number, job, task)
+    finally:
+        logger.removeHandler(records)
+    report.records.extend(records.kept)
+    return _process.parcels.pack(report) if _process.parcels else pickle.dumps(report)
+
+
+def _run(number: bytes, job: Callable[[], bytes], task: bytes) -> Report:
+    _process.consumed = 0
+    try:
+        if number != _process.job:
+            with translate_memory_errors("preparing a process"):
+                _prepare(number, job())
+        assert _process.parcels is not None
+        assert _process.run is not None
+        given = _process.parcels.unpack(task)
+        with translate_memory_errors(_process.name(given)):
+            return Report(outcome=_process.run(given), consumed=_process.consumed)
+    except (PhyagiAssetsError, OSError) as problem:
+        return Report(outcome=problem, consumed=_process.consumed)
+    except Exception:
+        return Report(outcome=TaskCrashed(traceback.format_exc()), consumed=_process.consumed)
+
+
+def _prepare(number: bytes, content: bytes) -> None:
+    _process.exit_stack.close()
+    _process.job = b""
+    job: Job = pickle.loads(content)
+    _process.parcels, _process.name = job.parcels, job.name
+    os.environ[THREADS] = str(job.threads)
+    logging.getLogger(_PACKAGE).setLevel(job.level)
+    if problem := job.check.problem():  # of a node that came after the run had begun
+        raise PhyagiAssetsError(f"{node_name()} {problem}")
+    _process.run = _process.exit_stack.enter_context(_unpacked(job)(_progressed))
+    _process.job = number
+
+
+def _unpacked(job: Job) -> Prepare[Any, Any]:
+    prepare: Prepare[Any, Any] = job.parcels.unpack(job.prepare)
+    return prepare
+
+
+def _progressed(consumed: int) -> None:
+    _process.consumed += consumed
+
+
+def node_name() -> str:
+    """Return the name of the node of this process, for messages."""
+    import ray
+
+    return f"node {ray.util.get_node_ip_address()} ({ray.get_runtime_context().get_node_id()[:8]})"
+
+
+class _Records(logging.handlers.QueueHandler):
+    """Keeps log records, as text that can be pickled."""
+
+    def __init__(self) -> None:
+        self.kept: list[logging.LogRecord] = []
+        super().__init__(self)  # type: ignore[arg-type]
+
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        if len(self.kept) < _MOST_RECORDS:
+            self.kept.append(record)

@@ -1,0 +1,95 @@
+"""Unfinished files of a store in a bucket: work that one machine does and another one goes on with.
+
+The files of `BucketStore.scratch` lie on one machine. Where the tasks of a run are spread over machines, such files are also objects under
+``.unfinished/``, with the path that they have in the scratch space. They are deleted when the artifact is written.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from phyagi_assets.store.disk import replace_file
+
+if TYPE_CHECKING:  # the client takes long to import
+    from phyagi_assets.objects.bucket import BucketFolder
+
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exchange:
+    """Exchange of unfinished files between the machines of a run.
+
+    Parameters
+    ----------
+    bucket
+        The folder of the unfinished files in the bucket.
+    root
+        The scratch space of this machine.
+    """
+
+    bucket: "BucketFolder"
+    root: Path
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+    def send(self, path: Path, checksum: str) -> None:
+        """Upload a file of the scratch space, given the XXH3-128 of its content.
+
+        Raises
+        ------
+        StoreError
+            The file has another content, or the object cannot be written.
+        """
+        self.bucket.upload(path, self._key(path), checksum)
+
+    def send_record(self, path: Path) -> None:
+        """Upload a small file of the scratch space that says what other files hold."""
+        self.bucket.write(self._key(path), path.read_bytes())
+
+    def receive(self, path: Path, size: int, checksum: str) -> None:
+        """Download the object with the path of a file to that file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        size
+            Size of its content, in bytes.
+        checksum
+            XXH3-128 of its content.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist, cannot be read, or has another content.
+        """
+        self.bucket.download(self._key(path), path, size, checksum)
+
+    def receive_record(self, path: Path) -> bool:
+        """Download a small object to the file with its path, and return whether the object exists."""
+        content = self.bucket.read(self._key(path))
+        if content is None:
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+        return True
+
+    def sizes(self, folder: Path) -> dict[Path, int]:
+        """Return the sizes of the objects in a folder, in bytes, by the path of the file in the scratch space."""
+        return {self.root / stored.key: stored.size for stored in self.bucket.list(self._key(folder))}
+
+    def forget(self, paths: Iterable[Path]) -> None:
+        """Delete the objects with the paths of files."""
+        self.bucket.delete(map(self._key, paths))
+
+    def forget_abandoned(self, age: timedelta) -> None:
+        """Delete the objects of partitions that no machine has added to for some time."""
+        by_partition: dict[str, list[tuple[datetime, str]]] = {}
+        for stored in self.bucket.list():
+            by_partition.setdefault("/".join(stored.key.split("/")[:3]), []).append((stored.written, stored.key))
+        before = datetime.now(UTC) - age
+        self.bucket.delete(key for of in by_partition.values() if max(of)[0] < before for _, key in of)

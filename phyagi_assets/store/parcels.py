@@ -1,0 +1,139 @@
+"""Pickle objects for a process on another machine.
+
+Artifacts, tokenizers and tasks refer to the store and to paths in its scratch space. On another machine, the store is opened again, and its
+scratch space is another folder. A parcel holds references in their place, which the receiver resolves with its own store.
+"""
+
+import io
+import pickle
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from phyagi_assets.settings import BucketAddress
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.local import LocalStore
+
+if TYPE_CHECKING:
+    from phyagi_assets.objects.bucket import BucketFolder
+
+
+@dataclass(eq=False)
+class Parcels:
+    """Pickles objects for the processes of a run that use the same store. It can be pickled itself.
+
+    Parameters
+    ----------
+    place
+        Path or address of the store. A store on a disk has the same path on all machines.
+    holder
+        Name of the run, under which all its processes hold leases.
+    """
+
+    place: Path | BucketAddress
+    holder: str
+    _opened: list[Store] = field(default_factory=list)
+    _lock: Any = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, store: Store, holder: str) -> "Parcels":
+        """Return the parcels of a run, for the process that has opened the store."""
+        place = store.root if isinstance(store, LocalStore) else BucketAddress(str(store))
+        return cls(place, holder, [store])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parcels, (self.place, self.holder)
+
+    @property
+    def store(self) -> Store:
+        """The store as this process has opened it."""
+        with self._lock:
+            if not self._opened:
+                self._opened.append(_opened(self.place, self.holder))
+            return self._opened[0]
+
+    def pack(self, content: Any) -> bytes:
+        """Pickle an object."""
+        file = io.BytesIO()
+        _Packer(file, self.store).dump(content)
+        return file.getvalue()
+
+    def unpack(self, parcel: bytes) -> Any:
+        """Unpickle an object, with this process's store in the place of the sender's."""
+        return _Unpacker(io.BytesIO(parcel), self.store).load()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreMarkers:
+    """Markers in a store in a bucket, by which processes see that they use the same one. It can be pickled."""
+
+    parcels: Parcels
+
+    def __str__(self) -> str:
+        return str(self.parcels.place)
+
+    @property
+    def _folder(self) -> "BucketFolder":
+        from phyagi_assets.objects.bucket import BucketFolder
+
+        return BucketFolder(str(self.parcels.place)).folder(".nodes")
+
+    def mark(self, name: str) -> None:
+        """Write a marker."""
+        self._folder.write(name, b"")
+
+    def unmark(self, name: str) -> None:
+        """Remove a marker."""
+        self._folder.delete([name])
+
+    def is_marked(self, name: str) -> bool:
+        """Return whether this process sees a marker."""
+        return self._folder.read(name) is not None
+
+
+def _opened(place: Path | BucketAddress, holder: str) -> Store:
+    if isinstance(place, Path):
+        return LocalStore(place)
+    from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
+
+    return BucketStore(place, holder=holder)
+
+
+class _Packer(pickle.Pickler):
+    def __init__(self, file: io.BytesIO, store: Store) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._kind, self._root = type(store), scratch_root(store)
+
+    def persistent_id(self, content: Any) -> tuple[str, str] | None:
+        if self._root is None:
+            return None
+        if isinstance(content, Path) and content.is_relative_to(self._root):
+            return "path", content.relative_to(self._root).as_posix()
+        if isinstance(content, self._kind) and (root := scratch_root(content)):
+            return "store", root.relative_to(self._root).as_posix()
+        return None
+
+
+class _Unpacker(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, store: Store) -> None:
+        super().__init__(file)
+        self._store, self._root = store, scratch_root(store)
+
+    def persistent_load(self, reference: Any) -> Any:
+        kind, place = reference
+        if kind == "path" and self._root is not None:
+            return self._root / place
+        store = self._store
+        for part in PurePosixPath(place).parts:
+            store = store.inner(part.removeprefix("."))
+        return store
+
+
+def scratch_root(store: Store) -> Path | None:
+    """Return the folder in which steps work on this machine for a store in a bucket; None for a store on a disk."""
+    if isinstance(store, LocalStore):
+        return None
+    from phyagi_assets.store.bucket_store import BucketStore
+
+    return store.local.root if isinstance(store, BucketStore) else None

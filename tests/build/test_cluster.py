@@ -1,0 +1,183 @@
+"""Partitions built on a Ray cluster: the same bytes as on one machine, on a disk and in a bucket, whatever becomes of a node."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.build.partitions import Builder, build_partitions, needed_folders, new_executor, node_check
+from phyagi_assets.build.stale import work_of
+from phyagi_assets.build.work import PartitionResult
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.removals import Removal, add_removals
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.steps.flow import FLOW
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.store.base import Store
+from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.copying import copyings, run_all
+from phyagi_assets.store.exchange import UNFINISHED
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.parcels import Parcels
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import GIGATOKEN
+from phyagi_assets.tokenizers.prepare import tokenizer_store
+from tests.project import Project
+from tests.ray_nodes import RayNodes
+from tests.s3 import SECRET, S3Server
+from tests.support import copy_store, declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.faulty_engines import give_report, store_contents
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+BYTES = "tokenizers/bytes"
+TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(300)]
+
+
+@pytest.fixture
+def sources(data: Path, s3: S3Server, prepared_store: Path) -> Path:
+    """A data folder with a corpus in a bucket, one on this disk and a mixture of both, and a store in which their tokenizer is prepared."""
+    rows = write_jsonl(data.parent / "rows.jsonl", TEXTS)
+    s3.put("source/rows.jsonl", rows)
+    write_text(data / "raw" / "one.txt", "Word for word.\n" * 600)
+    write_text(data / "raw" / "two.txt", "Two words.\n")
+    save_byte_tokenizer(data / BYTES)
+    remote = declare_corpus(data, "remote", "s3://raw/source/*.jsonl", tokenizer=BYTES, splits={"validation": 0.2})
+    declare_corpus(data, "local", "raw/*.txt", tokenizer=BYTES, partition_by="file", source={"sample_by": "line"})
+    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": name, "weight": 1} for name in ("remote", "local")])
+    give_report(remote, GIGATOKEN.name, data, LocalStore(data / "prepared"), LocalStore(prepared_store))
+    return data
+
+
+def on(store: Store, sources: Path) -> Workspace:
+    """Return a workspace with chunks of 4 KB, and a store in which the tokenizer is prepared."""
+    if isinstance(store, LocalStore):
+        copy_store(sources / "prepared", store.root)
+    else:
+        for version in tokenizer_store(LocalStore(sources / "prepared")).versions():
+            tokenizer_store(store).put(version)
+    return Workspace(data=sources, store=store, chunk_bytes=4096)
+
+
+def build_all(
+    workspace: Workspace, processes: int | None = None, cluster: RayAddress | None = None, on_progress: Callable[[int], None] = id
+) -> list[PartitionResult]:
+    """Build all corpora, and the mixture if no partition failed."""
+    catalog = load_catalog(workspace.data)
+    steps = [step.name for step in FLOW.of(Scope.PARTITION)]
+    listed = {name: workspace.sources.partitions(corpus) for name, corpus in catalog.corpora.items()}
+    work = [work_of(catalog.corpora[name], partition, steps, workspace, FLOW) for name, of in listed.items() for partition in of.values()]
+    list(workspace.store.list())  # what was seen before the run is not taken for what is there after it
+    executor = new_executor(
+        Builder(corpora=catalog.corpora, workspace=workspace),
+        work,
+        processes,
+        {},
+        cluster=cluster,
+        on_start=id,
+        on_progress=lambda _work, consumed: on_progress(consumed),
+    )
+    results = list(build_partitions(work, executor))
+    workspace.store.refresh()
+    if not any(result.problem for result in results):
+        build_mixture(catalog.mixtures["mix"], catalog.corpora, {name: list(of) for name, of in listed.items()}, workspace)
+    return results
+
+
+def contents(store: Store, folder: Path) -> dict[str, str]:
+    """Return the digests of all files of a store that other machines see, as on a disk."""
+    if not isinstance(store, LocalStore):
+        copied = LocalStore(folder)
+        list(run_all(copyings(store, copied)))
+        store = copied
+    return {name: digest for name, digest in store_contents(store.root).items() if not name.startswith(".")}
+
+
+def bucket(name: str, tmp_path: Path) -> BucketStore:
+    return BucketStore(f"s3://raw/{name}", scratch=tmp_path / f"scratch of {name}", retry_policy=RetryPolicy(pause=0.0))
+
+
+def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_builds_on_a_disk(
+    nodes: RayNodes, s3: S3Server, sources: Path, tmp_path: Path
+) -> None:
+    node, done = nodes.add(), list[int]()
+
+    def kill_after_the_third_task(consumed: int) -> None:
+        done.append(consumed)
+        if len(done) == 3:
+            nodes.kill(node)
+
+    stores = [LocalStore(tmp_path / "a"), LocalStore(tmp_path / "b"), bucket("c", tmp_path), bucket("d", tmp_path)]
+    workspaces = [on(store, sources) for store in stores]
+    built = [
+        build_all(workspaces[0], 1),
+        build_all(workspaces[1], 2),
+        build_all(workspaces[2], 1),
+        build_all(workspaces[3], cluster=nodes.address, on_progress=kill_after_the_third_task),
+    ]
+    assert [result.failure for results in built for result in results] == [""] * 12
+    assert len(done) > 12  # a task per chunk
+    first, *others = [contents(store, tmp_path / f"copy{i}") for i, store in enumerate(stores)]
+    assert len([name for name in first if "/.versions/" in name and name.endswith(".arrow")]) > 12
+    for other in others:
+        assert other == first
+    assert [key for key in s3.listed() if UNFINISHED in key or "/.nodes/" in key or "/.leases/" in key] == []
+    assert not list(nodes.scratch.glob("*/*/.chunks/*/*"))
+
+
+def test_cluster_builds_on_a_shared_disk_what_a_process_builds(nodes: RayNodes, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", nodes.cluster.address)
+    outcome = project.bring_up_to_date(executor="ray")
+    assert (sorted(outcome.built), outcome.failed) == (["mix", "plays/one", "plays/three", "plays/two"], {})
+    on_cluster = store_contents(project.workspace.store.root)
+    for name in ("plays", "mix"):
+        shutil.rmtree(project.workspace.store.root / name)
+    project.bring_up_to_date()
+    assert store_contents(project.workspace.store.root) == on_cluster
+
+
+def test_refused_run_leaves_the_store_as_it_was(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = store_contents(project.workspace.store.root)
+    outcome = project.bring_up_to_date(executor="ray:127.0.0.1:1")
+    reason = "executor: the Ray cluster 127.0.0.1:1 cannot be reached: Connection refused"
+    assert {name: outcome.failed[name] for name in ("plays/one", "plays/two")} == dict.fromkeys(("plays/one", "plays/two"), reason)
+    monkeypatch.setenv("RAY_ADDRESS", "head")
+    assert "$RAY_ADDRESS: 'head' is not the address of a Ray cluster" in project.bring_up_to_date(executor="ray").failed["plays/one"]
+    assert store_contents(project.workspace.store.root) == before
+
+
+def test_nodes_without_credentials_or_with_another_endpoint_are_told_by_the_store(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = on(bucket("d", tmp_path), sources)
+    check = node_check((), (), workspace, Parcels.of(workspace.store, "run"))
+    with check.marked():
+        assert check.problem() == ""
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not the secret")
+        problem = check.problem()
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert problem.startswith("cannot use the store: s3://raw/d: cannot be read: the secret key is not right")
+    assert problem.endswith("the processes of a node use the credentials and endpoints of their own environment")
+    assert "not the secret" not in problem
+    assert check.problem().startswith("reaches another store at s3://raw/d than this machine")
+
+
+def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_removed_documents(sources: Path, tmp_path: Path) -> None:
+    catalog = load_catalog(sources)
+    remote, local = catalog.corpora["remote"], catalog.corpora["local"]
+    in_bucket = Workspace(data=sources, store=bucket("d", tmp_path))
+
+    def needed(workspace: Workspace, *corpora: object) -> list[Path]:
+        chosen = [corpus for corpus in (remote, local) if corpus in corpora]
+        work = [work_of(corpus, of, [], workspace, FLOW) for corpus in chosen for of in workspace.sources.partitions(corpus).values()]
+        return [folder.path for folder in needed_folders(chosen, work, workspace)]
+
+    assert needed(in_bucket, remote) == []
+    assert needed(in_bucket, remote, local) == [sources / "raw"]
+    assert needed(Workspace(data=sources, store=LocalStore(tmp_path / "disk")), local) == [tmp_path / "disk", sources / "raw"]
+    add_removals(remote, [Removal(id=document_id(1))])
+    assert needed(in_bucket, remote) == [sources]

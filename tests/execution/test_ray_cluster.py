@@ -1,0 +1,214 @@
+"""Tasks on a Ray cluster of two nodes: everything is done, whatever becomes of a process or a node."""
+
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phyagi_assets import __version__
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.execution.executor import TaskCrashed, WorkerDied
+from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
+from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
+from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor
+from tests.ray_nodes import RayNodes
+
+pytestmark = pytest.mark.xdist_group("ray")
+logger = logging.getLogger("phyagi_assets.tests")
+
+
+class PlainParcels:
+    def pack(self, content: Any) -> bytes:
+        return pickle.dumps(content)
+
+    def unpack(self, parcel: bytes) -> Any:
+        return pickle.loads(parcel)
+
+
+@contextmanager
+def counting(folder: Path, on_progress: OnProgress) -> Iterator[Callable[[int], tuple[int, str]]]:
+    """Writes down what it did; says some things on the way."""
+
+    def do(item: int) -> tuple[int, str]:
+        if item == 13:
+            raise SourceError("thirteen is no item")
+        if item == 14:
+            raise ZeroDivisionError("fourteen is no item")
+        with (folder / f"began {item}").open("a") as file:
+            file.write(f"{os.getpid()} {os.environ['RAYON_NUM_THREADS']}\n")
+        if item == 66:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item >= 100:
+            wait_for((folder / "go on").exists)
+        (folder / f"did {item}").touch()
+        on_progress(item)
+        logger.info("did %d", item)
+        return item, os.environ.get("PHYAGI_ASSETS_SCRATCH", "")
+
+    yield do
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    for _ in range(6_000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("waited for a minute")
+
+
+def item_name(item: object) -> str:
+    return f"item {item}"
+
+
+def unheard(_task: object, _consumed: int) -> None:
+    """Ignore progress."""
+
+
+def executor_on(cluster: RayAddress, prepare: Any, **options: Any) -> RayExecutor[Any, Any]:
+    options = {"check": NodeCheck(), "name": item_name, "on_start": id, "on_progress": unheard, **options}
+    return RayExecutor[Any, Any](cluster=cluster, prepare=prepare, parcels=PlainParcels(), **options)
+
+
+def outcomes(executor: RayExecutor[Any, Any], tasks: Iterable[Any]) -> dict[Any, Any]:
+    for task in tasks:
+        executor.submit(task)
+    return dict(executor.results())
+
+
+def test_tasks_on_a_cluster_report_results_progress_logs_and_errors(
+    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[tuple[int, int]] = []
+    begun: list[int] = []
+    executor = executor_on(
+        nodes.address, partial(counting, tmp_path), on_progress=lambda *one: told.append(one), on_start=begun.append, processors=8
+    )
+    with caplog.at_level(logging.INFO, "phyagi_assets"):
+        found = outcomes(executor, [1, 2, 13, 14, 66, 3])
+    assert begun == [1, 2, 13, 14, 66, 3]
+    assert [found[item][0] for item in (1, 2, 3)] == [1, 2, 3]
+    assert isinstance(found[13], SourceError)
+    assert isinstance(found[14], TaskCrashed)
+    assert "ZeroDivisionError: fourteen is no item" in str(found[14])
+    assert isinstance(found[66], WorkerDied)
+    assert str(found[66]) == "died in each of 4 attempts; the last time, a process of the Ray cluster died"
+    assert len((tmp_path / "began 66").read_text().splitlines()) == ATTEMPTS
+    assert sorted(told) == [(1, 1), (2, 2), (3, 3)]
+    assert {"did 1", "did 2", "did 3"} <= set(caplog.messages)
+    assert {line.split()[1] for line in (tmp_path / "began 1").read_text().splitlines()} == {"1"}  # thread: the nodes have one processor
+
+
+def test_tasks_of_a_node_that_is_killed_run_on_another(nodes: RayNodes, tmp_path: Path) -> None:
+    node = nodes.add()
+
+    def kill() -> None:
+        wait_for(lambda: len(list(tmp_path.glob("began *"))) >= 3)  # each node has one processor
+        nodes.kill(node)
+        (tmp_path / "go on").touch()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = outcomes(executor_on(nodes.address, partial(counting, tmp_path)), range(100, 108))
+    killer.join()
+    assert sorted(item for item, _ in found.values()) == list(range(100, 108))
+    assert sum(len(path.read_text().splitlines()) for path in tmp_path.glob("began *")) == 9  # only the one of the node is done again
+
+
+def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: RayNodes, tmp_path: Path) -> None:
+    begun: list[int] = []
+    executor = executor_on(nodes.address, partial(counting, tmp_path), on_start=begun.append, limit=1)
+    for item in (1, *range(100, 120)):
+        executor.submit(item)
+    results = executor.results()
+    assert next(results)[1][0] == 1
+    wait_for((tmp_path / "began 100").exists)
+    results.close()
+    assert begun == [1, 100]
+    (tmp_path / "go on").touch()
+    assert not (tmp_path / "did 100").exists()
+
+
+@pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])
+def test_choice_that_is_no_executor_names_the_setting_and_what_is_right(choice: str) -> None:
+    with pytest.raises(PhyagiAssetsError, match=r"^--executor: '.*' is not .*; use (local, ray, or ray:ADDRESS|auto, HOST:PORT)"):
+        chosen_executor(choice)
+
+
+def test_address_comes_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen_executor("ray") == RayAddress(address="auto", setting="--executor")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert chosen_executor("ray") == RayAddress(address="head:6379", setting="$RAY_ADDRESS")
+    assert chosen_executor("ray:ray://10.0.0.1:10001", "executor") == RayAddress(address="ray://10.0.0.1:10001", setting="executor")
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(PhyagiAssetsError, match=r"^\$RAY_ADDRESS: 'http://head:8265' is not the address of a Ray cluster; use auto"):
+        chosen_executor("ray")
+
+
+class _Web(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def refusal(cluster: RayAddress, prepare: Any = counting, **options: Any) -> str:
+    with pytest.raises(PhyagiAssetsError) as raised:
+        outcomes(executor_on(cluster, partial(prepare, Path("/nowhere")), **options), [1])
+    return str(raised.value)
+
+
+def test_cluster_that_cannot_be_reached_is_named() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        for scheme in ("", "ray://"):
+            address = RayAddress(address=f"{scheme}127.0.0.1:{port}", setting="--executor")
+            expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused"
+            assert refusal(address) == expected
+    with HTTPServer(("127.0.0.1", 0), _Web) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        assert "what answers there is not Ray; the port of a cluster is 6379" in refusal(
+            RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
+        )
+        server.shutdown()
+
+
+def test_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    address = RayAddress(address="127.0.0.1:1", setting="--executor")
+    assert refusal(address) == "ray is not installed; install it with: pip install 'phyagi-assets[ray]'"
+
+
+def test_node_that_does_not_see_a_folder_is_named(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = Path("/proc/self/cwd")  # another folder in each process
+    lines = refusal(nodes.address, check=NodeCheck(folders=(NeededFolder(what="the store", path=own),))).splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith("node ")
+        assert "does not see the folder /proc/self/cwd (the store) as this machine does; mount it at the same path on all nodes" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_node_with_another_version_of_the_package_is_named(nodes: RayNodes, tmp_path: Path) -> None:
+    other = 'import sys, types\nsys.modules["phyagi_assets"] = other = types.ModuleType("other")\nother.__version__ = "0.1"\n'
+    (tmp_path / "sitecustomize.py").write_text(other)
+    node = nodes.add(PYTHONPATH=str(tmp_path))
+    try:
+        (line,) = refusal(nodes.address).splitlines()
+    finally:
+        nodes.kill(node)
+    assert line.endswith(
+        f"({node.node_id[:8]}) has phyagi-assets 0.1, and this command {__version__}; install the same version on all nodes"
+    )

@@ -1,0 +1,71 @@
+"""A Ray cluster of two nodes on this machine, which has scratch folders and environment variables of their own."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+
+
+@dataclass(kw_only=True)
+class RayNodes:
+    """A running cluster. Tasks run on all nodes but the first, which holds Ray's own services."""
+
+    cluster: Any
+    scratch: Path
+    """Folder of the scratch folders of the nodes."""
+    environment: Mapping[str, str]
+    added: int = 0
+
+    @property
+    def address(self) -> RayAddress:
+        return RayAddress(address=self.cluster.address, setting="--executor")
+
+    def add(self, *, wait: bool = True, **environment: str) -> Any:
+        """Add a node with one processor."""
+        self.added += 1
+        own = {SCRATCH_VARIABLE: str(self.scratch / f"node{self.added}")}
+        return self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
+
+    def kill(self, node: Any) -> None:
+        """Kill a node with its processes at once, and wait until the cluster has noticed."""
+        raylet = node.all_processes["raylet"][0].process.pid
+        workers = [int(child) for path in Path(f"/proc/{raylet}/task").glob("*/children") for child in path.read_text().split()]
+        os.kill(raylet, signal.SIGKILL)
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        self.cluster.remove_node(node, allow_graceful=False)
+
+
+@contextmanager
+def ray_nodes(scratch: Path, environment: Mapping[str, str]) -> Iterator[RayNodes]:
+    """Run a cluster of two nodes, without a dashboard and without reports of its use."""
+    home = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets lie in it
+    outside = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")}
+    os.environ.update({"RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0"})
+    handler = signal.getsignal(signal.SIGTERM)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        nodes = RayNodes(cluster=cluster, scratch=scratch, environment=environment)
+        for _ in range(2):
+            nodes.add(wait=False)
+        cluster.wait_for_nodes()
+        signal.signal(signal.SIGTERM, handler)
+        yield nodes
+    finally:
+        cluster.shutdown()
+        signal.signal(signal.SIGTERM, handler)
+        shutil.rmtree(home, ignore_errors=True)
+        for name, value in outside.items():
+            os.environ.pop(name)
+            os.environ.update({name: value} if value is not None else {})
