@@ -115,8 +115,12 @@ class TokenChunk:
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Encode the chunk, unless it is encoded already."""
-        if not self.is_encoded(workspace):
-            self.write(workspace, _engines(self.recipe, workspace), on_progress)
+        if self.is_encoded(workspace):
+            return
+        written = self.write(workspace, _engines(self.recipe, workspace), on_progress)
+        if workspace.store.exchange:  # they were sent, and another machine goes on with them
+            written.path.unlink(missing_ok=True)
+            self._record(workspace).forget()
 
     def is_encoded(self, workspace: Workspace) -> bool:
         """Return whether the chunk is encoded, and is where all machines of the run find it."""
@@ -144,13 +148,11 @@ class TokenChunk:
 
     def _recall_elsewhere(self, workspace: Workspace) -> tuple[int, str, Written] | None:
         """Return the size and the digest of the rows that another machine has encoded, and what it counted."""
-        exchange, record = workspace.store.exchange, self._record(workspace)
-        if exchange is None or not exchange.receive_record(record.path):
-            return None
+        exchange = workspace.store.exchange
+        record = exchange.record(self._record(workspace).path) if exchange else None
         with suppress(ValueError, TypeError, KeyError):
-            recorded = record.recall()
-            if recorded["stamps"] == self._stamps(workspace):
-                return int(recorded["bytes"]), str(recorded["digest"]), self._written(recorded, workspace)
+            if record["stamps"] == self._stamps(workspace):
+                return int(record["bytes"]), str(record["digest"]), self._written(record, workspace)
         return None
 
     def _written(self, record: Mapping[str, Any], workspace: Workspace) -> Written:
@@ -173,13 +175,12 @@ class TokenChunk:
                 draft.unlink(missing_ok=True)
         del snapshot
         tallies = [(index, {"valid": of.valid, "invalid": of.invalid, "first_problem": of.first_problem}) for index, of in written.tallies]
-        digest, record = file_digest(rows), self._record(workspace)
-        record.remember(
-            {"stamps": stamps, "digest": digest, "bytes": rows.stat().st_size, "counts": dict(written.counts), "tallies": tallies}
-        )
+        digest, state = file_digest(rows), self._record(workspace)
+        record = {"stamps": stamps, "digest": digest, "bytes": rows.stat().st_size, "counts": dict(written.counts), "tallies": tallies}
+        state.remember(record)
         if exchange := workspace.store.exchange:
             exchange.send(rows, digest)
-            exchange.send_record(record.path)
+            exchange.send_record(state.path, record)
         return replace(written, path=rows)
 
     def _snapshot(self, workspace: Workspace) -> Artifact | None:
@@ -286,7 +287,7 @@ def forget_chunks(corpus: Corpus, partition: str, workspace: Workspace) -> None:
     folder = workspace.store.scratch("chunks", f"{corpus.config.name}/{partition}")
     clear_chunks(folder)
     if exchange := workspace.store.exchange:
-        exchange.forget(exchange.sizes(folder))
+        exchange.forget(folder)
 
 
 def clear_chunks(folder: Path, keeping: str = "") -> None:

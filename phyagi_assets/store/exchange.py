@@ -4,13 +4,12 @@ The files of `BucketStore.scratch` lie on one machine. Where the tasks of a run 
 ``.unfinished/``, with the path that they have in the scratch space. They are deleted when the artifact is written.
 """
 
-from collections.abc import Iterable
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from phyagi_assets.store.disk import replace_file
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the client takes long to import
     from phyagi_assets.objects.bucket import BucketFolder
@@ -46,9 +45,9 @@ class Exchange:
         """
         self.bucket.upload(path, self._key(path), checksum)
 
-    def send_record(self, path: Path) -> None:
-        """Upload a small file of the scratch space that says what other files hold."""
-        self.bucket.write(self._key(path), path.read_bytes())
+    def send_record(self, path: Path, record: Any) -> None:
+        """Write an object that says what another file holds, given the path that its own file would have."""
+        self.bucket.write(self._key(path), json.dumps(record).encode())
 
     def receive(self, path: Path, size: int, checksum: str) -> None:
         """Download the object with the path of a file to that file.
@@ -69,22 +68,15 @@ class Exchange:
         """
         self.bucket.download(self._key(path), path, size, checksum)
 
-    def receive_record(self, path: Path) -> bool:
-        """Download a small object to the file with its path, and return whether the object exists."""
-        content = self.bucket.read(self._key(path))
-        if content is None:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
-        return True
+    def record(self, path: Path) -> Any:
+        """Return a record that was sent, or None if there is none, or a damaged one."""
+        with suppress(ValueError, RecursionError):
+            return json.loads(self.bucket.read(self._key(path)) or b"null")
+        return None
 
-    def sizes(self, folder: Path) -> dict[Path, int]:
-        """Return the sizes of the objects in a folder, in bytes, by the path of the file in the scratch space."""
-        return {self.root / stored.key: stored.size for stored in self.bucket.list(self._key(folder))}
-
-    def forget(self, paths: Iterable[Path]) -> None:
-        """Delete the objects with the paths of files."""
-        self.bucket.delete(map(self._key, paths))
+    def forget(self, folder: Path) -> None:
+        """Delete the objects with the paths of files in a folder."""
+        self.bucket.delete(stored.key for stored in self.bucket.list(self._key(folder)))
 
     def forget_abandoned(self, age: timedelta) -> None:
         """Delete the objects of partitions that no machine has added to for some time."""

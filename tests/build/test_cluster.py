@@ -120,13 +120,13 @@ def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_bui
         build_all(workspaces[3], cluster=nodes.address, on_progress=kill_after_the_third_task),
     ]
     assert [result.failure for results in built for result in results] == [""] * 12
-    assert len(done) > 12  # a task per chunk
+    assert len(done) > 8  # a task per chunk
     first, *others = [contents(store, tmp_path / f"copy{i}") for i, store in enumerate(stores)]
-    assert len([name for name in first if "/.versions/" in name and name.endswith(".arrow")]) > 12
+    assert len([name for name in first if "/.versions/" in name and name.endswith(".arrow")]) > 8
     for other in others:
         assert other == first
     assert [key for key in s3.listed() if UNFINISHED in key or "/.nodes/" in key or "/.leases/" in key] == []
-    assert not list(nodes.scratch.glob("*/*/.chunks/*/*"))
+    assert not list(nodes.scratch.glob("*/*/.chunks/**/*.arrow"))
 
 
 def test_cluster_builds_on_a_shared_disk_what_a_process_builds(nodes: RayNodes, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
