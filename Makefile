@@ -12,7 +12,7 @@ BENCH := .venv-bench
 OTHERS := $(BENCH)-streaming $(BENCH)-tokenizers1
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 interpreter = $(or $(PYTHON$(1)),python$(1))
-EXTRAS := train,pipeline,test
+EXTRAS := train,pipeline,ray,test
 export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
@@ -42,7 +42,7 @@ test-python3.11 test-python3.13: test-python%: $(VENV)-%/installed
 test-python3.12: $(VENV)-3.12/installed
 	$(VENV)-3.12/bin/pytest --numprocesses 2 --dist loadgroup --without-torch
 
-$(VENV)-3.12/installed: EXTRAS := pipeline,test-without-torch
+$(VENV)-3.12/installed: EXTRAS := pipeline,ray,test-without-torch
 
 $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/installed: pyproject.toml constraints.txt
 	@$(call interpreter,$*) -c 'import venv' 2>/dev/null || \

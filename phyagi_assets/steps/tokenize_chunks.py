@@ -149,7 +149,7 @@ class TokenChunk:
     def _recall_elsewhere(self, workspace: Workspace) -> tuple[int, str, Written] | None:
         """Return the size and the digest of the rows that another machine has encoded, and what it counted."""
         exchange = workspace.store.exchange
-        record = exchange.record(self._record(workspace).path) if exchange else None
+        record: Any = exchange.record(self._record(workspace).path) if exchange else None
         with suppress(ValueError, TypeError, KeyError):
             if record["stamps"] == self._stamps(workspace):
                 return int(record["bytes"]), str(record["digest"]), self._written(record, workspace)
