@@ -54,17 +54,16 @@ def materialize(
     position that it has reached as --at: the order up to that position does not change.
     """
     settings = Settings.resolve(data=data, store=store)
-    from phyagi_assets.execution.ray_address import chosen_executor
-
-    chosen_executor(executor)
     from phyagi_assets.build.selection import select
     from phyagi_assets.cli.dry_run import dry_run_of
     from phyagi_assets.cli.render import show_outcome
     from phyagi_assets.declare.catalog import read_catalog
+    from phyagi_assets.execution.ray_address import chosen_executor
     from phyagi_assets.inspection.materializing import MaterializeReport
     from phyagi_assets.steps.step import Workspace
     from phyagi_assets.store.places import open_store
 
+    chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
     selection = select(catalog, names)
     chosen = selection.catalog
