@@ -1,5 +1,6 @@
 """Commands on a store in a bucket of a real S3 server, and copies between buckets and disks."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -125,6 +126,15 @@ def test_commands_build_check_and_show_a_store_in_a_bucket(
     assert "ALL THE WORLD" in run(f"inspect plays/numpy_cache/one --data {data}").stdout
     explained = [run(f"explain mix 1 --store {place}").output.splitlines()[2:] for place in (PLACE, disk)]
     assert explained[0] == explained[1] != []
+    for below in ("plays/numpy_cache/one", "plays/numpy_cache/one/train.npy"):
+        assert "ALL THE WORLD" in run(f"inspect {PLACE}/{below} --store {disk}").stdout
+    version = run(f"inspect mix --json --data {data}")
+    place = json.loads(version.stdout)["artifact"]["place"]
+    for below in (place, f"{PLACE}/mix/mixed_dataset", f"{PLACE}/mix/mixed_dataset/mixture.json"):
+        assert json.loads(run(f"inspect {below} --json --store {disk}").stdout)["artifact"]["place"] == place
+    assert run(f"explain {PLACE}/mix/mixed_dataset 1 --store {disk}").output.splitlines()[2:] == explained[0]
+    missing = run(f"inspect {PLACE}/plays/numpy_cache/none")
+    assert (missing.exit_code, f"{PLACE} has nothing named 'plays/numpy_cache/none'" in missing.stderr) == (1, True)
     assert "would be removed" in run(f"remove plays --match WORLD --dry-run --reason x --data {data}").stdout
 
     version = next(key for key in s3.listed() if "numpy_cache/.artifacts/one@" in key and key.endswith("/train.npy"))

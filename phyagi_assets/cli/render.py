@@ -1,9 +1,13 @@
 """Output of the commands: trees and tables, rendered with rich."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from textwrap import fill
 
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
@@ -32,6 +36,10 @@ _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""
 _SHARE = "part"
 """Label of the share of a part in the whole, from 0 to 1."""
+_BAR = 24
+"""Width of a bar for the whole."""
+_WIDEST = 10_000
+"""Width at which tables are measured."""
 _SHOWN = 400
 """Largest number of characters of a document in an explanation."""
 
@@ -240,20 +248,44 @@ def show_inspection(console: Console, found: Inspection) -> None:
         facts.add_row(name, escape(value))
     console.print(facts)
     if found.parts:
-        console.print(_parts(found.parts))
+        _show_parts(console, found.parts)
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:
         console.print(Panel(escape(sample.text), title=escape(f"{sample.where}, {sample.tokens:,} tokens"), title_align="left"))
 
 
-def _parts(parts: Sequence[Part]) -> Table:
-    """Return a table with one row for each part, and a bar for its share."""
+def _show_parts(console: Console, parts: Sequence[Part]) -> None:
+    """Print a table with one row for each part, or one block for each part if the table is wider than the console.
+
+    Numbers are never shortened. Headings are broken between words; a bar for the share of each part is drawn where there is room.
+    """
     names = list(dict.fromkeys(name for part in parts for name in part))
-    table = Table(*names, *([""] if _SHARE in names else []))
+    columns = {name: [_shown(name, part.get(name, "")) for part in parts] for name in names}
+    bars = {"": ["█" * round(_BAR * float(part[_SHARE])) for part in parts]} if _SHARE in names else {}
+    for shown, padding in ((columns | bars, 1), (columns, 1), (columns, 0)):
+        table = _narrow_table(shown, padding)
+        if Measurement.get(console, console.options.update(width=_WIDEST), table).maximum <= console.width:
+            console.print(table)
+            return
     for part in parts:
-        bar = ["█" * round(24 * float(part[_SHARE]))] if _SHARE in part else []
-        table.add_row(*(escape(_shown(name, part.get(name, ""))) for name in names), *bar)
+        block = Table(show_header=False, box=None, pad_edge=False)
+        block.add_column(no_wrap=True)
+        block.add_column(overflow="fold")
+        for name, value in part.items():
+            block.add_row(name, escape(_shown(name, value)))
+        console.print(block, "")
+
+
+def _narrow_table(columns: Mapping[str, Sequence[str]], padding: int) -> Table:
+    """Return a table whose columns are as wide as their longest value, or the longest word of their heading."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, padding, 0, 0))
+    for name, values in columns.items():
+        width = max(map(cell_len, [*name.split(), *values]), default=1)
+        is_number = all(value[:1].isdigit() for value in values if value)
+        table.add_column(fill(name, width, break_long_words=False), justify="right" if is_number else "left", no_wrap=True)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(escape, row))
     return table
 
 

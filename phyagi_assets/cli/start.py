@@ -1,5 +1,6 @@
 """Commands that create a data folder and open the UI."""
 
+import logging
 import os
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings, local_folder
+
+logger = logging.getLogger(__name__)
 
 
 @verb(reports=False)
@@ -43,26 +46,31 @@ def init(output: Output, folder: Path) -> None:
 
 
 @verb(reports=False)
-@click.option(
-    "--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the UI; it listens on this machine only."
-)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
+@click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @folder_options
-def ui(output: Output, port: int, data: str | None, store: str | None) -> None:
+def ui(output: Output, host: str, port: int, data: str | None, store: str | None) -> None:
     """Open Dagster's UI on a data folder and its store (dg dev).
 
-    Only one UI can run on a store at a time, because each starts its own daemon.
+    Only one UI can run on a store at a time, because each starts its own daemon. The UI has no login: everyone who reaches the address can
+    start runs. Keep the default host, and reach the UI from elsewhere through an SSH tunnel or a reverse proxy with a login.
     """
     settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.ports import require_free_port
     from phyagi_assets.orchestration.instance import ui_environment
     from phyagi_assets.store.places import open_store
 
+    output.messages()
     settings.require_data()
     if not isinstance(settings.store, Path):
         open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
     environment = ui_environment(settings)
-    output.say(f"Dagster's UI: http://localhost:{port}")
+    require_free_port(host, port)
+    if not host.startswith("127.") and host not in ("localhost", "::1"):
+        logger.warning("the UI has no login: everyone who reaches %s can start runs", host)
+    output.say(f"Dagster's UI: http://{host}:{port}")
     sys.stdout.flush()
     workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
     beside = Path(sys.executable).with_name("dg")
     dg = str(beside) if beside.exists() else "dg"
-    os.execvpe(dg, [dg, "dev", "-p", str(port), "-w", str(workspace)], environment)
+    os.execvpe(dg, [dg, "dev", "-h", host, "-p", str(port), "-w", str(workspace)], environment)

@@ -13,7 +13,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact, Store, Version, is_part
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.places import open_store
+from phyagi_assets.store.places import artifact_in_bucket, open_store
 
 if TYPE_CHECKING:
     from phyagi_assets.store.bucket_store import BucketStore
@@ -37,7 +37,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     Parameters
     ----------
     mixture
-        Name of the mixture, or the path of a ``mixture.json`` or of its folder.
+        Name of the mixture, or the path or address in a bucket of a ``mixture.json`` or of its folder.
     store
         The store in which a name is looked up; by default ``$PHYAGI_ASSETS_STORE``, else the data folder's own.
 
@@ -46,8 +46,10 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     StoreError
         The mixture does not exist, or its plan cannot be read.
     """
+    if below := artifact_in_bucket(str(mixture), {_STEP: False}):
+        mixture, store = below.address.partition("/")[0], below.store
     path = Path(mixture)
-    if not path.is_file() and not (path / PLAN).is_file():  # a folder can have the name of a mixture without being one
+    if below or not (path.is_file() or (path / PLAN).is_file()):  # a folder can have the name of a mixture without being one
         place = Settings.resolve(store=store).store
         if not isinstance(place, Path):
             remote = remote_plan(str(mixture), open_store(place))

@@ -24,9 +24,10 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
-from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
+from phyagi_assets.store.places import artifact_in_bucket, open_store
 
 LEFT_OUT = "files left out of the source"
 """Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
@@ -288,7 +289,7 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     Parameters
     ----------
     name
-        Path of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
+        Path or address in a bucket of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
     store
         The store.
     workspace
@@ -300,6 +301,12 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     StoreError
         The name refers to nothing in the store, or the artifact is damaged.
     """
+    if place := artifact_in_bucket(name, {step.name: step.scope is Scope.PARTITION for step in FLOW.steps}):
+        store = store if str(store) == place.store else open_store(place.store)
+        artifact = _in_store(store, place.address, place.fingerprint)
+        if artifact is None:
+            raise StoreError(f"{place.store} has nothing named {place.address!r}, as an address or as the path of an artifact")
+        return describe(artifact)
     path = Path(name)
     folders = [path.parent if path.is_file() else path]
     address = name if "/" in name else mixture.MIXTURE.address(name)
@@ -317,13 +324,13 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
 
 
-def _in_store(store: Store, address: str) -> Artifact | None:
-    """Return the published artifact at an address; None if nothing is, or the address is not valid."""
+def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | None:
+    """Return a version at an address, by default the published one; None if there is none, or the address is not valid."""
     try:
         known = Address(address)
     except StoreError:
         return None
-    artifact = store.open(known)
+    artifact = store.find(known, fingerprint) if fingerprint else store.open(known)
     if artifact and (damage := artifact.damage()):
         raise StoreError("\n".join(damage))
     return artifact

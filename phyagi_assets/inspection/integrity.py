@@ -2,23 +2,24 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from phyagi_assets.declare.catalog import Corpus, read_catalog
+from phyagi_assets.declare.catalog import Corpus, Mixture, read_catalog
 from phyagi_assets.declare.removals import read_removals
-from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.sources.files import format_of
 from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
+from phyagi_assets.steps.encoding import token_dtype
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat
 
 OnChecked = Callable[[str], None]
@@ -61,20 +62,40 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
     catalog, problems = read_catalog(workspace.data)
     yield from map(str, problems)
     known_bad = {problem.path for problem in problems}
+    prepared: dict[str, PreparedTokenizer] = {}
     for corpus in catalog.corpora.values():
         if corpus.path not in known_bad:
             try:
-                _check_source(corpus, workspace, warn=on_left_out is None)
+                prepared[corpus.config.name] = _check_source(corpus, workspace, warn=on_left_out is None)
             except PhyagiAssetsError as problem:
                 yield str(problem)
             if on_left_out and (left_out := workspace.sources.left_out(corpus)):
                 on_left_out(corpus.config.name, left_out)
         on_checked(corpus.config.name)
-    for name in catalog.mixtures:
+    for name, mixture in catalog.mixtures.items():
+        if mixture.path not in known_bad and (unlike := _unlike(mixture, catalog.corpora, prepared)):
+            yield str(unlike)
         on_checked(name)
 
 
-def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> None:
+def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
+    """Return the error of a mixture whose corpora have different tokenizers or dtypes, as building it would raise it."""
+    parts = [part.corpus for part in mixture.config.datasets if part.corpus in prepared]
+    for what in ("tokenizer", "dtype"):
+        found: dict[str, str] = {}
+        for name in parts:
+            of = prepared[name]
+            found.setdefault(of.artifact.fingerprint if what == "tokenizer" else str(token_dtype(corpora[name], of)), name)
+        if len(found) > 1:
+            one, other = list(found.values())[:2]
+            shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]
+            return mixture.error(
+                f"{one!r} and {other!r} have not the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both", "datasets"
+            )
+    return None
+
+
+def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> PreparedTokenizer:
     for partition in workspace.sources.listing(corpus, warn=warn).partitions.values():
         for file in partition.files:
             format_of(corpus, file.name)
@@ -82,6 +103,7 @@ def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> None:
     prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
     if corpus.config.messages is not None:
         prepare_chat(corpus, prepared, workspace.data, workspace.store)
+    return prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

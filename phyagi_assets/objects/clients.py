@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
 from phyagi_assets.objects.retries import TransientError
 
@@ -135,9 +135,9 @@ class Clients:
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
             return self._refusal(answer)
         if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
-            return TransientError(f"cannot be reached, or broke off: {kind[1]}")
+            return TransientError(f"{self._server} cannot be reached, or broke off: {kind[1]}")
         if isinstance(problem, OSError):
-            return TransientError(f"cannot be reached, or broke off: {type(problem).__name__}")
+            return TransientError(f"{self._server} cannot be reached, or broke off: {type(problem).__name__}")
         if missing := re.search(r"missing field `(\w+)`", text):
             thing = _ELEMENTS.get(missing[1], missing[1])
             return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
@@ -201,6 +201,14 @@ class Clients:
         if not is_known and os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
             self._is_signed = False
         return settings
+
+    @property
+    def _server(self) -> str:
+        """Address of the server, for messages."""
+        try:
+            return redacted(self._address) or f"the server of {_NAMES[self._scheme]}"
+        except SourceError:
+            return f"the server of {_NAMES[self._scheme]}"
 
     @cached_property
     def _address(self) -> str:

@@ -106,6 +106,9 @@ class RetryPolicy:
                     message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None
                 pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
-                logger.warning("%s; trying again in %.0f s", redacted(f"{what}: {problem}"), pause)
+                level = logging.WARNING if attempt == 1 else logging.DEBUG  # one line for a server that is down
+                logger.log(
+                    level, "%s; trying again up to %d times, in %.0f s", redacted(f"{what}: {problem}"), self.attempts - attempt, pause
+                )
                 time.sleep(pause)
         raise AssertionError("attempts are 1 or more")

@@ -43,10 +43,13 @@ class RowTally:
         """Return the message about the first problem without the name of the file."""
         return self.first_problem.removeprefix(f"{file}: ")
 
-    def error(self, file: LocalFile) -> SourceError:
-        """Return the error for a file that has no row with text."""
-        message = f"none of its rows ({self.invalid:,}) has text; {self.first_in(file)}"
-        return SourceError(f"{file}: {message}; give the file its right format or columns, or leave it out of source.path")
+    def error(self, file: LocalFile, corpus: Corpus) -> SourceError:
+        """Return the error for a file that has no row with text, or with a conversation."""
+        messages = corpus.config.messages
+        content = "text" if messages is None else "a conversation"
+        key = "columns" if messages is None else f"messages (now {messages})"
+        message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_in(file)}"
+        return SourceError(f"{file}: {message}; give the file its right format or {key}, or leave it out of source.path")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,7 +232,7 @@ class SpanTallies:
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        self._skips = corpus.config.on_invalid == "skip"
+        self._corpus, self._skips = corpus, corpus.config.on_invalid == "skip"
         self._tally = RowTally()
 
     def checked(self, documents: Documents) -> Documents:
@@ -255,7 +258,7 @@ class SpanTallies:
         tally = self._tally
         is_whole = span.start == 0 and span.stop is None
         if tally.is_without_text and is_whole:
-            raise tally.error(span.file)
+            raise tally.error(span.file, self._corpus)
         if tally.invalid and not self._skips:
             raise SourceError(f"{tally.first_problem}; correct the row")
         if tally.invalid or not is_whole:

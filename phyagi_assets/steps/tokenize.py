@@ -321,7 +321,7 @@ def _ignore_progress(_consumed: int) -> None:
 def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
     for index, rows in sorted(tally.rows.items()):
         if rows.is_without_text:
-            raise rows.error(files[index])
+            raise rows.error(files[index], corpus)
     now = expected_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
     if now and now.fingerprint != raw.fingerprint:
         pinned, found = raw.manifest.inputs["files"], now.inputs["files"]

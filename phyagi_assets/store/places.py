@@ -1,9 +1,11 @@
 """Open a store by its place: a folder on a disk, or a folder in a bucket."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.settings import BucketAddress
-from phyagi_assets.store.base import Store
+from phyagi_assets.store.base import Store, split_version_name
 from phyagi_assets.store.local import LocalStore
 
 
@@ -20,3 +22,52 @@ def open_store(place: Path | BucketAddress) -> Store:
     from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
 
     return BucketStore(place)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InBucket:
+    """An artifact that is named by its full address in a bucket."""
+
+    store: BucketAddress
+    """Address of the store."""
+    address: str
+    """Address of the artifact in the store."""
+    fingerprint: str
+    """Fingerprint of the version; empty for the published one."""
+
+
+def artifact_in_bucket(name: str, steps: Mapping[str, bool]) -> InBucket | None:
+    """Parse the full address of an artifact in a bucket, of one of its versions, or of a file in it; None for any other name.
+
+    Parameters
+    ----------
+    name
+        The name.
+    steps
+        Whether a step has an artifact for each partition, by name of the step. The names tell the address of the artifact from that of the
+        store.
+
+    Examples
+    --------
+    >>> found = artifact_in_bucket("s3://bucket/store/news/numpy_cache/2026/train.npy", {"numpy_cache": True})
+    >>> str(found.store), found.address
+    ('s3://bucket/store', 'news/numpy_cache/2026')
+    """
+    scheme, _, path = name.partition("://")
+    if scheme not in ("s3", "gs", "az"):
+        return None
+    parts = [part for part in path.split("/") if part]
+    for i, part in enumerate(parts):
+        of_mixture, fingerprint = split_version_name(part)
+        if of_mixture in steps and i > 2:  # bucket/mixture/.artifacts/mixed_dataset@…
+            return InBucket(store=_store(scheme, parts[: i - 2]), address=f"{parts[i - 2]}/{of_mixture}", fingerprint=fingerprint)
+        if part in steps and i > 1:
+            key = next((part for part in parts[i + 1 :] if steps[part] and not part.startswith(".")), "")
+            of_partition, fingerprint = split_version_name(key)
+            address = "/".join(filter(None, [parts[i - 1], part, of_partition or key]))
+            return InBucket(store=_store(scheme, parts[: i - 1]), address=address, fingerprint=fingerprint)
+    return None
+
+
+def _store(scheme: str, parts: list[str]) -> BucketAddress:
+    return BucketAddress(f"{scheme}://{'/'.join(parts)}")

@@ -310,6 +310,12 @@ def test_parquet_without_conversations_is_refused(table: dict[str, list[Any]], c
         built(corpus, chats)
 
 
+def test_file_without_conversations_is_refused_with_advice_about_messages(chats: Workspace) -> None:
+    corpus = declare_chats(chats, [{"other": "a"}, {"other": "b"}], on_invalid="skip")
+    with pytest.raises(SourceError, match=r"none of its rows \(2\) has a conversation; row 1: .*right format or messages \(now messages\)"):
+        built(corpus, chats)
+
+
 def test_masks_are_checked_when_a_cache_is_reused(chats: Workspace) -> None:
     corpus = declare_chats(chats, [turns("a", "b")] * 20)
     path = built(corpus, chats)[2].artifact.path / "train.trained.npy"

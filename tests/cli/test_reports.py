@@ -1,5 +1,6 @@
 """Reports as JSON, and the options that every command has."""
 
+import io
 import json
 import shlex
 from pathlib import Path
@@ -9,10 +10,13 @@ import click
 import jsonschema
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from docs.schemas import FOLDER, REPORTS, schemas
 from phyagi_assets.cli import main
+from phyagi_assets.cli.render import show_inspection
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.inspection.describe import Inspection, Part
 from phyagi_assets.steps.mixture import build_mixture
 from tests.command import command
 from tests.project import Project
@@ -73,6 +77,29 @@ def test_every_report_is_one_valid_document(data: Path, tmp_path: Path) -> None:
     assert {of["partition"] for of in removed["documents"]} == {"two", "three"}
     copied = valid(run(f"copy {data / 'store'} {tmp_path / 'other'} mix --json", data).stdout, "copy")
     assert copied["copied"] > 0
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_numbers_of_a_mixture_are_never_cut(width: int) -> None:
+    parts: list[Part] = [
+        {
+            "corpus": name,
+            "declared": "×1.5",
+            "partitions": 1234,
+            "train tokens": 161_234_567,
+            "in no sample": 17,
+            "part": 0.5,
+            "epochs": 1.5,
+        }
+        for name in ("encyclopedia", "plays")
+    ]
+    console = Console(width=width, file=io.StringIO())
+    show_inspection(console, Inspection(title="mixed_dataset", facts={}, parts=parts))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert shown.count("161,234,567") == 2
+    assert "…" not in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
+    assert ("█" in shown) == (width == 200)
 
 
 def test_problems_are_in_the_document_and_on_standard_error(data: Path) -> None:

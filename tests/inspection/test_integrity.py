@@ -10,6 +10,7 @@ from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.inspection.integrity import declaration_problems, store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.support import GPT2, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
@@ -107,6 +108,18 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
         assert any(problem.startswith(f"{data / where}") and what in problem for problem in found), (where, found)
     assert len(found) == len(wanted)
     assert store_contents(published.store.root) == before
+
+
+def test_mixture_of_corpora_with_different_tokenizers_is_a_problem(published: Workspace) -> None:
+    data = published.data
+    save_byte_tokenizer(data / "tokenizers" / "bytes")
+    declare_corpus(data, "d", "c.jsonl", tokenizer="tokenizers/bytes")
+    path = declare(data, "mixtures", name="both", datasets=[{"corpus": "c"}, {"corpus": "d"}])
+    (problem,) = declaration_problems(published, lambda _: None)
+    assert problem.startswith(f"{path}:2: datasets: 'c' and 'd' have not the same tokenizer (")
+    declare_corpus(data, "d", "c.jsonl", dtype="int32")
+    (problem,) = declaration_problems(published, lambda _: None)
+    assert "'c' and 'd' have not the same dtype (auto and int32); declare the same dtype for both" in problem
 
 
 def test_sample_data_has_no_problems(workspace: Workspace) -> None:

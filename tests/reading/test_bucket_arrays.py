@@ -98,5 +98,5 @@ def test_server_that_is_down_for_a_while_is_asked_again(disk: LocalStore, s3: S3
     local = load_mixture("mix", store=disk.root)
     assert_same(*(islice(MixtureLoader(of.train, batch_size=5), 10) for of in (remote, local)))
     s3.faults.is_down = True
-    with pytest.raises(StoreError, match=r"train\.npy cannot be read: cannot be reached, .* check whether the server is up"):
+    with pytest.raises(StoreError, match=r"train\.npy cannot be read: http://\S+ cannot be reached, .* check whether the server is up"):
         next(iter(MixtureLoader(remote.train, batch_size=5, position=300)))

@@ -133,7 +133,7 @@ def test_busy_server_is_retried_and_server_that_is_down_is_reported(plays: Corpu
     s3.faults.unavailable = 2
     assert len(workspace.sources.partitions(plays)) == 3
     s3.faults.is_down = True
-    with pytest.raises(SourceError, match=r"s3://raw/lake/plays/: cannot be reached, or broke off: \w+ \(tried 3 times\)"):
+    with pytest.raises(SourceError, match=r"s3://raw/lake/plays/: http://127\S+ cannot be reached, or broke off: \w+ \(tried 3 times\)"):
         workspace.sources.partitions(plays)
 
 
