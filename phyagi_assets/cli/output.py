@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Output:
     log_file: str | None = None
     """File to which all messages are appended, with times; None for no file."""
     _handlers: list[logging.Handler] = field(default_factory=list)
+    _opened: ExitStack = field(default_factory=ExitStack)
+    """Files to close at the end."""
 
     @contextmanager
     def opened(self, words: Sequence[str]) -> Iterator[None]:
@@ -68,6 +70,7 @@ class Output:
                 logger.removeHandler(handler)
                 handler.close()
             self._handlers.clear()
+            self._opened.close()
             logger.setLevel(level)
             logger.propagate = propagates
 
@@ -91,7 +94,8 @@ class Output:
         detached
             Whether the console writes to a duplicate of standard error: Dagster captures the original into the logs of its runs.
         """
-        console = new_console(file=os.fdopen(os.dup(2), "w")) if detached else new_console(stderr=True)
+        own = self._opened.enter_context(os.fdopen(os.dup(2), "w")) if detached else None
+        console = new_console(stderr=not detached, file=own)
         self._add(RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter()))
         self._handlers[-1].setLevel(logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO)
         return console
