@@ -58,6 +58,8 @@ class Faults:
     """Time by which each request is delayed, in seconds."""
     contents: list[str] = field(default_factory=list)
     """Keys whose content was requested."""
+    bytes_sent: int = 0
+    """Size of the contents that were sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         content = found.read()
         if key and self.command == "GET":
             faults.contents.append(key)
+            faults.bytes_sent += len(content)
             if content and faults.flipped:
                 faults.flipped -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]

@@ -193,7 +193,8 @@ class MixtureStream(DividedStream):
             As in iteration.
         """
         reader, begin = self._reader(), self._first_position()
-        return self._steps.blocks(reader, begin, self._start_iteration(begin), _TOKENS_PER_MESSAGE)
+        tokens = min(_TOKENS_PER_MESSAGE, self.dataset.shards.tokens_per_read)
+        return self._steps.blocks(reader, begin, self._start_iteration(begin), tokens)
 
     def delivery(self) -> Callable[[], None]:
         """Return a function that counts one step of `blocks` as delivered, and ends the iteration with the last step."""
@@ -272,8 +273,9 @@ class MixtureStream(DividedStream):
 
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
-        self.dataset.expect(self._steps.blocks(reader, begin, stop))
-        for positions, then in with_following(self._steps.blocks(reader, begin, stop)):
+        tokens = self.dataset.shards.tokens_per_read
+        self.dataset.expect(self._steps.blocks(reader, begin, stop, tokens))
+        for positions, then in with_following(self._steps.blocks(reader, begin, stop, tokens)):
             for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:
                     del batch["corpus"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -20,6 +21,7 @@ from phyagi_assets.formats.plan import (
     samples_in,
 )
 from phyagi_assets.order.best_fit import PackedSamples
+from phyagi_assets.order.blocks import Blocks, ShardBlocks
 from phyagi_assets.order.packed_runs import OpenIndex, joined, packed_runs
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
@@ -227,6 +229,10 @@ class MixtureOrder:
             for position in reader.positions_of(shard, start, stop, min(end, below) - begin, packed)
         )
 
+    def blocks(self) -> Blocks:
+        """Return the blocks of the last segment."""
+        return self._readers[-1].blocks(int(self._starts[-1]))
+
     def given(self, position: int) -> dict[int, int]:
         """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""
         counts: dict[int, int] = {}
@@ -258,6 +264,8 @@ class _SegmentReader:
         self._samples = np.array([group.samples for group in groups], dtype=np.int64)
         self._offset = np.array([group.offset for group in groups], dtype=np.int64)
         self._key = np.array([group.key for group in groups], dtype=np.uint64)
+        rates = sum(source.rate for source in segment.sources)
+        self._share = np.array([of.rate / rates * group.samples / max(of.samples, 1) for of in segment.sources for group in of.groups])
         self._block = np.array([group.block for group in groups], dtype=np.int64)
         self._is_windowed = shuffled and bool(self._block.any())
         self._crosses = [group.crosses for group in groups]
@@ -355,6 +363,27 @@ class _SegmentReader:
             high = (int(self._end[piece]) - int(self._begin[group])) // self._seq_len - 1
         for row in range(max((first - 1) // self._seq_len, low), min(last // self._seq_len, high) + 1):
             yield group, row
+
+    def blocks(self, start: int) -> Blocks:
+        """Return the blocks, given the first position of the segment."""
+        shards: dict[int, ShardBlocks] = {}
+        for piece in np.argsort(self._stop - self._start, kind="stable").tolist():  # the blocks of an array are those of its largest piece
+            group = self._group_of_piece[piece]
+            if self._is_windowed and self._block[group]:
+                first = int(self._begin[group] + self._to_array[piece])
+                shards[int(self._shard[piece])] = ShardBlocks(group=group, first=first, tokens=int(self._block[group]) * self._seq_len)
+            else:
+                shards.pop(int(self._shard[piece]), None)
+        block = self._block if self._is_windowed else np.zeros_like(self._block)
+        return Blocks(
+            shards=shards, samples=self._samples, block=block, key=self._key, share=self._share, drawn=partial(self._drawn, start)
+        )
+
+    def _drawn(self, start: int, position: int) -> Ints:
+        """Return the number of samples of each group before a position of the plan, and in earlier segments."""
+        given = self._schedule.given(max(0, position - start)).tolist()
+        of_groups = [self._within[number].given(of).tolist() if number in self._within else [of] for number, of in enumerate(given)]
+        return self._offset + np.array([count for of in of_groups for count in of], dtype=np.int64)
 
     def given(self, position: int) -> dict[int, int]:
         return dict(zip(self._corpus.tolist(), self._schedule.given(position).tolist(), strict=True))

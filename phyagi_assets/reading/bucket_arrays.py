@@ -2,7 +2,7 @@
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,17 @@ from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
+from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
 from phyagi_assets.reading.range_reader import RangeReader, Ranges, RemoteArray
 from phyagi_assets.reading.token_shards import TokenShards
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.scratch import scratch_folder
 
-_BLOCK = 2 << 20
-"""Size of a block of an array that is fetched whole, in bytes."""
 _READ_TIMEOUT = 10.0
 """Time without a byte of an answer after which a request is tried again, in seconds."""
-_USABLE = 0.9
-"""Share of the cache that arrays are counted on to fill."""
-_SHARE_OF_EVALUATION = 0.1
-"""Largest share of the cache for a split that is read over and over again."""
+_READS_IN_CACHE = 64
+"""A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it."""
 _ENDS_IN_MEMORY = 256 << 20
 """Number of bytes of document ends to keep in memory."""
 
@@ -70,6 +67,8 @@ class BucketSource:
             f"it is the cache of the training data: free some space, name a folder on another disk with cache_dir or ${CACHE_VARIABLE}, "
             f"or set a smaller cache_bytes or ${CACHE_BYTES_VARIABLE}"
         )
+        self.kept: set[str] = set()
+        """Digests of the arrays that stay in the cache."""
         self.cache = BlockCache(home / ".blocks", settings.bytes, remedy)
 
     def key(self, path: Path) -> str:
@@ -101,39 +100,25 @@ class BucketShards(TokenShards):
         super().__init__(shards.arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
         self._source = source
         self._count = len(self.arrays)
-        size = self._dtype.itemsize
-        sizes = [array.tokens * size for array in self.arrays] + [mask_bytes(array.tokens) for array in self.arrays if array.has_mask]
-        is_whole = self._are_whole(plan, order, sum(sizes))
-        described = [(array, array.path, array.tokens * size) for array in self.arrays]
+        described = [(array, array.path, array.tokens * self._dtype.itemsize) for array in self.arrays]
         described += [(array, array.path.with_suffix(TRAINED), mask_bytes(array.tokens)) for array in self.arrays]
+        layout = CacheLayout(plan, order, sum(size for array, path, size in described if array.has_mask or path == array.path))
         arrays: list[RemoteArray] = []
-        for array, path, content in described:
+        for number, (array, path, content) in enumerate(described):
             key = source.key(path)
-            arrays.append(
-                RemoteArray(
-                    key=key,
-                    digest=text_digest(key)[:32],
-                    size=HEADER_BYTES + content,
-                    block=_BLOCK if is_whole else 0,
-                    is_whole=is_whole and (array.has_mask or path == array.path),
-                )
-            )
-        self._reader = RangeReader(arrays, source.fetching, source.cache, _is_worth, _block_uses)
+            described_array = RemoteArray(key=key, digest=text_digest(key)[:32], size=HEADER_BYTES + content)
+            if array.has_mask or path == array.path:
+                described_array = layout.placed(described_array, number % self._count, source.cache.bound, is_mask=path != array.path)
+            arrays.append(described_array)
+        self._reader = RangeReader(arrays, source.fetching, source.cache, BlockUses(layout.blocks, self._count), source.kept)
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
         self._masks: tuple[Runs | None, Ints, npt.NDArray[np.uint8]] = (None, np.zeros(0, np.int64), np.zeros(0, np.uint8))
         """Runs, sizes and bytes of the masks that were read last."""
 
-    def _are_whole(self, plan: Plan, order: MixtureOrder, own: int) -> bool:
-        bound = self._source.cache.bound
-        size = self._dtype.itemsize
-        every = sum(
-            shard.tokens * size + (0 if shard.trained is None else mask_bytes(shard.tokens))
-            for corpus in plan.corpora
-            for partition in corpus.partitions
-            for shard in partition.shards.values()
-        )
-        return every <= _USABLE * bound or (order.split != "train" and own <= _SHARE_OF_EVALUATION * bound)
+    @property
+    def tokens_per_read(self) -> int:
+        return max(1, min(super().tokens_per_read, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
 
     @property
     def expects(self) -> bool:
@@ -238,12 +223,3 @@ def _parsed(content: bytes, path: Path) -> npt.NDArray[Any]:
         return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
     except Exception as problem:  # NumPy documents no exception types for damaged headers
         raise StoreError(f"{path}: is not a valid .npy array: {problem}; {REMEDY}") from None
-
-
-def _is_worth(array: int, block: int, position: int) -> bool:
-    del array, block, position
-    return True
-
-
-def _block_uses(blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
-    return [position for _ in blocks]

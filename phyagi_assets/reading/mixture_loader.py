@@ -112,8 +112,9 @@ class MixtureLoader:
 
     def _batches(self, begin: int, stop: int | None) -> Generator[dict[str, Any], None, None]:
         reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
-        self.samples.expect(self._steps.blocks(reader, begin, stop))
-        for positions, then in with_following(self._steps.blocks(reader, begin, stop)):
+        tokens = self.samples.shards.tokens_per_read
+        self.samples.expect(self._steps.blocks(reader, begin, stop, tokens))
+        for positions, then in with_following(self._steps.blocks(reader, begin, stop, tokens)):
             size = min(self._steps.batch_size, len(positions))
             for number, batch in enumerate(self.samples.batches(self.samples.read(positions), size)):
                 yield batch

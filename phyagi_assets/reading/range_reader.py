@@ -8,16 +8,17 @@ import os
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
@@ -109,10 +110,14 @@ class _Part:
         return memoryview(self.content.result())[self.offset : self.offset + size]
 
 
-WorthFetching = Callable[[int, int, int], bool]
-"""Function of an array, a block and a position: whether enough of the block is used from the position on to fetch all of it."""
-BlockUses = Callable[[Sequence[tuple[int, int]], int], Sequence[int]]
-"""Function of blocks, as pairs of an array and a number, and a position: the next use of each from the position on."""
+class BlockUses(Protocol):
+    """What is known about the use of blocks. It can be pickled."""
+
+    def is_worth(self, array: int, block: int, position: int) -> bool:
+        """Return whether so much of a block is used from a position on that all of it is fetched."""
+
+    def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
+        """Return the next use of blocks, pairs of an array and a number, from a position on; larger numbers are later."""
 
 
 class RangeReader:
@@ -126,17 +131,17 @@ class RangeReader:
         The process that fetches.
     cache
         The cache.
-    is_worth
-        Whether a block is worth fetching.
-    block_uses
-        Next uses of blocks.
+    uses
+        The use of blocks.
+    kept
+        Digests of all arrays of the plan that stay in the cache, to which those of this reader are added.
     """
 
     def __init__(
-        self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, is_worth: WorthFetching, block_uses: BlockUses
+        self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, uses: BlockUses, kept: set[str]
     ) -> None:
-        self._arrays, self._fetching, self._cache = list(arrays), fetching, cache
-        self._is_worth, self._block_uses = is_worth, block_uses
+        self._arrays, self._fetching, self._cache, self._uses, self._kept = list(arrays), fetching, cache, uses, kept
+        kept |= {array.digest for array in arrays if array.is_whole}
         columns = [[getattr(array, name) for array in arrays] for name in ("block", "phase", "overlap", "size")]
         self._block, self._phase, self._overlap, self._size = np.array(columns, dtype=np.int64).reshape(4, -1)
         self._numbers = {array.digest: number for number, array in enumerate(arrays)}
@@ -159,12 +164,8 @@ class RangeReader:
         self._filler: _Filler | None = None
         self._budget = int(_SHARE_ONE_BY_ONE * sum(array.size for array in self._arrays if array.is_whole))
 
-    def __getstate__(self) -> dict[str, Any]:
-        names = ("_arrays", "_fetching", "_cache", "_is_worth", "_block_uses")
-        return {name: self.__dict__[name] for name in names}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(*(state[f"_{name}"] for name in ("arrays", "fetching", "cache", "is_worth", "block_uses")))  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
+        return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
 
     @property
     def expects(self) -> bool:
@@ -222,7 +223,7 @@ class RangeReader:
         """
         with self._locked():
             if self._filler is None and any(array.is_whole for array in self._arrays):
-                self._filler = _Filler(self._arrays, self._fetching, self._cache)
+                self._filler = _Filler(self._arrays, self._fetching, self._cache, self._kept)
             self._position = position
             if not any(ranges.same_as(of) for _, of in list(self._ahead)[:2]):
                 if self._ahead:  # another read than was expected
@@ -242,7 +243,7 @@ class RangeReader:
 
     def _advance(self) -> None:
         """Fetch ahead, up to the limit, and at least one read."""
-        limit = min(_AHEAD_OF_WHOLE if self._filler else _AHEAD, self._cache.bound // 8)
+        limit = min(_AHEAD_OF_WHOLE if self._filler else _AHEAD, self._cache.bound // 16)
         while self._ahead_bytes < limit or len(self._ahead) < 2:
             following = next(self._future, None)
             if following is None:
@@ -301,7 +302,7 @@ class RangeReader:
         array = self._arrays[key[0]]
         if array.is_whole and self._budget > 0:  # it comes in the background
             return False
-        if not array.is_whole and not self._is_worth(key[0], key[1], position):
+        if not array.is_whole and not self._uses.is_worth(key[0], key[1], position):
             return False
         block = self._block_of(key)
         draft = self._cache.reserve(block, position, self._next_uses)
@@ -329,14 +330,14 @@ class RangeReader:
     def _next_uses(self, blocks: Sequence[Block]) -> Sequence[int]:
         known = [(i, number) for i, block in enumerate(blocks) if (number := self._numbers.get(block.array)) is not None]
         keys = [(number, self._number_of(number, blocks[i])) for i, number in known]
-        uses = [NEVER] * len(blocks)
-        for (i, _), use in zip(known, self._block_uses(keys, self._position), strict=True):
+        uses = _uses_of_kept(self._kept, blocks)
+        for (i, _), use in zip(known, self._uses.next_uses(keys, self._position), strict=True):
             uses[i] = use
         return uses
 
     def _number_of(self, number: int, block: Block) -> int:
         array = self._arrays[number]
-        return (block.stop - array.overlap - 1 - array.phase) // array.block if array.block else _NO_BLOCK
+        return (max(block.start, HEADER_BYTES) - array.phase) // array.block if array.block else _NO_BLOCK
 
     def _request_parts(self, array: Ints, begin: Ints, end: Ints) -> None:
         """Fetch ranges into memory, together where they are close to each other."""
@@ -445,6 +446,11 @@ def _request_block(
     return fetching.submit([request])[0]
 
 
+def _uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
+    """Return the next use of blocks of which only that is known: whether their array stays in the cache."""
+    return [0 if block.array in kept else NEVER for block in blocks]
+
+
 class _Filler:
     """A thread that fetches whole arrays into the cache.
 
@@ -452,26 +458,27 @@ class _Filler:
     ----------
     arrays
         The arrays; only those that are fetched whole are.
-    fetching, cache
+    fetching, cache, kept
         As for `RangeReader`.
     """
 
-    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache) -> None:
+    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, kept: Container[str]) -> None:
         self.problem: StoreError | None = None
         """The error that ended the thread."""
         self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
-        self._fetching, self._cache = fetching, cache
+        self._fetching, self._cache, self._kept = fetching, cache, kept
         self._free = threading.Semaphore(_FILLING)
         self.is_ended = False
         threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
 
     def _run(self) -> None:
+        uses = partial(_uses_of_kept, self._kept)
         try:
             for array, block in self._blocks:
                 self._free.acquire()
                 if self.is_ended:
                     return
-                draft = None if self._cache.path(block).exists() else self._cache.reserve(block, 0, lambda blocks: [NEVER] * len(blocks))
+                draft = None if self._cache.path(block).exists() else self._cache.reserve(block, 0, uses)
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue

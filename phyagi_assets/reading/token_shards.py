@@ -18,6 +18,7 @@ from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.reading.readahead import DiskReads, announce
+from phyagi_assets.reading.steps import TOKENS_PER_READ
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +90,11 @@ class TokenShards:
         """Whether any of the arrays has a mask."""
         self._beside: dict[tuple[int, str], Path] = {}
         self._disk = DiskReads()
+
+    @property
+    def tokens_per_read(self) -> int:
+        """Number of tokens to read at once."""
+        return TOKENS_PER_READ
 
     @property
     def expects(self) -> bool:

@@ -1,6 +1,7 @@
 """Reading of mixtures from a bucket, through a cache of bounded size, against the same mixtures on disk."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.find_plan import remote_plan
+from phyagi_assets.formats.plan import Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.reading import LoadedMixture, MixtureLoader, load_mixture
@@ -53,7 +55,13 @@ def assert_same(found: Iterator[dict[str, Any]], expected: Iterator[dict[str, An
 
 
 def size_of(cache: Path) -> int:
-    return sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+    """Return the size of the files in a folder; a file that is renamed meanwhile counts once."""
+    sizes = {}
+    for path in cache.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                sizes[path.stat().st_ino] = path.stat().st_size
+    return sum(sizes.values())
 
 
 @pytest.mark.parametrize("bound", [None, 100_000])
@@ -75,6 +83,28 @@ def test_bucket_yields_the_batches_of_the_disk(disk: LocalStore, s3: S3Server, t
         assert_same(iter([remote.train.batch(wanted)]), iter([local.train.batch(wanted)]))
     resized = [load_mixture("mix", store=store, seq_len=100, cache_dir=tmp_path / "cache").train for store in (PLACE, disk.root)]
     assert_same(*(islice(MixtureLoader(of, batch_size=3), 20) for of in resized))
+
+
+def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    tokens: Tokens = {"one": {"a": {"train": 300_001}, "b": {"train": 70_000}}, "two": {"c": {"train": 200_000}}}
+    plan = store_mixture(store, tokens, seq_len=64, shuffle=Window(window=200_000))
+    assert [group.block for source in plan.current.sources for group in source.groups] == [31, 23]
+    copied(store, BucketStore(PLACE))
+    local, remote = load_mixture("mix", store=store.root), opened(tmp_path / "cache", 500_000)
+    s3.faults.bytes_sent = 0
+    sizes = []
+    for one, other in zip(*(MixtureLoader(of.train, batch_size=64) for of in (remote, local)), strict=True):
+        assert np.array_equal(one["input_ids"], other["input_ids"])
+        if int(other["position"][0]) % 512 == 0:
+            sizes.append(size_of(tmp_path / "cache"))
+    assert 200_000 < max(sizes) <= 500_000
+    assert s3.faults.bytes_sent <= 1.05 * 128 * len(local.train)
+    s3.faults.bytes_sent = 0
+    resumed = opened(tmp_path / "other cache", 500_000)
+    assert_same(*(islice(MixtureLoader(of.train, batch_size=8, position=4003), 3) for of in (resumed, local)))
+    assert s3.faults.bytes_sent < 300_000
 
 
 @pytest.mark.usefixtures("disk")

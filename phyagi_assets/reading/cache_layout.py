@@ -1,0 +1,132 @@
+"""How the arrays of a split are cached: whole, in the blocks of the shuffle, or not at all."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from phyagi_assets.formats.npy import HEADER_BYTES
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formats.trained_bits import mask_bytes
+from phyagi_assets.formatting import short_size
+from phyagi_assets.order.blocks import Blocks
+from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.reading.range_reader import RemoteArray
+
+_BLOCK = 2 << 20
+"""Size of a block of an array that is fetched whole, in bytes."""
+_USABLE = 0.9
+"""Share of the cache that arrays are counted on to fill."""
+_SHARE_OF_EVALUATION = 0.1
+"""Largest share of the cache for a split that is read over and over again."""
+_WORTH = 0.5
+"""Smallest share of a block that the processes of this machine must still use for all of it to be fetched."""
+
+logger = logging.getLogger(__name__)
+
+
+class CacheLayout:
+    """The choice of how the arrays of a split are cached.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    order
+        Order of the split.
+    size
+        Size of the arrays of the split, in bytes.
+    """
+
+    def __init__(self, plan: Plan, order: MixtureOrder, size: int) -> None:
+        self.blocks = order.blocks()
+        """The blocks of the shuffle."""
+        self._name, self._split, self._size = plan.name, order.split, size
+        self._item = plan.sample_bytes // plan.seq_len
+        self._window = self.blocks.window * plan.sample_bytes
+        shards = [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
+        self._every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
+        whole = [placed.shard.tokens * self._item for number, placed in enumerate(order.shards) if number not in self.blocks.shards]
+        self._beside_window = sum(whole)
+        self._is_warned = False
+
+    def placed(self, array: RemoteArray, shard: int, bound: int, *, is_mask: bool) -> RemoteArray:
+        """Return an array with its place in a cache.
+
+        Parameters
+        ----------
+        array
+            The array.
+        shard
+            Index of the token array that it is, or belongs to.
+        bound
+            Largest size of the cache, in bytes.
+        is_mask
+            Whether it is the mask of the token array.
+        """
+        fits = self._every <= _USABLE * bound or (self._split != "train" and self._size <= _SHARE_OF_EVALUATION * bound)
+        if not fits and self.blocks.shards:
+            fits = self._window_fits(bound)
+            if fits and (of := self.blocks.shards.get(shard)):
+                if is_mask:
+                    return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
+                return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
+        return replace(array, block=_BLOCK, is_whole=True) if fits else array
+
+    def _window_fits(self, bound: int) -> bool:
+        needed = self._window + self._beside_window
+        if needed <= _USABLE * bound:
+            return True
+        if not self._is_warned:
+            self._is_warned = True
+            logger.warning(
+                "mixture %r: its window takes %s, and the cache may use %s of its %s, so single samples are fetched, one request for each; "
+                "set a larger cache_bytes, or a smaller shuffle.window",
+                self._name,
+                short_size(needed),
+                short_size(_USABLE * bound),
+                short_size(bound),
+            )
+        return False
+
+
+class BlockUses:
+    """The use of the blocks of a shuffle.
+
+    Parameters
+    ----------
+    blocks
+        The blocks.
+    shards
+        Number of token arrays; the masks of the arrays follow them.
+    """
+
+    def __init__(self, blocks: Blocks, shards: int) -> None:
+        self._blocks, self._shards = blocks, shards
+        self._share = _share_of_machine()
+
+    def is_worth(self, array: int, block: int, position: int) -> bool:
+        """Return whether the processes of this machine use so much of a block from a position on that all of it is fetched."""
+        of = self._blocks.shards[array % self._shards]
+        return self._share * self._blocks.share_to_come(of.group, block, position) >= _WORTH
+
+    def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
+        """Return the position of the next use of each block; 0 for blocks of arrays that are fetched whole."""
+        uses = [0] * len(blocks)
+        by_group: dict[int, list[int]] = {}
+        for i, (array, _) in enumerate(blocks):
+            if of := self._blocks.shards.get(array % self._shards):
+                by_group.setdefault(of.group, []).append(i)
+        for group, chosen in by_group.items():
+            found = self._blocks.next_uses(group, [blocks[i][1] for i in chosen], position)
+            for i, use in zip(chosen, found, strict=True):
+                uses[i] = use
+        return uses
+
+
+def _share_of_machine() -> float:
+    """Return the share of the training processes that run on this machine, as `torchrun` tells it, else 1."""
+    try:
+        return min(1.0, int(os.environ["LOCAL_WORLD_SIZE"]) / int(os.environ["WORLD_SIZE"]))
+    except (KeyError, ValueError, ZeroDivisionError):
+        return 1.0
