@@ -1,7 +1,7 @@
 """Best-fit packing: how full samples are, how long it takes, how large an index is, and how fast batches are.
 
-Run it with ``make bench-packing``. Prints two tables: partitions of synthetic documents, packed at two lengths of samples; and batches of 16
-samples of 2,048 tokens, packed and cut from one stream, in one thread. Seconds are processor time.
+Run it with ``make bench-packing``. Prints two tables: partitions of synthetic documents, packed at two lengths of samples; and batches of
+16 samples of 2,048 tokens, packed and cut from one stream, in one thread. Seconds are processor time.
 """
 
 import resource

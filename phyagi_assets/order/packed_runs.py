@@ -37,31 +37,36 @@ def packed_runs(index: PackedSamples, shard: int, numbers: Ints, width: int) -> 
     """
     low, high = (index.ends[numbers + i].astype(np.int64) for i in (0, 1))
     counts = high - low
-    sample = np.repeat(np.arange(len(numbers)), counts)
     closes = np.cumsum(counts)
-    part = np.arange(len(sample)) + np.repeat(low - (closes - counts), counts)
-    tokens = index.lengths[part].astype(np.int64)
-    before = np.cumsum(tokens) - tokens
-    at = before - np.repeat(before[closes - counts], counts)
-    filled = at[closes - 1] + tokens[closes - 1]
-    single = np.full(len(sample), not index.merged)
-    runs = Runs(
-        sample=sample,
+    part = np.arange(int(closes[-1])) + np.repeat(low - (closes - counts), counts)
+    lengths = index.lengths[part].astype(np.int64)
+    until = np.cumsum(lengths)
+    sums = np.diff(until[closes - 1], prepend=0)
+    is_padded = sums < width
+    runs = counts + is_padded
+    stops = np.cumsum(runs)
+    place = np.arange(len(part)) + np.repeat(np.cumsum(is_padded) - is_padded, counts)
+    padding = stops[is_padded] - 1
+    columns = np.zeros((4, int(stops[-1])), dtype=np.int64)
+    at, shards, start, tokens = columns
+    at[place] = until - lengths - np.repeat(np.cumsum(sums) - sums, counts)
+    shards[:] = shard
+    start[place] = index.starts[part]
+    tokens[place] = lengths
+    at[padding], shards[padding], tokens[padding] = sums[is_padded], PADDING, width - sums[is_padded]
+    single = np.ones(len(at), dtype=bool)
+    if index.merged:
+        single[place] = False
+    return Runs(
+        sample=np.repeat(np.arange(len(numbers)), runs),
         at=at,
-        shard=np.full(len(sample), shard),
-        start=index.starts[part].astype(np.int64),
+        shard=shards,
+        start=start,
         tokens=tokens,
         are_whole=False,
-        packed=np.ones(len(sample), dtype=bool),
+        packed=np.ones(len(at), dtype=bool),
         single=single,
     )
-    padded = np.flatnonzero(filled < width)
-    if not len(padded):
-        return runs
-    padding = {"sample": padded, "at": filled[padded], "shard": PADDING, "start": 0, "tokens": width - filled[padded]}
-    columns = {name: np.insert(getattr(runs, name), closes[padded], values) for name, values in padding.items()}
-    flags = {name: np.insert(getattr(runs, name), closes[padded], values=True) for name in ("packed", "single")}
-    return Runs(**columns, **flags, are_whole=False)
 
 
 def joined(found: Sequence[tuple[Ints, Runs]], samples: int) -> Runs:

@@ -185,17 +185,16 @@ class MixtureSamples:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
-        if self.mask_boundaries:
-            labels[starts[:, ahead:]] = self.ignore_index
-        elif packed is not None:
-            labels[starts[:, ahead:] & packed[:, None]] = self.ignore_index
+        if self.mask_boundaries or packed is not None:
+            masked = starts if self.mask_boundaries else starts & packed[:, None]
+            labels.reshape(-1)[np.flatnonzero(masked[:, ahead:])] = self.ignore_index
         if trained is not None:
             labels[~trained[:, ahead:]] = self.ignore_index
         if filled is not None:
-            labels[np.arange(ahead, ahead + width) >= filled[:, None]] = self.ignore_index
+            labels.reshape(-1)[_padding(filled - ahead, width)] = self.ignore_index
         if self.boundaries or packed is not None:
-            of_ids = starts[:, :width] if self.boundaries or not self.mask_boundaries else starts[:, :width] & packed[:, None]
-            arrays |= {"position_ids": _position_ids(of_ids), "document_ids": _document_ids(of_ids)}
+            of_ids = starts if self.boundaries or not self.mask_boundaries else starts & packed[:, None]
+            arrays |= _document_positions(of_ids[:, :width])
         return arrays
 
     def _located(self, positions: Ints) -> Located:
@@ -213,14 +212,29 @@ class MixtureSamples:
         return {**self.__dict__, "_block": None}
 
 
-def _position_ids(starts: Any) -> npt.NDArray[np.int64]:
-    """Return the number of tokens since the start of the document or the sample, for every token."""
-    place = np.arange(starts.shape[1])
-    found: npt.NDArray[np.int64] = place - np.maximum.accumulate(np.where(starts, place, 0), axis=1)
-    return found
+def _padding(filled: Ints, width: int) -> Ints:
+    """Return the indices of padding in flattened samples, given the number of tokens before the padding of each."""
+    padding = np.maximum(width - filled, 0)
+    ends = np.cumsum(padding)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - padding, padding)
+    return np.asarray(within + np.repeat(np.arange(len(filled)) * width + filled, padding))
 
 
-def _document_ids(starts: Any) -> npt.NDArray[np.int64]:
-    """Return the number of documents that began in the sample up to each token, without the first one."""
-    found: npt.NDArray[np.int64] = np.cumsum(starts, axis=1, dtype=np.int64)
-    return found
+def _document_positions(starts: npt.NDArray[np.bool_]) -> dict[str, Ints]:
+    """Return the position of every token in its document, and the number of its document in the sample.
+
+    A sample that begins within a document counts as one that begins with it.
+    """
+    samples, width = starts.shape
+    opens = starts.copy()
+    opens[:, 0] = True
+    begins = np.flatnonzero(opens)
+    lengths = np.diff(begins, append=samples * width)
+    first = np.flatnonzero(begins % width == 0)
+    numbers = np.arange(len(begins)) - np.repeat(first, np.diff(first, append=len(begins)))
+    positions = np.arange(samples * width)
+    positions -= np.repeat(begins, lengths)
+    return {
+        "position_ids": positions.reshape(samples, width),
+        "document_ids": np.repeat(numbers, lengths).reshape(samples, width),
+    }
