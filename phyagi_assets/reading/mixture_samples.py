@@ -185,16 +185,17 @@ class MixtureSamples:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
+        if self.boundaries or packed is not None:
+            of_ids = starts if self.boundaries or not self.mask_boundaries else starts & packed[:, None]
+            arrays |= _document_positions(of_ids[:, :width])
         if self.mask_boundaries or packed is not None:
-            masked = starts if self.mask_boundaries else starts & packed[:, None]
+            masked = starts if self.mask_boundaries or not self.boundaries else starts & packed[:, None]
             labels.reshape(-1)[np.flatnonzero(masked[:, ahead:])] = self.ignore_index
         if trained is not None:
             labels[~trained[:, ahead:]] = self.ignore_index
         if filled is not None:
-            labels.reshape(-1)[_padding(filled - ahead, width)] = self.ignore_index
-        if self.boundaries or packed is not None:
-            of_ids = starts if self.boundaries or not self.mask_boundaries else starts & packed[:, None]
-            arrays |= _document_positions(of_ids[:, :width])
+            for padded in np.flatnonzero(filled < width + ahead).tolist():
+                labels[padded, max(int(filled[padded]) - ahead, 0) :] = self.ignore_index
         return arrays
 
     def _located(self, positions: Ints) -> Located:
@@ -212,29 +213,21 @@ class MixtureSamples:
         return {**self.__dict__, "_block": None}
 
 
-def _padding(filled: Ints, width: int) -> Ints:
-    """Return the indices of padding in flattened samples, given the number of tokens before the padding of each."""
-    padding = np.maximum(width - filled, 0)
-    ends = np.cumsum(padding)
-    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - padding, padding)
-    return np.asarray(within + np.repeat(np.arange(len(filled)) * width + filled, padding))
-
-
 def _document_positions(starts: npt.NDArray[np.bool_]) -> dict[str, Ints]:
     """Return the position of every token in its document, and the number of its document in the sample.
 
     A sample that begins within a document counts as one that begins with it.
     """
     samples, width = starts.shape
-    opens = starts.copy()
-    opens[:, 0] = True
-    begins = np.flatnonzero(opens)
-    lengths = np.diff(begins, append=samples * width)
-    first = np.flatnonzero(begins % width == 0)
-    numbers = np.arange(len(begins)) - np.repeat(first, np.diff(first, append=len(begins)))
+    begins = starts.copy()
+    begins[:, 0] = True
+    opens = np.flatnonzero(begins)
+    lengths = np.empty_like(opens)
+    np.subtract(opens[1:], opens[:-1], out=lengths[:-1])
+    lengths[-1:] = samples * width - opens[-1:]
     positions = np.arange(samples * width)
-    positions -= np.repeat(begins, lengths)
-    return {
-        "position_ids": positions.reshape(samples, width),
-        "document_ids": np.repeat(numbers, lengths).reshape(samples, width),
-    }
+    positions -= np.repeat(opens, lengths)
+    of_sample = opens // width
+    numbers = np.arange(len(opens)) - np.searchsorted(of_sample, of_sample)
+    documents = np.repeat(numbers, lengths)
+    return {"position_ids": positions.reshape(samples, width), "document_ids": documents.reshape(samples, width)}

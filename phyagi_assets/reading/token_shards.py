@@ -22,6 +22,10 @@ from phyagi_assets.reading.steps import TOKENS_PER_READ
 
 _JOINED = 1024
 """Number of runs to join at once."""
+_SHORT = 80
+"""Number of tokens per run below which tokens are gathered one by one."""
+_GATHERED = 512
+"""Number of short runs to gather at once, so that their indices stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +135,10 @@ class TokenShards:
         """
         del position
         self.announce(runs)
+        if int(runs.tokens.sum()) < _SHORT * len(runs.tokens):
+            gathered = self._gathered(runs)
+            self._disk.observe()
+            return gathered.reshape(-1, width)
         numbers = runs.shard.tolist()
         size = self._dtype.itemsize
         begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
@@ -146,6 +154,21 @@ class TokenShards:
             joined = self._join_many_arrays(runs, octets)
         self._disk.observe()
         return np.frombuffer(joined, self._dtype).reshape(-1, width)
+
+    def _gathered(self, runs: Runs) -> npt.NDArray[Any]:
+        """Return the tokens of short runs, 1-D: an index for each token takes less time than a view for each run."""
+        places = np.cumsum(runs.tokens) - runs.tokens
+        gathered = np.full(int(runs.tokens.sum()), self._pad_id, self._dtype)
+        for number, chosen in _group_by_shard(runs.shard):
+            if number == PADDING:
+                continue
+            array = self._token_map(number).array
+            for some in np.array_split(chosen, -(-len(chosen) // _GATHERED)):
+                tokens = runs.tokens[some]
+                ends = np.cumsum(tokens)
+                to_run = np.arange(int(ends[-1])) - np.repeat(ends - tokens, tokens)
+                gathered[to_run + np.repeat(places[some], tokens)] = array[to_run + np.repeat(runs.start[some], tokens)]
+        return gathered
 
     def _join_many_arrays(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
         """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
@@ -312,10 +335,15 @@ def _join(sources: Sequence[memoryview], begins: Sequence[int], ends: Sequence[i
     `join` takes two thirds of the time of NumPy's concatenation. It joins some runs at a time, because Python's garbage collector would
     walk through the views of all of them again and again.
     """
-    joined = bytearray()
+    if len(begins) <= _JOINED:
+        return bytearray().join([source[begin:end] for source, begin, end in zip(sources, begins, ends, strict=True)])
+    joined = bytearray(sum(ends) - sum(begins))
+    view, at = memoryview(joined), 0
     for first in range(0, len(begins), _JOINED):
         some = slice(first, first + _JOINED)
-        joined += b"".join([source[begin:end] for source, begin, end in zip(sources[some], begins[some], ends[some], strict=True)])
+        part = b"".join([source[begin:end] for source, begin, end in zip(sources[some], begins[some], ends[some], strict=True)])
+        view[at : at + len(part)] = part
+        at += len(part)
     return joined
 
 
