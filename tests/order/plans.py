@@ -85,7 +85,11 @@ def stream(plan: Plan, corpus: str, split: str = "train") -> list[tuple[str, int
 
 
 def group_samples(plan: Plan, source: Source, group: Group) -> list[Sample]:
-    """Return the samples of a group, cut from its tokens one by one."""
+    """Return the samples of a group, cut from its tokens one by one; of packed partitions, those of their indices."""
+    if group.packed:
+        from tests.order.packed_plans import packed_samples
+
+        return [sample for index in group.partitions for sample in packed_samples(plan.corpora[source.corpus].partitions[index])]
     corpus, cuts = plan.corpora[source.corpus], {part.place: (part.start, part.stop) for part in group.cuts}
     streams: list[list[tuple[str, int]]] = []
     for place, index in enumerate(group.partitions):

@@ -1,4 +1,4 @@
-"""The order of plans of format 3, position by position: it never changes, because training runs resume in it."""
+"""The order of plans of formats 3 and 5, position by position: it never changes, because training runs resume in it."""
 
 from itertools import groupby
 from typing import Any
@@ -9,6 +9,7 @@ from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.formats.plan import FORMAT, Plan, Window
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
+from tests.order.packed_plans import documents, open_index
 from tests.order.plans import Sample, plan_of, read, sized
 
 FOUND = {
@@ -73,3 +74,32 @@ def test_plan_with_a_window_keeps_its_order() -> None:
         "b:18-22, b:6-10, a:0-4, b:10-14, b:14-18, a:12-16, a:8-12, a:20-24, a:4-8, a:28-30 b:0-2, b:2-6, a:16-20, a:24-28, a:24-28, "
         "a:28-30 b:0-2, a:16-20, a:12-16, b:18-22"
     )
+
+
+def packed_plan() -> Plan:
+    """A plan of a packed corpus and another, whose second segment begins at position 6 with one more packed partition."""
+    found = {
+        "one": [documents("a", train=[3, 9, 1, 2, 2], validation=[2, 5, 1]), documents("b", train=[4, 1, 1, 3])],
+        "two": [sized("d", train=11, validation=3)],
+    }
+    return extended(plan_of(found, WEIGHTS), "later", 6, WEIGHTS, {**found, "one": [*found["one"], documents("c", train=[6, 2, 1])]})
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        (
+            "train",
+            "a13 a14 a15 a16, b0 b1 b2 b3, a0 a1 a2 a11, d0 d1 d2 d3, b5 -0 -1 -2, a7 a8 a9 a10, a12 -0 -1 -2, "
+            "c0 c1 c2 c3, b4 b6 b7 b8, a3 a4 a5 a6, d4 d5 d6 d7, a7 a8 a9 a10, c4 c5 c6 c7, a3 a4 a5 a6, b5 -0 -1 -2, "
+            "a12 -0 -1 -2, c8 -0 -1 -2, b0 b1 b2 b3",
+        ),
+        (
+            "validation",
+            "a0 a1 a6 a7, a2 a3 a4 a5, d0 d1 d2 -0, a0 a1 a6 a7",
+        ),
+    ],
+)
+def test_plan_of_format_5_keeps_its_order(split: str, expected: str) -> None:
+    found = read(MixtureOrder(packed_plan(), split, open_index), 0, len(expected.split(", ")))
+    assert ", ".join(" ".join(f"{path.partition('@')[0] or '-'}{token}" for path, token in sample) for sample in found) == expected
