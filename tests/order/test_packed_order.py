@@ -45,7 +45,7 @@ def order_of(plan: Plan, split: str = "train") -> MixtureOrder:
     return MixtureOrder(plan, split, open_index)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     first=contents(),
     changes=st.lists(st.tuples(st.integers(1, 50), contents()), max_size=3),
