@@ -133,7 +133,8 @@ def load_mixture(
         The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
         another length is asked for.
     ValueError
-        A corpus has too few tokens for one sample of this length, or the length is not positive.
+        A corpus has too few tokens for one sample of this length, or is packed and has no index of samples of this length, or the length
+        is not positive.
 
     Examples
     --------

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.packed_index import index_version, planned_index
+from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import Artifact, Store, Version, is_part
+from phyagi_assets.store.base import Artifact, Store, Version, is_part, root_around
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import artifact_in_bucket, open_store
 
@@ -29,6 +30,14 @@ class FoundPlan:
     """The ``mixture.json``, as a path through the store."""
     remote: "RemotePlan | None" = None
     """The plan in the store, if that is not on this machine. It fetches the caches."""
+
+    def find_index(self, corpus: str, partition: PlannedPartition, seq_len: int) -> PlannedIndex | None:
+        """Return the index of the packed samples of a partition for a length of samples, or None if it was not built."""
+        root = root_around(self.file.parent)
+        store: Store | None = self.remote.store if self.remote else LocalStore(root) if root else None
+        version = index_version(corpus, partition.key, partition.fingerprint, seq_len)
+        artifact = store.find(version.address, version.fingerprint) if store else None
+        return planned_index(artifact, f"../../../{version.path}") if artifact else None
 
 
 def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan:

@@ -1,15 +1,20 @@
 """The plan of a mixture for another length of samples."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from phyagi_assets.declare.schema import LONGEST_SAMPLE, MixturePart
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import Plan, PlannedCorpus
+from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Source
 from phyagi_assets.order.planning import first_plan
 from phyagi_assets.store.fingerprint import text_digest
 
 
-def resized(plan: Plan, seq_len: int) -> Plan:
+FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
+"""Function that finds the index of a partition for a length of samples, given also the name of its corpus; None if it was not built."""
+
+
+def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Plan:
     """Return a plan of the caches and weights of the last segment of a plan, with samples of another length.
 
     Parameters
@@ -18,6 +23,8 @@ def resized(plan: Plan, seq_len: int) -> Plan:
         The plan.
     seq_len
         Tokens per sample.
+    find_index
+        Finds the indices of packed samples of this length.
 
     Returns
     -------
@@ -27,7 +34,8 @@ def resized(plan: Plan, seq_len: int) -> Plan:
     Raises
     ------
     ValueError
-        A corpus has too few training tokens for one sample of this length, or the length is out of range.
+        A corpus has too few training tokens for one sample of this length, or it is packed and has no index for this length, or the length
+        is out of range.
     StoreError
         The plan was written by a release whose samples did not cross partitions, so that it does not name a padding id.
     """
@@ -38,10 +46,10 @@ def resized(plan: Plan, seq_len: int) -> Plan:
             f"mixture {plan.name!r}: its plan was written by an earlier release; materialize it anew to read it in another length"
         )
     sources = plan.current.sources
-    corpora = tuple(PlannedCorpus(name=plan.corpora[of.corpus].name, partitions=tuple(plan.partitions(of))) for of in sources)
+    corpora = tuple(_corpus(plan, source, seq_len, find_index) for source in sources)
     for corpus, source in zip(corpora, sources, strict=True):
         tokens = plan.total("train", "tokens", source)
-        if tokens <= seq_len:
+        if tokens <= seq_len and not source.packed:
             raise ValueError(
                 f"seq_len: corpus {corpus.name!r} of mixture {plan.name!r} has {tokens:,} training tokens, and one sample takes "
                 f"seq_len + 1 = {seq_len + 1:,}"
@@ -49,3 +57,18 @@ def resized(plan: Plan, seq_len: int) -> Plan:
     parts = [MixturePart(corpus=corpus.name, weight=of.weight, share=of.share) for corpus, of in zip(corpora, sources, strict=True)]
     fingerprint = text_digest(f"{plan.fingerprint}/{seq_len}")
     return first_plan(replace(plan, fingerprint=fingerprint, seq_len=seq_len, corpora=corpora, segments=(), ancestors=()), parts)
+
+
+def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> PlannedCorpus:
+    """Return a corpus as the plan reads it, with the indices of packed samples of another length if it is packed."""
+    name, partitions = plan.corpora[source.corpus].name, plan.partitions(source)
+    if source.packed:
+        indices = [find_index(name, partition, seq_len) if find_index else None for partition in partitions]
+        if bare := next((of for of, index in zip(partitions, indices, strict=True) if index is None), None):
+            raise ValueError(
+                f"seq_len: corpus {name!r} of mixture {plan.name!r} is packed, and partition {bare.key!r} has no index of samples of "
+                f"{seq_len:,} tokens; to build the indices, declare a mixture of the same corpora with seq_len: {seq_len} and "
+                "packing: best_fit in data/mixtures, and materialize it with: phyagi-assets materialize NAME"
+            )
+        partitions = [replace(partition, index=index) for partition, index in zip(partitions, indices, strict=True)]
+    return PlannedCorpus(name=name, partitions=tuple(partitions))

@@ -50,7 +50,7 @@ class OpenedMixture(ABC, Generic[S]):
         if seq_len is not None and seq_len != plan.seq_len:
             from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
 
-            plan = resized(plan, seq_len)
+            plan = resized(plan, seq_len, found.find_index)
         source = None
         if found.remote:
             from phyagi_assets.reading.bucket_arrays import BucketSource  # the client of object stores takes long to import
@@ -161,7 +161,8 @@ def load_mixture(
         The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
         another length is asked for.
     ValueError
-        A corpus has too few tokens for one sample of this length, or the length is not positive.
+        A corpus has too few tokens for one sample of this length, or is packed and has no index of samples of this length, or the length
+        is not positive.
 
     Examples
     --------
