@@ -9,7 +9,6 @@ from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedIndex, Planne
 from phyagi_assets.order.planning import first_plan
 from phyagi_assets.store.fingerprint import text_digest
 
-
 FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
 """Function that finds the index of a partition for a length of samples, given also the name of its corpus; None if it was not built."""
 
