@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from phyagi_assets.order.permutation import Ints
@@ -23,7 +24,7 @@ class SentSamples:
         block = self.samples
         starts, trained = (None if mask is None else torch.from_numpy(mask) for mask in (block.starts, block.trained))
         tokens = torch.from_numpy(block.tokens.view(np.uint8))
-        return _received, (block.positions, block.corpora, tokens, block.tokens.dtype, starts, block.filled, trained)
+        return _received, (block.positions, block.corpora, tokens, block.tokens.dtype, starts, block.filled, trained, block.packed)
 
 
 def _received(
@@ -34,7 +35,8 @@ def _received(
     starts: torch.Tensor | None,
     filled: Ints | None,
     trained: torch.Tensor | None,
+    packed: npt.NDArray[np.bool_] | None,
 ) -> ReadSamples:
     tokens = octets.numpy().view(dtype)
     begun, on = (None if mask is None else mask.numpy() for mask in (starts, trained))
-    return ReadSamples(positions=positions, corpora=corpora, tokens=tokens, starts=begun, filled=filled, trained=on)
+    return ReadSamples(positions=positions, corpora=corpora, tokens=tokens, starts=begun, filled=filled, trained=on, packed=packed)

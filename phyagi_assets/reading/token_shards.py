@@ -217,6 +217,8 @@ class TokenShards:
             Whether a document begins at each token.
         """
         starts = np.zeros((samples, width), dtype=bool)
+        if only_packed and runs.packed is None:
+            return starts
         begins = runs.at > 0
         looked_up = np.flatnonzero(runs.shard != PADDING)
         if runs.packed is not None and runs.single is not None:
