@@ -170,6 +170,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         plan = read_plan(artifact.folder() / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
+        facts |= mixture.padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
         return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan), artifact=artifact)
     step = flow.find(manifest.step)
@@ -239,6 +240,7 @@ def _corpora(plan: Plan) -> list[Part]:
             "partitions": component.partitions,
             **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
             "in no sample": component.uncovered,
+            **mixture.packing_facts(component, plan),
             "samples in an epoch": component.drawn,
             "part": component.part,
             "epochs": component.epochs,

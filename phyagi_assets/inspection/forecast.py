@@ -16,6 +16,7 @@ from phyagi_assets.errors import MissingPackageError, translate_missing_packages
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.report import Record, Report
+from phyagi_assets.order.composition import composition
 from phyagi_assets.order.planning import amounts
 from phyagi_assets.order.schedule import Interleaved, InTurn
 from phyagi_assets.sources.documents import read_documents
@@ -50,6 +51,8 @@ class CorpusForecast(Record):
     """Whether all partitions are built, so that `tokens` is counted and not estimated."""
     uncovered: int
     """Number of training tokens that are in no sample."""
+    fill: float | None
+    """Share of the packed samples that is not padding, from 0 to 1; None if the corpus is not packed, or the samples are not built."""
     read: int
     """Number of tokens of the corpus that the run reads."""
     epochs: float
@@ -116,8 +119,13 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         samples = [source.samples for source in published.current.sources]
         rates = [(source.rate, source.drawn) for source in published.current.sources]
     else:
-        samples = [max(1, samples_in(size.tokens, config.seq_len)) for size in sizes]
+        estimates = [
+            -(-size.tokens // config.seq_len) if config.packing_of(part) == "best_fit" else samples_in(size.tokens, config.seq_len)
+            for part, size in zip(config.datasets, sizes, strict=True)
+        ]
+        samples = [max(1, estimate) for estimate in estimates]
         rates = amounts(config.datasets, samples)
+    fills = [component.fill for component in composition(published)] if published else [None] * len(sizes)
     epoch = sum(drawn for _, drawn in rates)
     positions = epoch if tokens is None else math.ceil(tokens / config.seq_len)
     schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
@@ -133,11 +141,12 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
                 tokens=size.tokens,
                 is_exact=size.is_exact,
                 uncovered=max(0, size.tokens - own * config.seq_len),
+                fill=fill,
                 read=count * config.seq_len,
                 epochs=count / own,
                 max_epochs=part.max_epochs,
             )
-            for part, size, own, count in zip(config.datasets, sizes, samples, given, strict=True)
+            for part, size, own, fill, count in zip(config.datasets, sizes, samples, fills, given, strict=True)
         ),
         bytes_to_write=sum(size.bytes_to_write for size in sizes),
         seconds=sum(size.seconds for size in sizes),

@@ -26,6 +26,10 @@ class Component:
     """Number of training samples in the corpus."""
     uncovered: int
     """Number of training tokens of the corpus that no sample contains."""
+    padding: int | None
+    """Number of tokens of padding in the packed samples of the corpus; None if they are not packed."""
+    fill: float | None
+    """Share of the packed samples of the corpus that is not padding, from 0 to 1; None if they are not packed."""
     drawn: int
     """Number of samples drawn from the corpus in an epoch of the mixture."""
     part: float
@@ -47,6 +51,8 @@ def composition(plan: Plan) -> list[Component]:
             tokens=plan.total("train", "tokens", source),
             samples=source.samples,
             uncovered=plan.uncovered(source),
+            padding=plan.padding(source) if source.packed else None,
+            fill=1 - plan.padding(source) / (source.samples * plan.seq_len) if source.packed else None,
             drawn=source.drawn,
             part=source.drawn / plan.current.drawn,
         )
@@ -75,10 +81,9 @@ def plan_lines(plan: Plan) -> list[str]:
         lines[0] += f", from position {plan.current.start:,} on"
     for component in composition(plan):
         partitions = f"{component.partitions:,} partition{'' if component.partitions == 1 else 's'}"
-        lines.append(
-            f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}, "
-            f"{component.uncovered:,} of them in no sample"
-        )
+        is_packed = component.fill is not None
+        rest = f"packed, {100 * (component.fill or 0):.2f} % full" if is_packed else f"{component.uncovered:,} of them in no sample"
+        lines.append(f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}, {rest}")
     return lines
 
 

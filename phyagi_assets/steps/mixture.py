@@ -14,11 +14,12 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS, MixtureConfig
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.cache_folder import SAVED, array_path
-from phyagi_assets.formats.packed_index import planned_index
+from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.order.composition import composition, largest_deviation
+from phyagi_assets.formatting import counted
+from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.order.planning import extended, first_plan
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
@@ -124,13 +125,37 @@ def _planned_shuffle(config: MixtureConfig) -> bool | Window:
 
 
 def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
-    """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored."""
+    """Return the published plan if its current segment reads what `wanted` says; earlier segments are ignored.
+
+    The indices of packed samples have to be there: a mixture whose index is missing is not current.
+    """
+    published = _published_as(wanted, address, store)
+    return published if published and _has_indices(published.manifest, store) else None
+
+
+def _published_as(wanted: Manifest, address: str, store: Store) -> Artifact | None:
+    """Return the published plan if its inputs and settings are the wanted ones."""
     published = store.open(address, intact=True)
     if published is None:
         return None
     settings = {key: value for key, value in published.manifest.settings.items() if key != APPENDED}
     same = published.manifest.inputs == wanted.inputs and settings in (wanted.settings, _before_packing(wanted))
     return _with_version_path(published, store) if same and published.manifest.code_version in _CURRENT_CODE_VERSIONS else None
+
+
+def _packed_corpora(manifest: Manifest) -> list[str]:
+    """Return the corpora that a plan packs, given its manifest."""
+    return [part["corpus"] for part in manifest.settings["datasets"] if part.get("packing") == "best_fit"]
+
+
+def _has_indices(manifest: Manifest, store: Store) -> bool:
+    """Return whether the indices of the packed corpora of a plan are in the store."""
+    versions = (
+        index_version(corpus, key, fingerprint, manifest.settings["seq_len"])
+        for corpus in _packed_corpora(manifest)
+        for key, fingerprint in manifest.inputs[corpus].items()
+    )
+    return all(store.find(version.address, version.fingerprint) is not None for version in versions)
 
 
 def _before_packing(wanted: Manifest) -> dict[str, Any]:
@@ -190,7 +215,10 @@ def _build(
     wanted = expected_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
     _check_alike(mixture, caches)
     address = mixture_address(mixture)
-    if published := published_mixture(wanted, address, workspace.store):
+    published = _published_as(wanted, address, workspace.store)
+    if published:
+        if _packed_corpora(published.manifest):
+            _indices(mixture, caches, workspace.store)  # builds those that are gone
         checks = check_found(published, lambda found: check_plan(found, workspace.store))
         if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
             return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
@@ -361,6 +389,7 @@ def _facts(built: Built) -> Facts:
             **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
             "training samples": component.samples,
             "training tokens in no sample": component.uncovered,
+            **packing_facts(component, plan),
             "in an epoch": component.drawn,
             "epochs": round(component.epochs, 3),
         }
@@ -372,6 +401,7 @@ def _facts(built: Built) -> Facts:
         **amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
         "samples in an epoch": plan.current.drawn,
         "training tokens in no sample": plan.uncovered(),
+        **padding_facts(plan),
         "corpora": Rows(rows=corpora),
         "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
         "order": _order(plan),
@@ -382,6 +412,23 @@ def _facts(built: Built) -> Facts:
         "engine": built.artifact.manifest.details.get("engine", ""),
         **built_facts(built),
     }
+
+
+def packing_facts(component: Component, plan: Plan) -> dict[str, str | int | float]:
+    """Return how a corpus becomes samples, and how full they are, if the plan packs any corpus."""
+    if not any(source.packed for source in plan.current.sources):
+        return {}
+    fill = "" if component.fill is None else f"{100 * component.fill:.2f} %"
+    return {"packing": "concat" if component.fill is None else "best_fit", "fill": fill}
+
+
+def padding_facts(plan: Plan) -> dict[str, str]:
+    """Return the amount of padding in the packed training samples, if there are any."""
+    samples = sum(source.samples for source in plan.current.sources if source.packed)
+    if not samples:
+        return {}
+    padding, size = plan.padding(), samples * plan.seq_len
+    return {"padding of packed samples": f"{padding:,} of {counted(size, 'token')} ({100 * padding / size:.2f} %)"}
 
 
 def _order(plan: Plan) -> str:
