@@ -1,0 +1,69 @@
+"""The progress of a command."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from phyagi_assets.build.work import PartitionResult, Work
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.progress import CommandProgress
+from phyagi_assets.errors import SourceError
+
+STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
+
+
+def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None, fails: bool = False) -> str:
+    """Return what is printed for a build of partitions of 1 MB each."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
+    progress = CommandProgress(output or Output(), console)
+    work = [Work(corpus="news", key=f"day{i}", partition=None, steps=STEPS, bytes=1_000_000) for i in range(partitions)]
+    with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
+        for item in work:
+            progress.started(item.name)
+            progress.advanced(item.bytes)
+            progress.ended(PartitionResult(work=item, problem=SourceError("no news") if fails else None), is_current=False)
+        progress.started("mix")
+    return file.getvalue()
+
+
+def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
+    assert run(is_terminal=False).splitlines() == [
+        "building 2 partitions, 2MB to read",
+        "news/day0: started (raw_dataset … numpy_cache)",
+        "news/day0: built (1 of 2)",
+        "news/day1: started (raw_dataset … numpy_cache)",
+        "news/day1: built (2 of 2)",
+        "mix: started",
+    ]
+    assert run(is_terminal=False, partitions=1, fails=True).splitlines()[2] == "news/day0: failed: no news (1 of 1)"
+
+
+def test_many_partitions_have_one_line_each() -> None:
+    assert len(run(is_terminal=False, partitions=100).splitlines()) == 102
+
+
+def test_on_a_terminal_one_line_has_steps_number_and_rate() -> None:
+    drawn = run(is_terminal=True)
+    last = [line for line in drawn.replace("\r", "\n").splitlines() if "MB" in line][-1]
+    assert "2 of 2 mix" in last
+    assert "2.0/2.0 MB" in last
+    assert "started" not in drawn
+    assert "built" not in drawn
+
+
+def test_quiet_progress_prints_nothing() -> None:
+    for is_terminal in (False, True):
+        assert run(is_terminal=is_terminal, output=Output(quiet=True)).strip() == ""
+
+
+def test_lines_are_in_the_log_file_on_a_terminal_too(tmp_path: Path) -> None:
+    output = Output(log_file=f"{tmp_path}/log", quiet=True)
+    with output.opened(["phyagi-assets", "materialize"]):
+        run(is_terminal=True, output=output)
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] for line in lines][2:4] == [
+        "news/day0: started (raw_dataset … numpy_cache)",
+        "news/day0: built (1 of 2)",
+    ]
