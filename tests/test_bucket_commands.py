@@ -119,6 +119,13 @@ def test_commands_build_check_and_show_a_store_in_a_bucket(
     s3.faults.requests.clear()
     assert "0 built, 4 up to date" in run(f"materialize --data {data}").stdout
     assert s3.faults.requests.total() < 12
+    s3.faults.requests.clear()
+    (plays,) = json.loads(run(f"status --json --data {data}").stdout)["corpora"]
+    assert (plays["partitions"], plays["current"], plays["tokens"] > 0) == (3, 3, True)
+    assert s3.faults.requests.total() < 12
+    before = s3.listed()
+    assert "0 to build, 4 up to date" in run(f"materialize --dry-run --data {data}").stdout
+    assert s3.listed() == before
     assert "2 declarations and 10 artifacts checked, 0 problems" in run(f"check --data {data}").stdout
     assert "Everything is built" in run(f"plan mix --data {data}").stdout
     assert "s3://raw/lab/store/mix/.artifacts/mixed_dataset@" in run(f"inspect mix --data {data}").stdout.replace("\n", "")

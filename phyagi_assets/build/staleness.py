@@ -13,6 +13,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Scope, Step, Workspace
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
 PARTITION_STEPS = tuple(step.name for step in FLOW.of(Scope.PARTITION))
@@ -32,6 +33,17 @@ class ExpectedArtifact:
     """Whether the expected version is published and intact; otherwise the artifact is stale."""
     manifest: Manifest | None = field(default=None, compare=False, repr=False)
     """Expected manifest; None if it is unknown until remote files are fetched."""
+
+
+def fingerprint_at(address: str, store: Store) -> str:
+    """Return the fingerprint of the published version of an artifact without reading more than needed; empty if nothing is published.
+
+    A disk is asked for one link. A bucket is asked for all manifests of a folder at once, instead of for one pointer after the other.
+    """
+    if not store.is_remote:
+        return store.published_fingerprint(address)
+    artifact = store.open(address)
+    return artifact.fingerprint if artifact else ""
 
 
 def partition_artifacts(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow = FLOW) -> list[ExpectedArtifact]:

@@ -6,7 +6,7 @@ from typing import Literal
 from phyagi_assets.build.examine import known_inputs
 from phyagi_assets.build.reasons import changes
 from phyagi_assets.build.selection import Selection
-from phyagi_assets.build.staleness import ExpectedArtifact, mixture_artifact, partition_artifacts
+from phyagi_assets.build.staleness import ExpectedArtifact, fingerprint_at, mixture_artifact, partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.report import Record, Report
@@ -114,13 +114,13 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
 def _has_any(corpus: Corpus, listed: Mapping[str, Partition], flow: Flow, store: Store) -> bool:
     """Return whether a partition of a corpus was ever built."""
     first = next(flow.of(Scope.PARTITION))
-    return any(store.published_fingerprint(first.address(corpus.config.name, key)) for key in listed)
+    return any(fingerprint_at(first.address(corpus.config.name, key), store) for key in listed)
 
 
 def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow: Flow, word: str) -> tuple[Stale | None, str | None]:
     """Return the stale steps of a partition, None if there are none, and the expected fingerprint of its last step if it is known."""
     steps, store, name = list(flow.of(Scope.PARTITION)), workspace.store, f"{corpus.config.name}/{partition.key}"
-    if not any(store.published_fingerprint(step.address(corpus.config.name, partition.key)) for step in steps):
+    if not any(fingerprint_at(step.address(corpus.config.name, partition.key), store) for step in steps):
         never = [StaleStep(step=step.name, reasons=() if i else (word,), is_stored=False) for i, step in enumerate(steps)]
         return Stale(name=name, steps=tuple(never), bytes=partition.bytes), None
     artifacts = partition_artifacts(corpus, partition, workspace, flow)

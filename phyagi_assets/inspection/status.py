@@ -12,7 +12,7 @@ from typing import Literal
 from phyagi_assets.build.examine import known_inputs
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.scan import READ_AT_MOST
-from phyagi_assets.build.staleness import mixture_artifact
+from phyagi_assets.build.staleness import fingerprint_at, mixture_artifact
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
@@ -164,7 +164,7 @@ def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, flo
     inputs: dict[str, str] = {}
     fingerprint = None
     for step in flow.of(Scope.PARTITION):
-        published = workspace.store.published_fingerprint(step.address(corpus.config.name, partition.key))
+        published = fingerprint_at(step.address(corpus.config.name, partition.key), workspace.store)
         if not published or not may_read:
             return step.name, None
         try:
