@@ -98,7 +98,7 @@ def _unpartitioned(
     for name, mixture in catalog.mixtures.items():
         found[name] = []
         for step in flow.of(Scope.MIXTURE):
-            inputs = {part.corpus: versions[part.corpus].get(step.input or "", {}) for part in mixture.config.datasets}
+            inputs = {corpus_name: versions[corpus_name].get(step.input or "", {}) for corpus_name in mixture.config.corpora}
             found[name] = [*found[name], mixture_artifact(mixture, known_inputs(inputs), workspace, step)]
     return found
 

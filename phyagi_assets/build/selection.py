@@ -97,7 +97,7 @@ def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selecti
         raise PhyagiAssetsError(f"{one} and {other} end at different steps; name them in two commands")
     selected = catalog.select(chosen)
     for mixture in selected.mixtures.values():
-        chosen |= {part.corpus: None for part in mixture.config.datasets}
+        chosen |= dict.fromkeys(mixture.config.corpora)
     partitions = {name: sorted(keys) for name, keys in chosen.items() if keys is not None}
     last = next(iter(ends), "")
     return Selection(catalog=selected, flow=_until(flow, last), partitions=partitions, is_whole=not partitions and not last)

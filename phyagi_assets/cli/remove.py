@@ -72,7 +72,7 @@ def remove(
     removals |= {document.id: Removal(id=document.id, reason=reason, on=date.today().isoformat()) for document in found}
     exposed = list(exposures(corpus, removals, workspace.store, until))
     new = [] if dry_run else add_removals(declared, removals.values())
-    readers = [name for name, mixture in catalog.mixtures.items() if any(part.corpus == corpus for part in mixture.config.datasets)]
+    readers = [name for name, mixture in catalog.mixtures.items() if corpus in mixture.config.corpora]
     report = RemoveReport(
         corpus=corpus,
         is_dry_run=dry_run,

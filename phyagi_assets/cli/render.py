@@ -59,7 +59,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
     """
     mixed: set[str] = set()
     for name, mixture in catalog.mixtures.items():
-        mixed |= {part.corpus for part in mixture.config.datasets}
+        mixed |= set(mixture.config.corpora)
         artifact = store.open(f"{name}/{MIXED}")
         if artifact is None:
             yield Tree(f"[bold]{name}[/] [red]not materialized[/]")

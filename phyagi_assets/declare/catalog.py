@@ -1,7 +1,7 @@
 """The catalog of a data folder: all declared corpora and mixtures, checked against each other."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +70,7 @@ class Catalog:
                 there = f"{'Declared' if meant else 'declared'} are: {', '.join(known)}"
                 raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{meant or ';'} {there}")
         mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
-        parts = {part.corpus for mixture in mixtures.values() for part in mixture.config.datasets}
+        parts = {name for mixture in mixtures.values() for name in mixture.config.corpora}
         corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}
         return Catalog(data=self.data, corpora=corpora, mixtures=mixtures)
 
@@ -124,6 +124,7 @@ def read_catalog(data: Path) -> tuple[Catalog, list[DeclarationError]]:
     for mixture in list(mixtures):
         try:
             _check_parts(data, mixture, [*by_name, *unusable])
+            _check_stages(mixture)
             _check_packing(mixture)
         except DeclarationError as problem:
             mixtures.remove(mixture)
@@ -178,11 +179,16 @@ def _drop_duplicates(kinds: Sequence[list[Corpus] | list[Mixture]], broken: list
 
 
 def _unusable_part(mixture: Mixture, unusable: Mapping[str, DeclarationError]) -> DeclarationError | None:
-    for i, part in enumerate(mixture.config.datasets):
-        if part.corpus in unusable:
-            message = f"the declaration of {part.corpus!r} is broken: {unusable[part.corpus]}"
-            return mixture.error(message, "datasets", i, "corpus")
+    for key, name in _named_corpora(mixture.config):
+        if name in unusable:
+            return mixture.error(f"the declaration of {name!r} is broken: {unusable[name]}", *key)
     return None
+
+
+def _named_corpora(config: MixtureConfig) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield the path of the key of each corpus in a declaration, and its name."""
+    yield from (((*key, "corpus"), part.corpus) for key, part in config.all_parts)
+    yield from ((("evaluation", i), name) for i, name in enumerate(config.evaluation))
 
 
 def _yaml_files(folder: Path) -> list[Path]:
@@ -218,16 +224,38 @@ def _check_template(data: Path, corpus: Corpus) -> None:
 
 
 def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None:
-    for i, part in enumerate(mixture.config.datasets):
-        if part.corpus not in corpora:
+    for key, name in _named_corpora(mixture.config):
+        if name not in corpora:
             declared = ", ".join(sorted(corpora)) or "none"
-            message = f"{part.corpus!r} is not declared under {data / 'corpora'}; declared are: {declared}"
-            raise mixture.error(message, "datasets", i, "corpus")
+            raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}; declared are: {declared}", *key)
+    for i, name in enumerate(mixture.config.evaluation):
+        if name in mixture.config.trained:
+            raise mixture.error(f"{name!r} is trained on, too; an evaluation corpus is in no datasets", "evaluation", i)
+        if name in mixture.config.evaluation[:i]:
+            raise mixture.error(f"{name!r} is listed twice", "evaluation", i)
+
+
+def _check_stages(mixture: Mixture) -> None:
+    config = mixture.config
+    packings: dict[str, str | None] = {}
+    for key, part in config.all_parts:
+        if packings.setdefault(part.corpus, part.packing) != part.packing:
+            raise mixture.error(f"{part.corpus!r} has another packing in an earlier stage; use one in all stages", *key, "packing")
+    before = 0
+    stages = config.stages or ()
+    for k, stage in enumerate(stages):
+        if stage.until is None:
+            if k + 1 < len(stages):
+                raise mixture.error("is missing, and only the last stage goes on without an end", "stages", k, "until")
+        elif stage.until < before + config.seq_len:
+            message = f"is {stage.until:,} tokens, and a stage ends at least a sample (seq_len: {config.seq_len:,}) after"
+            raise mixture.error(f"{message} {f'the one before it, at {before:,}' if k else 'the beginning'}", "stages", k, "until")
+        before = (stage.until or 0) // config.seq_len * config.seq_len
 
 
 def _check_packing(mixture: Mixture) -> None:
     config = mixture.config
-    if config.seq_len < SHORTEST_PACKED and any(config.packing_of(part) == "best_fit" for part in config.datasets):
+    if config.seq_len < SHORTEST_PACKED and any(config.packing_of(part) == "best_fit" for part in config.parts):
         raise mixture.error(
             f"is {config.seq_len}, which is too short for packing: best_fit; a sample of whole documents has at least {SHORTEST_PACKED} "
             "tokens, one of them to predict",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from phyagi_assets.declare.cron import check_cron, looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import parsed
 from phyagi_assets.settings import parsed_size
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -40,6 +41,16 @@ def _checked_owners(owners: tuple[str, ...]) -> tuple[str, ...]:
 def _checked_span(text: str) -> str:
     parse_span(text)
     return text
+
+
+def _token_count(given: object) -> object:
+    """Return a number of tokens, given as a number or as text such as ``2B tokens``."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return parsed(given.removesuffix("tokens"))
+    except PhyagiAssetsError as problem:
+        raise ValueError(str(problem)) from None
 
 
 def _checked_clock(text: str) -> str:
@@ -113,3 +124,5 @@ Zone = Annotated[str, AfterValidator(_checked_zone)]
 """Name of a time zone in the IANA database."""
 Clock = Annotated[str, AfterValidator(_checked_clock)]
 """Span of time, or a cron expression."""
+Tokens = Annotated[int, BeforeValidator(_token_count), Field(gt=0)]
+"""Number of tokens, such as ``2B tokens``."""

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,7 +26,7 @@ from pydantic import (
 )
 
 from phyagi_assets.declare.cron import looks_like_cron
-from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Size, Span, TokenizerName, Zone
+from phyagi_assets.declare.field_types import Clock, Name, Owners, Place, Size, Span, TokenizerName, Tokens, Zone
 from phyagi_assets.errors import translate_missing_packages
 
 Format = Literal["text", "json", "csv", "parquet", "arrow"]
@@ -282,6 +283,32 @@ class WindowConfig(Declared):
     """Size of the window, in bytes of tokens."""
 
 
+def _checked_parts(parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
+    names = [part.corpus for part in parts]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"corpus {name!r} is listed {names.count(name)} times; give it one weight")
+    shares = [Fraction(str(part.share)) for part in parts if part.share is not None]
+    if len(shares) == len(parts) and sum(shares) != 1:
+        raise ValueError(f"the shares add up to {float(sum(shares)):g}, and make 1 together; or give a corpus a weight instead")
+    if len(shares) < len(parts) and sum(shares) >= 1:
+        raise ValueError(f"the shares add up to {float(sum(shares)):g}; less than 1 leaves something to the corpora with weights")
+    return parts
+
+
+Parts = Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1), AfterValidator(_checked_parts)]
+
+
+class MixtureStage(Declared):
+    """A part of training with corpora and weights of its own."""
+
+    until: Tokens | None = None
+    """Number of tokens of training at which the stage ends, counted from the beginning of training; it is rounded down to whole samples.
+    The last stage goes on after it."""
+    datasets: Parts
+    """Corpora of the stage, with their weights or shares."""
+
+
 class MixtureConfig(Declared):
     """One file in ``data/mixtures``: weighted corpora, read as samples of one length."""
 
@@ -305,12 +332,56 @@ class MixtureConfig(Declared):
     default, conversations are packed and text is not."""
     fresh_within: Span | None = None
     """Span of time, such as ``2 days``, within which a new plan is expected."""
-    datasets: Annotated[tuple[MixturePart, ...], Field(strict=False, min_length=1)]
+    datasets: Parts | None = None
+    """Corpora of the mixture, with their weights or shares."""
+    stages: Annotated[tuple[MixtureStage, ...], Field(strict=False, min_length=1)] | None = None
+    """What follows what, in place of `datasets`: the corpora up to a number of tokens, and those after it."""
+    evaluation: Annotated[tuple[Name, ...], Field(strict=False)] = ()
+    """Corpora that are never trained on. All of their documents are read, whatever their splits, by ``validation_by_corpus``."""
     _conversations: frozenset[str] = PrivateAttr(default=frozenset())
 
+    @model_validator(mode="after")
+    def _check_one_of_both(self) -> Self:
+        if (self.datasets is None) == (self.stages is None):
+            found = "neither datasets nor stages" if self.datasets is None else "both datasets and stages"
+            raise ValueError(f"has {found}; list the corpora in datasets, or in the datasets of each stage")
+        return self
+
+    @property
+    def timeline(self) -> tuple[tuple[int, tuple[MixturePart, ...]], ...]:
+        """First position of each stage, and its corpora; one stage from position 0 on without `stages`."""
+        if self.stages is None:
+            return ((0, self.datasets or ()),)
+        starts = [0, *((stage.until or 0) // self.seq_len for stage in self.stages[:-1])]
+        return tuple(zip(starts, (stage.datasets for stage in self.stages), strict=True))
+
+    @property
+    def all_parts(self) -> tuple[tuple[tuple[str | int, ...], MixturePart], ...]:
+        """The corpora of all stages, each with the path of its key in the declaration."""
+        if self.stages is None:
+            return tuple((("datasets", i), part) for i, part in enumerate(self.datasets or ()))
+        return tuple((("stages", k, "datasets", i), part) for k, stage in enumerate(self.stages) for i, part in enumerate(stage.datasets))
+
+    @property
+    def parts(self) -> tuple[MixturePart, ...]:
+        """The corpora that are trained on, each as its first stage declares it."""
+        return tuple({part.corpus: part for _, part in reversed(self.all_parts)}[name] for name in self.trained)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Names of the corpora that are trained on, in the order of their first stage."""
+        return tuple(dict.fromkeys(part.corpus for _, part in self.all_parts))
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Names of all corpora, those for evaluation last."""
+        return (*self.trained, *self.evaluation)
+
     @model_serializer(mode="wrap")
-    def _without_packing(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_null_packing(serialize(self))
+    def _without_unused_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys where they are not declared, so that the digest of the declaration stays what it was."""
+        unused = {key for key in ("datasets", "stages", "evaluation") if not getattr(self, key)}
+        return {key: value for key, value in _without_null_packing(serialize(self)).items() if key not in unused}
 
     def with_conversations(self, corpora: Collection[str]) -> Self:
         """Return the same declaration, knowing which of its corpora are conversations; these are packed by default."""
@@ -326,17 +397,3 @@ class MixtureConfig(Declared):
     def is_packed_by_default(self, part: MixturePart) -> bool:
         """Return whether a corpus is packed although neither it nor the mixture declares so."""
         return self.packing_of(part) == "best_fit" and not (part.packing or self.packing)
-
-    @field_validator("datasets")
-    @classmethod
-    def _check_parts(cls, parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
-        names = [part.corpus for part in parts]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"corpus {name!r} is listed {names.count(name)} times; give it one weight")
-        shares = [Fraction(str(part.share)) for part in parts if part.share is not None]
-        if len(shares) == len(parts) and sum(shares) != 1:
-            raise ValueError(f"the shares add up to {float(sum(shares)):g}, and make 1 together; or give a corpus a weight instead")
-        if len(shares) < len(parts) and sum(shares) >= 1:
-            raise ValueError(f"the shares add up to {float(sum(shares)):g}; less than 1 leaves something to the corpora with weights")
-        return parts

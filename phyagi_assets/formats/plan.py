@@ -6,7 +6,7 @@ The pipeline writes plans and `phyagi_assets.datasets` reads them, so this modul
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 PLAN = "mixture.json"
@@ -17,6 +17,8 @@ PACKED_FORMAT = 5
 """Format of plans with packed samples."""
 WINDOWED_FORMAT = 6
 """Format of plans that shuffle within a window."""
+EVALUATION_FORMAT = 7
+"""Format of plans with corpora that are not trained on."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
@@ -238,6 +240,8 @@ class Plan:
     ancestors: tuple[Ancestor, ...] = ()
     pad_id: int | None = None
     """Token id that pads the last validation and test sample of a corpus; None in plans whose samples do not cross partitions."""
+    evaluation: tuple[int, ...] = ()
+    """Indices of the corpora that are not trained on; all their token arrays are in the validation split."""
     format: int = FORMAT
 
     @property
@@ -294,6 +298,14 @@ class Plan:
         sources = self.current.sources if source is None else (source,)
         return sum(self.seq_len * of.samples - self.total("train", "tokens", of) for of in sources if of.packed)
 
+    def evaluated(self) -> Iterator[tuple[str, "Plan"]]:
+        """Yield the name of each corpus that is not trained on, and a plan whose validation split is that corpus."""
+        for number in self.evaluation:
+            corpus = self.corpora[number]
+            whole = Group(partitions=tuple(range(len(corpus.partitions))), samples=1, offset=0, key=0)
+            source = Source(corpus=number, weight=1.0, share=None, rate=1, drawn=1, groups=(whole,))
+            yield corpus.name, replace(self, segments=(Segment(start=0, sources=(source,)),))
+
     def paths(self) -> Iterator[str]:
         """Yield every path that the plan names, relative to its folder: token arrays, indices of packed samples, and the tokenizer."""
         for corpus in self.corpora:
@@ -318,6 +330,10 @@ class Plan:
             record["format"] = PACKED_FORMAT
         if isinstance(self.shuffle, Window):
             record["format"] = WINDOWED_FORMAT
+        if self.evaluation:
+            record["format"] = EVALUATION_FORMAT
+        else:
+            del record["evaluation"]
         for corpus in record["corpora"]:
             for partition in corpus["partitions"]:
                 _drop(partition, "index", None)

@@ -7,7 +7,7 @@ follow from other counts must agree with them. An error names the file and the k
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ import xxhash
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import (
+    EVALUATION_FORMAT,
     MASKED_FORMAT,
     OLDEST_FORMAT,
     PACKED_FORMAT,
@@ -37,7 +38,7 @@ from phyagi_assets.formats.plan import (
 from phyagi_assets.store.base import VERSIONS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
-_NEWEST_FORMAT = WINDOWED_FORMAT
+_NEWEST_FORMAT = EVALUATION_FORMAT
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit in 64 bits."""
 _DTYPE = re.compile(r"(u?)int(8|16|32|64)")
@@ -183,13 +184,20 @@ class _PlanFile:
         self._may_be_packed = format_ >= PACKED_FORMAT
         self._may_have_windows = format_ >= WINDOWED_FORMAT
         self._has_window = False
+        self._may_have_evaluation = format_ >= EVALUATION_FORMAT
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
     def plan(self, record: Any) -> dict[str, Any]:
         self._has_window = self._may_have_windows and isinstance(record, dict) and isinstance(record.get("shuffle"), dict)
-        shuffle = {"shuffle": _OBJECT} if self._has_window else {}
-        found = dict(_fields(record, {**_PLAN, **shuffle} if self._is_old else {**_PLAN, **shuffle, "pad_id": _ID}, ()))
+        has_evaluation = self._may_have_evaluation and isinstance(record, dict) and "evaluation" in record
+        kinds = {
+            **_PLAN,
+            **({} if self._is_old else {"pad_id": _ID}),
+            **({"shuffle": _OBJECT} if self._has_window else {}),
+            **({"evaluation": _INDICES} if has_evaluation else {}),
+        }
+        found = dict(_fields(record, kinds, ()))
         if self._has_window:
             found["shuffle"] = Window(**_fields(found["shuffle"], {"window": _integer(1)}, ("shuffle",)))
         if not self._is_old:
@@ -197,12 +205,19 @@ class _PlanFile:
         self._seq_len = found["seq_len"]
         self._corpora = tuple(self._corpus(of, ("corpora", i)) for i, of in enumerate(found["corpora"]))
         found["corpora"] = self._corpora
+        found["evaluation"] = self._evaluation(found.get("evaluation", ()))
         found["segments"] = tuple(self._segment(of, ("segments", i)) for i, of in enumerate(found["segments"]))
         found["ancestors"] = tuple(Ancestor(**_fields(of, _ANCESTOR, ("ancestors", i))) for i, of in enumerate(found["ancestors"]))
         starts = [segment.start for segment in found["segments"]]
         if not starts or starts[0] != 0 or any(after <= before for before, after in pairwise(starts)):
             raise _Refused(("segments",), f"begin at {starts}; the first segment begins at 0, and each one after the one before it")
         return found
+
+    def _evaluation(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        for i, number in enumerate(numbers):
+            if not 0 <= number < len(self._corpora):
+                raise _Refused(("evaluation", i), f"is {number}, and the plan has {len(self._corpora)} corpora, counted from 0")
+        return tuple(numbers)
 
     def _corpus(self, record: Any, key: Key) -> PlannedCorpus:
         found = _fields(record, _CORPUS, key)

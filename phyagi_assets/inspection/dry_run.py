@@ -101,7 +101,7 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             found += [stale] if stale else []
             current += stale is None
     for name, declared in selection.catalog.mixtures.items():
-        parts = [part.corpus for part in declared.config.datasets]
+        parts = declared.config.corpora
         if broken := sorted(of for of in failed if of.partition("/")[0] in parts):
             failed[name] = f"not built, because of {', '.join(broken)}"
             continue

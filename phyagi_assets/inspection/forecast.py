@@ -12,6 +12,7 @@ import numpy as np
 
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import MissingPackageError, translate_missing_packages
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
@@ -105,7 +106,8 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     workspace
         The data folder and the store.
     tokens
-        Number of tokens that the run reads, rounded up to whole samples; by default, one epoch of the mixture.
+        Number of tokens that the run reads, rounded up to whole samples; by default, one epoch of the mixture, or all of its stages if the
+        last one has an end.
 
     Raises
     ------
@@ -113,54 +115,80 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         An error that would also keep the mixture from being built.
     """
     config = mixture.config
-    sizes = [_size(corpora[part.corpus], workspace) for part in config.datasets]
-    published = _published(mixture, corpora, workspace) if all(size.is_exact for size in sizes) else None
+    sizes = {name: _size(corpora[name], workspace) for name in config.corpora}
+    published = _published(mixture, corpora, workspace) if all(size.is_exact for size in sizes.values()) else None
+    samples = {part.corpus: max(1, _samples(config, part, sizes[part.corpus].tokens)) for part in config.parts}
+    fills: dict[str, float | None] = {}
     if published:
-        samples = [source.samples for source in published.current.sources]
-        rates = [(source.rate, source.drawn) for source in published.current.sources]
-    else:
-        estimates = [
-            -(-size.tokens // config.seq_len) if config.packing_of(part) == "best_fit" else samples_in(size.tokens, config.seq_len)
-            for part, size in zip(config.datasets, sizes, strict=True)
-        ]
-        samples = [max(1, estimate) for estimate in estimates]
-        rates = amounts(config.datasets, samples)
-    fills = [component.fill for component in composition(published)] if published else [None] * len(sizes)
-    epoch = sum(drawn for _, drawn in rates)
-    positions = epoch if tokens is None else math.ceil(tokens / config.seq_len)
-    schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
-    given = schedule.given(positions).tolist()
+        sources = [source for segment in published.segments for source in segment.sources]
+        samples |= {published.corpora[source.corpus].name: source.samples for source in sources}
+        fills |= {component.corpus: component.fill for component in composition(published)}
+    read, epochs = dict.fromkeys(config.trained, 0), 0.0
+    for number, (start, parts) in enumerate(config.timeline):
+        rates = amounts(parts, [samples[part.corpus] for part in parts])
+        if published and config.stages is None:
+            rates = [(source.rate, source.drawn) for source in published.current.sources]
+        epoch = sum(drawn for _, drawn in rates)
+        end = _end(config, number, tokens)
+        positions = epoch if end is None else max(0, end - start)
+        schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
+        for part, count in zip(parts, schedule.given(positions).tolist(), strict=True):
+            read[part.corpus] += count
+        epochs += positions / epoch
     return Forecast(
         mixture=config.name,
-        tokens=positions * config.seq_len,
-        epochs=positions / epoch,
+        tokens=sum(read.values()) * config.seq_len,
+        epochs=epochs,
         corpora=tuple(
             CorpusForecast(
                 corpus=part.corpus,
-                amount=f"{100 * part.share:g} %" if part.share else f"×{part.weight:g}",
-                tokens=size.tokens,
-                is_exact=size.is_exact,
-                uncovered=max(0, size.tokens - own * config.seq_len),
-                fill=fill,
-                read=count * config.seq_len,
-                epochs=count / own,
+                amount=_amount(config, part.corpus),
+                tokens=sizes[part.corpus].tokens,
+                is_exact=sizes[part.corpus].is_exact,
+                uncovered=max(0, sizes[part.corpus].tokens - samples[part.corpus] * config.seq_len),
+                fill=fills.get(part.corpus),
+                read=read[part.corpus] * config.seq_len,
+                epochs=read[part.corpus] / samples[part.corpus],
                 max_epochs=part.max_epochs,
             )
-            for part, size, own, fill, count in zip(config.datasets, sizes, samples, fills, given, strict=True)
+            for part in config.parts
         ),
-        bytes_to_write=sum(size.bytes_to_write for size in sizes),
-        seconds=sum(size.seconds for size in sizes),
+        bytes_to_write=sum(size.bytes_to_write for size in sizes.values()),
+        seconds=sum(size.seconds for size in sizes.values()),
     )
+
+
+def _samples(config: MixtureConfig, part: MixturePart, tokens: int) -> int:
+    """Return the number of samples that the tokens of a corpus make, or about that number if they are packed."""
+    return -(-tokens // config.seq_len) if config.packing_of(part) == "best_fit" else samples_in(tokens, config.seq_len)
+
+
+def _end(config: MixtureConfig, number: int, tokens: int | None) -> int | None:
+    """Return the position at which the run leaves a stage: where the next stage begins or the run ends; None if it has no end."""
+    ends = [start for start, _ in config.timeline[number + 1 : number + 2]]
+    declared = config.stages[-1].until if config.stages else None
+    if (last := declared if tokens is None else tokens) is not None:
+        ends.append(math.ceil(last / config.seq_len))
+    return min(ends, default=None)
+
+
+def _amount(config: MixtureConfig, corpus: str) -> str:
+    """Return the declared amounts of a corpus in all stages, for display."""
+    found = []
+    for _, parts in config.timeline:
+        declared = next((part for part in parts if part.corpus == corpus), None)
+        found.append("–" if declared is None else f"{100 * declared.share:g} %" if declared.share else f"×{declared.weight:g}")
+    return " → ".join(found)
 
 
 def _published(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
     """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
     caches = {
-        part.corpus: {
-            key: partition_artifacts(corpora[part.corpus], partition, workspace)[-1].fingerprint or ""
-            for key, partition in workspace.sources.partitions(corpora[part.corpus]).items()
+        name: {
+            key: partition_artifacts(corpora[name], partition, workspace)[-1].fingerprint or ""
+            for key, partition in workspace.sources.partitions(corpora[name]).items()
         }
-        for part in mixture.config.datasets
+        for name in mixture.config.corpora
     }
     published = published_mixture(expected_mixture(mixture, caches), mixture_address(mixture), workspace.store)
     return read_plan(published.folder() / PLAN) if published else None

@@ -190,7 +190,7 @@ def _mixture(
 ) -> MixtureStatus:
     name = declared.config.name
     (step,) = flow.of(Scope.MIXTURE)
-    parts = [part.corpus for part in declared.config.datasets]
+    parts = declared.config.corpora
     expected = mixture_artifact(declared, known_inputs({part: caches[part] for part in parts}), workspace, step)
     artifact = workspace.store.open(step.address(name))
     plan = _plan(artifact) if artifact else None

@@ -128,7 +128,7 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
 
 
 def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
-    parts = [part.corpus for part in declared.config.datasets]
+    parts = declared.config.corpora
 
     deps = [_of_all_partitions(corpus, step) for corpus in parts]
 

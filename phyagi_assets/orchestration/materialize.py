@@ -198,7 +198,7 @@ class Runner:
 
     def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
-        parts = [part.corpus for part in declared.config.datasets]
+        parts = declared.config.corpora
         if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
             self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
             return

@@ -1,6 +1,7 @@
 """The composition of a mixture, as numbers and as a tree."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -84,6 +85,11 @@ def plan_lines(plan: Plan) -> list[str]:
         is_packed = component.fill is not None
         rest = f"packed, {100 * (component.fill or 0):.2f} % full" if is_packed else f"{component.uncovered:,} of them in no sample"
         lines.append(f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}, {rest}")
+    for name, of in plan.evaluated():
+        lines.append(f"{name} for evaluation only  {short(of.total('validation', 'tokens'))} tokens")
+    for before, after in pairwise(plan.segments):
+        corpora = ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in before.sources)
+        lines.append(f"positions {before.start:,} to {after.start - 1:,}: {corpora}")
     return lines
 
 

@@ -12,8 +12,9 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.schema import SPLITS, MixturePart
 from phyagi_assets.formats.plan import (
+    FORMAT,
     Ancestor,
     Cut,
     Group,
@@ -24,6 +25,7 @@ from phyagi_assets.formats.plan import (
     Source,
     TokenRange,
     group_samples,
+    partition_indices,
     samples_in,
 )
 from phyagi_assets.order.mixture_order import group_draws
@@ -138,20 +140,59 @@ def extended(
     segment = _with_blocks(segment, plan, known={group.key for source in plan.current.sources for group in source.groups})
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
     ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
-    return Plan(
-        name=plan.name,
+    return replace(
+        plan,
         fingerprint=fingerprint,
-        seq_len=plan.seq_len,
-        seed=plan.seed,
-        dtype=plan.dtype,
-        tokenizer=plan.tokenizer,
-        concat=plan.concat,
-        shuffle=plan.shuffle,
         corpora=tuple(corpora.values()),
         segments=(*plan.segments, segment),
         ancestors=tuple(ancestors),
         pad_id=plan.pad_id if pad_id is None else pad_id,
+        format=FORMAT,
     )
+
+
+Stages = Sequence[tuple[int, Sequence[MixturePart]]]
+"""First position and corpora of each stage."""
+
+
+def stages_from(position: int, stages: Stages) -> Stages:
+    """Return the stage at a position, as one that begins there, and those after it."""
+    current = max(number for number, (start, _) in enumerate(stages) if start <= position)
+    return [(position, stages[current][1]), *stages[current + 1 :]]
+
+
+def until(plan: Plan, position: int) -> Plan:
+    """Return a plan without the segments that begin at a position or later, and without what only they read."""
+    kept = [segment for segment in plan.segments if segment.start < position]
+    read: dict[int, int] = {}
+    for source in (source for segment in kept for source in segment.sources):
+        read[source.corpus] = max(read.get(source.corpus, -1), *partition_indices(source))
+    # Later segments list their corpora and partitions after those of earlier segments, so that no index changes.
+    corpora = [replace(corpus, partitions=corpus.partitions[: read.get(number, -1) + 1]) for number, corpus in enumerate(plan.corpora)]
+    return replace(plan, segments=tuple(kept), corpora=tuple(corpora[: max(read) + 1]), evaluation=())
+
+
+def with_evaluation(plan: Plan, partitions: Partitions) -> Plan:
+    """Return a plan with corpora that are not trained on: all their token arrays are in its validation split.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    partitions
+        Partitions of each of the corpora, in order.
+    """
+    corpora = [PlannedCorpus(name=name, partitions=tuple(_for_validation(of))) for name, of in partitions.items()]
+    numbers = range(len(plan.corpora), len(plan.corpora) + len(corpora))
+    return replace(plan, corpora=(*plan.corpora, *corpora), evaluation=tuple(numbers))
+
+
+def _for_validation(partitions: Sequence[PlannedPartition]) -> Iterator[PlannedPartition]:
+    """Yield one partition for each token array."""
+    for partition in partitions:
+        for split in SPLITS:
+            if shard := partition.shards.get(split):
+                yield replace(partition, shards={"validation": shard}, index=None)
 
 
 def _groups(

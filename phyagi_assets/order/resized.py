@@ -6,7 +6,7 @@ from dataclasses import replace
 from phyagi_assets.declare.schema import LONGEST_SAMPLE, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Source
-from phyagi_assets.order.planning import first_plan
+from phyagi_assets.order.planning import extended, first_plan
 from phyagi_assets.store.fingerprint import text_digest
 
 FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
@@ -14,7 +14,9 @@ FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
 
 
 def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Plan:
-    """Return a plan of the caches and weights of the last segment of a plan, with samples of another length.
+    """Return a plan of the caches and weights of a plan, with samples of another length.
+
+    Stages begin at the same number of tokens, rounded down to whole samples. What was read before a segment was appended is left out.
 
     Parameters
     ----------
@@ -28,7 +30,7 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
     Returns
     -------
     Plan
-        A plan of one segment. Its fingerprint and its order depend on the given plan and the length alone.
+        A plan whose fingerprint and its order depend on the given plan and the length alone.
 
     Raises
     ------
@@ -44,18 +46,31 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
         raise StoreError(
             f"mixture {plan.name!r}: its plan was written by an earlier release; materialize it anew to read it in another length"
         )
-    sources = plan.current.sources
-    corpora = tuple(_corpus(plan, source, seq_len, find_index) for source in sources)
-    for corpus, source in zip(corpora, sources, strict=True):
-        tokens = plan.total("train", "tokens", source)
-        if tokens <= seq_len and not source.packed:
-            raise ValueError(
-                f"seq_len: corpus {corpus.name!r} of mixture {plan.name!r} has {tokens:,} training tokens, and one sample takes "
-                f"seq_len + 1 = {seq_len + 1:,}"
-            )
-    parts = [MixturePart(corpus=corpus.name, weight=of.weight, share=of.share) for corpus, of in zip(corpora, sources, strict=True)]
+    kept = [segment for segment in plan.segments if segment.start >= (plan.ancestors[0].agrees_until if plan.ancestors else 0)]
+    first, *later = ([_planned(plan, source, seq_len, find_index) for source in segment.sources] for segment in kept)
+    corpora = tuple(corpus for _, corpus in first)
     fingerprint = text_digest(f"{plan.fingerprint}/{seq_len}")
-    return first_plan(replace(plan, fingerprint=fingerprint, seq_len=seq_len, corpora=corpora, segments=(), ancestors=()), parts)
+    empty = replace(plan, fingerprint=fingerprint, seq_len=seq_len, corpora=corpora, segments=(), ancestors=(), evaluation=())
+    found = first_plan(empty, [part for part, _ in first])
+    for segment, planned in zip(kept[1:], later, strict=True):
+        start = max(segment.start * plan.seq_len // seq_len, found.current.start + 1)
+        parts, partitions = [part for part, _ in planned], {corpus.name: corpus.partitions for _, corpus in planned}
+        found = replace(extended(found, fingerprint, start, parts, partitions), ancestors=())
+    evaluated = [plan.corpora[number] for number in plan.evaluation]
+    numbers = range(len(found.corpora), len(found.corpora) + len(evaluated))
+    return replace(found, corpora=(*found.corpora, *evaluated), evaluation=tuple(numbers))
+
+
+def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> tuple[MixturePart, PlannedCorpus]:
+    """Return a corpus of a segment as it was declared, with the partitions that the segment reads."""
+    corpus = _corpus(plan, source, seq_len, find_index)
+    tokens = plan.total("train", "tokens", source)
+    if tokens <= seq_len and not source.packed:
+        raise ValueError(
+            f"seq_len: corpus {corpus.name!r} of mixture {plan.name!r} has {tokens:,} training tokens, and one sample takes "
+            f"seq_len + 1 = {seq_len + 1:,}"
+        )
+    return MixturePart(corpus=corpus.name, weight=source.weight, share=source.share), corpus
 
 
 def _corpus(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> PlannedCorpus:

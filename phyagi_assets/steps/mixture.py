@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
-from phyagi_assets.declare.schema import SPLITS, MixtureConfig
+from phyagi_assets.declare.schema import SPLITS, MixtureConfig, MixturePart
 from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.formats.cache_folder import SAVED, array_path
 from phyagi_assets.formats.packed_index import index_version, planned_index
@@ -20,7 +20,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.composition import Component, composition, largest_deviation
-from phyagi_assets.order.planning import extended, first_plan
+from phyagi_assets.order.planning import extended, first_plan, stages_from, until, with_evaluation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
@@ -41,6 +41,8 @@ _CURRENT_CODE_VERSIONS = (CODE_VERSION, "2")
 """Code versions of published plans that are not rebuilt as long as their inputs and settings stay the same."""
 _BY_DEFAULT = "packed_by_default"
 """Detail of an expected manifest: the corpora that are packed although nothing declares so."""
+_STAGES = "stages"
+"""Setting of a plan with stages, which takes the place of the setting ``datasets``."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
@@ -80,19 +82,19 @@ def published_caches(
     """
     caches: dict[str, list[Artifact]] = {}
     missing = []
-    for part in mixture.config.datasets:
+    for name in mixture.config.corpora:
         found = []
-        for key in sorted(partitions[part.corpus]):
-            address = cache_address(corpora[part.corpus], key)
+        for key in sorted(partitions[name]):
+            address = cache_address(corpora[name], key)
             store.restore(address)
             artifact = store.open(address, intact=True)
             if artifact is None:
                 missing.append(address)
             else:
                 found.append(_with_version_path(artifact, store))
-        if not partitions[part.corpus]:
-            missing.append(f"{part.corpus} (it has no partitions yet)")
-        caches[part.corpus] = found
+        if not partitions[name]:
+            missing.append(f"{name} (it has no partitions yet)")
+        caches[name] = found
     if missing:
         raise MissingArtifactsError(mixture_address(mixture), missing)
     return caches
@@ -101,27 +103,37 @@ def published_caches(
 def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
     """Return the expected manifest of a mixture's plan, given the fingerprints of its caches by corpus and partition."""
     config = mixture.config
-    settings = {
+    settings: dict[str, Any] = {
         "seq_len": config.seq_len,
         "seed": config.seed,
         "concat": config.concat,
         "shuffle": asdict(shuffle) if isinstance(shuffle := _planned_shuffle(config), Window) else shuffle,
-        "datasets": [
-            {
-                **({"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}),
-                **({"packing": packing} if (packing := config.packing_of(part)) != "concat" else {}),
-            }
-            for part in config.datasets
-        ],
     }
+    if config.stages is None:
+        settings["datasets"] = _drawn(config, config.parts)
+    else:
+        settings[_STAGES] = [{"start": start, "datasets": _drawn(config, parts)} for start, parts in config.timeline]
+    if config.evaluation:
+        settings["evaluation"] = list(config.evaluation)
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
     wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
-    by_default = [part.corpus for part in config.datasets if config.is_packed_by_default(part)]
+    by_default = [part.corpus for part in config.parts if config.is_packed_by_default(part)]
     return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted
 
 
 def _planned_shuffle(config: MixtureConfig) -> bool | Window:
     return config.shuffle if isinstance(config.shuffle, bool) else Window(window=config.shuffle.window)
+
+
+def _drawn(config: MixtureConfig, parts: Sequence[MixturePart]) -> list[dict[str, Any]]:
+    """Return the settings that determine how often each corpus of a stage is drawn, and how it becomes samples."""
+    return [
+        {
+            **({"corpus": part.corpus, "share": part.share} if part.share else {"corpus": part.corpus, "weight": part.weight}),
+            **({"packing": packing} if (packing := config.packing_of(part)) != "concat" else {}),
+        }
+        for part in parts
+    ]
 
 
 def published_mixture(wanted: Manifest, address: str, store: Store) -> Artifact | None:
@@ -145,7 +157,9 @@ def _published_as(wanted: Manifest, address: str, store: Store) -> Artifact | No
 
 def _packed_corpora(manifest: Manifest) -> list[str]:
     """Return the corpora that a plan packs, given its manifest."""
-    return [part["corpus"] for part in manifest.settings["datasets"] if part.get("packing") == "best_fit"]
+    settings = manifest.settings
+    stages = [settings["datasets"]] if "datasets" in settings else [stage["datasets"] for stage in settings[_STAGES]]
+    return list(dict.fromkeys(part["corpus"] for parts in stages for part in parts if part.get("packing") == "best_fit"))
 
 
 def _has_indices(manifest: Manifest, store: Store) -> bool:
@@ -158,9 +172,11 @@ def _has_indices(manifest: Manifest, store: Store) -> bool:
     return all(store.find(version.address, version.fingerprint) is not None for version in versions)
 
 
-def _before_packing(wanted: Manifest) -> dict[str, Any]:
+def _before_packing(wanted: Manifest) -> Mapping[str, Any]:
     """Return the settings of a plan by a release without packing, which stays current where packing is not declared."""
     by_default = wanted.details.get(_BY_DEFAULT, ())
+    if "datasets" not in wanted.settings:  # stages are as young as packing
+        return wanted.settings
     parts = [
         {key: value for key, value in part.items() if key != "packing" or part["corpus"] not in by_default}
         for part in wanted.settings["datasets"]
@@ -236,14 +252,15 @@ def _build(
             home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
         found = {name: [_planned(cache, home, indices.get(cache.address)) for cache in of] for name, of in caches.items()}
         _check_lengths(mixture, found)
-        parts = mixture.config.datasets
+        stages = stages_from(at or 0, mixture.config.timeline)
         first = next(iter(caches.values()))[0]
         pad_id = padding_id(first.folder(SAVED) / SAVED, first.manifest.details["dtype"])
         if earlier and at is not None:
-            before = _with_paths_from(home, earlier, workspace.store.version_path(address, earlier.fingerprint))
-            plan = extended(before, wanted.fingerprint, at, parts, found, pad_id=pad_id)
+            plan = _with_paths_from(home, earlier, workspace.store.version_path(address, earlier.fingerprint))
+            plan = extended(plan, wanted.fingerprint, at, stages[0][1], found, pad_id=pad_id)
         else:
-            planned = tuple(PlannedCorpus(name=name, partitions=tuple(of)) for name, of in found.items())
+            parts = stages[0][1]
+            planned = tuple(PlannedCorpus(name=part.corpus, partitions=tuple(found[part.corpus])) for part in parts)
             plan = Plan(
                 name=mixture.config.name,
                 fingerprint=wanted.fingerprint,
@@ -258,6 +275,9 @@ def _build(
                 pad_id=pad_id,
             )
             plan = first_plan(plan, parts)
+        for start, parts in stages[1:]:
+            plan = replace(extended(plan, wanted.fingerprint, start, parts, found), ancestors=plan.ancestors)
+        plan = with_evaluation(plan, {name: found[name] for name in mixture.config.evaluation})
         _check_draws(mixture, plan)
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
@@ -275,8 +295,10 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
     if published is None:
         raise mixture.error(f"nothing is published that a segment at position {at:,} could go on from; materialize it without a position")
     plan = read_plan(published.folder() / PLAN)
-    if at <= plan.current.start:
-        raise mixture.error(f"a segment begins at position {plan.current.start:,} already; the next one begins after it, not at {at:,}")
+    settings = published.manifest.settings
+    begun = settings.get(APPENDED, {"at": 0})["at"] if _STAGES in settings else plan.current.start  # stages that begin later are replaced
+    if at <= begun:
+        raise mixture.error(f"a segment begins at position {begun:,} already; the next one begins after it, not at {at:,}")
     tokenizer, dtype = (next(iter(caches.values()))[0].manifest.details[key] for key in ("tokenizer_fingerprint", "dtype"))
     if (published.manifest.details["tokenizer_fingerprint"], plan.dtype) != (tokenizer, dtype):
         raise mixture.error(
@@ -288,7 +310,7 @@ def _to_extend(mixture: Mixture, caches: Caches, store: Store, at: int) -> Plan:
         if (before := getattr(plan, key)) != now:
             one, other = (f"within {of.window:,} bytes" if isinstance(of, Window) else repr(of) for of in (now, before))
             raise mixture.error(f"is {one} and was {other}, which a segment cannot change; materialize without a position", key)
-    return plan
+    return until(plan, at)
 
 
 def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
@@ -312,10 +334,10 @@ def _with_paths_from(home: Path, plan: Plan, folder: Path) -> Plan:
 def _indices(mixture: Mixture, caches: Caches, store: Store) -> dict[str, Artifact]:
     """Return the indices of packed samples by address of the cache; build those that the store does not have."""
     found = {}
-    for i, part in enumerate(mixture.config.datasets):
+    for key, part in mixture.config.all_parts:
         if mixture.config.packing_of(part) != "best_fit":
             continue
-        at = ("datasets", i, "packing") if part.packing else ("packing",) if mixture.config.packing else ("datasets", i, "corpus")
+        at = (*key, "packing") if part.packing else ("packing",) if mixture.config.packing else (*key, "corpus")
         for cache in caches[part.corpus]:
             if missing := without_documents(cache):
                 message = f"best_fit packs whole documents, and {cache.place} has no {missing}, which says where they end"
@@ -327,25 +349,25 @@ def _indices(mixture: Mixture, caches: Caches, store: Store) -> dict[str, Artifa
 
 def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
     seq_len = mixture.config.seq_len
-    for i, part in enumerate(mixture.config.datasets):
+    for key, part in mixture.config.all_parts:
         tokens = sum(partition.shards["train"].tokens for partition in found[part.corpus] if "train" in partition.shards)
         if mixture.config.packing_of(part) == "best_fit":
             if not tokens:
-                raise mixture.error(f"{part.corpus!r} has no training tokens; add documents", "datasets", i, "corpus")
+                raise mixture.error(f"{part.corpus!r} has no training tokens; add documents", *key, "corpus")
         elif tokens <= seq_len:
             message = f"{part.corpus!r} has {tokens:,} training tokens, and one sample takes seq_len + 1 = {seq_len + 1:,}"
-            raise mixture.error(f"{message}; lower seq_len, or add documents", "datasets", i, "corpus")
+            raise mixture.error(f"{message}; lower seq_len, or add documents", *key, "corpus")
 
 
 def _check_draws(mixture: Mixture, plan: Plan) -> None:
     """Raise a `DeclarationError` if the weights make an epoch so long that positions do not fit into 64 bits."""
-    sources = plan.current.sources
-    if max(sum(source.rate for source in sources), plan.current.drawn) > _MOST_DRAWN:
-        heaviest = max(range(len(sources)), key=lambda i: sources[i].drawn)
-        message = (
-            f"{sources[heaviest].amount} makes an epoch of the mixture {plan.current.drawn:,} samples long; the most is {_MOST_DRAWN:,}"
-        )
-        raise mixture.error(message, "datasets", heaviest, "share" if sources[heaviest].weight is None else "weight")
+    for segment in plan.segments:
+        if max(sum(source.rate for source in segment.sources), segment.drawn) > _MOST_DRAWN:
+            heaviest = max(segment.sources, key=lambda source: source.drawn)
+            message = f"{heaviest.amount} makes an epoch of the mixture {segment.drawn:,} samples long; the most is {_MOST_DRAWN:,}"
+            name = plan.corpora[heaviest.corpus].name
+            key = next((key for key, part in mixture.config.all_parts if part.corpus == name), ())
+            raise mixture.error(message, *key, "share" if heaviest.weight is None else "weight")
 
 
 def _key(cache: Artifact) -> str:
@@ -367,7 +389,9 @@ def _check_alike(mixture: Mixture, caches: Caches) -> None:
             message = (
                 f"{one!r} and {other!r} have not the same {what}" if one != other else f"partitions of {one!r} have not the same {what}"
             )
-            raise mixture.error(f"{message}; bring them up to date, or declare the same {what} for both", "datasets")
+            raise mixture.error(
+                f"{message}; bring them up to date, or declare the same {what} for both", _STAGES if mixture.config.stages else "datasets"
+            )
 
 
 def _expected(mixture: Mixture, _workspace: Workspace, inputs: Mapping[str, Mapping[str, str]]) -> Manifest:
@@ -406,6 +430,8 @@ def _facts(built: Built) -> Facts:
         "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
         "order": _order(plan),
         "segments": len(plan.segments),
+        **({"order of segments": Rows(rows=_segments(plan))} if len(plan.segments) > 1 else {}),
+        **({"evaluation only": ", ".join(plan.corpora[number].name for number in plan.evaluation)} if plan.evaluation else {}),
         "largest deviation from the weights, samples": round(largest_deviation(plan), 3),
         "sequence length": plan.seq_len,
         "dtype": plan.dtype,
@@ -432,9 +458,22 @@ def padding_facts(plan: Plan) -> dict[str, str]:
 
 
 def _order(plan: Plan) -> str:
-    if len(plan.segments) == 1:
-        return "one order from position 0 on"
-    return f"changed from position {plan.current.start:,} on; before it, as plan {plan.ancestors[0].fingerprint} has it"
+    stages = f"{len(plan.segments)} segments" if len(plan.segments) > 1 else "one order"
+    if not plan.ancestors:
+        return f"{stages} from position 0 on"
+    earlier = plan.ancestors[0]
+    return f"changed from position {earlier.agrees_until:,} on; before it, as plan {earlier.fingerprint} has it"
+
+
+def _segments(plan: Plan) -> list[dict[str, str | int | float]]:
+    return [
+        {
+            "from position": segment.start,
+            "from token": segment.start * plan.seq_len,
+            "corpora": ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in segment.sources),
+        }
+        for segment in plan.segments
+    ]
 
 
 MIXTURE = Step(
