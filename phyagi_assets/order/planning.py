@@ -127,17 +127,15 @@ def extended(
         corpora[name] = PlannedCorpus(name=name, partitions=tuple(versions.values()))
         places[name] = {version: place for place, version in enumerate(versions)}
     index = {name: number for number, name in enumerate(corpora)}
-    before = {source.corpus: source for source in plan.current.sources}
-    draws = group_draws(plan.current, plan.concat, start - plan.current.start)
+    before = _groups_before(plan, start)
     groups = []
     for part in parts:
         corpus, number = corpora[part.corpus], index[part.corpus]
         read = [places[part.corpus][partition.version] for partition in partitions[part.corpus]]
-        old = before[number].groups if number in before else ()
-        given = [draws[number, ordinal] for ordinal in range(len(old))]
+        old, given = before.get(number, ((), ()))
         groups.append(_groups(corpus, read, old, given, f"{plan.seed}/{corpus.name}/{len(plan.segments)}/0", plan.seq_len))
     segment = Segment(start=start, sources=_sources(parts, [index[part.corpus] for part in parts], groups))
-    segment = _with_blocks(segment, plan, known={group.key for source in plan.current.sources for group in source.groups})
+    segment = _with_blocks(segment, plan, known={group.key for groups, _ in before.values() for group in groups})
     ancestors = [Ancestor(fingerprint=plan.fingerprint, agrees_until=start)]
     ancestors += [Ancestor(fingerprint=of.fingerprint, agrees_until=min(of.agrees_until, start)) for of in plan.ancestors]
     return replace(
@@ -149,6 +147,17 @@ def extended(
         pad_id=plan.pad_id if pad_id is None else pad_id,
         format=FORMAT,
     )
+
+
+def _groups_before(plan: Plan, start: int) -> dict[int, tuple[Sequence[Group], Sequence[int]]]:
+    """Return the groups of each corpus in the last segment that reads it, and the number of draws from each in that segment."""
+    found: dict[int, tuple[Sequence[Group], Sequence[int]]] = {}
+    ends = [*(segment.start for segment in plan.segments[1:]), start]
+    for segment, end in zip(plan.segments, ends, strict=True):
+        draws = group_draws(segment, plan.concat, end - segment.start)
+        for source in segment.sources:
+            found[source.corpus] = source.groups, [draws[source.corpus, ordinal] for ordinal in range(len(source.groups))]
+    return found
 
 
 Stages = Sequence[tuple[int, Sequence[MixturePart]]]
