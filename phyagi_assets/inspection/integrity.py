@@ -80,7 +80,7 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
 
 def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
     """Return the error of a mixture whose corpora have different tokenizers or dtypes, as building it would raise it."""
-    parts = [part.corpus for part in mixture.config.datasets if part.corpus in prepared]
+    parts = [name for name in mixture.config.corpora if name in prepared]
     for what in ("tokenizer", "dtype"):
         found: dict[str, str] = {}
         for name in parts:
@@ -90,7 +90,8 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
             one, other = list(found.values())[:2]
             shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]
             return mixture.error(
-                f"{one!r} and {other!r} have not the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both", "datasets"
+                f"{one!r} and {other!r} have not the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both",
+                "stages" if mixture.config.stages else "datasets",
             )
     return None
 
