@@ -168,3 +168,39 @@ def test_index_of_another_array_is_refused(home: Path) -> None:
     (home / "one" / "train.samples.npy").unlink()
     with pytest.raises(StoreError, match=r"train\.samples\.npy: does not exist"):
         load_mixture(home).train[0]
+
+
+@pytest.mark.parametrize("mask", ["positions", "blocks"])
+def test_loss_on_packed_samples_is_that_of_their_documents(tmp_path: Path, mask: str) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    home = write_packed(tmp_path / "mix", {"one": [3, 4, 19, 2, 5, 9, 8, 7, 6]}, seq_len=16)
+    samples = list(load_mixture(home).train)
+    config = LlamaConfig(
+        vocab_size=PAD + 1,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        attn_implementation="sdpa",
+        use_cache=False,  # with a cache, transformers does not look for documents in position_ids
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+
+    def summed(ids: Any, labels: Any, **inputs: Any) -> float:
+        """Return the sum of the losses of a row; the loss of `transformers` itself is computed in float32."""
+        logits = model(input_ids=ids[None], **inputs).logits[0, :-1]
+        return float(torch.nn.functional.cross_entropy(logits, labels[1:], ignore_index=-100, reduction="sum"))
+
+    for dtype, relative in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+        model = model.to(dtype)
+        for sample in samples:
+            numbers = sample["document_ids"]
+            with torch.no_grad():
+                alone = sum(summed(sample["input_ids"][numbers == of], sample["labels"][numbers == of]) for of in numbers.unique())
+                inputs = {"position_ids": sample["position_ids"][None]}
+                if mask == "blocks":
+                    inputs["attention_mask"] = torch.tril(numbers[:, None] == numbers[None, :])[None, None]
+                assert summed(sample["input_ids"], sample["labels"], **inputs) == pytest.approx(alone, rel=relative)
