@@ -4,7 +4,7 @@
 # make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-conversations, bench-batches,
-#             bench-mixing, bench-keeping-up, bench-one-large-file, bench-growth: one of them)
+#             bench-mixing, bench-packing, bench-keeping-up, bench-one-large-file, bench-growth: one of them)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-keeping-up bench-one-large-file bench-growth clean
+.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -54,7 +54,7 @@ $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
 
-bench: bench-text bench-conversations bench-one-large-file bench-growth bench-batches bench-mixing bench-keeping-up
+bench: bench-text bench-conversations bench-one-large-file bench-growth bench-batches bench-mixing bench-packing bench-keeping-up
 
 bench-text bench-batches: $(OTHERS:=/installed)
 bench-text: $(BENCH)/installed
@@ -74,6 +74,9 @@ bench-batches: $(BENCH)/installed
 
 bench-mixing: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/mixing.py
+
+bench-packing: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/packing.py
 
 bench-keeping-up: $(BENCH)/installed
 	PYTHONPATH=. $(BENCH)/bin/python benchmarks/keeping_up.py
