@@ -10,16 +10,17 @@ from click.testing import CliRunner, Result
 from phyagi_assets.cli import main
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.settings import STORE_VARIABLE
+from phyagi_assets.settings import STORE_VARIABLE, Settings
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.manifest import MANIFEST
+from phyagi_assets.store.places import open_store
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 from tests.command import command
 from tests.project import Project
 from tests.s3 import SECRET, S3Server
-from tests.support import build, copy_store
+from tests.support import build, copy_store, declare
 
 PLACE = "s3://raw/lab/store"
 
@@ -62,6 +63,24 @@ def test_copy_to_a_bucket_and_back_is_the_same_store(built: Project, s3: S3Serve
     assert "0 versions copied" in run(f"copy {PLACE} {tmp_path / 'back'}").stdout
     assert run(f"check --data {built.workspace.data} --store {tmp_path / 'back'}").exit_code == 0
     assert len([key for key in s3.listed() if key.startswith("lab/store/.shared/")]) < 5
+
+
+def test_packed_mixture_is_built_in_a_bucket_and_copied_with_its_index(built: Project, tmp_path: Path) -> None:
+    declare(built.workspace.data, "mixtures", name="mix", seq_len=16, packing="best_fit", datasets=[{"corpus": "plays"}])
+    disk = built.workspace.data / "store"
+    assert run(f"copy {disk} {PLACE}").exit_code == 0
+    catalog = load_catalog(built.workspace.data)
+    there = Workspace(data=built.workspace.data, store=open_store(Settings.resolve(store=PLACE).store))
+    partitions = list(there.sources.partitions(catalog.corpora["plays"]))
+    for workspace in (built.workspace, there):
+        made = build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": partitions}, workspace)
+        assert made.failures == []
+    assert run(f"copy {PLACE} {tmp_path / 'other'} mix").exit_code == 0
+    mixtures = [load_mixture("mix", store=place) for place in (disk, PLACE, tmp_path / "other")]
+    here, *others = [[mixture.train[i]["input_ids"].tolist() for i in range(8)] for mixture in mixtures]
+    assert others == [here, here]
+    assert sorted(path.name for path in (tmp_path / "other" / "plays").iterdir()) == ["numpy_cache", "packed_index"]
+    assert run(f"check --data {built.workspace.data} --store {PLACE}").exit_code == 0
 
 
 def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Project, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from phyagi_assets.formats.plan import Plan, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
+from tests.order.packed_plans import documents
 from tests.order.plans import plan_of, sized
 
 T = TypeVar("T")
@@ -109,6 +110,44 @@ def test_missing_or_unknown_key_is_named(tmp_path: Path) -> None:
         read_plan(written(tmp_path / "mixture.json", record))
 
 
+def packed_plan() -> Plan:
+    found = {"one": [documents("a", train=[9, 2, 4], validation=[5]), documents("b", train=[3])], "two": FOUND["two"]}
+    return extended(plan_of(found), "second", 4, [MixturePart(corpus="one"), MixturePart(corpus="two", share=0.2)], found, pad_id=3)
+
+
+PACKED_GROUP = ("segments", 0, "sources", 0, "groups", 0)
+INDEX = ("corpora", 0, "partitions", 0, "index")
+PACKED_CASES: list[tuple[tuple[str | int, ...], Any, str]] = [
+    ((*INDEX, "samples", "train"), 3, "index.samples.train: is 3, which 15 tokens cannot make"),
+    ((*INDEX, "samples", "train"), 5, "groups[0].samples: is 5, and the tokens of the group make 6"),
+    ((*INDEX, "samples", "test"), 1, "index.samples.test: is 1, which 0 tokens cannot make"),
+    ((*INDEX, "path"), None, "index.path: null is not text"),
+    ((*INDEX, "merged"), 1, "index.merged: 1 is not true or false"),
+    (INDEX, None, "index: null is not an object"),
+    ((*PACKED_GROUP, "crosses"), True, "groups[0].crosses: is true, and packed samples do not cross partitions"),
+    ((*PACKED_GROUP, "packed"), "yes", 'groups[0].packed: "yes" is not true or false'),
+    (("segments", 0, "sources", 1, "groups", 0, "packed"), True, "groups[0].crosses: is true"),
+]
+
+
+@pytest.mark.parametrize(("keys", "value", "refusal"), PACKED_CASES, ids=lambda case: str(case)[:40])
+def test_invalid_value_of_a_packed_plan_is_refused_with_its_file_and_key(
+    tmp_path: Path, keys: tuple[str | int, ...], value: Any, refusal: str
+) -> None:
+    record = json.loads(packed_plan().to_json())
+    placed(record, keys[:-1])[keys[-1]] = value
+    path = written(tmp_path / "mixture.json", record)
+    with pytest.raises(StoreError, match=re.escape(f"{path}: ") + ".*" + re.escape(refusal)):
+        read_plan(path)
+
+
+def test_packing_is_not_read_from_a_plan_of_an_earlier_format(tmp_path: Path) -> None:
+    record = json.loads(packed_plan().to_json())
+    record["format"] = 4
+    with pytest.raises(StoreError, match=r"partitions\[0\]\.index: is not a key of a plan"):
+        read_plan(written(tmp_path / "mixture.json", record))
+
+
 JUNK = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just([]) | st.just({}) | st.just([1])
 
 
@@ -118,14 +157,16 @@ def paths(record: Any, above: tuple[str | int, ...] = ()) -> list[tuple[str | in
     return [found for key, value in entries for found in ((*above, key), *paths(value, (*above, key)))]
 
 
-RECORD = json.loads(grown().to_json())
+RECORDS = [json.loads(plan.to_json()) for plan in (grown(), packed_plan())]
+CHANGES = [(number, keys) for number, record in enumerate(RECORDS) for keys in paths(record)]
 
 
-@given(keys=st.sampled_from(paths(RECORD)), junk=JUNK)
+@given(change=st.sampled_from(CHANGES), junk=JUNK)
 def test_whatever_a_value_is_replaced_by_a_plan_is_refused_or_its_order_opens(
-    tmp_path_factory: pytest.TempPathFactory, keys: tuple[str | int, ...], junk: Any
+    tmp_path_factory: pytest.TempPathFactory, change: tuple[int, tuple[str | int, ...]], junk: Any
 ) -> None:
-    record = json.loads(json.dumps(RECORD))
+    number, keys = change
+    record = json.loads(json.dumps(RECORDS[number]))
     placed(record, keys[:-1])[keys[-1]] = junk
     path = written(tmp_path_factory.getbasetemp() / "changed.json", record)
     refusal, plan = attempted(lambda: read_plan(path))
