@@ -4,7 +4,8 @@
 # make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-conversations, bench-batches,
-#             bench-mixing, bench-packing, bench-keeping-up, bench-one-large-file, bench-growth: one of them)
+#             bench-mixing, bench-packing, bench-keeping-up, bench-one-large-file, bench-growth, bench-ray: one of
+#             them)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +18,7 @@ export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth clean
+.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -54,7 +55,7 @@ $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
 
-bench: bench-text bench-conversations bench-one-large-file bench-growth bench-batches bench-mixing bench-packing bench-keeping-up
+bench: bench-text bench-conversations bench-one-large-file bench-growth bench-ray bench-batches bench-mixing bench-packing bench-keeping-up
 
 bench-text bench-batches: $(OTHERS:=/installed)
 bench-text: $(BENCH)/installed
@@ -68,6 +69,9 @@ bench-one-large-file: $(BENCH)/installed
 
 bench-growth: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/growth.py
+
+bench-ray: $(BENCH)/installed
+	PYTHONPATH=. $(BENCH)/bin/python benchmarks/ray_cost.py
 
 bench-batches: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/cache_to_batches.py
@@ -91,7 +95,7 @@ $(VENV)/installed $(VENV)/installed-pipeline: pyproject.toml constraints.txt
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python install.py --constraint constraints.txt --editable '.[train,pipeline]' \
+	$(BENCH)/bin/python install.py --constraint constraints.txt --editable '.[train,pipeline,ray]' \
 		--requirement benchmarks/requirements.txt
 	touch $@
 

@@ -34,11 +34,18 @@ class RayNodes:
         own = {SCRATCH_VARIABLE: str(self.scratch / f"node{self.added}")}
         return self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
 
+    def workers(self, node: Any) -> list[int]:
+        """Return the processes of a node that run tasks. If one of Ray's own processes dies, so does the node."""
+        return [one for one in self._processes(node) if b"Agent" not in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+    def _processes(self, node: Any) -> list[int]:
+        raylet = node.all_processes["raylet"][0].process.pid
+        return [int(child) for path in Path(f"/proc/{raylet}/task").glob("*/children") for child in path.read_text().split()]
+
     def kill(self, node: Any) -> None:
         """Kill a node with its processes at once, and wait until the cluster has noticed."""
-        raylet = node.all_processes["raylet"][0].process.pid
-        workers = [int(child) for path in Path(f"/proc/{raylet}/task").glob("*/children") for child in path.read_text().split()]
-        os.kill(raylet, signal.SIGKILL)
+        workers = self._processes(node)
+        os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
         for worker in workers:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)

@@ -36,6 +36,8 @@ _TO_END = 10.0
 """Time for interrupted tasks to end, in seconds."""
 _REFRESHED = 5.0
 """Time between two looks at the size of the cluster, in seconds."""
+_TO_RECOVER = 30.0
+"""Time for the server of a cluster to answer again, in seconds; after twice this time, Ray gives up."""
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _PACKAGE = "phyagi_assets"
@@ -105,7 +107,9 @@ class RayExecutor(Generic[Task, Result]):
             return
         with connected(self._cluster), self._check.marked():
             check_nodes(self._check)
-            yield from _Run(self._waiting, self._job, self._parcels, self._limit, self._processors, self._on_progress).results()
+            yield from _Run(
+                self._cluster, self._waiting, self._job, self._parcels, self._limit, self._processors, self._on_progress
+            ).results()
 
     def _job(self, threads: int) -> bytes:
         level = logging.getLogger(_PACKAGE).getEffectiveLevel()
@@ -118,6 +122,7 @@ class _Run(Generic[Task, Result]):
 
     def __init__(
         self,
+        cluster: RayAddress,
         waiting: TaskQueue[Task],
         job: Callable[[int], bytes],
         parcels: Parcels,
@@ -127,17 +132,20 @@ class _Run(Generic[Task, Result]):
     ) -> None:
         import ray
 
+        self._cluster = cluster
         self._ray, self._waiting, self._parcels, self._limit, self._on_progress = ray, waiting, parcels, limit, on_progress
         self._again: list[_Attempt[Task]] = []
         self._running: dict[Any, _Attempt[Task]] = {}
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        self._each = max(1, min([processors, *(size for size in nodes if size)]))
+        self._each = min(processors, min(filter(None, nodes), default=1))  # a node of an unknown size may come later
         """Number of processors of a task."""
         self._id = uuid.uuid4().bytes
         kept = ray.put(job(self._each))
         self._job = _Kept(kept)
         self._remote = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(run_task)
-        self._most, self._looked = 0, 0.0
+        self._most, self._looked, self._answered = 0, 0.0, time.monotonic()
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._server = cluster.server or (host, int(port))
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
@@ -170,12 +178,31 @@ class _Run(Generic[Task, Result]):
 
     def _room(self) -> int:
         """Return how many more tasks may be submitted: as many as run at the same time, and as many again, so that no node waits."""
-        if time.monotonic() - self._looked > _REFRESHED:
+        if time.monotonic() - self._looked > _REFRESHED and self._answers():
             fit = int(self._ray.cluster_resources().get("CPU", 0)) // self._each
             self._most = self._limit if self._limit is not None and self._limit <= fit else 2 * max(1, fit)
             self._most = min(self._most, self._limit or self._most)
             self._looked = time.monotonic()
         return max(0, self._most - len(self._running))
+
+    def _answers(self) -> bool:
+        """Return whether the cluster's server answers.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            It has not answered for some time. Ray would end this process without a word.
+        """
+        try:
+            with socket.create_connection(self._server, timeout=_REFRESHED):
+                self._answered = time.monotonic()
+                return True
+        except OSError:
+            if time.monotonic() - self._answered < _TO_RECOVER:
+                return False
+            message = f"{self._cluster.setting}: the Ray cluster {self._cluster.address} does not answer any more; run the command again"
+            logger.error("%s", message)  # Ray may end this process while the connection is closed
+            raise PhyagiAssetsError(message) from None
 
     def _ended(self) -> list[Any]:
         """Wait until a task has ended, but not for long, and return the references of all that have."""

@@ -1,6 +1,10 @@
 """Partitions built on a Ray cluster: the same bytes as on one machine, on a disk and in a bucket, whatever becomes of a node."""
 
+import multiprocessing
+import os
+import random
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +39,8 @@ from tests.tokenizers.faulty_engines import give_report, store_contents
 pytestmark = pytest.mark.xdist_group("ray")
 
 BYTES = "tokenizers/bytes"
+KILLS = 12
+SPAWN = multiprocessing.get_context("spawn")
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(300)]
 
 
@@ -181,3 +187,42 @@ def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_remo
     assert needed(Workspace(data=sources, store=LocalStore(tmp_path / "disk")), local) == [tmp_path / "disk", sources / "raw"]
     add_removals(remote, [Removal(id=document_id(1))])
     assert needed(in_bucket, remote) == [sources]
+
+
+def drive(place: str, scratch: Path, sources: Path, address: RayAddress) -> None:
+    """Build everything on a cluster; the target of a process that is killed."""
+    build_all(Workspace(data=sources, store=BucketStore(place, scratch=scratch), chunk_bytes=4096), cluster=address)
+
+
+def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(
+    nodes: RayNodes, sources: Path, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """Kills the driver, a process of the cluster and a node in turn; a kill costs seconds, so only ``--soak`` does it."""
+    if not pytestconfig.getoption("soak"):
+        pytest.skip("takes minutes; --soak does it")
+    whole = on(LocalStore(tmp_path / "whole"), sources)
+    build_all(whole, 1)
+    expected, draw = contents(whole.store, tmp_path), random.Random(7)
+    for kill in range(KILLS):
+        victim, store = ("driver", "process", "node")[kill % 3], bucket(f"kill{kill}", tmp_path)
+        on(store, sources)
+        node = nodes.add() if victim == "node" else None
+        driver = SPAWN.Process(target=drive, args=(str(store), tmp_path / f"scratch of driver {kill}", sources, nodes.address))
+        driver.start()
+        driver.join(4 + draw.random() * 12)
+        if victim == "driver":
+            driver.kill()
+        elif node is not None:
+            nodes.kill(node)
+        else:
+            for process in draw.sample(
+                found := [each for of in nodes.cluster.worker_nodes for each in nodes.workers(of)], min(1, len(found))
+            ):
+                os.kill(process, signal.SIGKILL)
+        driver.join()
+        assert driver.exitcode == (-signal.SIGKILL if victim == "driver" else 0)
+        store.refresh()
+        assert [problem for version in store.versions() for problem in version.damage(checksums=True)] == []
+        again = Workspace(data=sources, store=store, chunk_bytes=4096)
+        assert [result.failure for result in build_all(again, cluster=nodes.address)] == [""] * 3
+        assert contents(store, tmp_path / f"copy{kill}") == expected, (kill, victim)
