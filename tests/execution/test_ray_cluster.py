@@ -4,14 +4,11 @@ import logging
 import os
 import pickle
 import signal
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +19,8 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution.executor import TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
-from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor, connected
 from tests.ray_nodes import RayNodes
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -88,6 +85,13 @@ def outcomes(executor: RayExecutor[Any, Any], tasks: Iterable[Any]) -> dict[Any,
     return dict(executor.results())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def connected_before(nodes: RayNodes) -> Iterator[None]:
+    """One connection for all tests, so that their tasks run in the same processes; otherwise, each run starts processes of its own."""
+    with connected(nodes.address):
+        yield
+
+
 def test_tasks_on_a_cluster_report_results_progress_logs_and_errors(
     nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,74 +145,25 @@ def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: Ray
     assert not (tmp_path / "did 100").exists()
 
 
-@pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])
-def test_choice_that_is_no_executor_names_the_setting_and_what_is_right(choice: str) -> None:
-    with pytest.raises(PhyagiAssetsError, match=r"^--executor: '.*' is not .*; use (local, ray, or ray:ADDRESS|auto, HOST:PORT)"):
-        chosen_executor(choice)
-
-
-def test_address_comes_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen_executor("ray") == RayAddress(address="auto", setting="--executor")
-    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
-    assert chosen_executor("ray") == RayAddress(address="head:6379", setting="$RAY_ADDRESS")
-    assert chosen_executor("ray:ray://10.0.0.1:10001", "executor") == RayAddress(address="ray://10.0.0.1:10001", setting="executor")
-    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
-    with pytest.raises(PhyagiAssetsError, match=r"^\$RAY_ADDRESS: 'http://head:8265' is not the address of a Ray cluster; use auto"):
-        chosen_executor("ray")
-
-
-class _Web(BaseHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def refusal(cluster: RayAddress, prepare: Any = counting, **options: Any) -> str:
-    with pytest.raises(PhyagiAssetsError) as raised:
-        outcomes(executor_on(cluster, partial(prepare, Path("/nowhere")), **options), [1])
-    return str(raised.value)
-
-
-def test_cluster_that_cannot_be_reached_is_named() -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
-        for scheme in ("", "ray://"):
-            address = RayAddress(address=f"{scheme}127.0.0.1:{port}", setting="--executor")
-            expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused"
-            assert refusal(address) == expected
-    with HTTPServer(("127.0.0.1", 0), _Web) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
-        assert "what answers there is not Ray; the port of a cluster is 6379" in refusal(
-            RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
-        )
-        server.shutdown()
-
-
-def test_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    address = RayAddress(address="127.0.0.1:1", setting="--executor")
-    assert refusal(address) == "ray is not installed; install it with: pip install 'phyagi-assets[ray]'"
-
-
-def test_node_that_does_not_see_a_folder_is_named(nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named(
+    nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = 'import sys, types\nsys.modules["phyagi_assets"] = other = types.ModuleType("other")\nother.__version__ = "0.1"\n'
+    (tmp_path / "other" / "sitecustomize.py").write_text(other)
+    node = nodes.add(PYTHONPATH=str(tmp_path / "other"))
     monkeypatch.chdir(tmp_path)
     own = Path("/proc/self/cwd")  # another folder in each process
-    lines = refusal(nodes.address, check=NodeCheck(folders=(NeededFolder(what="the store", path=own),))).splitlines()
-    assert len(lines) == 2
-    for line in lines:
-        assert line.startswith("node ")
-        assert "does not see the folder /proc/self/cwd (the store) as this machine does; mount it at the same path on all nodes" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_node_with_another_version_of_the_package_is_named(nodes: RayNodes, tmp_path: Path) -> None:
-    other = 'import sys, types\nsys.modules["phyagi_assets"] = other = types.ModuleType("other")\nother.__version__ = "0.1"\n'
-    (tmp_path / "sitecustomize.py").write_text(other)
-    node = nodes.add(PYTHONPATH=str(tmp_path))
+    executor = executor_on(nodes.address, counting, check=NodeCheck(folders=(NeededFolder(what="the store", path=own),)))
     try:
-        (line,) = refusal(nodes.address).splitlines()
+        with pytest.raises(PhyagiAssetsError) as raised:
+            outcomes(executor, [1])
     finally:
         nodes.kill(node)
-    assert line.endswith(
-        f"({node.node_id[:8]}) has phyagi-assets 0.1, and this command {__version__}; install the same version on all nodes"
-    )
+    lines = str(raised.value).splitlines()
+    assert all(line.startswith("node ") for line in lines)
+    unseen = "does not see the folder /proc/self/cwd (the store) as this machine does; mount it at the same path on all nodes"
+    assert len([line for line in lines if unseen in line]) == 2
+    version = f"({node.node_id[:8]}) has phyagi-assets 0.1, and this command {__version__}; install the same version on all nodes"
+    assert [line.endswith(version) for line in lines if unseen not in line] == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]

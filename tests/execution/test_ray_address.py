@@ -1,0 +1,61 @@
+"""The choice of a Ray cluster, and clusters that cannot be reached."""
+
+import socket
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
+from phyagi_assets.execution.ray_cluster import connected
+
+
+@pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])
+def test_choice_that_is_no_executor_names_the_setting_and_what_is_right(choice: str) -> None:
+    with pytest.raises(PhyagiAssetsError, match=r"^--executor: '.*' is not .*; use (local, ray, or ray:ADDRESS|auto, HOST:PORT)"):
+        chosen_executor(choice)
+
+
+def test_address_comes_from_the_environment_unless_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen_executor("ray") == RayAddress(address="auto", setting="--executor")
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert chosen_executor("ray") == RayAddress(address="head:6379", setting="$RAY_ADDRESS")
+    assert chosen_executor("ray:ray://10.0.0.1:10001", "executor") == RayAddress(address="ray://10.0.0.1:10001", setting="executor")
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
+    with pytest.raises(PhyagiAssetsError, match=r"^\$RAY_ADDRESS: 'http://head:8265' is not the address of a Ray cluster; use auto"):
+        chosen_executor("ray")
+
+
+class _Web(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def refusal(cluster: RayAddress) -> str:
+    with pytest.raises(PhyagiAssetsError) as raised, connected(cluster):
+        pass
+    return str(raised.value)
+
+
+def test_cluster_that_cannot_be_reached_is_named() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        for scheme in ("", "ray://"):
+            address = RayAddress(address=f"{scheme}127.0.0.1:{port}", setting="--executor")
+            expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused"
+            assert refusal(address) == expected
+    with HTTPServer(("127.0.0.1", 0), _Web) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
+        assert "what answers there is not Ray; the port of a cluster is 6379" in refusal(
+            RayAddress(address=f"127.0.0.1:{server.server_port}", setting="executor")
+        )
+        server.shutdown()
+
+
+def test_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    address = RayAddress(address="127.0.0.1:1", setting="--executor")
+    assert refusal(address) == "ray is not installed; install it with: pip install 'phyagi-assets[ray]'"

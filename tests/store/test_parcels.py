@@ -1,0 +1,40 @@
+"""Objects that refer to a store, sent to a process on another machine."""
+
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.settings import BucketAddress
+from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.parcels import Parcels, scratch_root
+from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+
+PLACE = BucketAddress("s3://bucket/lab")
+
+
+def test_paths_and_stores_lead_into_the_scratch_space_of_the_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = BucketStore(PLACE, scratch=tmp_path / "here")
+    sender = Parcels.of(here, "run")
+    monkeypatch.setenv(SCRATCH_VARIABLE, str(tmp_path / "there"))
+    receiver = Parcels(PLACE, "run")
+    path, inner = here.scratch("chunks", "corpus/part"), here.inner("tokenizers")
+    sent = {"path": path, "store": here, "inner": inner, "again": [path], "elsewhere": tmp_path / "raw"}
+    found = receiver.unpack(sender.pack(sent))
+    root = scratch_root(receiver.store)
+    assert root is not None
+    assert root.is_relative_to(tmp_path / "there")
+    assert found["path"] == root / path.relative_to(tmp_path / "here")
+    assert found["again"] == [found["path"]]
+    assert found["store"] is receiver.store
+    assert (str(found["inner"]), scratch_root(found["inner"])) == (str(inner), root / ".tokenizers")
+    assert found["elsewhere"] == tmp_path / "raw"
+    back = sender.unpack(receiver.pack(found))
+    assert (back["path"], back["store"], scratch_root(back["inner"])) == (path, here, scratch_root(inner))
+
+
+def test_store_on_a_disk_has_the_same_paths_everywhere(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    sender = Parcels.of(store, "run")
+    path = store.scratch("chunks", "corpus/part")
+    assert Parcels(tmp_path, "run").unpack(sender.pack([path])) == [path]
