@@ -12,6 +12,7 @@ from phyagi_assets.cli.inspect import inspect
 from phyagi_assets.cli.materialize import materialize
 from phyagi_assets.cli.plan import plan
 from phyagi_assets.cli.remove import remove
+from phyagi_assets.cli.report import report
 from phyagi_assets.cli.start import init, ui
 from phyagi_assets.cli.status import status
 
@@ -35,5 +36,5 @@ def main() -> None:
     """
 
 
-for command in (materialize, status, plan, check, inspect, explain, remove, clean, copy, init, ui):
+for command in (materialize, status, plan, check, inspect, explain, report, remove, clean, copy, init, ui):
     main.add_command(command)

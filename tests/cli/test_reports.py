@@ -125,7 +125,7 @@ def test_command_that_cannot_report_leaves_standard_output_empty(data: Path) -> 
 def test_every_command_has_the_shared_options(name: str) -> None:
     options = {option for parameter in main.commands[name].params for option in parameter.opts}
     assert {"--verbose", "--quiet", "--log-file"} <= options
-    assert ("--json" in options) == (name not in ("init", "ui"))
+    assert ("--json" in options) == (name not in ("init", "report", "ui"))
 
 
 def test_log_file_collects_messages_of_commands_with_times(data: Path, tmp_path: Path) -> None:

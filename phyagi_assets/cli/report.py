@@ -1,0 +1,40 @@
+"""The command that writes a page about a corpus or a mixture."""
+
+from pathlib import Path
+
+import click
+
+from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.output import Output
+from phyagi_assets.cli.verb import verb
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
+
+
+@verb(reports=False)
+@click.argument("name")
+@click.option("--output", "-o", "target", metavar="FILE", required=True, help="File to write, such as report.html; it is replaced.")
+@click.option("--samples", default=6, show_default=True, type=click.IntRange(0, 1000), help="Number of samples or documents to show.")
+@folder_options
+def report(output: Output, name: str, target: str, samples: int, data: str | None, store: str | None) -> None:
+    """Write a page about a corpus or a mixture: one HTML file that can be sent to a colleague.
+
+    It shows the composition, document lengths, tokens by partition, duplicates, samples chosen at random with the boundaries of documents
+    and what is trained on, lineage, fingerprints, and how to load it. It needs neither the store nor a network. Samples are text of the
+    corpus: send the page only to those who may read it, or write it with --samples 0.
+    """
+    settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.render_page import page_of
+    from phyagi_assets.declare.catalog import read_catalog
+    from phyagi_assets.formatting import short_size
+    from phyagi_assets.inspection.overview import overview
+    from phyagi_assets.store.places import open_store
+
+    output.messages()
+    catalog = read_catalog(settings.data)[0] if settings.data.is_dir() else None
+    page = page_of(overview(name, open_store(settings.store), settings.store, catalog, samples=samples)).encode(errors="replace")
+    try:
+        Path(target).write_bytes(page)
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{target}: cannot be written: {problem.strerror}; name another file") from None
+    output.say(f"{target}: {short_size(len(page))}")

@@ -1,0 +1,236 @@
+"""What a page about a corpus or a mixture shows: sizes, lengths, duplicates, composition, samples and fingerprints."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_mask
+from phyagi_assets.formats.npy import open_array
+from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.formats.trained_bits import mark_trained, mask_between
+from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
+from phyagi_assets.order.composition import Component, composition, largest_deviation
+from phyagi_assets.steps.flow import FLOW
+from phyagi_assets.steps.lengths import Lengths, array_lengths
+from phyagi_assets.steps.step import Scope
+from phyagi_assets.store.base import Artifact, Store
+
+_COUNTED = 50_000_000
+"""Largest number of documents whose duplicates are counted; each takes 8 bytes of memory."""
+_TOKENS = 160
+"""Largest number of tokens of a sample document."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleDocument:
+    """The beginning of one document of a corpus."""
+
+    partition: str
+    split: str
+    where: str
+    """Source file, row and id."""
+    tokens: int
+    """Number of tokens of the whole document."""
+    text: str
+    """Text of its first tokens, with ⟦ and ⟧ around what is trained on if the document is a conversation."""
+    is_cut: bool
+    """Whether the document is longer than the text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionOverview:
+    """One partition of a corpus."""
+
+    key: str
+    tokens: Mapping[str, int]
+    """Number of tokens by split."""
+    documents: int
+    bytes: int
+    fingerprints: Mapping[str, str]
+    """Fingerprint of the published version, by step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorpusOverview:
+    """A corpus and its published caches."""
+
+    name: str
+    description: str
+    declaration: str
+    """Content of the YAML file; empty if the corpus is not declared in the data folder."""
+    tokenizer: str
+    dtype: str
+    partitions: Sequence[PartitionOverview]
+    lengths: Lengths | None
+    duplicates: int | None
+    """Number of documents whose text occurs before in the corpus; None if there are too many documents to count."""
+    samples: Sequence[SampleDocument]
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Number of tokens by split."""
+        return {split: count for split in SPLITS if (count := sum(partition.tokens.get(split, 0) for partition in self.partitions))}
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return sum(partition.documents for partition in self.partitions)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the caches, in bytes."""
+        return sum(partition.bytes for partition in self.partitions)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MixtureOverview:
+    """A mixture, its plan and its corpora."""
+
+    name: str
+    description: str
+    declaration: str
+    """Content of the YAML file; empty if the mixture is not declared in the data folder."""
+    fingerprint: str
+    plan: Plan
+    components: Sequence[Component]
+    deviation: float
+    """Largest difference between a prefix of an epoch and the exact shares, in samples of one corpus."""
+    corpora: Sequence[CorpusOverview]
+    samples: Sequence[ExplainedSample]
+
+
+Overview = CorpusOverview | MixtureOverview
+
+
+def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None = None, *, samples: int = 6) -> Overview:
+    """Collect what a page about a corpus or a mixture shows.
+
+    The samples are chosen at random, and are the same for the same content.
+
+    Parameters
+    ----------
+    name
+        Name of the corpus or mixture.
+    store
+        The store.
+    place
+        Path or address of the store.
+    catalog
+        The declarations; without them, descriptions are left out.
+    samples
+        Number of samples of a mixture, or of documents of a corpus.
+
+    Raises
+    ------
+    StoreError
+        Nothing of this name is published, or something is damaged.
+    """
+    step = next(FLOW.of(Scope.MIXTURE))
+    artifact = store.open(step.address(name)) if "/" not in name else None
+    if artifact is None:
+        return _corpus(name, store, catalog, samples)
+    plan = read_plan(artifact.folder() / PLAN)
+    declared = catalog.mixtures.get(name) if catalog else None
+    components = composition(plan)
+    positions = np.random.default_rng(plan.seed).choice(plan.current.drawn, min(samples, plan.current.drawn), replace=False)
+    explainer = open_explainer(name, place)
+    return MixtureOverview(
+        name=name,
+        description=declared.config.description if declared else "",
+        declaration=declared.text if declared else "",
+        fingerprint=artifact.fingerprint,
+        plan=plan,
+        components=components,
+        deviation=largest_deviation(plan),
+        corpora=[_corpus(component.corpus, store, catalog, 0) for component in components],
+        samples=list(explainer.explain((plan.current.start + np.sort(positions)).tolist())),
+    )
+
+
+def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
+    steps = list(FLOW.of(Scope.PARTITION))
+    caches = {
+        address.key: artifact
+        for address in store.list()
+        if (address.name, address.step) == (name, steps[-1].name) and (artifact := store.open(address, intact=True))
+    }
+    if not caches:
+        raise StoreError(f"{store} has nothing named {name!r}; materialize it with: phyagi-assets materialize {name}")
+    declared = catalog.corpora.get(name) if catalog else None
+    details = next(iter(caches.values())).manifest.details
+    lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])
+    return CorpusOverview(
+        name=name,
+        description=declared.config.description if declared else "",
+        declaration=declared.text if declared else "",
+        tokenizer=f"{details['tokenizer']['name']} ({details['tokenizer']['vocab_size']:,} tokens)",
+        dtype=str(details["dtype"]),
+        partitions=[
+            PartitionOverview(
+                key=key,
+                tokens={split: of["tokens"] for split, of in artifact.manifest.counts.items()},
+                documents=sum(of["documents"] for of in artifact.manifest.counts.values()),
+                bytes=sum(file.bytes for file in artifact.manifest.files.values()),
+                fingerprints={step.name: store.published_fingerprint(step.address(name, key)) for step in steps},
+            )
+            for key, artifact in caches.items()
+        ],
+        lengths=Lengths.of(lengths),
+        duplicates=_duplicates(caches.values()) if len(lengths) <= _COUNTED else None,
+        samples=list(_documents(caches, samples)),
+    )
+
+
+def _duplicates(caches: Iterable[Artifact]) -> int:
+    """Return the number of documents of caches whose text hash occurs before."""
+    hashes: list[npt.NDArray[np.uint64]] = []
+    for artifact in caches:
+        folder = artifact.folder(*(name for name in artifact.manifest.files if name.endswith(HASHES)))
+        hashes += [open_array(array_path(folder, split, HASHES)) for split in artifact.manifest.counts]
+    if not hashes:
+        return 0
+    found = np.concatenate(hashes)
+    return len(found) - len(np.unique(found))
+
+
+def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDocument]:
+    """Yield documents chosen at random: first a partition, by its number of documents, then a document."""
+    total = {
+        (key, split): of["documents"]
+        for key, artifact in caches.items()
+        for split, of in artifact.manifest.counts.items()
+        if of["documents"]
+    }
+    if not total:
+        return
+    ends = np.cumsum(list(total.values()))
+    chosen = np.sort(np.random.default_rng(0).choice(ends[-1], min(count, int(ends[-1])), replace=False))
+    for number in chosen.tolist():
+        place = int(np.searchsorted(ends, number, side="right"))
+        key, split = list(total)[place]
+        yield _document(caches[key], key, split, number - int(ends[place]) + list(total.values())[place])
+
+
+def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:
+    folder = artifact.folder()
+    found, mask, files = open_documents(folder, split), open_mask(folder, split), artifact.manifest.details["files"]
+    start, end = int(found.ends[index - 1]) if index else 0, int(found.ends[index])
+    stop = min(end, start + _TOKENS)
+    file, row = found.origins[index].tolist()
+    trained = None if mask is None else mask_between(mask, start, stop)
+    return SampleDocument(
+        partition=key,
+        split=split,
+        where=f"{files[file]} row {row + 1:,}, id {document_id(int(found.hashes[index]))}",
+        tokens=end - start,
+        text=mark_trained(found.ids[start:stop], trained, lambda piece: decode_for_display(folder, piece)),
+        is_cut=stop < end,
+    )

@@ -1,0 +1,121 @@
+"""The page about a corpus or a mixture."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from phyagi_assets.cli import main
+from phyagi_assets.cli.charts import columns
+from phyagi_assets.cli.render_page import _documents, page_of
+from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, SampleDocument, overview
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from tests.project import Project
+from tests.support import build, declare, declare_corpus, write_jsonl
+
+
+class Page(HTMLParser):
+    """A page whose elements are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.attributes: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in {"meta", "line"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("h1", "h2", "h3"):
+            self.headings.append(data)
+
+
+@pytest.fixture
+def built(project: Project) -> Workspace:
+    """The plays, notes with duplicates and markup, and a mixture of both, built."""
+    workspace = project.workspace
+    write_jsonl(workspace.data / "raw" / "notes.jsonl", ["<script>alert(1)</script> & more", "twice", "twice", "twice"] * 5)
+    declare_corpus(workspace.data, "notes", "raw/notes.jsonl", description="Notes <of> all kinds.")
+    declare(workspace.data, "mixtures", name="both", seq_len=16, datasets=[{"corpus": "plays"}, {"corpus": "notes", "weight": 2}])
+    catalog = load_catalog(workspace.data)
+    partitions = {name: list(build(catalog.corpora[name], workspace)) for name in ("plays", "notes")}
+    build_mixture(catalog.mixtures["both"], catalog.corpora, partitions, workspace)
+    return workspace
+
+
+def test_page_of_a_mixture_shows_its_composition_corpora_and_samples(built: Workspace) -> None:
+    found = overview("both", built.store, built.store.root, load_catalog(built.data))
+    assert isinstance(found, MixtureOverview)
+    assert len(found.samples) == 6
+    text = page_of(found)
+    page = Page(text)
+    assert page.headings[:3] == ["both", "Composition", "Samples chosen at random"]
+    assert {"plays", "notes", "Lineage", "How to load it"} <= set(page.headings)
+    assert f"{found.components[0].part:.2%}" in text
+    assert found.fingerprint in text
+    assert "load_mixture(&quot;both&quot;" in text
+    assert text == page_of(overview("both", built.store, built.store.root, load_catalog(built.data)))
+
+
+def test_page_of_a_corpus_counts_duplicates_and_escapes_text(built: Workspace) -> None:
+    found = overview("notes", built.store, built.store.root, load_catalog(built.data), samples=100)
+    assert isinstance(found, CorpusOverview)
+    assert (found.documents, found.duplicates, len(found.samples)) == (20, 18, 20)
+    text = page_of(found)
+    Page(text)
+    assert "18 documents (90.00%)" in text
+    assert "Notes &lt;of&gt; all kinds." in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
+    assert "<script" not in text
+
+
+def test_page_needs_no_other_file_and_can_be_read_aloud(built: Workspace) -> None:
+    page = Page(page_of(overview("both", built.store, built.store.root)))
+    tags = {tag for tag, _ in page.attributes}
+    assert not tags & {"script", "link", "img", "iframe"}
+    assert not [value for _, of in page.attributes for name, value in of.items() if name in ("src", "href")]
+    assert all(of.get("role") == "img" and of.get("aria-label") for tag, of in page.attributes if tag == "svg")
+    assert all(of.get("scope") == "col" for tag, of in page.attributes if tag == "th")
+    assert ("html", {"lang": "en"}) in page.attributes
+
+
+def test_marked_parts_are_shown_as_marks() -> None:
+    sample = SampleDocument(partition="a", split="train", where="a row 1", tokens=3, text="<u>⟦x & y⟧", is_cut=False)
+    shown = _documents([sample])
+    assert "&lt;u&gt;<mark>x &amp; y</mark>" in shown
+    assert "What is trained on is" in shown
+
+
+@pytest.mark.parametrize("count", [1, 12, 121, 1000])
+def test_columns_add_up_to_the_same_sum(count: int) -> None:
+    chart = columns("tokens", [(f"day {i}", 10.0) for i in range(count)], "tokens")
+    heights = [int(found.replace(",", "")) for found in re.findall(r": ([\d,]+) tokens</title>", chart)]
+    assert (sum(heights), len(heights)) == (10 * count, min(count, 120))
+    assert max(heights) - min(heights) <= 10
+
+
+def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_path: Path) -> None:
+    def run(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(main, ["report", *words, "--data", str(built.data)])
+        return done.exit_code, done.output
+
+    code, told = run("both", "-o", str(tmp_path / "both.html"), "--samples", "0")
+    assert (code, told[: len(str(tmp_path))]) == (0, str(tmp_path))
+    assert "Samples chosen" not in (tmp_path / "both.html").read_text(encoding="utf-8")
+    assert run("nobody", "-o", str(tmp_path / "x.html"))[0] == 1
+    assert run("both", "-o", str(tmp_path))[0] == 2
