@@ -61,6 +61,11 @@ def listed_schemas() -> str:
     return "".join(f"* [`{name}`](schemas/{name}.json)\n" for name in schemas())
 
 
+def _with_table(found: re.Match[str]) -> str:
+    table = table_of(found["name"])
+    return found[1] + table + "\n" * bool(table and not found["table"])
+
+
 def normalised(text: str) -> str:
     for pattern, replacement in VARYING:
         text = pattern.sub(replacement, text)
@@ -72,7 +77,7 @@ def page() -> str:
     """The page with the tables of the code."""
     text = PAGE.read_text(encoding="utf-8")
     if REWRITES:
-        text = TABLE.sub(lambda found: found[1] + table_of(found["name"]), text)
+        text = TABLE.sub(_with_table, text)
         text = SCHEMAS.sub(lambda found: found[1] + listed_schemas(), text)
         PAGE.write_text(text, encoding="utf-8")
     return text
