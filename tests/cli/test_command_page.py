@@ -32,6 +32,8 @@ VARYING = (
     (re.compile(r"\b[0-9a-f]{32}\b"), "0f1e2d3c4b5a69788796a5b4c3d2e1f0"),
     (re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{8}\b"), "0f1e2d3c"),
     (re.compile(r"\d+ s on this machine"), "1 s on this machine"),
+    (re.compile(r"(?<=report\.html: )[\d.]+kB"), "10.5kB"),
+    (re.compile(r"(?<=versions copied \()[\d.]+kB"), "64kB"),
     (re.compile(r"(?<=gigatoken )[\d.]+"), "0.10.0"),
 )
 
