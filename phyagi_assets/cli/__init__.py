@@ -9,6 +9,7 @@ from phyagi_assets.cli.common import EPILOG
 from phyagi_assets.cli.copy import copy
 from phyagi_assets.cli.explain import explain
 from phyagi_assets.cli.inspect import inspect
+from phyagi_assets.cli.losses import losses
 from phyagi_assets.cli.materialize import materialize
 from phyagi_assets.cli.plan import plan
 from phyagi_assets.cli.remove import remove
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (materialize, status, plan, check, inspect, explain, report, remove, clean, copy, init, ui):
+for command in (materialize, status, plan, check, inspect, explain, losses, report, remove, clean, copy, init, ui):
     main.add_command(command)

@@ -17,6 +17,7 @@ from phyagi_assets.datasets.concat_dataset import (
 from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.document_collator import DocumentCollator
 from phyagi_assets.datasets.log import show_messages
+from phyagi_assets.datasets.loss_ledger import LossLedger
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture import LoadedMixture, load_mixture
 from phyagi_assets.datasets.mixture_loader import MixtureLoader
@@ -42,6 +43,7 @@ __all__ = [
     "LMDatasetProvider",
     "LMProviderConfig",
     "LoadedMixture",
+    "LossLedger",
     "MixedDataset",
     "MixtureLoader",
     "MixtureStream",

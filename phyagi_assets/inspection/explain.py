@@ -20,6 +20,7 @@ from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
+from phyagi_assets.order.resized import resized
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.packed_indices import PackedIndices
@@ -160,7 +161,9 @@ class Explainer:
     """
 
     def __init__(self, plan: Plan, order: MixtureOrder, shards: TokenShards, fetch: Callable[[Path], None] | None = None) -> None:
-        self._plan, self._order, self._shards, self._fetch = plan, order, shards, fetch
+        self.plan = plan
+        """The plan."""
+        self._order, self._shards, self._fetch = order, shards, fetch
         self._files: dict[Path, list[str]] = {}
         self._backend: Any = None
 
@@ -187,7 +190,7 @@ class Explainer:
         return Explanation([self._sample(*values) for values in zip(*columns, strict=True)])
 
     def _sample(self, position: int, corpus: int, epoch: int, runs: Sequence[tuple[int, ...]]) -> ExplainedSample:
-        planned = self._plan.corpora[corpus]
+        planned = self.plan.corpora[corpus]
         explained: list[ExplainedRun] = []
         documents: list[DocumentSpan] = []
         for shard, at, offset, tokens in runs:
@@ -264,7 +267,7 @@ def _loaded(cache: Path) -> Any:
         return False
 
 
-def open_explainer(mixture: str | Path, store: str | Path) -> Explainer:
+def open_explainer(mixture: str | Path, store: str | Path, *, seq_len: int | None = None) -> Explainer:
     """Open the training split of a materialized mixture.
 
     Parameters
@@ -273,14 +276,20 @@ def open_explainer(mixture: str | Path, store: str | Path) -> Explainer:
         Name of the mixture, or the path of a ``mixture.json`` or of its folder.
     store
         The store in which a name is looked up.
+    seq_len
+        Tokens per sample; by default, the declared number.
 
     Raises
     ------
     StoreError
         The mixture does not exist, or its plan cannot be read.
+    ValueError
+        A corpus has too few tokens for one sample of this length.
     """
     found = find_plan(mixture, store)
     plan = read_plan(found.file)
+    if seq_len not in (None, plan.seq_len):
+        plan = resized(plan, seq_len)
     order = MixtureOrder(plan, "train", PackedIndices(plan, found.file.parent))
     fetch = found.remote.fetch if found.remote else None
     return Explainer(plan, order, TokenShards.of_plan(plan, found.file.parent, order), fetch)

@@ -35,6 +35,7 @@ def publish_demo(store: Path) -> None:
     home.mkdir(parents=True)
     (store / "demo" / "mixed_dataset").symlink_to(home.relative_to(store / "demo"))
     np.save(home / "train.npy", np.arange(8 * 512 + 1, dtype=np.uint16))
+    np.save(home / "train.documents.npy", np.array([8 * 512 + 1]))
     shard = Shard(path="train.npy", tokens=8 * 512 + 1, documents=1)
     corpus = PlannedCorpus(name="numbers", partitions=(PlannedPartition(key="all", fingerprint="1", shards={"train": shard}),))
     group = Group(partitions=(0,), samples=8, offset=0, key=1)

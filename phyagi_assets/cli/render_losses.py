@@ -1,0 +1,99 @@
+"""Output of the command that shows a ledger of losses."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from phyagi_assets.formatting import counted, short
+from phyagi_assets.inspection.loss_proposal import Proposal
+from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_CURVE = 40
+"""Largest width of a curve."""
+_LISTED = 8
+"""Largest number of positions of a document that are listed."""
+
+
+def show_losses(console: Console, report: LossReport) -> None:
+    """Print the losses of each corpus, the spikes with their documents, and the proposed shares."""
+    steps = f"steps {report.first_step:,} to {report.last_step:,}, {short(report.tokens)} tokens, {counted(report.ranks, 'rank')}"
+    again = f"; {counted(report.runs, 'run')}, {counted(report.replaced, 'row')} replaced" if report.runs > 1 else ""
+    console.print(f"[bold]{escape(report.mixture)}[/] {steps}{again}, loss {_loss(report.loss)}", highlight=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("corpus", "tokens", "share", "loss", "first", "last", ""):
+        table.add_column(title, justify="left" if title in ("corpus", "") else "right", no_wrap=True)
+    low, high = _bounds(report.corpora)
+    for corpus in report.corpora:
+        numbers = [_loss(number) for number in (corpus.loss, corpus.first, corpus.last)]
+        curve = _sparkline([point.loss for point in corpus.curve], low, high)
+        table.add_row(escape(corpus.corpus), short(corpus.tokens), f"{corpus.share:.1%}", *numbers, curve)
+    console.print(table)
+    if not report.spikes:
+        console.print("No spikes", highlight=False)
+    for spike in report.spikes:
+        _show_spike(console, spike)
+    if any(spike.documents for spike in report.spikes):
+        worst = next(document for spike in report.spikes for document in spike.documents)
+        console.print(
+            f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}", highlight=False, markup=False, soft_wrap=True
+        )
+    if report.proposal:
+        _show_proposal(console, report.proposal)
+
+
+def _show_spike(console: Console, spike: LossSpike) -> None:
+    steps = f"step {spike.first:,}" if spike.first == spike.last else f"steps {spike.first:,} to {spike.last:,}, peak at {spike.peak:,}"
+    score = "not finite" if spike.score is None else f"{spike.score:.1f} standard deviations"
+    line = f"[bold]Spike at {steps}[/]: loss {_loss(spike.loss)} instead of {spike.expected:.3f}, {score}"
+    console.print(line, highlight=False, soft_wrap=True)
+    for document in spike.documents:
+        _show_document(console, document)
+
+
+def _show_document(console: Console, document: LossDocument) -> None:
+    positions = ", ".join(f"{position:,}" for position in document.positions[:_LISTED])
+    more = f" and {len(document.positions) - _LISTED:,} more" if len(document.positions) > _LISTED else ""
+    of = "" if document.is_measured else " (of the whole samples)"
+    title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
+    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; positions {positions}{more}"
+    console.print(Panel(escape(f"{said}\n{' '.join(document.text.split())}"), title=escape(title), title_align="left"))
+
+
+def _show_proposal(console: Console, proposal: Proposal) -> None:
+    console.print(f"[bold]Proposed shares[/] by {proposal.rule}", highlight=False, soft_wrap=True)
+    console.print(proposal.formula, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("corpus", "declared", "trained", "nats per billion tokens", "proposed"):
+        table.add_column(title, justify="left" if title == "corpus" else "right")
+    for corpus in proposal.corpora:
+        table.add_row(
+            escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", f"{corpus.speed:.3g}", f"{corpus.share:.2%}"
+        )
+    console.print(table)
+    console.print(proposal.declaration, highlight=False, markup=False, soft_wrap=True, end="")
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.3f}"
+
+
+def _bounds(corpora: Iterable[CorpusLosses]) -> tuple[float, float]:
+    """Return the smallest and the largest loss of all curves."""
+    losses = [point.loss for corpus in corpora for point in corpus.curve if point.loss is not None]
+    return min(losses, default=0.0), max(losses, default=0.0)
+
+
+def _sparkline(losses: Sequence[float | None], low: float, high: float) -> str:
+    """Draw a curve, with a blank where there is no loss; neighbouring points of a long curve share a character, the largest of them."""
+    bars = []
+    width = min(_CURVE, len(losses))
+    for at in range(width):
+        near = [loss for loss in losses[at * len(losses) // width : (at + 1) * len(losses) // width] if loss is not None]
+        height = (max(near) - low) / ((high - low) or 1) if near else 0.0
+        bars.append(_BLOCKS[round(height * (len(_BLOCKS) - 1))] if near else " ")
+    return "".join(bars)

@@ -1,0 +1,292 @@
+"""Losses by corpus and document, collected in the training loop.
+
+The scalar loss is derived from the losses of the tokens, so that the only additional work on the device is one segmented sum per batch.
+Sums stay on the device and are copied to the host together, once per many steps.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import torch
+
+from phyagi_assets.datasets.cursor import shard_of_process
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formats.plan import Plan
+from phyagi_assets.reading.steps import Shard
+
+if TYPE_CHECKING:
+    from phyagi_assets.formats.loss_ledger import LossRows
+
+logger = logging.getLogger(__name__)
+
+_HELD_BATCHES, _HELD_BYTES = 64, 32 << 20
+"""Number of batches whose sums stay on the device, and size of these sums, from which they are copied to the host."""
+
+
+class _Held(NamedTuple):
+    """Sums of a batch on the device."""
+
+    step: int
+    places: torch.Tensor
+    """Position and corpus of each sample, int64 of shape (2, samples)."""
+    sums: torch.Tensor
+    """Losses and numbers of tokens, of shape (2, samples, documents)."""
+    has_documents: bool
+
+
+class LossLedger:
+    """A ledger of the losses of every sample, or of every document of every sample, as Parquet files.
+
+    Rows have the columns ``step``, ``position``, ``corpus``, ``document`` (its ordinal in the sample; null for a whole sample), ``tokens``
+    and ``loss`` (the sum over these tokens, in nats). A loss belongs to the document of the token that is predicted. The command
+    ``phyagi-assets losses`` shows a ledger.
+
+    If the folder is a ledger already, this is another run that continues it: rows of earlier runs from its first step on are replaced. Make
+    the ledger on every rank before the training begins, so that all ranks belong to the same run.
+
+    Parameters
+    ----------
+    folder
+        Folder of the ledger, the same for all ranks.
+    plan
+        Plan of the mixture that is trained on: ``mixture.plan``.
+    every
+        Number of recorded batches after which a file is written.
+    shift_labels
+        Whether labels are already the next token, as those of ``load_mixture(…, shift_labels=True)``. By default, labels are the token
+        itself, and are compared with the output at the token before, as ``transformers`` models do.
+    ignore_index
+        Label that the loss ignores.
+    rank, world_size
+        Rank of this process, and number of processes; by default those of ``torch.distributed``, or 0 and 1 without it.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The folder cannot be created, or has the losses of another mixture.
+    ValueError
+        A number is out of its range.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from phyagi_assets.datasets import MixtureLoader, load_mixture
+    >>> mixture = load_mixture("demo")
+    >>> with LossLedger("losses", mixture.plan) as ledger:
+    ...     for step, batch in enumerate(MixtureLoader(mixture.train, batch_size=4)):
+    ...         logits = torch.zeros(4, 512, 10)
+    ...         loss = ledger.loss(logits, {**batch, "labels": batch["labels"] % 10}, step=step)
+    >>> round(float(loss), 4)
+    2.3026
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        plan: Plan,
+        *,
+        every: int = 500,
+        shift_labels: bool = False,
+        ignore_index: int = -100,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        from phyagi_assets.formats.loss_ledger import LedgerHeader, last_header, next_run
+
+        if every < 1:
+            raise ValueError(f"every: is {every}; use 1 or more")
+        self.folder, self.plan = Path(folder), plan
+        self.shift_labels, self.ignore_index = shift_labels, ignore_index
+        self._every, self._names = every, tuple(corpus.name for corpus in plan.corpora)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise PhyagiAssetsError(f"{self.folder}: cannot be created: {problem.strerror}; name another folder for the ledger") from None
+        last = last_header(self.folder)
+        if last and last.plan not in (plan.fingerprint, *(ancestor.fingerprint for ancestor in plan.ancestors)):
+            raise PhyagiAssetsError(
+                f"{self.folder}: has losses of plan {last.plan} of mixture {last.mixture!r}, and this is plan {plan.fingerprint} of "
+                f"{plan.name!r}, which does not continue that plan; name another folder for the ledger"
+            )
+        shard = Shard.given(rank, world_size) or shard_of_process()
+        self._header = LedgerHeader(
+            mixture=plan.name,
+            plan=plan.fingerprint,
+            seq_len=plan.seq_len,
+            run=next_run(self.folder),
+            rank=shard.rank,
+            world_size=shard.world_size,
+        )
+        if last:
+            logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._header.run)
+        self._held: list[_Held] = []
+        self._rows: list[LossRows] = []
+        self._recorded = self._parts = 0
+
+    def loss(
+        self, logits: torch.Tensor, batch: Mapping[str, Any], *, step: int, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Return the cross entropy of a batch as a scalar, and record it by document.
+
+        Parameters
+        ----------
+        logits
+            Output of the model, of shape (samples, seq_len, vocabulary).
+        batch
+            A batch of a mixture, as in `record`, with ``labels``.
+        step
+            Global step, from 0.
+        num_items_in_batch
+            Number by which the sum of the losses is divided; by default, the number of labels that are not ignored, so that the loss is
+            their mean.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss that ``transformers`` models compute of the same arguments.
+
+        Raises
+        ------
+        ValueError
+            The batch lacks a column.
+        """
+        losses, targets = token_losses(logits, batch["labels"], shift_labels=self.shift_labels, ignore_index=self.ignore_index)
+        self.record(losses, targets, batch, step=step)
+        return reduced(losses, targets, num_items_in_batch, ignore_index=self.ignore_index)
+
+    def record(self, losses: torch.Tensor, targets: torch.Tensor, batch: Mapping[str, Any], *, step: int) -> None:
+        """Record the losses of the tokens of a batch.
+
+        Parameters
+        ----------
+        losses
+            Loss at each token, of shape (samples, seq_len): that of predicting the token after it.
+        targets
+            Labels that the losses were computed with, of the same shape, with `ignore_index` where there is no loss; see `token_losses`.
+        batch
+            A batch of a mixture: its ``position`` and ``dataset_idx``, of shape (samples,), and ``document_ids``, of shape
+            (samples, seq_len), if it has them. Without them, one loss is recorded per sample.
+        step
+            Global step, from 0. Batches of the same step, of gradient accumulation, are recorded with the same number.
+
+        Raises
+        ------
+        ValueError
+            The batch lacks a column, or a shape differs.
+        """
+        places = _places(batch, losses)
+        documents = batch.get("document_ids")
+        with torch.no_grad():
+            values = torch.stack([losses.detach().float(), (targets != self.ignore_index).float()])
+            values[0].masked_fill_(targets == self.ignore_index, 0.0)
+            if documents is None:
+                sums = values.sum(2, keepdim=True)
+            else:
+                documents = documents.to(losses.device, non_blocking=True)
+                of_targets = torch.cat([documents[:, 1:], documents[:, -1:]], 1)
+                sums = torch.zeros_like(values).scatter_add_(2, of_targets.expand_as(values), values)
+        self._held.append(_Held(step, places, sums, documents is not None))
+        self._recorded += 1
+        if len(self._held) >= _HELD_BATCHES or len(self._held) * sums.nbytes >= _HELD_BYTES:
+            self._gather()
+        if self._recorded % self._every == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was recorded, as a file of its own. Call it when a checkpoint is saved, so that the ledger is never behind it."""
+        from phyagi_assets.formats.loss_ledger import LossRows, write_part
+
+        self._gather()
+        if self._rows:
+            columns = ("step", "position", "corpus", "document", "tokens", "loss")
+            joined = {name: np.concatenate([getattr(rows, name) for rows in self._rows]) for name in columns}
+            write_part(self.folder, self._header, self._parts, LossRows(**joined, names=self._names))
+            self._parts += 1
+            self._rows.clear()
+
+    def _gather(self) -> None:
+        """Copy the sums that are held on the device to the host."""
+        from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, LossRows
+
+        for held in self._held:
+            loss, tokens = held.sums.cpu().numpy()
+            positions, corpora = held.places.cpu().numpy()
+            sample, document = np.nonzero(tokens)
+            self._rows.append(
+                LossRows(
+                    step=np.full(len(sample), held.step, dtype=np.int64),
+                    position=positions[sample],
+                    corpus=corpora[sample],
+                    document=document if held.has_documents else np.full(len(sample), WHOLE_SAMPLE, dtype=np.int64),
+                    tokens=tokens[sample, document].astype(np.int64),
+                    loss=loss[sample, document],
+                    names=self._names,
+                )
+            )
+        self._held.clear()
+        self._rows = [rows for rows in self._rows if len(rows)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self.flush()
+
+
+def token_losses(
+    logits: torch.Tensor, labels: torch.Tensor, *, shift_labels: bool = False, ignore_index: int = -100
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the cross entropy at each token, in 32-bit floating point, as ``transformers`` does for causal language models.
+
+    Parameters
+    ----------
+    logits
+        Output of the model, of shape (samples, seq_len, vocabulary).
+    labels
+        Labels, of shape (samples, seq_len).
+    shift_labels
+        Whether labels are already the next token.
+    ignore_index
+        Label that the loss ignores.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        Loss at each token, which is that of predicting the token after it, and 0 if it is ignored; and the labels that it was computed
+        with; both of shape (samples, seq_len).
+    """
+    targets = labels.to(logits.device)
+    if not shift_labels:
+        targets = torch.nn.functional.pad(targets, (0, 1), value=ignore_index)[..., 1:]
+    flat = torch.nn.functional.cross_entropy(
+        logits.float().view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=ignore_index, reduction="none"
+    )
+    return flat.view(targets.shape), targets
+
+
+def reduced(
+    losses: torch.Tensor, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None, *, ignore_index: int = -100
+) -> torch.Tensor:
+    """Return the sum of the losses of tokens, divided by a number of tokens; by default, by that of those that are not ignored."""
+    count = (targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch
+    return losses.sum() / (count.to(losses.device) if isinstance(count, torch.Tensor) else count)
+
+
+def _places(batch: Mapping[str, Any], losses: torch.Tensor) -> torch.Tensor:
+    """Return the position and the corpus of each sample, checked."""
+    for name in ("position", "dataset_idx"):
+        if name not in batch:
+            raise ValueError(f"{name}: is missing from the batch; record batches of a mixture, which the loader did not collate to one row")
+    places = torch.stack([torch.as_tensor(batch[name]).to(torch.int64) for name in ("position", "dataset_idx")])
+    documents = batch.get("document_ids")
+    for name, shape, wanted in (
+        ("losses", tuple(losses.shape[:1]), tuple(places.shape[1:])),
+        ("document_ids", tuple(losses.shape) if documents is None else tuple(documents.shape), tuple(losses.shape)),
+    ):
+        if shape != wanted:
+            raise ValueError(f"{name}: has shape {shape} where the batch has {wanted}; record one row per sample")
+    return places

@@ -1,0 +1,269 @@
+"""The Parquet files of a ledger of losses: one row per document of each sample that was trained on.
+
+A ledger is a folder. Each rank of each run writes parts of its own, named ``run-RRRR.rank-RRRRR.part-PPPPPP.parquet``, which appear whole.
+A run is one start of the training: a resumed training is the next run. If a run repeats steps, the rows of earlier runs from its first step
+on are replaced: they stay in their files, and `read_ledger` leaves them out.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phyagi_assets.errors import PhyagiAssetsError, StoreError
+
+WHOLE_SAMPLE = -1
+"""Ordinal of the document in a row that covers a whole sample."""
+FORMAT = 1
+_KEY = b"phyagi_assets.losses"
+"""Key of the metadata of a file, a JSON document."""
+_NAME = re.compile(r"run-(\d{4,})\.rank-(\d{5,})\.part-(\d{6,})\.parquet")
+_SCHEMA = pa.schema(
+    {
+        "step": pa.int64(),
+        "position": pa.int64(),
+        "corpus": pa.dictionary(pa.int32(), pa.string()),
+        "document": pa.int32(),
+        "tokens": pa.int32(),
+        "loss": pa.float32(),
+    }
+)
+_REMEDY = "delete the file, which loses its steps, or restore it"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LedgerHeader:
+    """The run that a part of a ledger belongs to."""
+
+    mixture: str
+    plan: str
+    """Fingerprint of the plan."""
+    seq_len: int
+    """Tokens per sample."""
+    run: int
+    """Number of the run, from 0."""
+    rank: int
+    world_size: int
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossRows:
+    """Rows of a ledger, as columns of the same length."""
+
+    step: npt.NDArray[np.int64]
+    """Global step, from 0."""
+    position: npt.NDArray[np.int64]
+    """Position of the sample in the order of training."""
+    corpus: npt.NDArray[np.int64]
+    """Index into `names`."""
+    document: npt.NDArray[np.int64]
+    """Ordinal of the document in the sample, from 0, or `WHOLE_SAMPLE`."""
+    tokens: npt.NDArray[np.int64]
+    """Number of tokens that the loss was computed for."""
+    loss: npt.NDArray[np.float64]
+    """Sum of their losses, in nats."""
+    names: tuple[str, ...]
+    """Names of the corpora."""
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __getitem__(self, chosen: Any) -> "LossRows":
+        columns = {name: getattr(self, name)[chosen] for name in _SCHEMA.names}
+        return LossRows(**columns, names=self.names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanUse:
+    """A plan that a ledger was written with."""
+
+    mixture: str
+    plan: str
+    """Fingerprint of the plan."""
+    end: int
+    """Position after the last one in the rows."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """The rows of a ledger that no later run has replaced, by step and position."""
+
+    folder: Path
+    rows: LossRows
+    seq_len: int
+    """Tokens per sample."""
+    runs: int
+    ranks: int
+    """Largest number of ranks of a run."""
+    replaced: int
+    """Number of rows that were left out because a later run repeated their steps."""
+    plans: tuple[PlanUse, ...]
+
+
+def part_name(header: LedgerHeader, part: int) -> str:
+    """Return the name of the file of a part."""
+    return f"run-{header.run:04}.rank-{header.rank:05}.part-{part:06}.parquet"
+
+
+def write_part(folder: Path, header: LedgerHeader, part: int, rows: LossRows) -> Path:
+    """Write a part of a ledger, which appears whole or not at all.
+
+    Parameters
+    ----------
+    folder
+        Folder of the ledger.
+    header
+        The run.
+    part
+        Number of the part, from 0.
+    rows
+        The rows, at least one.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    corpus = pa.DictionaryArray.from_arrays(pa.array(rows.corpus, pa.int32()), pa.array(rows.names, pa.string()))
+    columns: dict[str, Any] = {name: pa.array(getattr(rows, name)) for name in ("step", "position", "tokens")}
+    columns |= {"corpus": corpus, "loss": pa.array(rows.loss.astype(np.float32))}
+    columns["document"] = pa.array(rows.document, mask=rows.document == WHOLE_SAMPLE)
+    described = {**asdict(header), "first": int(rows.step.min()), "last": int(rows.step.max()), "end": int(rows.position.max()) + 1}
+    table = pa.table([columns[name].cast(_SCHEMA.field(name).type) for name in _SCHEMA.names], _SCHEMA)
+    file = folder / part_name(header, part)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    pq.write_table(table.replace_schema_metadata({_KEY: json.dumps(described)}), draft, compression="zstd")
+    draft.replace(file)
+    return file
+
+
+def next_run(folder: Path) -> int:
+    """Return the number of the next run of a ledger."""
+    return 1 + max((run for run, _, _ in _parts(folder)), default=-1)
+
+
+def last_header(folder: Path) -> LedgerHeader | None:
+    """Return the header of a part of the last run of a ledger; None if the ledger has no parts.
+
+    Raises
+    ------
+    StoreError
+        The part is damaged, or is not part of a ledger.
+    """
+    parts = _parts(folder)
+    return _header(_metadata(parts[max(parts)], pq.read_metadata)[1]) if parts else None
+
+
+def read_ledger(folder: str | Path) -> Ledger:
+    """Read a ledger.
+
+    Parameters
+    ----------
+    folder
+        Folder of the ledger.
+
+    Returns
+    -------
+    Ledger
+        Rows in the order of their steps and positions.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The path is not a folder with parts of a ledger.
+    StoreError
+        A part is damaged, or is not part of a ledger, or parts disagree about the length of samples.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise PhyagiAssetsError(f"{folder}: {what}; name the folder that a LossLedger writes to")
+    parts = _parts(folder)
+    if not parts:
+        raise PhyagiAssetsError(
+            f"{folder}: has no part of a ledger (run-*.parquet); name the folder that a LossLedger writes to; it writes the first part at "
+            "its first flush()"
+        )
+    read = [(path, *_metadata(path, pq.read_table)) for _, path in sorted(parts.items())]
+    headers = [_header(described) for _, _, described in read]
+    seq_lens = {header.seq_len: path for header, (path, _, _) in zip(headers, read, strict=True)}
+    if len(seq_lens) > 1:
+        different = ", ".join(f"{length:,} in {path.name}" for length, path in seq_lens.items())
+        raise StoreError(f"{folder}: its samples have different lengths: {different}; keep one ledger per length")
+    begins: dict[int, int] = {}
+    for header, (_, _, described) in zip(headers, read, strict=True):
+        begins[header.run] = min(begins.get(header.run, described["first"]), described["first"])
+    names: dict[str, int] = {}
+    kept: list[LossRows] = []
+    plans: dict[tuple[str, str], int] = {}
+    replaced = 0
+    for header, (path, table, _) in zip(headers, read, strict=True):
+        rows = _rows(table, names, path)
+        is_current = rows.step < min((first for run, first in begins.items() if run > header.run), default=np.iinfo(np.int64).max)
+        replaced += int((~is_current).sum())
+        if is_current.any():
+            kept.append(rows[is_current])
+            key = header.mixture, header.plan
+            plans[key] = max(plans.get(key, 0), int(kept[-1].position.max()) + 1)
+    columns = {name: np.concatenate([getattr(rows, name) for rows in kept]) for name in _SCHEMA.names}
+    together = LossRows(**columns, names=tuple(names))
+    return Ledger(
+        folder=folder,
+        rows=together[np.lexsort((together.document, together.position, together.step))],
+        seq_len=headers[0].seq_len,
+        runs=len(begins),
+        ranks=max(header.world_size for header in headers),
+        replaced=replaced,
+        plans=tuple(PlanUse(mixture=mixture, plan=plan, end=end) for (mixture, plan), end in plans.items()),
+    )
+
+
+def _parts(folder: Path) -> dict[tuple[int, int, int], Path]:
+    """Return the files of a ledger, by numbers of run, rank and part."""
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return {(int(match[1]), int(match[2]), int(match[3])): path for match, path in found if match}
+
+
+def _metadata(path: Path, read: Any) -> tuple[Any, dict[str, Any]]:
+    """Read a file with a function of pyarrow; return the result and the metadata of the ledger."""
+    try:
+        found = read(path)
+        metadata = found.schema.metadata if isinstance(found, pa.Table) else found.metadata
+        if _KEY not in (metadata or {}):
+            raise StoreError(f"{path}: is a Parquet file, but not part of a ledger of losses; move it elsewhere")
+        described = json.loads(metadata[_KEY])
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        raise StoreError(f"{path}: is damaged ({' '.join(str(problem).split())}); {_REMEDY}") from None
+    if described.get("format") != FORMAT:
+        raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
+    return found, described
+
+
+def _header(described: Mapping[str, Any]) -> LedgerHeader:
+    return LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
+
+
+def _rows(table: pa.Table, names: dict[str, int], path: Path) -> LossRows:
+    """Return the rows of a part, with indices into the names of all parts, to which new names are added."""
+    if table.schema.names != _SCHEMA.names:
+        raise StoreError(f"{path}: has columns {', '.join(table.schema.names)}; a ledger has {', '.join(_SCHEMA.names)}; {_REMEDY}")
+    columns = {name: table[name].combine_chunks() for name in _SCHEMA.names}
+    corpus = columns["corpus"]
+    codes = np.array([names.setdefault(name, len(names)) for name in corpus.dictionary.to_pylist()], dtype=np.int64)
+    whole = {name: columns[name].to_numpy(zero_copy_only=False).astype(np.int64) for name in ("step", "position", "tokens")}
+    return LossRows(
+        **whole,
+        corpus=codes[corpus.indices.to_numpy(zero_copy_only=False)],
+        document=columns["document"].fill_null(WHOLE_SAMPLE).to_numpy(zero_copy_only=False).astype(np.int64),
+        loss=columns["loss"].to_numpy(zero_copy_only=False).astype(np.float64),
+        names=(),
+    )

@@ -1,0 +1,279 @@
+"""Losses by corpus and document: the ledger loses nothing, and the command finds the document behind a spike."""
+
+import shlex
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from phyagi_assets.cli import main
+from phyagi_assets.datasets import LoadedMixture, LossLedger, MixtureLoader, load_mixture
+from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, read_ledger
+from phyagi_assets.formats.plan import Ancestor
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from tests.cli.test_reports import valid
+from tests.order.plans import partitions, plan_of
+from tests.reading.mixtures import SAMPLES
+from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
+from tests.tokenizers.faulty_engines import give_report
+
+pytestmark = pytest.mark.torch
+
+SEQ_LEN, BATCH, PLANTED = 128, 4, 17
+"""Tokens per sample, samples per batch, and the row of the planted document: a thousand repeats of a token."""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
+    """A store with a mixture ``demo`` of two corpora, whose tokens are bytes; one of them has a planted document."""
+    folder = tmp_path_factory.mktemp("planted")
+    save_byte_tokenizer(folder / "tokenizers" / "bytes")
+    workspace = Workspace(data=folder, store=LocalStore(folder / "store"), engines=engines)
+    play = (DATA / "raw" / "shakespeare" / "hamlet.txt").read_text(encoding="utf-8")
+    write_text(folder / "plays" / "hamlet.txt", play[:16_000])
+    rows: list[Any] = [play[start : start + 500] for start in range(20_000, 36_000, 500)]
+    rows[PLANTED] = "~" * 1000
+    write_jsonl(folder / "web" / "pages.jsonl", rows)
+    corpora = {name: declare_corpus(folder, name, f"{name}/*", tokenizer="tokenizers/bytes") for name in ("plays", "web")}
+    give_report(corpora["web"], GIGATOKEN.name, folder, workspace.store, LocalStore(prepared_store))
+    keys = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
+    parts = [{"corpus": "plays", "weight": 1.0}, {"corpus": "web", "weight": 1.0}]
+    declared = load_yaml(declare(folder, "mixtures", name="demo", seq_len=SEQ_LEN, shuffle=False, datasets=parts), MixtureConfig)
+    build_mixture(declared, corpora, keys, workspace)
+    return folder / "store"
+
+
+class Model(torch.nn.Module):
+    """A bigram model of bytes, which learns in a few steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(257, 257)
+        torch.nn.init.zeros_(self.table.weight)
+
+    def forward(self, input_ids: torch.Tensor) -> Any:
+        return self.table(input_ids)
+
+
+def train(mixture: LoadedMixture, ledger: LossLedger, steps: int | None = None) -> float:
+    """Train a model for an epoch of a mixture, or some steps; return the sum of the losses of all tokens."""
+    model, total = Model(), 0.0
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.3)
+    for step, batch in enumerate(MixtureLoader(mixture.train, batch_size=BATCH)):
+        if step == steps:
+            break
+        loss = ledger.loss(model(batch["input_ids"]), batch, step=step)
+        total += float(loss.detach()) * len(batch["position"]) * (SEQ_LEN - 1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    ledger.flush()
+    return total
+
+
+def run(words: str, store: Path) -> Result:
+    return CliRunner().invoke(main, shlex.split(words), env={"COLUMNS": "120", "PHYAGI_ASSETS_STORE": str(store)})
+
+
+@pytest.mark.parametrize("boundaries", [True, False])
+def test_planted_document_is_found_from_the_spike_in_one_command(store: Path, tmp_path: Path, boundaries: bool) -> None:
+    mixture = load_mixture("demo", store=store, boundaries=boundaries)
+    total = train(mixture, LossLedger(tmp_path / "ledger", mixture.plan))
+    rows = read_ledger(tmp_path / "ledger").rows
+    assert rows.loss.sum() == pytest.approx(total, rel=1e-5)
+    done = run(f"losses demo {tmp_path / 'ledger'} --json", store)
+    assert done.exit_code == 0, done.output
+    report = valid(done.stdout, "losses")
+    (spike,) = report["spikes"]
+    worst = spike["documents"][0]
+    assert (worst["corpus"], worst["file"], worst["row"], worst["is_measured"]) == ("web", "pages.jsonl", PLANTED, boundaries)
+    assert worst["text"].count("~") > 100
+    assert {position // BATCH for position in worst["positions"]} <= set(range(spike["first"] - 1, spike["last"] + 1))
+    shown = run(f"losses demo {tmp_path / 'ledger'}", store).stdout
+    assert f"pages.jsonl row {PLANTED + 1}, id {worst['id']}" in shown
+    assert f"phyagi-assets remove web --id {worst['id']}" in shown
+
+
+Recorded = dict[tuple[int, int, int], tuple[int, float]]
+"""Tokens and loss by step, position and ordinal of the document."""
+
+
+def recorded(folder: Path) -> Recorded:
+    rows = read_ledger(folder).rows
+    keys = zip(rows.step.tolist(), rows.position.tolist(), rows.document.tolist(), strict=True)
+    found = dict(zip(keys, zip(rows.tokens.tolist(), rows.loss.tolist(), strict=True), strict=True))
+    assert len(found) == len(rows)
+    return found
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Draw batches with losses of tokens, ignored labels and, in some, documents."""
+    width, position, drawn = draw(st.integers(1, 9)), 0, []
+    for _ in range(draw(st.integers(1, 5))):
+        samples, seed = draw(st.integers(1, 4)), torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+        shape = samples, width
+        batch: dict[str, Any] = {
+            "losses": torch.rand(shape, generator=seed),
+            "targets": torch.where(torch.rand(shape, generator=seed) < 0.3, -100, 7),
+            "position": torch.arange(position, position + samples),
+            "dataset_idx": torch.randint(0, 3, (samples,), generator=seed),
+        }
+        if draw(st.booleans()):
+            starts = torch.rand(shape, generator=seed) < 0.3
+            starts[:, 0] = False
+            batch["document_ids"] = starts.cumsum(1)
+        drawn.append(batch)
+        position += samples
+    return drawn
+
+
+@given(drawn=batches(), every=st.integers(1, 3))
+def test_ledger_has_every_loss_once_at_its_document(folders: Path, drawn: list[Any], every: int) -> None:
+    plan = plan_of(partitions(SAMPLES))
+    folder = Path(tempfile.mkdtemp(dir=folders))
+    expected: dict[tuple[int, int, int], list[float]] = {}
+    with LossLedger(folder, plan, every=every) as ledger:
+        for step, batch in enumerate(drawn):
+            ledger.record(batch["losses"], batch["targets"], batch, step=step)
+            for sample, token in (batch["targets"] != -100).nonzero().tolist():
+                after = min(token + 1, batch["losses"].shape[1] - 1)
+                document = int(batch["document_ids"][sample, after]) if "document_ids" in batch else WHOLE_SAMPLE
+                key = step, int(batch["position"][sample]), document
+                expected.setdefault(key, []).append(float(batch["losses"][sample, token]))
+    if not expected:
+        assert not list(folder.iterdir())
+        return
+    assert recorded(folder) == {key: (len(losses), pytest.approx(sum(losses), rel=1e-5)) for key, losses in expected.items()}
+    rows = read_ledger(folder).rows
+    corpora = {int(at): plan.corpora[int(of)].name for b in drawn for at, of in zip(b["position"], b["dataset_idx"], strict=True)}
+    assert [rows.names[of] for of in rows.corpus] == [corpora[at] for at in rows.position.tolist()]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for one ledger per example."""
+    return tmp_path_factory.mktemp("ledgers")
+
+
+def record(ledger: LossLedger, steps: Iterable[int], loss: float, *, at: int = 0, stride: int = 1) -> None:
+    """Record samples of four tokens, one per step."""
+    for step in steps:
+        batch = {"position": torch.tensor([step * stride + at]), "dataset_idx": torch.tensor([1])}
+        ledger.record(torch.full((1, 4), loss), torch.zeros(1, 4, dtype=torch.int64), batch, step=step)
+    ledger.flush()
+
+
+def test_resumed_ledger_replaces_repeated_steps_of_all_ranks(tmp_path: Path) -> None:
+    plan = plan_of(partitions(SAMPLES))
+    first = [LossLedger(tmp_path, plan, rank=rank, world_size=2) for rank in range(2)]
+    for rank, ledger in enumerate(first):
+        record(ledger, range(6), 1.0, at=rank, stride=2)
+    whole = read_ledger(tmp_path)
+    assert (whole.runs, whole.ranks, whole.replaced) == (1, 2, 0)
+    assert list(recorded(tmp_path)) == [(step, 2 * step + rank, WHOLE_SAMPLE) for step in range(6) for rank in range(2)]
+    record(LossLedger(tmp_path, plan), range(4, 8), 3.0)  # resumed from step 4 by one rank
+    again = read_ledger(tmp_path)
+    assert (again.runs, again.ranks, again.replaced) == (2, 2, 4)
+    assert again.rows.step.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]
+    assert again.rows.loss.tolist() == [4.0] * 8 + [12.0] * 4
+
+
+def test_ledger_of_another_mixture_is_not_continued(tmp_path: Path) -> None:
+    plan = plan_of(partitions(SAMPLES))
+    record(LossLedger(tmp_path, plan), range(2), 1.0)
+    LossLedger(tmp_path, replace(plan, fingerprint="later", ancestors=(Ancestor(fingerprint="first", agrees_until=1),)))
+    with pytest.raises(PhyagiAssetsError, match="has losses of plan first of mixture 'mix', and this is plan other"):
+        LossLedger(tmp_path, replace(plan, fingerprint="other"))
+
+
+def test_batch_without_positions_is_refused_with_the_name_of_the_column(tmp_path: Path) -> None:
+    ledger, losses = LossLedger(tmp_path, plan_of(partitions(SAMPLES))), torch.zeros(2, 4)
+    with pytest.raises(ValueError, match="position: is missing from the batch"):
+        ledger.record(losses, losses, {"dataset_idx": torch.zeros(2)}, step=0)
+    with pytest.raises(ValueError, match=r"losses: has shape \(2,\) where the batch has \(8,\)"):
+        ledger.record(losses, losses, {"dataset_idx": torch.zeros(8), "position": torch.zeros(8)}, step=0)
+
+
+def spoil(ledger: Path, how: str) -> None:
+    """Spoil the ledger of a run in one way."""
+    (part,) = ledger.glob("*.parquet")
+    if how == "foreign":
+        pq.write_table(pa.table({"a": [1]}), part)
+    elif how == "cut":
+        part.write_bytes(part.read_bytes()[:-100])
+    else:
+        part.unlink()
+    if how == "absent":
+        ledger.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
+    [
+        ("absent", 2, "ledger: does not exist; name the folder that a LossLedger writes to"),
+        ("empty", 2, "ledger: has no part of a ledger (run-*.parquet)"),
+        ("cut", 1, "run-0000.rank-00000.part-000000.parquet: is damaged"),
+        ("foreign", 1, "part-000000.parquet: is a Parquet file, but not part of a ledger"),
+    ],
+)
+def test_bad_ledger_is_an_error_with_its_file(store: Path, tmp_path: Path, how: str, code: int, message: str) -> None:
+    plan = load_mixture("demo", store=store).plan
+    record(LossLedger(tmp_path / "ledger", plan), range(2), 1.0)
+    spoil(tmp_path / "ledger", how)
+    done = run(f"losses demo {tmp_path / 'ledger'}", store)
+    assert (done.exit_code, message in done.stderr.replace("\n", "")) == (code, True), done.stderr
+
+
+def test_ledger_of_another_plan_is_refused_with_both_plans(store: Path, tmp_path: Path) -> None:
+    plan = load_mixture("demo", store=store).plan
+    record(LossLedger(tmp_path, replace(plan, fingerprint="earlier")), range(3), 1.0)
+    done = run(f"losses demo {tmp_path}", store)
+    assert done.exit_code == 2
+    assert f"has losses of plan earlier of mixture 'demo' up to position 2, but 'demo' is now plan {plan.fingerprint}" in done.stderr
+
+
+def test_ledger_of_another_length_is_shown(store: Path, tmp_path: Path) -> None:
+    mixture = load_mixture("demo", store=store, seq_len=64)
+    record(LossLedger(tmp_path, mixture.plan), range(3), 1.0)
+    assert run(f"losses demo {tmp_path}", store).exit_code == 0
+
+
+@pytest.mark.parametrize("divisor", [None, 11, torch.tensor(13)])
+def test_loss_and_gradients_are_those_of_transformers(tmp_path: Path, divisor: Any) -> None:
+    from transformers.loss.loss_utils import ForCausalLMLoss
+
+    draw = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 8, 20, generator=draw, requires_grad=True)
+    labels = torch.randint(0, 20, (3, 8), generator=draw)
+    labels[0, 3:6] = -100
+    batch = {"labels": labels, "position": torch.arange(3), "dataset_idx": torch.zeros(3, dtype=torch.int64)}
+    plan = plan_of(partitions(SAMPLES))
+    losses = [
+        LossLedger(tmp_path, plan).loss(logits, batch, step=0, num_items_in_batch=divisor),
+        ForCausalLMLoss(logits, labels, 20, num_items_in_batch=divisor),
+    ]
+    ours, theirs = (torch.autograd.grad(loss, logits)[0] for loss in losses)
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(ours, theirs)
+    shifted = {**batch, "labels": torch.nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]}
+    torch.testing.assert_close(
+        LossLedger(tmp_path, plan, shift_labels=True).loss(logits, shifted, step=0, num_items_in_batch=divisor), losses[0]
+    )
