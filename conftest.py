@@ -43,7 +43,7 @@ def _in_a_folder_of_its_own(request: pytest.FixtureRequest) -> None:
         for name in (DATA_VARIABLE, STORE_VARIABLE):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.chdir(folder)
-        if any(package in request.node.name for package in ("datasets.mix", "reading.mix")):
+        if any(package in request.node.name for package in ("datasets.mix", "datasets.loss_ledger", "reading.mix")):
             from tests.reading.mixtures import publish_demo
 
             publish_demo(folder / "data" / "store")

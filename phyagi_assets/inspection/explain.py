@@ -20,7 +20,6 @@ from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
-from phyagi_assets.order.resized import resized
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.packed_indices import PackedIndices
@@ -288,7 +287,9 @@ def open_explainer(mixture: str | Path, store: str | Path, *, seq_len: int | Non
     """
     found = find_plan(mixture, store)
     plan = read_plan(found.file)
-    if seq_len not in (None, plan.seq_len):
+    if seq_len is not None and seq_len != plan.seq_len:
+        from phyagi_assets.order.resized import resized
+
         plan = resized(plan, seq_len)
     order = MixtureOrder(plan, "train", PackedIndices(plan, found.file.parent))
     fetch = found.remote.fetch if found.remote else None
