@@ -1,6 +1,7 @@
 # make demo   build the sample corpora and mixture, and read a batch of them
 # make ui     Dagster's UI on what was built
 # make test   ruff, codespell, mypy, and all tests
+# make docs   the documentation site, in build/site; make docs-serve shows it on http://localhost:8000
 # make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-conversations, bench-batches,
@@ -18,7 +19,7 @@ export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo ui test test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray clean
+.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -33,6 +34,12 @@ test: $(VENV)/installed
 	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+docs: $(VENV)/installed
+	$(BIN)/python -m docs.site
+
+docs-serve: $(VENV)/installed
+	$(BIN)/mkdocs serve
 
 # An interpreter that is not on the path is named by: make test-versions PYTHON3.13=/path/to/python3.13
 test-versions: test-python3.11 test-python3.12 test-python3.13
