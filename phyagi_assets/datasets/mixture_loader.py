@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
 from phyagi_assets.datasets.sent_samples import SentSamples
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.steps import PlannedReads
 
 Collate = Callable[[list[dict[str, Any]]], Any]
 
@@ -127,10 +129,11 @@ class MixtureLoader:
 
     def _batches_from_workers(self) -> Iterator[dict[str, Any]]:
         stream = self._stream
+        reads = stream.blocks()
         sent = DataLoader(
-            _Blocks(stream.dataset),
+            _Blocks(stream.dataset, reads),
             batch_size=None,
-            sampler=stream.blocks(),
+            sampler=reads,
             collate_fn=_identity,
             num_workers=self._num_workers,
             **self._options,
@@ -189,10 +192,14 @@ def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, A
 class _Blocks(Dataset[SentSamples]):
     """Blocks of many batches, which loader workers read: sending a tensor takes longer than making it, so they send many at once."""
 
-    def __init__(self, dataset: MixedDataset) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: MixedDataset, reads: PlannedReads) -> None:
+        self._dataset, self._reads = dataset, reads
+        self._has_begun = False
 
     def __getitem__(self, positions: Ints) -> SentSamples:
+        if not self._has_begun and (worker := get_worker_info()):
+            self._has_begun = True
+            self._dataset.expect(islice(self._reads, worker.id, None, worker.num_workers))  # the workers take turns
         return SentSamples(self._dataset.read(positions))
 
 

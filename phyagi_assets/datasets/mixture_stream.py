@@ -8,10 +8,9 @@ from typing import Any
 from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, checked_epoch, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
-from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.reading.position import position_of, state_at
-from phyagi_assets.reading.steps import Epochs, Reader, Steps, with_following
+from phyagi_assets.reading.steps import Epochs, PlannedReads, Reader, Steps, with_following
 
 logger = logging.getLogger(__name__)
 
@@ -184,8 +183,8 @@ class MixtureStream(DividedStream):
         begin, given = self._first_position(), cursor["given"]
         return self._read(reader, begin, given, self._start_iteration(begin), cursor.setter("position", "given"))
 
-    def blocks(self) -> Iterator[Ints]:
-        """Yield the positions that this process reads, in blocks of several batches, for loader workers to read in order.
+    def blocks(self) -> PlannedReads:
+        """Return the positions that this process reads, in blocks of several batches, for loader workers to read in order.
 
         Raises
         ------
@@ -194,7 +193,7 @@ class MixtureStream(DividedStream):
         """
         reader, begin = self._reader(), self._first_position()
         tokens = min(_TOKENS_PER_MESSAGE, self.dataset.shards.tokens_per_read)
-        return self._steps.blocks(reader, begin, self._start_iteration(begin), tokens)
+        return PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=self._start_iteration(begin), tokens=tokens)
 
     def delivery(self) -> Callable[[], None]:
         """Return a function that counts one step of `blocks` as delivered, and ends the iteration with the last step."""
@@ -274,8 +273,9 @@ class MixtureStream(DividedStream):
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
         leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
         tokens = self.dataset.shards.tokens_per_read
-        self.dataset.expect(self._steps.blocks(reader, begin, stop, tokens))
-        for positions, then in with_following(self._steps.blocks(reader, begin, stop, tokens)):
+        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
+        self.dataset.expect(iter(reads))
+        for positions, then in with_following(iter(reads)):
             for number, batch in enumerate(self.cut(self.dataset.read(positions))):
                 if leaves_out_names:
                     del batch["corpus"]

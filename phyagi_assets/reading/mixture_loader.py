@@ -7,7 +7,7 @@ from typing import Any
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.reading.mixture_samples import MixtureSamples
 from phyagi_assets.reading.position import position_of, state_at
-from phyagi_assets.reading.steps import Reader, Shard, Steps, with_following
+from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps, with_following
 
 
 class MixtureLoader:
@@ -113,8 +113,9 @@ class MixtureLoader:
     def _batches(self, begin: int, stop: int | None) -> Generator[dict[str, Any], None, None]:
         reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
         tokens = self.samples.shards.tokens_per_read
-        self.samples.expect(self._steps.blocks(reader, begin, stop, tokens))
-        for positions, then in with_following(self._steps.blocks(reader, begin, stop, tokens)):
+        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
+        self.samples.expect(iter(reads))
+        for positions, then in with_following(iter(reads)):
             size = min(self._steps.batch_size, len(positions))
             for number, batch in enumerate(self.samples.batches(self.samples.read(positions), size)):
                 yield batch

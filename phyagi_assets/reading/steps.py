@@ -162,6 +162,23 @@ class Steps:
             yield begin + whole * reader.step(self.batch_size) + reader.positions([0], last)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedReads:
+    """The reads of one iteration, as blocks of positions; see `Steps.blocks`. It can be iterated over several times, and pickled."""
+
+    steps: Steps
+    reader: Reader
+    begin: int
+    """First position."""
+    stop: int | None
+    """End of the iteration; None without an end."""
+    tokens: int
+    """Number of tokens to read at once."""
+
+    def __iter__(self) -> Iterator[Ints]:
+        return self.steps.blocks(self.reader, self.begin, self.stop, self.tokens)
+
+
 def with_following(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
     """Yield each block together with the next one, or None after the last."""
     block = next(blocks, None)
