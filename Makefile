@@ -5,8 +5,8 @@
 # make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-conversations, bench-batches,
-#             bench-mixing, bench-packing, bench-keeping-up, bench-one-large-file, bench-growth, bench-ray: one of
-#             them)
+#             bench-mixing, bench-packing, bench-keeping-up, bench-one-large-file, bench-growth, bench-ray,
+#             bench-object-store: one of them)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray clean
+.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray bench-object-store clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -62,9 +62,9 @@ $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/
 soak: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
 
-bench: bench-text bench-conversations bench-one-large-file bench-growth bench-ray bench-batches bench-mixing bench-packing bench-keeping-up
+bench: bench-text bench-conversations bench-one-large-file bench-growth bench-ray bench-batches bench-mixing bench-packing bench-keeping-up bench-object-store
 
-bench-text bench-batches: $(OTHERS:=/installed)
+bench-text bench-batches bench-object-store: $(OTHERS:=/installed)
 bench-text: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/text_to_cache.py --growth
 
@@ -91,6 +91,9 @@ bench-packing: $(BENCH)/installed
 
 bench-keeping-up: $(BENCH)/installed
 	PYTHONPATH=. $(BENCH)/bin/python benchmarks/keeping_up.py
+
+bench-object-store: $(BENCH)/installed
+	PYTHONPATH=. $(BENCH)/bin/python benchmarks/object_store.py
 
 # The demo needs no torch, which is by far the largest of all packages.
 $(VENV)/installed-pipeline: EXTRAS := pipeline
