@@ -25,14 +25,12 @@ from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
 
 _AHEAD = 64 << 20
 """Number of bytes to fetch ahead, at most."""
-_AHEAD_OF_WHOLE = 4 << 20
+_AHEAD_OF_WHOLE = 1 << 20
 """Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
 _OPEN_FILES = 128
 """Largest number of block files that a reader keeps open."""
 _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""
-_BACKGROUND = 1 << 60
-"""Urgency of blocks that are fetched in the background."""
 _SHARE_ONE_BY_ONE = 0.1
 """Largest share of whole arrays that is fetched in single ranges before their blocks are there."""
 _WORTH_WAITING = 8
@@ -482,7 +480,7 @@ class _Filler:
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue
-                future = _request_block(self._fetching, self._cache, array, block, draft, _BACKGROUND)
+                future = _request_block(self._fetching, self._cache, array, block, draft, 0)
                 future.add_done_callback(partial(self._arrived, block, draft))
         except StoreError as problem:
             self.problem = problem
