@@ -27,8 +27,10 @@ class ShardBlocks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blocks:
-    """The blocks of the last segment of a plan."""
+    """The blocks of one segment of a plan."""
 
+    start: int
+    """First position of the segment."""
     shards: Mapping[int, ShardBlocks]
     """Blocks of token arrays, by index of the array; without arrays that are shuffled as a whole."""
     samples: Ints

@@ -229,9 +229,9 @@ class MixtureOrder:
             for position in reader.positions_of(shard, start, stop, min(end, below) - begin, packed)
         )
 
-    def blocks(self) -> Blocks:
-        """Return the blocks of the last segment."""
-        return self._readers[-1].blocks(int(self._starts[-1]))
+    def blocks(self) -> list[Blocks]:
+        """Return the blocks of each segment."""
+        return [reader.blocks(start) for reader, start in zip(self._readers, self._starts.tolist(), strict=True)]
 
     def given(self, position: int) -> dict[int, int]:
         """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""
@@ -376,7 +376,13 @@ class _SegmentReader:
                 shards.pop(int(self._shard[piece]), None)
         block = self._block if self._is_windowed else np.zeros_like(self._block)
         return Blocks(
-            shards=shards, samples=self._samples, block=block, key=self._key, share=self._share, drawn=partial(self._drawn, start)
+            start=start,
+            shards=shards,
+            samples=self._samples,
+            block=block,
+            key=self._key,
+            share=self._share,
+            drawn=partial(self._drawn, start),
         )
 
     def _drawn(self, start: int, position: int) -> Ints:

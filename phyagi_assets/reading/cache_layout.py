@@ -2,6 +2,7 @@
 
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,13 +41,14 @@ class CacheLayout:
 
     def __init__(self, plan: Plan, order: MixtureOrder, size: int) -> None:
         self.blocks = order.blocks()
-        """The blocks of the shuffle."""
+        """The blocks of the shuffle in each segment."""
+        self._shards = {shard: of for blocks in self.blocks for shard, of in blocks.shards.items()}
         self._name, self._split, self._size = plan.name, order.split, size
         self._item = plan.sample_bytes // plan.seq_len
-        self._window = self.blocks.window * plan.sample_bytes
+        self._window = max(blocks.window for blocks in self.blocks) * plan.sample_bytes
         shards = [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
         self._every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
-        whole = [placed.shard.tokens * self._item for number, placed in enumerate(order.shards) if number not in self.blocks.shards]
+        whole = [placed.shard.tokens * self._item for number, placed in enumerate(order.shards) if number not in self._shards]
         self._beside_window = sum(whole)
         self._is_warned = False
 
@@ -65,9 +67,9 @@ class CacheLayout:
             Whether it is the mask of the token array.
         """
         fits = self._every <= _USABLE * bound or (self._split != "train" and self._size <= _SHARE_OF_EVALUATION * bound)
-        if not fits and self.blocks.shards:
+        if not fits and self._shards:
             fits = self._window_fits(bound)
-            if fits and (of := self.blocks.shards.get(shard)):
+            if fits and (of := self._shards.get(shard)):
                 if is_mask:
                     return replace(array, phase=HEADER_BYTES + of.first // 8, block=max(1, of.tokens // 8), overlap=1)
                 return replace(array, phase=HEADER_BYTES + of.first * self._item, block=of.tokens * self._item, overlap=self._item)
@@ -96,32 +98,40 @@ class BlockUses:
     Parameters
     ----------
     blocks
-        The blocks.
+        The blocks in each segment.
     shards
         Number of token arrays; the masks of the arrays follow them.
     """
 
-    def __init__(self, blocks: Blocks, shards: int) -> None:
+    def __init__(self, blocks: Sequence[Blocks], shards: int) -> None:
         self._blocks, self._shards = blocks, shards
+        self._starts = [of.start for of in blocks]
         self._share = _share_of_machine()
 
     def is_worth(self, array: int, block: int, position: int) -> bool:
         """Return whether the processes of this machine use so much of a block from a position on that all of it is fetched."""
-        of = self._blocks.shards[array % self._shards]
-        return self._share * self._blocks.share_to_come(of.group, block, position) >= _WORTH
+        of = self._segment(array % self._shards, position)
+        return of is None or self._share * of.share_to_come(of.shards[array % self._shards].group, block, position) >= _WORTH
 
     def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
         """Return the position of the next use of each block; 0 for blocks of arrays that are fetched whole."""
         uses = [0] * len(blocks)
-        by_group: dict[int, list[int]] = {}
+        by_group: dict[tuple[int, int], list[int]] = {}
+        segments = {}
         for i, (array, _) in enumerate(blocks):
-            if of := self._blocks.shards.get(array % self._shards):
-                by_group.setdefault(of.group, []).append(i)
-        for group, chosen in by_group.items():
-            found = self._blocks.next_uses(group, [blocks[i][1] for i in chosen], position)
+            if of := self._segment(array % self._shards, position):
+                segments[of.start] = of
+                by_group.setdefault((of.start, of.shards[array % self._shards].group), []).append(i)
+        for (start, group), chosen in by_group.items():
+            found = segments[start].next_uses(group, [blocks[i][1] for i in chosen], position)
             for i, use in zip(chosen, found, strict=True):
                 uses[i] = use
         return uses
+
+    def _segment(self, shard: int, position: int) -> Blocks | None:
+        """Return the segment at a position, or else the next or last one, that reads a token array in blocks."""
+        now = bisect_right(self._starts, position) - 1
+        return next((of for of in (*self._blocks[now:], *reversed(self._blocks[:now])) if shard in of.shards), None)
 
 
 def _share_of_machine() -> float:

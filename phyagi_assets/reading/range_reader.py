@@ -22,6 +22,7 @@ from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
+from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
 _AHEAD = 64 << 20
 """Number of bytes to fetch ahead, at most."""
@@ -219,6 +220,11 @@ class RangeReader:
         StoreError
             An array does not exist, has another size, or cannot be read, or the cache cannot be written to.
         """
+        if ranges.size > self._cache.bound:
+            raise StoreError(
+                f"cache_bytes: is {self._cache.bound:,}, and one read needs {ranges.size:,} bytes; set a larger cache_bytes or "
+                f"${CACHE_BYTES_VARIABLE}, or read smaller batches"
+            )
         with self._locked():
             if self._filler is None and any(array.is_whole for array in self._arrays):
                 self._filler = _Filler(self._arrays, self._fetching, self._cache, self._kept)

@@ -16,7 +16,7 @@ def test_next_use_and_rest_of_a_block_are_those_of_the_order(window: int, positi
     found = {"one": [sized("a", train=250), sized("b", train=151)], "two": [sized("c", train=301)]}
     parts = [MixturePart(corpus="one"), MixturePart(corpus="two", weight=weight)]
     order = MixtureOrder(plan_of(found, parts, shuffle=Window(window=window)), "train")
-    blocks = order.blocks()
+    (blocks,) = order.blocks()
     assert set(blocks.shards) == {0, 1, 2}
     located = order.locate(np.arange(position, position + 2000))
     runs = order.runs(located)

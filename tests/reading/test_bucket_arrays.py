@@ -112,6 +112,8 @@ def test_missing_object_and_bad_settings_are_named(s3: S3Server, tmp_path: Path)
     s3.delete("store/one/numpy_cache")
     with pytest.raises(StoreError, match=r"train\.npy cannot be read: it is gone; .* open the published plan"):
         next(iter(MixtureLoader(opened(tmp_path / "cache").train, batch_size=5)))
+    with pytest.raises(StoreError, match=r"cache_bytes: is 100, and one read needs 640 bytes; set a larger cache_bytes"):
+        next(iter(MixtureLoader(opened(tmp_path / "cache", 100).train, batch_size=5)))
     with pytest.raises(PhyagiAssetsError, match="cache_bytes: 'much' is not a number"):
         opened(tmp_path / "cache", "much")
     (tmp_path / "file").touch()
