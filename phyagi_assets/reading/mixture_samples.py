@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -171,26 +172,37 @@ class MixtureSamples:
         """Yield samples that were read in batches of `batch_size`, which divides their number."""
         names = self._names[samples.corpora].tolist()
         positions, corpora = samples.positions.copy(), samples.corpora.copy()
+        documents = self._documents(samples)
         for begin in range(0, len(positions), batch_size) or [0]:  # one at a time, so that each reuses the memory of the one before
             end = begin + batch_size
             starts = None if samples.starts is None else samples.starts[begin:end]
             filled = None if samples.filled is None else samples.filled[begin:end]
             trained = None if samples.trained is None else samples.trained[begin:end]
-            packed = None if samples.packed is None else samples.packed[begin:end]
-            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained, packed)
+            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained)
+            if documents is not None:
+                batch["position_ids"], batch["document_ids"] = documents.numbered(begin, end)
+                if not self.mask_boundaries:
+                    batch["labels"].reshape(-1)[documents.inner(begin, end) - int(self.shift_labels)] = self.ignore_index
             batch["position"], batch["dataset_idx"], batch["corpus"] = positions[begin:end], corpora[begin:end], names[begin:end]
             yield batch
 
-    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any, packed: Any) -> dict[str, Any]:
+    def _documents(self, samples: ReadSamples) -> "_Documents | None":
+        """Return the documents of a block of samples, if batches tell of them. A sample that is not packed can count as one document."""
+        starts, packed = samples.starts, samples.packed
+        if starts is None or not (self.boundaries or packed is not None):
+            return None
+        in_packed = starts if packed is None or not (self.boundaries or self.mask_boundaries) else starts & packed[:, None]
+        numbered = (starts if self.boundaries else in_packed)[:, : self.seq_len]
+        if packed is None:
+            return _Documents(numbered, masked=None)
+        return _Documents(numbered, masked=in_packed[:, : self.seq_len] if self.boundaries else numbered)
+
+    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
-        if self.boundaries or packed is not None:
-            of_ids = starts if self.boundaries or not self.mask_boundaries else starts & packed[:, None]
-            arrays |= _document_positions(of_ids[:, :width])
-        if self.mask_boundaries or packed is not None:
-            masked = starts if self.mask_boundaries or not self.boundaries else starts & packed[:, None]
-            labels.reshape(-1)[np.flatnonzero(masked[:, ahead:])] = self.ignore_index
+        if self.mask_boundaries:
+            labels[starts[:, ahead:]] = self.ignore_index
         if trained is not None:
             labels[~trained[:, ahead:]] = self.ignore_index
         if filled is not None:
@@ -213,21 +225,52 @@ class MixtureSamples:
         return {**self.__dict__, "_block": None}
 
 
-def _document_positions(starts: npt.NDArray[np.bool_]) -> dict[str, Ints]:
-    """Return the position of every token in its document, and the number of its document in the sample.
+class _Documents:
+    """The documents of a block of samples. A sample that begins within a document counts as one that begins with it.
 
-    A sample that begins within a document counts as one that begins with it.
+    Parameters
+    ----------
+    starts
+        Whether a document begins at each token, of shape (samples, tokens per sample).
+    masked
+        The same for the documents whose first tokens are not predicted from the token before; None if all are.
     """
-    samples, width = starts.shape
-    begins = starts.copy()
-    begins[:, 0] = True
-    opens = np.flatnonzero(begins)
-    lengths = np.empty_like(opens)
-    np.subtract(opens[1:], opens[:-1], out=lengths[:-1])
-    lengths[-1:] = samples * width - opens[-1:]
-    positions = np.arange(samples * width)
-    positions -= np.repeat(opens, lengths)
-    of_sample = opens // width
-    numbers = np.arange(len(opens)) - np.searchsorted(of_sample, of_sample)
-    documents = np.repeat(numbers, lengths)
-    return {"position_ids": positions.reshape(samples, width), "document_ids": documents.reshape(samples, width)}
+
+    def __init__(self, starts: npt.NDArray[np.bool_], masked: npt.NDArray[np.bool_] | None) -> None:
+        samples, self._width = starts.shape
+        borders = np.arange(samples + 1) * self._width
+        begins = starts.copy()
+        begins[:, :1] = True
+        self._opens = np.flatnonzero(begins)
+        self._lengths = np.diff(self._opens, append=samples * self._width)
+        first = np.searchsorted(self._opens, borders)
+        self._numbers = np.arange(len(self._opens)) - np.repeat(first[:-1], np.diff(first))
+        self._first: list[int] = first.tolist()
+        if masked is starts:
+            self._inner = self._opens[self._numbers > 0]
+        else:
+            self._inner = np.flatnonzero(np.zeros(0, dtype=bool) if masked is None else masked)
+        self._first_inner: list[int] = np.searchsorted(self._inner, borders).tolist()
+
+    def numbered(self, begin: int, end: int) -> tuple[Ints, Ints]:
+        """Return, for each token of some samples, its position in its document, and the number of its document in the sample, from 0."""
+        end = min(end, len(self._first) - 1)
+        chosen = slice(self._first[begin], self._first[end])
+        lengths = self._lengths[chosen]
+        positions = np.repeat(self._opens[chosen] - begin * self._width, lengths)
+        np.subtract(_places(len(positions)), positions, out=positions)
+        numbers = np.repeat(self._numbers[chosen], lengths)
+        return positions.reshape(-1, self._width), numbers.reshape(-1, self._width)
+
+    def inner(self, begin: int, end: int) -> Ints:
+        """Return the places, in some flattened samples, of tokens at which another document begins than the first of the sample."""
+        end = min(end, len(self._first) - 1)
+        return np.asarray(self._inner[self._first_inner[begin] : self._first_inner[end]] - begin * self._width)
+
+
+@lru_cache(maxsize=2)
+def _places(count: int) -> Ints:
+    """Return the numbers below a count; batches mostly have the same number of tokens."""
+    places = np.arange(count)
+    places.setflags(write=False)
+    return places

@@ -20,7 +20,7 @@ from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_a
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.steps import TOKENS_PER_READ
 
-_JOINED = 1024
+_JOINED = 4096
 """Number of runs to join at once."""
 _SHORT = 80
 """Number of tokens per run below which tokens are gathered one by one."""
