@@ -90,6 +90,9 @@ def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Pro
     mixtures = [load_mixture("mix", store=place) for place in (disk, PLACE, tmp_path / "other")]
     here, *others = [[mixture.train[i]["input_ids"].tolist() for i in range(8)] for mixture in mixtures]
     assert others == [here, here]
+    assert [list(mixture.explain(3, 5).rows()) for mixture in mixtures[:2]] == 2 * [list(mixtures[2].explain(3, 5).rows())]
+    assert (mixtures[1].tokenizer / "tokenizer.json").is_file()
+    assert not list(mixtures[1].tokenizer.parents[2].glob("**/train.npy"))  # only what is needed has been fetched
     assert sorted(path.name for path in (tmp_path / "other" / "plays").iterdir()) == ["numpy_cache"]
     unknown = run(f"copy {PLACE} {tmp_path / 'other'} none")
     assert (unknown.exit_code, "'none' is not a mixture materialized in s3://raw/lab/store (there: mix)" in unknown.stderr) == (1, True)

@@ -50,32 +50,46 @@ class Blocks:
         of = self.block > 0
         return int(np.minimum(self.block[of] ** 2, self.samples[of]).sum())
 
-    def share_to_come(self, group: int, number: int, position: int) -> float:
-        """Return the share of a block that is still to be read in the current epoch of its group, or in the next one if that is all."""
-        slot, place, size, _ = self._state(group, np.array([number]), position)
-        left = int(place[0] + size[0]) - slot
-        return 1.0 if left <= 0 else min(1.0, left / int(size[0]))
-
-    def next_uses(self, group: int, numbers: Sequence[int], position: int) -> list[int]:
-        """Return the positions from a given one on at which blocks of a group are used next, to within a slot."""
-        of = np.array(numbers, dtype=np.int64)
-        slot, place, size, slots = self._state(group, of, position)
-        drawn = int(self.drawn(position)[group])
-        epoch, index = divmod(drawn, int(self.samples[group]))
-        begin = slots.begin(np.maximum(place, slot)) - index
-        later, key = self._slots(group, epoch + 1, len(of))
-        following = later.begin(unpermuted(of, later.blocks, key)) + int(self.samples[group]) - index
-        draws = np.maximum(np.where(place + size > slot, begin, following), 0)
-        uses: list[int] = (position + (draws / self.share[group]).astype(np.int64)).tolist()
-        return uses
-
-    def _state(self, group: int, numbers: Ints, position: int) -> tuple[int, Ints, Ints, Slots]:
-        """Return the slot at a position, the place and the size of blocks in that epoch, and the slots of the epoch."""
+    def moment(self, group: int, position: int) -> "Moment":
+        """Return what a group has come to at a position."""
         epoch, index = divmod(int(self.drawn(position)[group]), int(self.samples[group]))
-        slots, key = self._slots(group, epoch, len(numbers))
-        slot = int(slots.of(np.full(len(numbers), index))[0]) if len(numbers) else 0
-        return slot, unpermuted(numbers, slots.blocks, key), slots.size(numbers), slots
+        return Moment(
+            epoch=epoch, index=index, position=position, slot=int(self._slots(group, epoch, 1)[0].of(np.array([index], dtype=np.int64))[0])
+        )
+
+    def share_to_come(self, group: int, number: int, moment: "Moment") -> float:
+        """Return the share of a block that is still to be read in the current epoch of its group, or in the next one if that is all."""
+        of = np.array([number])
+        slots, key = self._slots(group, moment.epoch, 1)
+        size = int(slots.size(of)[0])
+        left = int(unpermuted(of, slots.blocks, key)[0]) + size - moment.slot
+        return 1.0 if left <= 0 else min(1.0, left / size)
+
+    def next_uses(self, group: int, numbers: Sequence[int], moment: "Moment") -> list[int]:
+        """Return the positions from a given moment on at which blocks of a group are used next, to within a slot."""
+        of = np.array(numbers, dtype=np.int64)
+        slots, key = self._slots(group, moment.epoch, len(of))
+        place = unpermuted(of, slots.blocks, key)
+        begin = slots.begin(np.maximum(place, moment.slot))
+        later, key = self._slots(group, moment.epoch + 1, len(of))
+        following = later.begin(unpermuted(of, later.blocks, key)) + int(self.samples[group])
+        draws = np.maximum(np.where(place + slots.size(of) > moment.slot, begin, following) - moment.index, 0)
+        uses: list[int] = (moment.position + (draws / self.share[group]).astype(np.int64)).tolist()
+        return uses
 
     def _slots(self, group: int, epoch: int, count: int) -> tuple[Slots, Words]:
         key = np.repeat(epoch_key(self.key[group : group + 1], np.array([epoch])), count)
         return Slots(np.full(count, self.samples[group]), np.full(count, self.block[group]), key), key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """What a group has come to at a position."""
+
+    position: int
+    epoch: int
+    """Number of complete passes over the group."""
+    index: int
+    """Number of samples of the epoch that were read before."""
+    slot: int
+    """Slot of the next sample."""

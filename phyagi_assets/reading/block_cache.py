@@ -108,7 +108,8 @@ class BlockCache:
         with self.errors(), locked(self._folder / _LOCK):
             if self._owner != os.getpid():
                 self._open_drafts()
-            if self.path(block).exists() or any((folder / name).exists() for folder in (self._folder / _DRAFTS).glob("*/")):
+            drafts = f"{self._folder / _DRAFTS}"
+            if self.path(block).exists() or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts)):  # noqa: PTH110, PTH208
                 return True
             used = self._read_used() + block.size
             if used > self.bound:

@@ -10,7 +10,7 @@ from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.trained_bits import mask_bytes
 from phyagi_assets.formatting import short_size
-from phyagi_assets.order.blocks import Blocks
+from phyagi_assets.order.blocks import Blocks, Moment
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.reading.range_reader import RemoteArray
 
@@ -107,11 +107,16 @@ class BlockUses:
         self._blocks, self._shards = blocks, shards
         self._starts = [of.start for of in blocks]
         self._share = _share_of_machine()
+        self._moments: dict[tuple[int, int], Moment] = {}
+        """The moment of each group at the last position that was asked for, by start of the segment and group."""
 
     def is_worth(self, array: int, block: int, position: int) -> bool:
         """Return whether the processes of this machine use so much of a block from a position on that all of it is fetched."""
         of = self._segment(array % self._shards, position)
-        return of is None or self._share * of.share_to_come(of.shards[array % self._shards].group, block, position) >= _WORTH
+        if of is None:
+            return True
+        group = of.shards[array % self._shards].group
+        return self._share * of.share_to_come(group, block, self._moment(of, group, position)) >= _WORTH
 
     def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
         """Return the position of the next use of each block; 0 for blocks of arrays that are fetched whole."""
@@ -123,10 +128,17 @@ class BlockUses:
                 segments[of.start] = of
                 by_group.setdefault((of.start, of.shards[array % self._shards].group), []).append(i)
         for (start, group), chosen in by_group.items():
-            found = segments[start].next_uses(group, [blocks[i][1] for i in chosen], position)
+            of = segments[start]
+            found = of.next_uses(group, [blocks[i][1] for i in chosen], self._moment(of, group, position))
             for i, use in zip(chosen, found, strict=True):
                 uses[i] = use
         return uses
+
+    def _moment(self, of: Blocks, group: int, position: int) -> Moment:
+        moment = self._moments.get((of.start, group))
+        if moment is None or moment.position != position:
+            moment = self._moments[of.start, group] = of.moment(group, position)
+        return moment
 
     def _segment(self, shard: int, position: int) -> Blocks | None:
         """Return the segment at a position, or else the next or last one, that reads a token array in blocks."""
