@@ -8,6 +8,7 @@ from phyagi_assets.declare.catalog import Catalog, read_catalog
 from phyagi_assets.orchestration.assets import PROGRESS, WORKSPACE, corpus_assets, mixture_assets
 from phyagi_assets.orchestration.checks import check_store_job, check_store_schedule, store_asset, stored_check
 from phyagi_assets.orchestration.declared import declarations_sensor, placeholder
+from phyagi_assets.orchestration.failure_notices import failure_sensors
 from phyagi_assets.orchestration.jobs import corpus_job, mixture_job, stale_job
 from phyagi_assets.orchestration.names import COMMAND_JOB, stale_job_name
 from phyagi_assets.orchestration.partitions import partitions_sensor
@@ -79,6 +80,7 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
             *(sensor for corpus in corpora.values() if (sensor := refresh_sensor(corpus, workspace, flow))),
             follow_sensor([*corpora.values(), *mixtures.values()]),
             declarations_sensor(catalog),
+            *failure_sensors(),
         ],
         schedules=[
             *(schedule for corpus in corpora.values() if (schedule := refresh_schedule(corpus, workspace, flow))),
