@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from phyagi_assets.datasets.cursor import shard_of_process
+from phyagi_assets.datasets.loss_callbacks import lightning_callback, trainer_callback
+from phyagi_assets.datasets.token_losses import reduced, token_losses
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.reading.steps import Shard
@@ -166,7 +168,7 @@ class LossLedger:
         losses
             Loss at each token, of shape (samples, seq_len): that of predicting the token after it.
         targets
-            Labels that the losses were computed with, of the same shape, with `ignore_index` where there is no loss; see `token_losses`.
+            Labels that the losses were computed with, of the same shape, with `ignore_index` where there is no loss.
         batch
             A batch of a mixture: its ``position`` and ``dataset_idx``, of shape (samples,), and ``document_ids``, of shape
             (samples, seq_len), if it has them. Without them, one loss is recorded per sample.
@@ -208,6 +210,37 @@ class LossLedger:
             self._parts += 1
             self._rows.clear()
 
+    def trainer_callback(self) -> Any:
+        """Return a callback that records the losses of a ``transformers.Trainer``.
+
+        Its method ``compute_loss`` is the ``compute_loss_func`` of the Trainer; both have to be given. The TrainingArguments have to
+        contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. The ledger is
+        written with each checkpoint. Losses of evaluations are not recorded.
+
+        Returns
+        -------
+        transformers.TrainerCallback
+            The callback.
+        """
+        return trainer_callback(self)
+
+    def lightning_callback(self) -> Any:
+        """Return a callback that writes the ledger with each checkpoint of Lightning, and at the end of the training.
+
+        The ``training_step`` of the model calls `loss` or `record` with ``step=self.global_step``.
+
+        Returns
+        -------
+        lightning.pytorch.Callback
+            The callback, or that of ``pytorch_lightning`` if this package is loaded instead.
+
+        Raises
+        ------
+        ImportError
+            Neither package is installed.
+        """
+        return lightning_callback(self)
+
     def _gather(self) -> None:
         """Copy the sums that are held on the device to the host."""
         from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, LossRows
@@ -235,45 +268,6 @@ class LossLedger:
 
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
         self.flush()
-
-
-def token_losses(
-    logits: torch.Tensor, labels: torch.Tensor, *, shift_labels: bool = False, ignore_index: int = -100
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the cross entropy at each token, in 32-bit floating point, as ``transformers`` does for causal language models.
-
-    Parameters
-    ----------
-    logits
-        Output of the model, of shape (samples, seq_len, vocabulary).
-    labels
-        Labels, of shape (samples, seq_len).
-    shift_labels
-        Whether labels are already the next token.
-    ignore_index
-        Label that the loss ignores.
-
-    Returns
-    -------
-    tuple of torch.Tensor
-        Loss at each token, which is that of predicting the token after it, and 0 if it is ignored; and the labels that it was computed
-        with; both of shape (samples, seq_len).
-    """
-    targets = labels.to(logits.device)
-    if not shift_labels:
-        targets = torch.nn.functional.pad(targets, (0, 1), value=ignore_index)[..., 1:]
-    flat = torch.nn.functional.cross_entropy(
-        logits.float().view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=ignore_index, reduction="none"
-    )
-    return flat.view(targets.shape), targets
-
-
-def reduced(
-    losses: torch.Tensor, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None, *, ignore_index: int = -100
-) -> torch.Tensor:
-    """Return the sum of the losses of tokens, divided by a number of tokens; by default, by that of those that are not ignored."""
-    count = (targets != ignore_index).sum() if num_items_in_batch is None else num_items_in_batch
-    return losses.sum() / (count.to(losses.device) if isinstance(count, torch.Tensor) else count)
 
 
 def _places(batch: Mapping[str, Any], losses: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,133 @@
+"""Callbacks that record losses in trainers of other packages, which are imported only when a callback is made."""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from phyagi_assets.datasets.token_losses import reduced, token_losses
+
+_COLUMNS = ("position", "dataset_idx", "document_ids", "corpus")
+"""Columns of a batch that models do not take."""
+_HOOK = "_phyagi_assets_loss_hook"
+"""Attribute of a model with the handle of the hook that takes these columns out of its inputs."""
+_LIGHTNING = ("lightning.pytorch", "pytorch_lightning")
+
+
+class Recorder(Protocol):
+    """A ledger of losses."""
+
+    shift_labels: bool
+    ignore_index: int
+
+    def record(self, losses: torch.Tensor, targets: torch.Tensor, batch: Mapping[str, Any], *, step: int) -> None:
+        """Record the losses of the tokens of a batch."""
+
+    def flush(self) -> None:
+        """Write what was recorded."""
+
+
+def trainer_callback(ledger: Recorder) -> Any:
+    """Return a callback of ``transformers.Trainer``, whose `compute_loss` is the ``compute_loss_func`` of the Trainer."""
+    from transformers import TrainerCallback
+
+    class LossLedgerCallback(TrainerCallback):
+        """Records the losses of a Trainer. A hook takes the columns of the mixture out of the inputs of the model."""
+
+        def __init__(self) -> None:
+            self._batch: dict[str, Any] | None = None
+            self._step = 0
+
+        def compute_loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+            """Return the loss of a batch, and record it if the model is in training."""
+            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+            losses, targets = token_losses(logits, labels, shift_labels=ledger.shift_labels, ignore_index=ledger.ignore_index)
+            if self._batch is not None:
+                if "position" not in self._batch:
+                    raise ValueError(
+                        "position: the Trainer has taken it out of the batch, or the samples are not those of a mixture; set "
+                        "remove_unused_columns=False in the TrainingArguments, and train on a MixtureStream or mixture.train"
+                    )
+                ledger.record(losses, targets, self._batch, step=self._step)
+            return reduced(losses, targets, num_items_in_batch, ignore_index=ledger.ignore_index)
+
+        def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Hook into the model."""
+            del args, state, control
+            self._hook(kwargs.get("model"))
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Hook into a model that did not exist earlier."""
+            del args, control
+            self._step = state.global_step
+            self._hook(kwargs.get("model"))
+
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Take over the number of the step."""
+            del args, control, kwargs
+            self._step = state.global_step
+
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Write the ledger with each checkpoint."""
+            del args, state, control, kwargs
+            ledger.flush()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Write the rest of the ledger."""
+            del args, state, control, kwargs
+            ledger.flush()
+
+        def _hook(self, model: Any) -> None:
+            if model is None:
+                return
+            if earlier := getattr(model, _HOOK, None):
+                earlier.remove()
+            setattr(model, _HOOK, model.register_forward_pre_hook(self._take, with_kwargs=True))
+
+        def _take(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            """Take the columns of the mixture out of the inputs of the model."""
+            taken = {name: kwargs[name] for name in _COLUMNS if name in kwargs}
+            self._batch = taken if module.training else None
+            return args, {name: value for name, value in kwargs.items() if name not in taken}
+
+    return LossLedgerCallback()
+
+
+def lightning_callback(ledger: Recorder) -> Any:
+    """Return a callback of Lightning, or of ``pytorch_lightning``, whichever is loaded or installed."""
+    base: Any = _lightning()
+
+    class LossLedgerCallback(base):  # type: ignore[misc]
+        """Writes the ledger with each checkpoint, and at the end of the training."""
+
+        def on_save_checkpoint(self, *_: Any, **__: Any) -> None:
+            """Write the ledger with each checkpoint."""
+            ledger.flush()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            """Write the rest of the ledger."""
+            ledger.flush()
+
+        def on_exception(self, *_: Any, **__: Any) -> None:
+            """Write what was recorded before an exception."""
+            ledger.flush()
+
+    return LossLedgerCallback()
+
+
+def _lightning() -> Any:
+    """Return the base class of callbacks.
+
+    Raises
+    ------
+    ImportError
+        Neither package is installed.
+    """
+    for name in sorted(_LIGHTNING, key=lambda name: name not in sys.modules):
+        try:
+            return importlib.import_module(name).Callback
+        except ModuleNotFoundError:
+            continue
+    raise ImportError("Lightning is not installed: pip install lightning")
