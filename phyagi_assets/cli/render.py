@@ -266,8 +266,8 @@ def _show_parts(console: Console, parts: Sequence[Part]) -> None:
     names = list(dict.fromkeys(name for part in parts for name in part))
     columns = {name: [_shown(name, part.get(name, "")) for part in parts] for name in names}
     bars = {"": ["█" * round(_BAR * float(part[_SHARE])) for part in parts]} if _SHARE in names else {}
-    for shown, padding in ((columns | bars, 1), (columns, 1), (columns, 0)):
-        table = _narrow_table(shown, padding)
+    for shown, padding, breaks in ((columns | bars, 1, False), (columns | bars, 1, True), (columns, 1, True), (columns, 0, True)):
+        table = _narrow_table(shown, padding, breaks=breaks)
         if Measurement.get(console, console.options.update(width=_WIDEST), table).maximum <= console.width:
             console.print(table)
             return
@@ -280,11 +280,11 @@ def _show_parts(console: Console, parts: Sequence[Part]) -> None:
         console.print(block, "")
 
 
-def _narrow_table(columns: Mapping[str, Sequence[str]], padding: int) -> Table:
-    """Return a table whose columns are as wide as their longest value, or the longest word of their heading."""
+def _narrow_table(columns: Mapping[str, Sequence[str]], padding: int, *, breaks: bool) -> Table:
+    """Return a table whose columns are as wide as their longest value, or their heading, or its longest word if headings are broken."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, padding, 0, 0))
     for name, values in columns.items():
-        width = max(map(cell_len, [*name.split(), *values]), default=1)
+        width = max(map(cell_len, [*(name.split() if breaks else [name]), *values, " "]))
         is_number = all(value[:1].isdigit() for value in values if value)
         table.add_column(fill(name, width, break_long_words=False), justify="right" if is_number else "left", no_wrap=True)
     for row in zip(*columns.values(), strict=True):
