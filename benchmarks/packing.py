@@ -22,7 +22,7 @@ from phyagi_assets.order.planning import first_segment
 
 TOKENS = 20_000_000
 MANY = 10_000_000
-BATCHED = 100_000_000
+BATCHED = 50_000_000
 SEQ_LEN, BATCH = 2048, 16
 REPETITIONS = 2
 
