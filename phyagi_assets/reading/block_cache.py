@@ -71,12 +71,10 @@ class BlockCache:
         self._folder, self._remedy = folder, remedy
         self._owner = 0
         self._drafts = folder
-        with self.errors():
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder / _LOCK):
-                self._open_drafts()
-                used = self._measured()
-                self._write_used(used)
+        with self._locked():
+            self._open_drafts()
+            used = self._measured()
+            self._write_used(used)
         self.bound = (shutil.disk_usage(folder).free + used) // 2 if bound is None else bound
         """Largest size of all blocks together, in bytes."""
 
@@ -105,8 +103,8 @@ class BlockCache:
             Path of the draft; True if the block is there, or another process is fetching it; None if there is no room.
         """
         name = f"{block.array}.{block.start}-{block.stop}.{block.size}"
-        with self.errors(), locked(self._folder / _LOCK):
-            if self._owner != os.getpid():
+        with self._locked():
+            if self._owner != os.getpid() or not self._drafts.exists():
                 self._open_drafts()
             drafts = f"{self._folder / _DRAFTS}"
             if self.path(block).exists() or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts)):  # noqa: PTH110, PTH208
@@ -125,12 +123,20 @@ class BlockCache:
     def release(self, block: Block, draft: Path) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft."""
         draft.unlink(missing_ok=True)
-        with self.errors(), locked(self._folder / _LOCK):
+        with self._locked():
             self._write_used(self._read_used() - block.size)
 
     def blocks(self) -> set[Block]:
         """Return the blocks that are in the cache now."""
-        return set(self._listed())
+        with self._locked():
+            return set(self._listed())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self.errors():
+            self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+            with locked(self._folder / _LOCK):
+                yield
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -74,7 +74,8 @@ class MixtureSamples:
         self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
-        self._block: tuple[int, Located] | None = None
+        self._blocks: dict[bool, tuple[int, Located]] = {}
+        """Samples that were located together, and the first position, for reads and for reads to come."""
         self._last_read = (0, 0, 0)
         """Number of samples and first position of the last read, and distance to that of the read before it."""
 
@@ -150,7 +151,7 @@ class MixtureSamples:
 
     def expect(self, reads: Iterator[Ints]) -> None:
         """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
-        self.shards.expect((int(of[0]), self.order.runs(self.order.locate(of), int(self.shift_labels))) for of in reads)
+        self.shards.expect((int(of[0]), self.order.runs(self._located(of, ahead=True), int(self.shift_labels))) for of in reads)
 
     def _guess(self, positions: Ints) -> None:
         """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""
@@ -210,19 +211,21 @@ class MixtureSamples:
                 labels[padded, max(int(filled[padded]) - ahead, 0) :] = self.ignore_index
         return arrays
 
-    def _located(self, positions: Ints) -> Located:
+    def _located(self, positions: Ints, *, ahead: bool = False) -> Located:
+        """Return the samples at positions, which are located together with those that follow them; separately for reads to come."""
         if not len(positions):
             return self.order.locate(positions)
         low, high = int(positions.min()), int(positions.max())
         if high - low >= _BLOCK:
             return self.order.locate(positions)
-        if self._block is None or not self._block[0] <= low <= high < self._block[0] + _BLOCK:
-            self._block = (low, self.order.locate(np.arange(low, low + _BLOCK)))
-        start, located = self._block
+        block = self._blocks.get(ahead)
+        if block is None or not block[0] <= low <= high < block[0] + _BLOCK:
+            block = self._blocks[ahead] = (low, self.order.locate(np.arange(low, low + _BLOCK)))
+        start, located = block
         return located[positions - start]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_block": None}
+        return {**self.__dict__, "_blocks": {}}
 
 
 class _Documents:

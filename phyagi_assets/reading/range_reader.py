@@ -325,7 +325,7 @@ class RangeReader:
             self._coming.pop(key, None)
             if problem := done.exception():
                 self._cache.release(block, draft)
-                if isinstance(problem, OSError):
+                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):  # the cache was deleted
                     with self._cache.errors():
                         raise problem
         if self._filler and self._filler.problem:
@@ -497,7 +497,7 @@ class _Filler:
             self.is_ended = True  # what is needed is fetched when it is needed
             try:
                 self._cache.release(block, draft)
-                if isinstance(problem, OSError):
+                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):
                     with self._cache.errors():
                         raise problem
             except StoreError as found:

@@ -1,5 +1,6 @@
 """Reading of mixtures from a bucket, through a cache of bounded size, against the same mixtures on disk."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -101,6 +102,8 @@ def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Pa
             sizes.append(size_of(tmp_path / "cache"))
     assert 200_000 < max(sizes) <= 500_000
     assert s3.faults.bytes_sent <= 1.05 * 128 * len(local.train)
+    shutil.rmtree(tmp_path / "cache")
+    assert_same(*(islice(MixtureLoader(of.train, batch_size=64), 5) for of in (remote, local)))
     s3.faults.bytes_sent = 0
     resumed = opened(tmp_path / "other cache", 500_000)
     assert_same(*(islice(MixtureLoader(of.train, batch_size=8, position=4003), 3) for of in (resumed, local)))

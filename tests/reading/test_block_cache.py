@@ -1,0 +1,66 @@
+"""The cache of blocks: its bound, what it evicts, and processes that share it or die."""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.reading.block_cache import Block, BlockCache
+
+BLOCKS = [Block("a" * 32, 100 * number, 100 * number + 100) for number in range(12)]
+
+
+def uses(known: dict[Block, int]) -> Callable[[Sequence[Block]], list[int]]:
+    return lambda blocks: [known[block] for block in blocks]
+
+
+def fetch(cache: BlockCache, block: Block, position: int, known: dict[Block, int]) -> bool:
+    """Reserve room for a block, and write it as the fetching process does; return whether there was room."""
+    draft = cache.reserve(block, position, uses(known))
+    if draft is None:
+        return False
+    assert isinstance(draft, Path)
+    draft.write_bytes(bytes(block.size))
+    draft.replace(cache.path(block))
+    return True
+
+
+def test_block_whose_next_use_is_furthest_away_is_evicted(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "cache", 520, "remedy")
+    known = dict(zip(BLOCKS, (9, 3, 50, 7, 40, 5, 6, 1, 1, 1, 1, 1), strict=True))
+    assert all(fetch(cache, block, 0, known) for block in BLOCKS[:5])
+    assert fetch(cache, BLOCKS[5], 5, known)
+    assert cache.blocks() == {BLOCKS[number] for number in (0, 1, 3, 4, 5)}
+    assert fetch(cache, BLOCKS[6], 6, known)
+    assert cache.blocks() == {BLOCKS[number] for number in (0, 1, 3, 5, 6)}
+    assert not fetch(cache, BLOCKS[7], 10, known)  # every block is used before
+    assert cache.blocks() == {BLOCKS[number] for number in (0, 1, 3, 5, 6)}
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("a*/*")) == 500
+
+
+def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "cache", 300, "remedy")
+    if not (child := os.fork()):
+        other = BlockCache(tmp_path / "cache", 300, "remedy")
+        fetched = isinstance(other.reserve(BLOCKS[0], 0, uses({})), Path)
+        os._exit(0 if fetched and cache.reserve(BLOCKS[0], 0, uses({})) is True else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(list((tmp_path / "cache" / ".drafts").glob("*/*"))) == 1
+    again = BlockCache(tmp_path / "cache", 300, "remedy")
+    assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
+    assert all(fetch(again, block, 0, {}) for block in BLOCKS[:3])
+    assert cache.reserve(BLOCKS[0], 0, uses({})) is True
+
+
+def test_cache_that_is_deleted_begins_anew_and_one_that_cannot_be_written_names_the_remedy(tmp_path: Path) -> None:
+    cache = BlockCache(tmp_path / "cache", 300, "set cache_dir")
+    assert fetch(cache, BLOCKS[0], 0, {})
+    shutil.rmtree(tmp_path / "cache")
+    assert cache.blocks() == set()
+    assert fetch(cache, BLOCKS[0], 0, {})
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="file/cache: cannot be written: Not a directory; set cache_dir"):
+        BlockCache(tmp_path / "file" / "cache", 300, "set cache_dir")
