@@ -16,9 +16,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Generic
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, translate_missing_packages
 from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
@@ -34,6 +36,8 @@ _TO_PROBE = 60.0
 """Time for a node to run the probe task, in seconds."""
 _TO_END = 10.0
 """Time for interrupted tasks to end, in seconds."""
+_POLLED = 1.0
+"""Longest time of a call that waits for tasks, in seconds."""
 _REFRESHED = 5.0
 """Time between two looks at the size of the cluster, in seconds."""
 _TO_RECOVER = 30.0
@@ -41,6 +45,8 @@ _TO_RECOVER = 30.0
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _PACKAGE = "phyagi_assets"
+
+Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
@@ -206,9 +212,10 @@ class _Run(Generic[Task, Result]):
 
     def _ended(self) -> list[Any]:
         """Wait until a task has ended, but not for long, and return the references of all that have."""
-        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_REFRESHED, fetch_local=False)
-        if ready and len(self._running) > 1:
-            ready, _ = self._ray.wait(list(self._running), num_returns=len(self._running), timeout=0, fetch_local=False)
+        running = list(self._running)
+        ready, _ = interruptible(lambda: self._ray.wait(running, num_returns=1, timeout=_POLLED, fetch_local=False))
+        if ready and len(running) > 1:
+            ready, _ = interruptible(lambda: self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False))
         found: list[Any] = ready
         return found
 
@@ -216,7 +223,7 @@ class _Run(Generic[Task, Result]):
         """Return what has come of a task; None if it is to be submitted again."""
         exceptions = self._ray.exceptions
         try:
-            report: Report = self._parcels.unpack(self._ray.get(reference))
+            report: Report = self._parcels.unpack(interruptible(partial(self._ray.get, reference)))
         except exceptions.RayTaskError as problem:
             return Report(outcome=TaskCrashed(str(problem)))
         except exceptions.RayError as problem:
@@ -398,12 +405,15 @@ def check_nodes(check: NodeCheck) -> None:
         remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(check.version, content): node
         for node in nodes
     }
-    ready, _ = ray.wait(list(probes), num_returns=len(probes), timeout=_TO_PROBE) if probes else ([], [])
+    ready, left, until = list[Any](), list(probes), time.monotonic() + _TO_PROBE
+    while left and time.monotonic() < until:
+        ended, left = interruptible(partial(ray.wait, left, num_returns=len(left), timeout=_POLLED))
+        ready += ended
     found = []
     for reference in ready:
         node = nodes[probes[reference]]
         try:
-            problem = ray.get(reference)
+            problem = interruptible(partial(ray.get, reference))
         except ray.exceptions.RayTaskError as crashed:
             problem = f"cannot run tasks: {_last_line(crashed)}"
         except ray.exceptions.RayError:
@@ -412,6 +422,29 @@ def check_nodes(check: NodeCheck) -> None:
             found.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) {problem}")
     if found:
         raise PhyagiAssetsError("\n".join(sorted(found)))
+
+
+def interruptible(call: Callable[[], Value]) -> Value:
+    """Return the result of a call that waits for Ray, which is made in another thread.
+
+    In the main thread, Ray would turn the exception of a signal's handler, such as `KeyboardInterrupt`, into an error of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return call()
+    future = Future[Value]()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as problem:
+            future.set_exception(problem)
+
+    thread = threading.Thread(target=run, name="ray", daemon=True)
+    thread.start()
+    try:
+        return future.result()
+    finally:
+        thread.join()  # an interrupt waits for the call, which does not take long
 
 
 def _last_line(problem: Exception) -> str:

@@ -145,6 +145,21 @@ def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: Ray
     assert not (tmp_path / "did 100").exists()
 
 
+def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        wait_for((tmp_path / "began 100").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    executor = executor_on(nodes.address, partial(counting, tmp_path))
+    killer = threading.Thread(target=interrupt)
+    killer.start()
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(executor, [100])
+    killer.join()
+    (tmp_path / "go on").touch()
+    assert not (tmp_path / "did 100").exists()
+
+
 def test_nodes_without_a_folder_or_with_another_version_of_the_package_are_named(
     nodes: RayNodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
