@@ -24,8 +24,8 @@ _JOINED = 4096
 """Number of runs to join at once."""
 _SHORT = 80
 """Number of tokens per run below which tokens are gathered one by one."""
-_GATHERED = 512
-"""Number of short runs to gather at once, so that their indices stay in the processor's cache."""
+_GATHERED, _TOKENS_GATHERED = 512, 1 << 14
+"""Numbers of short runs, and of tokens, to gather at once, so that their indices stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,9 +136,10 @@ class TokenShards:
         del position
         self.announce(runs)
         if int(runs.tokens.sum()) < _SHORT * len(runs.tokens):
-            gathered = self._gathered(runs)
+            is_packed = runs.packed is not None and bool(runs.packed.all())
+            gathered = self._gathered_samples(runs, width) if is_packed else self._gathered(runs).reshape(-1, width)
             self._disk.observe()
-            return gathered.reshape(-1, width)
+            return gathered
         numbers = runs.shard.tolist()
         size = self._dtype.itemsize
         begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
@@ -166,8 +167,29 @@ class TokenShards:
             for some in np.array_split(chosen, -(-len(chosen) // _GATHERED)):
                 tokens = runs.tokens[some]
                 ends = np.cumsum(tokens)
-                to_run = np.arange(int(ends[-1])) - np.repeat(ends - tokens, tokens)
-                gathered[to_run + np.repeat(places[some], tokens)] = array[to_run + np.repeat(runs.start[some], tokens)]
+                to_place = np.arange(int(ends[-1]))
+                to_place += np.repeat(places[some] - (ends - tokens), tokens)
+                gathered[to_place] = array[to_place + np.repeat(runs.start[some] - places[some], tokens)]
+        return gathered
+
+    def _gathered_samples(self, runs: Runs, width: int) -> npt.NDArray[Any]:
+        """Return the tokens of packed samples with short runs; each sample is of one array."""
+        first = np.flatnonzero(runs.at == 0)
+        counts = np.diff(first, append=len(runs.at))
+        gathered = np.empty((len(first), width), self._dtype)
+        starts = np.where(runs.shard == PADDING, 0, runs.start)
+        for number, chosen in _group_by_shard(runs.shard[first]):
+            array = self._token_map(number).array
+            for some in np.array_split(chosen, -(-len(chosen) * width // _TOKENS_GATHERED)):
+                ends = np.cumsum(counts[some])
+                own = np.arange(int(ends[-1])) + np.repeat(first[some] - (ends - counts[some]), counts[some])
+                tokens = runs.tokens[own]
+                place = np.repeat(starts[own] - (np.cumsum(tokens) - tokens), tokens)
+                place += np.arange(len(some) * width)
+                gathered[some] = array.take(place, mode="clip").reshape(-1, width)  # padding may be longer than the array
+        padding = np.flatnonzero(runs.shard == PADDING)
+        for sample, at, tokens in zip(*(column[padding].tolist() for column in (runs.sample, runs.at, runs.tokens)), strict=True):
+            gathered[sample, at : at + tokens] = self._pad_id
         return gathered
 
     def _join_many_arrays(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
