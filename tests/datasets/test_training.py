@@ -161,6 +161,7 @@ def test_two_processes_divide_the_samples(caches: list[Path], tmp_path: Path) ->
         ("from_config.py", ["{store}"], "a batch: input_ids (8, 256)"),
         ("first_batch.py", [], "input_ids (4, 32)"),
         ("train_jax.py", ["--steps", "3"], "step 3: loss "),
+        ("fine_tune.py", ["conversations", "4"], "resumed at step 2: the weights are the same"),
     ],
 )
 def test_examples_run_on_the_store_of_make_demo(
