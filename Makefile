@@ -19,7 +19,7 @@ export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ray bench-object-store clean
+.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -73,6 +73,9 @@ bench-conversations: $(BENCH)/installed
 
 bench-one-large-file: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/one_large_file.py
+
+bench-ledger: $(BENCH)/installed
+	$(BENCH)/bin/python benchmarks/loss_ledger.py
 
 bench-growth: $(BENCH)/installed
 	$(BENCH)/bin/python benchmarks/growth.py
