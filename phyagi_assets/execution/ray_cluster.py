@@ -157,16 +157,15 @@ class _Run(Generic[Task, Result]):
         idle_since = time.monotonic()
         try:
             while self._begin() or self._running:
-                ended = self._ended()
+                ended = interruptible(self._ended)
                 if ended:
                     idle_since = time.monotonic()
                 elif time.monotonic() - idle_since > _IDLE:
                     idle_since = time.monotonic()
                     self._warn_if_idle()
-                for reference in ended:
+                for reference, returned in ended:
                     attempt = self._running.pop(reference)
-                    outcome = self._outcome(reference, attempt)
-                    del reference
+                    outcome = self._outcome(returned, attempt)
                     self._begin()  # before the consumer does its part, so that no node waits for it
                     if outcome is not None:
                         yield attempt.task, outcome.outcome
@@ -210,30 +209,33 @@ class _Run(Generic[Task, Result]):
             logger.error("%s", message)  # Ray may end this process while the connection is closed
             raise PhyagiAssetsError(message) from None
 
-    def _ended(self) -> list[Any]:
-        """Wait until a task has ended, but not for long, and return the references of all that have."""
+    def _ended(self) -> list[tuple[Any, Any]]:
+        """Wait until a task has ended, but not for long. Return the references of all that have, each with a parcel or an error."""
         running = list(self._running)
-        ready, _ = interruptible(lambda: self._ray.wait(running, num_returns=1, timeout=_POLLED, fetch_local=False))
+        ready, _ = self._ray.wait(running, num_returns=1, timeout=_POLLED, fetch_local=False)
         if ready and len(running) > 1:
-            ready, _ = interruptible(lambda: self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False))
-        found: list[Any] = ready
-        return found
+            ready, _ = self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False)
+        return [(reference, self._returned(reference)) for reference in ready]
 
-    def _outcome(self, reference: Any, attempt: _Attempt[Task]) -> Report | None:
-        """Return what has come of a task; None if it is to be submitted again."""
-        exceptions = self._ray.exceptions
+    def _returned(self, reference: Any) -> Any:
         try:
-            report: Report = self._parcels.unpack(interruptible(partial(self._ray.get, reference)))
-        except exceptions.RayTaskError as problem:
-            return Report(outcome=TaskCrashed(str(problem)))
-        except exceptions.RayError as problem:
-            why = _death(problem)
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as problem:
+            return problem
+
+    def _outcome(self, returned: Any, attempt: _Attempt[Task]) -> Report | None:
+        """Return what has come of a task; None if it is to be submitted again."""
+        if isinstance(returned, self._ray.exceptions.RayTaskError):
+            return Report(outcome=TaskCrashed(str(returned)))
+        if isinstance(returned, Exception):
+            why = _death(returned)
             if attempt.number == ATTEMPTS:
                 return Report(outcome=WorkerDied(f"died in each of {ATTEMPTS} attempts; the last time, {why}"))
             logger.warning("%s; its task is run again, in attempt %d of %d", why, attempt.number + 1, ATTEMPTS)
             attempt.number += 1
             self._again.append(attempt)
             return None
+        report: Report = self._parcels.unpack(returned)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
         if report.consumed:
