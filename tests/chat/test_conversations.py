@@ -311,7 +311,7 @@ def test_parquet_without_conversations_is_refused(table: dict[str, list[Any]], c
 
 
 def test_file_without_conversations_is_refused_with_advice_about_messages(chats: Workspace) -> None:
-    corpus = declare_chats(chats, [{"other": "a"}, {"other": "b"}], on_invalid="skip")
+    corpus = declare_chats(chats, [{"messages": "a"}, {"messages": "b"}], on_invalid="skip")
     with pytest.raises(SourceError, match=r"none of its rows \(2\) has a conversation; row 1: .*right format or messages \(now messages\)"):
         built(corpus, chats)
 
