@@ -145,6 +145,15 @@ def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: Ray
     assert not (tmp_path / "did 100").exists()
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Interrupts are exceptions, even in a process that was started in the background and ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_interrupt_is_raised_as_it_is_and_ends_the_tasks(nodes: RayNodes, tmp_path: Path) -> None:
     def interrupt() -> None:
         wait_for((tmp_path / "began 100").exists)

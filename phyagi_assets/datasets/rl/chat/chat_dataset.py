@@ -47,6 +47,19 @@ class ChatDataset(Dataset[dict[str, Any]]):
     ValueError
         There are several splits, a column does not exist, there is no tokenizer, prompts cannot be left out because they are not encoded,
         or all of them are too long. When a sample is read: its prompt is too long.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from datasets import Dataset
+    >>> from transformers import AutoTokenizer
+    >>> from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+    >>> save_byte_tokenizer(Path("bytes"))
+    >>> tokenizer = AutoTokenizer.from_pretrained("bytes")
+    >>> tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    >>> rows = Dataset.from_dict({"messages": [[{"role": "user", "content": "Hi"}]]})
+    >>> ChatDataset(rows, tokenizer)[0]["raw_prompt"]
+    'Hi'
     """
 
     def __init__(

@@ -111,6 +111,11 @@ class ChatDatasetProvider(DatasetProvider):
         The share is out of range.
     TokenizerError
         The tokenizer cannot be loaded.
+
+    Examples
+    --------
+    >>> ChatDatasetProvider(weight=2.0, label="math").label
+    'math'
     """
 
     def __init__(
