@@ -77,11 +77,13 @@ def test_each_pass_over_another_split_is_whole_and_in_order(mixture: LoadedMixtu
 
 
 def test_stopped_iteration_ends_its_thread(mixture: LoadedMixture) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     batches = iter(MixtureLoader(mixture.train, batch_size=2, endless=True))
     next(batches)
+    begun = {thread for thread in set(threading.enumerate()) - before if thread.name.startswith("prefetch")}
+    assert begun
     batches.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in begun)
 
 
 @pytest.mark.parametrize(
