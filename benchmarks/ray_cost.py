@@ -159,7 +159,7 @@ def empty_tasks(given: Namespace, address: RayAddress) -> None:
             executor.submit(("a task", task))
         queued = resident() - memory
         results = executor.results()
-        next(results)  # the connection, the probes and the first process are no cost of a task
+        next(results)  # excludes the time to connect, to check the nodes and to start the first process
         before, began, most = time.process_time(), time.perf_counter(), resident()
         at_start = most
         for number, _ in enumerate(results):

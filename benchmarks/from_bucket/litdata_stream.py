@@ -9,7 +9,7 @@ from litdata import StreamingDataLoader, StreamingDataset, TokensLoader
 from litdata.streaming import downloader
 
 given = task()
-downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # the server on this machine; there is no setting for it
+downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # the local server has no TLS, and litdata has no option that allows it
 
 
 def opened(cache: Path) -> Iterable[Any]:

@@ -70,13 +70,7 @@ def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCat
     """
     corpora: dict[str, ExaminedCorpus] = {}
     failed: dict[str, str] = {}
-    for name, corpus in selection.catalog.corpora.items():
-        try:
-            listed = workspace.sources.partitions(corpus)
-        except PhyagiAssetsError as problem:
-            failed[name] = str(problem)
-            continue
-        among = selection.among(name, listed)
+    for name, corpus, listed, among in selection.listings(workspace.sources, failed):
         try:
             corpora[name] = examine_partitions(corpus, listed, workspace, selection.flow, among=among)
         except PhyagiAssetsError as problem:

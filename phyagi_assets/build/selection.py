@@ -1,11 +1,12 @@
 """The targets of a command: corpora, mixtures, single partitions of corpora, and the step at which building stops."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phyagi_assets.declare.catalog import Catalog
+from phyagi_assets.declare.catalog import Catalog, Corpus
 from phyagi_assets.errors import PhyagiAssetsError, did_you_mean
 from phyagi_assets.sources.files import Partition
+from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Scope
 
@@ -48,6 +49,31 @@ class Selection:
                     f"{'Its' if meant else 'its'} partitions: {shown or 'none'}"
                 )
         return chosen
+
+    def listings(
+        self, sources: Sources, failed: dict[str, str]
+    ) -> Iterator[tuple[str, Corpus, Mapping[str, Partition], Collection[str] | None]]:
+        """Yield each corpus with its name, its partitions as the source lists them, and the keys of the chosen ones, or None for all.
+
+        Parameters
+        ----------
+        sources
+            The sources.
+        failed
+            Gets the error of each corpus whose source cannot be listed, by name of the corpus; these are left out.
+
+        Raises
+        ------
+        PhyagiAssetsError
+            A chosen partition is not in the source.
+        """
+        for name, corpus in self.catalog.corpora.items():
+            try:
+                listed = sources.partitions(corpus)
+            except PhyagiAssetsError as problem:
+                failed[name] = str(problem)
+                continue
+            yield name, corpus, listed, self.among(name, listed)
 
 
 def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selection:

@@ -1,4 +1,4 @@
-"""The command that removes versions that are no longer needed."""
+"""The command ``clean``: remove superseded and undeclared versions."""
 
 from datetime import timedelta
 
@@ -23,11 +23,11 @@ from phyagi_assets.settings import Settings
 )
 @folder_options
 def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
-    """List versions in the store that are no longer needed, and remove them with --yes.
+    """List the versions in the store that can be removed; with --yes, remove them.
 
-    A version is no longer needed if it is superseded, if its partition has disappeared from the source, or if its corpus or
-    mixture is no longer declared. Versions named by a plan are kept, because a training run may still read them. With
-    --old-plans, only those named by the published plan of each mixture are kept: use it when no run reads an older plan.
+    A version can be removed if a newer one has replaced it, if its partition is gone from the source, or if its corpus or
+    mixture is not declared any more. Versions that a plan names are kept, because a training run may still read them. With
+    --old-plans, only the versions that the published plan of each mixture names are kept; use it if no run reads an older plan.
 
     Links and files that the store did not create are listed and never removed.
     """

@@ -5,9 +5,9 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import torch
@@ -20,8 +20,33 @@ logger = logging.getLogger(__name__)
 Sample = dict[str, torch.Tensor]
 
 
+class ConfigFields:
+    """Base class of configurations: dataclasses that are created from mappings, and converted to them."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @classmethod
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
+        """Create a configuration from a mapping, without modifying the mapping.
+
+        Raises
+        ------
+        ValueError
+            A key is not a field.
+        """
+        for name in config_dict:
+            if name not in cls.__dataclass_fields__:
+                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(cls.__dataclass_fields__)}")
+        return cls(**config_dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
 @dataclass(frozen=True)
-class DatasetProviderConfig:
+class DatasetProviderConfig(ConfigFields):
     """Configuration of the token arrays of a dataset.
 
     Parameters
@@ -129,25 +154,6 @@ class DatasetProviderConfig:
     def _require(self, name: str, holds: bool, otherwise: str) -> None:
         if not holds:
             raise ValueError(f"{name}: is {getattr(self, name)!r}, but {otherwise}")
-
-    @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """Create a configuration from a mapping, without modifying the mapping.
-
-        Raises
-        ------
-        ValueError
-            A key is not a field.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in config_dict:
-            if name not in known:
-                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(known)}")
-        return cls(**config_dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 class DatasetProvider(ABC):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from typing import Any, TypeVar
+from typing import Any
 
 from phyagi_assets.datasets.concat_dataset import (
     SequentialWeightedConcatDataset,
@@ -19,6 +19,7 @@ from phyagi_assets.datasets.concat_dataset import (
     WeightedConcatIterableDataset,
 )
 from phyagi_assets.datasets.dataset_provider import DatasetProviderConfig
+from phyagi_assets.datasets.names import named
 from phyagi_assets.datasets.rl.chat import ChatDatasetProvider, ChatDatasetProviderConfig
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
@@ -30,7 +31,6 @@ __all__ = ["get_data_collator", "get_dataset", "get_dataset_provider"]
 ProviderConfig = DatasetProviderConfig | StreamLMDatasetProviderConfig | ChatDatasetProviderConfig
 Provider = LMDatasetProvider | StreamLMDatasetProvider | ChatDatasetProvider
 Config = ProviderConfig | Mapping[str, Any]
-Registered = TypeVar("Registered")
 
 _PROVIDERS: dict[str, tuple[type[Provider], type[ProviderConfig]]] = {
     "lm": (LMDatasetProvider, DatasetProviderConfig),
@@ -124,8 +124,8 @@ def get_dataset(
     >>> len(dataset), evaluation
     (4, None)
     """
-    concat = _lookup("dataset_concat", _CONCATS, dataset_concat)
-    eval_concat = _lookup("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
+    concat = named("dataset_concat", _CONCATS, dataset_concat)
+    eval_concat = named("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
     given = [dataset_configs] if isinstance(dataset_configs, ProviderConfig | Mapping) else list(dataset_configs)
     if not given:
         raise ValueError("dataset_configs: is empty; name at least one dataset")
@@ -201,7 +201,7 @@ def get_dataset_provider(name: str) -> type[Provider]:
     >>> get_dataset_provider("lm").__name__
     'LMDatasetProvider'
     """
-    return _lookup("dataset_provider", _PROVIDERS, name)[0]
+    return named("dataset_provider", _PROVIDERS, name)[0]
 
 
 def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCollator:
@@ -229,14 +229,14 @@ def get_data_collator(data_collator_type: str = "lm", **kwargs: Any) -> LMDataCo
     >>> get_data_collator("lm", ignore_index=-1).ignore_index
     -1
     """
-    return _lookup("data_collator_type", _COLLATORS, data_collator_type)(**kwargs)
+    return named("data_collator_type", _COLLATORS, data_collator_type)(**kwargs)
 
 
 def _config(config: Config, default: str) -> tuple[str, ProviderConfig]:
     """Return the name of a configuration's provider, and the configuration as an object of the provider's type."""
     fields = dict(config) if isinstance(config, Mapping) else config.to_dict()
     name = fields.pop("dataset_provider", None) or default
-    wanted = _lookup("dataset_provider", _PROVIDERS, name)[1]
+    wanted = named("dataset_provider", _PROVIDERS, name)[1]
     if isinstance(config, wanted):
         return name, config
     if isinstance(config, StreamLMDatasetProviderConfig):
@@ -276,9 +276,3 @@ def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
         if not one.agrees(other):
             listed = ", ".join(f"{of.file.parent} ({of.size} tokens, EOS {of.eos_token_id})" for of in (one, other))
             raise ValueError(f"dataset_configs: the caches have different tokenizers, {listed}; use caches of one tokenizer")
-
-
-def _lookup(what: str, known: Mapping[str, Registered], name: str) -> Registered:
-    if name not in known:
-        raise ValueError(f"{what}: unknown name {name!r}; the names are: {', '.join(known)}")
-    return known[name]

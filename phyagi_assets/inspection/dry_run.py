@@ -82,13 +82,7 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
     failed: dict[str, str] = {}
     current = 0
     caches: dict[str, dict[str, str | None]] = {}
-    for name, corpus in selection.catalog.corpora.items():
-        try:
-            listed = workspace.sources.partitions(corpus)
-        except PhyagiAssetsError as problem:
-            failed[name] = str(problem)
-            continue
-        among = selection.among(name, listed)
+    for name, corpus, listed, among in selection.listings(workspace.sources, failed):
         partitions = {key: partition for key, partition in listed.items() if among is None or key in among}
         caches[name] = {}
         word = NEW_PARTITION if _has_any(corpus, listed, selection.flow, workspace.store) else NEVER_BUILT

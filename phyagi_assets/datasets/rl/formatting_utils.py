@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from phyagi_assets.datasets.rl.special_tokens import SPECIAL_TOKENS, get_mask_token, get_special_token
+from phyagi_assets.datasets.names import named
+from phyagi_assets.datasets.rl.special_tokens import get_mask_token, get_special_token
 from phyagi_assets.formatting import counted
 
 __all__ = ["CHATML_CHAT_TEMPLATE", "GEN_TEMPLATE_PATCHES", "PHI_CHAT_TEMPLATE", "apply_chat_template", "patch_tokenizer_generation_tag"]
@@ -116,10 +117,8 @@ def apply_chat_template(
     ValueError
         A format is unknown, the share is out of range, a conversation is empty, or a message has no valid role or content.
     """
-    if special_token_format not in SPECIAL_TOKENS:
-        get_special_token(special_token_format)
-    if system_message_format not in SYSTEM_MESSAGES:
-        raise ValueError(f"system_message_format: unknown name {system_message_format!r}; the names are: {', '.join(SYSTEM_MESSAGES)}")
+    get_special_token(special_token_format)  # raises an error for an unknown format, even without messages
+    system_messages = named("system_message_format", SYSTEM_MESSAGES, system_message_format)
     if not 0 <= system_message_prob <= 1:
         raise ValueError(f"system_message_prob: is {system_message_prob!r}; use a share from 0 to 1")
     formatted = {}
@@ -129,7 +128,7 @@ def apply_chat_template(
             raise ValueError(f"{name}: has no messages")
         draw = Random(hashlib.blake2b(repr((name, messages)).encode(), digest_size=8).digest())
         if name == "prompt" and messages[0][0] != "system" and draw.random() < system_message_prob:
-            messages = [("system", draw.choice(SYSTEM_MESSAGES[system_message_format])), *messages]
+            messages = [("system", draw.choice(system_messages)), *messages]
         parts = [_formatted(role, text, special_token_format, draw if shuffle else None, add_mask_tokens) for role, text in messages]
         formatted[name] = "".join(parts)
     return formatted

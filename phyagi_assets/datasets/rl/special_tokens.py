@@ -1,9 +1,6 @@
 """Spellings of the tokens that separate the turns of a conversation, and of those that mark what is not trained on."""
 
-from collections.abc import Mapping
-from typing import TypeVar
-
-Value = TypeVar("Value")
+from phyagi_assets.datasets.names import named
 
 SPECIAL_TOKENS: dict[str, dict[str, str]] = {
     "phi": {role: f"<|{role}|>" for role in ("assistant", "user", "end", "system")},
@@ -43,8 +40,8 @@ def get_special_token(special_token_format: str, special_token_type: str | None 
     >>> get_special_token("phi", "user"), get_special_token("chatml", "end")
     ('<|user|>', '<|im_end|>')
     """
-    tokens = _lookup("special_token_format", SPECIAL_TOKENS, special_token_format)
-    return dict(tokens) if special_token_type is None else _lookup("special_token_type", tokens, special_token_type)
+    tokens = named("special_token_format", SPECIAL_TOKENS, special_token_format)
+    return dict(tokens) if special_token_type is None else named("special_token_type", tokens, special_token_type)
 
 
 def get_mask_token(mask_token_type: str) -> str:
@@ -70,10 +67,4 @@ def get_mask_token(mask_token_type: str) -> str:
     >>> get_mask_token("start")
     '<|mask_start|>'
     """
-    return _lookup("mask_token_type", MASK_TOKENS, mask_token_type)
-
-
-def _lookup(what: str, known: Mapping[str, Value], name: str) -> Value:
-    if name not in known:
-        raise ValueError(f"{what}: unknown name {name!r}; the names are: {', '.join(known)}")
-    return known[name]
+    return named("mask_token_type", MASK_TOKENS, mask_token_type)

@@ -3,11 +3,11 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from phyagi_assets.datasets.dataset_provider import DatasetProvider, existing_or_none
+from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvider, existing_or_none
 from phyagi_assets.datasets.rl.chat.chat_dataset import ChatDataset
 from phyagi_assets.datasets.train.lm.loading import named_tokenizer
 from phyagi_assets.errors import translate_missing_packages
@@ -20,7 +20,7 @@ _SUBSAMPLE_SEED = 1
 
 
 @dataclass(frozen=True)
-class ChatDatasetProviderConfig:
+class ChatDatasetProviderConfig(ConfigFields):
     """Where the conversations are and how to read them.
 
     Parameters
@@ -69,26 +69,6 @@ class ChatDatasetProviderConfig:
         if self.max_length is not None and self.max_length < 1:
             raise ValueError(f"max_length: is {self.max_length!r}, but a prompt has at least one token")
         _require_share(self.subsample)
-
-    @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """Create a configuration from a mapping, without modifying the mapping.
-
-        Raises
-        ------
-        ValueError
-            A key is not a field.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in config_dict:
-            if name not in known:
-                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(known)}")
-        return cls(**config_dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as `from_dict` takes them, with paths as strings."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
 
 class ChatDatasetProvider(DatasetProvider):

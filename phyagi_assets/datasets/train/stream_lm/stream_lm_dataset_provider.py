@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from phyagi_assets.datasets.dataset_provider import DatasetProvider, DatasetProviderConfig
+from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvider, DatasetProviderConfig
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
@@ -14,7 +14,7 @@ from phyagi_assets.formats.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class StreamLMDatasetProviderConfig:
+class StreamLMDatasetProviderConfig(ConfigFields):
     """Where the token arrays are and how to stream them.
 
     Parameters
@@ -93,16 +93,9 @@ class StreamLMDatasetProviderConfig:
             validation = array_path(Path(str(cache_dir)).expanduser().absolute(), "validation")
             if cache_dir is not None and given.get("validation_file") is None and validation.is_file():
                 given["validation_file"] = validation
-        for name in given:
-            if name not in cls.__dataclass_fields__:
-                raise ValueError(f"{name!r} is not a field of {cls.__name__}; the fields are: {', '.join(cls.__dataclass_fields__)}")
-        if given.get("dataset_path") is None:
+        if given.get("dataset_path") is None and given.keys() <= cls.__dataclass_fields__.keys():
             raise ValueError("dataset_path: is missing; give a .npy file or the folder of a cache")
-        return cls(**given)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as `from_dict` takes them, with paths as strings, so that YAML and JSON can store them."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return super().from_dict(given)
 
 
 class StreamLMDatasetProvider(DatasetProvider):
