@@ -156,7 +156,7 @@ class _Run(Generic[Task, Result]):
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
         try:
-            while self._begin() or self._running:
+            while self._begin():
                 ended = interruptible(self._ended)
                 if ended:
                     idle_since = time.monotonic()
@@ -173,7 +173,7 @@ class _Run(Generic[Task, Result]):
             self._cancel()
 
     def _begin(self) -> bool:
-        """Submit as many tasks as the cluster can take. Return whether one was submitted."""
+        """Submit as many tasks as the cluster can take. Return whether any are on the cluster."""
         room = self._room()
         for _ in range(min(room, len(self._again) + len(self._waiting))):
             attempt = self._again.pop() if self._again else _Attempt(task=self._waiting.take(), number=1)

@@ -181,17 +181,13 @@ def until(plan: Plan, position: int) -> Plan:
     return replace(plan, segments=tuple(kept), corpora=tuple(corpora[: max(read) + 1]), evaluation=())
 
 
-def with_evaluation(plan: Plan, partitions: Partitions) -> Plan:
-    """Return a plan with corpora that are not trained on: all their token arrays are in its validation split.
+def evaluated_corpus(name: str, partitions: Sequence[PlannedPartition]) -> PlannedCorpus:
+    """Return a corpus that is not trained on: all its token arrays are in its validation split."""
+    return PlannedCorpus(name=name, partitions=tuple(_for_validation(partitions)))
 
-    Parameters
-    ----------
-    plan
-        The plan.
-    partitions
-        Partitions of each of the corpora, in order.
-    """
-    corpora = [PlannedCorpus(name=name, partitions=tuple(_for_validation(of))) for name, of in partitions.items()]
+
+def with_evaluation(plan: Plan, corpora: Sequence[PlannedCorpus]) -> Plan:
+    """Return a plan with further corpora, which `evaluated_corpus` returned."""
     numbers = range(len(plan.corpora), len(plan.corpora) + len(corpora))
     return replace(plan, corpora=(*plan.corpora, *corpora), evaluation=tuple(numbers))
 

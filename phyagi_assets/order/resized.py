@@ -6,7 +6,7 @@ from dataclasses import replace
 from phyagi_assets.declare.schema import LONGEST_SAMPLE, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, PlannedCorpus, PlannedIndex, PlannedPartition, Source
-from phyagi_assets.order.planning import extended, first_plan
+from phyagi_assets.order.planning import extended, first_plan, with_evaluation
 from phyagi_assets.store.fingerprint import text_digest
 
 FindIndex = Callable[[str, PlannedPartition, int], PlannedIndex | None]
@@ -30,7 +30,7 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
     Returns
     -------
     Plan
-        A plan whose fingerprint and its order depend on the given plan and the length alone.
+        A plan whose fingerprint and order depend on the given plan and the length alone.
 
     Raises
     ------
@@ -56,9 +56,7 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
         start = max(segment.start * plan.seq_len // seq_len, found.current.start + 1)
         parts, partitions = [part for part, _ in planned], {corpus.name: corpus.partitions for _, corpus in planned}
         found = replace(extended(found, fingerprint, start, parts, partitions), ancestors=())
-    evaluated = [plan.corpora[number] for number in plan.evaluation]
-    numbers = range(len(found.corpora), len(found.corpora) + len(evaluated))
-    return replace(found, corpora=(*found.corpora, *evaluated), evaluation=tuple(numbers))
+    return with_evaluation(found, [plan.corpora[number] for number in plan.evaluation])
 
 
 def _planned(plan: Plan, source: Source, seq_len: int, find_index: FindIndex | None) -> tuple[MixturePart, PlannedCorpus]:

@@ -20,7 +20,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.composition import Component, composition, largest_deviation
-from phyagi_assets.order.planning import extended, first_plan, stages_from, until, with_evaluation
+from phyagi_assets.order.planning import evaluated_corpus, extended, first_plan, stages_from, until, with_evaluation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
@@ -277,7 +277,7 @@ def _build(
             plan = first_plan(plan, parts)
         for start, parts in stages[1:]:
             plan = replace(extended(plan, wanted.fingerprint, start, parts, found), ancestors=plan.ancestors)
-        plan = with_evaluation(plan, {name: found[name] for name in mixture.config.evaluation})
+        plan = with_evaluation(plan, [evaluated_corpus(name, found[name]) for name in mixture.config.evaluation])
         _check_draws(mixture, plan)
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
