@@ -1,30 +1,14 @@
-"""The code of the documentation runs."""
+"""The tables of the documentation list what the code has."""
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import _model_in
 from phyagi_assets.steps.flow import FLOW
-from tests.reading.mixtures import publish_demo
 from tests.support import REPOSITORY
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize("page", ["training.md"])
-def test_code_blocks_of_a_page_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    publish_demo(tmp_path / "data" / "store")
-    text = (REPOSITORY / "docs" / page).read_text(encoding="utf-8")
-    cells = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert cells
-    names: dict[str, object] = {}
-    for cell in cells:
-        exec(compile(cell, page, "exec"), names)
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
