@@ -1,5 +1,6 @@
 """The command, as a user types it."""
 
+import json
 import os
 import re
 import shutil
@@ -298,6 +299,16 @@ def test_folders_default_to_environment_variables(data: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "second" / "numpy_cache" / "all" / "train.npy").is_file()
     assert not (data / "store" / "second").exists()
+
+
+def test_folders_are_accepted_before_the_command_and_given_after_it_win(data: Path, tmp_path: Path) -> None:
+    done = command("--data", data, "--store", tmp_path / "elsewhere", "status", "--json")
+    assert json.loads(done.stdout)["store"] == str(tmp_path / "elsewhere")
+    done = command("--data", tmp_path / "nowhere", "--store", tmp_path / "elsewhere", "status", "--data", data, "--json")
+    assert json.loads(done.stdout)["store"] == str(tmp_path / "elsewhere")
+    done = command("--data", data, "init", tmp_path / "new")
+    assert done.returncode == 2
+    assert "init has no option --data" in done.stderr
 
 
 def test_init_creates_a_buildable_folder_and_refuses_an_existing_one(tmp_path: Path, prepared_store: Path) -> None:

@@ -5,7 +5,7 @@ import click
 from phyagi_assets import __version__
 from phyagi_assets.cli.check import check
 from phyagi_assets.cli.clean import clean
-from phyagi_assets.cli.common import EPILOG
+from phyagi_assets.cli.common import EPILOG, folder_options
 from phyagi_assets.cli.copy import copy
 from phyagi_assets.cli.explain import explain
 from phyagi_assets.cli.inspect import inspect
@@ -20,7 +20,9 @@ from phyagi_assets.cli.status import status
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
-def main() -> None:
+@folder_options
+@click.pass_context
+def main(context: click.Context, /, **before: str | None) -> None:
     """Turn declared text into training batches.
 
     Corpora and mixtures are YAML files in the data folder: corpora/*.yaml and mixtures/*.yaml. Their artifacts
@@ -35,6 +37,11 @@ def main() -> None:
       phyagi-assets inspect example --data my_data  show an artifact
       phyagi-assets ui --data my_data             open it in Dagster
     """
+    name = context.invoked_subcommand or ""
+    given = {option: value for option, value in before.items() if value is not None}
+    for option in given.keys() - {parameter.name for parameter in main.commands[name].params}:
+        raise click.UsageError(f"{name} has no option --{option}", context)
+    context.default_map = {name: given}
 
 
 for command in (materialize, status, plan, check, inspect, explain, losses, report, remove, clean, copy, init, ui):

@@ -44,7 +44,7 @@ class Removable:
     path: Path
     why: str
     bytes: int
-    """Size on disk, in bytes, including files that other versions share."""
+    """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     address: Address
     fingerprint: str
     """Fingerprint of the version; empty for an interrupted transfer."""
@@ -156,7 +156,7 @@ class Cleaning:
             name=name,
             path=of.path,
             why=why,
-            bytes=of.bytes,
+            bytes=of.bytes if isinstance(of, Transfer) else of.manifest.own_bytes,
             address=of.address,
             fingerprint=fingerprint,
             is_published=is_published,
@@ -202,7 +202,7 @@ class RemovableVersion(Record):
     why: str
     """Reason why it is no longer needed."""
     bytes: int
-    """Size on disk, in bytes, including files that other versions share."""
+    """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     removed: bool
 
 

@@ -86,7 +86,7 @@ class CorpusOverview:
 
     @property
     def bytes(self) -> int:
-        """Size of the caches, in bytes."""
+        """Size of the caches, in bytes, without the tokenizer, which the store keeps once."""
         return sum(partition.bytes for partition in self.partitions)
 
 
@@ -178,7 +178,7 @@ def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> C
                 key=key,
                 tokens={split: of["tokens"] for split, of in artifact.manifest.counts.items()},
                 documents=sum(of["documents"] for of in artifact.manifest.counts.values()),
-                bytes=sum(file.bytes for file in artifact.manifest.files.values()),
+                bytes=artifact.manifest.own_bytes,
                 fingerprints={step.name: store.published_fingerprint(step.address(name, key)) for step in steps},
             )
             for key, artifact in caches.items()

@@ -58,7 +58,7 @@ class CorpusStatus(Record):
     tokens: int
     """Number of tokens in these caches, over all splits."""
     bytes: int
-    """Size of these caches, in bytes."""
+    """Size of these caches, in bytes, without the tokenizer, which the store keeps once."""
     last_built: str | None
     """Time at which a cache was written or published last, in UTC, in the format of ISO 8601; None without a cache."""
     not_current: tuple[PartitionStatus, ...]
@@ -152,7 +152,7 @@ def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, 
         failed=sum(of.state == "failed" for of in not_current),
         documents=sum(of["documents"] for of in counts),
         tokens=sum(of["tokens"] for of in counts),
-        bytes=sum(file.bytes for artifact in published for file in artifact.manifest.files.values()),
+        bytes=sum(artifact.manifest.own_bytes for artifact in published),
         last_built=_time(max((artifact.written for artifact in published), default=None)),
         not_current=tuple(not_current),
         problem=problem,

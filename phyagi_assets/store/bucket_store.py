@@ -44,7 +44,7 @@ from phyagi_assets.store.base import (
 from phyagi_assets.store.disk import link, replace_file
 from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
-from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
 from phyagi_assets.store.scratch import Scratch, scratch_folder
 from phyagi_assets.store.state import Kind, State
 
@@ -62,8 +62,6 @@ _FRESH = 10.0
 _SHARE_OF_LISTING = 0.1
 """Largest share of the time that listings take: one that takes long is used for longer."""
 
-_SHARED_FILE = re.compile(r"tokenizer(\.pkl|/.+)")
-"""Files of a version that many versions have alike: those of the tokenizer."""
 _POINTER = re.compile(r"(\d{10})@([0-9a-f]{32})")
 
 logger = logging.getLogger(__name__)
@@ -659,11 +657,6 @@ class _Files(base.RemoteFiles):
         if is_shared(name):
             return self.store.shared.digest(_shared_name(self.manifest.files[name]))
         return self.store.bucket.digest(f"{_path(self.version)}/{name}")
-
-
-def is_shared(name: str) -> bool:
-    """Return whether a file of a version is stored once for all versions that have it."""
-    return _SHARED_FILE.fullmatch(name) is not None
 
 
 def _shared_name(record: FileRecord) -> str:

@@ -5,6 +5,7 @@ give the same bytes.
 """
 
 import json
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,13 @@ from phyagi_assets.store.fingerprint import file_digest, fingerprint
 MANIFEST = "manifest.json"
 MEMORY_DATASET = "memory_dataset"
 """Name of the step of a cache that was written from token arrays in memory, without counts of documents."""
+_SHARED_FILE = re.compile(r"tokenizer(\.pkl|/.+)")
+"""Files of a version that many versions have alike: those of the tokenizer."""
+
+
+def is_shared(name: str) -> bool:
+    """Return whether a store keeps a file of a version once for all versions that have it."""
+    return _SHARED_FILE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +68,11 @@ class Manifest:
         """
         key = fingerprint(step, code_version=code_version, inputs=inputs, settings=settings)
         return cls(step=step, fingerprint=key, code_version=code_version, inputs=inputs, settings=settings)
+
+    @property
+    def own_bytes(self) -> int:
+        """Size of the files that the store does not keep once for many versions, in bytes."""
+        return sum(record.bytes for name, record in self.files.items() if not is_shared(name))
 
     @classmethod
     def read(cls, folder: Path) -> Self:

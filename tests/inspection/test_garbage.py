@@ -44,6 +44,12 @@ def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str
     return {item.name.partition("@")[0]: item.why for item in removable(workspace, partitions, {"mix"}, **options)}
 
 
+def size_without_manifests(folder: Path) -> int:
+    """Return the size of the files below a folder, in bytes; hard links to one file are counted once."""
+    files = (path.stat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != "manifest.json")
+    return sum({status.st_ino: status.st_size for status in files}.values())
+
+
 def arrays(folder: Path) -> list[list[int]]:
     plan = read_plan(folder / "mixture.json")
     shards = (shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values())
@@ -96,9 +102,11 @@ def test_undeclared_artifacts_are_removable_with_their_plan(corpus: Corpus, mixt
     bring_up_to_date(corpus, mixture, workspace)
     gone = removable(workspace, {}, set())
     assert {item.why for item in gone} == {UNDECLARED}
-    assert sum(item.bytes for item in gone) > 0
+    listed = sum(item.bytes for item in gone)
+    before = size_without_manifests(workspace.store.root)
     for item in gone:
         item.remove()
+    assert 0 < listed == before - size_without_manifests(workspace.store.root)
     assert list(workspace.store.list()) == []
 
 

@@ -58,6 +58,9 @@ def test_status_counts_what_is_built(built: Workspace) -> None:
     assert corpus.tokens == sum(cache.manifest.counts["train"]["tokens"] for cache in caches if cache)
     assert (corpus.documents, corpus.problem, mixture.state, mixture.tokens) == (3, None, "current", mixture.samples * 16)
     assert corpus.last_built is not None
+    arrays = [path for cache in caches if cache for path in cache.path.glob("*.npy")]
+    settings = [cache.path / "config.json" for cache in caches if cache]
+    assert corpus.bytes == sum(path.stat().st_size for path in [*arrays, *settings])  # without the tokenizer, which is kept once
     assert mixture.last_built is not None
     assert datetime.fromisoformat(corpus.last_built).utcoffset() == timedelta(0)
     assert corpus.last_built <= mixture.last_built
