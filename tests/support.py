@@ -15,8 +15,9 @@ import yaml
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import CorpusConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
-from phyagi_assets.sources.files import LocalFile, Partition
+from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
+from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace

@@ -1,10 +1,11 @@
 """Tokenized artifacts on disk: folders that ``datasets.load_from_disk`` opens, with one file of rows per chunk of the partition."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from phyagi_assets.errors import StoreError
@@ -80,6 +81,32 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
         raise StoreError(
             f"{path}: is damaged: {problem}; phyagi-assets check --discard removes it, and materialize builds it again"
         ) from None
+
+
+def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int, int]]]) -> None:
+    """Write a file of rows with other numbers of the rows in their source files.
+
+    Parameters
+    ----------
+    path
+        The file.
+    target
+        Path of the new file.
+    offsets
+        By index of a source file: numbers of rows, sorted, with what is added to them and to all larger ones up to the next.
+    """
+    with pa.OSFile(str(path)) as file, pa.OSFile(str(target), "wb") as made:
+        reader = pa.ipc.open_stream(file)
+        place = reader.schema.get_field_index("row")
+        with pa.ipc.new_stream(made, reader.schema) as writer:
+            for batch in reader:
+                files, numbers = batch.column("file").to_numpy(), batch.column("row").to_numpy().copy()
+                for index, steps in offsets.items():
+                    starts, added = np.array(steps, np.int64).T
+                    of_file = files == index
+                    step = np.searchsorted(starts, numbers[of_file], side="right") - 1
+                    numbers[of_file] += np.where(step >= 0, added[step], 0)
+                writer.write_batch(batch.set_column(place, reader.schema.field(place), pa.array(numbers)))
 
 
 def rows_schema(dtype: str, *, has_mask: bool = False) -> pa.Schema:

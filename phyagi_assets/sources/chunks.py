@@ -7,7 +7,7 @@ so that any number of processes builds the same bytes.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -16,8 +16,10 @@ import pyarrow.parquet
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.compression import head_of, is_compressed
-from phyagi_assets.sources.files import LocalFile, SourceFile, Span, format_of
+from phyagi_assets.objects.bucket import concurrently
+from phyagi_assets.sources.compression import is_compressed
+from phyagi_assets.sources.files import SourceFile, Span, format_of
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.signatures import compression_of, why_not_text
 
 CHUNK_BYTES = 128 << 20
@@ -26,12 +28,16 @@ start. The size does not enter fingerprints, because the rows are the same howev
 MAX_CHUNKS = 256
 """Approximate largest number of chunks per partition: each has a file of rows, and ``datasets`` opens all of them with the folder."""
 _BLOCK = 1 << 20
+_FIRST_LOOK = 1 << 14
+"""Number of bytes that are read at once to find the end of a line in a file that is elsewhere."""
+_AT_ONCE = 16
+"""Number of requests at the same time."""
 
 Spans = tuple[Span, ...]
 """The spans of one chunk, in the order of the partition's files."""
 
 
-def cut_into_chunks(corpus: Corpus, files: Sequence[LocalFile], chunk_bytes: int | None = None) -> Iterator[Spans]:
+def cut_into_chunks(corpus: Corpus, files: Sequence[Readable], chunk_bytes: int | None = None) -> Iterator[Spans]:
     """Cut the files of a partition into chunks, in order.
 
     In a large file of lines, the lines before each chunk are counted, so that the chunk knows the numbers of its rows.
@@ -90,7 +96,7 @@ def _wanted(sizes: Iterable[int], chunk_bytes: int | None) -> int:
     return max(CHUNK_BYTES if chunk_bytes is None else chunk_bytes, sum(sizes) // MAX_CHUNKS)
 
 
-def _size(file: LocalFile) -> int:
+def _size(file: Readable) -> int:
     try:
         return file.size
     except OSError:  # the file is missing, which its reader reports
@@ -99,7 +105,7 @@ def _size(file: LocalFile) -> int:
 
 def _cutter_of(corpus: Corpus, name: str) -> Callable[[Span, int, int], Iterator[Span]] | None:
     kind = format_of(corpus, name)
-    if is_compressed(PurePosixPath(name)):
+    if is_compressed(name):
         return None
     if kind == "json" or (kind == "text" and corpus.config.source.sample_by == "line"):
         return _spans_of_lines
@@ -116,10 +122,10 @@ def _spans(corpus: Corpus, whole: Span, size: int, wanted: int) -> Iterator[Span
         yield whole
 
 
-def _is_cuttable(file: LocalFile) -> bool:
+def _is_cuttable(file: Readable) -> bool:
     """Return whether a file may be cut: its content is not, for example, compressed contrary to its name. The reader handles such files."""
     try:
-        head = head_of(file.path)
+        head = file.head()
     except OSError:
         return True
     return head.startswith(b"PAR1") or (compression_of(head) is None and why_not_text(head) is None)
@@ -128,8 +134,11 @@ def _is_cuttable(file: LocalFile) -> bool:
 def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
     """Yield the spans of a file of lines. Each begins with the first line at or after a multiple of their size in bytes."""
     step = -(-size // count)
+    if whole.file.path is None:
+        yield from _spans_of_distant_lines(whole, size, step)
+        return
     try:
-        with whole.file.path.open("rb") as file:
+        with whole.file.open() as file:
             span, stop = whole, 0
             for earliest in range(step, size, step):
                 if earliest <= stop:  # inside a long line, whose end is known already
@@ -147,6 +156,43 @@ def _spans_of_lines(whole: Span, size: int, count: int) -> Iterator[Span]:
         raise SourceError(f"{whole.file}: cannot be read: {problem.strerror or problem}") from None
 
 
+def _spans_of_distant_lines(whole: Span, size: int, step: int) -> Iterator[Span]:
+    """Yield the same spans of a file that is elsewhere. Only their beginnings are read, so that the lines before them are not counted."""
+    file, span = whole.file, whole
+    for stop in concurrently(partial(_beginning_of_line, file, most=step), range(step, size, step), threads=_AT_ONCE):
+        if stop is not None and span.start < stop < size:
+            yield replace(span, stop=stop)
+            span = replace(span, start=stop, first=stop, is_numbered=False)
+    yield span
+
+
+def _beginning_of_line(file: Readable, earliest: int, most: int) -> int | None:
+    """Return where the first line at or after an offset begins; None if it begins more than `most` bytes after the offset."""
+    start, size, last = earliest - 1, _FIRST_LOOK, min(earliest + most, file.size)
+    while start < last:
+        found = file.read_range(start, min(start + size, last)).find(b"\n")
+        if found >= 0:
+            return start + found + 1
+        start, size = start + size, 2 * size
+    return None
+
+
+def numbered(spans: Spans) -> Spans:
+    """Return spans with the numbers of their first rows. The lines before them are read to count them.
+
+    Raises
+    ------
+    SourceError
+        A file cannot be read.
+    """
+    return tuple(span if span.is_numbered else replace(span, first=_lines_before(span), is_numbered=True) for span in spans)
+
+
+def _lines_before(span: Span) -> int:
+    with span.file.reading([(0, span.start)]) as file, file.open() as content:
+        return _count_lines(content, span.start)
+
+
 def _count_lines(content: BinaryIO, size: int) -> int:
     lines = 0
     while block := content.read(max(0, min(_BLOCK, size))):
@@ -158,7 +204,7 @@ def _count_lines(content: BinaryIO, size: int) -> int:
 def _spans_of_row_groups(whole: Span, _size: int, count: int) -> Iterator[Span]:
     """Yield the spans of a Parquet file, each with the fewest row groups that hold its share of the rows."""
     try:
-        with pa.parquet.ParquetFile(whole.file.path) as file:
+        with whole.file.open_native() as content, pa.parquet.ParquetFile(content) as file:
             rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     except (OSError, pa.ArrowException):  # the file is damaged, which its reader reports
         yield whole

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LocalFile
+from phyagi_assets.sources.readable import Readable
 
 _BYTES_OF = {
     pa.string(): pa.binary(),
@@ -42,7 +42,7 @@ class TextColumn:
         return located_text(batch, self)
 
 
-def find_columns(source: LocalFile, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
+def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
     """Find the declared columns in a table: ``meta.text`` is the column of that name, else the field ``text`` of the column ``meta``.
 
     Parameters
@@ -64,7 +64,7 @@ def find_columns(source: LocalFile, schema: pa.Schema, names: Sequence[str], *, 
     return [_found(source, schema, name, nested=nested) for name in names]
 
 
-def _found(source: LocalFile, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
+def _found(source: Readable, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
     path = (name,) if name in schema.names or not nested else tuple(name.split("."))
     fields = list(schema)
     kind: pa.DataType | None = None

@@ -10,11 +10,12 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_text
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".xz": "xz", ".bz2": "bz2", ".zip": "zip"}
@@ -32,21 +33,13 @@ def plain_name(name: str) -> str:
     return next((name[: -len(suffix)] for suffix in COMPRESSIONS if name.lower().endswith(suffix)), name)
 
 
-def is_compressed(path: PurePath) -> bool:
+def is_compressed(name: str) -> bool:
     """Return whether the name of a file has the suffix of a compression."""
-    return path.suffix.lower() in COMPRESSIONS
+    return _suffix(name) in COMPRESSIONS
 
 
-def head_of(path: Path) -> bytes:
-    """Return the first bytes of a file, at most `HEAD`, without decompressing them.
-
-    Raises
-    ------
-    OSError
-        The file cannot be read.
-    """
-    with path.open("rb", buffering=0) as file:
-        return file.read(HEAD)
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 class Opened:
@@ -73,12 +66,12 @@ class Opened:
         return int(consumed)
 
 
-def contents(path: Path, start: int = 0) -> Iterator[Opened]:
+def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
     """Open the decompressed content of a file, or of each member of a zip archive.
 
     Parameters
     ----------
-    path
+    file
         The file.
     start
         Offset in bytes from which a plain file is read.
@@ -95,13 +88,13 @@ def contents(path: Path, start: int = 0) -> Iterator[Opened]:
     UnreadableContentError
         The content is not text, or does not fit the name of the file.
     """
-    head = head_of(path)
-    found, named = compression_of(head), COMPRESSIONS.get(path.suffix.lower())
+    head = file.head()
+    found, named = compression_of(head), COMPRESSIONS.get(_suffix(file.name))
     if named and not found and head:
         raise UnreadableContentError(f"is named as {named} and is not: it {described(head)}; compress it again, or rename it")
     if found == "zip" and named != "zip":
         raise UnreadableContentError("is a zip archive and not named as one; add .zip to its name if it holds data files, or unpack it")
-    with path.open("rb") as raw:
+    with file.open() as raw:
         if found is None:
             if start == 0:
                 yield _checked(Opened(raw, raw))
@@ -111,7 +104,7 @@ def contents(path: Path, start: int = 0) -> Iterator[Opened]:
         elif found == "zip":
             yield from _members(raw)
         elif found in ("gzip", "zstd"):
-            with pa.OSFile(str(path)) as packed, pa.CompressedInputStream(packed, found) as content:
+            with file.open_native() as packed, pa.CompressedInputStream(packed, found) as content:
                 yield _checked(Opened(cast(BinaryIO, io.BufferedReader(content, _BUFFER)), packed))
         else:
             with lzma.open(raw) if found == "xz" else bz2.open(raw) as unpacked:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LocalFile
 from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_other_json, value_of
+from phyagi_assets.sources.readable import Readable
 
 TOOLS = "tools"
 """Name of the column with the tools that an assistant may call; it need not exist."""
@@ -208,7 +208,7 @@ class ConversationColumn:
         return LocatedConversations(self, columns[self.path[0]], columns.get(TOOLS) if self.has_tools else None)
 
 
-def find_conversations(source: LocalFile, schema: pa.Schema, name: str) -> ConversationColumn:
+def find_conversations(source: Readable, schema: pa.Schema, name: str) -> ConversationColumn:
     """Find the declared column of conversations in a table, at the top or, as in ``data.messages``, in the fields of a column.
 
     Raises

@@ -1,6 +1,7 @@
 """The documents of a partition, read in batches of even size. Each document has the file and the row that it came from."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +11,9 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LocalFile, Span, format_of
+from phyagi_assets.sources.fetch_ahead import fetched_ahead
+from phyagi_assets.sources.files import Span, format_of
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.readers import Block, ReadOptions, Rows, read_blocks
 
 BATCH_BYTES = 2 << 20
@@ -26,12 +29,21 @@ class RowTally:
     """Number of rows with text."""
     invalid: int = 0
     """Number of rows without text."""
-    first_problem: str = ""
-    """Message about the first row without text, which names the file, the row and the problem; empty if there is none."""
+    row: int = 0
+    """0-based number of the first row without text in the file."""
+    problem: str = ""
+    """Problem of that row; empty if there is none."""
+    lines: int = 0
+    """Number of lines, in a file of lines."""
 
     def __add__(self, other: "RowTally") -> "RowTally":
+        first = self if self.problem else other
         return RowTally(
-            valid=self.valid + other.valid, invalid=self.invalid + other.invalid, first_problem=self.first_problem or other.first_problem
+            valid=self.valid + other.valid,
+            invalid=self.invalid + other.invalid,
+            row=first.row,
+            problem=first.problem,
+            lines=self.lines + other.lines,
         )
 
     @property
@@ -39,16 +51,17 @@ class RowTally:
         """Whether there are rows but none has text, which points to a problem with the file and not with single rows."""
         return self.invalid > 0 and self.valid == 0
 
-    def first_in(self, file: LocalFile) -> str:
-        """Return the message about the first problem without the name of the file."""
-        return self.first_problem.removeprefix(f"{file}: ")
+    @property
+    def first_problem(self) -> str:
+        """Message about the first row without text, which the name of the file precedes."""
+        return f"row {self.row + 1}: {self.problem}"
 
-    def error(self, file: LocalFile, corpus: Corpus) -> SourceError:
+    def error(self, file: Readable, corpus: Corpus) -> SourceError:
         """Return the error for a file that has no row with text, or with a conversation."""
         messages = corpus.config.messages
         content = "text" if messages is None else "a conversation"
         key = "columns" if messages is None else f"messages (now {messages})"
-        message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_in(file)}"
+        message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_problem}"
         return SourceError(f"{file}: {message}; give the file its right format or {key}, or leave it out of source.path")
 
 
@@ -122,13 +135,12 @@ class Documents:
         kept[list(problems)] = False
         parts = list(self.parts)
         for i, problem in problems.items():
-            where = f"{parts[part[i]].span.file}: row {self.rows[i] + 1}: {problem}"
-            tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, first_problem=where)
+            tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, row=int(self.rows[i]), problem=problem)
             parts[part[i]] = replace(parts[part[i]], tally=tally)
         return replace(self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], parts=tuple(parts))
 
 
-def read_documents(corpus: Corpus, files: Sequence[LocalFile]) -> Iterator[Documents]:
+def read_documents(corpus: Corpus, files: Sequence[Readable]) -> Iterator[Documents]:
     """Stream the documents of a partition's files.
 
     Raises
@@ -209,15 +221,16 @@ def read_batches(corpus: Corpus, spans: Iterable[Span]) -> Iterator[Batch]:
     )
     parts: list[tuple[Span, Block | None]] = []
     size = 0
-    for span in spans:
-        for block in read_blocks(span, format_of(corpus, span.file.name), options):
-            parts.append((span, block))
-            size += block.size
-            if size >= BATCH_BYTES:
-                yield Batch(parts=parts, separator=config.separator)
-                parts, size = [], 0
-        parts.append((span, None))
-        size += _SPAN_BYTES
+    with closing(fetched_ahead(corpus, spans)) as fetched:
+        for span, file in fetched:
+            for block in read_blocks(replace(span, file=file), format_of(corpus, span.file.name), options):
+                parts.append((span, block))
+                size += block.size
+                if size >= BATCH_BYTES:
+                    yield Batch(parts=parts, separator=config.separator)
+                    parts, size = [], 0
+            parts.append((span, None))
+            size += _SPAN_BYTES
     if parts:
         yield Batch(parts=parts, separator=config.separator)
 
@@ -247,7 +260,7 @@ class SpanTallies:
         for part in documents.parts:
             self._tally += part.tally
             if self._tally.invalid and self._tally.valid and not self._skips:
-                problem = self._tally.first_problem
+                problem = f"{part.span.file}: {self._tally.first_problem}"
                 raise SourceError(f"{problem}; correct the row, or let such rows be left out and counted with on_invalid: skip")
             if part.ends:
                 tallies += self._ended(part.span)
@@ -260,7 +273,7 @@ class SpanTallies:
         if tally.is_without_text and is_whole:
             raise tally.error(span.file, self._corpus)
         if tally.invalid and not self._skips:
-            raise SourceError(f"{tally.first_problem}; correct the row")
+            raise SourceError(f"{span.file}: {tally.first_problem}; correct the row")
         if tally.invalid or not is_whole:
             yield span.index, tally
 
@@ -270,14 +283,14 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
     texts, numbers = rows.columns[0], rows.numbers
     if len(rows.columns) > 1:
         texts = pc.binary_join_element_wise(*rows.columns, separator, null_handling="emit_null")
-    invalid, first_problem = 0, ""
+    invalid, first, problem = 0, 0, ""
     if texts.null_count or rows.problems:
         valid = np.asarray(texts.is_valid())
         problems = dict.fromkeys(numbers[~valid].tolist(), "its text is null") | rows.problems
         texts, numbers = texts.drop_null(), numbers[valid]
         first = min(problems)
-        invalid, first_problem = len(problems), f"{span.file}: row {first + 1}: {problems[first]}"
-    tally = RowTally(valid=len(texts), invalid=invalid, first_problem=first_problem)
+        invalid, problem = len(problems), problems[first]
+    tally = RowTally(valid=len(texts), invalid=invalid, row=first, problem=problem, lines=rows.lines)
     return Documents(
         texts=texts,
         files=np.full(len(texts), span.index, dtype=np.int32),

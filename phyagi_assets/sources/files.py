@@ -7,10 +7,8 @@ from typing import get_args
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
 from phyagi_assets.sources.compression import plain_name
-
-Stamp = tuple[str | int, ...]
-"""Facts about a file that are known without reading it: size and times, an ETag, or the Hub's object id. If they differ, the content may
-have changed."""
+from phyagi_assets.sources.local_file import LocalFile
+from phyagi_assets.sources.readable import Readable, Stamp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,30 +54,10 @@ def held_out(split: str) -> HeldOut | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LocalFile:
-    """A local file to read: a local source file, or the local copy of a remote one."""
-
-    name: str
-    """Name of the source file, see `SourceFile.name`."""
-    origin: str
-    """Absolute path or URI of the source file, which messages show."""
-    path: Path
-    """Path of the content."""
-
-    def __str__(self) -> str:
-        return self.origin
-
-    @property
-    def size(self) -> int:
-        """Size on disk, in bytes."""
-        return self.path.stat().st_size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
     """Consecutive rows of a file to read; by default, all of them."""
 
-    file: LocalFile
+    file: Readable
     index: int = 0
     """Index of the file in its partition."""
     start: int = 0
@@ -87,7 +65,9 @@ class Span:
     stop: int | None = None
     """End of the span (exclusive), in the same unit; None means the end of the file."""
     first: int = 0
-    """0-based number of the first row of the span in the file."""
+    """0-based number of the first row of the span in the file; `start` if it is not known."""
+    is_numbered: bool = True
+    """Whether the number of the first row is known. It is not where counting the lines before the span would fetch all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

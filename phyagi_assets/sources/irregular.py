@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.sources.compression import UnreadableContentError, contents, head_of, is_compressed
-from phyagi_assets.sources.files import LocalFile, Partition, format_of
+from phyagi_assets.sources.compression import UnreadableContentError, contents, is_compressed
+from phyagi_assets.sources.files import Partition, format_of
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of
 from phyagi_assets.store.base import Store
 
@@ -34,7 +35,7 @@ class IrregularFiles:
         self._state = store.state("irregular", address)
 
     def find(
-        self, corpus: Corpus, partition: Partition, raw_fingerprint: str, at_hand: Callable[[], Sequence[LocalFile] | None]
+        self, corpus: Corpus, partition: Partition, raw_fingerprint: str, at_hand: Callable[[], Sequence[Readable] | None]
     ) -> dict[str, str]:
         """Find the irregular files of a partition.
 
@@ -83,22 +84,22 @@ def _may_be_irregular(corpus: Corpus, name: str) -> bool:
     return kind == "text" or (kind == "json" and corpus.config.on_invalid == "skip")
 
 
-def _irregularity(corpus: Corpus, file: LocalFile) -> str:
+def _irregularity(corpus: Corpus, file: Readable) -> str:
     if not _may_be_irregular(corpus, file.name):
         return ""
     try:
         if format_of(corpus, file.name) == "json":
             return "" if _begins_as_json_lines(file) else MISNAMED
-        return WITH_BOM if any(opened.head.startswith(BOM) for opened in contents(file.path)) else ""
+        return WITH_BOM if any(opened.head.startswith(BOM) for opened in contents(file)) else ""
     except (OSError, UnreadableContentError):  # its reader reports why
         return ""
 
 
-def _begins_as_json_lines(file: LocalFile) -> bool:
+def _begins_as_json_lines(file: Readable) -> bool:
     """Return whether the first row of a file is an object, judged by the head of the file."""
-    head = head_of(file.path)
+    head = file.head()
     if not head or compression_of(head):
-        return not head or is_compressed(file.path)
+        return not head or is_compressed(file.name)
     line = head.removeprefix(BOM).lstrip().partition(b"\n")[0].strip()
     if len(head) == HEAD and b"\n" not in head.lstrip():
         return line.startswith(b"{") and b"\x00" not in line

@@ -13,9 +13,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
-
-FileStamp = tuple[str, int, int, int, int]
-"""Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
+from phyagi_assets.sources.local_file import stamp_of
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 """Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""
@@ -67,18 +65,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # the walk reports the problem
         return False
-
-
-def stamp_of(path: Path) -> FileStamp:
-    """Return the stamp of a local file.
-
-    Raises
-    ------
-    OSError
-        The file does not exist or cannot be accessed.
-    """
-    seen = path.stat()
-    return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 
 
 @dataclass

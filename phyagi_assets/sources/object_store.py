@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import obstore
+from obstore.exceptions import PreconditionError
 from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.clients import SCHEMES, Clients
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, Stamp
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
+from phyagi_assets.sources.pieces import Fetchers
+from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
 
 __all__ = ["SCHEMES", "Buckets"]
@@ -40,8 +43,13 @@ class Buckets:
     def __init__(self, scheme: str, retry_policy: RetryPolicy) -> None:
         self._scheme, self._retry_policy = scheme, retry_policy
         self._clients = Clients(scheme)
+        self.fetchers = Fetchers()
         self._digests: dict[str, str] = {}
         self._opaque: set[str] = set()
+
+    def __reduce__(self) -> tuple[type["Buckets"], tuple[str, RetryPolicy]]:
+        """Reduce to the arguments: another process opens connections of its own."""
+        return Buckets, (self._scheme, self._retry_policy)
 
     def files(self, corpus: Corpus, declared: str) -> Listing:
         """List the objects that a glob matches.
@@ -120,7 +128,7 @@ class Buckets:
             The transfer broke off.
         """
         bucket, _, key = file.origin.removeprefix(self._scheme).partition("/")
-        precondition = _precondition(file)
+        precondition = _precondition(file.stamp)
         encoding = ""
 
         def chunks(start: int) -> Iterator[bytes]:
@@ -138,6 +146,38 @@ class Buckets:
         path = append_chunks(folder / "object", file.size, chunks, on_bytes)
         self._verify(file, bucket, path)
         return Fetched(path=path, checksum=None, encoding=encoding)
+
+    def read_part(self, origin: str, stamp: Stamp, start: int, stop: int) -> bytes:
+        """Return a part of an object that must have a stamp; see `ReadsParts`."""
+        bucket, _, key = origin.removeprefix(self._scheme).partition("/")
+        place: Any = {"range": (start, stop)} if stop > start else {}
+
+        def part(store: ObjectStore) -> bytes:
+            try:
+                answer = obstore.get(store, key, options=place | _precondition(stamp))
+                if not _is_as_pinned(answer.meta, stamp):
+                    raise _ChangedError
+                content = bytes(answer.bytes()) if place else b""
+            except PreconditionError:
+                raise _ChangedError from None
+            except FileNotFoundError as problem:
+                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                    raise
+                raise _ChangedError from None
+            if len(content) != stop - start:
+                raise TransientError(f"{len(content):,} bytes came, and {stop - start:,} were asked for")
+            return content
+
+        def once() -> bytes:
+            try:
+                return self._clients.ask(bucket, part)
+            except _ChangedError:
+                now = self._clients.ask(bucket, lambda store: _head(store, key))
+                found = f"it is {_described(now['e_tag'], now['size'], now['last_modified'])} now" if now else "it is gone now"
+            pinned = _described(str(stamp[0]), int(stamp[1]), *stamp[2:])
+            raise SourceError(f"has changed: it was pinned as {pinned}, and {found}; materialize again, which pins what is there then")
+
+        return self._retry_policy.with_retries(origin, once)
 
     def _verify(self, file: SourceFile, bucket: str, path: Path) -> None:
         """Compare a fetched object with its ETag, which is the MD5 of the content, unless the object is encrypted with a user's key.
@@ -195,9 +235,28 @@ def _head(store: ObjectStore, key: str) -> Mapping[str, Any] | None:
         return None
 
 
-def _precondition(file: SourceFile) -> dict[str, Any]:
+class _ChangedError(Exception):
+    """An object is gone, or has another stamp than it was pinned with."""
+
+
+def _is_as_pinned(found: Mapping[str, Any], stamp: Stamp) -> bool:
+    """Return whether an object has a stamp, in case the server ignores preconditions."""
+    etag, size, *modified = stamp
+    if modified and found["last_modified"].replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0):
+        return False
+    return bool(found["size"] == size and (not etag or not found["e_tag"] or found["e_tag"].strip('"') == etag))
+
+
+def _described(etag: str | None, size: int, written: object = None) -> str:
+    """Return the stamp of an object as people read it."""
+    tag = (etag or "").strip('"')
+    when = written.strftime("%Y-%m-%d %H:%M:%S UTC") if isinstance(written, datetime) else written
+    return ", ".join([*([f"ETag {tag}"] if tag else []), f"{size:,} bytes", *([f"written {when}"] if when else [])])
+
+
+def _precondition(stamp: Stamp) -> dict[str, Any]:
     """Return the precondition of a request that excludes objects that changed since their listing; some servers have no ETags."""
-    etag, _, *modified = file.stamp
+    etag, _, *modified = stamp
     return {"if_unmodified_since": datetime.fromisoformat(str(modified[0]))} if modified else {"if_match": f'"{etag}"'}
 
 

@@ -12,7 +12,7 @@ has mapped.
 import errno
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,10 +26,11 @@ import pyarrow.parquet
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, head_of, is_compressed, plain_name
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed, plain_name
 from phyagi_assets.sources.conversations import ConversationColumn, find_conversations, parse_conversations
-from phyagi_assets.sources.files import LocalFile, Span
+from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
+from phyagi_assets.sources.readable import ByteRange, Readable
 from phyagi_assets.sources.signatures import BOM, described
 
 BLOCK = 1 << 20
@@ -53,6 +54,8 @@ class Rows:
     problems: dict[int, str] = field(default_factory=dict)
     """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
     cannot be read."""
+    lines: int = 0
+    """Number of lines that were read for these rows, in a file of lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +71,7 @@ class ReadOptions:
     messages: str | None = None
     """Name of the column that holds conversations; None if documents are text."""
 
-    def find(self, source: LocalFile, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
+    def find(self, source: Readable, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
         """Find the declared columns in a table."""
         return find_columns(source, schema, self.columns) if self.messages is None else [find_conversations(source, schema, self.messages)]
 
@@ -115,7 +118,7 @@ def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Bloc
     The parameters and errors are those of `read_rows`.
     """
     source = span.file
-    if kind in ("parquet", "arrow") and is_compressed(source.path):
+    if kind in ("parquet", "arrow") and is_compressed(source.name):
         message = f"is a compressed {kind} file; these are compressed inside, and read as they are: decompress it"
         raise SourceError(f"{source}: {message}")
     if options.messages is not None and kind in ("text", "csv"):
@@ -135,7 +138,7 @@ def _just(rows: Rows) -> tuple[Rows]:
 
 
 @contextmanager
-def _named_errors(source: LocalFile, kind: Format) -> Iterator[None]:
+def _named_errors(source: Readable, kind: Format) -> Iterator[None]:
     """Turn the errors of reading and parsing into errors that name the file."""
     try:
         yield
@@ -153,7 +156,7 @@ def _named_errors(source: LocalFile, kind: Format) -> Iterator[None]:
         raise SourceError(f"{source}: is not {_A[kind]} file, or a damaged one: {_of_one_line(problem)}") from None
 
 
-def _out_of_memory(source: LocalFile, problem: str) -> str:
+def _out_of_memory(source: Readable, problem: str) -> str:
     found = f" ({_of_one_line(problem)})" if problem else ""
     return f"{source}: cannot be read: it needs more memory than this process may use{found}; raise the limit, or check for damage"
 
@@ -183,7 +186,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
     if options.columns != ("text",):
         raise SourceError(f"{source}: a text file has one column, 'text'; columns says {', '.join(options.columns)}")
     number = span.first  # only text files in which each line is a row are cut into spans
-    for file in contents(source.path, span.start):
+    for file in contents(source, span.start):
         if options.sample_by == "document":
             parts = iter([_whole(source, file)])
         elif options.sample_by == "line":
@@ -191,11 +194,11 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
         else:
             parts = _paragraphs(source, file)
         for texts in parts:
-            yield Rows(columns=[texts], numbers=_numbers(number, len(texts)), consumed=file.consumed())
+            yield Rows(columns=[texts], numbers=_numbers(number, len(texts)), consumed=file.consumed(), lines=len(texts))
             number += len(texts)
 
 
-def _whole(source: LocalFile, file: Opened) -> pa.Array:
+def _whole(source: Readable, file: Opened) -> pa.Array:
     """Read the whole content as one document, without copying the bytes into Arrow."""
     content = file.content.read(LONGEST)
     if len(content) == LONGEST and file.content.read(1):
@@ -209,7 +212,7 @@ def _whole(source: LocalFile, file: Opened) -> pa.Array:
     return text
 
 
-def _lines(source: LocalFile, file: Opened, span: Span) -> Iterator[pa.Array]:
+def _lines(source: Readable, file: Opened, span: Span) -> Iterator[pa.Array]:
     before = span.first
     for block in _blocks(file, _bytes_left(span, file)):
         lines = _decoded(source, block, before).removesuffix("\n").split("\n")
@@ -218,7 +221,7 @@ def _lines(source: LocalFile, file: Opened, span: Span) -> Iterator[pa.Array]:
             yield pa.array([line.removesuffix("\r") for line in lines[start : start + MOST_ROWS]], pa.string())
 
 
-def _paragraphs(source: LocalFile, file: Opened) -> Iterator[pa.Array]:
+def _paragraphs(source: Readable, file: Opened) -> Iterator[pa.Array]:
     before, carried = 0, [""]
     for block in _blocks(file):
         text = _decoded(source, block, before)
@@ -247,7 +250,7 @@ def _trimmed(paragraph: str) -> str:
     return _BLANK_ENDS.sub("", paragraph).rstrip("\r")
 
 
-def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
+def _decoded(source: Readable, content: bytes, lines_before: int) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as problem:
@@ -260,22 +263,23 @@ def _decoded(source: LocalFile, content: bytes, lines_before: int) -> str:
 
 def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     first = span.first
-    for file in contents(span.file.path, span.start):
+    for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
-            yield Block(size=len(block), rows=partial(_json, span.file, block, options, first, file.consumed()))
-            first += block.count(b"\n") + (not block.endswith(b"\n"))
+            lines = block.count(b"\n") + (not block.endswith(b"\n"))
+            yield Block(size=len(block), rows=partial(_json, span.file, block, options, first, lines, file.consumed()))
+            first += lines
 
 
-def _json(source: LocalFile, block: bytes, options: ReadOptions, first: int, consumed: int) -> Iterator[Rows]:
-    """Parse a block of whole lines, given the number of its first line and the bytes of the file that were read for it."""
+def _json(source: Readable, block: bytes, options: ReadOptions, first: int, lines: int, consumed: int) -> Iterator[Rows]:
+    """Parse a block of whole lines, given the number of its first line, of its lines, and of the bytes that were read for it."""
     with _named_errors(source, "json"):
         if options.messages is None:
             blocks = parse_lines(str(source), block, options.columns, first)
         else:
             blocks = parse_conversations(str(source), block, options.messages, first)
         for parsed in blocks:
-            yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=consumed, problems=parsed.problems)
-            consumed = 0
+            yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=consumed, problems=parsed.problems, lines=lines)
+            consumed = lines = 0
 
 
 def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -304,9 +308,9 @@ def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 raise
 
 
-def _csv_in_blocks(source: LocalFile, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
+def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
     first = 0
-    for header, file in zip(contents(source.path), contents(source.path), strict=True):
+    for header, file in zip(contents(source), contents(source), strict=True):
         if not header.head.strip():
             continue  # an empty file is a table without rows
         columns = find_columns(source, _csv_schema(source, header, options, block), options.columns, nested=False)
@@ -336,7 +340,7 @@ def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str]) -> Ro
 
 
 def _csv_reader(
-    source: LocalFile,
+    source: Readable,
     file: Opened,
     options: ReadOptions,
     block: int,
@@ -358,7 +362,7 @@ def _csv_reader(
     )
 
 
-def _csv_schema(source: LocalFile, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
+def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
     """Return the schema of a table: the columns in its header, the declared ones as binary."""
     with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
         fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
@@ -399,7 +403,7 @@ def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArr
 def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     _require_start(source, b"PAR1", "a Parquet file")
-    with pa.parquet.ParquetFile(source.path, buffer_size=BLOCK, page_checksum_verification=True) as file:
+    with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
         columns = options.find(source, file.schema_arrow)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
@@ -408,10 +412,23 @@ def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
         of_a_row = source.size / max(metadata.num_rows, 1)
         first = span.first
+        source.expect(_ranges_of_columns(metadata, groups, {name.partition(".")[0] for name in _in_parquet(columns)}))
         for some in [[group] for group in groups] if nested else [groups]:
             for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=_in_parquet(columns)):
                 yield from _parts(batch, columns, _numbers(first, batch.num_rows), int(of_a_row * batch.num_rows))
                 first += batch.num_rows
+
+
+def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
+    """Return the places of columns in some row groups of a Parquet file, given their names at the top of the schema."""
+    ranges = []
+    for group in map(metadata.row_group, groups):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in names:
+                dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
+                start = min(column.data_page_offset, dictionary or column.data_page_offset)
+                ranges.append((start, start + column.total_compressed_size))
+    return ranges
 
 
 def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) -> list[str]:
@@ -421,7 +438,7 @@ def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) ->
 
 def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source, first = span.file, span.first
-    with pa.OSFile(str(source.path)) as file:
+    with source.open_native() as file:
         is_stream = file.read(6) != b"ARROW1"
         before = 0
         for batch in _record_batches(source, file, options, is_stream=is_stream):
@@ -435,7 +452,7 @@ def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
             first, before = first + batch.num_rows, now
 
 
-def _record_batches(source: LocalFile, file: pa.NativeFile, declared: ReadOptions, *, is_stream: bool) -> Iterator[pa.RecordBatch]:
+def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions, *, is_stream: bool) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
     file.seek(0)
     schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
@@ -461,8 +478,8 @@ def _require_end(file: pa.NativeFile) -> None:
         raise UnreadableContentError("is an Arrow stream without its end marker: it was not written whole; write it again")
 
 
-def _require_start(source: LocalFile, start: bytes, kind: str) -> None:
-    head = head_of(source.path)
+def _require_start(source: Readable, start: bytes, kind: str) -> None:
+    head = source.head()
     if head and not head.startswith(start):
         raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")
 

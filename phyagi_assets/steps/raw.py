@@ -12,7 +12,8 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.digests import DigestCache
-from phyagi_assets.sources.files import LocalFile, Partition, SourceFile, held_out, readable
+from phyagi_assets.sources.files import Partition, SourceFile, held_out, readable
+from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
 from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build

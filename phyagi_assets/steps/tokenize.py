@@ -14,15 +14,16 @@ import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import SourceError, TokenizerError
+from phyagi_assets.errors import SourceDownError, SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import TRAINED, complete, rows_in, rows_schema
 from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_chunks
 from phyagi_assets.sources.documents import RowTally, read_documents
-from phyagi_assets.sources.files import LocalFile, Partition, readable
+from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.checks.tokens import check_tokens
 from phyagi_assets.steps.conversations import conversation_recipe
@@ -100,7 +101,7 @@ def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fi
     return settings
 
 
-def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> list[LocalFile] | None:
+def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Sequence[Readable] | None:
     """Return the files of a partition for reading; None if they have to be fetched first."""
     if partition.is_local:
         return readable(partition)
@@ -133,7 +134,7 @@ class _Encoding:
     partition: Partition
     workspace: Workspace
     raw: Artifact
-    files: list[LocalFile]
+    files: Sequence[Readable]
     expected: Manifest
 
     @classmethod
@@ -270,6 +271,8 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
 
     try:
         built = reuse_or_build(workspace.store, address, expected, fill, examine=examine)
+    except SourceDownError:
+        raise
     except SourceError:  # the files have to change first
         forget_chunks(corpus, partition.key, workspace)
         raise
@@ -305,10 +308,10 @@ class _Tally:
         tally.content = content.hexdigest()
         return tally
 
-    def skipped(self, files: Sequence[LocalFile]) -> dict[str, dict[str, Any]]:
+    def skipped(self, files: Sequence[Readable]) -> dict[str, dict[str, Any]]:
         """Return the files with left-out rows: by file name, the number of left-out rows, the number of rows, and the first problem."""
         return {
-            files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_in(files[index])}
+            files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_problem}
             for index, rows in sorted(self.rows.items())
             if rows.invalid
         }
@@ -318,7 +321,7 @@ def _ignore_progress(_consumed: int) -> None:
     """Ignore progress."""
 
 
-def _check(corpus: Corpus, partition: Partition, files: Sequence[LocalFile], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
+def _check(corpus: Corpus, partition: Partition, files: Sequence[Readable], workspace: Workspace, raw: Artifact, tally: _Tally) -> None:
     for index, rows in sorted(tally.rows.items()):
         if rows.is_without_text:
             raise rows.error(files[index], corpus)
@@ -337,7 +340,7 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
 
 
-def _report(address: str, files: Sequence[LocalFile], tally: _Tally) -> None:
+def _report(address: str, files: Sequence[Readable], tally: _Tally) -> None:
     """Log the rows that were left out, and warn if the partition is empty."""
     skipped = tally.skipped(files)
     for name, of in list(skipped.items())[:_REPORTED]:

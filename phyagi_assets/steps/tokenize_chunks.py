@@ -11,7 +11,7 @@ import re
 import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import TRAINED, rows_file
-from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks
+from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_file
+from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks, numbered
 from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
-from phyagi_assets.sources.files import LocalFile, Stamp
-from phyagi_assets.sources.local import stamp_of
+from phyagi_assets.sources.readable import Readable, Stamp
 from phyagi_assets.steps.conversations import ConversationRecipe
 from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
 from phyagi_assets.steps.raw import raw_address
+from phyagi_assets.steps.row_numbers import RowNumbers
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
@@ -174,7 +174,7 @@ class TokenChunk:
             finally:
                 draft.unlink(missing_ok=True)
         del snapshot
-        tallies = [(index, {"valid": of.valid, "invalid": of.invalid, "first_problem": of.first_problem}) for index, of in written.tallies]
+        tallies = [(index, asdict(of)) for index, of in written.tallies]
         digest, state = file_digest(rows), self._record(workspace)
         record = {"stamps": stamps, "digest": digest, "bytes": rows.stat().st_size, "counts": dict(written.counts), "tallies": tallies}
         state.remember(record)
@@ -190,7 +190,8 @@ class TokenChunk:
         raw = workspace.store.find(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
         if raw is None:
             return None
-        inside = [span.file.path.relative_to(raw.path).as_posix() for span in self.spans if span.file.path.is_relative_to(raw.path)]
+        paths = [span.file.path for span in self.spans if span.file.path]
+        inside = [path.relative_to(raw.path).as_posix() for path in paths if path.is_relative_to(raw.path)]
         if inside:
             raw.folder(*inside)
         return raw
@@ -202,7 +203,7 @@ class TokenChunk:
         with suppress(OSError):  # a file is missing, which its reader reports
             for span in self.spans:
                 path = span.file.path
-                stamp: Stamp = () if path.is_relative_to(raw) else stamp_of(path)
+                stamp: Stamp = () if path and path.is_relative_to(raw) else span.file.stamp()
                 stamps.append([span.index, span.start, span.stop, span.first, *stamp])
             return stamps
         return []
@@ -214,7 +215,7 @@ class TokenChunk:
         return State(self._rows(workspace).with_suffix(".json"))
 
 
-def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) -> list[TokenChunk]:
+def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> list[TokenChunk]:
     """Return the chunks of a partition that are not encoded yet.
 
     The engines are loaded, and compared with each other if they were not before, so that the processes that encode need not do it.
@@ -231,7 +232,7 @@ def missing_chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Worksp
     return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace)]
 
 
-def _chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) -> Iterator[TokenChunk]:
+def _chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> Iterator[TokenChunk]:
     """Cut a partition into chunks, after the engines are loaded and chunks of other versions are deleted."""
     _engines(recipe, workspace)
     clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
@@ -240,7 +241,7 @@ def _chunks(recipe: Recipe, files: Sequence[LocalFile], workspace: Workspace) ->
 
 
 def write_chunks(
-    recipe: Recipe, files: Sequence[LocalFile], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
+    recipe: Recipe, files: Sequence[Readable], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
 ) -> Generator[Written, None, None]:
     """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
 
@@ -271,6 +272,7 @@ def write_chunks(
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
+    numbers = RowNumbers()
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:
         for chunk in chunks:
             engines, path = _engines(recipe, workspace), rows_file(folder, chunk.number)
@@ -278,8 +280,12 @@ def write_chunks(
                 yield encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
                 continue
             written = chunk.recall(workspace) or chunk.write(workspace, engines, on_progress)
-            link(written.path, path)
-            yield replace(written, path=path)
+            offsets, tallies = numbers.of_chunk(chunk.spans, written.tallies)
+            if offsets:
+                renumber(written.path, path, offsets)
+            else:
+                link(written.path, path)
+            yield replace(written, path=path, tallies=tallies)
 
 
 def forget_chunks(corpus: Corpus, partition: str, workspace: Workspace) -> None:
@@ -323,10 +329,21 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
     Raises
     ------
     SourceError
-        A file cannot be read, or a row does not match the declaration.
+        A file cannot be read, or a row does not match the declaration. The lines before the chunk are counted to name the row.
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
+    try:
+        return _encode_spans(recipe, number, spans, path, engines, on_progress)
+    except SourceDownError:
+        raise
+    except SourceError:
+        if not all(span.is_numbered for span in spans):
+            _encode_spans(recipe, number, numbered(spans), path, engines, on_progress)
+        raise
+
+
+def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
     corpus, maker, tokenizer = recipe.corpus, recipe.maker, recipe.tokenizer(engines, number)
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
     names = {span.index: span.file.name for span in spans}

@@ -17,7 +17,8 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import chunks, documents, readers
 from phyagi_assets.sources.chunks import Spans
 from phyagi_assets.sources.documents import Documents, read_documents, read_spans
-from phyagi_assets.sources.files import LocalFile, Span, readable
+from phyagi_assets.sources.files import Span, readable
+from phyagi_assets.sources.local_file import LocalFile
 from tests.support import declare_corpus, list_partitions, local_file, write_jsonl, write_text
 
 Held = list[tuple[str, int, int]]

@@ -17,7 +17,7 @@ import resource, sys
 from pathlib import Path
 from phyagi_assets.declare.schema import CorpusConfig
 from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.files import LocalFile
+from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.declare.yaml_reader import load_yaml
 
 declared, path = map(Path, sys.argv[1:])

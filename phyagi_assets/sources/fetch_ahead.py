@@ -1,0 +1,54 @@
+"""Fetching the files of the next spans while one is read, so that many small files that are elsewhere are not waited for one by one."""
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager, ExitStack
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.sources.compression import is_compressed
+from phyagi_assets.sources.files import Span, format_of
+from phyagi_assets.sources.pieces import AHEAD, PIECE
+from phyagi_assets.sources.readable import ByteRange, Readable
+
+_MOST_FILES = 64
+"""Largest number of files of which the beginning is fetched ahead."""
+_FOOTER = 1 << 16
+"""Number of bytes that are read at the end of a Parquet file to open it."""
+
+
+def fetched_ahead(corpus: Corpus, spans: Iterable[Span]) -> Generator[tuple[Span, Readable], None, None]:
+    """Yield each span with its file for reading; the beginnings of the next ones are fetched meanwhile, as far as memory allows."""
+    waiting: deque[tuple[Span, Readable, ExitStack]] = deque()
+    left, ahead = iter(spans), 0
+    try:
+        while True:
+            while len(waiting) <= _MOST_FILES and ahead < AHEAD and (span := next(left, None)):
+                stack = ExitStack()
+                waiting.append((span, stack.enter_context(_reading(corpus, span)), stack))
+                ahead += _begun(span)
+            if not waiting:
+                return
+            span, file, stack = waiting.popleft()
+            ahead -= _begun(span)
+            with stack:
+                yield span, file
+    finally:
+        for _, _, stack in waiting:
+            stack.close()
+
+
+def _begun(span: Span) -> int:
+    """Return the number of bytes that are fetched before the span is read."""
+    return 0 if span.file.path else min(PIECE, span.file.size)
+
+
+def _reading(corpus: Corpus, span: Span) -> AbstractContextManager[Readable]:
+    """Return the file of a span for reading the span."""
+    if span.file.path:
+        return span.file.reading()
+    ranges: list[ByteRange] | None = None
+    if format_of(corpus, span.file.name) == "parquet" and not is_compressed(span.file.name):
+        ranges = [(span.file.size - _FOOTER, span.file.size)]  # its reader announces the columns when it has read the footer
+    elif span.stop is not None:
+        ranges = [(span.start, span.stop)]
+    return span.file.reading(ranges)

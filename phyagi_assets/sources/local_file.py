@@ -1,0 +1,72 @@
+"""A local file to read."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from phyagi_assets.sources.readable import ByteRange, Stamp
+from phyagi_assets.sources.signatures import HEAD
+
+FileStamp = tuple[str, int, int, int, int]
+"""Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
+
+
+def stamp_of(path: Path) -> FileStamp:
+    """Return the stamp of a local file.
+
+    Raises
+    ------
+    OSError
+        The file does not exist or cannot be accessed.
+    """
+    seen = path.stat()
+    return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFile:
+    """A local file to read: a local source file, or the local copy of a remote one. See `Readable` for its methods."""
+
+    name: str
+    """Name of the source file, see `SourceFile.name`."""
+    origin: str
+    """Absolute path or URI of the source file, which messages show."""
+    path: Path
+    """Path of the content."""
+
+    def __str__(self) -> str:
+        return self.origin
+
+    @property
+    def size(self) -> int:
+        """Size on disk, in bytes."""
+        return self.path.stat().st_size
+
+    def stamp(self) -> Stamp:
+        return stamp_of(self.path)
+
+    def head(self) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            return file.read(HEAD)
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb")
+
+    def open_native(self) -> pa.NativeFile:
+        return pa.OSFile(str(self.path))
+
+    def reading(self, ranges: Sequence[ByteRange] | None = None) -> nullcontext["LocalFile"]:
+        del ranges
+        return nullcontext(self)
+
+    def expect(self, ranges: Sequence[ByteRange]) -> None:
+        """Do nothing: the system reads ahead."""

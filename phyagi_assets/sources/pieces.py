@@ -1,0 +1,234 @@
+"""Reading a file that is elsewhere in pieces, which are fetched ahead by other threads.
+
+A reader announces the bytes that it will read. They are cut into pieces, and as it reads one, the next ones are fetched, several at once,
+up to a bound. Bytes that were not announced, such as the footer of a file, are fetched when they are asked for. A piece is dropped when it
+has been read; the first one stays, because readers look at the head of a file before they read it.
+"""
+
+import io
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, wait
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any
+
+from phyagi_assets.sources.readable import ByteRange
+
+PIECE = 4 << 20
+"""Size of a piece, in bytes."""
+AHEAD = 32 << 20
+"""Largest size of the pieces that are fetched or held ahead of a reader, in bytes."""
+_SMALLEST = 1 << 16
+"""Smallest number of bytes that are fetched without having been announced."""
+_THREADS = 16
+"""Number of requests at the same time."""
+_LOOK = 0.5
+"""Interval of checking for signals, in seconds."""
+
+Fetch = Callable[[int, int], bytes]
+"""Function that returns a part of the file, given its first byte and the byte after its last one."""
+
+
+class Fetchers:
+    """Threads that fetch pieces. They are daemon threads, so that one that is stuck in a connection does not keep the process alive."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[tuple[Future[bytes], Fetch, ByteRange]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+
+    def submit(self, fetch: Fetch, place: ByteRange) -> "Future[bytes]":
+        """Fetch a part of a file; the future raises what `fetch` raises. A future that is cancelled in time is not begun."""
+        with self._lock:
+            if self._threads < _THREADS:
+                self._threads += 1
+                threading.Thread(target=self._work, name="fetch", daemon=True).start()
+        future: Future[bytes] = Future()
+        self._queue.put((future, fetch, place))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, fetch, place = self._queue.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fetch(*place))
+                except BaseException as problem:
+                    future.set_exception(problem)
+            del future, fetch  # otherwise the content would stay in memory until the next piece
+
+
+class _Piece:
+    """A part of a file: not fetched yet, being fetched, or held."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.future: Future[bytes] | None = None
+        self.read = 0
+        """Number of bytes that were read, some perhaps twice."""
+        self.is_read_to_its_end = False
+
+
+class Pieces:
+    """The pieces of one file. It serves one reader at a time.
+
+    Parameters
+    ----------
+    fetch
+        Fetches a part of the file.
+    size
+        Size of the file, in bytes.
+    fetchers
+        The threads.
+    """
+
+    def __init__(self, fetch: Fetch, size: int, fetchers: Fetchers) -> None:
+        self._fetch, self._size, self._fetchers = fetch, size, fetchers
+        self._pieces: list[_Piece] = []
+        self._starts: list[int] = []
+        self._lock = threading.RLock()
+
+    def expect(self, ranges: Sequence[ByteRange]) -> None:
+        """Announce the bytes that will be read, in order, instead of those that were announced before; fetch the first piece of them."""
+        with self._lock:
+            kept = [piece for piece in self._pieces if piece.future]
+            planned: list[_Piece] = []
+            for start, stop in _without(_joined(ranges, self._size), [(piece.start, piece.stop) for piece in kept]):
+                planned += [_Piece(begin, min(begin + PIECE, stop)) for begin in range(start, stop, PIECE)]
+            self._pieces = sorted(kept + planned, key=lambda piece: piece.start)
+            self._starts = [piece.start for piece in self._pieces]
+            if planned:
+                self._begin(planned[0])
+
+    def read(self, start: int, most: int) -> memoryview:
+        """Return bytes from an offset on: at least one unless the file ends there, and at most `most`, all of one piece."""
+        if start >= self._size or most <= 0:
+            return memoryview(b"")
+        with self._lock:
+            index = self._at(start, most)
+            piece = self._pieces[index]
+            self._fetch_ahead(index)
+            assert piece.future
+            content = memoryview(_result(piece.future))[start - piece.start : start - piece.start + most]
+            piece.read += len(content)
+            piece.is_read_to_its_end |= start + len(content) == piece.stop
+            if piece.start > 0 and piece.is_read_to_its_end and piece.read >= piece.stop - piece.start:
+                self._drop(piece)
+            return content
+
+    def close(self) -> None:
+        """Forget all pieces."""
+        with self._lock:
+            for piece in self._pieces:
+                self._drop(piece)
+
+    def _at(self, start: int, most: int) -> int:
+        """Return the index of the piece at an offset, which is added if it was not announced."""
+        index = bisect_right(self._starts, start) - 1
+        if index >= 0 and start < self._pieces[index].stop:
+            return index
+        index += 1
+        stop = min(start + max(min(most, PIECE), _SMALLEST), self._size)
+        if index < len(self._pieces):
+            stop = min(stop, self._pieces[index].start)
+        self._pieces.insert(index, _Piece(start, stop))
+        self._starts.insert(index, start)
+        return index
+
+    def _fetch_ahead(self, index: int) -> None:
+        """Fetch a piece, and the next ones as far as the bound allows."""
+        held = sum(piece.stop - piece.start for piece in self._pieces if piece.future)
+        if held > 2 * AHEAD:  # read in part, and left
+            for piece in self._pieces[:index]:
+                if piece.start > 0:
+                    self._drop(piece)
+            held = sum(piece.stop - piece.start for piece in self._pieces if piece.future)
+        for piece in self._pieces[index:]:
+            if piece.future is None:
+                if held >= AHEAD and piece is not self._pieces[index]:
+                    return
+                self._begin(piece)
+                held += piece.stop - piece.start
+
+    def _begin(self, piece: _Piece) -> None:
+        piece.future = self._fetchers.submit(self._fetch, (piece.start, piece.stop))
+
+    def _drop(self, piece: _Piece) -> None:
+        if piece.future:
+            piece.future.cancel()
+        piece.future, piece.read, piece.is_read_to_its_end = None, 0, False
+
+
+class PieceFile(io.RawIOBase):
+    """A file whose content is read from pieces."""
+
+    def __init__(self, pieces: Pieces, size: int) -> None:
+        self._pieces, self._size, self._place = pieces, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer)
+        content = self._pieces.read(self._place, len(view))
+        view[: len(content)] = content
+        self._place += len(content)
+        return len(content)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return as many bytes as are asked for, unless the file ends before."""
+        left = self._size - self._place if size is None or size < 0 else size
+        parts: list[memoryview] = []
+        while left and (content := self._pieces.read(self._place, left)):
+            parts.append(content)
+            self._place += len(content)
+            left -= len(content)
+        return b"".join(parts)
+
+
+def _result(future: "Future[bytes]") -> bytes:
+    while not wait([future], timeout=_LOOK).done:
+        pass
+    with suppress(CancelledError):
+        return future.result()
+    raise OSError("was closed while it was read")
+
+
+def _joined(ranges: Sequence[ByteRange], size: int) -> list[ByteRange]:
+    """Return ranges within a file in order, those that meet as one."""
+    joined: list[ByteRange] = []
+    for start, stop in sorted((max(0, start), min(stop, size)) for start, stop in ranges):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        elif start < stop:
+            joined.append((start, stop))
+    return joined
+
+
+def _without(ranges: Sequence[ByteRange], held: Sequence[ByteRange]) -> list[ByteRange]:
+    """Return the parts of ranges that are not in others; both are sorted and do not overlap."""
+    left: list[ByteRange] = []
+    for begin, stop in ranges:
+        start = begin
+        for from_, to in held:
+            if to <= start or from_ >= stop:
+                continue
+            if from_ > start:
+                left.append((start, from_))
+            start = max(start, to)
+        if start < stop:
+            left.append((start, stop))
+    return left

@@ -1,0 +1,150 @@
+"""Objects that are read in their bucket, pinned by their ETag.
+
+Every request states the pinned ETag, or the time of writing if the server has none, so that an object that was replaced is noticed
+whenever a part of it is read.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO, Protocol, cast
+
+import pyarrow as pa
+
+from phyagi_assets.sources.pieces import PIECE, Fetchers, PieceFile, Pieces
+from phyagi_assets.sources.readable import ByteRange, Stamp
+from phyagi_assets.sources.signatures import HEAD
+
+_BUFFER = 1 << 16
+
+
+class ReadsParts(Protocol):
+    """A kind of object store that reads parts of objects. It can be pickled."""
+
+    def read_part(self, origin: str, stamp: Stamp, start: int, stop: int) -> bytes:
+        """Return a part of an object.
+
+        Parameters
+        ----------
+        origin
+            URI of the object.
+        stamp
+            Stamp that the object must have.
+        start, stop
+            First byte, and the byte after the last one.
+
+        Raises
+        ------
+        SourceError
+            The object has another stamp, is gone, or cannot be read.
+        """
+
+    @property
+    def fetchers(self) -> Fetchers:
+        """Threads that fetch parts ahead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PinnedObject:
+    """An object to read in its bucket. See `Readable` for its methods."""
+
+    name: str
+    """Name of the source file, see `SourceFile.name`."""
+    origin: str
+    """URI of the object."""
+    size: int
+    """Size in bytes."""
+    pin: Stamp
+    """Stamp that the object must have."""
+    bucket: ReadsParts = field(repr=False)
+
+    @property
+    def path(self) -> None:
+        return None
+
+    def __str__(self) -> str:
+        return self.origin
+
+    def stamp(self) -> Stamp:
+        return self.pin
+
+    def head(self) -> bytes:
+        return self.read_range(0, min(HEAD, self.size))
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        return self.bucket.read_part(self.origin, self.pin, start, min(stop, self.size))
+
+    def open(self) -> BinaryIO:
+        return self._unplanned().open()
+
+    def open_native(self) -> pa.NativeFile:
+        return self._unplanned().open_native()
+
+    @contextmanager
+    def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[ObjectReading]":
+        pieces = Pieces(self.read_range, self.size, self.bucket.fetchers)
+        try:
+            pieces.expect([(0, self.size)] if ranges is None or self.size <= PIECE else ranges)
+            yield ObjectReading(object=self, pieces=pieces)
+        finally:
+            pieces.close()
+
+    def expect(self, ranges: Sequence[ByteRange]) -> None:
+        """Do nothing: `ObjectReading` fetches ahead."""
+
+    def _unplanned(self) -> "ObjectReading":
+        return ObjectReading(object=self, pieces=Pieces(self.read_range, self.size, self.bucket.fetchers))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ObjectReading:
+    """A pinned object while it is read. See `Readable` for its methods."""
+
+    object: PinnedObject
+    pieces: Pieces
+
+    def __str__(self) -> str:
+        return self.object.origin
+
+    @property
+    def name(self) -> str:
+        return self.object.name
+
+    @property
+    def origin(self) -> str:
+        return self.object.origin
+
+    @property
+    def path(self) -> None:
+        return None
+
+    @property
+    def size(self) -> int:
+        return self.object.size
+
+    def stamp(self) -> Stamp:
+        return self.object.pin
+
+    def head(self) -> bytes:
+        return PieceFile(self.pieces, self.size).read(HEAD)
+
+    def read_range(self, start: int, stop: int) -> bytes:
+        file = PieceFile(self.pieces, self.size)
+        file.seek(start)
+        return file.read(stop - start)
+
+    def open(self) -> BinaryIO:
+        return cast(BinaryIO, io.BufferedReader(PieceFile(self.pieces, self.size), _BUFFER))
+
+    def open_native(self) -> pa.NativeFile:
+        return pa.PythonFile(PieceFile(self.pieces, self.size), mode="r")
+
+    @contextmanager
+    def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[ObjectReading]":
+        self.expect([(0, self.size)] if ranges is None else ranges)
+        yield self
+
+    def expect(self, ranges: Sequence[ByteRange]) -> None:
+        if self.size > PIECE:
+            self.pieces.expect(ranges)
