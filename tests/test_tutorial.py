@@ -1,6 +1,6 @@
-"""The cells of the tutorial print the documented output, and its arithmetic is correct.
+"""The cells of the tutorial, a page and a notebook, print the documented output, and its arithmetic is correct.
 
-``REWRITE_TUTORIAL=1 pytest tests/test_tutorial.py`` writes what the cells print into the document.
+``REWRITE_PAGES=1 pytest tests/test_tutorial.py`` writes what the cells print into the page, and the notebook.
 """
 
 import ast
@@ -12,12 +12,15 @@ import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from docs.blocks import blocks_of
+from docs.notebook import NOTEBOOK, PAGE, notebook_of
 from phyagi_assets.datasets import LMDataset, get_dataset
 from phyagi_assets.tokenizers import conformance
 from tests.hub import served
@@ -25,10 +28,8 @@ from tests.support import REPOSITORY, copy_store, sampled_code_points
 
 pytestmark = pytest.mark.xdist_group("tutorial")
 
-TUTORIAL = REPOSITORY / "docs" / "tutorial.md"
 FOLDER = "/home/user/tutorial"
 """Folder that the tutorial shows in place of the real working directory."""
-CELL = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 
 
 def run_cells(cells: list[str]) -> list[str]:
@@ -79,21 +80,24 @@ def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> l
 
 
 def test_cells_of_the_tutorial_print_the_documented_output(printed: list[str]) -> None:
-    document = TUTORIAL.read_text(encoding="utf-8")
-    if os.environ.get("REWRITE_TUTORIAL"):
-        outputs = iter(printed)
-        document = CELL.sub(lambda cell: _with_output(cell, next(outputs)), document)
-        TUTORIAL.write_text(document, encoding="utf-8")
-    cells = list(CELL.finditer(document))
-    assert len(cells) == len(printed)
-    for cell, output in zip(cells, printed, strict=True):
-        assert normalised(output) == normalised(cell["output"] or ""), cell["code"]
+    page = PAGE.read_text(encoding="utf-8")
+    blocks = [block for block in blocks_of(page) if block.language == "python"]
+    assert len(blocks) == len(printed)
+    for block, output in reversed(list(zip(blocks, printed, strict=True))):
+        if normalised(output) != normalised(block.output or ""):
+            assert os.environ.get("REWRITE_PAGES"), f"{block.code}prints:\n{output}"
+            page = page[: block.start] + replace(block, output=output or None).text + page[block.end :]
+    if os.environ.get("REWRITE_PAGES"):
+        PAGE.write_text(page, encoding="utf-8")
+        NOTEBOOK.write_text(notebook_of(page), encoding="utf-8")
 
 
-def _with_output(cell: re.Match[str], output: str) -> str:
-    if normalised(output) == normalised(cell["output"] or ""):
-        return cell[0]
-    return f"```python\n{cell['code']}```\n" + (f"\n```text\n{output}```\n" if output else "")
+def test_notebook_has_the_cells_and_outputs_of_the_page() -> None:
+    assert NOTEBOOK.read_text(encoding="utf-8") == notebook_of(PAGE.read_text(encoding="utf-8"))
+
+
+def test_outputs_are_short() -> None:
+    assert all((block.output or "").count("\n") <= 20 for block in blocks_of(PAGE.read_text(encoding="utf-8")))
 
 
 @pytest.fixture
@@ -113,6 +117,7 @@ def test_window_and_sample_counts_of_the_tutorial_are_correct() -> None:
 
 
 if __name__ == "__main__":
-    cells = [cell["code"] for cell in CELL.finditer(TUTORIAL.read_text(encoding="utf-8"))]
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     conformance._code_point_groups = lambda: [sampled_code_points()]  # of phi-2, which differs from GPT-2 in its added tokens
     Path(sys.argv[1]).write_text(json.dumps([as_seen(output) for output in run_cells(cells)]), encoding="utf-8")
