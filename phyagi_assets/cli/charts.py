@@ -6,6 +6,8 @@ from itertools import pairwise
 
 from phyagi_assets.formatting import short
 
+PALETTE = ("#4a63d8", "#1f9d8b", "#d9822b", "#b5489a", "#6b8e23", "#7a7f8c")
+"""Colors of the corpora of a mixture, in order."""
 _WIDTH, _HEIGHT, _TOP, _BOTTOM, _LEFT = 860, 170, 18, 26, 52
 """Size of a chart and of its margins, in pixels of the drawing."""
 _MOST = 120
@@ -68,7 +70,7 @@ def shares(title: str, parts: Sequence[tuple[str, float]]) -> str:
     for i, (label, share) in enumerate(parts):
         width = _WIDTH * share
         drawn.append(
-            f'<rect class="part{i % 6}" x="{x:.1f}" y="0" width="{max(0.0, width - 1):.1f}" height="26">'
+            f'<rect fill="{PALETTE[i % len(PALETTE)]}" x="{x:.1f}" y="0" width="{max(0.0, width - 1):.1f}" height="26">'
             f"<title>{escape(label)}: {share:.2%}</title></rect>"
         )
         x += width

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -10,6 +11,7 @@ from rich.markup import escape
 
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.cli.output import Output
+from phyagi_assets.errors import PhyagiAssetsError
 
 if TYPE_CHECKING:
     from phyagi_assets.declare.catalog import Broken
@@ -34,6 +36,20 @@ def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     told = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
     store = click.option("--store", metavar="PLACE", help=told)
     return data(store(command))
+
+
+def write_file(target: str, content: bytes) -> None:
+    """Write a file that an option names, in place of an earlier one.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The file cannot be written.
+    """
+    try:
+        Path(target).write_bytes(content)
+    except OSError as problem:
+        raise PhyagiAssetsError(f"{target}: cannot be written: {problem.strerror}; name another file") from None
 
 
 def print_error(message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import folder_options, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -17,6 +17,7 @@ from phyagi_assets.settings import Settings
 @click.option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
 @click.option("--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike.")
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
+@click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves into an SVG file; it is replaced.")
 @folder_options
 def losses(
     output: Output,
@@ -25,6 +26,7 @@ def losses(
     spikes: int,
     documents: int,
     proposes: bool,
+    target: str | None,
     data: str | None,
     store: str | None,
 ) -> None:
@@ -33,10 +35,14 @@ def losses(
     \b
     phyagi-assets losses demo runs/1/losses
     phyagi-assets losses demo runs/1/losses --propose
+    phyagi-assets losses demo runs/1/losses -o losses.svg
 
     NAME is a mixture, or the path of a mixture.json. LEDGER is the folder that a LossLedger of phyagi_assets.datasets wrote.
     """
+    if target is not None and not target.lower().endswith(".svg"):
+        raise click.BadParameter(f"{target} does not end in .svg, the only format that is drawn", param_hint="--output")
     settings = Settings.resolve(data=data, store=store)
+    from phyagi_assets.cli.loss_chart import loss_chart
     from phyagi_assets.cli.render_losses import show_losses
     from phyagi_assets.formats.loss_ledger import read_ledger
     from phyagi_assets.inspection.explain import open_explainer
@@ -52,4 +58,6 @@ def losses(
     require_same_order(found, explainer.plan)
     proposal = propose(found, explainer.plan) if proposes else None
     report = report_losses(found, explainer, spikes=spikes, documents=documents, proposal=proposal)
+    if target is not None:
+        write_file(target, loss_chart(report).encode(errors="replace"))
     output.report(report, lambda console: show_losses(console, report))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from phyagi_assets import __version__
-from phyagi_assets.cli.charts import columns, shares
+from phyagi_assets.cli.charts import PALETTE, columns, shares
 from phyagi_assets.formatting import counted, short, short_size
 from phyagi_assets.inspection.explain import ExplainedSample
 from phyagi_assets.inspection.overview import CorpusOverview, MixtureOverview, Overview, SampleDocument
@@ -31,8 +31,7 @@ p { margin: 6px 0; } .faint, figcaption, caption { color: var(--faint); }
 .cards dt { color: var(--faint); font-size: .85rem; } .cards dd { margin: 0; font-size: 1.3rem; font-weight: 600; }
 figure { margin: 14px 0; } svg { width: 100%; height: auto; display: block; } svg text { fill: var(--faint); font-size: 12px; }
 .bar { fill: var(--bar); } .axis { stroke: var(--faint); } .grid { stroke: var(--line); stroke-dasharray: 3 4; }
-.part0 { fill: #4a63d8; } .part1 { fill: #1f9d8b; } .part2 { fill: #d9822b; } .part3 { fill: #b5489a; } .part4 { fill: #6b8e23; }
-.part5 { fill: #7a7f8c; } .key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin-right: 8px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; padding: 4px 0; } th, td { padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line); text-align: left; }
 th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -146,7 +145,7 @@ def _composition(mixture: MixtureOverview) -> str:
 
 
 def _color(number: int) -> str:
-    return ("#4a63d8", "#1f9d8b", "#d9822b", "#b5489a", "#6b8e23", "#7a7f8c")[number % 6]
+    return PALETTE[number % len(PALETTE)]
 
 
 def _segments(mixture: MixtureOverview) -> str:

@@ -1,13 +1,10 @@
 """The command that writes a page about a corpus or a mixture."""
 
-from pathlib import Path
-
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import folder_options, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
-from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.settings import Settings
 
 
@@ -33,8 +30,5 @@ def report(output: Output, name: str, target: str, samples: int, data: str | Non
     output.messages()
     catalog = read_catalog(settings.data)[0] if settings.data.is_dir() else None
     page = page_of(overview(name, open_store(settings.store), settings.store, catalog, samples=samples)).encode(errors="replace")
-    try:
-        Path(target).write_bytes(page)
-    except OSError as problem:
-        raise PhyagiAssetsError(f"{target}: cannot be written: {problem.strerror}; name another file") from None
+    write_file(target, page)
     output.say(f"{target}: {short_size(len(page))}")

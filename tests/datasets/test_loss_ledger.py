@@ -108,9 +108,11 @@ def test_planted_document_is_found_from_the_spike_in_one_command(store: Path, tm
     assert (worst["corpus"], worst["file"], worst["row"], worst["is_measured"]) == ("web", "pages.jsonl", PLANTED, boundaries)
     assert worst["text"].count("~") > 100
     assert {position // BATCH for position in worst["positions"]} <= set(range(spike["first"] - 1, spike["last"] + 1))
-    shown = run(f"losses demo {tmp_path / 'ledger'}", store).stdout
+    shown = run(f"losses demo {tmp_path / 'ledger'} -o {tmp_path / 'losses.svg'}", store).stdout
+    assert (tmp_path / "losses.svg").read_text(encoding="utf-8").count("<polyline") == len(report["corpora"])
     assert f"pages.jsonl row {PLANTED + 1}, id {worst['id']}" in shown
     assert f"phyagi-assets remove web --id {worst['id']}" in shown
+    assert "losses.png does not end in .svg" in run(f"losses demo {tmp_path / 'ledger'} -o losses.png", store).stderr
 
 
 Recorded = dict[tuple[int, int, int], tuple[int, float]]
