@@ -22,7 +22,7 @@ class SentSamples:
 
     def __reduce__(self) -> tuple[Any, ...]:
         block = self.samples
-        starts, trained = (None if mask is None else torch.from_numpy(mask) for mask in (block.starts, block.trained))
+        starts, trained = (None if array is None else torch.from_numpy(array) for array in (block.starts, block.trained))
         tokens = torch.from_numpy(block.tokens.view(np.uint8))
         return _received, (block.positions, block.corpora, tokens, block.tokens.dtype, starts, block.filled, trained, block.packed)
 
@@ -38,5 +38,5 @@ def _received(
     packed: npt.NDArray[np.bool_] | None,
 ) -> ReadSamples:
     tokens = octets.numpy().view(dtype)
-    begun, on = (None if mask is None else mask.numpy() for mask in (starts, trained))
+    begun, on = (None if array is None else array.numpy() for array in (starts, trained))
     return ReadSamples(positions=positions, corpora=corpora, tokens=tokens, starts=begun, filled=filled, trained=on, packed=packed)

@@ -22,7 +22,7 @@ from phyagi_assets.formats.plan import (
 )
 from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.blocks import Blocks, ShardBlocks
-from phyagi_assets.order.packed_runs import OpenIndex, joined, packed_runs
+from phyagi_assets.order.packed_runs import OpenIndex, PackedIn, joined, packed_runs
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
 from phyagi_assets.order.schedule import Interleaved, InTurn, Schedule
@@ -188,11 +188,21 @@ class MixtureOrder:
         if not packed.all():
             plain = np.flatnonzero(~packed)
             found.append((plain, self._pieces.runs(located.piece[plain], located.start[plain], width)))
-        shards, numbers = self._pieces.shard(located.piece), located.start // self.seq_len
-        for shard in np.unique(shards[packed]).tolist():
-            chosen = np.flatnonzero(packed & (shards == shard))
-            found.append((chosen, packed_runs(self._index_of(shard), shard, numbers[chosen], width)))
+        if packed.any():
+            chosen = np.flatnonzero(packed)
+            found.append((chosen, packed_runs(self._packed_in(located[chosen]), width)))
         return joined(found, len(packed))
+
+    def _packed_in(self, located: Located) -> list[PackedIn]:
+        """Return packed samples by token array."""
+        shards, numbers = self._pieces.shard(located.piece), located.start // self.seq_len
+        order = np.argsort(shards, kind="stable")
+        groups = np.split(order, np.flatnonzero(np.diff(shards[order])) + 1)
+        return [
+            PackedIn(index=self._index_of(shard), shard=shard, samples=samples, numbers=numbers[samples])
+            for samples in groups
+            for shard in [int(shards[samples[0]])]
+        ]
 
     def packed(self, located: Located) -> npt.NDArray[np.bool_]:
         """Return whether each sample is packed, 1-D."""

@@ -1,6 +1,7 @@
 """The tokens of packed samples, as runs of token arrays."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,59 +15,79 @@ OpenIndex = Callable[[PlannedIndex, str], PackedSamples]
 """Function that opens the packed samples of a split, given the index of the partition."""
 
 
-def packed_runs(index: PackedSamples, shard: int, numbers: Ints, width: int) -> Runs:
-    """Return the runs of packed samples of one token array: their parts, and padding.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedIn:
+    """Packed samples of one token array."""
+
+    index: PackedSamples
+    """The packed samples of the token array."""
+    shard: int
+    """Index of the token array."""
+    samples: Ints
+    """Index of each sample among all samples, 1-D and ascending."""
+    numbers: Ints
+    """Number of each sample in the index, 1-D."""
+
+    def parts(self) -> tuple[Ints, Ints, Ints]:
+        """Return the number of parts of each sample, and the first token and length of each part."""
+        low, high = (self.index.ends[self.numbers + i].astype(np.int64) for i in (0, 1))
+        counts = high - low
+        part = np.arange(int(counts.sum())) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+        return counts, self.index.starts[part].astype(np.int64), self.index.lengths[part].astype(np.int64)
+
+
+def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
+    """Return the runs of packed samples: their parts, and padding.
 
     Parameters
     ----------
-    index
-        The packed samples of the token array.
-    shard
-        Index of the token array.
-    numbers
-        Number of each sample in the index, 1-D.
+    found
+        The samples, by token array; their indices among all samples are the numbers from 0.
     width
         Tokens per sample, with the padding.
 
     Examples
     --------
     >>> index = PackedSamples(starts=np.array([0, 9, 3]), lengths=np.array([3, 1, 6]), ends=np.array([0, 2, 3]))
-    >>> runs = packed_runs(index, 5, np.array([1, 0]), 6)
+    >>> runs = packed_runs([PackedIn(index=index, shard=5, samples=np.array([0, 1]), numbers=np.array([1, 0]))], 6)
     >>> runs.sample.tolist(), runs.shard.tolist(), runs.start.tolist(), runs.tokens.tolist()
     ([0, 1, 1, 1], [5, 5, 5, -1], [3, 0, 9, 0], [6, 3, 1, 2])
     """
-    low, high = (index.ends[numbers + i].astype(np.int64) for i in (0, 1))
-    counts = high - low
-    closes = np.cumsum(counts)
-    part = np.arange(int(closes[-1])) + np.repeat(low - (closes - counts), counts)
-    lengths = index.lengths[part].astype(np.int64)
-    until = np.cumsum(lengths)
-    sums = np.diff(until[closes - 1], prepend=0)
-    is_padded = sums < width
-    runs = counts + is_padded
-    stops = np.cumsum(runs)
-    place = np.arange(len(part)) + np.repeat(np.cumsum(is_padded) - is_padded, counts)
-    padding = stops[is_padded] - 1
-    columns = np.zeros((4, int(stops[-1])), dtype=np.int64)
-    at, shards, start, tokens = columns
-    at[place] = until - lengths - np.repeat(np.cumsum(sums) - sums, counts)
-    shards[:] = shard
-    start[place] = index.starts[part]
-    tokens[place] = lengths
-    at[padding], shards[padding], tokens[padding] = sums[is_padded], PADDING, width - sums[is_padded]
-    single = np.ones(len(at), dtype=bool)
-    if index.merged:
-        single[place] = False
+    counts, start, tokens = _in_order(found)
+    ends, samples = np.cumsum(counts), np.arange(len(counts))
+    of_sample = np.empty((2, len(counts)), dtype=np.int64)
+    for of in found:
+        of_sample[0, of.samples], of_sample[1, of.samples] = of.shard, of.index.merged
+    sample, (shard, merged) = np.repeat(samples, counts), np.repeat(of_sample, counts, axis=1)
+    padding = width - np.add.reduceat(tokens, ends - counts)
+    padded = np.flatnonzero(padding)
+    if len(padded):
+        sample, shard, start, tokens, merged = (
+            np.insert(column, ends[padded], values)
+            for column, values in ((sample, padded), (shard, PADDING), (start, 0), (tokens, padding[padded]), (merged, 0))
+        )
     return Runs(
-        sample=np.repeat(np.arange(len(numbers)), runs),
-        at=at,
-        shard=shards,
+        sample=sample,
+        at=np.cumsum(tokens) - tokens - sample * width,
+        shard=shard,
         start=start,
         tokens=tokens,
         are_whole=False,
-        packed=np.ones(len(at), dtype=bool),
-        single=single,
+        packed=np.ones(len(sample), dtype=bool),
+        single=merged == 0,
     )
+
+
+def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:
+    """Return the number of parts of each sample, and the first token and length of each part, in the order of all samples."""
+    columns = [of.parts() for of in found]
+    if len(columns) == 1:
+        return columns[0]
+    counts, start, tokens = (np.concatenate(column) for column in zip(*columns, strict=True))
+    order = np.argsort(np.concatenate([of.samples for of in found]))
+    first, counts = (np.cumsum(counts) - counts)[order], counts[order]
+    part = np.arange(len(start)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    return counts, start[part], tokens[part]
 
 
 def joined(found: Sequence[tuple[Ints, Runs]], samples: int) -> Runs:

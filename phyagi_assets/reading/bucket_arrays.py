@@ -24,7 +24,7 @@ from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
 from phyagi_assets.reading.range_reader import RangeReader, Ranges, RemoteArray
-from phyagi_assets.reading.token_shards import TokenShards
+from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.scratch import scratch_folder
@@ -171,13 +171,8 @@ class BucketShards(TokenShards):
         read, sizes, octets = self._masks
         if read is not runs:
             raise ValueError("runs: are not those of the samples that were read last")
-        trained = np.ones((samples, width), dtype=bool)
         masked = np.flatnonzero((runs.shard != PADDING) & self._masked[runs.shard])
-        places = np.cumsum(sizes) - sizes
-        columns = (runs.sample[masked], runs.at[masked], runs.start[masked], runs.tokens[masked], places, sizes)
-        for sample, at, start, tokens, place, size in zip(*(column.tolist() for column in columns), strict=True):
-            trained[sample, at : at + tokens] = mask_between(octets[place : place + size], start % 8, start % 8 + tokens)
-        return trained
+        return trained_in(octets, sizes, masked, runs).reshape(samples, width)
 
     def trained_between(self, shard: int, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         if not self._masked[shard]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.packed_indices import PackedIndices
+from phyagi_assets.reading.sample_documents import SampleDocuments
 from phyagi_assets.reading.steps import Epochs
 from phyagi_assets.reading.token_shards import TokenShards
 
@@ -30,8 +30,9 @@ class ReadSamples:
     """Index in the plan of the corpus of each sample, 1-D."""
     tokens: npt.NDArray[Any]
     """Token ids, of shape (samples, seq_len), or (samples, seq_len + 1) for shifted labels."""
-    starts: npt.NDArray[np.bool_] | None
-    """Whether a document begins at each token, of the same shape as `tokens`; None if not requested."""
+    starts: Ints | None
+    """Index in the flattened `tokens` of each first token of a document, 1-D and ascending; None if not requested. A sample that begins
+    within a document counts as one that begins with it."""
     filled: Ints | None = None
     """Number of tokens of each sample before its padding, 1-D; None if no sample is padded."""
     trained: npt.NDArray[np.bool_] | None = None
@@ -136,7 +137,7 @@ class MixtureSamples:
         packed = self.order.packed(found) if self.order.has_packed else None
         in_all = self.boundaries or self.mask_boundaries
         has_starts = in_all or packed is not None
-        starts = self.shards.document_starts(runs, len(positions), width=width, only_packed=not in_all) if has_starts else None
+        starts = self.shards.document_starts(runs, width=width, only_packed=not in_all) if has_starts else None
         filled = runs.filled(len(positions), width)
         trained = self.shards.trained(runs, len(positions), width=width) if self.shards.has_masks else None
         return ReadSamples(
@@ -175,37 +176,32 @@ class MixtureSamples:
         positions, corpora = samples.positions.copy(), samples.corpora.copy()
         documents = self._documents(samples)
         for begin in range(0, len(positions), batch_size) or [0]:  # one at a time, so that each reuses the memory of the one before
-            end = begin + batch_size
-            starts = None if samples.starts is None else samples.starts[begin:end]
+            end = min(begin + batch_size, len(positions))
             filled = None if samples.filled is None else samples.filled[begin:end]
             trained = None if samples.trained is None else samples.trained[begin:end]
-            batch = self._arrays(samples.tokens[begin:end], starts, filled, trained)
+            batch = self._arrays(samples.tokens[begin:end], filled, trained)
             if documents is not None:
-                batch["position_ids"], batch["document_ids"] = documents.numbered(begin, end)
-                if not self.mask_boundaries:
-                    batch["labels"].reshape(-1)[documents.inner(begin, end) - int(self.shift_labels)] = self.ignore_index
+                documents.ignore(batch["labels"], begin, end, self.ignore_index)
+                if self.boundaries or samples.packed is not None:
+                    batch["position_ids"], batch["document_ids"] = documents.numbered(begin, end)
             batch["position"], batch["dataset_idx"], batch["corpus"] = positions[begin:end], corpora[begin:end], names[begin:end]
             yield batch
 
-    def _documents(self, samples: ReadSamples) -> "_Documents | None":
-        """Return the documents of a block of samples, if batches tell of them. A sample that is not packed can count as one document."""
-        starts, packed = samples.starts, samples.packed
-        if starts is None or not (self.boundaries or packed is not None):
+    def _documents(self, samples: ReadSamples) -> SampleDocuments | None:
+        """Return the documents of a block of samples, if they matter; packed samples always tell of theirs."""
+        if samples.starts is None:
             return None
-        in_packed = starts if packed is None or not (self.boundaries or self.mask_boundaries) else starts & packed[:, None]
-        numbered = (starts if self.boundaries else in_packed)[:, : self.seq_len]
-        if packed is None:
-            return _Documents(numbered, masked=None)
-        return _Documents(numbered, masked=in_packed[:, : self.seq_len] if self.boundaries else numbered)
+        split, masked = (None if in_all else samples.packed for in_all in (self.boundaries, self.mask_boundaries))
+        if samples.packed is None and not self.mask_boundaries:
+            masked = np.zeros(len(samples.positions), dtype=bool)
+        return SampleDocuments(samples.starts, samples.tokens.shape, self.seq_len, split=split, masked=masked)
 
-    def _arrays(self, tokens: Any, starts: Any, filled: Any, trained: Any) -> dict[str, Any]:
+    def _arrays(self, tokens: Any, filled: Any, trained: Any) -> dict[str, Any]:
         width, ahead = self.seq_len, int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
         arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
-        if self.mask_boundaries:
-            labels[starts[:, ahead:]] = self.ignore_index
         if trained is not None:
-            labels[~trained[:, ahead:]] = self.ignore_index
+            np.copyto(labels, self.ignore_index, where=~trained[:, ahead:])
         if filled is not None:
             for padded in np.flatnonzero(filled < width + ahead).tolist():
                 labels[padded, max(int(filled[padded]) - ahead, 0) :] = self.ignore_index
@@ -226,54 +222,3 @@ class MixtureSamples:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blocks": {}}
-
-
-class _Documents:
-    """The documents of a block of samples. A sample that begins within a document counts as one that begins with it.
-
-    Parameters
-    ----------
-    starts
-        Whether a document begins at each token, of shape (samples, tokens per sample).
-    masked
-        The same for the documents whose first tokens are not predicted from the token before; None if all are.
-    """
-
-    def __init__(self, starts: npt.NDArray[np.bool_], masked: npt.NDArray[np.bool_] | None) -> None:
-        samples, self._width = starts.shape
-        borders = np.arange(samples + 1) * self._width
-        begins = starts.copy()
-        begins[:, :1] = True
-        self._opens = np.flatnonzero(begins)
-        self._lengths = np.diff(self._opens, append=samples * self._width)
-        first = np.searchsorted(self._opens, borders)
-        self._numbers = np.arange(len(self._opens)) - np.repeat(first[:-1], np.diff(first))
-        self._first: list[int] = first.tolist()
-        if masked is starts:
-            self._inner = self._opens[self._numbers > 0]
-        else:
-            self._inner = np.flatnonzero(np.zeros(0, dtype=bool) if masked is None else masked)
-        self._first_inner: list[int] = np.searchsorted(self._inner, borders).tolist()
-
-    def numbered(self, begin: int, end: int) -> tuple[Ints, Ints]:
-        """Return, for each token of some samples, its position in its document, and the number of its document in the sample, from 0."""
-        end = min(end, len(self._first) - 1)
-        chosen = slice(self._first[begin], self._first[end])
-        lengths = self._lengths[chosen]
-        positions = np.repeat(self._opens[chosen] - begin * self._width, lengths)
-        np.subtract(_places(len(positions)), positions, out=positions)
-        numbers = np.repeat(self._numbers[chosen], lengths)
-        return positions.reshape(-1, self._width), numbers.reshape(-1, self._width)
-
-    def inner(self, begin: int, end: int) -> Ints:
-        """Return the places, in some flattened samples, of tokens at which another document begins than the first of the sample."""
-        end = min(end, len(self._first) - 1)
-        return np.asarray(self._inner[self._first_inner[begin] : self._first_inner[end]] - begin * self._width)
-
-
-@lru_cache(maxsize=2)
-def _places(count: int) -> Ints:
-    """Return the numbers below a count; batches mostly have the same number of tokens."""
-    places = np.arange(count)
-    places.setflags(write=False)
-    return places

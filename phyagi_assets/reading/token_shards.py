@@ -18,14 +18,13 @@ from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.reading.readahead import DiskReads, announce
+from phyagi_assets.reading.run_copies import joined_runs
 from phyagi_assets.reading.steps import TOKENS_PER_READ
 
 _JOINED = 4096
 """Number of runs to join at once."""
-_SHORT = 80
-"""Number of tokens per run below which tokens are gathered one by one."""
-_GATHERED, _TOKENS_GATHERED = 512, 1 << 14
-"""Numbers of short runs, and of tokens, to gather at once, so that their indices stay in the processor's cache."""
+_SHORT = 1024
+"""Mean size of runs, in bytes, below which they are not joined one by one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,11 +134,14 @@ class TokenShards:
         """
         del position
         self.announce(runs)
-        if int(runs.tokens.sum()) < _SHORT * len(runs.tokens):
-            is_packed = runs.packed is not None and bool(runs.packed.all())
-            gathered = self._gathered_samples(runs, width) if is_packed else self._gathered(runs).reshape(-1, width)
+        if int(runs.tokens.sum()) * self._dtype.itemsize < _SHORT * len(runs.tokens):
+            joined = joined_runs(self._tokens, runs.shard, runs.start, runs.tokens, self._dtype, absent=PADDING)
+            padding = np.flatnonzero(runs.shard == PADDING)
+            begins = runs.sample[padding] * width + runs.at[padding]
+            for begin, tokens in zip(begins.tolist(), runs.tokens[padding].tolist(), strict=True):
+                joined[begin : begin + tokens] = self._pad_id
             self._disk.observe()
-            return gathered
+            return joined.reshape(-1, width)
         numbers = runs.shard.tolist()
         size = self._dtype.itemsize
         begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
@@ -150,47 +152,11 @@ class TokenShards:
             octets[PADDING] = np.full(width, self._pad_id, self._dtype).tobytes()
         if len(different) <= self._maps.most:
             octets |= {number: self._token_map(number).octets for number in different}
-            joined = _join([octets[number] for number in numbers], begins, ends)
+            whole = _join([octets[number] for number in numbers], begins, ends)
         else:
-            joined = self._join_many_arrays(runs, octets)
+            whole = self._join_many_arrays(runs, octets)
         self._disk.observe()
-        return np.frombuffer(joined, self._dtype).reshape(-1, width)
-
-    def _gathered(self, runs: Runs) -> npt.NDArray[Any]:
-        """Return the tokens of short runs, 1-D: an index for each token takes less time than a view for each run."""
-        places = np.cumsum(runs.tokens) - runs.tokens
-        gathered = np.full(int(runs.tokens.sum()), self._pad_id, self._dtype)
-        for number, chosen in _group_by_shard(runs.shard):
-            if number == PADDING:
-                continue
-            array = self._token_map(number).array
-            for some in np.array_split(chosen, -(-len(chosen) // _GATHERED)):
-                tokens = runs.tokens[some]
-                ends = np.cumsum(tokens)
-                to_place = np.arange(int(ends[-1]))
-                to_place += np.repeat(places[some] - (ends - tokens), tokens)
-                gathered[to_place] = array[to_place + np.repeat(runs.start[some] - places[some], tokens)]
-        return gathered
-
-    def _gathered_samples(self, runs: Runs, width: int) -> npt.NDArray[Any]:
-        """Return the tokens of packed samples with short runs; each sample is of one array."""
-        first = np.flatnonzero(runs.at == 0)
-        counts = np.diff(first, append=len(runs.at))
-        gathered = np.empty((len(first), width), self._dtype)
-        starts = np.where(runs.shard == PADDING, 0, runs.start)
-        for number, chosen in _group_by_shard(runs.shard[first]):
-            array = self._token_map(number).array
-            for some in np.array_split(chosen, -(-len(chosen) * width // _TOKENS_GATHERED)):
-                ends = np.cumsum(counts[some])
-                own = np.arange(int(ends[-1])) + np.repeat(first[some] - (ends - counts[some]), counts[some])
-                tokens = runs.tokens[own]
-                place = np.repeat(starts[own] - (np.cumsum(tokens) - tokens), tokens)
-                place += np.arange(len(some) * width)
-                gathered[some] = array.take(place, mode="clip").reshape(-1, width)  # padding may be longer than the array
-        padding = np.flatnonzero(runs.shard == PADDING)
-        for sample, at, tokens in zip(*(column[padding].tolist() for column in (runs.sample, runs.at, runs.tokens)), strict=True):
-            gathered[sample, at : at + tokens] = self._pad_id
-        return gathered
+        return np.frombuffer(whole, self._dtype).reshape(-1, width)
 
     def _join_many_arrays(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
         """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
@@ -217,8 +183,8 @@ class TokenShards:
                     opened = self._token_map(number)
                     announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
 
-    def document_starts(self, runs: Runs, samples: int, *, width: int, only_packed: bool = False) -> npt.NDArray[np.bool_]:
-        """Return the starts of documents in samples, except for the first token of each sample.
+    def document_starts(self, runs: Runs, *, width: int, only_packed: bool = False) -> Ints:
+        """Return the first tokens of documents in samples. A sample that begins within a document counts as one that begins with it.
 
         A document begins at the start of each partition and of padding.
 
@@ -226,39 +192,36 @@ class TokenShards:
         ----------
         runs
             Locations of the tokens, as in `samples`.
-        samples
-            Number of samples.
         width
             Tokens per sample.
         only_packed
-            Whether to leave out the documents of samples that are not packed.
+            Whether a sample that is not packed counts as one document.
 
         Returns
         -------
-        bool array of shape (samples, width)
-            Whether a document begins at each token.
+        Ints
+            Index of each first token in the flattened samples, 1-D and ascending.
         """
-        starts = np.zeros((samples, width), dtype=bool)
-        if only_packed and runs.packed is None:
-            return starts
-        begins = runs.at > 0
-        looked_up = np.flatnonzero(runs.shard != PADDING)
-        if runs.packed is not None and runs.single is not None:
-            looked_up = looked_up[~runs.single[looked_up]]
-            if only_packed:
-                begins &= runs.packed
-                looked_up = looked_up[runs.packed[looked_up]]
-        starts[runs.sample, runs.at] = begins
-        for number, of_shard in _group_by_shard(runs.shard[looked_up]):
-            chosen = looked_up[of_shard]
-            ends = self.document_ends(number)
-            begin = runs.start[chosen]
-            first, last = (np.searchsorted(ends, at, side="right") for at in (begin, begin + runs.tokens[chosen] - 1))
-            to_sample = runs.at[chosen] - begin
-            columns = (runs.sample[chosen].tolist(), to_sample.tolist(), first.tolist(), last.tolist())
-            for sample, shift, low, high in zip(*columns, strict=True):
-                starts[sample, ends[low:high] + shift] = True
-        return starts
+        begins = runs.sample * width + runs.at
+        looked_up = runs.shard != PADDING
+        if runs.single is not None:
+            looked_up &= ~runs.single
+        if only_packed:
+            packed = np.zeros(len(begins), dtype=bool) if runs.packed is None else runs.packed
+            looked_up &= packed
+            begins = begins[packed | (runs.at == 0)]
+        chosen = np.flatnonzero(looked_up)
+        if not len(chosen):
+            return begins
+        found = [begins]
+        for number, of_shard in _group_by_shard(runs.shard[chosen]):
+            own = chosen[of_shard]
+            ends, start = self.document_ends(number), runs.start[own]
+            low, high = (np.searchsorted(ends, at, side="right") for at in (start, start + runs.tokens[own] - 1))
+            counts = high - low
+            inner = np.arange(int(counts.sum())) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+            found.append(ends[inner].astype(np.int64) + np.repeat(runs.sample[own] * width + runs.at[own] - start, counts))
+        return np.sort(np.concatenate(found))
 
     def trained(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
         """Return which tokens of samples are trained on.
@@ -282,12 +245,11 @@ class TokenShards:
         StoreError
             A mask does not exist, or does not belong to its token array.
         """
-        trained = np.ones((samples, width), dtype=bool)
-        masked = np.flatnonzero(self._masked[runs.shard] & (runs.shard != PADDING))
-        columns = (runs.sample, runs.at, runs.shard, runs.start, runs.tokens)
-        for sample, at, shard, start, tokens in zip(*(column[masked].tolist() for column in columns), strict=True):
-            trained[sample, at : at + tokens] = mask_between(self._mask(shard), start, start + tokens)
-        return trained
+        masked = np.flatnonzero((runs.shard != PADDING) & self._masked[runs.shard])
+        first = runs.start[masked] // 8
+        sizes = -(-(runs.start[masked] + runs.tokens[masked]) // 8) - first
+        octets = joined_runs(self._mask, runs.shard[masked], first, sizes, np.uint8)
+        return trained_in(octets, sizes, masked, runs).reshape(samples, width)
 
     def trained_between(self, shard: int, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         """Return which tokens of a part of a token array are trained on, 1-D; None if the array has no mask."""
@@ -341,6 +303,9 @@ class TokenShards:
         """
         return self._token_map(shard).array[start:stop]
 
+    def _tokens(self, shard: int) -> npt.NDArray[Any]:
+        return self._token_map(shard).array
+
     def _token_map(self, shard: int) -> ArrayMap:
         wanted = self.arrays[shard]
         found = self._maps.opened(shard, wanted.path)
@@ -369,6 +334,31 @@ def _join(sources: Sequence[memoryview], begins: Sequence[int], ends: Sequence[i
         view[at : at + len(part)] = part
         at += len(part)
     return joined
+
+
+def trained_in(octets: npt.NDArray[np.uint8], sizes: Ints, masked: Ints, runs: Runs) -> npt.NDArray[np.bool_]:
+    """Return which tokens of runs are trained on, 1-D.
+
+    Parameters
+    ----------
+    octets
+        The bytes of masks that contain the bits of the masked runs, run by run.
+    sizes
+        Number of these bytes of each masked run, 1-D.
+    masked
+        Indices of the masked runs, 1-D and ascending. All tokens of the others are trained on.
+    runs
+        The runs.
+    """
+    begins = 8 * (np.cumsum(sizes) - sizes) + runs.start[masked] % 8
+    whole = len(masked) == len(runs.tokens)
+    if not whole:
+        in_bits = np.full(len(runs.tokens), 8 * len(octets), dtype=np.int64)
+        in_bits[masked] = begins
+        begins, longest = in_bits, int(runs.tokens.max())
+        octets = np.concatenate([octets, np.full(-(-longest // 8), 255, dtype=np.uint8)])
+    bits = np.unpackbits(octets, bitorder="little").view(bool)
+    return joined_runs(lambda _: bits, np.zeros(len(begins), dtype=np.int64), begins, runs.tokens, bool)
 
 
 def _group_by_shard(shard: Ints) -> Iterator[tuple[int, Ints]]:
