@@ -54,18 +54,25 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
     ([0, 1, 1, 1], [5, 5, 5, -1], [3, 0, 9, 0], [6, 3, 1, 2])
     """
     counts, start, tokens = _in_order(found)
-    ends, samples = np.cumsum(counts), np.arange(len(counts))
-    of_sample = np.empty((2, len(counts)), dtype=np.int64)
-    for of in found:
-        of_sample[0, of.samples], of_sample[1, of.samples] = of.shard, of.index.merged
-    sample, (shard, merged) = np.repeat(samples, counts), np.repeat(of_sample, counts, axis=1)
+    ends = np.cumsum(counts)
     padding = width - np.add.reduceat(tokens, ends - counts)
     padded = np.flatnonzero(padding)
     if len(padded):
-        sample, shard, start, tokens, merged = (
-            np.insert(column, ends[padded], values)
-            for column, values in ((sample, padded), (shard, PADDING), (start, 0), (tokens, padding[padded]), (merged, 0))
-        )
+        start = np.insert(start, ends[padded], 0)
+        tokens = np.insert(tokens, ends[padded], padding[padded])
+        counts[padded] += 1
+    sample = np.repeat(np.arange(len(counts)), counts)
+    shard, single = np.full(len(start), found[0].shard), np.ones(len(start), dtype=bool)
+    if len(found) > 1:
+        shards = np.empty(len(counts), dtype=np.int64)
+        for of in found:
+            shards[of.samples] = of.shard
+        shard = shards[sample]
+    if any(of.index.merged for of in found):
+        merged = np.concatenate([of.samples for of in found if of.index.merged])
+        single = np.isin(sample, merged, invert=True, kind="table")
+    padding_at = ends[padded] + np.arange(len(padded))
+    shard[padding_at], single[padding_at] = PADDING, True
     return Runs(
         sample=sample,
         at=np.cumsum(tokens) - tokens - sample * width,
@@ -74,7 +81,7 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
         tokens=tokens,
         are_whole=False,
         packed=np.ones(len(sample), dtype=bool),
-        single=merged == 0,
+        single=single,
     )
 
 
