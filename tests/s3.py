@@ -3,6 +3,7 @@
 import ctypes
 import http.client
 import os
+import random
 import re
 import signal
 import socket
@@ -28,6 +29,34 @@ KEY, SECRET = "AKIDOFTHETESTS", "TheSecretOfTheTests/0123456789"
 BUCKET = "raw"
 
 
+class Storm:
+    """Faults at random requests: answers 500 and 503, connections that drop before or after the server acts, contents cut off, and stalls.
+
+    Parameters
+    ----------
+    seed
+        Seed of the choice.
+    share
+        Share of the requests that fail, of which one in ten stalls.
+    stall
+        Time after which a stalled connection is closed, in seconds.
+    """
+
+    KINDS = ("500", "503", "dropped", "unanswered", "cut")
+
+    def __init__(self, seed: int, share: float, stall: float) -> None:
+        self._random, self._share, self.stall = random.Random(seed), share, stall
+        self.raised: Counter[str] = Counter()
+
+    def fault(self) -> str:
+        """Return the fault of the next request; empty if it has none."""
+        if self._random.random() >= self._share:
+            return ""
+        kind = "stalled" if self._random.random() < 0.1 else self._random.choice(self.KINDS)
+        self.raised[kind] += 1
+        return kind
+
+
 @dataclass(kw_only=True)
 class Faults:
     """Faults for the proxy to inject, and the requests that it received."""
@@ -39,6 +68,8 @@ class Faults:
     flipped: int = 0
     """Number of the next contents whose first byte is changed."""
     is_down: bool = False
+    storm: Storm | None = None
+    """Faults at random requests."""
     unlisted: tuple[str, ...] = ()
     """Elements that are left out of each object in listings, such as ``ETag``."""
     renamed: dict[str, str] = field(default_factory=dict)
@@ -166,29 +197,15 @@ class _Handler(BaseHTTPRequestHandler):
         query = urllib.parse.parse_qs(self.path.partition("?")[2])
         if not key and "delimiter" not in query:
             faults.prefixes += query.get("prefix", [""])
-        if faults.is_down:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        if faults.unavailable:
-            faults.unavailable -= 1
-            self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
-            return
-        faults.requests[self.command] += 1
-        if self.command not in {"GET", "HEAD"} and faults.refused_after is not None:
-            faults.refused_after -= 1
-            faults.is_read_only = faults.refused_after < 0
-        if self.command not in {"GET", "HEAD"} and faults.is_read_only:
-            self._answer(403, {}, b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>")
+        fault = faults.storm.fault() if faults.storm else ""
+        if self._is_refused(fault):
             return
         time.sleep(faults.latency)
-        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():  # the host among them, which is signed
-            connection.putheader(name, value)
-        connection.endheaders(body or None)
-        found = connection.getresponse()
-        content = found.read()
+        status, received, content = self._forwarded(body)
+        if fault in ("unanswered", "stalled"):
+            time.sleep(faults.storm.stall if faults.storm and fault == "stalled" else 0)
+            self._drop()
+            return
         if key and self.command == "GET":
             faults.contents.append(key)
             faults.bytes_sent += len(content)
@@ -196,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
                 faults.flipped -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]
         own = ("connection", "transfer-encoding", "date")
-        headers = {name: value for name, value in found.getheaders() if name.lower() not in own}
+        headers = {name: value for name, value in received if name.lower() not in own}
         if not key and (faults.unlisted or faults.renamed):
             for name, other in faults.renamed.items():
                 content = content.replace(f"<Key>{name}</Key>".encode(), f"<Key>{other}</Key>".encode())
@@ -204,10 +221,48 @@ class _Handler(BaseHTTPRequestHandler):
                 content = re.sub(rf"<{element}>.*?</{element}>".encode(), b"", content, flags=re.DOTALL)
             headers["Content-Length"] = str(len(content))
         headers.setdefault("Content-Length", str(len(content)))
-        self._answer(found.status, headers, content, cuttable=bool(key))
+        if fault == "cut":
+            faults.cut.append(len(content) // 2)
+        self._answer(status, headers, content, cuttable=bool(key))
+
+    def _is_refused(self, fault: str) -> bool:
+        """Refuse the request, or drop it, if a fault wants that, and return whether one did; other requests reach the server."""
+        faults = self.faults
+        if faults.is_down or fault == "dropped":
+            self._drop()
+            return True
+        if fault.isdigit() or faults.unavailable:
+            faults.unavailable -= not fault.isdigit()
+            self._answer(int(fault) if fault.isdigit() else 503, {}, b"<Error><Code>SlowDown</Code></Error>")
+            return True
+        faults.requests[self.command] += 1
+        if self.command in {"GET", "HEAD"}:
+            return False
+        if faults.refused_after is not None:
+            faults.refused_after -= 1
+            faults.is_read_only = faults.refused_after < 0
+        if faults.is_read_only:
+            self._answer(403, {}, b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>")
+        return faults.is_read_only
+
+    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Return the status, the headers and the content of the server's answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():  # the host among them, which is signed
+            connection.putheader(name, value)
+        connection.endheaders(body or None)
+        found = connection.getresponse()
+        content = found.read()
         connection.close()
+        return found.status, found.getheaders(), content
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
+
+    def _drop(self) -> None:
+        """Close the connection without an answer."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes, *, cuttable: bool = False) -> None:
         self.send_response(status)

@@ -114,6 +114,8 @@ class BucketStore(base.Store):
         Largest size of the versions in it, see `Scratch`.
     retry_policy
         How requests are retried.
+    read_timeout
+        Time after which a connection that transfers nothing is given up, in seconds.
     holder
         Name of a run whose processes on several machines hold leases as one, and exchange unfinished files. A process of the run that does
         the work of another one, which died with its machine, then need not wait for the lease of the dead one to expire.
@@ -126,9 +128,10 @@ class BucketStore(base.Store):
         scratch: Path | None = None,
         scratch_bytes: int | None = None,
         retry_policy: RetryPolicy | None = None,
+        read_timeout: float = 60.0,
         holder: str = "",
     ) -> None:
-        bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy())
+        bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy(), read_timeout=read_timeout)
         local = Scratch(scratch or scratch_folder(bucket.address), scratch_bytes)
         self._assemble(bucket, bucket.folder(SHARED), local, local.root / SHARED, holder)
 

@@ -21,7 +21,7 @@ from phyagi_assets.settings import CacheSettings
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from tests.reading.stored import Tokens, copied, store_mixture
-from tests.s3 import BUCKET, S3Server
+from tests.s3 import BUCKET, S3Server, Storm
 
 PLACE = f"s3://{BUCKET}/store"
 TOKENS: Tokens = {
@@ -135,3 +135,13 @@ def test_server_that_is_down_for_a_while_is_asked_again(disk: LocalStore, s3: S3
     s3.faults.is_down = True
     with pytest.raises(StoreError, match=r"train\.npy cannot be read: http://\S+ cannot be reached, .* check whether the server is up"):
         next(iter(MixtureLoader(remote.train, batch_size=5, position=300)))
+
+
+@pytest.mark.parametrize("bound", [100_000, 2_000_000])
+def test_storm_of_the_server_changes_no_batch(disk: LocalStore, s3: S3Server, tmp_path: Path, bound: int) -> None:
+    plan = remote_plan("mix", BucketStore(PLACE, retry_policy=RetryPolicy(attempts=20, pause=0.01)))
+    storm = s3.faults.storm = Storm(bound, share=0.2, stall=0.2)
+    source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=bound))
+    remote = LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source)
+    assert_same(*(islice(MixtureLoader(of.train, batch_size=5), 60) for of in (remote, load_mixture("mix", store=disk.root))))
+    assert storm.raised
