@@ -18,8 +18,10 @@ EXTRAS := train,pipeline,ray,test
 export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
+# The tests start hundreds of processes, which would each compile the package if the environment forbids to keep the result.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo ui test docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
+.PHONY: demo ui test test-types test-behaviour docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -32,7 +34,12 @@ test: $(VENV)/installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/codespell
+	$(MAKE) --jobs 2 test-types test-behaviour
+
+test-types: $(VENV)/installed
 	$(BIN)/mypy
+
+test-behaviour: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 docs: $(VENV)/installed

@@ -9,6 +9,8 @@ import pytest
 
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 
+pytest_plugins = ["tests.distribution"]
+
 _MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
 
 

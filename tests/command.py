@@ -1,6 +1,5 @@
-"""Run the command in a forked process whose parent has done the imports, because imports take longer than most commands."""
+"""Run the command in a forked process and wait for its end."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -8,20 +7,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        "phyagi_assets.cli",
-        "phyagi_assets.orchestration.materialize",
-        "phyagi_assets.orchestration.component",
-        "alembic.context",
-        "dagster._core.storage.legacy_storage",
-        "upath",
-        "awkward",
-        "gigatoken",
-        "transformers",
-    ]
-)
+from tests.forks import FORKS
 
 
 def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +15,7 @@ def command(*words: str | Path, cwd: Path | None = None, **environment: str) -> 
     wide = {**os.environ, "COLUMNS": "200", **environment}
     with tempfile.TemporaryDirectory() as folder:
         printed, errors = Path(folder) / "stdout", Path(folder) / "stderr"
-        process = _FORKS.Process(target=_run, args=(list(map(str, words)), cwd or Path.cwd(), wide, printed, errors))
+        process = FORKS.Process(target=_run, args=(list(map(str, words)), cwd or Path.cwd(), wide, printed, errors))
         process.start()
         process.join()
         return subprocess.CompletedProcess(words, process.exitcode or 0, printed.read_text(), errors.read_text())

@@ -63,10 +63,10 @@ def _lock_of_logging_is_free(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A store with only the GPT-2 tokenizer and the report of its conformance run; shared by all test processes.
+    """A store with only the GPT-2 tokenizer, the report of its conformance run, and an instance of Dagster without records.
 
-    The run compares the code points of `sampled_code_points`, and all code points with ``--soak``. pytest's cache keeps the store for the
-    next session, as long as nothing that makes it changes.
+    All test processes share it. The run compares the code points of `sampled_code_points`, and all code points with ``--soak``. pytest's
+    cache keeps the store for the next session, as long as nothing that makes it changes.
     """
     cache: pytest.Cache | None = getattr(request.config, "cache", None)
     soak = bool(request.config.getoption("soak"))
@@ -81,6 +81,8 @@ def prepared_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fix
             if not soak:
                 patch.setattr(conformance, "_code_point_groups", lambda: [sampled_code_points()])
             EnginePool().engines(prepare_tokenizer(declare_corpus(folder / "data", "any", "any.txt"), folder / "data", store), store)
+        with open_instance(Settings(data=folder / "data", store=store.root)):
+            pass  # its databases have their tables now
         if kept:
             with tempfile.TemporaryDirectory(dir=kept.parent) as draft, suppress(OSError):  # another session may have been faster
                 shutil.copytree(folder / "store", Path(draft) / "store", symlinks=True).rename(kept)
@@ -92,7 +94,9 @@ def _digest_of_preparation() -> str:
     """Hash everything that the prepared store depends on: the code that makes it, the tokenizer and the engines' versions."""
     package = REPOSITORY / "phyagi_assets"
     code = [*(package / "tokenizers").glob("*.py"), *(package / "store").glob("*.py"), package / "steps" / "encoding.py"]
-    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in ("tokenizers", "transformers", "gigatoken")).encode())
+    code += [package / "orchestration" / name for name in ("instance.py", "sqlite.py")]
+    made_with = ("tokenizers", "transformers", "gigatoken", "dagster")
+    digest = hashlib.sha256(" ".join(f"{name} {version(name)}" for name in made_with).encode())
     for file in sorted([*code, REPOSITORY / "tests" / "support.py", *GPT2.iterdir()]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
@@ -161,6 +165,6 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 @pytest.fixture(scope="session")
 def nodes(tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> Iterator[RayNodes]:
-    """A Ray cluster of two nodes with credentials for the bucket. Tests that use it belong to the xdist group ``ray``, to start it once."""
+    """A Ray cluster of two nodes with credentials for the bucket. `tests.distribution` keeps the files that use it in one process."""
     with ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment) as running:
         yield running

@@ -21,8 +21,6 @@ QUIET = (
     "--disable-background-networking --disable-component-update --disable-sync"
 )
 
-pytestmark = pytest.mark.xdist_group("live")
-
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Settings:

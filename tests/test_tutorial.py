@@ -26,8 +26,6 @@ from phyagi_assets.tokenizers import conformance
 from tests.hub import served
 from tests.support import REPOSITORY, copy_store, sampled_code_points
 
-pytestmark = pytest.mark.xdist_group("tutorial")
-
 FOLDER = "/home/user/tutorial"
 """Folder that the tutorial shows in place of the real working directory."""
 

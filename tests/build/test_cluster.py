@@ -36,8 +36,6 @@ from tests.s3 import SECRET, S3Server
 from tests.support import copy_store, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report, store_contents
 
-pytestmark = pytest.mark.xdist_group("ray")
-
 BYTES = "tokenizers/bytes"
 KILLS = 12
 SPAWN = multiprocessing.get_context("spawn")

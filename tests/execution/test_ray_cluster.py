@@ -23,7 +23,6 @@ from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor, connected
 from tests.ray_nodes import RayNodes
 
-pytestmark = pytest.mark.xdist_group("ray")
 logger = logging.getLogger("phyagi_assets.tests")
 
 

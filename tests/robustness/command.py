@@ -4,7 +4,6 @@ It is forked from a process that has imported everything and has no thread yet: 
 a matter of minutes.
 """
 
-import multiprocessing
 import os
 import resource
 import signal
@@ -17,22 +16,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "alembic.context",
-        "dagster._core.storage.sqlite_storage",
-        "datasets",
-        "awkward",
-        "gigatoken",
-        "phyagi_assets.orchestration.component",
-        "phyagi_assets.orchestration.instance",
-        "phyagi_assets.orchestration.materialize",
-        "phyagi_assets.cli.render",
-        "tests.robustness.command",
-        "transformers",
-    ]
-)
+from tests.forks import FORKS
 
 _CHANGES = {"os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.rmdir", "shutil.rmtree"}
 
@@ -50,8 +34,8 @@ class Changes:
     """Folder whose changes are counted; by default, the store."""
 
     def __post_init__(self) -> None:
-        self.count = _CONTEXT.RawValue("q", 0)  # changed by that process alone
-        self.told = _CONTEXT.RawValue("b", not self.waits)
+        self.count = FORKS.RawValue("q", 0)  # changed by that process alone
+        self.told = FORKS.RawValue("b", not self.waits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +76,7 @@ class Command:
         self._log, self._started = log, time.monotonic()
         self._changes = changes  # kept until it has arrived there
         arguments = (log, list(map(str, words)), changes, file_size, environment or {})
-        self._process: ForkServerProcess = _CONTEXT.Process(target=_command, args=arguments)
+        self._process: ForkServerProcess = FORKS.Process(target=_command, args=arguments)
         self._process.start()
 
     def kill_at(self, moment: float, *, alone: bool = False) -> None:

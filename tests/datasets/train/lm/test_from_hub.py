@@ -19,7 +19,7 @@ from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected,
 from tests.hub import JSON_LINES, WIKITEXT, served, worker
 from tests.support import GPT2, write_jsonl
 
-pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_empty_folder")]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 @pytest.fixture(scope="module")

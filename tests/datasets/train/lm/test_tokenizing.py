@@ -14,7 +14,7 @@ from tests.datasets.leftovers import contents
 from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, EOS, PLAIN, expected, fingerprints, ids, made, saved, shouted, words
 from tests.support import GPT2
 
-pytestmark = [pytest.mark.xdist_group("hub"), pytest.mark.usefixtures("in_an_empty_folder")]
+pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
 
 # What the ids are

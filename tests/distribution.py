@@ -1,0 +1,73 @@
+"""How tests are distributed over the processes of pytest-xdist: all tests of a file to one process, the longest files first.
+
+What the fixtures of a file start or build is then started or built once, and no process waits at the end for a long file of another.
+"""
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+LONGEST_FIRST = (
+    ("tests/test_live.py",),
+    ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
+    ("tests/test_tutorial.py",),
+    ("tests/test_cli.py",),
+    ("tests/test_quickstart.py",),
+    ("tests/steps/test_tokenize_chunks.py",),
+    ("tests/build/test_partitions.py",),
+    ("tests/datasets/train/lm/test_from_hub.py", "tests/datasets/train/lm/test_tokenizing.py"),
+    ("tests/tokenizers/test_conformance.py",),
+    ("tests/test_bucket_commands.py",),
+    ("tests/robustness/test_at_once.py",),
+    ("tests/orchestration/test_sensors.py",),
+    ("tests/steps/test_tokenize.py",),
+    ("tests/tokenizers/test_prepare.py",),
+    ("tests/order/test_mixture_order.py",),
+    ("tests/orchestration/test_materialize.py",),
+    ("tests/test_dg_tools.py",),
+    ("tests/robustness/test_kills.py",),
+    ("tests/datasets/test_training.py",),
+    ("tests/sources/test_object_store.py",),
+    ("tests/test_layering.py",),
+    ("tests/robustness/test_full_disk.py",),
+    ("tests/utils/test_config.py",),
+    ("tests/order/test_positions.py",),
+    ("tests/sources/test_hub.py",),
+    ("tests/datasets/test_sharding.py",),
+    ("tests/robustness/test_kills_of_removal.py",),
+    ("tests/orchestration/test_recorded_digests.py",),
+    ("tests/reading/test_bucket_arrays.py",),
+    ("tests/sources/test_memory.py",),
+    ("tests/store/test_bucket_store.py",),
+    ("tests/reading/test_array_maps.py",),
+    ("tests/benchmarks/test_text.py",),
+)
+"""Files by the time that they take; the many short ones are left out. Files beside each other share a fixture, such as a Ray cluster."""
+
+_SHORT = len(LONGEST_FIRST)
+_RANKS = {file: rank for rank, files in enumerate(LONGEST_FIRST) for file in files}
+
+
+class LongestFilesFirst(LoadScopeScheduling):
+    """Hand out whole files, in the order of the tests."""
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        config.option.loadscopereorder = False  # it would go by the number of tests
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the name of what stays in one process: the file of a test, or the first of the files that share a fixture with it."""
+        file = nodeid.partition("::")[0]
+        return LONGEST_FIRST[_RANKS[file]][0] if file in _RANKS else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFilesFirst | None:
+    return LongestFilesFirst(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Start with the longest files in each process of pytest-xdist."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _RANKS.get(item.nodeid.partition("::")[0], _SHORT))
