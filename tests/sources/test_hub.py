@@ -6,17 +6,22 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from phyagi_assets.build.scan import scan_source
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.reading import load_mixture
+from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
 from tests.hub import WIKITEXT, Hub, served, worker
-from tests.support import DATA, build, declare_corpus, write_text
+from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 
 REPOSITORY = "lab/plays"
 ENGINES = EnginePool()
@@ -204,3 +209,31 @@ def test_files_of_another_format_are_reported(hub: Hub, run: Callable[..., Any])
     ((name, reason),) = run(_left_out, "hf://lab/mixed")
     assert (name, reason.partition(":")[0]) == ("c.csv", "not .jsonl")
     assert run(_left_out, "hf://lab/mixed/*.jsonl") == [(".d.jsonl", "hidden")]
+
+
+def _chats(workspace: Workspace, path: str, name: str) -> tuple[list[str], dict[str, str], list[int]]:
+    """Return the fingerprints and arrays of a corpus of conversations, and the labels of the first sample of a mixture of it."""
+    keys = {"messages": "messages", "chat_template": "chat.jinja"}
+    corpus = declare_corpus(workspace.data, name, path, **keys)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conformance, "_code_point_groups", lambda: [range(0x300)])
+        (chain,) = build(corpus, workspace).values()
+    declare(workspace.data, "mixtures", name=f"mix_{name}", seq_len=32, datasets=[{"corpus": name}], shuffle=False)
+    catalog = load_catalog(workspace.data)
+    build_mixture(catalog.mixtures[f"mix_{name}"], catalog.corpora, {name: list(workspace.sources.partitions(corpus))}, workspace)
+    batch = load_mixture(f"mix_{name}", store=workspace.data / "store").train.batch(np.arange(1))
+    return *_summary(chain), batch["labels"][0].tolist()
+
+
+def test_conversations_on_the_hub_are_trained_on_like_local_ones(hub: Hub, run: Callable[..., Any], workspace: Workspace) -> None:
+    write_text(
+        workspace.data / "chat.jinja",
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}|{% endgeneration %}"
+        "{% else %}{{ m.content }}{% endif %}{% endfor %}",
+    )
+    rows = [{"messages": [{"role": "user", "content": f"What is {i}?"}, {"from": "gpt", "value": f"A number, {i}."}]} for i in range(20)]
+    written = write_jsonl(hub.repositories / "datasets" / REPOSITORY / "plays" / "chats.jsonl", rows)
+    there = run(_chats, f"hf://{REPOSITORY}/plays/*.jsonl", "there")
+    assert there == run(_chats, str(written), "here")
+    assert "train.trained.npy" in there[1]
+    assert 0 < sum(label != -100 for label in there[2]) < 32
