@@ -152,7 +152,15 @@ class Builder:
 
 def _result(step: Step, built: Built) -> StepResult:
     facts = {} if built.failures else step.facts(built)
-    return StepResult(step=step.name, fingerprint=built.artifact.fingerprint, reused=built.reused, facts=facts, checks=tuple(built.checks))
+    artifact = built.artifact
+    return StepResult(
+        step=step.name,
+        fingerprint=artifact.fingerprint,
+        reused=built.reused,
+        facts=facts,
+        checks=tuple(built.checks),
+        totals=step.totals(artifact.manifest),
+    )
 
 
 def new_executor(

@@ -8,6 +8,7 @@ from phyagi_assets.execution.executor import WorkerDied
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.facts import Facts
+from phyagi_assets.steps.step import Totals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +51,8 @@ class StepResult:
     """Facts about the version; empty if a check failed."""
     checks: Sequence[Check]
     """Outcomes of the checks of the version."""
+    totals: Totals = field(default_factory=dict)
+    """Numbers of the version that add up to those of the corpus."""
 
     @property
     def failures(self) -> list[Check]:

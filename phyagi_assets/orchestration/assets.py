@@ -19,6 +19,7 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memor
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
+from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import EXECUTOR, PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
@@ -128,7 +129,7 @@ def _whole_corpus_asset(corpus: Corpus, step: Step) -> dg.AssetsDefinition:
 
 
 def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step) -> dg.AssetsDefinition:
-    parts = declared.config.corpora
+    name, parts = declared.config.name, declared.config.corpora
 
     deps = [_of_all_partitions(corpus, step) for corpus in parts]
 
@@ -137,12 +138,12 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
         keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
         with _failures(context), workspace.store.hold_run_lock(context.run.run_id):
             require_as_requested(context.run.tags, declared)
-            claim(workspace.store, workspace.data, [declared.config.name], context.log)
+            claim(workspace.store, workspace.data, [name], context.log)
             for part in parts:
                 require_as_requested(context.run.tags, corpora[part])
             built = step.build(declared, corpora, keys, workspace, **(context.op_execution_context.op_config or {}))
         with _failures(context):
-            yield from outcome(built, step.facts)
+            yield from outcome(built, lambda plan: mixture_facts(name, step, plan, workspace.store))
 
     return _asset(declared, step, materialize, deps)
 
@@ -222,4 +223,4 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
 
 def _described(declared: Corpus | Mixture, what: str) -> str:
     summary = f"{declared.config.description}\n\n" if declared.config.description else ""
-    return f"{what}\n\n{summary}Declared in `{declared.path.parent.name}/{declared.path.name}`:\n\n```yaml\n{declared.text.rstrip()}\n```"
+    return f"{summary}{what}\n\nDeclared in `{declared.path.parent.name}/{declared.path.name}`:\n\n```yaml\n{declared.text.rstrip()}\n```"

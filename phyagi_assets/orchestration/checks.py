@@ -88,11 +88,16 @@ class Verdict:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+def limits_of(checks: Sequence[Check]) -> list[Check]:
+    """Return the checks of limits that a corpus can declare."""
+    return [of for of in checks if of.name in _LIMITS]
+
+
 def verdicts(checks: Sequence[Check]) -> list[Verdict]:
     """Return the results of Dagster's checks of a version, given the outcomes of this package's checks."""
     groups = {
         SOUND: [of for of in checks if of.name not in _LIMITS],
-        WITHIN_LIMITS: [of for of in checks if of.name in _LIMITS],
+        WITHIN_LIMITS: limits_of(checks),
     }
     return [_verdict(name, of) for name, of in groups.items() if of]
 
@@ -150,7 +155,12 @@ def check_store_job(checks: Sequence[dg.AssetChecksDefinition]) -> Any:
 
 def check_store_schedule(job: Any) -> dg.ScheduleDefinition:
     """Return the schedule of the job; it is off until a user turns it on, because the job reads the whole store."""
-    return dg.ScheduleDefinition(name=f"{CHECK_STORE}_schedule", cron_schedule="0 4 * * 0", job=job)
+    return dg.ScheduleDefinition(
+        name=f"{CHECK_STORE}_schedule",
+        cron_schedule="0 4 * * 0",
+        job=job,
+        description="Compares all published artifacts with their checksums every week. Off by default, because it reads the whole store.",
+    )
 
 
 def stored_result(spec: dg.AssetCheckSpec, problems: list[StoreProblem], read: list[str]) -> dg.AssetCheckResult:

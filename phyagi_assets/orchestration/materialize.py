@@ -4,9 +4,10 @@ Staleness follows from fingerprints and files. An artifact is also run again if 
 the actual state. One run builds the stale partitions of all corpora; then the steps of corpora and the mixtures have a run each.
 """
 
+import getpass
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from phyagi_assets.orchestration.instance import database_failure_message
 from phyagi_assets.orchestration.names import (
     COMMAND,
     COMMAND_JOB,
+    CORPUS_TAG,
     EXECUTOR,
     LAUNCHED_BY,
     PARTITIONS,
@@ -39,9 +41,12 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.mixture import AT_POSITION
 from phyagi_assets.steps.step import Scope, Step, Workspace
 
+_USER = "user"
+"""Tag of a run that the UI shows as who launched it."""
+_TAGGED = 5
+"""Largest number of corpora that a tag of a run lists."""
 _NOTHING: Mapping[str, Any] = {}
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-_COMMAND = {LAUNCHED_BY: COMMAND}
 
 
 class Runner:
@@ -172,7 +177,7 @@ class Runner:
         config = run_config(stale_op_name(COMMAND_JOB), **{PARTITIONS: keys, PROCESSES: processes, EXECUTOR: executor})
         before = set(self.outcome.failed)
         result = self._definitions.resolve_job_def(COMMAND_JOB).execute_in_process(
-            run_config={**_QUIET, **config}, instance=self._instance, tags=_COMMAND, raise_on_error=False
+            run_config={**_QUIET, **config}, instance=self._instance, tags=_tags(keys), raise_on_error=False
         )
         if _interrupted(result):
             raise KeyboardInterrupt  # Dagster ends only this run; the user means to stop all of them
@@ -216,7 +221,7 @@ class Runner:
             return
         self._progress.started(shown)
         result = self._definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_COMMAND, raise_on_error=False
+            run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
         if result.success:
             self.outcome.built.append(shown)
@@ -224,6 +229,16 @@ class Runner:
             raise KeyboardInterrupt
         else:
             self.outcome.failed[shown] = _reason(result, self._instance.root_directory)
+
+
+def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:
+    """Return the tags of a run: that the command launched it, for which user, and the corpora that it builds."""
+    user: dict[str, str] = {}
+    with suppress(OSError, KeyError):  # a container may run as a user without a name
+        user = {_USER: getpass.getuser()}
+    names = sorted(corpora)
+    listed = ", ".join(names[:_TAGGED]) + (f" and {len(names) - _TAGGED} more" if len(names) > _TAGGED else "")
+    return {LAUNCHED_BY: COMMAND, **user, **({CORPUS_TAG: listed} if names else {})}
 
 
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -10,7 +10,8 @@ from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.describe import LEFT_OUT
-from phyagi_assets.orchestration.checks import Verdict, verdicts
+from phyagi_assets.orchestration.checks import Verdict, limits_of, verdicts
+from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
 
@@ -36,6 +37,7 @@ class PartitionLog:
         self, context: Context, builder: Builder, recorded: Mapping[str, Recorded] | None, checks: Mapping[str, Collection[str]]
     ) -> None:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
+        self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
         self._failed_before: dict[dg.AssetCheckKey, set[str]] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
@@ -101,8 +103,10 @@ class PartitionLog:
         return bool(event and (event.tags or {}).get(DATA_VERSION) == done.fingerprint)
 
     def _materialization(self, work: Work, done: StepResult) -> dg.AssetMaterialization:
-        facts = dict(done.facts)
-        if self._builder.flow[done.step].input is None and (left_out := self._left_out_of(work.corpus)):
+        step = self._builder.flow[done.step]
+        limits = {f"{of.name.replace('_', ' ')}, %": round(100 * of.numbers["share"], 3) for of in limits_of(done.checks)}
+        facts = {**self._totals.facts(work.corpus, step, work.key, done.totals), **done.facts, **limits}
+        if step.input is None and (left_out := self._left_out_of(work.corpus)):
             facts[LEFT_OUT] = left_out
         return dg.AssetMaterialization(
             asset_key=dg.AssetKey([work.corpus, done.step]),

@@ -28,7 +28,7 @@ from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
 from phyagi_assets.steps.facts import Facts, Rows, Text
 from phyagi_assets.steps.lengths import array_lengths, length_facts
-from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
@@ -160,7 +160,7 @@ def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
     sizes = {split: manifest.files[array_path(Path(), split).name].bytes for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
-    headline = amounts(documents, tokens, sum(sizes.values()), built.seconds)
+    headline = {**amounts(documents, tokens, sum(sizes.values()), built.seconds), **_totals(manifest)}
     if not sizes:  # the partition is empty
         return {**headline, **built_facts(built)}
     return {
@@ -173,6 +173,12 @@ def _facts(built: Built) -> Facts:
         "engine": manifest.details["engine"],
         **built_facts(built),
     }
+
+
+def _totals(manifest: Manifest) -> Totals:
+    tokens = {split: of["tokens"] for split, of in manifest.counts.items()}
+    held_out = {f"{split} tokens": count for split, count in tokens.items() if split != "train"}
+    return {"documents": sum(of["documents"] for of in manifest.counts.values()), "tokens": sum(tokens.values()), **held_out}
 
 
 def _trained(manifest: Manifest) -> Facts:
@@ -204,5 +210,6 @@ CACHE = Step(
         "as many documents and tokens as were tokenized.",
     },
     facts=_facts,
+    totals=_totals,
     lengths=array_lengths,
 )

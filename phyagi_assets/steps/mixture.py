@@ -27,7 +27,7 @@ from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
 from phyagi_assets.steps.facts import Bars, Facts, Rows
 from phyagi_assets.steps.packed_index import build_index, without_documents
-from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, amounts, built_facts, reuse_or_build
+from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, built_facts, reuse_or_build
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
@@ -43,6 +43,8 @@ _BY_DEFAULT = "packed_by_default"
 """Detail of an expected manifest: the corpora that are packed although nothing declares so."""
 _STAGES = "stages"
 """Setting of a plan with stages, which takes the place of the setting ``datasets``."""
+_PLOTTED = 16
+"""Largest number of corpora whose numbers are facts of their own."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
@@ -422,12 +424,15 @@ def _facts(built: Built) -> Facts:
     drawn = [(component.corpus, component.drawn) for component in components]
     documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
     return {
-        **amounts(documents, tokens, built.artifact.manifest.files[PLAN].bytes, 0),
+        "documents": documents,
+        "tokens": tokens,
+        **{f"{split} tokens": total for split in SPLITS[1:] if (total := plan.total(split, "tokens"))},
         "samples in an epoch": plan.current.drawn,
+        "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
+        "corpora": Rows(rows=corpora),
+        **_by_corpus(plan, components),
         "training tokens in no sample": plan.uncovered(),
         **padding_facts(plan),
-        "corpora": Rows(rows=corpora),
-        "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
         "order": _order(plan),
         "segments": len(plan.segments),
         **({"order of segments": Rows(rows=_segments(plan))} if len(plan.segments) > 1 else {}),
@@ -437,6 +442,16 @@ def _facts(built: Built) -> Facts:
         "dtype": plan.dtype,
         "engine": built.artifact.manifest.details.get("engine", ""),
         **built_facts(built),
+    }
+
+
+def _by_corpus(plan: Plan, components: Sequence[Component]) -> Facts:
+    """Return the numbers of the corpora with the largest shares one by one, so that Dagster plots them over time."""
+    largest = sorted(zip(components, plan.current.sources, strict=True), key=lambda pair: -pair[0].drawn)[:_PLOTTED]
+    return {
+        **{f"{of.corpus}: share, %": round(100 * of.part, 2) for of, _ in largest},
+        **{f"{of.corpus}: epochs": round(of.epochs, 3) for of, _ in largest},
+        **{f"{of.corpus}: training tokens": of.tokens for of, _ in largest},
     }
 
 

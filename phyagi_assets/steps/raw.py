@@ -16,7 +16,7 @@ from phyagi_assets.sources.files import Partition, SourceFile, held_out, readabl
 from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
-from phyagi_assets.steps.step import Built, Scope, Step, Workspace, built_facts, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, built_facts, require, reuse_or_build
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
@@ -206,6 +206,10 @@ def _facts(built: Built) -> Facts:
     }
 
 
+def _totals(manifest: Manifest) -> Totals:
+    return manifest.counts
+
+
 RAW = Step(
     name=STAGE,
     scope=Scope.PARTITION,
@@ -217,4 +221,5 @@ RAW = Step(
     build=build_raw,
     holds=snapshot_files,
     facts=_facts,
+    totals=_totals,
 )

@@ -92,6 +92,10 @@ def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
     return {"documents": documents, "tokens": tokens, "bytes": size, **speed}
 
 
+Totals = Mapping[str, int]
+"""Numbers of one partition that add up to those of its corpus, by name."""
+
+
 class Chunk(Protocol):
     """A part of the work of a step on one partition that any process can do before the step is built. It can be pickled, and is small."""
 
@@ -139,6 +143,10 @@ def _no_facts(_built: Built) -> Facts:
     return {}
 
 
+def _no_totals(_manifest: Manifest) -> Totals:
+    return {}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """One step of the flow.
@@ -181,6 +189,8 @@ class Step:
     """Descriptions of the step's checks, by name. A version that fails a check is not published."""
     facts: Callable[[Built], Facts] = _no_facts
     """Returns the facts about a built artifact, the headline numbers first."""
+    totals: Callable[[Manifest], Totals] = _no_totals
+    """Returns the numbers of a partition that add up to those of its corpus, given the manifest of its artifact."""
     lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
     """Returns the number of tokens of each document of an artifact, 1-D; None if the step's artifacts hold no documents."""
     options: Mapping[str, Option] = field(default_factory=dict)

@@ -32,7 +32,7 @@ from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
-from phyagi_assets.steps.step import Built, Scope, Step, Workspace, amounts, built_facts, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, forget_chunks, missing_chunks, write_chunks
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -367,6 +367,7 @@ def _facts(built: Built) -> Facts:
     ]
     return {
         **amounts(counts["documents"], counts["tokens"], counts["text_bytes"], built.seconds),
+        **_rates(counts, built.seconds),
         **length_facts(row_lengths(built.artifact)),
         **({"trained on": shown_share(counts[TRAINED], counts["tokens"])} if TRAINED in counts else {}),
         "empty documents": counts["empty"],
@@ -378,6 +379,18 @@ def _facts(built: Built) -> Facts:
         "engine": manifest.produced_with["engine"],
         **built_facts(built),
     }
+
+
+def _rates(counts: Mapping[str, int], seconds: float) -> Facts:
+    """Return the size of a token in the text, and the speed of encoding if the version was built."""
+    documents, tokens, size = (counts[name] for name in ("documents", "tokens", "text_bytes"))
+    ratio = {"bytes per token": round(size / tokens, 3)} if tokens else {}
+    speed = {"documents per second": round(documents / seconds, 1), "MB per second": round(size / seconds / 1e6, 2)} if seconds else {}
+    return {**ratio, **speed}
+
+
+def _totals(manifest: Manifest) -> Totals:
+    return {name: manifest.counts[name] for name in ("documents", "tokens")}
 
 
 TOKENIZE = Step(
@@ -396,6 +409,7 @@ TOKENIZE = Step(
         "left out within `limits.invalid`.",
     },
     facts=_facts,
+    totals=_totals,
     lengths=row_lengths,
     chunks=token_chunks,
     is_slow=True,

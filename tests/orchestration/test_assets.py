@@ -1,8 +1,8 @@
 """Assets of Dagster: specs, metadata and failures."""
 
-import base64
 import warnings
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import dagster as dg
@@ -78,7 +78,7 @@ def latest(project: Project, *path: str) -> tuple[dict[str, Any], Artifact]:
 
 
 def chart(markdown: str) -> ElementTree.Element:
-    return ElementTree.fromstring(base64.b64decode(markdown.partition("data:image/svg+xml;base64,")[2].rstrip(")")))
+    return ElementTree.fromstring(unquote(markdown.partition("data:image/svg+xml,")[2].rstrip(">)")))
 
 
 def test_materialization_records_metadata_and_data_version(project: Project) -> None:

@@ -1,0 +1,88 @@
+"""Totals of a corpus as facts about the materialization of each partition, so that Dagster plots the growth of the corpus over time."""
+
+from bisect import insort
+from collections.abc import Callable, Collection
+
+from phyagi_assets.formatting import counted
+from phyagi_assets.steps.facts import Bars, Facts
+from phyagi_assets.steps.step import Step, Totals
+from phyagi_assets.store.base import Store
+
+_DRAWN = "tokens"
+"""The total of which partitions are plotted."""
+_MOST = 30
+"""Largest number of partitions in a plot."""
+
+
+class CorpusTotals:
+    """Totals of the published partitions of corpora, which a run keeps up to date as it publishes more.
+
+    Parameters
+    ----------
+    store
+        The store.
+    keys
+        Returns the keys of the partitions of a corpus.
+    """
+
+    def __init__(self, store: Store, keys: Callable[[str], Collection[str]]) -> None:
+        self._store, self._keys = store, keys
+        self._of: dict[tuple[str, str], _Published] = {}
+
+    def facts(self, corpus: str, step: Step, key: str, totals: Totals) -> Facts:
+        """Return the facts about a corpus once a partition is published.
+
+        Parameters
+        ----------
+        corpus
+            Name of the corpus.
+        step
+            The step that published the partition.
+        key
+            Key of the partition.
+        totals
+            Totals of the partition.
+        """
+        if not totals:
+            return {}
+        if (corpus, step.name) not in self._of:
+            self._of[corpus, step.name] = self._published(corpus, step)
+        of = self._of[corpus, step.name]
+        of.put(key, totals)
+        return {"corpus partitions": len(of.keys), **{f"corpus {name}": total for name, total in of.sums.items()}, **_plot(of)}
+
+    def _published(self, corpus: str, step: Step) -> "_Published":
+        found = _Published()
+        for key in self._keys(corpus):
+            if artifact := self._store.open(step.address(corpus, key)):
+                found.put(key, step.totals(artifact.manifest))
+        return found
+
+
+class _Published:
+    """Totals of the published partitions of a step, and their sums."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        """Keys of the partitions, sorted."""
+        self.of: dict[str, Totals] = {}
+        self.sums: dict[str, int] = {}
+
+    def put(self, key: str, totals: Totals) -> None:
+        """Add a partition, or replace its totals."""
+        if key not in self.of:
+            insort(self.keys, key)
+        for name, before in self.of.get(key, {}).items():
+            self.sums[name] -= before
+        for name, total in totals.items():
+            self.sums[name] = self.sums.get(name, 0) + total
+        self.of[key] = totals
+
+
+def _plot(published: _Published) -> Facts:
+    keys = published.keys[-_MOST:]
+    if len(keys) < 2 or _DRAWN not in published.sums:
+        return {}
+    which = counted(len(published.keys), "partition")
+    title = f"{_DRAWN} of {which}" if len(keys) == len(published.keys) else f"{_DRAWN} of the last {len(keys)} of {which}"
+    return {f"corpus {_DRAWN}, plotted": Bars(title=title, bars=[(key, published.of[key].get(_DRAWN, 0)) for key in keys])}
