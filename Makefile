@@ -2,6 +2,7 @@
 # make ui     Dagster's UI on what was built
 # make test   ruff, codespell, mypy, and all tests
 # make docs   the documentation site, in build/site; make docs-serve shows it on http://localhost:8000
+# make screenshots  take the pictures of the UI in the documentation again; needs Chromium
 # make test-versions  all tests on Python 3.11 and 3.13, and those that need no torch on 3.12
 # make soak   what the tests try a handful of, in full: a hundred kills, a thousand examples of each law
 # make bench  measure this project against its peers and its limits (bench-text, bench-conversations, bench-batches,
@@ -21,7 +22,7 @@ export UV_COMPILE_BYTECODE := 1
 # The tests start hundreds of processes, which would each compile the package if the environment forbids to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo ui test test-types test-behaviour docs docs-serve test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
+.PHONY: demo ui test test-types test-behaviour docs docs-serve screenshots test-versions test-python3.11 test-python3.12 test-python3.13 soak bench bench-text bench-conversations bench-batches bench-mixing bench-packing bench-keeping-up bench-one-large-file bench-growth bench-ledger bench-ray bench-object-store clean
 
 demo: $(VENV)/installed-pipeline
 	$(BIN)/phyagi-assets materialize
@@ -47,6 +48,9 @@ docs: $(VENV)/installed
 
 docs-serve: $(VENV)/installed
 	$(BIN)/mkdocs serve
+
+screenshots: $(VENV)/installed
+	$(BIN)/python -m docs.screenshots
 
 # An interpreter that is not on the path is named by: make test-versions PYTHON3.13=/path/to/python3.13
 test-versions: test-python3.11 test-python3.12 test-python3.13

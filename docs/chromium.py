@@ -53,11 +53,15 @@ class Page:
             Regular expression that the text of the page matches when it is complete.
         """
         self.call("Page.navigate", url=url)
+        self.wait(shown)
+
+    def wait(self, shown: str) -> None:
+        """Wait until the text of the page matches a regular expression and changes no more."""
         deadline = time.monotonic() + _PATIENCE
         text, since = "", time.monotonic()
         while not (self.evaluate(f"RegExp({json.dumps(shown)}).test(document.body.innerText)") and time.monotonic() - since > _QUIET):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{url} does not show {shown}, but: {text}")
+                raise TimeoutError(f"the page does not show {shown}, but: {text}")
             time.sleep(0.3)
             found = re.sub(r"\d+", "", str(self.evaluate("document.body.innerText")))  # the time until the next refresh counts down
             text, since = found, since if found == text else time.monotonic()

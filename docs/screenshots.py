@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -107,7 +106,7 @@ def take(page: Page, url: str, shot: Shot, size: tuple[int, int], **options: Any
     page.open(url + shot.path, shown=shot.shown)
     if shot.click:
         page.click(shot.click)
-        time.sleep(2)  # plots are drawn with an animation
+        page.wait(r"^(?![\s\S]*Loading)")
     return page.picture(_box(page) if is_lineage else None, **options)
 
 
@@ -135,14 +134,14 @@ def photograph(url: str, scratch: Path, folder: Path | None) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with open_chromium(scratch / "profile") as page:
         if folder is None:
-            prepare(page, url, "themeLight")
+            prepare(page, url, "Light")
             for name, shot in SHOTS.items():
                 if shot.height or shot.path == LINEAGE:
                     picture = take(page, url, shot, (1280, shot.height or 0), format="webp", quality=80)
                     (target / f"{name}.webp").write_bytes(picture)
             return
         for theme in ("Light", "Dark"):
-            prepare(page, url, f"theme{theme}")
+            prepare(page, url, theme)
             for width, height in WIDTHS.items():
                 for name, shot in SHOTS.items():
                     (target / f"{name}-{width}-{theme.lower()}.png").write_bytes(take(page, url, shot, (width, height)))

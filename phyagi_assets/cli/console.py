@@ -4,6 +4,7 @@ A document, a file name or an error message may contain escape sequences, which 
 direction of text. The consoles created here print visible symbols in place of these characters.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ _UNSAFE = re.compile(
 )
 _PICTURES = 0x2400
 """First code point of the Unicode block of pictures for control characters."""
+
+
+_UNBROKEN = 100_000
+"""Width of a console that is not a terminal, in characters."""
 
 
 def visible(text: str) -> str:
@@ -40,8 +45,13 @@ def _shown(found: re.Match[str]) -> str:
 
 
 def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
-    """Return a console on standard output, standard error or a file that prints unsafe characters as visible symbols."""
+    """Return a console on standard output, standard error or a file that prints unsafe characters as visible symbols.
+
+    Lines are not broken where the output is not a terminal, unless ``COLUMNS`` is set.
+    """
     console = Console(stderr=stderr, file=file)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _UNBROKEN
     console.push_render_hook(_Visible())
     return console
 

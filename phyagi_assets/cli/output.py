@@ -96,7 +96,11 @@ class Output:
         """
         own = self._opened.enter_context(os.fdopen(os.dup(2), "w")) if detached else None
         console = new_console(stderr=not detached, file=own)
-        self._add(RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter()))
+        self._add(
+            RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter())
+            if console.is_terminal
+            else _LineHandler(console)
+        )
         self._handlers[-1].setLevel(logging.WARNING if self.quiet else logging.DEBUG if self.verbose else logging.INFO)
         return console
 
@@ -112,6 +116,18 @@ class Output:
         logger.propagate = False
         logger.addHandler(handler)
         self._handlers.append(handler)
+
+
+class _LineHandler(logging.Handler):
+    """Handler that prints each message as one line, where a terminal would show a table that is as wide as itself."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = f"{record.levelname:8} {record.getMessage()}"
+        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 class _LogFormatter(logging.Formatter):

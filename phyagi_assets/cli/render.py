@@ -112,14 +112,15 @@ def show_forecast(console: Console, found: Forecast) -> None:
     console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
     is_packed = any(corpus.fill is not None for corpus in found.corpora)
     fill_of_packed = ["packed, full"] if is_packed else []
-    table = Table("corpus", "declared", "training tokens", "in no sample", *fill_of_packed, "read", "epochs", "")
+    repeats = any(corpus.repeats_too_often for corpus in found.corpora)
+    table = Table("corpus", "declared", "training tokens", "in no sample", *fill_of_packed, "read", "epochs", *[""] * repeats)
     for corpus in found.corpora:
         about = "" if corpus.is_exact else "≈ "
-        note = f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""
+        note = [f"[red]more than max_epochs {corpus.max_epochs:g}[/]" if corpus.repeats_too_often else ""] * repeats
         epochs = f"{about}{_digits(corpus.epochs)}"
         uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
         fill = ["" if corpus.fill is None else f"{100 * corpus.fill:.2f} %"] if is_packed else []
-        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, note)
+        table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, *note)
     console.print(table)
     if found.bytes_to_write:
         size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from phyagi_assets.errors import StoreError
+from phyagi_assets.errors import StoreError, did_you_mean
 from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
@@ -66,11 +66,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
         stored = LocalStore(place)
         published = stored.pointer(f"{mixture}/{_STEP}") if is_part(str(mixture)) else None
         if published is None or not published.exists():
-            found = ", ".join(address.name for address in stored.list() if address.step == _STEP) or "none"
-            raise StoreError(
-                f"{mixture!r} is neither a path nor a mixture materialized in {stored} (there: {found}); "
-                f"materialize it with: phyagi-assets materialize {mixture}"
-            )
+            raise _no_mixture(mixture, stored)
         path = published
     file = path / PLAN if path.is_dir() else path
     return FoundPlan(file=_path_among_versions(plan_folder(file) / real_path(file).name))
@@ -162,12 +158,18 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
     """
     artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
     if artifact is None:
-        found = ", ".join(address.name for address in store.list() if address.step == _STEP) or "none"
-        raise StoreError(
-            f"{mixture!r} is neither a path nor a mixture materialized in {store} (there: {found}); "
-            f"materialize it with: phyagi-assets materialize {mixture}"
-        )
+        raise _no_mixture(mixture, store)
     return RemotePlan(artifact, store)
+
+
+def _no_mixture(name: str | Path, store: Store) -> StoreError:
+    """Return the error about a mixture that is not in a store: it names the mixtures there, and says what is probably meant."""
+    mixtures = [address.name for address in store.list() if address.step == _STEP]
+    advice = did_you_mean(str(name), mixtures) or f"; materialize it with: phyagi-assets materialize {name}"
+    if str(name) in store.names():
+        advice = "; it is a corpus, which a mixture can contain"
+    found = ", ".join(mixtures) or "none"
+    return StoreError(f"{str(name)!r} is neither a path nor a mixture materialized in {store} (there: {found}){advice}")
 
 
 def _path_among_versions(file: Path) -> Path:

@@ -18,6 +18,7 @@ from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
+from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
@@ -194,7 +195,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STAGE)]
     caches = {address.key: artifact for address in addresses if (artifact := store.open(address))}
     if not caches:
-        raise StoreError(f"{store} has nothing named {name!r}; materialize it with: phyagi-assets materialize {name}")
+        raise nothing_named(name, store)
     totals = {
         count: sum(of[count] for artifact in caches.values() for of in artifact.manifest.counts.values())
         for count in ("documents", "tokens")

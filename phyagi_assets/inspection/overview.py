@@ -10,13 +10,13 @@ import numpy.typing as npt
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_mask
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import mark_trained, mask_between
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
+from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
@@ -163,7 +163,7 @@ def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> C
         if (address.name, address.step) == (name, steps[-1].name) and (artifact := store.open(address, intact=True))
     }
     if not caches:
-        raise StoreError(f"{store} has nothing named {name!r}; materialize it with: phyagi-assets materialize {name}")
+        raise nothing_named(name, store)
     declared = catalog.corpora.get(name) if catalog else None
     details = next(iter(caches.values())).manifest.details
     lengths = np.concatenate([array_lengths(artifact) for artifact in caches.values()])

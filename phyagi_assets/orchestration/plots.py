@@ -11,8 +11,11 @@ from phyagi_assets.formatting import short
 
 SHOWN_AT_ONCE = 1000
 """Length of Markdown, in characters, from which on the UI shows it only after a click."""
-_BAR, _LETTER, _GAP, _TALL, _TOP, _LINE = 26, 6.5, 4, 80, 34, 14
-"""Widths of a bar, of a letter and of a gap, height of the highest bar, room above it, and height of a line, in pixels."""
+WIDTH = 320
+"""Largest width of a chart, in pixels; a table of metadata on a page of 1,440 pixels has room for it."""
+_BAR, _LETTER, _SHORTEST, _GAP, _TALL, _TOP, _LINE = 44, 6.2, 8, 3, 80, 34, 14
+"""Largest width of a bar, width of a letter, fewest letters of a cut label, gap, height of the highest bar, room above it, and height of a
+line; in pixels, but for the letters."""
 _ENCODED = str.maketrans({"%": "%25", "<": "%3C", ">": "%3E", "#": "%23", "&": "%26", "\\": "%5C"})
 
 
@@ -24,10 +27,13 @@ def bar_chart(title: str, bars: Sequence[tuple[str, float]]) -> str:
     title
         Title of the chart.
     bars
-        Label and height of each bar. If the labels would make the chart so long that the UI hides it, only every second one is drawn, or
-        fewer.
+        Label and height of each bar. If labels have no room, or make the chart so long that the UI hides it, only every second one is
+        drawn, or fewer.
     """
+    longest = max((len(label) for label, _ in bars), default=0)
     every = 1
+    while every < len(bars) and _room(len(bars), every) < min(longest, _SHORTEST):
+        every += 1
     while len(chart := _image(title, bar_chart_svg(title, bars, every))) >= SHOWN_AT_ONCE and every < len(bars):
         every += 1
     return chart
@@ -43,26 +49,40 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]], every: int = 1)
     bars
         Label and height of each bar.
     every
-        Draw the label and the value of every such bar, beginning with the first.
+        Draw the label and the value of every such bar, beginning with the first. A label that is too long is cut.
     """
     top = max((height for _, height in bars), default=0) or 1
-    longest = max((len(text) for label, height in bars[::every] for text in (label, short(height))), default=0)
-    step = max(_BAR, round(_LETTER * longest / every)) + _GAP
-    width = max(len(bars) * step, round(_LETTER * len(title))) + _GAP
+    step, room = _step(len(bars)), _room(len(bars), every)
+    longest = min(room, max((len(label) for label, _ in bars), default=0))
+    left = _GAP + max(0, int(_LETTER * longest - step) // 2)
+    width = max(2 * left + len(bars) * step, round(_LETTER * len(title)) + _GAP)
     floor = _TOP + _TALL
     texts, path = [f"<text x='2' y='11' text-anchor='start'>{escape(title)}</text>"], ""
     for i, (label, height) in enumerate(bars):
-        tall, middle = round(_TALL * height / top), _GAP + i * step + (step - _GAP) // 2
+        tall, middle = round(_TALL * height / top), left + i * step + step // 2
         path += f"M{middle} {floor}v-{tall}"
         if i % every == 0:
+            cut = label if len(label) <= room else f"{label[: max(1, room - 1)]}…"
             texts += [
                 f"<text x='{middle}' y='{floor - tall - 3}'>{short(height)}</text>",
-                f"<text x='{middle}' y='{floor + _LINE - 2}'>{escape(label)}</text>",
+                f"<text x='{middle}' y='{floor + _LINE - 2}'>{escape(cut)}</text>",
             ]
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{floor + _LINE}' font-family='sans-serif' font-size='11' "
-        f"text-anchor='middle' fill='#888'>{''.join(texts)}<path stroke='#7a6ff0' stroke-width='{step - _GAP}' d='{path}'/></svg>"
+        f"text-anchor='middle' fill='#888'>{''.join(texts)}<path stroke='#7a6ff0' stroke-width='{max(1, step - _GAP)}' d='{path}'/></svg>"
     )
+
+
+def _step(count: int) -> int:
+    """Return the distance between bars."""
+    if count > WIDTH // (_BAR * 2):
+        return max(2, min(_BAR + _GAP, WIDTH // count))
+    return 2 * _BAR  # few bars have room for longer labels
+
+
+def _room(count: int, every: int) -> int:
+    """Return the number of letters for which there is room under a bar."""
+    return int(_step(count) * every / _LETTER)
 
 
 def _image(title: str, svg: str) -> str:

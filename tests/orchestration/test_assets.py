@@ -107,6 +107,12 @@ def test_materialization_records_metadata_and_data_version(project: Project) -> 
     assert (planned["documents"], planned["sequence length"]) == (3, 16)
     listed = [(row.data["corpus"], row.data["declared"], row.data["partitions"]) for row in planned["corpora"].records]
     assert listed == [("plays", "×1.5", 3)]
+    assert (planned["plays: share, %"], planned["plays: epochs"]) == (100, 1.5)
+    assert planned["plays: training tokens"] == planned["tokens"]
+    samples = [row.data for row in planned["first samples"].records]
+    assert [(row["position"], row["corpus"]) for row in samples] == [(position, "plays") for position in range(8)]
+    assert "men and women" in planned["decoded sample"]
+    assert f"plays/{samples[0]['partition']}, " in planned["decoded sample"]
     assert planned["largest deviation from the weights, samples"] <= 2
     assert planned["order"] == "one order from position 0 on"
     assert chart(planned["composition"]).tag.endswith("svg")
