@@ -62,11 +62,12 @@ SHOTS = {
     "lineage": Shot(path=LINEAGE, shown="(Passed[\\s\\S]*){5}"),
     "raw-dataset": Shot(path="/assets/shakespeare/raw_dataset?view=overview", shown="fingerprint"),
     "tokenized-arrow": Shot(path="/assets/shakespeare/tokenized_arrow?view=overview", shown="fingerprint"),
-    "corpus": Shot(path="/assets/factbook/numpy_cache?view=overview", shown="fingerprint", height=1560),
-    "growth": Shot(path="/assets/shakespeare/numpy_cache?view=overview", shown="corpus tokens", click="Plots", height=1000),
+    "corpus": Shot(path="/assets/factbook/numpy_cache?view=overview", shown="fingerprint", height=1400),
+    "growth": Shot(path="/assets/shakespeare/numpy_cache?view=overview", shown="corpus tokens", click="Plots", height=1150),
     "partitions": Shot(path="/assets/shakespeare/numpy_cache?view=partitions", shown="twelfth_night"),
     "checks": Shot(path="/assets/shakespeare/tokenized_arrow/?view=checks", shown="within_limits"),
-    "mixture": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="fingerprint", height=1760),
+    "mixture": Shot(path="/assets/demo/mixed_dataset?view=events", shown="fingerprint", height=1400),
+    "mixture-overview": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="fingerprint"),
     "composition": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="share", click="Plots"),
     "runs": Shot(path="/runs", shown="Success", height=480),
     "jobs": Shot(path="/jobs", shown="materialize"),
@@ -137,7 +138,7 @@ def photograph(url: str, scratch: Path, folder: Path | None) -> None:
             prepare(page, url, "Light")
             for name, shot in SHOTS.items():
                 if shot.height or shot.path == LINEAGE:
-                    picture = take(page, url, shot, (1280, shot.height or 0), format="webp", quality=80)
+                    picture = take(page, url, shot, (1440, shot.height or 0), format="webp", quality=80)
                     (target / f"{name}.webp").write_bytes(picture)
             return
         for theme in ("Light", "Dark"):

@@ -56,9 +56,9 @@ def _row(sample: ExplainedSample) -> dict[str, str | int | float]:
     return {
         "position": sample.position,
         "corpus": sample.corpus,
+        "text": text if len(text) <= _BEGINNING else f"{text[:_BEGINNING]}…",
         "partition": sample.partition,
         "documents": len(sample.documents),
-        "text": text if len(text) <= _BEGINNING else f"{text[:_BEGINNING]}…",
     }
 
 
