@@ -13,7 +13,7 @@ LONGEST_FIRST = (
     ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
     ("tests/test_tutorial.py",),
     ("tests/test_cli.py",),
-    ("tests/test_quickstart.py",),
+    ("tests/documentation/test_blocks.py",),
     ("tests/steps/test_tokenize_chunks.py",),
     ("tests/build/test_partitions.py",),
     ("tests/datasets/train/lm/test_from_hub.py", "tests/datasets/train/lm/test_tokenizing.py"),

@@ -76,7 +76,7 @@ class LiveDagster:
 
 @contextmanager
 def live_dagster(settings: Settings, *, cwd: Path) -> Iterator[LiveDagster]:
-    """Start the command that serves the UI in a folder, wait until it answers, and interrupt it afterwards."""
+    """Start the command that serves the UI in a folder, wait until it answers, and kill it with its servers afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -95,13 +95,9 @@ def live_dagster(settings: Settings, *, cwd: Path) -> Iterator[LiveDagster]:
         _wait(process, port, log)
         yield LiveDagster(port, log)
     finally:
-        with suppress(ProcessLookupError):  # it may have ended already
-            os.killpg(process.pid, signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with suppress(ProcessLookupError):  # they may have ended already
+            os.killpg(process.pid, signal.SIGKILL)  # its servers take up to 20 seconds to end by themselves
+        process.wait()
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -158,7 +158,7 @@ def check_nothing_is_lost(plan: Plan) -> None:
         assert len(every) - len(tokens) <= plan.seq_len or not plan.current.crosses
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings.default.max_examples // 2)  # each is a plan of several segments, read as a whole
 @given(
     first=TEXTS,
     changes=CHANGES,

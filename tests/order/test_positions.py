@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
@@ -53,6 +53,7 @@ def parts_of(found: dict[str, Any], weights: list[float]) -> list[MixturePart]:
     return [MixturePart(corpus=name, weight=weight) for name, weight in zip(found, weights, strict=False)]
 
 
+@settings(max_examples=settings.default.max_examples // 2)  # each looks all tokens of several segments up
 @given(
     segments=st.lists(st.tuples(CORPORA, st.lists(st.sampled_from([0.5, 1.0, 2.5]), min_size=3, max_size=3)), min_size=1, max_size=3),
     concat=st.sampled_from(["interleaved", "sequential"]),

@@ -2,8 +2,6 @@
 
 import gzip
 import logging
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.raw import build_raw, expected_raw
 from phyagi_assets.steps.step import Workspace
+from tests.command import command
 from tests.s3 import SECRET, S3Server
 from tests.support import DATA, build, declare_corpus, write_text
 from tests.tokenizers.faulty_engines import store_contents
@@ -177,9 +176,9 @@ def test_secrets_are_not_stored(
 @pytest.mark.usefixtures("plays")
 def test_secrets_are_not_in_the_records_of_dagster(s3: S3Server, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.faults.unavailable = 1
-    said = [materialize(workspace)]
+    said = [command("materialize", "--data", workspace.data)]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "AnotherSecret/0123456789")
-    said += [materialize(workspace)]
+    said += [command("materialize", "--data", workspace.data)]
     assert [done.returncode for done in said] == [0, 1]
     assert "the secret key is not right" in said[-1].stderr
     kept = [path.read_bytes() for path in workspace.store.root.rglob("*") if path.is_file()]
@@ -187,11 +186,6 @@ def test_secrets_are_not_in_the_records_of_dagster(s3: S3Server, workspace: Work
     for secret in (SECRET, "AnotherSecret/0123456789"):
         assert not any(secret in done.stdout + done.stderr for done in said)
         assert not any(secret.encode() in content for content in kept)
-
-
-def materialize(workspace: Workspace) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "materialize", "--data", str(workspace.data)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
 
 
 def test_aws_profile_files_are_used(
