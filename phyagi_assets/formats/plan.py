@@ -1,13 +1,15 @@
 """``mixture.json``, the plan that a mixture materializes to, with everything that training code needs to read the mixture.
 
-The pipeline writes plans and `phyagi_assets.datasets` reads them, so this module imports neither; it needs only the standard library.
+The pipeline writes plans and `phyagi_assets.datasets` reads them, so this module imports neither.
 `phyagi_assets.formats.plan_file` reads the file into these types and checks it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from phyagi_assets.formats.pieces import piece_path
 
 PLAN = "mixture.json"
 FORMAT = 3
@@ -19,6 +21,8 @@ WINDOWED_FORMAT = 6
 """Format of plans that shuffle within a window."""
 EVALUATION_FORMAT = 7
 """Format of plans with corpora that are not trained on."""
+PIECES_FORMAT = 8
+"""Format of plans with token arrays that are stored in pieces."""
 OLDEST_FORMAT = 2
 """Oldest format that can be read. Its plans have no padding id, and their samples do not cross partitions."""
 
@@ -34,15 +38,32 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedPiece:
+    """One piece of a token array that is stored in several files; see `phyagi_assets.formats.pieces`."""
+
+    number: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
     """One token array."""
 
     path: str
-    """Path of the ``.npy`` file, relative to the folder of the plan."""
+    """Path of the ``.npy`` file, relative to the folder of the plan. An array in pieces has none: the paths of its pieces follow from it."""
     tokens: int
     documents: int
     trained: int | None = None
     """Number of tokens that are trained on, according to the mask of the array; None without a mask, when all of them are."""
+    pieces: tuple[PlannedPiece, ...] = ()
+    """Pieces of the array, in order; empty if it is one file."""
+
+    @property
+    def files(self) -> Sequence[tuple[str, int]]:
+        """Paths of the files of the array, relative to the folder of the plan, and the number of tokens in each."""
+        if not self.pieces:
+            return [(self.path, self.tokens)]
+        return [(piece_path(self.path, piece.number), piece.tokens) for piece in self.pieces]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -310,7 +331,7 @@ class Plan:
         """Yield every path that the plan names, relative to its folder: token arrays, indices of packed samples, and the tokenizer."""
         for corpus in self.corpora:
             for partition in corpus.partitions:
-                yield from (shard.path for shard in partition.shards.values())
+                yield from (path for shard in partition.shards.values() for path, _ in shard.files)
                 if partition.index:
                     yield partition.index.path
         yield self.tokenizer
@@ -334,11 +355,14 @@ class Plan:
             record["format"] = EVALUATION_FORMAT
         else:
             del record["evaluation"]
+        if any(shard.pieces for partition in partitions for shard in partition.shards.values()):
+            record["format"] = PIECES_FORMAT
         for corpus in record["corpora"]:
             for partition in corpus["partitions"]:
                 _drop(partition, "index", None)
                 for shard in partition["shards"].values():
                     _drop(shard, "trained", None)
+                    _drop(shard, "pieces", ())
         for segment in record["segments"]:
             for source in segment["sources"]:
                 for group in source["groups"]:

@@ -21,6 +21,7 @@ from phyagi_assets.formats.plan import (
     MASKED_FORMAT,
     OLDEST_FORMAT,
     PACKED_FORMAT,
+    PIECES_FORMAT,
     WINDOWED_FORMAT,
     Ancestor,
     Cut,
@@ -29,6 +30,7 @@ from phyagi_assets.formats.plan import (
     PlannedCorpus,
     PlannedIndex,
     PlannedPartition,
+    PlannedPiece,
     Segment,
     Shard,
     Source,
@@ -38,7 +40,7 @@ from phyagi_assets.formats.plan import (
 from phyagi_assets.store.base import VERSIONS
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
-_NEWEST_FORMAT = EVALUATION_FORMAT
+_NEWEST_FORMAT = PIECES_FORMAT
 _MOST = 1 << 62
 """Largest count; sums of counts and positions have to fit in 64 bits."""
 _DTYPE = re.compile(r"(u?)int(8|16|32|64)")
@@ -101,6 +103,7 @@ _PLAN = {
     "format": _COUNT,
 }
 _SHARD = {"path": _TEXT, "tokens": _COUNT, "documents": _COUNT}
+_PIECE = {"number": _COUNT, "tokens": _COUNT}
 _PARTITION = {"key": _TEXT, "fingerprint": _TEXT, "shards": _OBJECT}
 _CORPUS = {"name": _TEXT, "partitions": _LIST}
 _ANCESTOR = {"fingerprint": _TEXT, "agrees_until": _COUNT}
@@ -185,6 +188,7 @@ class _PlanFile:
         self._may_have_windows = format_ >= WINDOWED_FORMAT
         self._has_window = False
         self._may_have_evaluation = format_ >= EVALUATION_FORMAT
+        self._may_have_pieces = format_ >= PIECES_FORMAT
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
@@ -246,7 +250,15 @@ class _PlanFile:
     def _shard(self, record: Any, key: Key) -> Shard:
         if not self._is_old:
             has_mask = self._may_have_masks and isinstance(record, dict) and "trained" in record
-            shard = Shard(**_fields(record, {**_SHARD, "trained": _COUNT} if has_mask else _SHARD, key))
+            has_pieces = self._may_have_pieces and isinstance(record, dict) and "pieces" in record
+            kinds = {**_SHARD, **({"trained": _COUNT} if has_mask else {}), **({"pieces": _LIST} if has_pieces else {})}
+            found = dict(_fields(record, kinds, key))
+            pieces = [PlannedPiece(**_fields(of, _PIECE, (*key, "pieces", i))) for i, of in enumerate(found.pop("pieces", ()))]
+            shard = Shard(**found, pieces=tuple(pieces))
+            if pieces and sum(piece.tokens for piece in pieces) != shard.tokens:
+                raise _Refused((*key, "pieces"), f"have {sum(piece.tokens for piece in pieces)} tokens, and the array has {shard.tokens}")
+            if any(after.number <= before.number for before, after in pairwise(pieces)):
+                raise _Refused((*key, "pieces"), "are not in the order of their numbers")
             if shard.trained is not None and shard.trained > shard.tokens:
                 raise _Refused((*key, "trained"), f"is {shard.trained}, and the array has {shard.tokens} tokens")
             return shard

@@ -65,5 +65,5 @@ def _followed(path: Path) -> Path:
 def _recorded(plan: Plan) -> Iterator[str]:
     for corpus in plan.corpora:
         for partition in corpus.partitions:
-            yield from (shard.path for shard in partition.shards.values())
+            yield from (path for shard in partition.shards.values() for path, _ in shard.files[:1])
     yield plan.tokenizer

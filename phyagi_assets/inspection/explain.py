@@ -197,7 +197,7 @@ class Explainer:
                 if self._fetch:
                     self._fetch(self._shards.arrays[shard].path)
                 run = ExplainedRun(
-                    partition=planned.partitions[self._order.shards[shard].partition].key,
+                    partition=planned.partitions[self._order.shards[self._order.division.files[shard].shard].partition].key,
                     array=real_path(self._shards.arrays[shard].path),
                     offset=offset,
                     start=at,

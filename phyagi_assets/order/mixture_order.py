@@ -22,6 +22,7 @@ from phyagi_assets.formats.plan import (
 )
 from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.blocks import Blocks, ShardBlocks
+from phyagi_assets.order.division import Division
 from phyagi_assets.order.packed_runs import OpenIndex, PackedIn, joined, packed_runs
 from phyagi_assets.order.packing import Piece, Pieces, Runs
 from phyagi_assets.order.permutation import Ints, epoch_key, permuted, unpermuted
@@ -88,6 +89,8 @@ class MixtureOrder:
         The split.
     shards : list of PlacedShard
         The token arrays that contain the samples.
+    division : Division
+        The files of the token arrays.
     epoch_length : int
         Positions per epoch of the mixture, in the last segment.
     has_packed : bool
@@ -112,6 +115,7 @@ class MixtureOrder:
             )
             self._readers.append(reader)
             pieces += [piece for of in groups for piece in of]
+        self.division = Division([placed.shard for placed in self.shards])
         self._pieces = Pieces(pieces)
         self._is_packed = np.array([piece.packed for piece in pieces], dtype=bool)
         self.has_packed = bool(self._is_packed.any())
@@ -171,7 +175,7 @@ class MixtureOrder:
         return Located(corpus=columns[0], epoch=columns[1], piece=columns[2], start=columns[3])
 
     def runs(self, located: Located, ahead: int = 0) -> Runs:
-        """Return the location of the tokens of samples, and of tokens that follow each sample.
+        """Return the location of the tokens of samples in the files of `division`, and of tokens that follow each sample.
 
         Parameters
         ----------
@@ -180,7 +184,10 @@ class MixtureOrder:
         ahead
             Tokens after each sample, 0 or 1. After a packed sample comes padding.
         """
-        width = self.seq_len + ahead
+        return self.division.of(self._runs(located, self.seq_len + ahead))
+
+    def _runs(self, located: Located, width: int) -> Runs:
+        """Return the location of the tokens of samples in the token arrays."""
         if not self.has_packed:
             return self._pieces.runs(located.piece, located.start, width)
         packed = self._is_packed[located.piece]
@@ -240,8 +247,9 @@ class MixtureOrder:
         )
 
     def blocks(self) -> list[Blocks]:
-        """Return the blocks of each segment."""
-        return [reader.blocks(start) for reader, start in zip(self._readers, self._starts.tolist(), strict=True)]
+        """Return the blocks of each segment, in the files of `division`."""
+        found = [reader.blocks(start) for reader, start in zip(self._readers, self._starts.tolist(), strict=True)]
+        return [replace(blocks, shards=self.division.blocks_of_files(blocks.shards)) for blocks in found]
 
     def given(self, position: int) -> dict[int, int]:
         """Return the number of samples drawn from each corpus before a position, by index of the corpus in the plan."""

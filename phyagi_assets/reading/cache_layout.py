@@ -48,7 +48,7 @@ class CacheLayout:
         self._window = max(blocks.window for blocks in self.blocks) * plan.sample_bytes
         shards = [shard for corpus in plan.corpora for partition in corpus.partitions for shard in partition.shards.values()]
         self._every = sum(shard.tokens * self._item + (0 if shard.trained is None else mask_bytes(shard.tokens)) for shard in shards)
-        whole = [placed.shard.tokens * self._item for number, placed in enumerate(order.shards) if number not in self._shards]
+        whole = [file.tokens * self._item for number, file in enumerate(order.division.files) if number not in self._shards]
         self._beside_window = sum(whole)
         self._is_warned = False
 

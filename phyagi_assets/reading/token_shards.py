@@ -29,7 +29,7 @@ _SHORT = 1024
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenArray:
-    """A token array of a plan."""
+    """A file with a token array of a plan, or a piece of one."""
 
     path: Path
     """Path of the ``.npy`` file; the files with document ends, origins and hashes are in the same folder."""
@@ -68,7 +68,7 @@ class TokenShards:
 
     @classmethod
     def of_plan(cls, plan: Plan, home: Path, order: MixtureOrder) -> "TokenShards":
-        """Return the token arrays of one split of a plan.
+        """Return the files with the token arrays of one split of a plan.
 
         Parameters
         ----------
@@ -80,10 +80,7 @@ class TokenShards:
             Order of the split, which counts the arrays.
         """
         paths = PlanPaths(plan, home)
-        arrays = [
-            TokenArray(path=paths.resolve(shard.path), tokens=shard.tokens, has_mask=shard.trained is not None)
-            for shard in (placed.shard for placed in order.shards)
-        ]
+        arrays = [TokenArray(path=paths.resolve(file.path), tokens=file.tokens, has_mask=file.has_mask) for file in order.division.files]
         return cls(arrays, dtype=plan.dtype, pad_id=plan.pad_id or 0)
 
     def __init__(self, arrays: Sequence[TokenArray], *, dtype: str, pad_id: int = 0) -> None:
