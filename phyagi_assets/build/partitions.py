@@ -1,8 +1,8 @@
 """Build many partitions at once: their steps and the chunks of the large ones are one queue of tasks for one executor.
 
-A small partition is one task. A large one is built up to the step whose work can be cut into chunks; the chunks are tasks of their own,
-and the last one to end is followed by a task that puts them together and builds the remaining steps. So the processes that have finished
-the small partitions help with the large ones, and none of them starts processes of its own.
+A small partition is one task. A large one is built up to a step whose work can be cut into chunks; the chunks are tasks of their own, and
+the last one to end is followed by a task that puts them together and goes on, to the next such step or to the end. So the processes that
+have finished the small partitions help with the large ones, and none of them starts processes of its own.
 """
 
 import os
@@ -63,6 +63,8 @@ class PartitionTask:
     """Results of the steps before them."""
     hands_out: bool = False
     """Whether the task ends before a step whose work can be cut into chunks."""
+    handed_out: str = ""
+    """Name of the step whose chunks are done: the task builds it."""
     is_begun: bool = False
     """Whether a task of this partition has run before."""
 
@@ -118,7 +120,7 @@ class Builder:
             while left:
                 step = self.flow[left[0]]
                 partition = self._files(corpus, work, step)
-                chunks = step.chunks(corpus, partition, self.workspace) if task.hands_out else ()
+                chunks = step.chunks(corpus, partition, self.workspace) if task.hands_out and step.name != task.handed_out else ()
                 if len(chunks) > 1:
                     return Partly(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
                 options = {option: work.options.get(option, of.default) for option, of in step.options.items()}
@@ -320,7 +322,9 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
                 if chunks_left[name] == 0:
                     executor.submit(following.pop(name), first=True)
             elif isinstance(outcome, Partly):
-                following[name] = PartitionTask(work=outcome.work, done=outcome.done, is_begun=True)
+                following[name] = PartitionTask(
+                    work=outcome.work, done=outcome.done, hands_out=True, handed_out=outcome.work.steps[0], is_begun=True
+                )
                 chunks_left[name] = len(outcome.chunks)
                 for chunk in reversed(outcome.chunks):
                     executor.submit(ChunkTask(work=outcome.work, chunk=chunk), first=True)

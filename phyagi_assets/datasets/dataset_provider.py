@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.formats.cache_folder import array_path
+from phyagi_assets.formats.cache_folder import array_path, is_split
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ def existing_or_none(name: str, value: str | Path | None) -> Path | None:
     if value is None:
         return None
     path = Path(value).expanduser()
-    if not path.exists():
+    if not is_split(path):
         logger.warning("%s: %s does not exist; continuing without it", name, path)
         return None
     return path

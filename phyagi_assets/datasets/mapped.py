@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.joined_array import JoinedArray
 
 _PROBE_LENGTH = 512
 """Number of entries at either end of a part that its checksum covers."""
@@ -48,7 +49,10 @@ class MappedPart:
         return array
 
 
-def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | None:
+Array = npt.NDArray[Any] | JoinedArray
+
+
+def packed(array: Array | None) -> Array | MappedPart | None:
     """Return the object to pickle for a 1-D array: its location if it is part of a mapped file, else the array itself."""
     if not isinstance(array, np.memmap) or array.filename is None or not array.flags.c_contiguous or not len(array):
         return array
@@ -61,7 +65,7 @@ def packed(array: npt.NDArray[Any] | None) -> npt.NDArray[Any] | MappedPart | No
     return MappedPart(path=Path(array.filename), dtype=array.dtype, offset=whole.offset + before, length=len(array), probe=_probe(array))
 
 
-def unpacked(array: npt.NDArray[Any] | MappedPart | None) -> npt.NDArray[Any] | None:
+def unpacked(array: Array | MappedPart | None) -> Array | None:
     """Return the array for which `packed` returned an object."""
     return array.open() if isinstance(array, MappedPart) else array
 

@@ -12,6 +12,9 @@
     config.json            settings, in a readable form
     manifest.json          inputs of the cache, and the checksum of each file
 
+The arrays of a partition of several chunks are in pieces, one per chunk (``train-00000.npy``, ``train-00000.documents.npy``, …); the
+manifest lists them. See `phyagi_assets.formats.pieces`.
+
 Caches are written by the pipeline, by `LMDatasetProvider.from_hub`, and by the reference library, whose arrays are the rows of a 2-D array
 (the ids, then their labels if there are any) and which have no manifest.
 """
@@ -30,8 +33,10 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import MissingPackageError, StoreError, translate_missing_packages
+from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
-from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter, mask_bytes, with_ignored
+from phyagi_assets.formats.pieces import piece_stem
+from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter, SplitMask, mask_bytes, with_ignored
 from phyagi_assets.formats.vocabulary import Vocabulary
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.fingerprint import file_digest
@@ -56,6 +61,23 @@ _CONFIG = "config.json"
 def array_path(cache: Path, split: str, ending: str = IDS) -> Path:
     """Return the path of an array of a split; by default, of its token array."""
     return cache / f"{split}{ending}"
+
+
+PIECES = "pieces"
+"""Detail of a manifest that lists the pieces of each split in pieces: the number of each, with its counts."""
+
+
+def counts_of_files(manifest: Manifest, split: str) -> Mapping[str, Mapping[str, int]]:
+    """Return the counts of a split by the beginning of the names of its files: those of the split, or of each of its pieces, in order."""
+    pieces = manifest.details.get(PIECES, {}).get(split)
+    if pieces is None:
+        return {split: manifest.counts[split]}
+    return {piece_stem(split, piece["number"]): piece for piece in pieces}
+
+
+def array_files(manifest: Manifest, split: str, ending: str = IDS) -> list[str]:
+    """Return the names of the files of an array of a split, in order; by default, of its token array."""
+    return [array_path(Path(), stem, ending).name for stem in counts_of_files(manifest, split)]
 
 
 class SplitWriter(ExitStack):
@@ -150,7 +172,7 @@ def add_tokenizer(prepared: Path, cache: Path, add: Callable[[Path, Path], objec
 class Documents:
     """The documents of a split, as arrays mapped into memory."""
 
-    ids: npt.NDArray[Any]
+    ids: npt.NDArray[Any] | JoinedArray
     """Token ids, one document after the other, 1-D."""
     ends: npt.NDArray[np.int64]
     """End of each document in `ids`, 1-D."""
@@ -168,10 +190,96 @@ def open_documents(cache: Path, split: str) -> Documents:
     StoreError
         An array is missing or damaged, or the arrays do not fit each other.
     """
-    ids, ends, origins, hashes = (open_array(array_path(cache, split, ending), mapped=True) for ending in (IDS, DOCUMENTS, ORIGINS, HASHES))
+    pieces = _pieces(cache, split)
+    if pieces is None:
+        ids: npt.NDArray[Any] | JoinedArray = open_array(array_path(cache, split), mapped=True)
+        ends, origins, hashes = (open_array(array_path(cache, split, ending), mapped=True) for ending in (DOCUMENTS, ORIGINS, HASHES))
+    else:
+        ids, ends = pieces.ids, pieces.ends
+        origins, hashes = pieces.joined(ORIGINS, np.dtype(np.int64), (2,))[:], pieces.joined(HASHES, np.dtype(np.uint64))[:]
     if not len(ends) == len(origins) == len(hashes) or (int(ends[-1]) if len(ends) else 0) != len(ids):
         raise StoreError(f"{cache}: the documents of {split} do not fit its tokens; {REMEDY}")
     return Documents(ids=ids, ends=ends, origins=origins, hashes=hashes)
+
+
+def open_ids(cache: Path, split: str) -> npt.NDArray[Any] | JoinedArray:
+    """Open the token array of a split of a cache in the store, mapped into memory.
+
+    Raises
+    ------
+    StoreError
+        The array is missing or damaged.
+    """
+    pieces = _pieces(cache, split)
+    return open_array(array_path(cache, split), mapped=True) if pieces is None else pieces.ids
+
+
+def open_ends(cache: Path, manifest: Manifest, split: str) -> npt.NDArray[np.int64]:
+    """Return the end of each document of a split in its token array, 1-D, given the folder and the manifest of the cache.
+
+    Raises
+    ------
+    StoreError
+        A file is missing or damaged.
+    """
+    if split not in manifest.details.get(PIECES, {}):
+        return open_array(array_path(cache, split, DOCUMENTS), mapped=True)
+    return _Pieces(cache, manifest, split).ends
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """The arrays of a split in pieces."""
+
+    cache: Path
+    manifest: Manifest
+    split: str
+
+    @property
+    def _counts(self) -> Mapping[str, Mapping[str, int]]:
+        return counts_of_files(self.manifest, self.split)
+
+    def paths(self, ending: str) -> list[Path]:
+        """Return the paths of the pieces of an array."""
+        return [array_path(self.cache, stem, ending) for stem in self._counts]
+
+    def joined(self, ending: str, dtype: np.dtype[Any], row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
+        """Return an array, given the count that is its length."""
+        return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], dtype, row)
+
+    @property
+    def ids(self) -> JoinedArray:
+        """The token array."""
+        return self.joined(IDS, np.dtype(self.manifest.details["dtype"]), count="tokens")
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """End of each document in the token array."""
+        tokens = [of["tokens"] for of in self._counts.values()]
+        ends = self.joined(DOCUMENTS, np.dtype(np.int64))
+        for number, of in enumerate(tokens):
+            piece = ends.piece(number)
+            if (int(piece[-1]) if len(piece) else 0) != of:
+                raise StoreError(f"{ends.paths[number]}: its last document does not end at token {of:,}, the end of its piece; {REMEDY}")
+        before = np.cumsum(tokens, dtype=np.int64) - tokens
+        return ends[:] + np.repeat(before, [of["documents"] for of in self._counts.values()])
+
+    @property
+    def mask(self) -> SplitMask | None:
+        """The mask; None if everything is trained on."""
+        counts = list(self._counts.values())
+        if not all("trained" in of for of in counts):
+            return None
+        octets = [open_array(path, mapped=True) for path in self.paths(TRAINED)]
+        return SplitMask(octets, [of["tokens"] for of in counts])
+
+
+def _pieces(cache: Path, split: str) -> _Pieces | None:
+    """Return the pieces of a split of a cache; None if its arrays are one file each, or are not there."""
+    if array_path(cache, split).exists() or not (cache / MANIFEST).is_file():
+        return None
+    manifest = Manifest.read(cache)
+    return _Pieces(cache, manifest, split) if split in manifest.details.get(PIECES, {}) else None
 
 
 def load_backend(cache: Path) -> Any:
@@ -219,7 +327,7 @@ def decode_for_display(cache: Path, ids: npt.NDArray[Any]) -> str:
         return ""
 
 
-def open_mask(cache: Path, split: str) -> npt.NDArray[Any] | None:
+def open_mask(cache: Path, split: str) -> SplitMask | None:
     """Map the mask of a split of a cache in the store into memory; return None if everything is trained on.
 
     Raises
@@ -227,8 +335,10 @@ def open_mask(cache: Path, split: str) -> npt.NDArray[Any] | None:
     StoreError
         The mask is damaged.
     """
+    if pieces := _pieces(cache, split):
+        return pieces.mask
     path = array_path(cache, split, TRAINED)
-    return open_array(path, mapped=True) if path.is_file() else None
+    return SplitMask([open_array(path, mapped=True)], [len(open_array(array_path(cache, split), mapped=True))]) if path.is_file() else None
 
 
 @lru_cache
@@ -240,7 +350,7 @@ def _warn_once(problem: str) -> None:
 class TokenFile:
     """The token array of a split, with the labels, document ends and vocabulary that belong to it."""
 
-    ids: npt.NDArray[Any]
+    ids: npt.NDArray[Any] | JoinedArray
     """Token ids, 1-D, memory-mapped."""
     labels: npt.NDArray[Any] | None
     """Label of each token id, 1-D; None if the cache has no labels."""
@@ -283,6 +393,11 @@ class TokenFile:
         return replace(self, ids=self.ids[start:end], labels=labels, ends=ends)
 
 
+def is_split(path: Path) -> bool:
+    """Return whether a split can be opened by the path of its ``.npy`` file, which an array in pieces does not have."""
+    return path.exists() or _pieces(path.parent, path.stem) is not None
+
+
 def open_tokens(path: Path) -> TokenFile:
     """Open a split by its ``.npy`` file.
 
@@ -292,6 +407,8 @@ def open_tokens(path: Path) -> TokenFile:
         The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
     """
     path = real_path(path.parent) / path.name  # one version of it all, whatever is published meanwhile
+    if pieces := _pieces(path.parent, path.stem):
+        return _open_pieces(pieces)
     rows, manifest = _rows(path), _manifest_beside(path)
     ids, vocabulary = rows[0], None
     if manifest is not None:
@@ -320,6 +437,19 @@ def open_tokens(path: Path) -> TokenFile:
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
         raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
+
+
+def _open_pieces(pieces: _Pieces) -> TokenFile:
+    """Open a split in pieces."""
+    for ending in (IDS, DOCUMENTS, TRAINED):
+        for path in pieces.paths(ending):
+            if ending != TRAINED or path.name in pieces.manifest.files:
+                _require(pieces.manifest, path)
+    vocabulary, labels, mask = _dtype_and_vocabulary(pieces.manifest, pieces.cache)[1], None, pieces.mask
+    if mask is not None:
+        ids = pieces.ids
+        labels = np.concatenate([with_ignored(ids.piece(number), octets) for number, octets in enumerate(mask.octets)])
+    return TokenFile(ids=pieces.ids, labels=labels, ends=pieces.ends, vocabulary=vocabulary)
 
 
 def carries_tokenizer(folder: Path) -> bool:

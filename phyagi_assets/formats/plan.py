@@ -50,7 +50,7 @@ class Shard:
     """One token array."""
 
     path: str
-    """Path of the ``.npy`` file, relative to the folder of the plan. An array in pieces has none: the paths of its pieces follow from it."""
+    """Path of the ``.npy`` file, relative to the folder of the plan; of an array in pieces, the path that one file would have."""
     tokens: int
     documents: int
     trained: int | None = None

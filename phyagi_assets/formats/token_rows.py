@@ -45,9 +45,13 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
         A file is damaged.
     """
     folder = artifact.folder()
-    for name in sorted(artifact.manifest.files):
-        if name.endswith(_SUFFIX):
-            yield from rows_in(folder / name, columns)
+    for name in files_of_rows(artifact):
+        yield from rows_in(folder / name, columns)
+
+
+def files_of_rows(artifact: Artifact) -> list[str]:
+    """Return the names of the files of rows of an artifact, in order."""
+    return sorted(name for name in artifact.manifest.files if name.endswith(_SUFFIX))
 
 
 def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
@@ -134,38 +138,39 @@ def _features(dtype: str, *, has_mask: bool) -> dict[str, Any]:
     return {"input_ids": {"feature": {"dtype": dtype, "_type": "Value"}, "_type": "List"}, **columns}
 
 
-def rows_file(folder: Path, number: int) -> Path:
-    """Return the path at which the rows of a chunk are written, before `complete` renames them.
+def row_files(count: int) -> list[str]:
+    """Return the final names of the files of rows, given the number of chunks."""
+    return [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
+
+
+def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool = False) -> None:
+    """Write the two metadata files that ``datasets.load_from_disk`` needs.
 
     Parameters
     ----------
     folder
         Folder of the artifact.
-    number
-        0-based number of the chunk in the partition.
-    """
-    return folder / f"{number:05}{_SUFFIX}"
-
-
-def complete(folder: Path, count: int, dtype: str, *, has_mask: bool = False) -> None:
-    """Rename the files of rows to their final names, and write the two metadata files that ``datasets.load_from_disk`` needs.
-
-    Parameters
-    ----------
-    folder
-        Folder of the artifact.
-    count
-        Number of chunks, each with its file of rows.
+    names
+        Names of the files of rows, in order.
     dtype
         dtype of the token ids.
     has_mask
         Whether the rows say which tokens are trained on.
     """
-    names = [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
-    for number, name in enumerate(names):
-        rows_file(folder, number).rename(folder / name)
     info = {"description": "", "citation": "", "homepage": "", "license": "", "features": _features(dtype, has_mask=has_mask)}
     (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
     state: dict[str, Any] = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0" * 16, "_split": None}
     state |= {"_format_columns": None, "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False}
     (folder / "state.json").write_text(json.dumps(state, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_columns(rows: Path, path: Path, columns: Sequence[str]) -> None:
+    """Copy columns of a file of rows to another file, which `rows_in` reads as well."""
+    with pa.OSFile(str(path), "wb") as file:
+        writer = None
+        for batch in rows_in(rows, columns):
+            writer = writer or pa.ipc.new_stream(file, batch.schema)
+            writer.write_batch(batch)
+        if writer is None:
+            writer = pa.ipc.new_stream(file, pa.schema([(name, pa.type_for_alias(COLUMNS[name])) for name in columns]))
+        writer.close()

@@ -4,7 +4,7 @@ The mask of ``train.npy`` is ``train.trained.npy``, an array of bytes in which t
 in the format of the reference library would take 4 bytes per token, and the ids themselves take 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -76,6 +76,37 @@ def mask_between(octets: npt.NDArray[Any], start: int, stop: int) -> Mask:
     first = start // 8
     bits = np.unpackbits(octets[first : -(-stop // 8)], bitorder="little")
     return bits[start - 8 * first : stop - 8 * first].view(bool)
+
+
+class SplitMask:
+    """The mask of the token array of a split, in one piece or several.
+
+    Parameters
+    ----------
+    octets
+        The mask of each piece.
+    tokens
+        Number of tokens of each piece.
+
+    Examples
+    --------
+    >>> mask = SplitMask([np.array([0b001], np.uint8), np.array([0b10], np.uint8)], [3, 2])
+    >>> mask.between(0, 5).tolist()
+    [True, False, False, False, True]
+    """
+
+    def __init__(self, octets: Sequence[npt.NDArray[Any]], tokens: Sequence[int]) -> None:
+        self.octets = list(octets)
+        self._ends = np.cumsum([0, *tokens])
+
+    def between(self, start: int, stop: int) -> Mask:
+        """Return whether each token from `start` up to, but not including, `stop` is trained on."""
+        parts = []
+        for number, octets in enumerate(self.octets):
+            begin, end = max(start, int(self._ends[number])), min(stop, int(self._ends[number + 1]))
+            if begin < end:
+                parts.append(mask_between(octets, begin - int(self._ends[number]), end - int(self._ends[number])))
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
 
 
 def mark_trained(ids: npt.NDArray[Any], trained: Mask | None, decode: Callable[[npt.NDArray[Any]], str]) -> str:

@@ -14,10 +14,11 @@ from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.formats.cache_folder import decode_for_display, open_documents, open_mask
+from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
+from phyagi_assets.formats.trained_bits import SplitMask, mark_trained, shown_share
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
@@ -272,9 +273,9 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     ]
 
 
-def _beginning(cache: Path, ids: npt.NDArray[Any], mask: npt.NDArray[Any] | None, start: int, tokens: int) -> str:
+def _beginning(cache: Path, ids: npt.NDArray[Any] | JoinedArray, mask: SplitMask | None, start: int, tokens: int) -> str:
     """Return the text of the first tokens of a document, with the parts marked that are trained on if there is a mask."""
-    trained = None if mask is None else mask_between(mask, start, start + tokens)
+    trained = None if mask is None else mask.between(start, start + tokens)
     return mark_trained(ids[start : start + tokens], trained, lambda piece: decode_for_display(cache, piece))
 
 

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents
-from phyagi_assets.formats.npy import open_array
+from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_ids
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
 from phyagi_assets.steps import cache
@@ -79,7 +78,7 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
         The cache has no hashes of its documents, or its arrays do not fit each other.
     """
     path = array_path(folder, split, HASHES)
-    if not path.is_file():
+    if array_path(folder, split).is_file() and not path.is_file():
         raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
     documents = open_documents(folder, split)
     for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
@@ -96,7 +95,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
             continue
         folder, manifest = version.folder(), version.manifest
         for split in manifest.counts:
-            tokens = open_array(array_path(folder, split), mapped=True)
+            tokens = open_ids(folder, split)
             for span in spans_of(folder, split, ids):
                 document = FoundDocument(
                     id=span.id,

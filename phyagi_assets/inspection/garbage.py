@@ -23,8 +23,8 @@ from phyagi_assets.formats.plan_versions import versions_of_plan
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.sources.snapshot import clear_transfers
 from phyagi_assets.steps.cache import CACHE
+from phyagi_assets.steps.chunk_results import clear_chunks
 from phyagi_assets.steps.mixture import MIXTURE
-from phyagi_assets.steps.tokenize_chunks import clear_chunks
 from phyagi_assets.store.base import Address, Foreign, Store, StoredVersion, Survey, Transfer, Version
 from phyagi_assets.store.manifest import Manifest
 

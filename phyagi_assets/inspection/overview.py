@@ -10,11 +10,11 @@ import numpy.typing as npt
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_mask
+from phyagi_assets.formats.cache_folder import HASHES, array_files, decode_for_display, open_documents, open_mask
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formats.trained_bits import mark_trained, mask_between
+from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.order.composition import Component, composition, largest_deviation
@@ -194,7 +194,8 @@ def _duplicates(caches: Iterable[Artifact]) -> int:
     hashes: list[npt.NDArray[np.uint64]] = []
     for artifact in caches:
         folder = artifact.folder(*(name for name in artifact.manifest.files if name.endswith(HASHES)))
-        hashes += [open_array(array_path(folder, split, HASHES)) for split in artifact.manifest.counts]
+        manifest = artifact.manifest
+        hashes += [open_array(folder / name) for split in manifest.counts for name in array_files(manifest, split, HASHES)]
     if not hashes:
         return 0
     found = np.concatenate(hashes)
@@ -225,7 +226,7 @@ def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDoc
     start, end = int(found.ends[index - 1]) if index else 0, int(found.ends[index])
     stop = min(end, start + _TOKENS)
     file, row = found.origins[index].tolist()
-    trained = None if mask is None else mask_between(mask, start, stop)
+    trained = None if mask is None else mask.between(start, stop)
     return SampleDocument(
         partition=key,
         split=split,

@@ -33,6 +33,8 @@ _PART = 8 << 20
 """Smallest size of a part of a multipart upload, in bytes."""
 _MOST_PARTS = 9_000
 """Largest number of parts; S3 allows 10,000."""
+_MOST_COPIED = 5_000_000_000
+"""Size of the largest object that S3 copies in one request, in bytes."""
 _ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
 _CHUNK = 1 << 20
 
@@ -220,6 +222,41 @@ class BucketFolder:
                 raise TransientError("what was stored differs from what was sent")
 
         self._ask(key, "cannot be written", put)
+
+    def copy(self, key: str, target: "BucketFolder", to: str, size: int) -> bool:
+        """Let the server copy an object.
+
+        Parameters
+        ----------
+        key
+            Key of the object.
+        target
+            Folder in the same bucket.
+        to
+            Key of the copy in that folder.
+        size
+            Size that the content must have, in bytes.
+
+        Returns
+        -------
+        bool
+            False if the object is so large that servers refuse to copy it in one request.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist or has another size, or cannot be copied.
+        """
+        if size > _MOST_COPIED:
+            return False
+
+        def copy(client: ObjectStore) -> None:
+            obstore.copy(client, self._key(key), target._key(to))
+            if (found := obstore.head(client, target._key(to))["size"]) != size:
+                raise TransientError(f"{key}: was copied with {found:,} bytes, and {size:,} were written")
+
+        self._ask(key, f"{key} cannot be copied", copy)
+        return True
 
     def download(self, key: str, path: Path, size: int, checksum: str) -> None:
         """Download an object to a file that appears when it is complete and verified.

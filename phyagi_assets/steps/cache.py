@@ -2,11 +2,11 @@
 
 A document's split is a function of its text alone, unless its file belongs to a split of the source. So the split never changes as the
 corpus grows, and equal texts never end up in different splits. Each array comes with the ends of its documents, their origins (file and
-row) and the hashes of their texts, which lead from any token to its source.
+row) and the hashes of their texts, which lead from any token to its source. A partition of several chunks has a piece of each array per
+chunk, which tasks write (`phyagi_assets.steps.cache_chunks`).
 """
 
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,31 @@ import numpy.typing as npt
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
-from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.cache_folder import SplitWriter, add_tokenizer, array_path, decode, open_mask, write_config
-from phyagi_assets.formats.npy import open_array
-from phyagi_assets.formats.token_rows import TRAINED, row_batches
-from phyagi_assets.formats.trained_bits import mark_trained, mask_between, shown_share
+from phyagi_assets.formats.cache_folder import (
+    PIECES,
+    SAVED,
+    SplitWriter,
+    add_tokenizer,
+    array_files,
+    decode,
+    open_ids,
+    open_mask,
+    write_config,
+)
+from phyagi_assets.formats.pieces import piece_path
+from phyagi_assets.formats.token_rows import files_of_rows, row_batches
+from phyagi_assets.formats.trained_bits import mark_trained, shown_share
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.checks.arrays import check_arrays
-from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND
+from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, PiecesOfChunk, Splits, cache_chunks, damaged, write_splits
+from phyagi_assets.steps.checks.arrays import CheckedArrays, array_checks, check_arrays
+from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, Check
+from phyagi_assets.steps.chunk_results import ChunkFolder, forget_chunks
 from phyagi_assets.steps.facts import Facts, Rows, Text
 from phyagi_assets.steps.lengths import array_lengths, length_facts
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
@@ -70,14 +81,15 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     tokenized = require(workspace.store, tokenized_address(corpus, partition.key), needed_by=address)
     wanted = expected_cache(corpus, partition, tokenized.fingerprint)
 
-    def fill(folder: Path) -> Manifest:
-        damage = list(tokenized.damage(checksums=True))
+    chunks = _chunks(corpus, partition, wanted, tokenized, workspace)
+    written: list[PiecesOfChunk] = []
+
+    def fill(folder: Path) -> Manifest | Assembled:
+        damage = list(tokenized.damage(checksums=not chunks))  # the task of a chunk compares the checksum of its rows
         if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
             damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
         if damage:
-            remedy = "phyagi-assets check --discard removes it, and materialize builds it again"
-            raise StoreError(f"{'; '.join(damage)}; {remedy}")
-        counts = _write_splits(folder, tokenized, corpus.config.splits, _fixed_splits(partition))
+            raise StoreError(damaged(damage))
         add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.folder(), folder, link)
         details = {
             **tokenized.manifest.details,
@@ -91,65 +103,76 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
             "tokenizer": details["tokenizer"],
         }
         write_config(folder, settings)
-        return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
+        manifest = replace(wanted, details=details, produced_with={"numpy": np.__version__})
+        if chunks:
+            results = ChunkFolder(workspace.store, chunks[0].partition, wanted.fingerprint)
+            written.extend(chunk.pieces(workspace, results) for chunk in chunks)
+            return _assembled(manifest, written)
+        counts = write_splits(
+            row_batches(tokenized),
+            lambda split, has_mask: SplitWriter(folder, split, details["dtype"], has_mask=has_mask),
+            _splits(corpus, partition),
+        )
+        return replace(manifest, counts=counts)
 
-    return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_arrays(artifact, tokenized.manifest))
+    def examine(artifact: Artifact) -> list[Check]:
+        if not written:
+            return check_arrays(artifact, tokenized.manifest)
+        found = sum((chunk.checked for chunk in written), CheckedArrays())  # the tasks of the chunks have read the arrays
+        return array_checks(found, artifact.manifest, tokenized.manifest)
 
-
-def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt.NDArray[np.int8]:
-    """Return the split of each document, as an index into `SPLITS`.
-
-    The hashes are uniform over 64 bits. The lowest ones go to validation, the next ones to test, and the rest to train.
-
-    Parameters
-    ----------
-    hashes
-        Hashes of the documents' texts, shape ``(documents,)``.
-    shares
-        Share of the documents that each split other than train gets, from 0 to 1, by name of the split.
-
-    Returns
-    -------
-    numpy.ndarray
-        Index into `SPLITS` of each document, shape ``(documents,)``.
-    """
-    place = hashes.astype(np.float64) / 2.0**64
-    split = np.full(len(hashes), SPLITS.index("train"), dtype=np.int8)
-    start = 0.0
-    for name in SPLITS[1:]:
-        end = start + shares.get(name, 0.0)
-        split[(place >= start) & (place < end)] = SPLITS.index(name)
-        start = end
-    return split
+    built = reuse_or_build(workspace.store, address, wanted, fill, examine=examine)
+    if chunks:
+        forget_chunks(workspace.store, chunks[0].partition)
+    return replace(built, preview=_preview_of_pieces(built.artifact, written)) if written else built
 
 
-def _fixed_splits(partition: Partition) -> npt.NDArray[np.int8]:
-    """Return the split that the source assigns to each file, as an index into `SPLITS`; -1 for a file without one."""
-    return np.array([-1 if file.split is None else SPLITS.index(file.split) for file in partition.files], dtype=np.int8)
+def cache_chunks_to_do(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[CacheChunk]:
+    """Return the chunks of a large partition whose pieces have to be written; empty if it is small, or is built already."""
+    tokenized = workspace.store.open(tokenized_address(corpus, partition.key), intact=True)
+    if tokenized is None:
+        return ()
+    wanted = expected_cache(corpus, partition, tokenized.fingerprint)
+    if workspace.store.find(cache_address(corpus, partition.key), wanted.fingerprint):
+        return ()
+    return [chunk for chunk in _chunks(corpus, partition, wanted, tokenized, workspace) if not chunk.is_written(workspace)]
 
 
-def _write_splits(folder: Path, tokenized: Artifact, shares: Mapping[Any, float], fixed: npt.NDArray[np.int8]) -> dict[str, Any]:
-    dtype = np.dtype(tokenized.manifest.details["dtype"])
-    writers: dict[int, SplitWriter] = {}
-    with ExitStack() as open_files:
-        batches = open_files.enter_context(closing(prefetch(row_batches(tokenized), size=lambda batch: batch.nbytes)))
-        for batch in batches:
-            ids = batch.column("input_ids").flatten().to_numpy()
-            lengths, hashes, *origins = (batch.column(name).to_numpy() for name in ("length", "hash", "file", "row"))
-            trained = batch.column(TRAINED).flatten().to_numpy(zero_copy_only=False) if TRAINED in batch.schema.names else None
-            split = split_of(hashes, shares)
-            if (fixed >= 0).any():
-                of_file = fixed[origins[0]]
-                split = np.where(of_file >= 0, of_file, split)
-            for code in np.unique(split[lengths > 0]).tolist():
-                if code not in writers:
-                    writers[code] = open_files.enter_context(SplitWriter(folder, SPLITS[code], dtype, has_mask=trained is not None))
-                kept = (split == code) & (lengths > 0)
-                of_split = slice(None) if kept.sum() == (lengths > 0).sum() else np.repeat(kept, lengths)
-                own = None if trained is None else trained[of_split]
-                of_documents = np.stack([column[kept] for column in origins], axis=1)
-                writers[code].append(ids[of_split], lengths[kept], of_documents, hashes[kept], own)
-    return {SPLITS[code]: writers[code].counts for code in sorted(writers)}
+def _chunks(corpus: Corpus, partition: Partition, wanted: Manifest, tokenized: Artifact, workspace: Workspace) -> Sequence[CacheChunk]:
+    """Return the chunks from which the pieces of a cache are made; empty if its arrays are one file each."""
+    before = workspace.store.open(cache_address(corpus, partition.key))
+    if before and before.fingerprint == wanted.fingerprint and PIECES not in before.manifest.details:
+        return ()  # plans name its files
+    if len(files_of_rows(tokenized)) < 2:
+        return ()
+    return cache_chunks(f"{corpus.config.name}/{partition.key}", wanted, tokenized, _splits(corpus, partition))
+
+
+def _assembled(manifest: Manifest, written: Sequence[PiecesOfChunk]) -> Assembled:
+    """Return the content of a cache in pieces, except for the files that are the same for one file per array."""
+    finished: dict[str, FinishedFile] = {}
+    pieces: dict[str, list[dict[str, int]]] = {split: [] for split in SPLITS}
+    for chunk in written:
+        finished |= {piece_path(name, chunk.number): file for name, file in chunk.files.items()}
+        for split, of in chunk.counts.items():
+            pieces[split].append({"number": chunk.number, **of})
+    pieces = {split: of for split, of in pieces.items() if of}
+    counts = {split: {count: sum(piece[count] for piece in of) for count in of[0] if count != "number"} for split, of in pieces.items()}
+    return Assembled(manifest=replace(manifest, counts=counts, details={**manifest.details, PIECES: pieces}), finished=finished)
+
+
+def _preview_of_pieces(artifact: Artifact, written: Sequence[PiecesOfChunk]) -> str | None:
+    """Return the text of the first tokens of a cache, from what the tasks reported."""
+    split = next((split for split in SPLITS if any(split in chunk.first for chunk in written)), None)
+    if split is None:
+        return None
+    ids, trained = next(chunk.first[split] for chunk in written if split in chunk.first)
+    return _marked(artifact.folder(SAVED), ids, trained)
+
+
+def _splits(corpus: Corpus, partition: Partition) -> Splits:
+    fixed = [-1 if file.split is None else SPLITS.index(file.split) for file in partition.files]
+    return Splits(shares=corpus.config.splits, fixed=np.array(fixed, dtype=np.int8))
 
 
 def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:
@@ -158,7 +181,7 @@ def _expected(corpus: Corpus, partition: Partition, _workspace: Workspace, input
 
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
-    sizes = {split: manifest.files[array_path(Path(), split).name].bytes for split in manifest.counts}
+    sizes = {split: sum(manifest.files[name].bytes for name in array_files(manifest, split)) for split in manifest.counts}
     documents, tokens = (sum(of[count] for of in manifest.counts.values()) for count in ("documents", "tokens"))
     headline = {**amounts(documents, tokens, sum(sizes.values()), built.seconds), **_totals(manifest)}
     if not sizes:  # the partition is empty
@@ -168,7 +191,7 @@ def _facts(built: Built) -> Facts:
         **length_facts(array_lengths(built.artifact)),
         "splits": Rows(rows=[{"split": split, **of, "bytes": sizes[split]} for split, of in manifest.counts.items()]),
         **_trained(manifest),
-        "first tokens": Text(text=_preview(built.artifact.folder(), min(sizes, key=SPLITS.index))),
+        "first tokens": Text(text=_preview(built.artifact) if built.preview is None else built.preview),
         "dtype": manifest.details["dtype"],
         "engine": manifest.details["engine"],
         **built_facts(built),
@@ -188,12 +211,17 @@ def _trained(manifest: Manifest) -> Facts:
     return {"trained on": shown_share(sum(masked), sum(of["tokens"] for of in counts))} if masked else {}
 
 
-def _preview(cache: Path, split: str) -> str:
-    """Return the text of the first tokens of a split; of conversations, with the parts marked that are trained on, and more of them."""
-    ids, mask = open_array(array_path(cache, split), mapped=True), open_mask(cache, split)
-    ids = ids[: _PREVIEWED if mask is None else 4 * _PREVIEWED]
-    trained = None if mask is None else mask_between(mask, 0, len(ids))
-    return mark_trained(ids, trained, lambda piece: decode(cache, piece))
+def _preview(artifact: Artifact) -> str:
+    """Return the text of the first tokens of a cache."""
+    folder, split = artifact.folder(), min(artifact.manifest.counts, key=SPLITS.index)
+    ids, mask = open_ids(folder, split)[:PREVIEWED], open_mask(folder, split)
+    return _marked(folder, ids, None if mask is None else mask.between(0, len(ids)))
+
+
+def _marked(cache: Path, ids: npt.NDArray[Any], trained: npt.NDArray[np.bool_] | None) -> str:
+    """Return the text of ids; of conversations, with the parts marked that are trained on, and more of them."""
+    ids = ids[: _PREVIEWED if trained is None else PREVIEWED]
+    return mark_trained(ids, None if trained is None else trained[: len(ids)], lambda piece: decode(cache, piece))
 
 
 CACHE = Step(
@@ -212,4 +240,5 @@ CACHE = Step(
     facts=_facts,
     totals=_totals,
     lengths=array_lengths,
+    chunks=cache_chunks_to_do,
 )

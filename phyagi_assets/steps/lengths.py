@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.cache_folder import DOCUMENTS, array_path
+from phyagi_assets.formats.cache_folder import DOCUMENTS, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import row_batches
 from phyagi_assets.formatting import short
@@ -55,8 +55,8 @@ def row_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
 def array_lengths(artifact: Artifact) -> npt.NDArray[np.int64]:
     """Return the number of tokens of each document of a cache, one split after the other."""
     folder = artifact.folder(*(name for name in artifact.manifest.files if name.endswith(DOCUMENTS)))
-    ends = (array_path(folder, split, DOCUMENTS) for split in SPLITS)
-    return np.concatenate([_NONE, *(np.diff(open_array(path), prepend=0) for path in ends if path.is_file())])
+    names = (name for split in SPLITS if split in artifact.manifest.counts for name in array_files(artifact.manifest, split, DOCUMENTS))
+    return np.concatenate([_NONE, *(np.diff(open_array(folder / name), prepend=0) for name in names if (folder / name).is_file())])
 
 
 def length_facts(lengths: npt.NDArray[np.int64]) -> Facts:

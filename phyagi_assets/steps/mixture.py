@@ -13,9 +13,9 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS, MixtureConfig, MixturePart
 from phyagi_assets.errors import MissingArtifactsError
-from phyagi_assets.formats.cache_folder import SAVED, array_path
+from phyagi_assets.formats.cache_folder import PIECES, SAVED, array_path
 from phyagi_assets.formats.packed_index import index_version, planned_index
-from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, Shard, Window
+from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted
@@ -377,9 +377,17 @@ def _key(cache: Artifact) -> str:
 
 
 def _planned(cache: Artifact, home: Path, index: Artifact | None) -> PlannedPartition:
-    shards = {split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of) for split, of in cache.manifest.counts.items()}
+    shards = {
+        split: Shard(path=os.path.relpath(array_path(cache.path, split), home), **of, pieces=_planned_pieces(cache.manifest, split))
+        for split, of in cache.manifest.counts.items()
+    }
     of_index = planned_index(index, os.path.relpath(index.path, home)) if index else None
     return PlannedPartition(key=_key(cache), fingerprint=cache.fingerprint, shards=shards, index=of_index)
+
+
+def _planned_pieces(cache: Manifest, split: str) -> tuple[PlannedPiece, ...]:
+    pieces = cache.details.get(PIECES, {}).get(split, ())
+    return tuple(PlannedPiece(number=of["number"], tokens=of["tokens"]) for of in pieces)
 
 
 def _check_alike(mixture: Mixture, caches: Caches) -> None:

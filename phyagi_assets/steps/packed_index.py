@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import DOCUMENTS, array_path
-from phyagi_assets.formats.npy import REMEDY, open_array
+from phyagi_assets.formats.cache_folder import DOCUMENTS, array_files, array_path, open_ends
+from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS, expected_index, index_address
 from phyagi_assets.order.best_fit import merges_documents, packed
 from phyagi_assets.steps.step import reuse_or_build
@@ -46,18 +46,23 @@ def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
 
 def without_documents(cache: Artifact) -> str:
     """Return the name of a file with the ends of documents that a cache does not have, or an empty string."""
-    names = (array_path(Path(), split, DOCUMENTS).name for split in cache.manifest.counts)
+    names = _files_of_ends(cache)
     return next((name for name in names if name not in cache.manifest.files), "")
+
+
+def _files_of_ends(cache: Artifact) -> list[str]:
+    """Return the names of the files with the ends of the documents of a cache."""
+    return [name for split in cache.manifest.counts for name in array_files(cache.manifest, split, DOCUMENTS)]
 
 
 def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Manifest:
     splits = cache.manifest.counts
-    home = cache.folder(*(array_path(Path(), split, DOCUMENTS).name for split in splits)) if splits else cache.path
+    home = cache.folder(*_files_of_ends(cache)) if splits else cache.path
     counts: dict[str, Mapping[str, int]] = {}
     merged = False
     for split, of in splits.items():
         file = array_path(home, split, DOCUMENTS)
-        ends = open_array(file, mapped=True)
+        ends = open_ends(home, cache.manifest, split)
         if (int(ends[-1]) if len(ends) else 0) != of["tokens"] or bool((np.diff(ends) < 0).any()):
             raise StoreError(f"{file}: is damaged: its documents do not end one after the other and with {split}.npy; {REMEDY}")
         samples = packed(ends, seq_len, merges=merges_documents(ends, seq_len))

@@ -19,7 +19,7 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.checks.check import AS_WRITTEN, Check, Examine, check_found, check_written
 from phyagi_assets.steps.facts import Facts, Place
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.base import Artifact, Fill, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EnginePool
 
@@ -57,6 +57,10 @@ class Built:
     """Time that building took, in seconds; 0 if the version was reused."""
     checks: Sequence[Check] = ()
     """Outcomes of the checks of the version."""
+    lengths: npt.NDArray[np.int64] | None = None
+    """Number of tokens of each document, where building has told it, 1-D; else, the version does."""
+    preview: str | None = None
+    """Text of the first tokens, where building has told it."""
 
     @property
     def failures(self) -> list[Check]:
@@ -198,6 +202,11 @@ class Step:
     is_slow: bool = False
     """Whether building takes so long that its progress is reported, in bytes of source."""
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether the work of the step on a large partition can be divided."""
+        return self.chunks is not _no_chunks
+
     def address(self, name: str, partition: str | None = None) -> str:
         """Return the address of an artifact of this step.
 
@@ -215,7 +224,7 @@ def reuse_or_build(
     store: Store,
     address: str,
     wanted: Manifest,
-    fill: Callable[[Path], Manifest],
+    fill: Fill,
     *,
     examine: Examine | None = None,
     holding: Collection[str] = (),

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import TRAINED, complete, rows_in, rows_schema
+from phyagi_assets.formats.token_rows import TRAINED, complete, row_files, rows_in, rows_schema
 from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_chunks
@@ -25,7 +27,8 @@ from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.sources.irregular import IrregularFiles
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, WITHIN_LIMITS, Check
-from phyagi_assets.steps.checks.tokens import check_tokens
+from phyagi_assets.steps.checks.tokens import CheckedRows, Rules, check_tokens, token_checks
+from phyagi_assets.steps.chunk_results import forget_chunks
 from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_append, token_dtype
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
@@ -33,8 +36,8 @@ from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
-from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, forget_chunks, missing_chunks, write_chunks
-from phyagi_assets.store.base import Artifact
+from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, missing_chunks, write_chunks
+from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
@@ -189,6 +192,7 @@ class _Encoding:
             removed=hashes_of(self.expected.settings.get(REMOVED, ())),
             prepared=prepared,
             maker=RowMaker(eos=eos, dtype=dtype, schema=schema),
+            rules=Rules.of(self.expected, prepared.details(), has_mask=conversations is not None),
             conversations=conversations,
         )
 
@@ -241,7 +245,9 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
         encoding.load_engines()
 
-    def fill(folder: Path) -> Manifest:
+    written: list[_Tally] = []
+
+    def fill(folder: Path) -> Manifest | Assembled:
         recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
         try:
             tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _ignore_progress, in_place=in_place))
@@ -252,7 +258,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
-        complete(folder, tally.chunks, dtype.name, has_mask=recipe.conversations is not None)
+        names = row_files(tally.chunks)
+        for name, path in zip(names, tally.paths, strict=True):
+            if path:
+                path.rename(folder / name)
+        complete(folder, names, dtype.name, has_mask=recipe.conversations is not None)
         details = {
             "content": tally.content,
             "dtype": dtype.name,
@@ -263,22 +273,31 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
             details[SKIPPED] = skipped
         engines = workspace.engines.engines(recipe.encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine)
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
-        return replace(expected, counts=tally.counts, details=details, produced_with=made)
+        manifest = replace(expected, counts=tally.counts, details=details, produced_with=made)
+        if in_place:
+            return manifest
+        written.append(tally)
+        finished = {name: rows for name, rows in zip(names, tally.rows_of_chunks, strict=True) if rows}
+        return Assembled(manifest=manifest, finished=finished)
 
     def examine(artifact: Artifact) -> list[Check]:
         decoder = workspace.engines.decoder(encoding.tokenizer(), corpus.config.special_tokens)
-        return check_tokens(artifact, corpus.config.limits, decoder)
+        if not written:
+            return check_tokens(artifact, corpus.config.limits, decoder)
+        manifest, tally = artifact.manifest, written[0]  # the tasks of the chunks have read the rows
+        rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
+        return token_checks(tally.checked, tally.hashes, manifest, rules, corpus.config.limits, decoder)
 
     try:
         built = reuse_or_build(workspace.store, address, expected, fill, examine=examine)
     except SourceDownError:
         raise
     except SourceError:  # the files have to change first
-        forget_chunks(corpus, partition.key, workspace)
+        forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
         raise
     if encoding.is_in_chunks:
-        forget_chunks(corpus, partition.key, workspace)
-    return built
+        forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
+    return replace(built, lengths=np.concatenate([np.zeros(0, np.int64), *written[0].lengths])) if written else built
 
 
 @dataclass(kw_only=True, slots=True)
@@ -290,6 +309,16 @@ class _Tally:
     """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
     chunks: int = 0
     """Number of chunks written."""
+    rows_of_chunks: list[FinishedFile | None] = field(default_factory=list)
+    """File with the rows of each chunk as its task wrote it; None if the rows are in the folder of the artifact."""
+    paths: list[Path | None] = field(default_factory=list)
+    """Path of the rows of each chunk in that folder; None if they are not there."""
+    checked: CheckedRows = field(default_factory=CheckedRows)
+    """What the tasks found in the rows that they wrote."""
+    lengths: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    """Number of tokens of each document in the rows that tasks wrote."""
+    hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    """Text hashes of the documents with tokens in the rows that tasks wrote."""
     rows: dict[int, RowTally] = field(default_factory=dict)
     """Row counts by index of the file, for files with rows without text and for files that were read in several chunks."""
 
@@ -303,8 +332,16 @@ class _Tally:
                 tally.counts |= {name: tally.counts.get(name, 0) + count for name, count in chunk.counts.items()}
                 for index, rows in chunk.tallies:
                     tally.rows[index] = tally.rows.get(index, RowTally()) + rows
-                for batch in rows_in(chunk.path, ["hash"]):  # not sent by the worker: a chunk may have 100 million
-                    content.update(batch.column("hash").to_numpy().data)
+                for batch in rows_in(chunk.documents, ["length", "hash"]):
+                    lengths, hashes = (batch.column(name).to_numpy() for name in ("length", "hash"))
+                    content.update(hashes.data)
+                    if chunk.checked:
+                        tally.lengths.append(lengths.copy())  # the file is deleted before they are used
+                        tally.hashes.append(hashes[lengths > 0])
+                tally.rows_of_chunks.append(chunk.rows)
+                tally.paths.append(chunk.path)
+                if chunk.checked:
+                    tally.checked = tally.checked.followed_by(chunk.checked)
         tally.content = content.hexdigest()
         return tally
 
@@ -368,7 +405,7 @@ def _facts(built: Built) -> Facts:
     return {
         **amounts(counts["documents"], counts["tokens"], counts["text_bytes"], built.seconds),
         **_rates(counts, built.seconds),
-        **length_facts(row_lengths(built.artifact)),
+        **length_facts(row_lengths(built.artifact) if built.lengths is None else built.lengths),
         **({"trained on": shown_share(counts[TRAINED], counts["tokens"])} if TRAINED in counts else {}),
         "empty documents": counts["empty"],
         "invalid rows left out": counts["invalid"],

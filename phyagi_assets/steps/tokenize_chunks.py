@@ -1,15 +1,11 @@
 """Encode a partition chunk by chunk, each chunk into one file of rows.
 
-The rows of a chunk are a function of the partition's fingerprint and the chunk's number. A chunk of a large partition is written to a
-folder of the store that is named for both, so that any process can encode it, and a build that was interrupted goes on with the chunks
-that are missing.
+A task also reads the rows of its chunk again to check them, and copies the columns that say something of whole documents to a small file,
+so that the step that puts the chunks together reads no rows.
 """
 
 import logging
-import os
-import re
-import uuid
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,25 +20,28 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_file
+from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_in, write_columns
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks, numbered
 from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
 from phyagi_assets.sources.readable import Readable, Stamp
+from phyagi_assets.steps.checks.tokens import CheckedRows, Rules, examine_rows
+from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult, chunks_of, clear_chunks
 from phyagi_assets.steps.conversations import ConversationRecipe
 from phyagi_assets.steps.encoding import RowMaker, encode_in_order, refuse_special_tokens
 from phyagi_assets.steps.exclusions import without
 from phyagi_assets.steps.raw import raw_address
 from phyagi_assets.steps.row_numbers import RowNumbers
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact
-from phyagi_assets.store.disk import link
-from phyagi_assets.store.fingerprint import file_digest
-from phyagi_assets.store.state import State
+from phyagi_assets.store.base import Artifact, FinishedFile
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
-_FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+")
+_ROWS, _DOCUMENTS = "arrow", "documents.arrow"
+"""Names of the files of an encoded chunk."""
+_OF_DOCUMENTS = ("length", "hash")
+"""Columns of the second one."""
+
 logger = logging.getLogger(__name__)
 
 COUNTS = ("documents", "empty", "invalid", "removed", "tokens", "text_bytes")
@@ -66,6 +65,8 @@ class Recipe:
     trusts_fast: bool = True
     """Whether the fast engine may be used."""
     maker: RowMaker
+    rules: Rules
+    """What the rows have to fulfil."""
     conversations: ConversationRecipe | None = None
     """Settings of the encoding of conversations; None if the documents are text."""
 
@@ -81,6 +82,11 @@ class Recipe:
         return ExactTokenizer(engines, verify=self.corpus.config.verify, seed=(int(self.fingerprint[:12], 16), chunk))
 
     @property
+    def name(self) -> str:
+        """Name of the corpus and key of the partition, as ``corpus/partition``."""
+        return f"{self.corpus.config.name}/{self.partition}"
+
+    @property
     def folder(self) -> str:
         """Name of the folder of the chunks among all of the partition. Those of the reference engine are kept apart."""
         engine = "" if self.trusts_fast else f"-{ReferenceEngine.name.split()[0]}"
@@ -88,15 +94,27 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Written:
-    """The result of encoding one chunk."""
+class Encoded:
+    """The outcome of encoding one chunk."""
 
-    path: Path
-    """The file with the chunk's rows."""
     counts: Mapping[str, int]
     """Counts of the chunk, by the names in `COUNTS` and, for conversations, `TRAINED`."""
     tallies: Sequence[tuple[int, RowTally]]
     """Index of a file and row counts of its part in this chunk, for files with rows without text and for files split over chunks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written(Encoded):
+    """An encoded chunk and its files."""
+
+    documents: Path
+    """A file with the columns of its rows that say something of whole documents."""
+    rows: FinishedFile | None = None
+    """The file with its rows; None if they were written to the folder of the artifact."""
+    path: Path | None = None
+    """Path of its rows in that folder; None if they were not written there."""
+    checked: CheckedRows | None = None
+    """What was found in the rows when they were read again; None if they were not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,73 +133,42 @@ class TokenChunk:
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Encode the chunk, unless it is encoded already."""
-        if self.is_encoded(workspace):
-            return
-        written = self.write(workspace, _engines(self.recipe, workspace), on_progress)
-        if workspace.store.exchange:  # they were sent, and another machine goes on with them
-            written.path.unlink(missing_ok=True)
-            self._record(workspace).forget()
+        results = _results(self.recipe, workspace)
+        if not self.is_encoded(workspace, results):
+            result = self.write(workspace, results, _engines(self.recipe, workspace), on_progress)
+            results.release(self.number, result)
 
-    def is_encoded(self, workspace: Workspace) -> bool:
+    def is_encoded(self, workspace: Workspace, results: ChunkFolder) -> bool:
         """Return whether the chunk is encoded, and is where all machines of the run find it."""
-        return (self._recall_elsewhere if workspace.store.exchange else self._recall_here)(workspace) is not None
+        return results.recall(self.number, self._stamps(workspace)) is not None
 
-    def recall(self, workspace: Workspace) -> Written | None:
-        """Return the encoded chunk; None if it is not encoded yet, or its files have changed since. It is fetched if it is not here."""
-        written = self._recall_here(workspace)
-        if written is None and (elsewhere := self._recall_elsewhere(workspace)) and (exchange := workspace.store.exchange):
-            size, digest, written = elsewhere
+    def written(self, workspace: Workspace, results: ChunkFolder, engines: Engines, on_progress: OnProgress) -> Written:
+        """Return the encoded chunk, with the file of its documents here; encode it if that was not done before."""
+        result = results.recall(self.number, self._stamps(workspace))
+        if result is not None:
             try:
-                with workspace.store.writing():
-                    exchange.receive(written.path, size, digest)
+                return _written(result, results)
             except StoreError as problem:
                 logger.warning("%s is encoded again: %s", self.name, problem)
-                return None
-        return written
+        return _written(self.write(workspace, results, engines, on_progress), results)
 
-    def _recall_here(self, workspace: Workspace) -> Written | None:
-        record = self._record(workspace).recall()
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            if record["stamps"] == self._stamps(workspace) and record["digest"] == file_digest(self._rows(workspace)):
-                return self._written(record, workspace)
-        return None
-
-    def _recall_elsewhere(self, workspace: Workspace) -> tuple[int, str, Written] | None:
-        """Return the size and the digest of the rows that another machine has encoded, and what it counted."""
-        exchange = workspace.store.exchange
-        record: Any = exchange.record(self._record(workspace).path) if exchange else None
-        with suppress(ValueError, TypeError, KeyError):
-            if record["stamps"] == self._stamps(workspace):
-                return int(record["bytes"]), str(record["digest"]), self._written(record, workspace)
-        return None
-
-    def _written(self, record: Mapping[str, Any], workspace: Workspace) -> Written:
-        tallies = [(index, RowTally(**tally)) for index, tally in record["tallies"]]
-        counts = {**dict.fromkeys(COUNTS), **record["counts"]}
-        return Written(path=self._rows(workspace), counts={name: int(count) for name, count in counts.items()}, tallies=tallies)
-
-    def write(self, workspace: Workspace, engines: Engines, on_progress: OnProgress) -> Written:
-        """Encode the chunk into its folder in the store."""
+    def write(self, workspace: Workspace, results: ChunkFolder, engines: Engines, on_progress: OnProgress) -> ChunkResult:
+        """Encode the chunk, and check what was written."""
         snapshot = self._snapshot(workspace)
-        stamps, rows = self._stamps(workspace), self._rows(workspace)
-        with workspace.store.writing():
-            rows.parent.mkdir(parents=True, exist_ok=True)
-            draft = rows.with_suffix(f".{uuid.uuid4().hex}")  # another machine may be writing this chunk
-            try:
-                written = encode_chunk(self.recipe, self.number, self.spans, draft, engines, on_progress)
-                _flush(draft)
-                draft.replace(rows)
-            finally:
-                draft.unlink(missing_ok=True)
+        stamps = self._stamps(workspace)
+
+        def write(path: Callable[[str], Path]) -> Mapping[str, Any]:
+            encoded = encode_chunk(self.recipe, self.number, self.spans, path(_ROWS), engines, on_progress)
+            write_columns(path(_ROWS), path(_DOCUMENTS), _OF_DOCUMENTS)
+            decoder = workspace.engines.decoder(self.recipe.encoding, self.recipe.corpus.config.special_tokens)
+            seed = (int(self.recipe.fingerprint[:12], 16), self.number)
+            checked = examine_rows(rows_in(path(_ROWS)), self.recipe.rules, decoder, encoded.counts["documents"], seed)
+            tallies = [(index, asdict(of)) for index, of in encoded.tallies]
+            return {"counts": dict(encoded.counts), "tallies": tallies, "checked": asdict(checked)}
+
+        result = results.write(self.number, stamps, write)
         del snapshot
-        tallies = [(index, asdict(of)) for index, of in written.tallies]
-        digest, state = file_digest(rows), self._record(workspace)
-        record = {"stamps": stamps, "digest": digest, "bytes": rows.stat().st_size, "counts": dict(written.counts), "tallies": tallies}
-        state.remember(record)
-        if exchange := workspace.store.exchange:
-            exchange.send(rows, digest)
-            exchange.send_record(state.path, record)
-        return replace(written, path=rows)
+        return result
 
     def _snapshot(self, workspace: Workspace) -> Artifact | None:
         """Fetch the files of the chunk that lie in a snapshot in a bucket. They stay here as long as the snapshot is referenced."""
@@ -208,11 +195,20 @@ class TokenChunk:
             return stamps
         return []
 
-    def _rows(self, workspace: Workspace) -> Path:
-        return _all_chunks(self.recipe, workspace) / self.recipe.folder / f"{self.number}.arrow"
 
-    def _record(self, workspace: Workspace) -> State:
-        return State(self._rows(workspace).with_suffix(".json"))
+def _results(recipe: Recipe, workspace: Workspace) -> ChunkFolder:
+    return ChunkFolder(workspace.store, recipe.name, recipe.folder)
+
+
+def _written(result: ChunkResult, results: ChunkFolder) -> Written:
+    found = result.found
+    return Written(
+        counts={**dict.fromkeys(COUNTS, 0), **found["counts"]},
+        tallies=[(index, RowTally(**tally)) for index, tally in found["tallies"]],
+        documents=results.fetch(result.files[_DOCUMENTS]),
+        rows=result.files[_ROWS],
+        checked=CheckedRows.of_record(found["checked"]),
+    )
 
 
 def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> list[TokenChunk]:
@@ -229,13 +225,14 @@ def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspa
     workspace
         The data folder and the store.
     """
-    return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace)]
+    results = _results(recipe, workspace)
+    return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace, results)]
 
 
 def _chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> Iterator[TokenChunk]:
     """Cut a partition into chunks, after the engines are loaded and chunks of other versions are deleted."""
     _engines(recipe, workspace)
-    clear_chunks(_all_chunks(recipe, workspace), keeping=recipe.fingerprint)
+    clear_chunks(chunks_of(workspace.store, recipe.name), keeping=recipe.fingerprint)
     for number, spans in enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes)):
         yield TokenChunk(recipe=recipe, number=number, spans=spans)
 
@@ -272,58 +269,24 @@ def write_chunks(
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
-    numbers = RowNumbers()
+    results, numbers = _results(recipe, workspace), RowNumbers()
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:
         for chunk in chunks:
-            engines, path = _engines(recipe, workspace), rows_file(folder, chunk.number)
+            engines = _engines(recipe, workspace)
+            path = folder / f"{chunk.number}"
             if in_place:
-                yield encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
+                encoded = encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
+                yield Written(counts=encoded.counts, tallies=encoded.tallies, documents=path, path=path)
                 continue
-            written = chunk.recall(workspace) or chunk.write(workspace, engines, on_progress)
+            written = chunk.written(workspace, results, engines, on_progress)
             offsets, tallies = numbers.of_chunk(chunk.spans, written.tallies)
-            if offsets:
-                renumber(written.path, path, offsets)
-            else:
-                link(written.path, path)
-            yield replace(written, path=path, tallies=tallies)
+            if offsets and written.rows:  # only this process knows how many lines come before the chunk
+                renumber(results.fetch(written.rows), path, offsets)
+                written = replace(written, rows=None, path=path)
+            yield replace(written, tallies=tallies)
 
 
-def forget_chunks(corpus: Corpus, partition: str, workspace: Workspace) -> None:
-    """Delete the chunks of a partition."""
-    folder = workspace.store.scratch("chunks", f"{corpus.config.name}/{partition}")
-    clear_chunks(folder)
-    if exchange := workspace.store.exchange:
-        exchange.forget(folder)
-
-
-def clear_chunks(folder: Path, keeping: str = "") -> None:
-    """Delete the chunks in the folder of a partition, and the folders that are then empty. Files of another kind are left alone.
-
-    Parameters
-    ----------
-    folder
-        The folder of the partition's chunks.
-    keeping
-        Fingerprint of the artifact whose chunks are kept; by default, all are deleted.
-    """
-    if folder.is_symlink() or not folder.is_dir():
-        return
-    for made in folder.iterdir():
-        if _FOLDER.fullmatch(made.name) and made.is_dir() and not made.is_symlink() and not (keeping and made.name.startswith(keeping)):
-            for path in made.iterdir():
-                if _FILE.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
-            with suppress(OSError):
-                made.rmdir()
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def _all_chunks(recipe: Recipe, workspace: Workspace) -> Path:
-    return workspace.store.scratch("chunks", f"{recipe.corpus.config.name}/{recipe.partition}")
-
-
-def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
+def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Encoded:
     """Encode the documents of a chunk, and write their rows to a file.
 
     Raises
@@ -343,7 +306,7 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
         raise
 
 
-def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Written:
+def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Encoded:
     corpus, maker, tokenizer = recipe.corpus, recipe.maker, recipe.tokenizer(engines, number)
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
     names = {span.index: span.file.name for span in spans}
@@ -370,16 +333,11 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
             tallies += batch.tallies
             on_progress(batch.consumed)
             del documents, batch, rows  # otherwise they would stay in memory until the next ones are encoded
-    return Written(path=path, counts=counts, tallies=tallies)
+    return Encoded(counts=counts, tallies=tallies)
 
 
 def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
     return workspace.engines.engines(recipe.encoding, workspace.store, recipe.corpus.config.special_tokens, recipe.corpus.config.engine)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _counted(batch: Documents, rows: pa.RecordBatch) -> dict[str, int]:

@@ -6,7 +6,7 @@ versions is published. A published version is never edited.
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal, Protocol, Self
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.exchange import Exchange
-from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.store.manifest import FileRecord, Manifest
 from phyagi_assets.store.state import Kind, State
 
 VERSIONS = ".versions"
@@ -256,6 +256,29 @@ class Survey:
     foreign: list[Foreign] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedFile:
+    """A file of a version that a task wrote before: in the scratch space here, or sent from another machine of the run."""
+
+    path: Path
+    """Its path in `Store.scratch`."""
+    record: FileRecord
+    """Size and checksum of its content."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assembled:
+    """The content of a version of which tasks wrote the large files."""
+
+    manifest: Manifest
+    """The completed manifest, without the records of the files."""
+    finished: Mapping[str, FinishedFile]
+    """The files that tasks wrote, by path relative to the version. They are linked or copied into the version, and not read."""
+
+
+Fill = Callable[[Path], Manifest | Assembled]
+"""Writes the files of a version into an empty folder, except for finished ones, and returns what makes the version complete."""
+
 Scratch = Literal["transfers", "chunks"]
 """Subjects of files that are kept until an artifact is written: fetched files, and encoded chunks."""
 
@@ -329,7 +352,7 @@ class Store(Protocol):
     def published_fingerprint(self, address: str) -> str:
         """Return the fingerprint of the published version of an artifact, or an empty string if nothing is published."""
 
-    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+    def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         """Write a version, completely or not at all.
 
         Parameters
@@ -337,8 +360,8 @@ class Store(Protocol):
         manifest
             Manifest without files or counts. Its fingerprint names the version.
         fill
-            Function that writes the files into an empty folder and returns the completed manifest. The records of the files are added
-            afterwards.
+            Function that writes the files into an empty folder and returns the completed manifest, or an `Assembled`. The records of the
+            files are added afterwards.
         holding
             Files that an existing version with this fingerprint must have to be kept; otherwise it is replaced.
 

@@ -24,6 +24,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from phyagi_assets.errors import StoreError
@@ -33,6 +34,9 @@ from phyagi_assets.store import base
 from phyagi_assets.store.base import (
     Address,
     Artifact,
+    Assembled,
+    Fill,
+    FinishedFile,
     Foreign,
     StoredVersion,
     Survey,
@@ -249,7 +253,7 @@ class BucketStore(base.Store):
         pointers = self._pointers(folder, key)
         return max(pointers)[1] if pointers else ""
 
-    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+    def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         version = Version(Address(address), manifest.fingerprint)
         owner = _Owner()  # the version is held until it is uploaded
         self.local.hold(version, owner)
@@ -258,9 +262,17 @@ class BucketStore(base.Store):
         if built and built.damage(checksums=True):
             self.local.forget(version)
             built = None
-        built = built or self.local.write(address, manifest, fill, holding)
-        self.local.make_room(built.bytes)
-        return self._upload(version, built, holding)
+        finished: dict[str, FinishedFile] = {}
+
+        def filled(folder: Path) -> Manifest | Assembled:
+            content = fill(folder)
+            if isinstance(content, Assembled):
+                finished.update(content.finished)
+            return content
+
+        built = built or self.local.write(address, manifest, filled, holding)
+        self.local.make_room(sum(path.stat().st_size for path in built.path.rglob("*") if path.is_file()))
+        return self._upload(version, built, holding, finished)
 
     def put(self, artifact: Artifact) -> Artifact:
         if not artifact.remote and (damage := artifact.damage()):
@@ -268,7 +280,9 @@ class BucketStore(base.Store):
         artifact.folder()
         return self._upload(Version(Address(artifact.address), artifact.fingerprint), artifact, artifact.manifest.files)
 
-    def _upload(self, version: Version, built: Artifact, holding: Collection[str]) -> Artifact:
+    def _upload(
+        self, version: Version, built: Artifact, holding: Collection[str], finished: Mapping[str, FinishedFile] = MappingProxyType({})
+    ) -> Artifact:
         """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
         objects = self._look_at(version)
         there = self._artifact(version, objects, None, intact=True)
@@ -280,6 +294,9 @@ class BucketStore(base.Store):
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
+            if name in finished and not (built.path / name).exists():
+                self._exchange().copy(finished[name].path, self.bucket, f"{_path(version)}/{name}", record.bytes, record.xxh3_128)
+                return
             if not is_shared(name):
                 self.bucket.upload(built.path / name, f"{_path(version)}/{name}", record.xxh3_128, objects.get(name))
                 return

@@ -1,7 +1,8 @@
 """Unfinished files of a store in a bucket: work that one machine does and another one goes on with.
 
 The files of `BucketStore.scratch` lie on one machine. Where the tasks of a run are spread over machines, such files are also objects under
-``.unfinished/``, with the path that they have in the scratch space. They are deleted when the artifact is written.
+``.unfinished/``, with the path that they have in the scratch space. The server copies those that become files of a version to their place,
+and they are deleted when the artifact is written.
 """
 
 import json
@@ -67,6 +68,36 @@ class Exchange:
             The object does not exist, cannot be read, or has another content.
         """
         self.bucket.download(self._key(path), path, size, checksum)
+
+    def copy(self, path: Path, target: "BucketFolder", key: str, size: int, checksum: str) -> None:
+        """Make the object with the path of a file another object of the bucket, without the content coming here.
+
+        Parameters
+        ----------
+        path
+            The file.
+        target
+            Folder in the same bucket.
+        key
+            Key in that folder.
+        size
+            Size of the content, in bytes.
+        checksum
+            XXH3-128 of the content.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist or has another size, or cannot be copied.
+        """
+        if not self.bucket.copy(self._key(path), target, key, size):
+            self.receive(path, size, checksum)
+            target.upload(path, key, checksum)
+            path.unlink()
+
+    def sizes(self, folder: Path) -> dict[Path, int]:
+        """Return the sizes of the objects with the paths of files in a folder, in bytes, by these paths."""
+        return {self.root / stored.key: stored.size for stored in self.bucket.list(self._key(folder))}
 
     def record(self, path: Path) -> Any:
         """Return a record that was sent, or None if there is none, or a damaged one."""

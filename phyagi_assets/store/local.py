@@ -14,7 +14,7 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -23,8 +23,21 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 from phyagi_assets.store import base
-from phyagi_assets.store.base import VERSIONS, Address, Artifact, Scratch, Survey, Transfer, Version, is_part, split_version_name
-from phyagi_assets.store.disk import flush, free_path, unless_elsewhere, writing_to
+from phyagi_assets.store.base import (
+    VERSIONS,
+    Address,
+    Artifact,
+    Assembled,
+    Fill,
+    FinishedFile,
+    Scratch,
+    Survey,
+    Transfer,
+    Version,
+    is_part,
+    split_version_name,
+)
+from phyagi_assets.store.disk import flush, free_path, link, unless_elsewhere, writing_to
 from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
@@ -170,24 +183,27 @@ class LocalStore(base.Store):
                     restored += self.restore(address)
         return restored
 
-    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+    def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         final = self.version_path(address, manifest.fingerprint)
         with self._staging(final.parent.parent) as staging:
             require_own_folder(self.root, Address(address))
             draft = staging / "version"
             draft.mkdir()
-            filled = fill(draft)
+            filled, finished = _parts(fill(draft))
             names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
             with ThreadPoolExecutor() as pool:  # flush in parallel, while the checksums are computed
                 flushed = pool.map(flush, list(draft.rglob("*")))
-                filled = replace(filled, files={name: FileRecord.of(draft / name) for name in names})
+                files = {name: FileRecord.of(draft / name) for name in names} | {name: of.record for name, of in finished.items()}
+                filled = replace(filled, files=dict(sorted(files.items())))
                 list(flushed)
+            for name, file in finished.items():
+                self._add_finished(file, draft / name)
             (draft / MANIFEST).write_text(filled.to_json(), encoding="utf-8")
             flush(draft / MANIFEST)
             flush(draft)
             final.parent.mkdir(parents=True, exist_ok=True)
-            if finished := self.find(address, manifest.fingerprint, holding):  # another run wrote it in the meantime
-                return finished
+            if there := self.find(address, manifest.fingerprint, holding):  # another run wrote it in the meantime
+                return there
             if os.path.lexists(final):
                 with self._aside() as take:
                     take(final)
@@ -196,6 +212,11 @@ class LocalStore(base.Store):
                 self._move(draft, final)
             flush(final.parent)
         return Artifact(address=address, path=final, manifest=filled)
+
+    def _add_finished(self, finished: FinishedFile, path: Path) -> None:
+        link(finished.path, path)
+        if path.stat().st_size != finished.record.bytes:
+            raise StoreError(f"{finished.path}: has another size than its task wrote; materialize again")
 
     def put(self, artifact: Artifact) -> Artifact:
         def fill(folder: Path) -> Manifest:
@@ -239,10 +260,10 @@ class LocalStore(base.Store):
         pointer = self.pointer(address)
         for area in self._areas(pointer.parent):
             with own_folder(area) as staging:
-                link = staging / "link"
-                link.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
+                replacement = staging / "link"
+                replacement.symlink_to(f"{VERSIONS}/{self.version_path(address, fingerprint).name}")
                 with unless_elsewhere():
-                    link.replace(pointer)
+                    replacement.replace(pointer)
                     flush(pointer.parent)
                     return
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(pointer))
@@ -405,6 +426,10 @@ class LocalStore(base.Store):
 
     def writing(self) -> AbstractContextManager[None]:
         return writing_to(self.root)
+
+
+def _parts(filled: Manifest | Assembled) -> tuple[Manifest, Mapping[str, FinishedFile]]:
+    return (filled.manifest, filled.finished) if isinstance(filled, Assembled) else (filled, {})
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,13 +1,13 @@
 """A view of a store that leaves the store as it is: records and prepared tokenizers are written to a folder beside it."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.base import Artifact, Fill, Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import Kind, State
@@ -35,7 +35,7 @@ class _View:
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         return self._store.find(address, fingerprint, holding) or self._added.find(address, fingerprint, holding)
 
-    def write(self, address: str, manifest: Manifest, fill: Callable[[Path], Manifest], holding: Collection[str] = ()) -> Artifact:
+    def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         return self._added.write(address, manifest, fill, holding)
 
     def lock(self, name: str, *, silent: bool = False) -> AbstractContextManager[None]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
 from phyagi_assets.settings import BucketAddress, parsed_size
-from phyagi_assets.store.base import VERSIONS, Version
+from phyagi_assets.store.base import VERSIONS, FinishedFile, Version
 from phyagi_assets.store.disk import writing_to
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.local import LocalStore
@@ -84,6 +84,10 @@ class Scratch(LocalStore):
 
     def inner(self, name: str) -> "Scratch":
         return Scratch(self.root / f".{name}", self._bound)
+
+    def _add_finished(self, finished: FinishedFile, path: Path) -> None:
+        if finished.path.exists():  # otherwise, another machine sent it to the bucket
+            super()._add_finished(finished, path)
 
     def hold(self, version: Version, owner: object) -> None:
         """Keep a version from being evicted until its owner is deleted or the process ends."""

@@ -1,25 +1,95 @@
 """The checks of a numpy_cache: every array is read, block by block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, ORIGINS, array_path
+from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, ORIGINS, counts_of_files
 from phyagi_assets.formats.npy import array_blocks, array_length, open_array
 from phyagi_assets.formats.token_rows import TRAINED as TRAINED_TOKENS
 from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.tally import TokenTally
+from phyagi_assets.steps.checks.tally import IdCounts, TokenTally
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 
 ENDS = "document_ends"
 COUNTS = "counts_of_tokenized"
 TRAINED_AS_COUNTED = "trained_as_counted"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedArrays:
+    """What was found in the arrays of a cache, or of a chunk of it."""
+
+    ids: IdCounts = field(default_factory=IdCounts)
+    documents: int = 0
+    tokens: int = 0
+    trained: int = 0
+    """Number of tokens that the masks say are trained on."""
+    broken: Sequence[str] = ()
+    """What is wrong with the ends of documents."""
+    broken_masks: Sequence[str] = ()
+    """What is wrong with the masks."""
+
+    def __add__(self, other: "CheckedArrays") -> "CheckedArrays":
+        return CheckedArrays(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "CheckedArrays":
+        """Return the object of which `dataclasses.asdict` made a record."""
+        texts = {name: tuple(record[name]) for name in ("broken", "broken_masks")}
+        return cls(**{**record, **texts, "ids": IdCounts(**record["ids"])})
+
+
+def examine_arrays(
+    path: Callable[[str], Path], counts: Mapping[str, Mapping[str, int]], tokenizer: Mapping[str, Any], *, append_eos: bool
+) -> CheckedArrays:
+    """Read arrays, block by block.
+
+    Parameters
+    ----------
+    path
+        Returns the path of a file by its name.
+    counts
+        Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
+    tokenizer
+        Details of the tokenizer as recorded in manifests.
+    append_eos
+        Whether each document ends with the EOS.
+    """
+    tally = TokenTally(tokenizer, append_eos=append_eos)
+    broken, broken_masks = list[str](), list[str]()
+    documents = tokens = trained = 0
+    for stem, of in counts.items():
+        array, of_ends, of_origins = (path(f"{stem}{ending}") for ending in (IDS, DOCUMENTS, ORIGINS))
+        length, ends, origins = array_length(array), open_array(of_ends), array_length(of_origins)
+        documents, tokens = documents + len(ends), tokens + length
+        if problem := _broken(ends, length, origins):
+            broken.append(f"{stem}{DOCUMENTS}: {problem}")
+            ends = np.unique(ends)  # sorted, so that the other checks can still run
+        for ids, lasts in _blocks(array, ends):
+            tally.add(ids, lasts)
+        if TRAINED_TOKENS in of:
+            mask = path(f"{stem}{TRAINED}")
+            ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
+            trained += ones
+            if array_length(mask) != mask_bytes(of["tokens"]) or ones != of[TRAINED_TOKENS]:
+                said = f"{counted(of['tokens'], 'token')}, {of[TRAINED_TOKENS]:,} of them trained on"
+                broken_masks.append(f"{stem}{TRAINED} is not the mask of {said}")
+    return CheckedArrays(
+        ids=tally.counts,
+        documents=documents,
+        tokens=tokens,
+        trained=trained,
+        broken=tuple(broken),
+        broken_masks=tuple(broken_masks),
+    )
 
 
 def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
@@ -32,34 +102,24 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
     tokenized
         Manifest of the tokenized artifact from which the arrays were made.
     """
-    tally = TokenTally(artifact.manifest.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
-    broken: list[str] = []
-    folder = artifact.folder()
-    documents = tokens = 0
-    for split in artifact.manifest.counts:
-        array, of_ends, of_origins = (array_path(folder, split, ending) for ending in (IDS, DOCUMENTS, ORIGINS))
-        length, ends, origins = array_length(array), open_array(of_ends), array_length(of_origins)
-        documents, tokens = documents + len(ends), tokens + length
-        if problem := _broken(ends, length, origins):
-            broken.append(f"{of_ends.name}: {problem}")
-            ends = np.unique(ends)  # sorted, so that the other checks can still run
-        for ids, lasts in _blocks(array, ends):
-            tally.add(ids, lasts)
-    masked = [_trained(artifact, tokenized)] if TRAINED_TOKENS in tokenized.counts else []
-    return [*tally.checks(), _ends(documents, broken), _counts(artifact.manifest, tokenized, documents, tokens), *masked]
+    manifest, folder = artifact.manifest, artifact.folder()
+    counts = {stem: of for split in manifest.counts for stem, of in counts_of_files(manifest, split).items()}
+    append_eos = bool(tokenized.settings["append_eos"])
+    found = examine_arrays(lambda name: folder / name, counts, manifest.details["tokenizer"], append_eos=append_eos)
+    return array_checks(found, manifest, tokenized)
 
 
-def _trained(artifact: Artifact, tokenized: Manifest) -> Check:
+def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
+    """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
+    tally = TokenTally(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
+    tally.counts = found.ids
+    masked = [_trained(found, tokenized)] if TRAINED_TOKENS in tokenized.counts else []
+    return [*tally.checks(), _ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens), *masked]
+
+
+def _trained(arrays: CheckedArrays, tokenized: Manifest) -> Check:
     """Check the masks of conversations against the counts of their tokens."""
-    broken: list[str] = []
-    trained = 0
-    for split, counts in artifact.manifest.counts.items():
-        path = array_path(artifact.folder(), split, TRAINED)
-        ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(path))
-        trained += ones
-        if array_length(path) != mask_bytes(counts["tokens"]) or ones != counts[TRAINED_TOKENS]:
-            said = f"{counted(counts['tokens'], 'token')}, {counts[TRAINED_TOKENS]:,} of them trained on"
-            broken.append(f"{path.name} is not the mask of {said}")
+    broken, trained = list(arrays.broken_masks), arrays.trained
     before = tokenized.counts[TRAINED_TOKENS]
     if not broken and trained != before:
         broken.append(f"{trained:,} tokens are trained on, and what they were made from has {before:,}")
@@ -88,7 +148,7 @@ def _blocks(array: Path, ends: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDAr
         start += len(ids)
 
 
-def _ends(documents: int, broken: list[str]) -> Check:
+def _ends(documents: int, broken: Sequence[str]) -> Check:
     found = "; ".join(broken) or f"the ends of {counted(documents, 'document')} increase, and close where their arrays end"
     return Check(name=ENDS, passed=not broken, found=found, numbers={"documents": documents, "arrays with broken ends": len(broken)})
 

@@ -1,7 +1,7 @@
 """The checks of a mixture's plan."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -53,6 +53,9 @@ def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
             is_published = published is not None and published.fingerprint == version.fingerprint
             known[version] = published if is_published else store.find(version.address, version.fingerprint)
         cache, split = known[version], Path(shard.path).stem
+        for path, _ in shard.files if cache else ():
+            if cache and PurePosixPath(path).name not in cache.manifest.files:
+                yield f"{path}, which is not there"
         if cache is None:
             yield f"{shard.path}, which is not there"
         elif (tokens := cache.manifest.counts.get(split, {}).get("tokens")) != shard.tokens:
@@ -74,16 +77,16 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
         File that holds the plan; the paths of the arrays are relative to its folder.
     """
     paths = PlanPaths(plan, file.parent)
-    for shard in _shards(plan):
+    for path, tokens in (of for shard in _shards(plan) for of in shard.files):
         try:
-            length = array_length(paths.resolve(shard.path))
+            length = array_length(paths.resolve(path))
         except FileNotFoundError:
-            yield f"{shard.path}, which is not there"
+            yield f"{path}, which is not there"
         except (OSError, StoreError) as problem:
-            yield f"{shard.path}, which is not a token array: {problem}"
+            yield f"{path}, which is not a token array: {problem}"
         else:
-            if length != shard.tokens:
-                yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {length:,}"
+            if length != tokens:
+                yield f"{path} with {counted(tokens, 'token')}, which has {length:,}"
     for index in _indices(plan):
         for split, samples in index.samples.items():
             try:
@@ -149,9 +152,9 @@ def _order(plan: Plan, file: Path | None) -> Check:
                 continue
             order = MixtureOrder(plan, split)
             order.locate(np.array([0, len(order) - 1], dtype=np.int64))
-            first = next(shard for source in plan.current.sources for shard in plan.shards(source, split) if shard.tokens)
+            first = next(shard.files[0][0] for of in plan.current.sources for shard in plan.shards(of, split) if shard.tokens)
             if file:
-                np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first.path), mmap_mode="r")[: plan.seq_len]).sum()
+                np.asarray(np.load(PlanPaths(plan, file.parent).resolve(first), mmap_mode="r")[: plan.seq_len]).sum()
         except (ArithmeticError, ValueError, LookupError, MemoryError, OSError, TypeError) as error:
             problem = f"the order of {split} cannot be read: {error!r}; look at the weights of {plan.name}"
             break

@@ -38,26 +38,49 @@ class _Outcome(Enum):
     UNTOLD = "gives others, which with such a tokenizer may be right"
 
 
-def check_round_trip(documents: Sequence[SampledDocument], decoder: Decoder) -> Check:
-    """Decode documents, encode the decoded texts, and compare texts and ids with the original ones."""
-    texts = decoder.decode_all([document.ids for document in documents])
-    outcomes = [
-        _outcome(document, text, again, decoder) for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)
-    ]
-    wrong = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.DIFFERS]
-    untold = [document.row for document, outcome in zip(documents, outcomes, strict=True) if outcome is _Outcome.UNTOLD]
-    too_many = decoder.round_trips and 2 * len(untold) > len(documents)
-    broken = sorted([*wrong, *untold]) if wrong or too_many else []
-    numbers = {"documents decoded": len(documents), "not the same again": len(broken)}
-    found = f"{counted(len(documents), 'document')} decoded and encoded again, to the same ids"
-    if broken:
-        rows = ", ".join(f"{row + 1:,}" for row in broken[:5])
-        found = f"{len(broken)} of {counted(len(documents), 'document')} decoded to another text than was encoded; the first rows: {rows}"
-    elif not documents:
-        found = "no document is short enough to be decoded as a whole"
-    elif untold:
-        found += f", but for {len(untold)} in which the tokenizer changes the text"
-    return Check(name=ROUND_TRIP, passed=not broken, found=found, numbers=numbers)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundTrip:
+    """What decoding a sample of documents and encoding it again has shown."""
+
+    documents: int = 0
+    """Number of documents."""
+    wrong: Sequence[int] = ()
+    """Rows of the documents with wrong ids."""
+    untold: Sequence[int] = ()
+    """Rows of the documents that gave other ids, which with such a tokenizer may be right."""
+
+    @classmethod
+    def of(cls, documents: Sequence[SampledDocument], decoder: Decoder) -> "RoundTrip":
+        """Decode documents, encode the decoded texts, and compare texts and ids with the original ones."""
+        texts = decoder.decode_all([document.ids for document in documents])
+        outcomes = [
+            (document.row, _outcome(document, text, again, decoder))
+            for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)
+        ]
+        wrong, untold = ([row for row, outcome in outcomes if outcome is of] for of in (_Outcome.DIFFERS, _Outcome.UNTOLD))
+        return cls(documents=len(documents), wrong=wrong, untold=untold)
+
+    def followed_by(self, other: "RoundTrip", first: int) -> "RoundTrip":
+        """Return this together with what later rows have shown, given the row of the artifact that is their row 0."""
+        wrong, untold = ([*one, *(row + first for row in two)] for one, two in ((self.wrong, other.wrong), (self.untold, other.untold)))
+        return RoundTrip(documents=self.documents + other.documents, wrong=wrong, untold=untold)
+
+    def check(self, decoder: Decoder) -> Check:
+        """Return the outcome, given a decoder of the tokenizer."""
+        too_many = decoder.round_trips and 2 * len(self.untold) > self.documents
+        broken = sorted([*self.wrong, *self.untold]) if self.wrong or too_many else []
+        numbers = {"documents decoded": self.documents, "not the same again": len(broken)}
+        found = f"{counted(self.documents, 'document')} decoded and encoded again, to the same ids"
+        if broken:
+            rows = ", ".join(f"{row + 1:,}" for row in broken[:5])
+            found = (
+                f"{len(broken)} of {counted(self.documents, 'document')} decoded to another text than was encoded; the first rows: {rows}"
+            )
+        elif not self.documents:
+            found = "no document is short enough to be decoded as a whole"
+        elif self.untold:
+            found += f", but for {len(self.untold)} in which the tokenizer changes the text"
+        return Check(name=ROUND_TRIP, passed=not broken, found=found, numbers=numbers)
 
 
 def _outcome(document: SampledDocument, text: str, again: Sequence[int], decoder: Decoder) -> _Outcome:

@@ -1,6 +1,7 @@
 """Checks of token ids that apply to tokenized rows and to token arrays alike."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,29 @@ from phyagi_assets.steps.checks.check import Check
 
 VOCABULARY = "ids_in_vocabulary"
 EOS = "documents_end_with_eos"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdCounts:
+    """What was found in blocks of token ids."""
+
+    tokens: int = 0
+    documents: int = 0
+    beyond: int = 0
+    """Number of ids that are not in the vocabulary."""
+    without_eos: int = 0
+    """Number of documents that do not end with the EOS."""
+    largest: int = 0
+    """Largest id."""
+
+    def __add__(self, other: "IdCounts") -> "IdCounts":
+        return IdCounts(
+            tokens=self.tokens + other.tokens,
+            documents=self.documents + other.documents,
+            beyond=self.beyond + other.beyond,
+            without_eos=self.without_eos + other.without_eos,
+            largest=max(self.largest, other.largest),
+        )
 
 
 class TokenTally:
@@ -27,8 +51,8 @@ class TokenTally:
     def __init__(self, tokenizer: Mapping[str, Any], *, append_eos: bool) -> None:
         self._max_id = int(tokenizer["max_id"])
         self._eos = int(tokenizer["eos_token_id"]) if append_eos else None
-        self._tokens = self._documents = self._beyond = self._without_eos = 0
-        self._largest = 0
+        self.counts = IdCounts()
+        """What was found so far."""
 
     def add(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> None:
         """Count a block.
@@ -42,28 +66,30 @@ class TokenTally:
         """
         unsigned = ids.view(f"u{ids.itemsize}")  # a negative id becomes a large one, so one comparison finds both
         largest = int(unsigned.max(initial=0))
-        if largest > self._max_id:
-            self._beyond += int((unsigned > self._max_id).sum())
-        if self._eos is not None:
-            self._without_eos += int((ids[lasts] != self._eos).sum())
-        self._largest = max(self._largest, largest)
-        self._tokens += len(ids)
-        self._documents += len(lasts)
+        self.counts += IdCounts(
+            tokens=len(ids),
+            documents=len(lasts),
+            beyond=int((unsigned > self._max_id).sum()) if largest > self._max_id else 0,
+            without_eos=int((ids[lasts] != self._eos).sum()) if self._eos is not None else 0,
+            largest=largest,
+        )
 
     def checks(self) -> list[Check]:
         """Return the outcomes: whether all ids are in the vocabulary and, if `append_eos`, whether each document ends with the EOS."""
         return [self._vocabulary(), *([self._ends(self._eos)] if self._eos is not None else [])]
 
     def _vocabulary(self) -> Check:
-        found = f"{self._tokens:,} ids, none above {self._largest:,}; the vocabulary ends at {self._max_id:,}"
-        if self._beyond:
-            found = f"{self._beyond:,} of {self._tokens:,} ids are not in the tokenizer's vocabulary, which ends at {self._max_id:,}"
-        numbers = {"tokens": self._tokens, "largest id": self._largest, "ids out of vocabulary": self._beyond}
-        return Check(name=VOCABULARY, passed=self._beyond == 0, found=found, numbers=numbers)
+        of = self.counts
+        found = f"{of.tokens:,} ids, none above {of.largest:,}; the vocabulary ends at {self._max_id:,}"
+        if of.beyond:
+            found = f"{of.beyond:,} of {of.tokens:,} ids are not in the tokenizer's vocabulary, which ends at {self._max_id:,}"
+        numbers = {"tokens": of.tokens, "largest id": of.largest, "ids out of vocabulary": of.beyond}
+        return Check(name=VOCABULARY, passed=of.beyond == 0, found=found, numbers=numbers)
 
     def _ends(self, eos: int) -> Check:
-        found = f"{counted(self._documents, 'document')} checked: each ends with the EOS, {eos:,}"
-        if self._without_eos:
-            found = f"{self._without_eos:,} of {counted(self._documents, 'document')} not ending with the EOS, {eos:,}"
-        numbers = {"documents": self._documents, "documents without EOS": self._without_eos}
-        return Check(name=EOS, passed=self._without_eos == 0, found=found, numbers=numbers)
+        of = self.counts
+        found = f"{counted(of.documents, 'document')} checked: each ends with the EOS, {eos:,}"
+        if of.without_eos:
+            found = f"{of.without_eos:,} of {counted(of.documents, 'document')} not ending with the EOS, {eos:,}"
+        numbers = {"documents": of.documents, "documents without EOS": of.without_eos}
+        return Check(name=EOS, passed=of.without_eos == 0, found=found, numbers=numbers)

@@ -1,19 +1,21 @@
 """The checks of a tokenized_arrow: every row is read, and a sample of the documents is decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from phyagi_assets.declare.schema import LimitsConfig
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.round_trip import SampledDocument, check_round_trip
-from phyagi_assets.steps.checks.tally import TokenTally
+from phyagi_assets.steps.checks.round_trip import RoundTrip, SampledDocument
+from phyagi_assets.steps.checks.tally import IdCounts, TokenTally
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -31,6 +33,89 @@ DECODED_WHOLE = 1 << 17
 """Largest number of tokens of a document that is decoded."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What the rows of a tokenized artifact have to fulfil."""
+
+    tokenizer: Mapping[str, Any]
+    """Details of the tokenizer as recorded in manifests."""
+    append_eos: bool
+    """Whether each document ends with the EOS."""
+    by_tokenizer: bool
+    """Whether the tokenizer itself ends each document with the EOS."""
+    has_text_hashes: bool
+    """Whether the hash of a row is that of the text that was encoded: not for conversations."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, tokenizer: Mapping[str, Any], *, has_mask: bool) -> "Rules":
+        """Return the rules of a version, given its manifest as it is expected, the details of the tokenizer, and whether it has masks."""
+        by_tokenizer = manifest.settings.get(EOS_BY) == BY_TOKENIZER
+        append_eos = bool(manifest.settings["append_eos"])
+        return cls(tokenizer=tokenizer, append_eos=append_eos, by_tokenizer=by_tokenizer, has_text_hashes=not has_mask)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckedRows:
+    """What was found in the rows of an artifact, or of a chunk of it."""
+
+    ids: IdCounts = field(default_factory=IdCounts)
+    documents: int = 0
+    """Number of rows."""
+    empty: int = 0
+    """Number of rows without tokens."""
+    mismeasured: int = 0
+    """Number of rows of another length than the column says."""
+    round_trip: RoundTrip = field(default_factory=RoundTrip)
+
+    def followed_by(self, other: "CheckedRows") -> "CheckedRows":
+        """Return what was found in these rows and in those after them."""
+        return CheckedRows(
+            ids=self.ids + other.ids,
+            documents=self.documents + other.documents,
+            empty=self.empty + other.empty,
+            mismeasured=self.mismeasured + other.mismeasured,
+            round_trip=self.round_trip.followed_by(other.round_trip, self.documents),
+        )
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> "CheckedRows":
+        """Return the object of which `dataclasses.asdict` made a record."""
+        return cls(**{**record, "ids": IdCounts(**record["ids"]), "round_trip": RoundTrip(**record["round_trip"])})
+
+
+def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decoder, total: int, seed: Sequence[int]) -> CheckedRows:
+    """Read rows, and decode a sample of their documents.
+
+    Parameters
+    ----------
+    batches
+        The rows.
+    rules
+        What they have to fulfil.
+    decoder
+        Decoder of the tokenizer that encoded the documents.
+    total
+        Number of rows.
+    seed
+        Numbers that determine the sample.
+    """
+    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos)
+    eos = rules.append_eos and not rules.by_tokenizer
+    sample = _Sample(total, seed, has_text_hashes=rules.has_text_hashes, append_eos=eos)
+    documents = empty = mismeasured = 0
+    with closing(prefetch(batches, size=lambda batch: batch.nbytes)) as rows:
+        for batch in rows:
+            ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
+            lengths = np.diff(ends, prepend=0)
+            nonempty = lengths > 0
+            tally.add(ids, ends[nonempty] - 1)
+            sample.take(documents, ids, ends, batch.column("hash").to_numpy())
+            mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
+            documents, empty = documents + len(lengths), empty + int((~nonempty).sum())
+    round_trip = RoundTrip.of(sample.documents, decoder)
+    return CheckedRows(ids=tally.counts, documents=documents, empty=empty, mismeasured=mismeasured, round_trip=round_trip)
+
+
 def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> list[Check]:
     """Check the documents of a partition.
 
@@ -44,27 +129,50 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
         Decoder of the tokenizer that encoded the documents.
     """
     manifest = artifact.manifest
-    append_eos = bool(manifest.settings["append_eos"])
-    tally = TokenTally(manifest.details["tokenizer"], append_eos=append_eos)
-    has_text_hashes = TRAINED not in manifest.counts
-    sample = _Sample(manifest, has_text_hashes=has_text_hashes, append_eos=append_eos and manifest.settings.get(EOS_BY) != BY_TOKENIZER)
     hashes: list[npt.NDArray[np.uint64]] = []
-    documents = tokens = mismeasured = 0
-    with closing(prefetch(row_batches(artifact), size=lambda batch: batch.nbytes)) as batches:
-        for batch in batches:
-            ids, ends = batch.column("input_ids").flatten().to_numpy(), np.cumsum(batch.column("input_ids").value_lengths().to_numpy())
-            lengths = np.diff(ends, prepend=0)
-            nonempty = lengths > 0
-            tally.add(ids, ends[nonempty] - 1)
-            of_texts = batch.column("hash").to_numpy()
-            sample.take(documents, ids, ends, of_texts)
-            hashes.append(of_texts[nonempty])
-            mismeasured += int((batch.column("length").to_numpy() != lengths).sum())
-            documents, tokens = documents + len(lengths), tokens + len(ids)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in row_batches(artifact):
+            hashes.append(batch.column("hash").to_numpy()[batch.column("input_ids").value_lengths().to_numpy() > 0])
+            yield batch
+
+    rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
+    seed = (int(manifest.fingerprint[:12], 16),)
+    found = examine_rows(batches(), rules, decoder, int(manifest.counts["documents"]), seed)
+    return token_checks(found, hashes, manifest, rules, limits, decoder)
+
+
+def token_checks(
+    found: CheckedRows,
+    hashes: Sequence[npt.NDArray[np.uint64]],
+    manifest: Manifest,
+    rules: Rules,
+    limits: LimitsConfig,
+    decoder: Decoder,
+) -> list[Check]:
+    """Return the outcomes of the checks of a version.
+
+    Parameters
+    ----------
+    found
+        What was found in its rows.
+    hashes
+        Text hashes of the documents with tokens, in several arrays.
+    manifest
+        Its manifest.
+    rules
+        What the rows have to fulfil.
+    limits
+        Declared limits, as in `check_tokens`.
+    decoder
+        Decoder of the tokenizer.
+    """
+    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos)
+    tally.counts = found.ids
     return [
         *tally.checks(),
-        check_round_trip(sample.documents, decoder),
-        _rows(manifest, documents, tokens, documents - sum(map(len, hashes)), mismeasured),
+        found.round_trip.check(decoder),
+        _rows(manifest, found.documents, found.ids.tokens, found.empty, found.mismeasured),
         _duplicates(hashes, limits.duplicates),
         _invalid(manifest, limits.invalid),
     ]
@@ -73,9 +181,8 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
 class _Sample:
     """A random sample of the documents, drawn over all rows; the same for the same version."""
 
-    def __init__(self, manifest: Manifest, *, has_text_hashes: bool, append_eos: bool) -> None:
-        draw = np.random.default_rng(int(manifest.fingerprint[:12], 16))
-        total = int(manifest.counts["documents"])
+    def __init__(self, total: int, seed: Sequence[int], *, has_text_hashes: bool, append_eos: bool) -> None:
+        draw = np.random.default_rng(seed[0] if len(seed) == 1 else seed)
         self._rows: npt.NDArray[np.int64] = np.unique(draw.integers(total, size=SAMPLED)) if total else np.zeros(0, np.int64)
         self._order = draw.permutation(len(self._rows))
         self._drawn: dict[int, SampledDocument] = {}
@@ -135,7 +242,7 @@ def _rows(manifest: Manifest, documents: int, tokens: int, empty: int, mismeasur
     return Check(name=ROWS, passed=not problems, found=found, numbers=numbers)
 
 
-def _duplicates(hashes: list[npt.NDArray[np.uint64]], limit: float | None) -> Check:
+def _duplicates(hashes: Sequence[npt.NDArray[np.uint64]], limit: float | None) -> Check:
     texts = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.uint64)
     repeated = int((texts[1:] == texts[:-1]).sum())
     found = f"{repeated:,} of {counted(len(texts), 'document')} whose text occurs earlier"

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.datasets.mapped import packed, unpacked
+from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.plan import samples_in
 from phyagi_assets.order.permutation import uniform
 
@@ -54,7 +55,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __init__(
         self,
-        input_ids: npt.NDArray[Any],
+        input_ids: npt.NDArray[Any] | JoinedArray,
         labels: npt.NDArray[Any] | None = None,
         seq_len: int = 2048,
         shift_labels: bool = False,

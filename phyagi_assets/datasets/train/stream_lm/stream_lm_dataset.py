@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
+from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.order.permutation import derived_key, permuted
 
 
@@ -51,7 +52,7 @@ class StreamLMDataset(SharedStream):
     def __init__(
         self,
         dataset_name: str,
-        input_ids: npt.NDArray[Any],
+        input_ids: npt.NDArray[Any] | JoinedArray,
         labels: npt.NDArray[Any] | None = None,
         seq_len: int = 2048,
         shift_labels: bool = False,

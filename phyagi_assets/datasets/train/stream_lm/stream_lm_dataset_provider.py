@@ -9,7 +9,7 @@ from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvide
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
-from phyagi_assets.formats.cache_folder import PICKLED, SAVED, array_path, carries_tokenizer
+from phyagi_assets.formats.cache_folder import PICKLED, SAVED, array_path, carries_tokenizer, is_split
 from phyagi_assets.formats.vocabulary import Vocabulary
 
 
@@ -91,7 +91,7 @@ class StreamLMDatasetProviderConfig(ConfigFields):
         if given.get("dataset_path") is None and (cache_dir or train_file) is not None:
             given["dataset_path"] = str(cache_dir or train_file)
             validation = array_path(Path(str(cache_dir)).expanduser().absolute(), "validation")
-            if cache_dir is not None and given.get("validation_file") is None and validation.is_file():
+            if cache_dir is not None and given.get("validation_file") is None and is_split(validation):
                 given["validation_file"] = validation
         if given.get("dataset_path") is None and given.keys() <= cls.__dataclass_fields__.keys():
             raise ValueError("dataset_path: is missing; give a .npy file or the folder of a cache")

@@ -1,0 +1,210 @@
+"""The results of chunks: files that a task writes before the step that needs them, and a record of what they are.
+
+A result is a function of the fingerprint of the artifact and the number of the chunk. It lies in a folder of the store's scratch space that
+is named for both, so that any process can write it, and a build that was interrupted goes on with the chunks that are missing. Where
+the tasks of a run are spread over machines, the files are sent to the bucket, and the step that needs them copies them there.
+"""
+
+import logging
+import os
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.store.base import FinishedFile, Store
+from phyagi_assets.store.fingerprint import file_digest
+from phyagi_assets.store.manifest import FileRecord
+from phyagi_assets.store.state import State
+
+_FOLDER, _FILE = re.compile(r"[0-9a-f]{32}(-\w+)?"), re.compile(r"[0-9]+\.[\w.]+")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkResult:
+    """The result of one chunk."""
+
+    files: Mapping[str, FinishedFile]
+    """Its files by name."""
+    found: Mapping[str, Any]
+    """What the task found out about them: counts, and the like. It consists of what JSON can express."""
+
+
+Write = Callable[[Callable[[str], Path]], Mapping[str, Any]]
+"""Writes the files of a chunk to the paths that the given function returns for their names, and returns what it found."""
+
+
+class ChunkFolder:
+    """The results of the chunks of one artifact.
+
+    Parameters
+    ----------
+    store
+        The store.
+    partition
+        Name of the corpus and key of the partition, as ``corpus/partition``.
+    name
+        Name of the folder among those of the partition: the fingerprint of the artifact, and what else the results depend on.
+    """
+
+    def __init__(self, store: Store, partition: str, name: str) -> None:
+        self._store, self._folder = store, chunks_of(store, partition) / name
+        self._sent: Mapping[Path, int] | None = None
+        """Sizes of the files that other machines sent, once they were listed."""
+
+    def recall(self, number: int, stamps: Sequence[Any]) -> ChunkResult | None:
+        """Return the result of a chunk; None if there is none, its files have changed, or its sources are not those with these stamps.
+
+        With several machines, only what is where all of them find it is a result.
+        """
+        if self._store.exchange:
+            return self._recall_sent(number, stamps)
+        record = self._record(number).recall()
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            if record["stamps"] == stamps and all(
+                _is_as_written(self._path(number, name), of, time) for name, of, time in _files_of(record)
+            ):
+                return self._result(number, record)
+        return None
+
+    def _recall_sent(self, number: int, stamps: Sequence[Any]) -> ChunkResult | None:
+        exchange = self._store.exchange
+        if exchange is None:
+            return None
+        if self._sent is None:
+            self._sent = exchange.sizes(self._folder)
+        if self._record(number).path not in self._sent:
+            return None
+        record = exchange.record(self._record(number).path)
+        with suppress(ValueError, TypeError, KeyError):
+            if record["stamps"] == stamps and all(
+                self._sent.get(self._path(number, name)) == of.bytes for name, of, _ in _files_of(record)
+            ):
+                return self._result(number, record)
+        return None
+
+    def _result(self, number: int, record: Mapping[str, Any]) -> ChunkResult:
+        files = {name: FinishedFile(path=self._path(number, name), record=of) for name, of, _ in _files_of(record)}
+        return ChunkResult(files=files, found=record["found"])
+
+    def write(self, number: int, stamps: Sequence[Any], write: Write) -> ChunkResult:
+        """Write the result of a chunk, and send it where other machines need it.
+
+        Parameters
+        ----------
+        number
+            Number of the chunk.
+        stamps
+            Stamps of its sources, taken before they are read.
+        write
+            Writes the files.
+        """
+        drafts: dict[str, Path] = {}
+        writer = uuid.uuid4().hex  # another process may be writing this chunk
+
+        def draft(name: str) -> Path:
+            return drafts.setdefault(name, self._folder / f"{number}.{writer}.{name}")
+
+        files = []
+        with self._store.writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                found = write(draft)
+                for name, path in drafts.items():
+                    _flush(path)
+                    final, of = self._path(number, name), FileRecord.of(path)
+                    path.replace(final)
+                    files.append([name, of.bytes, of.xxh3_128, final.stat().st_mtime_ns])
+            finally:
+                for path in drafts.values():
+                    path.unlink(missing_ok=True)
+        record = {"stamps": list(stamps), "files": files, "found": dict(found)}
+        self._record(number).remember(record)
+        if exchange := self._store.exchange:
+            for name, of, _ in _files_of(record):
+                exchange.send(self._path(number, name), of.xxh3_128)
+            exchange.send_record(self._record(number).path, record)
+        return self._result(number, record)
+
+    def fetch(self, file: FinishedFile) -> Path:
+        """Return the path of a file, which is fetched if it is not on this machine.
+
+        Raises
+        ------
+        StoreError
+            The file cannot be fetched.
+        """
+        if not file.path.exists() and (exchange := self._store.exchange):
+            with self._store.writing():
+                exchange.receive(file.path, file.record.bytes, file.record.xxh3_128)
+        return file.path
+
+    def release(self, number: int, result: ChunkResult) -> None:
+        """Delete the files of a result here if other machines have them."""
+        if self._store.exchange:
+            for file in result.files.values():
+                file.path.unlink(missing_ok=True)
+            self._record(number).forget()
+
+    def _path(self, number: int, name: str) -> Path:
+        return self._folder / f"{number}.{name}"
+
+    def _record(self, number: int) -> State:
+        return State(self._path(number, "json"))
+
+
+def _files_of(record: Mapping[str, Any]) -> list[tuple[str, FileRecord, int]]:
+    """Return the files in a record: name, size and checksum, and time of the last change on the machine that wrote them."""
+    return [(name, FileRecord(bytes=size, xxh3_128=digest), time) for name, size, digest, time in record["files"]]
+
+
+def _is_as_written(path: Path, record: FileRecord, time: int) -> bool:
+    """Return whether a file has the recorded content. It is read only if it was changed at another time than its task saw."""
+    status = path.stat()
+    return status.st_size == record.bytes and (status.st_mtime_ns == time or file_digest(path) == record.xxh3_128)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def chunks_of(store: Store, partition: str) -> Path:
+    """Return the folder of the chunks of a partition, given as ``corpus/partition``."""
+    return store.scratch("chunks", partition)
+
+
+def forget_chunks(store: Store, partition: str) -> None:
+    """Delete the chunks of a partition, given as ``corpus/partition``."""
+    folder = chunks_of(store, partition)
+    clear_chunks(folder)
+    if exchange := store.exchange:
+        exchange.forget(folder)
+
+
+def clear_chunks(folder: Path, keeping: str = "") -> None:
+    """Delete the chunks in the folder of a partition, and the folders that are then empty. Files of another kind are left alone.
+
+    Parameters
+    ----------
+    folder
+        The folder of the partition's chunks.
+    keeping
+        Fingerprint of the artifact whose chunks are kept; by default, all are deleted.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for made in folder.iterdir():
+        if _FOLDER.fullmatch(made.name) and made.is_dir() and not made.is_symlink() and not (keeping and made.name.startswith(keeping)):
+            for path in made.iterdir():
+                if _FILE.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+            with suppress(OSError):
+                made.rmdir()
+    with suppress(OSError):
+        folder.rmdir()
