@@ -21,6 +21,7 @@ LAYERS = [
     ("orchestration",),
     ("datasets",),
     ("inspection",),
+    ("exports",),
     ("reading",),
     ("build",),
     ("steps",),

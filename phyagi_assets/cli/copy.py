@@ -9,21 +9,33 @@ from phyagi_assets.cli.verb import verb
 @verb()
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
-@click.argument("mixtures", nargs=-1, metavar="[MIXTURE]...")
-def copy(output: Output, source: str, target: str, mixtures: tuple[str, ...]) -> None:
-    """Copy a store, or single mixtures of it, to another place.
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option(
+    "--layout",
+    type=click.Choice(["store", "reference"]),
+    default="store",
+    show_default=True,
+    help="What DST becomes: a store, or folders with one file per token array, as the reference library reads them.",
+)
+def copy(output: Output, source: str, target: str, names: tuple[str, ...], layout: str) -> None:
+    """Copy a store, or parts of it, to another place.
 
     \b
     phyagi-assets copy data/store s3://bucket/store
     phyagi-assets copy s3://bucket/store /data/store demo
+    phyagi-assets copy --layout reference data/store /data/caches news
 
-    SRC and DST are folders or addresses of buckets. With a MIXTURE, its published plan and the caches that the plan names are copied, else
-    all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by its checksum.
-    Versions that are published in SRC are then published in DST. Nothing is removed from DST.
+    SRC and DST are folders or addresses of buckets. If mixtures are named, their published plans and the caches that the plans name are
+    copied, else all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by
+    its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST.
+
+    With --layout reference, DST gets a folder CORPUS/PARTITION for each published cache, in which arrays in pieces are joined; if corpora
+    or mixtures are named, only for theirs.
     """
     from phyagi_assets.cli.progress import CommandProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
+    from phyagi_assets.exports.reference_layout import joinings, open_target, run_joinings
     from phyagi_assets.formats.plan_versions import versions_of_mixtures
     from phyagi_assets.inspection.copied import CopyReport
     from phyagi_assets.settings import store_place
@@ -32,18 +44,24 @@ def copy(output: Output, source: str, target: str, mixtures: tuple[str, ...]) ->
 
     places = store_place(source), store_place(target)
     if places[0] == places[1]:
-        raise PhyagiAssetsError(f"{source} and {target} are one store; name two")
-    stores = open_store(places[0]), open_store(places[1])
-    chosen = versions_of_mixtures(stores[0], mixtures) if mixtures else None
+        raise PhyagiAssetsError(f"{source} and {target} are one {'store' if layout == 'store' else 'place'}; name two")
+    chosen = () if names == ("all",) else names
+    store = open_store(places[0])
     progress = CommandProgress(output, output.messages())
-    work = copyings(*stores, chosen)
+    if layout == "reference":
+        joined = joinings(store, open_target(places[1]), chosen)
+        work = [(item.cache.address, item.bytes, item.is_there) for item in joined]
+        done = ((item.cache.address, item.bytes) for item in run_joinings(joined))
+    else:
+        copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
+        work = [(item.version.address, item.bytes, item.is_there) for item in copied]
+        done = ((item.version.address, item.bytes) for item in run_all(copied))
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
-    missing = [item for item in work if not item.is_there]
-    with progress.over({item.version.address: () for item in work}, sum(item.bytes for item in work), verb="copying", noun="version"):
-        for item in run_all(work):
-            progress.started(item.version.address)
-            progress.advanced(item.bytes)
-    copied = sum(item.bytes for item in missing)
-    report = CopyReport(source=str(stores[0]), target=str(stores[1]), copied=len(missing), bytes=copied, present=len(work) - len(missing))
+    with progress.over({address: () for address, _, _ in work}, sum(size for _, size, _ in work), verb="copying", noun="version"):
+        for address, size in done:
+            progress.started(address)
+            progress.advanced(size)
+    missing = [size for _, size, is_there in work if not is_there]
+    report = CopyReport(source=str(store), target=str(places[1]), copied=len(missing), bytes=sum(missing), present=len(work) - len(missing))
     output.report(report, lambda console: show_copied(console, report))

@@ -99,7 +99,7 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
 
 
 def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
-    """Read a 1-D array block by block. The file is not mapped, because mapped pages would count as memory of this process.
+    """Read an array block by block. The file is not mapped, because mapped pages would count as memory of this process.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
     Yields
     ------
     numpy.ndarray
-        The next block, 1-D, of the dtype of the file. The next block overwrites it.
+        The next rows, of the dtype of the file. The next block overwrites them.
 
     Raises
     ------
@@ -122,10 +122,11 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
     """
     array_length(path)
     with path.open("rb", buffering=0) as file:
-        _, dtype = _header(file, path)
-        piece = np.empty(size // dtype.itemsize, dtype)
+        shape, dtype = _header(file, path)
+        of_row = dtype.itemsize * math.prod(shape[1:])
+        piece = np.empty((size // of_row, *shape[1:]), dtype)
         while read := file.readinto(piece.data):
-            yield piece[: read // dtype.itemsize]
+            yield piece[: read // of_row]
 
 
 def array_length(path: Path) -> int:

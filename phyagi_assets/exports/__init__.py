@@ -1,0 +1,1 @@
+"""Copies of artifacts in the layouts of other programs."""

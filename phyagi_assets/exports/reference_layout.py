@@ -1,0 +1,304 @@
+"""Copy caches to the layout of the reference library, one folder per partition.
+
+::
+
+    <corpus>/<partition>/train.npy                 the ids of all pieces, as one array
+    <corpus>/<partition>/train_labels.npy          for conversations: the label of each token, -100 where it is not trained on
+    <corpus>/<partition>/train.documents.npy …     where documents end and come from
+    <corpus>/<partition>/tokenizer.pkl, tokenizer/, config.json, manifest.json
+
+A folder appears when all of it is written and verified; in a bucket, the manifest is the last object. A folder whose manifest names the
+version that it would be made from is not written again.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import (
+    DOCUMENTS,
+    HASHES,
+    IDS,
+    LABELS,
+    ORIGINS,
+    PIECES,
+    array_path,
+    counts_of_files,
+)
+from phyagi_assets.formats.npy import ArrayWriter, array_blocks, open_array
+from phyagi_assets.formats.plan_versions import versions_of_mixtures
+from phyagi_assets.formats.standalone_cache import draft_in
+from phyagi_assets.formats.trained_bits import TRAINED, with_ignored
+from phyagi_assets.settings import BucketAddress
+from phyagi_assets.store.base import Address, Artifact, Store
+from phyagi_assets.store.disk import flush, writing_to
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+
+STAGE = "numpy_cache"
+_BLOCK = 1 << 20
+"""Number of bytes to read at once; a multiple of 8, so that a block of a mask holds whole bytes."""
+
+
+class Target(Protocol):
+    """The place that caches are copied to."""
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Return the manifest of a folder if all files that it names are there with their sizes, else None."""
+
+    def work_folder(self) -> Path:
+        """Return a folder on this machine for the files that are being written."""
+
+    def place(self, draft: Path, name: str) -> None:
+        """Put the content of a folder, which is deleted afterwards, in the place of another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskTarget:
+    """A folder on a disk."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def manifest(self, name: str) -> Manifest | None:
+        try:
+            manifest = Manifest.read(self.root / name)
+        except StoreError:
+            return None
+        return None if manifest.damage(self.root / name) else manifest
+
+    def work_folder(self) -> Path:
+        return self.root
+
+    def place(self, draft: Path, name: str) -> None:
+        target = self.root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            if not (target / MANIFEST).is_file():
+                raise StoreError(f"{target}: is there already, and is not a copy of a cache; move it away, or name another folder")
+            target.rename(draft.with_name("before"))
+        draft.rename(target)
+
+
+class BucketTarget:
+    """A folder in a bucket.
+
+    Parameters
+    ----------
+    address
+        Address of the folder.
+    """
+
+    def __init__(self, address: BucketAddress) -> None:
+        from phyagi_assets.objects.bucket import BucketFolder  # its client takes long to import
+
+        self._address = str(address)
+        self._bucket = BucketFolder(self._address.rstrip("/"))
+
+    def __str__(self) -> str:
+        return self._address
+
+    def manifest(self, name: str) -> Manifest | None:
+        content = self._bucket.read(f"{name}/{MANIFEST}")
+        try:
+            manifest = None if content is None else Manifest.parse(content, f"{self._address}/{name}/{MANIFEST}")
+        except StoreError:
+            return None
+        sizes = {stored.key.removeprefix(f"{name}/"): stored.size for stored in self._bucket.list(name)}
+        is_whole = manifest is not None and all(sizes.get(file) == of.bytes for file, of in manifest.files.items())
+        return manifest if is_whole else None
+
+    def work_folder(self) -> Path:
+        from phyagi_assets.store.scratch import scratch_folder
+
+        return scratch_folder(self._address)
+
+    def place(self, draft: Path, name: str) -> None:
+        from phyagi_assets.objects.bucket import concurrently
+
+        manifest = Manifest.read(draft)
+        self._bucket.delete([f"{name}/{MANIFEST}"])
+        files = sorted(manifest.files.items())
+        list(concurrently(lambda of: self._bucket.upload(draft / of[0], f"{name}/{of[0]}", of[1].xxh3_128), files))
+        self._bucket.write(f"{name}/{MANIFEST}", manifest.to_json().encode())
+
+
+def open_target(place: Path | BucketAddress) -> Target:
+    """Return the target at a path or an address."""
+    return DiskTarget(place) if isinstance(place, Path) else BucketTarget(place)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Joining:
+    """One cache to copy."""
+
+    cache: Artifact
+    target: Target
+    is_there: bool
+    """Whether the target has it already."""
+
+    @property
+    def name(self) -> str:
+        """Path of its folder in the target."""
+        return folder_name(self.cache)
+
+    @property
+    def bytes(self) -> int:
+        """Number of bytes to copy."""
+        return 0 if self.is_there else self.cache.bytes
+
+    def run(self) -> None:
+        """Copy the cache, unless it is there.
+
+        Raises
+        ------
+        StoreError
+            The cache is damaged, the store cannot be read, or the target cannot be written to.
+        """
+        if self.is_there:
+            return
+        work = self.target.work_folder()
+        with writing_to(work, "what was copied is kept, and the command can be repeated"), draft_in(work) as around:
+            draft = around / "cache"
+            draft.mkdir()
+            (draft / MANIFEST).write_text(_join(self.cache, draft).to_json(), encoding="utf-8")
+            for path in draft.rglob("*"):
+                flush(path)
+            self.target.place(draft, self.name)
+
+
+def folder_name(cache: Artifact) -> str:
+    """Return the path of the folder of a cache in a target."""
+    address = Address(cache.address)
+    return f"{address.name}/{address.key}"
+
+
+def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Joining]:
+    """Return the caches to copy.
+
+    Parameters
+    ----------
+    store
+        The store.
+    target
+        The place to copy to.
+    names
+        Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; by default, all
+        published caches.
+
+    Raises
+    ------
+    StoreError
+        The store has no corpus or mixture of a name.
+    """
+    survey = [version for version in store.survey().versions if version.address.step == STAGE]
+    chosen = {version.version for version in survey if version.is_published and (not names or version.address.name in names)}
+    mixtures = [name for name in names if not any(version.address.name == name for version in survey)]
+    chosen |= versions_of_mixtures(store, mixtures)
+    found = []
+    for version in survey:
+        if version.version in chosen:
+            there = target.manifest(folder_name(version))
+            is_there = there is not None and there.fingerprint == version.fingerprint
+            found.append(Joining(cache=version, target=target, is_there=is_there))
+    return found
+
+
+def run_joinings(work: Sequence[Joining]) -> Iterator[Joining]:
+    """Copy caches, one after another, and yield each when it is done."""
+    for item in work:
+        item.run()
+        yield item
+
+
+def _join(cache: Artifact, folder: Path) -> Manifest:
+    """Write a cache to a folder with one file per array, and return its manifest."""
+    manifest = cache.manifest
+    arrays = {f"{stem}{ending}" for split in manifest.counts for stem in counts_of_files(manifest, split) for ending in (*_ARRAYS, TRAINED)}
+    others = [name for name in manifest.files if name not in arrays]
+    source = cache.folder(*others)
+    for name in others:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, folder / name)
+    dtype = np.dtype(manifest.details["dtype"])
+    for split, of in manifest.counts.items():
+        for ending in _ARRAYS:
+            _joined(array_path(folder, split, ending), _blocks(cache, split, ending), dtype if ending == IDS else _ARRAYS[ending])
+        if "trained" in of:
+            _joined(array_path(folder, split, LABELS), _labels(cache, split), np.dtype(np.int32))
+    details = {name: of for name, of in manifest.details.items() if name != PIECES}
+    counts = {split: {name: of for name, of in of_split.items() if name != "trained"} for split, of_split in manifest.counts.items()}
+    files = {path.relative_to(folder).as_posix(): FileRecord.of(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    for name in others:
+        if files[name] != manifest.files[name]:
+            raise StoreError(_damaged(cache, name))
+    return replace(manifest, details=details, counts=counts, files=files)
+
+
+_ARRAYS: Mapping[str, np.dtype[Any]] = {
+    IDS: np.dtype(np.int32),
+    DOCUMENTS: np.dtype(np.int64),
+    ORIGINS: np.dtype(np.int64),
+    HASHES: np.dtype(np.uint64),
+}
+"""Endings and dtypes of the arrays that are joined; the dtype of the ids is that of the cache."""
+
+
+def _joined(path: Path, blocks: Iterator[npt.NDArray[Any]], dtype: np.dtype[Any]) -> None:
+    """Write blocks as one array, and compare what was written with what was read."""
+    state, writer = xxhash.xxh3_128(), None
+    try:
+        for block in blocks:
+            writer = writer or ArrayWriter(path, dtype, row=block.shape[1:])
+            state.update(np.ascontiguousarray(block, dtype).data)
+            writer.append(block)
+    finally:
+        (writer or ArrayWriter(path, dtype)).close()
+    written = xxhash.xxh3_128()
+    for block in array_blocks(path, _BLOCK):
+        written.update(np.ascontiguousarray(block).data)
+    if written.digest() != state.digest():
+        raise StoreError(f"{path}: is not what was written to it (checksum differs); look at the disk, and run the command again")
+
+
+def _files(cache: Artifact, split: str, ending: str) -> Iterator[tuple[Path, Mapping[str, int]]]:
+    """Yield the verified files of an array of a split, with the counts of each."""
+    for stem, counts in counts_of_files(cache.manifest, split).items():
+        name = f"{stem}{ending}"
+        if name not in cache.manifest.files:
+            raise StoreError(f"{cache.place}: has no {name}; materialize the corpus again")
+        path = cache.folder(name) / name
+        if FileRecord.of(path) != cache.manifest.files[name]:
+            raise StoreError(_damaged(cache, name))
+        yield path, counts
+
+
+def _blocks(cache: Artifact, split: str, ending: str) -> Iterator[npt.NDArray[Any]]:
+    before = 0
+    for path, counts in _files(cache, split, ending):
+        for block in array_blocks(path, _BLOCK):
+            yield block + before if ending == DOCUMENTS else block
+        before += counts["tokens"]
+
+
+def _labels(cache: Artifact, split: str) -> Iterator[npt.NDArray[Any]]:
+    masks = _files(cache, split, TRAINED)
+    for (ids, counts), (mask, _) in zip(_files(cache, split, IDS), masks, strict=True):
+        octets, start = open_array(mask, mapped=True), 0
+        for block in array_blocks(ids, _BLOCK):
+            yield with_ignored(block, octets[start // 8 : -(-(start + len(block)) // 8)])
+            start += len(block)
+        if start != counts["tokens"]:
+            raise StoreError(_damaged(cache, ids.name))
+
+
+def _damaged(cache: Artifact, name: str) -> str:
+    return f"{cache.place}/{name}: its content is not what was written (checksum differs); remove it with: phyagi-assets check --discard"
