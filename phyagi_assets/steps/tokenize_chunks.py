@@ -37,7 +37,7 @@ from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 
-_ROWS, _DOCUMENTS = "arrow", "documents.arrow"
+_ROWS, _DOCUMENTS = "arrow", "documents"
 """Names of the files of an encoded chunk."""
 _OF_DOCUMENTS = ("length", "hash")
 """Columns of the second one."""
