@@ -66,7 +66,7 @@ class ChunkFolder:
             return self._recall_sent(number, stamps)
         record = self._record(number).recall()
         with suppress(OSError, ValueError, TypeError, KeyError):
-            if record["stamps"] == stamps and all(
+            if record["stamps"] == list(stamps) and all(
                 _is_as_written(self._path(number, name), of, time) for name, of, time in _files_of(record)
             ):
                 return self._result(number, record)
@@ -82,7 +82,7 @@ class ChunkFolder:
             return None
         record = exchange.record(self._record(number).path)
         with suppress(ValueError, TypeError, KeyError):
-            if record["stamps"] == stamps and all(
+            if record["stamps"] == list(stamps) and all(
                 self._sent.get(self._path(number, name)) == of.bytes for name, of, _ in _files_of(record)
             ):
                 return self._result(number, record)

@@ -11,7 +11,8 @@ from phyagi_assets.datasets import LMDatasetProvider, load_mixture
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.formats.cache_folder import PIECES, array_files, open_documents, open_tokens
 from phyagi_assets.inspection.documents import spans_of
-from phyagi_assets.steps.cache import build_cache
+from phyagi_assets.steps.cache import build_cache, cache_chunks_to_do
+from phyagi_assets.steps.cache_chunks import CacheChunk
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.local import LocalStore
@@ -133,3 +134,25 @@ def test_damaged_rows_are_told_before_pieces_are_made_of_them(stores: dict[str, 
     with pytest.raises(Exception, match=r"data-00002-of-00006\.arrow: its content is not what was written"):
         build_cache(corpus, partition, workspace)
     assert not list((workspace.store.root / "c" / "numpy_cache").glob(".staging/*/*"))
+
+
+def test_pieces_that_tasks_wrote_are_linked_and_not_read(
+    stores: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = copied(stores["pieces"], tmp_path / "store")
+    cache = workspace.store.open("c/numpy_cache/all")
+    assert cache
+    shutil.rmtree(cache.path)
+    corpus = load_catalog(workspace.data).corpora["c"]
+    (partition,) = workspace.sources.partitions(corpus).values()
+    chunks = cache_chunks_to_do(corpus, partition, workspace)
+    assert len(chunks) == 6
+    for chunk in chunks[:5]:
+        chunk.run(workspace, id)
+    assert [chunk.number for chunk in cache_chunks_to_do(corpus, partition, workspace)] == [5]
+    chunks[5].run(workspace, id)
+    written = {path.name: path.stat().st_ino for path in workspace.store.scratch("chunks", "c").rglob("*.npy")}
+    monkeypatch.delattr(CacheChunk, "_write")
+    built = build_cache(corpus, partition, workspace)
+    assert (built.failures, built.artifact.manifest.files) == ([], cache.manifest.files)
+    assert (built.artifact.path / "train-00003.origins.npy").stat().st_ino == written["3.train.origins.npy"]
