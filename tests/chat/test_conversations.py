@@ -20,7 +20,7 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.formats.cache_folder import open_tokens
+from phyagi_assets.formats.cache_folder import array_files, open_documents, open_mask, open_tokens
 from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import declaration_problems
@@ -279,8 +279,17 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
         chunk.run(chunked, id)
     again = built(corpus, chunked)
     assert len(again[1].artifact.manifest.files) > len(whole[1].artifact.manifest.files)
-    for name in ("train.npy", "train.trained.npy", "train.origins.npy"):
-        assert np.array_equal(np.load(whole[2].artifact.path / name), np.load(again[2].artifact.path / name))
+    assert len(array_files(again[2].artifact.manifest, "train")) > 2
+    (wanted, found), caches = [open_tokens(of[2].artifact.path / "train.npy") for of in (whole, again)], (whole[2], again[2])
+    assert np.array_equal(found.ids, wanted.ids)
+    assert np.array_equal(found.labels, wanted.labels)
+    origins = [open_documents(of.artifact.path, "train").origins for of in caches]
+    assert np.array_equal(*origins)
+    assert caches[0].artifact.manifest.counts == caches[1].artifact.manifest.counts
+    previews = [CACHE.facts(of)["first tokens"] for of in caches]
+    assert previews[0] == previews[1]
+    mask = open_mask(caches[1].artifact.path, "train")
+    assert np.array_equal(mask.between(5, len(found.ids)), found.labels[5:] != -100)
     assert whole[1].artifact.manifest.counts == again[1].artifact.manifest.counts
 
 
