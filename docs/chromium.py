@@ -35,8 +35,8 @@ class Page:
         return answer["result"]
 
     def evaluate(self, script: str) -> Any:
-        """Return the value of an expression in the page."""
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        """Return the value of an expression in the page; that of a promise once it is fulfilled."""
+        return self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)["result"].get("value")
 
     def resize(self, width: int, height: int, pixels: float = 1) -> None:
         """Set the size of the page, in CSS pixels, and the number of pixels of a picture per CSS pixel."""
@@ -82,10 +82,10 @@ class Page:
 
 
 @contextmanager
-def open_chromium(profile: Path) -> Iterator[Page]:
-    """Start a Chromium with its own profile, and end it afterwards."""
+def open_chromium(profile: Path, *options: str) -> Iterator[Page]:
+    """Start a Chromium with its own profile and further options, and end it afterwards."""
     command = [shutil.which("chromium") or "google-chrome", "--headless", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0"]
-    process = subprocess.Popen([*command, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, *options, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.DEVNULL)
     try:
         port = profile / "DevToolsActivePort"
         while process.poll() is None and not (port.exists() and "\n" in port.read_text()):
