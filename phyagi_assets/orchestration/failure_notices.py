@@ -75,16 +75,32 @@ def failure_sensors(environment: Mapping[str, str] | None = None) -> list[dg.Sen
 
     @dg.run_failure_sensor(name=SENSOR, description="Sends a notice of each run that fails.", default_status=dg.DefaultSensorStatus.RUNNING)
     def report_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        send(settings, notice(context.dagster_run, context.failure_event.message or "", settings.ui))
+        send(settings, notice(context.dagster_run, _reason(context), settings.ui))
 
     return [report_failed_runs]
 
 
 def notice(run: dg.DagsterRun, error: str, ui: str) -> str:
-    """Return the text about a failed run: its job, the error, and a link."""
+    """Return the text about a failed run: its job or assets, the error, and a link."""
     shown = error if len(error) <= _LONGEST else f"{error[:_LONGEST]}…"
     link = f"\n{ui}/runs/{run.run_id}" if ui else ""
-    return f"phyagi-assets: run {run.run_id[:8]} of {run.job_name} failed: {shown}{link}"
+    return f"phyagi-assets: run {run.run_id[:8]} of {_built(run)} failed: {shown}{link}"
+
+
+def _reason(context: dg.RunFailureSensorContext) -> str:
+    """Return the errors of the steps that failed, or that of the run if no step did, as when it could not start."""
+    failures = [event.step_failure_data for event in context.get_step_failure_events()]
+    told = [(of.user_failure_data.description if of.user_failure_data else "") or (of.error.message if of.error else "") for of in failures]
+    return "\n".join(found.strip() for found in told if found) or context.failure_event.message or ""
+
+
+def _built(run: dg.DagsterRun) -> str:
+    """Return the name of the job of a run, or the assets that were chosen where the job is the one that Dagster makes for them."""
+    if not run.asset_selection or not run.job_name.startswith("__"):
+        return run.job_name
+    names = sorted(key.to_user_string() for key in run.asset_selection)
+    partition = run.tags.get("dagster/partition")
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") + (f" ({partition})" if partition else "")
 
 
 def send(settings: NoticeSettings, text: str) -> None:

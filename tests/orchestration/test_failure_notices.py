@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.orchestration.failure_notices import SENSOR, NoticeSettings, failure_sensors, send
+from phyagi_assets.orchestration.failure_notices import SENSOR, NoticeSettings, failure_sensors, notice, send
 
 
 class _Webhook:
@@ -101,8 +101,15 @@ def test_failed_run_is_reported_to_the_webhook_with_its_error_and_a_link(webhook
         )
         sensor(context.for_run_failure())
     (posted,) = webhook.posted
-    assert posted["text"].startswith(f"phyagi-assets: run {done.run_id[:8]} of nightly failed: ")
-    assert posted["text"].endswith(f"\nhttps://dagster.example/runs/{done.run_id}")
+    reason = "partition 2026-11-21: line 3 is not JSON"
+    link = f"https://dagster.example/runs/{done.run_id}"
+    assert posted["text"] == f"phyagi-assets: run {done.run_id[:8]} of nightly failed: {reason}\n{link}"
+
+
+def test_notice_of_a_run_of_assets_names_them_and_the_partition() -> None:
+    chosen = frozenset(dg.AssetKey(["plays", step]) for step in ("raw_dataset", "numpy_cache"))
+    run = dg.DagsterRun(job_name="__ASSET_JOB", run_id="0123456789", asset_selection=chosen, tags={"dagster/partition": "hamlet"})
+    assert notice(run, "no", "") == "phyagi-assets: run 01234567 of plays/numpy_cache, plays/raw_dataset (hamlet) failed: no"
 
 
 def test_notice_is_sent_by_mail(mailbox: tuple[str, list[str]]) -> None:
