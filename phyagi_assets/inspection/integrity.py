@@ -4,16 +4,17 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus, Mixture, read_catalog
 from phyagi_assets.declare.removals import read_removals
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, StoreError
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
-from phyagi_assets.sources.files import format_of
+from phyagi_assets.sources.documents import read_documents
+from phyagi_assets.sources.files import format_of, readable
 from phyagi_assets.steps.checks.plans import array_problems, remote_array_problems
 from phyagi_assets.steps.encoding import token_dtype
 from phyagi_assets.steps.mixture import MIXTURE
@@ -69,6 +70,8 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
                 prepared[corpus.config.name] = _check_source(corpus, workspace, warn=on_left_out is None)
             except PhyagiAssetsError as problem:
                 yield str(problem)
+            else:
+                yield from _unreadable(corpus, workspace)
             if on_left_out and (left_out := workspace.sources.left_out(corpus)):
                 on_left_out(corpus.config.name, left_out)
         on_checked(corpus.config.name)
@@ -76,6 +79,10 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
         if mixture.path not in known_bad and (unlike := _unlike(mixture, catalog.corpora, prepared)):
             yield str(unlike)
         on_checked(name)
+
+
+_READ = 20
+"""Largest number of files of a corpus whose beginnings are read."""
 
 
 def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[str, PreparedTokenizer]) -> DeclarationError | None:
@@ -94,6 +101,22 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
                 "stages" if mixture.config.stages else "datasets",
             )
     return None
+
+
+def _unreadable(corpus: Corpus, workspace: Workspace) -> Iterator[str]:
+    """Read the beginnings of some local files of a source as building would, and yield each problem once, for all files that have it."""
+    local = (file for partition in workspace.sources.partitions(corpus).values() if partition.is_local for file in readable(partition))
+    files = list(islice(local, _READ))
+    found: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            next(read_documents(corpus, [file]), None)
+        except SourceError as problem:
+            place, _, what = str(problem).partition(": ")
+            found.setdefault(what, []).append(place)
+    for what, places in found.items():
+        more = f" (the same in {len(places)} of {len(files)} files)" if len(places) > 1 else ""
+        yield f"{places[0]}: {what}{more}"
 
 
 def _check_source(corpus: Corpus, workspace: Workspace, *, warn: bool) -> PreparedTokenizer:

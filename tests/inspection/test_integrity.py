@@ -125,3 +125,12 @@ def test_mixture_of_corpora_with_different_tokenizers_is_a_problem(published: Wo
 def test_sample_data_has_no_problems(workspace: Workspace) -> None:
     samples = Workspace(data=Path(__file__).parents[2] / "data", store=workspace.store, engines=workspace.engines)
     assert list(declaration_problems(samples, lambda _: None)) == []
+
+
+def test_column_that_no_file_has_is_one_problem(workspace: Workspace) -> None:
+    for day in "abc":
+        write_jsonl(workspace.data / "raw" / f"{day}.jsonl", ["A text."])
+    declare_corpus(workspace.data, "news", "raw/*.jsonl", partition_by="file", columns=["body"])
+    (found,) = declaration_problems(workspace, lambda _: None)
+    assert found.startswith(f"{workspace.data / 'raw' / 'a.jsonl'}: has no column 'body'")
+    assert found.endswith("(the same in 3 of 3 files)")
