@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from phyagi_assets.cli.console import new_console, visible
+from phyagi_assets.cli.console import boxed, new_console, visible
 
 EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 UNSAFE = {chr(point) for point in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
@@ -35,3 +35,14 @@ def test_console_shows_escape_sequences_in_everything_that_it_draws(wrapped) -> 
     new_console(file=out).print(wrapped("\x1b[31mred\x9b0m \u202eback"))
     assert not {"\x1b", "\x9b", "\u202e"} & set(out.getvalue())
     assert "␛[31mred" in out.getvalue()
+
+
+def test_lines_are_not_broken_where_the_output_is_not_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    out = io.StringIO()
+    console = new_console(file=out)
+    console.print("word " * 100)
+    console.print(boxed(console, "A text.", "title"))
+    line, *box = out.getvalue().splitlines()
+    assert line.rstrip() == ("word " * 100).rstrip()
+    assert {len(row) for row in box} == {100}

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.markup import escape
+from rich.panel import Panel
 from rich.segment import Segment
 
 _UNSAFE = re.compile(
@@ -24,6 +26,8 @@ _PICTURES = 0x2400
 
 _UNBROKEN = 100_000
 """Width of a console that is not a terminal, in characters."""
+_BOX = 100
+"""Width of a box on such a console, in characters."""
 
 
 def visible(text: str) -> str:
@@ -54,6 +58,12 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
         console.width = _UNBROKEN
     console.push_render_hook(_Visible())
     return console
+
+
+def boxed(console: Console, text: str, title: str) -> Panel:
+    """Return a text in a box with a title, as wide as the terminal, or of a fixed width where lines are not broken."""
+    width = _BOX if console.width == _UNBROKEN else None
+    return Panel(escape(text), title=escape(title), title_align="left", width=width)
 
 
 class _Visible(RenderHook):

@@ -8,10 +8,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
-from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
+from phyagi_assets.cli.console import boxed
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
@@ -149,7 +149,7 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
             tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
             where = f"{document.file} row {document.row + 1:,}, id {document.id}: {tokens}"
             title = f"{document.start}–{document.end}  {where}"
-            console.print(Panel(escape(document.marked[:_SHOWN]), title=escape(title), title_align="left"))
+            console.print(boxed(console, document.marked[:_SHOWN], title))
 
 
 def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:
@@ -256,7 +256,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:
-        console.print(Panel(escape(sample.text), title=escape(f"{sample.where}, {sample.tokens:,} tokens"), title_align="left"))
+        console.print(boxed(console, sample.text, f"{sample.where}, {sample.tokens:,} tokens"))
 
 
 def _show_parts(console: Console, parts: Sequence[Part]) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 from rich.table import Table
 
+from phyagi_assets.cli.console import boxed
 from phyagi_assets.formatting import counted, short
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
@@ -61,7 +61,7 @@ def _show_document(console: Console, document: LossDocument) -> None:
     of = "" if document.is_measured else " (of the whole samples)"
     title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
     said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; positions {positions}{more}"
-    console.print(Panel(escape(f"{said}\n{' '.join(document.text.split())}"), title=escape(title), title_align="left"))
+    console.print(boxed(console, f"{said}\n{' '.join(document.text.split())}", title))
 
 
 def _show_proposal(console: Console, proposal: Proposal) -> None:
