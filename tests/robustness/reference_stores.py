@@ -12,10 +12,13 @@ from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.local import STAGING, LocalStore
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
+from phyagi_assets.tokenizers.exact import GIGATOKEN
 from tests.robustness.command import Changes, Command
 from tests.support import copy_store, declare, declare_corpus, write_jsonl, write_text
-from tests.tokenizers.faulty_engines import store_contents
+from tests.tokenizers.faulty_engines import give_report, store_contents
 
+BYTES = "tokenizers/bytes"
 ARTIFACTS = 5
 """Number of things that a full materialization builds: four partitions and a mixture."""
 
@@ -37,7 +40,7 @@ class ReferenceStores:
 
     @property
     def prepared(self) -> Path:
-        """A store that contains only the tokenizer."""
+        """A store that contains only the tokenizers."""
         return self.root / "prepared"
 
     @property
@@ -76,9 +79,11 @@ def make_reference_stores(root: Path, prepared_store: Path) -> None:
             notes = [f"{said} note {i} of {day}. " * (i % 7) for i in range(600)]
             write_jsonl(data / "raw" / f"{day}.0.jsonl", notes[:200])
             write_jsonl(data / "raw" / f"{day}.1.jsonl", notes[200:])
-        declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
-        declare_corpus(data, "notes", "raw/*.jsonl", partition_by=r"(\w+)\.\d\.jsonl", splits={"validation": 0.2})
+        save_byte_tokenizer(data / BYTES)  # each command loads its tokenizer, GPT-2's in a second
+        plays = declare_corpus(data, "plays", "raw/*.txt", partition_by="file", tokenizer=BYTES)
+        declare_corpus(data, "notes", "raw/*.jsonl", partition_by=r"(\w+)\.\d\.jsonl", splits={"validation": 0.2}, tokenizer=BYTES)
         declare(data, "mixtures", name="mix", seq_len=64, datasets=[{"corpus": "plays", "weight": 1.5}, {"corpus": "notes"}])
+    give_report(plays, GIGATOKEN.name, reference.refreshed_data, LocalStore(reference.prepared), LocalStore(prepared_store))
     Command(
         "--help", log=root / "help.log"
     ).ended()  # starts the process that commands are forked from, so that its imports are not measured
