@@ -10,7 +10,6 @@ from xdist.scheduler import LoadScopeScheduling
 
 LONGEST_FIRST = (
     ("tests/test_live.py",),
-    ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
     ("tests/test_tutorial.py",),
     ("tests/test_cli.py",),
     ("tests/documentation/test_blocks.py",),
@@ -23,6 +22,8 @@ LONGEST_FIRST = (
     ("tests/orchestration/test_sensors.py",),
     ("tests/steps/test_tokenize.py",),
     ("tests/tokenizers/test_prepare.py",),
+    # Ray's processes stay until the end of the session and take a part of a core, so these long ones do not start first.
+    ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
     ("tests/order/test_mixture_order.py",),
     ("tests/orchestration/test_materialize.py",),
     ("tests/test_dg_tools.py",),
