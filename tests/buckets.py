@@ -1,6 +1,7 @@
 """A server with the answers of S3, Google Cloud Storage and Azure that a reader of objects needs."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if self.command == "GET":
                 self.server.fetched.append(key)
-            self._answer(200, objects[key], {"ETag": etag, "Last-Modified": WRITTEN})
+            headers, part = {"ETag": etag, "Last-Modified": WRITTEN}, re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            if part is None:
+                self._answer(200, objects[key], headers)
+                return
+            start, last = int(part[1]), min(int(part[2]), len(objects[key]) - 1)
+            headers["Content-Range"] = f"bytes {start}-{last}/{len(objects[key])}"
+            self._answer(206, objects[key][start : last + 1], headers)
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -91,6 +91,8 @@ class Faults:
     """Keys whose content was requested."""
     bytes_sent: int = 0
     """Size of the contents that were sent."""
+    sent: Counter[str] = field(default_factory=Counter)
+    """Size of the contents that were sent, by key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         if key and self.command == "GET":
             faults.contents.append(key)
             faults.bytes_sent += len(content)
+            faults.sent[key] += len(content) * (found.status < 300)
             if content and faults.flipped:
                 faults.flipped -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]

@@ -7,6 +7,7 @@ from typing import Any
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps import raw, tokenize
 from phyagi_assets.steps.exclusions import REMOVED
+from phyagi_assets.steps.pins import is_identity
 from phyagi_assets.store.manifest import Manifest
 
 _LISTED = 5
@@ -41,7 +42,12 @@ def _of_code(expected: Manifest, published: Manifest) -> Iterator[str]:
 
 def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
     if expected.step == raw.STAGE:
-        yield from _of_names("source file", "", _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files")))
+        before_, now_ = _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files"))
+        if any(map(is_identity, before_.values())) != any(map(is_identity, now_.values())):
+            in_place = any(map(is_identity, now_.values()))
+            yield f"objects are {'read in place instead of copied' if in_place else 'copied instead of read in place'}"
+            before_, now_ = dict.fromkeys(before_), dict.fromkeys(now_)
+        yield from _of_names("source file", "", before_, now_)
         return
     if expected.step == tokenize.STAGE:
         now, before = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))

@@ -52,7 +52,7 @@ def partition_artifacts(corpus: Corpus, partition: Partition, workspace: Workspa
     for step in flow.of(Scope.PARTITION):
         address, inputs = step.address(corpus.config.name, partition.key), _inputs(step, artifacts)
         expected = None if inputs is None else step.expected(corpus, partition, workspace, inputs)
-        artifacts[step.name] = _artifact(step, expected, address, workspace, step.holds(partition))
+        artifacts[step.name] = _artifact(step, expected, address, workspace, step.holds(corpus, partition, workspace))
     return list(artifacts.values())
 
 

@@ -27,7 +27,8 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
 
     SRC and DST are folders or addresses of buckets. If mixtures are named, their published plans and the caches that the plans name are
     copied, else all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by
-    its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST.
+    its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST. Objects that raw_dataset reads
+    in their buckets stay there.
 
     With --layout reference, DST gets a folder CORPUS/PARTITION for each published cache, in which arrays in pieces are joined; if corpora
     or mixtures are named, only for theirs.
@@ -39,6 +40,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.formats.plan_versions import versions_of_mixtures
     from phyagi_assets.inspection.copied import CopyReport
     from phyagi_assets.settings import store_place
+    from phyagi_assets.steps.pins import has_pins
     from phyagi_assets.store.copying import copyings, run_all
     from phyagi_assets.store.places import open_store
 
@@ -48,6 +50,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
     progress = CommandProgress(output, output.messages())
+    referring = 0
     if layout == "reference":
         joined = joinings(store, open_target(places[1]), chosen)
         work = [(item.cache.address, item.bytes, item.is_there) for item in joined]
@@ -56,6 +59,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
         copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
         work = [(item.version.address, item.bytes, item.is_there) for item in copied]
         done = ((item.version.address, item.bytes) for item in run_all(copied))
+        referring = sum(has_pins(item.version) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
     with progress.over({address: () for address, _, _ in work}, sum(size for _, size, _ in work), verb="copying", noun="version"):
@@ -63,5 +67,12 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
             progress.started(address)
             progress.advanced(size)
     missing = [size for _, size, is_there in work if not is_there]
-    report = CopyReport(source=str(store), target=str(places[1]), copied=len(missing), bytes=sum(missing), present=len(work) - len(missing))
+    report = CopyReport(
+        source=str(store),
+        target=str(places[1]),
+        copied=len(missing),
+        bytes=sum(missing),
+        present=len(work) - len(missing),
+        referring=referring,
+    )
     output.report(report, lambda console: show_copied(console, report))

@@ -92,6 +92,10 @@ def show_copied(console: Console, report: CopyReport) -> None:
     """Print the outcome of copying a store."""
     size = short_size(report.bytes)
     console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already", highlight=False)
+    if report.referring:
+        refer = "refers" if report.referring == 1 else "refer"
+        line = f"{counted(report.referring, 'version')} of raw_dataset {refer} to objects in their buckets, which are not copied"
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def show_check(console: Console, report: CheckReport) -> None:

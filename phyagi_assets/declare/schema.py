@@ -164,6 +164,9 @@ class CorpusConfig(Declared):
     """Share of the documents in each split, chosen by the hash of the text; all other documents are in ``train``."""
     on_invalid: Literal["error", "skip"] = "error"
     """Treatment of a row whose text is null or not a string: ``error`` refuses the partition, ``skip`` leaves the row out and counts it."""
+    snapshot: bool = False
+    """Whether objects are copied into a store that is in a bucket, instead of being read in their own bucket. A store on a disk always
+    holds copies."""
     refresh: Clock | None = None
     """When to check the source for new or changed files: a cron expression, or a span such as ``10 minutes``. No check by default."""
     timezone: Zone = "UTC"
@@ -197,9 +200,16 @@ class CorpusConfig(Declared):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_conversations(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the keys of conversations where there are none, so that the digest of a declaration of text stays what it was."""
-        return {key: value for key, value in serialize(self).items() if self.messages is not None or key not in _OF_CONVERSATIONS}
+    def _without_later_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the keys of conversations and of snapshots where there are none, so that the digests of declarations stay."""
+        left_out = () if self.messages is not None else _OF_CONVERSATIONS
+        return {key: value for key, value in serialize(self).items() if key not in left_out and (key != "snapshot" or value)}
+
+    @model_validator(mode="after")
+    def _check_snapshot(self) -> Self:
+        if self.snapshot and not any("://" in path for path in self.source.paths):
+            raise ValueError("snapshot applies to objects in buckets, and local files are read where they are; remove it")
+        return self
 
     @field_validator("partition_by")
     @classmethod

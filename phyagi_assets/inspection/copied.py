@@ -20,3 +20,5 @@ class CopyReport(Report):
     """Size of the versions that were copied, in bytes."""
     present: int
     """Number of versions that the other store had already."""
+    referring: int
+    """Number of versions of ``raw_dataset`` that refer to objects in buckets, which were not copied."""

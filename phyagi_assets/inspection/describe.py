@@ -26,6 +26,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
+from phyagi_assets.steps.pins import pins_of
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -168,6 +169,8 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
     facts = {"path": artifact.place, "fingerprint": manifest.fingerprint}
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
     facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
+    if pins := pins_of(artifact):
+        facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.STAGE:
         plan = read_plan(artifact.folder() / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)

@@ -1,6 +1,6 @@
 """Search for documents of a corpus, by id in its caches or by text in its source."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,14 @@ from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
 from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_ids
 from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.files import readable
+from phyagi_assets.sources.files import Partition, SourceFile, readable
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps import cache
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.exclusions import hashes_of
-from phyagi_assets.steps.raw import local_files, raw_address
+from phyagi_assets.steps.raw import pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Store
+from phyagi_assets.store.base import Artifact, Store
 
 _SHOWN = 32
 """Number of tokens of a document whose text is shown."""
@@ -108,6 +109,15 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
     return list(found.values())
 
 
+def _listed_files(partition: Partition, raw: Artifact | None, pinned: Sequence[SourceFile], workspace: Workspace) -> Sequence[Readable]:
+    """Return the files of a partition to read, as the source lists them: those that are copied come from the snapshot."""
+    if raw and not pinned:
+        return readable_files(partition, raw, workspace)
+    copies = {file.name: file for file in readable_files(partition, raw, workspace)} if raw else {}
+    local = {file.name: file for file in readable(partition)}
+    return [workspace.sources.pinned(file) if file in pinned else local.get(file.name) or copies[file.name] for file in partition.files]
+
+
 def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[FoundDocument]:
     """Yield the documents whose text matches a regular expression (RE2), from local files and fetched snapshots.
 
@@ -124,12 +134,13 @@ def matching(corpus: Corpus, pattern: str, workspace: Workspace) -> Iterator[Fou
         raise PhyagiAssetsError(f"{pattern!r} is not a valid regular expression: {problem}") from None
     for partition in workspace.sources.partitions(corpus).values():
         raw = workspace.store.open(raw_address(corpus, partition.key))
-        if raw is None and not partition.is_local:
+        pinned = pinned_objects(corpus, partition, workspace) or ()
+        if raw is None and not all(file.path or file in pinned for file in partition.files):
             raise SourceError(
                 f"{corpus.path}: partition {partition.key!r} was never fetched, so that nobody knows its text; "
                 f"materialize {corpus.config.name} first"
             )
-        files = local_files(partition, raw) if raw else readable(partition)
+        files = _listed_files(partition, raw, pinned, workspace)
         for documents in read_documents(corpus, files):
             for place in np.flatnonzero(pc.match_substring_regex(documents.texts, pattern).to_numpy(zero_copy_only=False)).tolist():
                 yield FoundDocument(

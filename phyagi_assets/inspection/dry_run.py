@@ -123,7 +123,7 @@ def _partition(corpus: Corpus, partition: Partition, workspace: Workspace, flow:
             step=artifact.step,
             reasons=tuple(_reasons(corpus, partition, artifact, workspace, artifacts)),
             is_stored=artifact.fingerprint is not None
-            and store.find(artifact.address, artifact.fingerprint, flow[artifact.step].holds(partition)) is not None,
+            and store.find(artifact.address, artifact.fingerprint, flow[artifact.step].holds(corpus, partition, workspace)) is not None,
         )
         for artifact in artifacts
         if not artifact.is_current
@@ -143,7 +143,7 @@ def _reasons(
     if published is None:
         return ["damaged: its manifest cannot be read"] if store.published_fingerprint(artifact.address) else [NEVER_BUILT]
     if published.fingerprint == artifact.fingerprint:
-        return [f"damaged: {found}" for found in published.damage()[:1]] or ["its snapshot of the source files is incomplete"]
+        return [f"damaged: {found}" for found in published.damage()[:1]] or ["its source files were moved or are incomplete"]
     found = changes(artifact.manifest, published.manifest, tokenizer_label(corpus.config.tokenizer))
     for other in artifacts:
         before_ = published.manifest.inputs.get(other.step)

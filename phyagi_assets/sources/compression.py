@@ -88,6 +88,11 @@ def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
     UnreadableContentError
         The content is not text, or does not fit the name of the file.
     """
+    if start:  # only plain files are cut
+        with file.open() as raw:
+            raw.seek(start)
+            yield Opened(raw, raw, start)
+        return
     head = file.head()
     found, named = compression_of(head), COMPRESSIONS.get(_suffix(file.name))
     if named and not found and head:
@@ -96,11 +101,7 @@ def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
         raise UnreadableContentError("is a zip archive and not named as one; add .zip to its name if it holds data files, or unpack it")
     with file.open() as raw:
         if found is None:
-            if start == 0:
-                yield _checked(Opened(raw, raw))
-            else:
-                raw.seek(start)
-                yield Opened(raw, raw, start)
+            yield _checked(Opened(raw, raw))
         elif found == "zip":
             yield from _members(raw)
         elif found in ("gzip", "zstd"):

@@ -40,6 +40,11 @@ class DigestCache:
         stamp, digest = self._known.get(file.name, ((), None))
         return digest if stamp == file.stamp else None
 
+    def is_other(self, file: SourceFile, content: str) -> bool:
+        """Return whether a remote file is known to differ from a content, given its XXH3-128: by its digest, or by the stamp it had."""
+        stamp, digest = self._known.get(file.name, (file.stamp, content))
+        return stamp != file.stamp or digest != content
+
     def read(self, file: SourceFile, path: Path) -> str:
         """Return the XXH3-128 of a local file's content, which is read unless its digest is cached.
 

@@ -5,11 +5,13 @@ partitions keep theirs.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError
+from phyagi_assets.objects.bucket import concurrently
 from phyagi_assets.sources.compression import UnreadableContentError, contents, is_compressed
 from phyagi_assets.sources.files import Partition, format_of
 from phyagi_assets.sources.readable import Readable
@@ -18,6 +20,10 @@ from phyagi_assets.store.base import Store
 
 WITH_BOM = "begins with a byte order mark"
 MISNAMED = "is not what its name says"
+_START = 64
+"""Number of bytes that show whether a file is compressed or begins with a byte order mark."""
+_AT_ONCE = 16
+"""Number of requests at the same time."""
 
 
 class IrregularFiles:
@@ -35,7 +41,12 @@ class IrregularFiles:
         self._state = store.state("irregular", address)
 
     def find(
-        self, corpus: Corpus, partition: Partition, raw_fingerprint: str, at_hand: Callable[[], Sequence[Readable] | None]
+        self,
+        corpus: Corpus,
+        partition: Partition,
+        raw_fingerprint: str,
+        at_hand: Callable[[], Sequence[Readable] | None],
+        published: Callable[[], Mapping[str, str] | None],
     ) -> dict[str, str]:
         """Find the irregular files of a partition.
 
@@ -53,6 +64,9 @@ class IrregularFiles:
         at_hand
             Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to
             be fetched first; they then count as regular.
+        published
+            Function that returns the irregular files that a published artifact of the same content and settings lists, if there is one;
+            called if the cache does not know their content.
 
         Returns
         -------
@@ -67,12 +81,22 @@ class IrregularFiles:
             known = self._state.recall()
             if known["of"] == key:
                 return dict(known["found"])
-        files = at_hand()
-        if files is None:
+        listed = published()
+        if listed is not None:
+            found = dict(listed)
+        elif (files := at_hand()) is not None:
+            found = _found(corpus, files)
+        else:
             return {}
-        found = {file.name: what for file in files if (what := _irregularity(corpus, file))}
         self._state.remember({"of": key, "found": found})
         return found
+
+
+def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str]:
+    of_each: Iterable[str] = map(partial(_irregularity, corpus), files)
+    if any(file.path is None for file in files):
+        of_each = concurrently(partial(_irregularity, corpus), files, threads=_AT_ONCE)
+    return {file.name: what for file, what in zip(files, of_each, strict=True) if what}
 
 
 def _may_be_irregular(corpus: Corpus, name: str) -> bool:
@@ -90,6 +114,9 @@ def _irregularity(corpus: Corpus, file: Readable) -> str:
     try:
         if format_of(corpus, file.name) == "json":
             return "" if _begins_as_json_lines(file) else MISNAMED
+        start = file.read_range(0, _START)
+        if compression_of(start) is None and not is_compressed(file.name):
+            return WITH_BOM if start.startswith(BOM) else ""
         return WITH_BOM if any(opened.head.startswith(BOM) for opened in contents(file)) else ""
     except (OSError, UnreadableContentError):  # its reader reports why
         return ""

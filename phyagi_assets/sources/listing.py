@@ -17,6 +17,7 @@ from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
 from phyagi_assets.sources.object_store import SCHEMES, Buckets
 from phyagi_assets.sources.partitioning import partitioned
+from phyagi_assets.sources.pinned import PinnedObject
 from phyagi_assets.sources.transfer import Remote
 from phyagi_assets.store.base import Store
 
@@ -64,6 +65,11 @@ class Sources:
         if uri.startswith(HUB):
             return self._hub
         return next((buckets for scheme, buckets in self._buckets.items() if uri.startswith(scheme)), None)
+
+    def pinned(self, file: SourceFile) -> PinnedObject:
+        """Return an object of a listing for reading it in its bucket, as long as it has the stamp that it has in the listing."""
+        bucket = next(buckets for scheme, buckets in self._buckets.items() if file.origin.startswith(scheme))
+        return PinnedObject(name=file.name, origin=file.origin, size=file.size, pin=file.stamp, bucket=bucket)
 
     @cached_property
     def _buckets(self) -> dict[str, Buckets]:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
-from phyagi_assets.sources.pieces import PIECE, Fetchers, PieceFile, Pieces
+from phyagi_assets.sources.pieces import Fetchers, PieceFile, Pieces
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
 
@@ -85,7 +85,7 @@ class PinnedObject:
     def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[ObjectReading]":
         pieces = Pieces(self.read_range, self.size, self.bucket.fetchers)
         try:
-            pieces.expect([(0, self.size)] if ranges is None or self.size <= PIECE else ranges)
+            pieces.expect([(0, self.size)] if ranges is None else ranges)
             yield ObjectReading(object=self, pieces=pieces)
         finally:
             pieces.close()
@@ -146,5 +146,4 @@ class ObjectReading:
         yield self
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        if self.size > PIECE:
-            self.pieces.expect(ranges)
+        self.pieces.expect(ranges)

@@ -14,7 +14,7 @@ from threading import Event, Lock, Thread
 from typing import TypeVar
 
 from phyagi_assets.sources.digests import DigestCache
-from phyagi_assets.sources.files import Partition, SourceFile
+from phyagi_assets.sources.files import SourceFile
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.transfer import transfer
 from phyagi_assets.store.base import Artifact
@@ -51,15 +51,15 @@ class Transfers:
         Folder in which fetched files are kept.
     sources
         The sources to fetch from.
-    partition
-        The partition whose files are fetched.
+    files
+        The remote files that are fetched.
     """
 
-    def __init__(self, folder: Path, sources: Sources, partition: Partition) -> None:
-        self._folder, self._sources, self._partition = folder, sources, partition
+    def __init__(self, folder: Path, sources: Sources, files: Sequence[SourceFile]) -> None:
+        self._folder, self._sources, self._files = folder, sources, files
 
     def fetch(self, published: Artifact | None, digests: DigestCache, on_progress: Callable[[int], None] | None) -> dict[str, Path]:
-        """Fetch every remote file of the partition that the published snapshot does not have.
+        """Fetch every file that the published snapshot does not have.
 
         Parameters
         ----------
@@ -100,8 +100,7 @@ class Transfers:
                 digests.learn(file, digest)
             return path
 
-        remote = [file for file in self._partition.files if file.path is None]
-        return dict(zip([file.name for file in remote], _side_by_side(one, remote, stop), strict=True))
+        return dict(zip([file.name for file in self._files], _side_by_side(one, self._files, stop), strict=True))
 
     def _transferred(self, file: SourceFile, tell: Callable[[int], None]) -> Path:
         remote = self._sources.remote(file.origin)

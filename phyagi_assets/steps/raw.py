@@ -1,10 +1,13 @@
 """raw_dataset: the files of a partition, pinned by their content.
 
-Local files are held by reference: the artifact is a manifest with the digest of each file. Remote files are copied into the artifact as a
-snapshot. The fingerprint depends on the names, content and splits of the files, not on their origin or modification times.
+Local files are held by reference: the artifact is a manifest with the digest of each file. If the store is in a bucket, objects are held by
+reference too, pinned by their ETags. Other remote files are copied into the artifact as a snapshot. The fingerprint depends on the names,
+content and splits of the files, not on their origin or modification times; an ETag stands for the content of an object that is pinned.
+
+What is published decides as long as it is what the source lists: a copy stays valid in a bucket, and pins stay valid on a disk.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +15,13 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.sources.digests import DigestCache
-from phyagi_assets.sources.files import Partition, SourceFile, held_out, readable
+from phyagi_assets.sources.files import Partition, SourceFile, held_out
 from phyagi_assets.sources.local_file import LocalFile
+from phyagi_assets.sources.object_store import SCHEMES
+from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
+from phyagi_assets.steps.pins import has_pins, identity, is_identity, pins_file, pins_of, write_pins
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, built_facts, require, reuse_or_build
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
@@ -38,16 +44,23 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     Returns
     -------
     Manifest or None
-        The manifest; None if the content of a remote file is unknown until it is fetched.
+        The manifest; None if the content of a remote file that is copied is unknown until it is fetched.
 
     Raises
     ------
     SourceError
         A local file cannot be read.
     """
+    pinned = pinned_objects(corpus, partition, workspace)
+    if pinned is None:
+        return None
+    names = {file.name for file in pinned}
     digests = _digests(corpus, partition.key, workspace)
     content: dict[str, str] = {}
     for file in partition.files:
+        if file.name in names:
+            content[file.name] = identity(file)
+            continue
         if file.path is None:
             known = digests.recall(file)
             if known is None:
@@ -62,52 +75,93 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     return _wanted(partition, content)
 
 
+def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[SourceFile] | None:
+    """Return the files of a partition that are read in their bucket, and pinned instead of copied.
+
+    Returns
+    -------
+    sequence of SourceFile or None
+        The files; None if a copy is published, and whether it is what the source lists is unknown until the objects are fetched.
+    """
+    objects = [file for file in partition.files if file.path is None and file.origin.startswith(SCHEMES)]
+    if corpus.config.snapshot or not all(file.stamp for file in objects):  # files that an artifact recorded as copies have no stamps
+        return ()
+    if not objects:
+        return ()
+    published = workspace.store.open(raw_address(corpus, partition.key))
+    if not workspace.store.is_remote:
+        return objects if published and published.holds([pins_file(objects)]) else ()
+    if published is None or not published.holds([f"{FILES}/{file.name}" for file in objects]):
+        return objects
+    digests, copied = _digests(corpus, partition.key, workspace), published.manifest.inputs["files"]
+    if copied.keys() != {file.name for file in partition.files} or any(digests.is_other(file, copied[file.name]) for file in objects):
+        return objects
+    return None if any(digests.recall(file) is None for file in objects) else ()
+
+
 def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool:
-    """Return whether the digest of every file is known, because its stamp is unchanged, so that no file has to be read or fetched."""
+    """Return whether no file has to be read or fetched for the fingerprint: its stamp is unchanged, or stands for its content."""
     return not unknown_files(corpus, partition, workspace)
 
 
 def unknown_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
     """Return the names of the files that have to be read or fetched, because they are new or their stamps have changed."""
-    digests = _digests(corpus, partition.key, workspace)
-    return [file.name for file in partition.files if digests.recall(file) is None]
+    digests, pinned = _digests(corpus, partition.key, workspace), pinned_objects(corpus, partition, workspace) or ()
+    names = {file.name for file in pinned}
+    return [file.name for file in partition.files if file.name not in names and digests.recall(file) is None]
 
 
-def snapshot_files(partition: Partition) -> list[str]:
-    """Return the files that the partition's artifact itself has to hold, as paths in the artifact: those of the remote source files."""
-    return [f"{FILES}/{file.name}" for file in partition.files if file.path is None]
+def held_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> Collection[str]:
+    """Return the files that the partition's artifact itself has to hold, as paths in it: copies of files, and the pins of objects."""
+    return _held(partition, pinned_objects(corpus, partition, workspace) or ())
+
+
+def _held(partition: Partition, pinned: Sequence[SourceFile]) -> list[str]:
+    names = {file.name for file in pinned}
+    copied = [f"{FILES}/{file.name}" for file in partition.files if file.path is None and file.name not in names]
+    return [*copied, *([pins_file(pinned)] if pinned else [])]
 
 
 def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
-    """Pin the files of a partition by their content; fetch the remote ones.
+    """Pin the files of a partition by their content or their ETags; fetch the remote ones that are copied.
 
     Raises
     ------
     SourceError
         A file cannot be read or fetched.
     """
-    address, held = raw_address(corpus, partition.key), snapshot_files(partition)
-    if not held:
-        pinned = _wanted_now(corpus, partition, workspace)
-        return reuse_or_build(workspace.store, address, pinned, lambda _folder: pinned)
+    address, pinned = raw_address(corpus, partition.key), pinned_objects(corpus, partition, workspace)
+    names = {file.name for file in pinned or ()}
+    copied = [file for file in partition.files if file.path is None and file.name not in names]
+    if not copied:
+        return _build(corpus, partition, workspace, pinned or (), {})
     with workspace.store.lock(f"{corpus.config.name}/transfers/{partition.key}"):
-        transfers = Transfers(workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}"), workspace.sources, partition)
+        transfers = Transfers(workspace.store.scratch("transfers", f"{corpus.config.name}/{partition.key}"), workspace.sources, copied)
         published = workspace.store.open(address, intact=True)
         digests = _digests(corpus, partition.key, workspace)
         with workspace.store.writing():
             paths = transfers.fetch(published, digests, on_progress)
         digests.save()
-        wanted = _wanted_now(corpus, partition, workspace)
-
-        def fill(folder: Path) -> Manifest:
-            for file in partition.files:
-                if file.path is None:
-                    link(paths[file.name], folder / FILES / file.name)
-            return wanted
-
-        built = reuse_or_build(workspace.store, address, wanted, fill, holding=held)
+        if pinned is None:  # now that the content is known
+            pinned = pinned_objects(corpus, partition, workspace)
+            assert pinned is not None, "what was fetched is known"
+            paths = {name: path for name, path in paths.items() if name not in {file.name for file in pinned}}
+        built = _build(corpus, partition, workspace, pinned, paths)
         transfers.clear()
     return built
+
+
+def _build(corpus: Corpus, partition: Partition, workspace: Workspace, pinned: Sequence[SourceFile], copies: Mapping[str, Path]) -> Built:
+    wanted = _wanted_now(corpus, partition, workspace)
+
+    def fill(folder: Path) -> Manifest:
+        for name, path in copies.items():
+            link(path, folder / FILES / name)
+        if pinned:
+            write_pins(pinned, folder)
+        return wanted
+
+    return reuse_or_build(workspace.store, raw_address(corpus, partition.key), wanted, fill, holding=_held(partition, pinned))
 
 
 def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_by: str, listed: Partition | None = None) -> Partition:
@@ -137,19 +191,19 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_b
     """
     if any(workspace.sources.remote(path) is None for path in corpus.config.source.paths):
         return listed or listed_partition(corpus, key, workspace)
-    manifest = require(workspace.store, raw_address(corpus, key), needed_by=needed_by).manifest
+    raw = require(workspace.store, raw_address(corpus, key), needed_by=needed_by)
+    manifest, pins = raw.manifest, pins_of(raw)
     splits: Mapping[str, str] = manifest.settings.get("splits", {})
     origins: Mapping[str, str] = manifest.details.get("origins", {})
-    files = [
-        SourceFile(
-            name=name,
-            origin=origins.get(name, name),
-            size=manifest.files[f"{FILES}/{name}"].bytes,
-            stamp=(),
-            split=held_out(splits.get(name, "")),
-        )
-        for name in sorted(manifest.inputs["files"])
-    ]
+
+    def recorded(name: str) -> SourceFile:
+        pin, split = pins.get(name), held_out(splits.get(name, ""))
+        if pin:
+            return SourceFile(name=name, origin=pin.origin, size=pin.size, stamp=pin.stamp, split=split)
+        size = manifest.files[f"{FILES}/{name}"].bytes
+        return SourceFile(name=name, origin=origins.get(name, name), size=size, stamp=(), split=split)
+
+    files = map(recorded, sorted(manifest.inputs["files"]))
     return Partition(key=key, files=tuple(files))
 
 
@@ -167,9 +221,18 @@ def listed_partition(corpus: Corpus, key: str, workspace: Workspace) -> Partitio
     return partitions[key]
 
 
-def local_files(partition: Partition, raw: Artifact) -> list[LocalFile]:
-    """Return the local files to read: the source files themselves, or their copies in the snapshot of the raw artifact."""
-    return readable(partition, raw.folder(FILES) / FILES)
+def readable_files(partition: Partition, raw: Artifact, workspace: Workspace) -> list[Readable]:
+    """Return the files of a partition to read: local ones, objects as the raw artifact pinned them, and copies in its snapshot."""
+    pins = pins_of(raw)
+    snapshot = raw.folder(FILES) / FILES if any(name.startswith(f"{FILES}/") for name in raw.manifest.files) else raw.path / FILES
+    files: list[Readable] = []
+    for file in partition.files:
+        if file.path is None and file.name in pins:
+            pin = pins[file.name]
+            files.append(workspace.sources.pinned(replace(file, origin=pin.origin, size=pin.size, stamp=pin.stamp)))
+        else:
+            files.append(LocalFile(name=file.name, origin=file.origin, path=file.path or snapshot / file.name))
+    return files
 
 
 def _wanted_now(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest:
@@ -185,7 +248,7 @@ def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
 def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
     settings = {"splits": partition.splits} if partition.splits else {}
     wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
-    origins = {file.name: file.origin for file in partition.files if file.path is None}
+    origins = {file.name: file.origin for file in partition.files if file.path is None and not is_identity(content[file.name])}
     details = {"origins": origins} if origins else {}
     return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
 
@@ -196,11 +259,12 @@ def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, _input
 
 def _facts(built: Built) -> Facts:
     manifest = built.artifact.manifest
-    origins = manifest.details.get("origins", {})
+    origins = {**manifest.details.get("origins", {}), **{name: pin.origin for name, pin in pins_of(built.artifact).items()}}
     files = [str(origins.get(name, name)) for name in list(manifest.inputs["files"])[:_LISTED]]
     return {
         "files": manifest.counts["files"],
         "bytes": manifest.counts["bytes"],
+        **({"read in place": True} if has_pins(built.artifact) else {}),
         "source files": Listing(items=files),
         **built_facts(built),
     }
@@ -219,7 +283,7 @@ RAW = Step(
     kinds=frozenset({"file"}),
     expected=_expected,
     build=build_raw,
-    holds=snapshot_files,
+    holds=held_files,
     facts=_facts,
     totals=_totals,
 )

@@ -135,7 +135,7 @@ def published_as_expected(expected: Manifest, address: str, store: Store, holdin
     return published if published and published.fingerprint == expected.fingerprint and published.holds(holding) else None
 
 
-def _holds_nothing(_partition: Any) -> Collection[str]:
+def _holds_nothing(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Collection[str]:
     return ()
 
 
@@ -185,8 +185,8 @@ class Step:
     its partitions, workspace; mixture: mixture, corpora by name, keys of their partitions by name, workspace. Options are keywords."""
     published: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
-    holds: Callable[[Partition], Collection[str]] = _holds_nothing
-    """Returns the files that the artifact of a partition itself has to hold, as paths in the artifact."""
+    holds: Callable[[Any, Partition, Workspace], Collection[str]] = _holds_nothing
+    """Returns the files that the artifact of a partition itself has to hold, as paths in it, given the corpus of the partition."""
     chunks: Callable[[Any, Partition, Workspace], Sequence[Chunk]] = _no_chunks
     """Returns the chunks of a partition, given its corpus, that other processes can do before it is built; empty if it is small."""
     checks: Mapping[str, str] = field(default_factory=dict)

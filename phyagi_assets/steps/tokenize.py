@@ -34,7 +34,7 @@ from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, RowMaker, eos_to_
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments, hashes_of
 from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
-from phyagi_assets.steps.raw import RAW, expected_raw, local_files, raw_address, snapshot_files
+from phyagi_assets.steps.raw import RAW, expected_raw, held_files, pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
 from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, missing_chunks, write_chunks
 from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
@@ -77,7 +77,9 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
-def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> dict[str, Any]:
+def _settings(
+    corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, files: Sequence[Readable] | None = None
+) -> dict[str, Any]:
     config = corpus.config
     documents: dict[str, Any] = {"columns": config.columns, "separator": config.separator if len(config.columns) > 1 else None}
     if config.messages is not None:
@@ -97,19 +99,33 @@ def _settings(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fi
         settings["special_tokens"] = config.special_tokens
     if config.source.delimiter is not None:
         settings["delimiter"] = config.source.delimiter
-    if irregular := IrregularFiles(workspace.store, tokenized_address(corpus, partition.key)).find(
-        corpus, partition, raw_fingerprint, lambda: _files_at_hand(corpus, partition, workspace, raw_fingerprint)
-    ):
+    address = tokenized_address(corpus, partition.key)
+
+    def at_hand() -> Sequence[Readable] | None:
+        return _files_at_hand(corpus, partition, workspace, raw_fingerprint) if files is None else files
+
+    def published() -> Mapping[str, str] | None:
+        """Return the irregular files that the published artifact lists, if all that they depend on is the same."""
+        artifact = workspace.store.open(address)
+        if artifact is None or artifact.manifest.inputs.get(RAW.name) != raw_fingerprint:
+            return None
+        listed = artifact.manifest.settings
+        same = all(listed.get(name) == settings[name] for name in ("format", "on_invalid"))
+        return listed.get("irregular", {}) if same else None
+
+    if irregular := IrregularFiles(workspace.store, address).find(corpus, partition, raw_fingerprint, at_hand, published):
         settings["irregular"] = irregular
     return settings
 
 
 def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Sequence[Readable] | None:
-    """Return the files of a partition for reading; None if they have to be fetched first."""
+    """Return the files of a partition for reading; None if one of them is not on this machine or in a snapshot."""
     if partition.is_local:
         return readable(partition)
-    raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, snapshot_files(partition))
-    return local_files(partition, raw) if raw else None
+    if pinned_objects(corpus, partition, workspace) != ():
+        return None
+    raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, held_files(corpus, partition, workspace))
+    return readable_files(partition, raw, workspace) if raw else None
 
 
 def _excluded_documents(
@@ -144,8 +160,8 @@ class _Encoding:
     def of(cls, corpus: Corpus, partition: Partition, workspace: Workspace) -> "_Encoding":
         """Look up the raw artifact, and find the documents to leave out if they are not known."""
         raw = require(workspace.store, raw_address(corpus, partition.key), needed_by=tokenized_address(corpus, partition.key))
-        files = local_files(partition, raw)
-        settings = _settings(corpus, partition, workspace, raw.fingerprint)
+        files = readable_files(partition, raw, workspace)
+        settings = _settings(corpus, partition, workspace, raw.fingerprint, files)
         excluded = _excluded_documents(corpus, partition.key, workspace, raw.fingerprint, settings)
         if excluded.known() is None:
             excluded.find(read_documents(corpus, files))

@@ -174,10 +174,12 @@ class TokenChunk:
         """Fetch the files of the chunk that lie in a snapshot in a bucket. They stay here as long as the snapshot is referenced."""
         if not workspace.store.is_remote:
             return None
+        paths = [span.file.path for span in self.spans if span.file.path]
+        if not paths:
+            return None
         raw = workspace.store.find(raw_address(self.recipe.corpus, self.recipe.partition), self.recipe.raw)
         if raw is None:
             return None
-        paths = [span.file.path for span in self.spans if span.file.path]
         inside = [path.relative_to(raw.path).as_posix() for path in paths if path.is_relative_to(raw.path)]
         if inside:
             raw.folder(*inside)

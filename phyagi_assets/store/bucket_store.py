@@ -307,6 +307,8 @@ class BucketStore(base.Store):
         list(concurrently(upload, sorted(built.manifest.files.items())))
         self._shared_listed = None
         self.bucket.write(f"{_path(version)}/{MANIFEST}", built.manifest.to_json().encode())
+        outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
+        self.bucket.delete(f"{_path(version)}/{name}" for name in outdated if name in objects)
         written = self._artifact(version, self._look_at(version), None, intact=True)
         if written is None:
             raise StoreError(f"{self.place(_path(version))}: is not what was uploaded; another command changes it; run the command again")

@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,15 +46,17 @@ TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else 
 
 @pytest.fixture
 def sources(data: Path, s3: S3Server, prepared_store: Path) -> Path:
-    """A data folder with a corpus in a bucket, one on this disk and a mixture of both, and a store in which their tokenizer is prepared."""
+    """A data folder with two corpora in a bucket, one of them copied, one on this disk, a mixture of all, and their prepared tokenizer."""
     rows = write_jsonl(data.parent / "rows.jsonl", TEXTS)
     s3.put("source/rows.jsonl", rows)
     write_text(data / "raw" / "one.txt", "Word for word.\n" * 600)
     write_text(data / "raw" / "two.txt", "Two words.\n")
     save_byte_tokenizer(data / BYTES)
-    remote = declare_corpus(data, "remote", "s3://raw/source/*.jsonl", tokenizer=BYTES, splits={"validation": 0.2})
+    keys: dict[str, Any] = {"tokenizer": BYTES, "splits": {"validation": 0.2}}
+    remote = declare_corpus(data, "remote", "s3://raw/source/*.jsonl", snapshot=True, **keys)
+    declare_corpus(data, "placed", "s3://raw/source/*.jsonl", **keys)
     declare_corpus(data, "local", "raw/*.txt", tokenizer=BYTES, partition_by="file", source={"sample_by": "line"})
-    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": name, "weight": 1} for name in ("remote", "local")])
+    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": name, "weight": 1} for name in ("remote", "placed", "local")])
     give_report(remote, GIGATOKEN.name, data, LocalStore(data / "prepared"), LocalStore(prepared_store))
     return data
 
@@ -123,12 +127,21 @@ def test_two_nodes_of_which_one_is_killed_build_in_a_bucket_what_one_process_bui
         build_all(workspaces[2], 1),
         build_all(workspaces[3], cluster=nodes.address, on_progress=kill_after_the_third_task),
     ]
-    assert [result.failure for results in built for result in results] == [""] * 12
+    assert [result.failure for results in built for result in results] == [""] * 16
     assert len(done) > 8  # a task per chunk
     first, *others = [contents(store, tmp_path / f"copy{i}") for i, store in enumerate(stores)]
     assert len([name for name in first if "/.versions/" in name and name.endswith(".arrow")]) > 8
-    for other in others:
-        assert other == first
+    # On a disk, objects are copied, and in a bucket they are read in place: the same content under another fingerprint.
+    assert others[0] == first
+    assert others[2] == others[1]
+    in_bucket = others[1]
+    for name in first:
+        assert name.startswith(("placed", "mix")) or in_bucket[name] == first[name], name
+    made = [
+        {re.sub("@[0-9a-f]{32}", "", path): of for path, of in found.items() if path.endswith((".npy", ".arrow"))}
+        for found in (first, in_bucket)
+    ]
+    assert made[0] == made[1]
     assert [key for key in s3.listed() if UNFINISHED in key or "/.nodes/" in key or "/.leases/" in key] == []
     kept = nodes.scratch.glob("*/*/.chunks/**/*.*")
     assert not [path for path in kept if path.name.count(".") == 1]  # what the killed node was writing has longer names
@@ -223,5 +236,5 @@ def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(
         store.refresh()
         assert [problem for version in store.versions() for problem in version.damage(checksums=True)] == []
         again = Workspace(data=sources, store=store, chunk_bytes=4096)
-        assert [result.failure for result in build_all(again, cluster=nodes.address)] == [""] * 3
+        assert [result.failure for result in build_all(again, cluster=nodes.address)] == [""] * 4
         assert contents(store, tmp_path / f"copy{kill}") == expected, (kill, victim)

@@ -158,3 +158,14 @@ def test_requests_without_credentials_are_unsigned(
         workspace.sources.partitions(corpus)
     bucket.is_public = True
     assert build(corpus, workspace)["all"][-1].artifact.manifest.counts["train"]["documents"] == 1
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_pinned_object_is_read_in_parts_until_it_changes(scheme: str, bucket: BucketServer, workspace: Workspace) -> None:
+    bucket.objects["day/a.txt"] = b"One after the other."
+    corpus = declare_corpus(workspace.data, "days", f"{scheme}://lake/day/*.txt")
+    pinned = workspace.sources.pinned(workspace.sources.partitions(corpus)["all"].files[0])
+    assert pinned.read_range(4, 9) == b"after"
+    bucket.objects["day/a.txt"] = b"Another after it...."
+    with pytest.raises(SourceError, match=rf"{scheme}://lake/day/a\.txt: has changed: it was pinned as ETag \w+, 20 bytes, and it is ETag"):
+        pinned.read_range(4, 9)
