@@ -211,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         if key and self.command == "GET":
             faults.contents.append(key)
             faults.bytes_sent += len(content)
-            faults.sent[key] += len(content) * (found.status < 300)
+            faults.sent[key] += len(content) * (status < 300)
             if content and faults.flipped:
                 faults.flipped -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]

@@ -48,7 +48,7 @@ def _reading(corpus: Corpus, span: Span) -> AbstractContextManager[Readable]:
         return span.file.reading()
     ranges: list[ByteRange] | None = None
     if format_of(corpus, span.file.name) == "parquet" and not is_compressed(span.file.name):
-        if span.file.size > PIECE:  # its reader announces the columns when it has read the footer
+        if span.file.size > PIECE or span.start or span.stop is not None:  # its reader announces the columns when it has read the footer
             ranges = [(span.file.size - _FOOTER, span.file.size)]
     else:
         ranges = [(span.start, span.file.size if span.stop is None else span.stop)]
