@@ -300,7 +300,7 @@ def test_outage_and_broken_connections_are_retried_and_keep_the_chunks(s3: S3Ser
     s3.faults.cut = [100] * 3
     with pytest.raises(SourceDownError, match=r"s3://raw/source/a\.jsonl: .* cannot be reached, or broke off"):
         chunks[1].run(workspace, id)
-    assert [chunk.is_encoded(workspace) for chunk in chunks[:2]] == [True, False]
+    assert [chunk.number for chunk in token_chunks(corpus, partition, workspace)] == [chunk.number for chunk in chunks[1:]]
     assert arrays(build_partition(corpus, partition, workspace)) == arrays(build(corpus, on_disk(workspace))["all"])
 
 
