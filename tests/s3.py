@@ -285,12 +285,20 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Proxy(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that the client has given up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def _proxy(upstream: int) -> Iterator[tuple[int, Faults]]:
     faults = Faults()
     handler = type("Handler", (_Handler,), {"upstream": upstream, "faults": faults})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with _Proxy(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         try:
             yield server.server_port, faults
