@@ -73,7 +73,7 @@ class JoinedArray:
         return found
 
     def __getitem__(self, chosen: SupportsIndex | slice) -> npt.NDArray[Any]:
-        """Return one row, or consecutive rows, which are copied only if they lie in several pieces."""
+        """Return one row, or a slice of rows. A slice that spans several pieces is copied; any other is a view."""
         if not isinstance(chosen, slice):
             place = range(len(self))[chosen]
             return self[place : place + 1][0]  # type: ignore[no-any-return]

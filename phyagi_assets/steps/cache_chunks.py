@@ -120,7 +120,7 @@ class PiecesOfChunk:
     files: Mapping[str, FinishedFile]
     """Files by the name that they would have if they were the whole array."""
     checked: CheckedArrays
-    """What was found in them when they were read again."""
+    """Findings of reading the arrays again."""
     first: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]
     """First ids of each split, and which of them are trained on; None if all are."""
 

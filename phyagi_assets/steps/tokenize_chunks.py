@@ -114,7 +114,7 @@ class Written(Encoded):
     path: Path | None = None
     """Path of its rows in that folder; None if they were not written there."""
     checked: CheckedRows | None = None
-    """What was found in the rows when they were read again; None if they were not."""
+    """Findings of reading the rows again; None if they were not read again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

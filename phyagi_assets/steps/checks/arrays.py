@@ -25,7 +25,7 @@ TRAINED_AS_COUNTED = "trained_as_counted"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedArrays:
-    """What was found in the arrays of a cache, or of a chunk of it."""
+    """Findings in the arrays of a cache or of one of its chunks."""
 
     ids: IdCounts = field(default_factory=IdCounts)
     documents: int = 0
@@ -33,9 +33,9 @@ class CheckedArrays:
     trained: int = 0
     """Number of tokens that the masks say are trained on."""
     broken: Sequence[str] = ()
-    """What is wrong with the ends of documents."""
+    """Problems with the ends of documents."""
     broken_masks: Sequence[str] = ()
-    """What is wrong with the masks."""
+    """Problems with the masks."""
 
     def __add__(self, other: "CheckedArrays") -> "CheckedArrays":
         return CheckedArrays(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})

@@ -40,7 +40,7 @@ class _Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundTrip:
-    """What decoding a sample of documents and encoding it again has shown."""
+    """Result of decoding a sample of documents and encoding it again."""
 
     documents: int = 0
     """Number of documents."""

@@ -16,7 +16,7 @@ EOS = "documents_end_with_eos"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdCounts:
-    """What was found in blocks of token ids."""
+    """Findings in blocks of token ids."""
 
     tokens: int = 0
     documents: int = 0
@@ -52,7 +52,7 @@ class TokenTally:
         self._max_id = int(tokenizer["max_id"])
         self._eos = int(tokenizer["eos_token_id"]) if append_eos else None
         self.counts = IdCounts()
-        """What was found so far."""
+        """Findings so far."""
 
     def add(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> None:
         """Count a block.

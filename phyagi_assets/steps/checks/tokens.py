@@ -35,7 +35,7 @@ DECODED_WHOLE = 1 << 17
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """What the rows of a tokenized artifact have to fulfil."""
+    """Requirements on the rows of a tokenized artifact."""
 
     tokenizer: Mapping[str, Any]
     """Details of the tokenizer as recorded in manifests."""
@@ -56,7 +56,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedRows:
-    """What was found in the rows of an artifact, or of a chunk of it."""
+    """Findings in the rows of an artifact or of one of its chunks."""
 
     ids: IdCounts = field(default_factory=IdCounts)
     documents: int = 0
@@ -91,7 +91,7 @@ def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decod
     batches
         The rows.
     rules
-        What they have to fulfil.
+        Requirements on the rows.
     decoder
         Decoder of the tokenizer that encoded the documents.
     total
@@ -155,7 +155,7 @@ def token_checks(
     Parameters
     ----------
     found
-        What was found in its rows.
+        Findings in the rows.
     hashes
         Text hashes of the documents with tokens, in several arrays.
     manifest
