@@ -125,8 +125,6 @@ class DeclarationError(PhyagiAssetsError):
 
     Parameters
     ----------
-    path
-        The file.
     message
         Description of what was found and what would be right.
     line

@@ -164,8 +164,6 @@ def parsed_size(given: int | str, source: str) -> int:
 
     Parameters
     ----------
-    given
-        The size.
     source
         The setting, for messages.
 

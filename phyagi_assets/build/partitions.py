@@ -181,8 +181,6 @@ def new_executor(
     ----------
     builder
         Runs the tasks. A pool sends a copy of it to each of its processes.
-    work
-        The partitions.
     processes
         Largest number of processes; None for as many as keep all processors of this machine or the cluster busy.
     commits
@@ -293,18 +291,6 @@ def build_partitions(work: Sequence[Work], executor: Executor[Task, TaskResult])
     """Build partitions, and yield the outcome of each when it ends. One that fails does not stop the others.
 
     If several processes build them, the largest partitions are started first.
-
-    Parameters
-    ----------
-    work
-        The partitions.
-    executor
-        Runs the tasks.
-
-    Yields
-    ------
-    PartitionResult
-        The outcome of a partition.
     """
     hands_out = executor.size > 1
     chunks_left: dict[str, int] = {}

@@ -25,8 +25,6 @@ def changes(expected: Manifest, published: Manifest, tokenizer: str = "") -> lis
 
     Parameters
     ----------
-    expected
-        The expected manifest.
     published
         The published one.
     tokenizer

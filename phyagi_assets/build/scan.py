@@ -53,14 +53,8 @@ def scan_source(
 
     Parameters
     ----------
-    corpus
-        The corpus.
-    workspace
-        The data folder and the store.
     settled
         Digest of a listing (`Scan.listing`) for which nothing was due. If the listing is unchanged, staleness is not examined.
-    flow
-        The steps.
     seconds
         Longest time that listing remote files may take, in seconds; None for no limit.
 

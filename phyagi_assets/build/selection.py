@@ -57,8 +57,6 @@ class Selection:
 
         Parameters
         ----------
-        sources
-            The sources.
         failed
             Gets the error of each corpus whose source cannot be listed, by name of the corpus; these are left out.
 
@@ -98,8 +96,6 @@ def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selecti
         The corpora and mixtures that are declared.
     names
         The targets; none for everything.
-    flow
-        The steps.
 
     Raises
     ------

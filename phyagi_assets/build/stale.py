@@ -52,14 +52,8 @@ def examine_partitions(
 
     Parameters
     ----------
-    corpus
-        The corpus.
     partitions
         Its partitions as the source lists them, by key.
-    workspace
-        The data folder and the store.
-    flow
-        The steps.
     among
         Keys of the partitions to examine; by default, all of them.
     """
@@ -86,10 +80,6 @@ def stale_partitions(
         The partitions of a corpus.
     recorded
         Versions that are recorded as built, by step and partition. A step whose version is not recorded counts as stale.
-    workspace
-        The data folder and the store.
-    flow
-        The steps.
     """
     work = []
     for key, expected in examined.artifacts.items():

@@ -49,10 +49,6 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
 
     Parameters
     ----------
-    catalog
-        The corpora and mixtures.
-    store
-        The store.
     partitions
         Keys of the partitions in the source, by corpus: retired partitions are not counted. Without a corpus's keys, all that are
         published are counted.
@@ -161,8 +157,6 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
 
     Parameters
     ----------
-    console
-        The console.
     found
         Versions that can be removed.
     cleaning

@@ -73,8 +73,6 @@ def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
 
     Parameters
     ----------
-    corpus
-        The corpus.
     removals
         The documents to remove.
 

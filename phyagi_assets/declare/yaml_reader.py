@@ -81,13 +81,6 @@ class Declaration(Generic[Model]):
 def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
     """Read a YAML file and validate it against a model.
 
-    Parameters
-    ----------
-    path
-        The file.
-    model
-        The pydantic model.
-
     Raises
     ------
     DeclarationError

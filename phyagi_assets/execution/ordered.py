@@ -50,11 +50,6 @@ def map_in_order(
         is larger than this is worked on alone.
     name
         Name of the threads, for debuggers.
-
-    Yields
-    ------
-    R
-        The result of the next item.
     """
     run = _Run(work, items, in_flight or 2 * threads, size, ahead)
     workers = [threading.Thread(target=run.work, name=name, daemon=True) for _ in range(threads)]

@@ -27,11 +27,6 @@ def prefetch(
     ahead
         Size of the items in flight, in bytes, from which on no further item is computed. The item that the consumer works on counts until
         the consumer asks for the next one. An item that is larger than this is computed when no other item is in flight.
-
-    Yields
-    ------
-    T
-        The next item.
     """
     return map_in_order(_unchanged, source, threads=1, in_flight=depth + 1, size=size, ahead=ahead, name="prefetch")
 

@@ -89,13 +89,7 @@ class DiskTarget:
 
 
 class BucketTarget:
-    """A folder in a bucket.
-
-    Parameters
-    ----------
-    address
-        Address of the folder.
-    """
+    """A folder in a bucket."""
 
     def __init__(self, address: BucketAddress) -> None:
         from phyagi_assets.objects.bucket import BucketFolder  # its client takes long to import
@@ -186,8 +180,6 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
 
     Parameters
     ----------
-    store
-        The store.
     target
         The place to copy to.
     names

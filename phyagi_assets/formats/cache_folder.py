@@ -85,12 +85,6 @@ class SplitWriter(ExitStack):
 
     Parameters
     ----------
-    cache
-        The cache folder.
-    split
-        Name of the split.
-    dtype
-        dtype of the token array.
     has_origins
         Whether origins and text hashes are written.
     has_mask
@@ -156,8 +150,6 @@ def add_tokenizer(prepared: Path, cache: Path, add: Callable[[Path, Path], objec
     ----------
     prepared
         Folder that holds the tokenizer under the same names as a cache.
-    cache
-        The cache folder.
     add
         Copies or links a file, given the file and the new path.
     """

@@ -76,13 +76,6 @@ class RemotePlan:
     """The published plan of a mixture in a store elsewhere, and the caches that it names, which are fetched as they are needed.
 
     Fetched caches stay on this machine as long as this object exists.
-
-    Parameters
-    ----------
-    artifact
-        The plan.
-    store
-        The store.
     """
 
     def __init__(self, artifact: Artifact, store: Store) -> None:
@@ -117,8 +110,6 @@ class RemotePlan:
 
         Parameters
         ----------
-        path
-            The path.
         *only
             Paths, relative to the folder of the version, of the files and folders that are needed; by default, all are.
 

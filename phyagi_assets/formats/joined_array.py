@@ -20,8 +20,6 @@ class JoinedArray:
         The ``.npy`` files of the pieces.
     lengths
         Number of rows of each piece.
-    dtype
-        dtype of all pieces.
     row
         Shape of one row; () for a 1-D array.
 

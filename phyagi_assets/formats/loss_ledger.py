@@ -119,19 +119,10 @@ def write_part(folder: Path, header: LedgerHeader, part: int, rows: LossRows) ->
 
     Parameters
     ----------
-    folder
-        Folder of the ledger.
-    header
-        The run.
     part
         Number of the part, from 0.
     rows
         The rows, at least one.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
     """
     corpus = pa.DictionaryArray.from_arrays(pa.array(rows.corpus, pa.int32()), pa.array(rows.names, pa.string()))
     columns: dict[str, Any] = {name: pa.array(getattr(rows, name)) for name in ("step", "position", "tokens")}
@@ -165,11 +156,6 @@ def last_header(folder: Path) -> LedgerHeader | None:
 
 def read_ledger(folder: str | Path) -> Ledger:
     """Read a ledger.
-
-    Parameters
-    ----------
-    folder
-        Folder of the ledger.
 
     Returns
     -------

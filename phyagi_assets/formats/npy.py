@@ -24,10 +24,6 @@ class ArrayWriter:
 
     Parameters
     ----------
-    path
-        The file.
-    dtype
-        dtype of the array.
     row
         Shape of one row; () for a 1-D array.
     """
@@ -74,15 +70,8 @@ def open_array(path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
 
     Parameters
     ----------
-    path
-        The ``.npy`` file.
     mapped
         Whether to map the file into memory, read-only, instead of reading it.
-
-    Returns
-    -------
-    numpy.ndarray
-        The array, with the shape and dtype of the file.
 
     Raises
     ------
@@ -103,8 +92,6 @@ def array_blocks(path: Path, size: int = 1 << 20) -> Iterator[npt.NDArray[Any]]:
 
     Parameters
     ----------
-    path
-        The ``.npy`` file.
     size
         Size of a block, in bytes; the default fits the processor's cache.
 

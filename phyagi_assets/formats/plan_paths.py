@@ -21,8 +21,6 @@ class PlanPaths:
 
     Parameters
     ----------
-    plan
-        The plan.
     folder
         Folder of the plan as reached through the store, with the links among its parents unresolved.
     """

@@ -72,11 +72,6 @@ def draft_in(folder: Path) -> Iterator[Path]:
     ----------
     folder
         The outer folder. It is created if it does not exist.
-
-    Yields
-    ------
-    Path
-        The draft folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with closing(_Lock(folder)):  # a draft that is created but not yet locked would look like that of a dead process

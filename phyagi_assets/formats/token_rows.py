@@ -28,16 +28,9 @@ def row_batches(artifact: Artifact, columns: Collection[str] = ()) -> Iterator[p
 
     Parameters
     ----------
-    artifact
-        The tokenized artifact.
     columns
         Names of the columns to read; all if empty. If columns are named, the files are mapped into memory, so that only those columns are
         read; the mapped pages that are touched count as memory of this process.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        The next rows.
 
     Raises
     ------
@@ -59,15 +52,8 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
 
     Parameters
     ----------
-    path
-        The file.
     columns
         Names of the columns to read; all if empty. See `row_batches`.
-
-    Yields
-    ------
-    pyarrow.RecordBatch
-        The next rows.
 
     Raises
     ------
@@ -92,8 +78,6 @@ def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int,
 
     Parameters
     ----------
-    path
-        The file.
     target
         Path of the new file.
     offsets
@@ -118,8 +102,6 @@ def rows_schema(dtype: str, *, has_mask: bool = False) -> pa.Schema:
 
     Parameters
     ----------
-    dtype
-        dtype of the token ids.
     has_mask
         Whether the rows say which tokens are trained on.
     """
@@ -148,12 +130,8 @@ def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool =
 
     Parameters
     ----------
-    folder
-        Folder of the artifact.
     names
         Names of the files of rows, in order.
-    dtype
-        dtype of the token ids.
     has_mask
         Whether the rows say which tokens are trained on.
     """

@@ -22,13 +22,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 class MaskWriter:
-    """Writer that appends to a mask.
-
-    Parameters
-    ----------
-    path
-        The file.
-    """
+    """Writer that appends to a mask."""
 
     def __init__(self, path: Path) -> None:
         self._writer = ArrayWriter(path, np.uint8)

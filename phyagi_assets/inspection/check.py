@@ -51,8 +51,6 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
 
     Parameters
     ----------
-    workspace
-        The data folder and the store.
     linked
         Folders besides the data folder whose links are checked.
     discard

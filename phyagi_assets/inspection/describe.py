@@ -147,8 +147,6 @@ def inspect_artifact(folder: Path, *, samples: int = 3, tokens: int = 48, flow: 
         Largest number of documents to show.
     tokens
         Largest number of tokens to show of each document.
-    flow
-        The steps.
 
     Raises
     ------
@@ -297,8 +295,6 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     ----------
     name
         Path or address in a bucket of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
-    store
-        The store.
     workspace
         The data folder that declares the corpus. Its source is listed to report the files that it leaves out. By default, these files are
         not reported.

@@ -61,8 +61,6 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
 
     Parameters
     ----------
-    folder
-        The cache folder.
     split
         Split to search.
     ids

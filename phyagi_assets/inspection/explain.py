@@ -149,12 +149,6 @@ class Explainer:
 
     Parameters
     ----------
-    plan
-        The plan.
-    order
-        Order of the split.
-    shards
-        Token arrays of the split.
     fetch
         Function that fetches the version that a path leads into, if the store is not on this machine.
     """

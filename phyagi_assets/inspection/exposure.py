@@ -47,8 +47,6 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
         Name of the corpus.
     ids
         Ids of the documents.
-    store
-        The store.
     until
         End of the range of training positions to search, exclusive; by default, the end of an epoch of the mixture. Other splits are
         always searched to their end.

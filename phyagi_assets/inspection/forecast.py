@@ -99,12 +99,6 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
 
     Parameters
     ----------
-    mixture
-        The mixture.
-    corpora
-        Corpora by name.
-    workspace
-        The data folder and the store.
     tokens
         Number of tokens that the run reads, rounded up to whole samples; by default, one epoch of the mixture, or all of its stages if the
         last one has an end.

@@ -62,8 +62,6 @@ class Cleaning:
 
     Parameters
     ----------
-    store
-        The store.
     partitions
         Keys of the partitions in the source of each declared corpus.
     mixtures
@@ -167,11 +165,6 @@ class Cleaning:
         """Remove versions that were found, except those that are needed by now or that another command works on.
 
         The pointer of a version is removed first, then its folder in one rename, so that a reader sees the whole version or nothing.
-
-        Returns
-        -------
-        list of Removable
-            The versions that were removed.
         """
         removed = []
         with self.store.removing() as remove:

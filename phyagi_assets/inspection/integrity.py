@@ -52,8 +52,6 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
 
     Parameters
     ----------
-    workspace
-        The data folder and the store.
     on_checked
         Called with the name of each declaration that was checked.
     on_left_out
@@ -149,8 +147,6 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
 
     Parameters
     ----------
-    store
-        The store.
     on_checked
         Called with the address of each artifact that was checked.
     corpus
@@ -178,8 +174,6 @@ def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[lis
 
     Parameters
     ----------
-    store
-        The store.
     problems
         Problems found by `store_problems`.
 

@@ -198,8 +198,6 @@ def report_losses(
 
     Parameters
     ----------
-    ledger
-        The ledger.
     explainer
         Explainer of the mixture that the ledger was written for.
     spikes, documents

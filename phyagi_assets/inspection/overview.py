@@ -119,8 +119,6 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
     ----------
     name
         Name of the corpus or mixture.
-    store
-        The store.
     place
         Path or address of the store.
     catalog

@@ -100,17 +100,7 @@ class StatusReport(Report):
 
 
 def status(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> StatusReport:
-    """Return the state of the corpora and mixtures of a catalog.
-
-    Parameters
-    ----------
-    catalog
-        The corpora and mixtures.
-    workspace
-        The data folder and the store.
-    flow
-        The steps.
-    """
+    """Return the state of the corpora and mixtures of a catalog."""
     caches: dict[str, dict[str, str | None]] = {}
     corpora = tuple(_corpus(corpus, workspace, flow, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
     problems = {corpus.name for corpus in corpora if corpus.problem}

@@ -66,8 +66,6 @@ class BucketFolder:
     ----------
     address
         Address of the folder, such as ``s3://bucket/prefix``.
-    retry_policy
-        How requests are retried.
     named
         Address that messages name; by default, that of the folder.
     read_timeout
@@ -135,8 +133,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        key
-            Key of the object.
         start, stop
             First byte, and the byte after the last one.
 
@@ -191,8 +187,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        path
-            The file.
         key
             Key of the object, which is replaced if it exists.
         checksum
@@ -228,8 +222,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        key
-            Key of the object.
         target
             Folder in the same bucket.
         to
@@ -263,10 +255,6 @@ class BucketFolder:
 
         Parameters
         ----------
-        key
-            Key of the object.
-        path
-            The file.
         size
             Size of the content, in bytes.
         checksum

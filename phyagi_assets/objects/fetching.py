@@ -50,13 +50,7 @@ class PartRequest:
 
 
 class FetchingProcess:
-    """The process that fetches for this one. It is started on the first request, and again in a forked process.
-
-    Parameters
-    ----------
-    folder
-        The folder of the bucket.
-    """
+    """The process that fetches for this one. It is started on the first request, and again in a forked process."""
 
     def __init__(self, folder: BucketFolder) -> None:
         self._folder = folder

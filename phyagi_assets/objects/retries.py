@@ -35,8 +35,6 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
         Time limit in seconds; None means no limit.
     what
         The server or source that the action asks, for messages.
-    action
-        The action.
 
     Returns
     -------
@@ -80,13 +78,6 @@ class RetryPolicy:
         ----------
         what
             The server or source that the action asks, for messages.
-        action
-            The action.
-
-        Returns
-        -------
-        Result
-            The result of the action.
 
         Raises
         ------

@@ -64,8 +64,6 @@ def packed(ends: Ints, seq_len: int, *, merges: bool = False) -> PackedSamples:
     ----------
     ends
         End of each document in the token array, 1-D, increasing.
-    seq_len
-        Tokens per sample.
     merges
         Whether neighbouring documents that together lie within one of the cells of 32 tokens of the array are packed as one part. See
         `merges_documents`.

@@ -29,11 +29,6 @@ class PlacedFile:
 class Division:
     """The files of token arrays.
 
-    Parameters
-    ----------
-    shards
-        The token arrays.
-
     Examples
     --------
     >>> from phyagi_assets.formats.plan import PlannedPiece

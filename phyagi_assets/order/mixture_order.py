@@ -71,8 +71,6 @@ class MixtureOrder:
 
     Parameters
     ----------
-    plan
-        The plan.
     split
         ``train``, ``validation`` or ``test``.
     open_index
@@ -179,8 +177,6 @@ class MixtureOrder:
 
         Parameters
         ----------
-        located
-            The samples.
         ahead
             Tokens after each sample, 0 or 1. After a packed sample comes padding.
         """

@@ -207,16 +207,12 @@ def _groups(
 
     Parameters
     ----------
-    corpus
-        The corpus.
     wanted
         Indices of the partitions to read.
     old, given
         Groups of the previous segment, and the number of draws from each in that segment.
     seed
         Text from which the key of the new group's permutation is derived.
-    seq_len
-        Tokens per sample.
     """
     packed = any(corpus.partitions[index].index for index in wanted)
     continued = [

@@ -20,10 +20,6 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
 
     Parameters
     ----------
-    plan
-        The plan.
-    seq_len
-        Tokens per sample.
     find_index
         Finds the indices of packed samples of this length.
 

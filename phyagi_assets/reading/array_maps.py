@@ -113,8 +113,6 @@ class ArrayMaps:
         ----------
         key
             Key of the file among the maps; faster to look up than a path.
-        path
-            Path of the file.
 
         Raises
         ------

@@ -90,8 +90,6 @@ class BlockCache:
 
         Parameters
         ----------
-        block
-            The block.
         position
             Position at which it is used next; no block is evicted for it that is used before that.
         next_uses

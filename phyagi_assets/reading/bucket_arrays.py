@@ -40,13 +40,6 @@ _ENDS_IN_MEMORY = 256 << 20
 class BucketSource:
     """The token arrays of a plan in a bucket, and the cache through which they are read.
 
-    Parameters
-    ----------
-    remote
-        The plan.
-    settings
-        The cache.
-
     Raises
     ------
     StoreError
@@ -90,10 +83,6 @@ class BucketShards(TokenShards):
         The bucket and the cache.
     shards
         The arrays, as they would be on this machine.
-    plan
-        The plan.
-    order
-        Order of the split.
     """
 
     def __init__(self, source: BucketSource, shards: TokenShards, plan: Plan, order: MixtureOrder) -> None:

@@ -31,10 +31,6 @@ class CacheLayout:
 
     Parameters
     ----------
-    plan
-        The plan.
-    order
-        Order of the split.
     size
         Size of the arrays of the split, in bytes.
     """
@@ -57,8 +53,6 @@ class CacheLayout:
 
         Parameters
         ----------
-        array
-            The array.
         shard
             Index of the token array that it is, or belongs to.
         bound

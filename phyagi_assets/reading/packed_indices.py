@@ -17,8 +17,6 @@ class PackedIndices:
 
     Parameters
     ----------
-    plan
-        The plan.
     home
         Folder of the plan; paths in the plan are relative to it.
     """

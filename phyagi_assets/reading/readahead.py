@@ -20,8 +20,6 @@ def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
 
     Parameters
     ----------
-    mapping
-        The file.
     begin, size
         First byte and number of bytes of each range; 1-D, of equal length.
     """

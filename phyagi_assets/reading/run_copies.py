@@ -40,8 +40,6 @@ def joined_runs(
         Number of the array of each run, 1-D.
     start, length
         First entry of each run in its array, and number of entries, 1-D.
-    dtype
-        dtype of all arrays.
     absent
         Number of runs that are in no array, with 0 as their start; their entries are left undefined.
 

@@ -46,8 +46,6 @@ class TokenShards:
     ----------
     arrays
         The token arrays; `Runs.shard` contains indices into this list.
-    dtype
-        dtype of every token array.
     pad_id
         Token id of padding.
 
@@ -72,8 +70,6 @@ class TokenShards:
 
         Parameters
         ----------
-        plan
-            The plan.
         home
             Folder of the plan; paths in the plan are relative to it.
         order
@@ -344,8 +340,6 @@ def trained_in(octets: npt.NDArray[np.uint8], sizes: Ints, masked: Ints, runs: R
         Number of these bytes of each masked run, 1-D.
     masked
         Indices of the masked runs, 1-D and ascending. All tokens of the others are trained on.
-    runs
-        The runs.
     """
     begins = 8 * (np.cumsum(sizes) - sizes) + runs.start[masked] % 8
     whole = len(masked) == len(runs.tokens)

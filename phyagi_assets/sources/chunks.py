@@ -44,17 +44,8 @@ def cut_into_chunks(corpus: Corpus, files: Sequence[Readable], chunk_bytes: int 
 
     Parameters
     ----------
-    corpus
-        The corpus.
-    files
-        The files of the partition.
     chunk_bytes
         Approximate smallest size of a chunk, in bytes of source; by default, `CHUNK_BYTES`.
-
-    Yields
-    ------
-    Spans
-        The spans of the next chunk.
 
     Raises
     ------

@@ -49,10 +49,6 @@ def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, n
     ----------
     source
         The file, for messages.
-    schema
-        Schema of the table.
-    names
-        Names of the columns as declared.
     nested
         Whether columns of the table can have fields.
 
@@ -112,8 +108,6 @@ class LocatedText:
 
     Parameters
     ----------
-    name
-        Name of the column as declared.
     values
         Values of the column, as bytes.
     valid
@@ -134,11 +128,6 @@ class LocatedText:
             0-based numbers of these rows in the file, 1-D.
         problems
             Problems by number of the row. Values that are not UTF-8 are added.
-
-        Returns
-        -------
-        pyarrow.Array
-            The text, of type string.
         """
         values = self._values[part]
         if isinstance(values, pa.DictionaryArray):

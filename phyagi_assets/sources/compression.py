@@ -71,8 +71,6 @@ def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
 
     Parameters
     ----------
-    file
-        The file.
     start
         Offset in bytes from which a plain file is read.
 

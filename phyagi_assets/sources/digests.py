@@ -50,8 +50,6 @@ class DigestCache:
 
         Parameters
         ----------
-        file
-            The file as listed.
         path
             Path of its content.
 

@@ -98,8 +98,6 @@ def readable(partition: Partition, snapshot: Path | None = None) -> list[LocalFi
 
     Parameters
     ----------
-    partition
-        The partition.
     snapshot
         Folder of the snapshot; without one, remote files are left out.
     """
@@ -112,8 +110,6 @@ def format_of(corpus: Corpus, name: str) -> Format:
 
     Parameters
     ----------
-    corpus
-        The corpus.
     name
         Name of the file; the suffix of a compression is ignored.
 

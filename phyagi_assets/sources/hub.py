@@ -35,8 +35,6 @@ class Hub:
 
     Parameters
     ----------
-    retry_policy
-        How requests to the Hub are retried.
     store
         Store that caches the latest listing of each corpus, which holds for its commit.
     """
@@ -49,8 +47,6 @@ class Hub:
 
         Parameters
         ----------
-        corpus
-            The corpus.
         declared
             Declared path, ``hf://org/name`` or ``hf://org/name/glob``.
 
@@ -104,8 +100,6 @@ class Hub:
 
         Parameters
         ----------
-        file
-            The file as listed.
         folder
             Folder for this file alone.
         on_bytes

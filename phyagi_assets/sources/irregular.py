@@ -55,10 +55,6 @@ class IrregularFiles:
 
         Parameters
         ----------
-        corpus
-            The corpus.
-        partition
-            The partition.
         raw_fingerprint
             Fingerprint of the content of the files.
         at_hand
@@ -67,11 +63,6 @@ class IrregularFiles:
         published
             Function that returns the irregular files that a published artifact of the same content and settings lists, if there is one;
             called if the cache does not know their content.
-
-        Returns
-        -------
-        dict of str to str
-            Irregularity by name of the file.
         """
         if not any(_may_be_irregular(corpus, file.name) for file in partition.files):
             return {}

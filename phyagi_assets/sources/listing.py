@@ -47,8 +47,6 @@ class Sources:
         The data folder. Relative paths start from it.
     store
         Store that caches the listings of commits.
-    retry_policy
-        How requests to servers are retried.
     """
 
     def __init__(self, data: Path, store: Store, retry_policy: RetryPolicy | None = None) -> None:
@@ -84,8 +82,6 @@ class Sources:
 
         Parameters
         ----------
-        corpus
-            The corpus.
         seconds
             Longest time for listing remote files, in seconds; None means no limit.
 
@@ -108,8 +104,6 @@ class Sources:
 
         Parameters
         ----------
-        corpus
-            The corpus.
         seconds
             Longest time for listing remote files, in seconds; None means no limit.
         warn

@@ -24,8 +24,6 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
 
     Parameters
     ----------
-    corpus
-        The corpus.
     declared
         Declared path or glob.
     data

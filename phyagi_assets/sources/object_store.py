@@ -36,8 +36,6 @@ class Buckets:
     ----------
     scheme
         Scheme of the kind's URIs, one of `SCHEMES`.
-    retry_policy
-        How requests to servers are retried.
     """
 
     def __init__(self, scheme: str, retry_policy: RetryPolicy) -> None:
@@ -56,8 +54,6 @@ class Buckets:
 
         Parameters
         ----------
-        corpus
-            The corpus.
         declared
             Declared path, such as ``s3://bucket/glob``.
 
@@ -113,8 +109,6 @@ class Buckets:
 
         Parameters
         ----------
-        file
-            The object as listed.
         folder
             Folder for this object alone.
         on_bytes

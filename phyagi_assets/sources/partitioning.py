@@ -22,13 +22,6 @@ _UNFIT = re.compile(r"[^\w.-]|^[._-]|(?<=\.)\.")
 def partitioned(corpus: Corpus, files: Iterable[SourceFile]) -> dict[str, Partition]:
     """Divide files into partitions by the rule of a corpus.
 
-    Parameters
-    ----------
-    corpus
-        The corpus.
-    files
-        The files of its source.
-
     Returns
     -------
     dict of str to Partition

@@ -80,8 +80,6 @@ class Pieces:
         Fetches a part of the file.
     size
         Size of the file, in bytes.
-    fetchers
-        The threads.
     """
 
     def __init__(self, fetch: Fetch, size: int, fetchers: Fetchers) -> None:

@@ -27,8 +27,6 @@ class ReadsParts(Protocol):
 
         Parameters
         ----------
-        origin
-            URI of the object.
         stamp
             Stamp that the object must have.
         start, stop

@@ -93,15 +93,8 @@ def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     ----------
     span
         The span. Only files of lines and Parquet files can be read in part.
-    kind
-        Format of the file.
     options
         Columns and other options of the declaration.
-
-    Yields
-    ------
-    Rows
-        The next rows.
 
     Raises
     ------

@@ -49,8 +49,6 @@ class Transfers:
     ----------
     folder
         Folder in which fetched files are kept.
-    sources
-        The sources to fetch from.
     files
         The remote files that are fetched.
     """

@@ -60,19 +60,10 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: Retry
     ----------
     remote
         The source to fetch from.
-    file
-        The file as listed.
     folder
         Folder for this version of the file alone. The verified content is kept beside it and is not fetched again.
-    retry_policy
-        How a failed transfer is retried.
     on_bytes
         Called with the numbers of bytes that arrive.
-
-    Returns
-    -------
-    Path
-        Path of the verified content.
 
     Raises
     ------
@@ -110,11 +101,6 @@ def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[byte
         Function that yields the content from an offset in bytes on.
     on_bytes
         Called with the size of each block that is written.
-
-    Returns
-    -------
-    Path
-        The target.
 
     Raises
     ------

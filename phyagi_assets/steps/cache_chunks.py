@@ -62,11 +62,6 @@ def split_of(hashes: npt.NDArray[np.uint64], shares: Mapping[Any, float]) -> npt
         Hashes of the documents' texts, shape ``(documents,)``.
     shares
         Share of the documents that each split other than train gets, from 0 to 1, by name of the split.
-
-    Returns
-    -------
-    numpy.ndarray
-        Index into `SPLITS` of each document, shape ``(documents,)``.
     """
     place = hashes.astype(np.float64) / 2.0**64
     split = np.full(len(hashes), SPLITS.index("train"), dtype=np.int8)
@@ -87,8 +82,6 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
         The rows of a tokenized artifact, or of a chunk of it.
     writer
         Returns the writer of a split, given its name and whether the rows say which tokens are trained on.
-    splits
-        How documents are divided into splits.
     """
     writers: dict[int, SplitWriter] = {}
     with ExitStack() as open_files:
@@ -211,12 +204,6 @@ def cache_chunks(partition: str, expected: Manifest, tokenized: Artifact, splits
     ----------
     partition
         Name of the corpus and key of the partition, as ``corpus/partition``.
-    expected
-        Expected manifest of the cache.
-    tokenized
-        The tokenized artifact.
-    splits
-        How documents are divided into splits.
     """
     return [
         CacheChunk(

@@ -44,8 +44,6 @@ class ChunkFolder:
 
     Parameters
     ----------
-    store
-        The store.
     partition
         Name of the corpus and key of the partition, as ``corpus/partition``.
     name
@@ -101,8 +99,6 @@ class ChunkFolder:
             Number of the chunk.
         stamps
             Stamps of its sources, taken before they are read.
-        write
-            Writes the files.
         """
         drafts: dict[str, Path] = {}
         writer = uuid.uuid4().hex  # another process may be writing this chunk

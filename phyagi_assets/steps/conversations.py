@@ -50,8 +50,6 @@ class ConversationRecipe:
 
         Parameters
         ----------
-        documents
-            The batch.
         removed
             Hashes of the documents to leave out, 1-D.
         tokenizer

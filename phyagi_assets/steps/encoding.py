@@ -45,19 +45,10 @@ def refuse_special_tokens(documents: Documents, tokens: Sequence[str], names: Ma
 
     Parameters
     ----------
-    documents
-        The batch.
     tokens
         Spellings of the special tokens.
     names
         Names of the files, by their index in the partition, to which the batch refers.
-    corpus
-        The corpus; the error names its declaration.
-
-    Returns
-    -------
-    Documents
-        The same batch.
 
     Raises
     ------
@@ -94,10 +85,6 @@ class RowMaker:
 
         Parameters
         ----------
-        documents
-            The documents.
-        encoded
-            Their ids.
         trained
             Whether each id is trained on, 1-D, for a schema with this column. An EOS that is appended is trained on.
         """

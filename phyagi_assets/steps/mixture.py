@@ -63,14 +63,8 @@ def published_caches(
 
     Parameters
     ----------
-    mixture
-        The mixture.
-    corpora
-        Corpora by name.
     partitions
         Keys of the partitions of each corpus, by name of the corpus.
-    store
-        The store that holds the caches.
 
     Returns
     -------
@@ -203,14 +197,8 @@ def build_mixture(
 
     Parameters
     ----------
-    mixture
-        The mixture.
-    corpora
-        Corpora by name.
     partitions
         Keys of the partitions of each corpus, by name of the corpus.
-    workspace
-        The data folder and the store.
     at_position
         Position at which a new segment is appended to the published plan. By default, a new plan replaces the published one.
 

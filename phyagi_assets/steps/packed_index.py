@@ -23,15 +23,6 @@ from phyagi_assets.store.manifest import Manifest
 def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
     """Return the index of the packed samples of a cache, which is built unless the store has it.
 
-    Parameters
-    ----------
-    cache
-        The cache.
-    seq_len
-        Tokens per sample.
-    store
-        The store.
-
     Raises
     ------
     StoreError

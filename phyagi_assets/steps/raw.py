@@ -171,12 +171,8 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_b
 
     Parameters
     ----------
-    corpus
-        The corpus.
     key
         Key of the partition.
-    workspace
-        The data folder and the store.
     needed_by
         Address of the artifact that needs the partition, for the error message.
     listed

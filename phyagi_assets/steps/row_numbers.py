@@ -26,8 +26,6 @@ class RowNumbers:
 
         Parameters
         ----------
-        spans
-            The spans of the chunk.
         tallies
             Index of the file and counts of the rows, for each span that is a part of a file, and some others, in the order of the spans.
         """

@@ -233,10 +233,6 @@ def reuse_or_build(
 
     Parameters
     ----------
-    store
-        The store.
-    address
-        Address of the artifact.
     wanted
         Expected manifest; its fingerprint names the version.
     fill
@@ -278,10 +274,6 @@ def require(store: Store, address: str, *, needed_by: str) -> Artifact:
 
     Parameters
     ----------
-    store
-        The store.
-    address
-        Address of the artifact.
     needed_by
         Address of the artifact that is built from it, for the error message.
 

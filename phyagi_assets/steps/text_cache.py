@@ -81,11 +81,6 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
     on_documents
         Called with the name of the split and the number of documents encoded since the last call; the number is 0 when a split begins.
 
-    Returns
-    -------
-    Manifest
-        Manifest of the cache.
-
     Raises
     ------
     TokenizerError

@@ -236,12 +236,6 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
 
     Parameters
     ----------
-    corpus
-        The corpus.
-    partition
-        The partition.
-    workspace
-        The data folder and the store.
     on_progress
         Called with the bytes of source read since the last call.
 

@@ -220,12 +220,8 @@ def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspa
 
     Parameters
     ----------
-    recipe
-        Settings of the encoding.
     files
         Files of the partition, in the order of the source's listing.
-    workspace
-        The data folder and the store.
     """
     results = _results(recipe, workspace)
     return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace, results)]
@@ -246,23 +242,14 @@ def write_chunks(
 
     Parameters
     ----------
-    recipe
-        Settings of the encoding.
     files
         Files of the partition, in the order of the source's listing.
     folder
         Folder to write the files of rows to.
-    workspace
-        The data folder and the store.
     on_progress
         Called with the bytes of source read since the last call.
     in_place
         Whether the rows are written to the folder alone. Otherwise each chunk is kept in the store, for a later build to go on from.
-
-    Yields
-    ------
-    Written
-        The result of each chunk, in the order of the chunks.
 
     Raises
     ------

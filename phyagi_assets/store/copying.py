@@ -55,8 +55,6 @@ def copyings(source: Store, target: Store, chosen: Collection[Version] | None = 
 
     Parameters
     ----------
-    source, target
-        The stores.
     chosen
         The versions to copy; by default, all.
     """

@@ -21,8 +21,6 @@ def other_folder(store: Store, data: Path, name: str) -> str:
 
     Parameters
     ----------
-    store
-        The store.
     data
         The data folder that declares the name now.
     name
@@ -43,8 +41,6 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
 
     Parameters
     ----------
-    store
-        The store.
     data
         The data folder that declares the names now.
     names
@@ -67,8 +63,6 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
 
     Parameters
     ----------
-    store
-        The store.
     data
         The data folder that is being cleaned from.
     declared

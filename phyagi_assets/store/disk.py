@@ -37,8 +37,6 @@ def writing_to(root: Path, remedy: str = "what was published is kept, and the bu
 
     Parameters
     ----------
-    root
-        Folder of the store.
     remedy
         End of the message.
 

@@ -55,8 +55,6 @@ class Exchange:
 
         Parameters
         ----------
-        path
-            The file.
         size
             Size of its content, in bytes.
         checksum
@@ -74,8 +72,6 @@ class Exchange:
 
         Parameters
         ----------
-        path
-            The file.
         target
             Folder in the same bucket.
         key

@@ -26,8 +26,6 @@ def fingerprint(step: str, *, code_version: str, inputs: Mapping[str, Any], sett
 
     Parameters
     ----------
-    step
-        Name of the step.
     code_version
         Version of the step's code, increased whenever a change of the code changes the output.
     inputs

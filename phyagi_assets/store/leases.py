@@ -29,8 +29,6 @@ class Leases:
 
     Parameters
     ----------
-    folder
-        The folder.
     machine
         Name of this machine and its scratch folder.
     beat

@@ -94,11 +94,6 @@ def own_folder(area: Path) -> Iterator[Path]:
     ----------
     area
         Folder that holds such folders and their lock files.
-
-    Yields
-    ------
-    Path
-        The new, empty folder.
     """
     folder, lock = _locked_name(area)
     try:

@@ -136,8 +136,6 @@ class Manifest:
 
         Parameters
         ----------
-        folder
-            Folder of the artifact.
         checksums
             Whether to compare checksums as well as sizes, which reads every file.
 

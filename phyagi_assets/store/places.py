@@ -41,8 +41,6 @@ def artifact_in_bucket(name: str, steps: Mapping[str, bool]) -> InBucket | None:
 
     Parameters
     ----------
-    name
-        The name.
     steps
         Whether a step has an artifact for each partition, by name of the step. The names tell the address of the artifact from that of the
         store.

@@ -60,8 +60,6 @@ class Scratch(LocalStore):
 
     Parameters
     ----------
-    root
-        The folder.
     bound
         Largest size of the versions in it, in bytes, except for those that processes hold; None for ``$PHYAGI_ASSETS_SCRATCH_BYTES``, else
         half of what the disk has free.

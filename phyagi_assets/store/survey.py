@@ -20,8 +20,6 @@ def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Surve
 
     Parameters
     ----------
-    root
-        Folder of the store.
     published_fingerprint
         Returns the fingerprint of the published version of an artifact.
     """

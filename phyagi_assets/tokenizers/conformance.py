@@ -57,8 +57,6 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
 
     Parameters
     ----------
-    prepared
-        The tokenizer.
     engine
         Creates the engine from the tokenizer's JSON file. If it raises an error, the engine is not used, for that reason.
     engine_name

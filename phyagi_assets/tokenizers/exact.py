@@ -76,8 +76,6 @@ class Engines:
 
         Parameters
         ----------
-        prepared
-            The tokenizer.
         store
             Store that keeps the conformance reports.
         choices
@@ -141,8 +139,6 @@ class EnginePool:
 
         Parameters
         ----------
-        prepared
-            The tokenizer.
         store
             Store that keeps the conformance reports.
         special_tokens
@@ -174,8 +170,6 @@ class ExactTokenizer:
 
     Parameters
     ----------
-    engines
-        The engines of the tokenizer.
     verify
         ``sample`` compares samples of some batches with the reference engine; ``full`` compares all documents that the fast engine encodes.
     seed
@@ -204,8 +198,6 @@ class ExactTokenizer:
 
         Parameters
         ----------
-        texts
-            The column.
         batch
             Number of the batch. The first one is always verified, with ``verify="sample"``.
 
@@ -242,10 +234,6 @@ class ExactTokenizer:
 
         Parameters
         ----------
-        texts
-            The texts.
-        encoded
-            Their ids.
         from_fast
             Indices of the documents that the fast engine encoded, 1-D.
         batch

@@ -218,8 +218,6 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
         Identity of the tokenizer; the fingerprint of the prepared tokenizer depends on it.
     load
         Loads the ``transformers`` fast tokenizer; called if the store does not have it.
-    store
-        The store.
     """
     wanted = Manifest.expected("tokenizer", code_version=CODE_VERSION, inputs={"tokenizer": identity}, settings={})
     kept = tokenizer_store(store)

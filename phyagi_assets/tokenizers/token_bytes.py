@@ -22,11 +22,6 @@ Lengths = npt.NDArray[np.int64]
 class TokenBytes:
     """The bytes of every token of a tokenizer.
 
-    Parameters
-    ----------
-    tokenizer
-        The tokenizer.
-
     Attributes
     ----------
     is_known

@@ -37,8 +37,6 @@ class Renderer:
 
     Parameters
     ----------
-    chat
-        The templates.
     train_on
         Part of a conversation to train on.
 

@@ -39,8 +39,6 @@ class TokenPlaces:
 
         Parameters
         ----------
-        rendered
-            The conversations.
         texts
             Their texts, a string array with its buffers to itself.
         encoded

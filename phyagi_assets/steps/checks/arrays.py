@@ -97,8 +97,6 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 
     Parameters
     ----------
-    artifact
-        The version of the cache that holds the arrays.
     tokenized
         Manifest of the tokenized artifact from which the arrays were made.
     """

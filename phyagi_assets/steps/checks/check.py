@@ -53,8 +53,6 @@ def check_written(artifact: Artifact, examine: Examine, damage: str) -> list[Che
 
     Parameters
     ----------
-    artifact
-        The version.
     examine
         Checks its contents.
     damage

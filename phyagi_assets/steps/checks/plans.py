@@ -29,8 +29,6 @@ def check_plan(artifact: Artifact, store: Store) -> list[Check]:
 
     Parameters
     ----------
-    artifact
-        The version of the plan.
     store
         The store that holds the plan and the arrays.
     """
@@ -71,8 +69,6 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
 
     Parameters
     ----------
-    plan
-        The plan.
     file
         File that holds the plan; the paths of the arrays are relative to its folder.
     """

@@ -88,10 +88,6 @@ def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decod
 
     Parameters
     ----------
-    batches
-        The rows.
-    rules
-        Requirements on the rows.
     decoder
         Decoder of the tokenizer that encoded the documents.
     total
@@ -121,8 +117,6 @@ def check_tokens(artifact: Artifact, limits: LimitsConfig, decoder: Decoder) -> 
 
     Parameters
     ----------
-    artifact
-        The version of the tokenized artifact.
     limits
         Declared limits on duplicates and invalid rows. A share without a limit is reported, and passes.
     decoder
@@ -154,18 +148,10 @@ def token_checks(
 
     Parameters
     ----------
-    found
-        Findings in the rows.
     hashes
         Text hashes of the documents with tokens, in several arrays.
-    manifest
-        Its manifest.
-    rules
-        What the rows have to fulfil.
     limits
         Declared limits, as in `check_tokens`.
-    decoder
-        Decoder of the tokenizer.
     """
     tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos)
     tally.counts = found.ids
