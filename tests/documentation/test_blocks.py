@@ -32,7 +32,10 @@ ELSEWHERE = {"docs/tutorial.md": "tests/test_tutorial.py runs it as a notebook, 
 """Pages whose blocks another test runs."""
 
 NOT_RUN = {
-    "README.md": {"make demo": "installs an environment, and runs these tests"},
+    "README.md": {
+        "make demo": "installs an environment",
+        "pip install": "installs packages; tests/test_quickstart.py does so with --soak",
+    },
     "docs/cluster.md": {
         "pip install 'phyagi-assets[ray]'": "needs the nodes of a Ray cluster; tests/build/test_cluster.py builds on one",
         "run_launcher:": "needs dagster-ray, which is no dependency of the project",
