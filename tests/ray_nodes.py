@@ -39,17 +39,27 @@ class RayNodes:
         return [one for one in self._processes(node) if b"Agent" not in Path(f"/proc/{one}/cmdline").read_bytes()]
 
     def _processes(self, node: Any) -> list[int]:
-        raylet = node.all_processes["raylet"][0].process.pid
-        return [int(child) for path in Path(f"/proc/{raylet}/task").glob("*/children") for child in path.read_text().split()]
+        return children(node.all_processes["raylet"][0].process.pid)
 
     def kill(self, node: Any) -> None:
         """Kill a node with its processes at once, and wait until the cluster has noticed."""
         workers = self._processes(node)
+        assert workers, "the node has no processes"  # it always has Ray's agent
         os.kill(node.all_processes["raylet"][0].process.pid, signal.SIGKILL)
         for worker in workers:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         self.cluster.remove_node(node, allow_graceful=False)
+
+
+def children(parent: int) -> list[int]:
+    """Return the children of a process. Not every kernel lists them below the process, so the parent of every process is read."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the process has ended
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 @contextmanager

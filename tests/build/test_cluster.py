@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ from tests.support import copy_store, declare, declare_corpus, write_jsonl, writ
 from tests.tokenizers.faulty_engines import give_report, store_contents
 
 BYTES = "tokenizers/bytes"
-KILLS = 12
+KILLS = 51
+ATTEMPTS = 10
 SPAWN = multiprocessing.get_context("spawn")
 TEXTS = [f"document {i}: " + "words and more of them " * (i % 7) if i % 11 else "" for i in range(300)]
 
@@ -212,29 +214,43 @@ def test_kills_at_any_moment_leave_nothing_that_the_next_run_does_not_complete(
     """Kills the driver, a process of the cluster and a node in turn; a kill costs seconds, so only ``--soak`` does it."""
     if not pytestconfig.getoption("soak"):
         pytest.skip("takes minutes; --soak does it")
-    whole = on(LocalStore(tmp_path / "whole"), sources)
+    whole = on(bucket("whole", tmp_path), sources)
     build_all(whole, 1)
-    expected, draw = contents(whole.store, tmp_path), random.Random(7)
-    for kill in range(KILLS):
-        victim, store = ("driver", "process", "node")[kill % 3], bucket(f"kill{kill}", tmp_path)
+    expected, draw = contents(whole.store, tmp_path / "copy"), random.Random(7)
+
+    def started(name: str) -> tuple[BucketStore, Any]:
+        store = bucket(name, tmp_path)
         on(store, sources)
-        node = nodes.add() if victim == "node" else None
-        driver = SPAWN.Process(target=drive, args=(str(store), tmp_path / f"scratch of driver {kill}", sources, nodes.address))
+        driver = SPAWN.Process(target=drive, args=(str(store), tmp_path / f"scratch of driver {name}", sources, nodes.address))
         driver.start()
-        driver.join(4 + draw.random() * 12)
-        if victim == "driver":
-            driver.kill()
-        elif node is not None:
-            nodes.kill(node)
+        return store, driver
+
+    began, (_, uninterrupted) = time.monotonic(), started("uninterrupted")
+    uninterrupted.join()
+    seconds = time.monotonic() - began
+    for kill in range(KILLS):
+        victim = ("driver", "process", "node")[kill % 3]
+        for attempt in range(ATTEMPTS):
+            node = nodes.add() if victim == "node" else None
+            store, driver = started(f"kill{kill}-{attempt}")
+            driver.join(draw.uniform(0.2, 1) * seconds)
+            was_running, is_killed = driver.is_alive(), True
+            if victim == "driver":
+                driver.kill()
+            elif node is not None:
+                nodes.kill(node)
+            elif workers := [each for of in nodes.cluster.worker_nodes for each in nodes.workers(of)]:
+                os.kill(draw.choice(workers), signal.SIGKILL)
+            else:
+                is_killed = False
+            driver.join()
+            assert driver.exitcode == 0 or (victim == "driver" and driver.exitcode == -signal.SIGKILL)
+            store.refresh()
+            assert [problem for version in store.versions() for problem in version.damage(checksums=True)] == []
+            if is_killed and was_running and (victim != "driver" or driver.exitcode):
+                break
         else:
-            for process in draw.sample(
-                found := [each for of in nodes.cluster.worker_nodes for each in nodes.workers(of)], min(1, len(found))
-            ):
-                os.kill(process, signal.SIGKILL)
-        driver.join()
-        assert driver.exitcode == (-signal.SIGKILL if victim == "driver" else 0)
-        store.refresh()
-        assert [problem for version in store.versions() for problem in version.damage(checksums=True)] == []
+            pytest.fail(f"the build ended before a {victim} was killed, {ATTEMPTS} times")
         again = Workspace(data=sources, store=store, chunk_bytes=4096)
         assert [result.failure for result in build_all(again, cluster=nodes.address)] == [""] * 4
         assert contents(store, tmp_path / f"copy{kill}") == expected, (kill, victim)
