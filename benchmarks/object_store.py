@@ -45,7 +45,7 @@ _PARTITIONS = 8
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--tokens", type=float, default=64e6, help="number of tokens  [default: 64e6]")
+    parser.add_argument("--tokens", type=float, default=256e6, help="number of tokens  [default: 256e6]")
     parser.add_argument("--paced", type=int, default=300, help="batches read at the consumer's pace  [default: 300]")
 
 
@@ -56,7 +56,7 @@ def _served(given: Namespace) -> Iterator[Relay]:
     tokens = int(given.tokens) // (2 * _PARTITIONS)
     counts = {name: {f"{part}": {"train": tokens} for part in range(_PARTITIONS)} for name in ("one", "two")}
     store = LocalStore(source)
-    for name, shuffle in (("whole", True), ("windowed", Window(window=int(given.tokens * 2 * 0.1)))):
+    for name, shuffle in (("whole", True), ("windowed", Window(window=int(given.tokens * 2 * 0.2)))):
         store_mixture(store, counts, name, seq_len=2048, shuffle=shuffle)
     with s3_server(folder) as server, relay(int(server.direct.rpartition(":")[2]), given.work / "received") as running:
         os.environ.update(server.environment, AWS_ENDPOINT_URL=running.address, S3_ENDPOINT_URL=running.address)

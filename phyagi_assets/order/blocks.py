@@ -3,7 +3,7 @@
 A reader that caches blocks asks how much of a block is still to come in an epoch, and which block is used next.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,46 +50,45 @@ class Blocks:
         of = self.block > 0
         return int(np.minimum(self.block[of] ** 2, self.samples[of]).sum())
 
-    def moment(self, group: int, position: int) -> "Moment":
-        """Return what a group has come to at a position."""
-        epoch, index = divmod(int(self.drawn(position)[group]), int(self.samples[group]))
-        return Moment(
-            epoch=epoch, index=index, position=position, slot=int(self._slots(group, epoch, 1)[0].of(np.array([index], dtype=np.int64))[0])
-        )
+    def moment(self, position: int) -> "Moment":
+        """Return what all groups have come to at a position."""
+        epoch, index = np.divmod(self.drawn(position), np.maximum(self.samples, 1))
+        of = np.flatnonzero(self.block)
+        slot = np.zeros_like(index)
+        slot[of] = self._slots(of, epoch[of])[0].of(index[of])
+        return Moment(position=position, epoch=epoch, index=index, slot=slot)
 
-    def share_to_come(self, group: int, number: int, moment: "Moment") -> float:
-        """Return the share of a block that is still to be read in the current epoch of its group, or in the next one if that is all."""
-        of = np.array([number])
-        slots, key = self._slots(group, moment.epoch, 1)
-        size = int(slots.size(of)[0])
-        left = int(unpermuted(of, slots.blocks, key)[0]) + size - moment.slot
-        return 1.0 if left <= 0 else min(1.0, left / size)
+    def share_to_come(self, group: Ints, number: Ints, moment: "Moment") -> npt.NDArray[np.float64]:
+        """Return the share of each block that is still to be read in the current epoch of its group, or in the next one if that is all."""
+        slots, key = self._slots(group, moment.epoch[group])
+        size = slots.size(number)
+        left = unpermuted(number, slots.blocks, key) + size - moment.slot[group]
+        return np.where(left <= 0, 1.0, np.minimum(1.0, left / size))
 
-    def next_uses(self, group: int, numbers: Sequence[int], moment: "Moment") -> list[int]:
-        """Return the positions from a given moment on at which blocks of a group are used next, to within a slot."""
-        of = np.array(numbers, dtype=np.int64)
-        slots, key = self._slots(group, moment.epoch, len(of))
-        place = unpermuted(of, slots.blocks, key)
-        begin = slots.begin(np.maximum(place, moment.slot))
-        later, key = self._slots(group, moment.epoch + 1, len(of))
-        following = later.begin(unpermuted(of, later.blocks, key)) + int(self.samples[group])
-        draws = np.maximum(np.where(place + slots.size(of) > moment.slot, begin, following) - moment.index, 0)
-        uses: list[int] = (moment.position + (draws / self.share[group]).astype(np.int64)).tolist()
+    def next_uses(self, group: Ints, number: Ints, moment: "Moment") -> Ints:
+        """Return the position from a given moment on at which each block is used next, to within a slot."""
+        slots, key = self._slots(group, moment.epoch[group])
+        place, slot = unpermuted(number, slots.blocks, key), moment.slot[group]
+        begin = slots.begin(np.maximum(place, slot))
+        later, key = self._slots(group, moment.epoch[group] + 1)
+        following = later.begin(unpermuted(number, later.blocks, key)) + self.samples[group]
+        draws = np.maximum(np.where(place + slots.size(number) > slot, begin, following) - moment.index[group], 0)
+        uses: Ints = moment.position + (draws / self.share[group]).astype(np.int64)
         return uses
 
-    def _slots(self, group: int, epoch: int, count: int) -> tuple[Slots, Words]:
-        key = np.repeat(epoch_key(self.key[group : group + 1], np.array([epoch])), count)
-        return Slots(np.full(count, self.samples[group]), np.full(count, self.block[group]), key), key
+    def _slots(self, group: Ints, epoch: Ints) -> tuple[Slots, Words]:
+        key = epoch_key(self.key[group], epoch)
+        return Slots(self.samples[group], self.block[group], key), key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """What a group has come to at a position."""
+    """What all groups have come to at a position; the arrays have one element per group."""
 
     position: int
-    epoch: int
+    epoch: Ints
     """Number of complete passes over the group."""
-    index: int
+    index: Ints
     """Number of samples of the epoch that were read before."""
-    slot: int
-    """Slot of the next sample."""
+    slot: Ints
+    """Slot of the next sample; 0 if the group is shuffled as a whole."""

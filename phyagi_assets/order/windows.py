@@ -123,7 +123,9 @@ class Slots:
 
     def of(self, index: Ints) -> Ints:
         """Return the slot that contains each index, by bisection."""
-        low, high = np.zeros_like(index), self.blocks + self._block - 1
+        # A slot has at most b samples; those of all blocks that end before it come before it.
+        low = index // self._block
+        high = np.minimum(low + self._block + 2, self.blocks + self._block - 1)
         for _ in range(int((high - low).max(initial=1)).bit_length()):
             middle = (low + high) // 2
             below = self.begin(middle) <= index

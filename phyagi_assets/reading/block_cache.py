@@ -25,6 +25,8 @@ from phyagi_assets.store.locks import locked, own_folder_until_exit
 _DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
 _SLACK = 32
 """When blocks are evicted, room for 1/_SLACK of the bound is made at once, because each time all blocks are listed."""
+_DIGITS = 20
+"""Width of a number of bytes in the file of the size."""
 NEVER = 1 << 62
 """Next use of a block that is never used again, as far as is known."""
 
@@ -85,38 +87,44 @@ class BlockCache:
         """Return the path of a block, whether or not it exists."""
         return self._folder / block.array / f"{block.start}-{block.stop}"
 
-    def reserve(self, block: Block, position: int, next_uses: NextUses) -> Path | bool | None:
-        """Reserve room for a block that is about to be fetched, and evict the blocks whose next use is furthest away.
+    def reserve(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | bool | None]:
+        """Reserve room for blocks that are about to be fetched, and evict the blocks whose next use is furthest away.
 
         Parameters
         ----------
         position
-            Position at which it is used next; no block is evicted for it that is used before that.
+            Position at which they are used next; no block is evicted for them that is used before that.
         next_uses
             Function that returns the next use of blocks.
 
         Returns
         -------
-        Path, bool or None
-            Path of the draft; True if the block is there, or another process is fetching it; None if there is no room.
+        list of Path, bool or None
+            For each block, the path of the draft; True if the block is there, or another process is fetching it; None if there is no room.
         """
-        name = f"{block.array}.{block.start}-{block.stop}.{block.size}"
+        if not blocks:
+            return []
         with self._locked():
             if self._owner != os.getpid() or not self._drafts.exists():
                 self._open_drafts()
-            drafts = f"{self._folder / _DRAFTS}"
-            if self.path(block).exists() or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts)):  # noqa: PTH110, PTH208
-                return True
-            used = self._read_used() + block.size
-            if used > self.bound:
-                used = self._evict(block.size, position, next_uses) + block.size
-                if used > self.bound:
-                    return None
-            self.path(block).parent.mkdir(exist_ok=True)
-            draft = self._drafts / name
-            draft.touch()
+            found: list[Path | bool | None] = [self._is_coming(block) or None for block in blocks]
+            needed = sum(block.size for block, is_coming in zip(blocks, found, strict=True) if not is_coming)
+            used = self._read_used()
+            if used + needed > self.bound:
+                used = self._evict(needed, position, next_uses)
+            for number, block in enumerate(blocks):
+                if not found[number] and used + block.size <= self.bound:
+                    self.path(block).parent.mkdir(exist_ok=True)
+                    draft = found[number] = self._drafts / _draft_name(block)
+                    draft.touch()
+                    used += block.size
             self._write_used(used)
-            return draft
+            return found
+
+    def _is_coming(self, block: Block) -> bool:
+        """Return whether a block is there, or a process is fetching it."""
+        drafts, name = f"{self._folder / _DRAFTS}", _draft_name(block)
+        return self.path(block).exists() or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts))  # noqa: PTH110, PTH208
 
     def release(self, block: Block, draft: Path) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft."""
@@ -150,8 +158,9 @@ class BlockCache:
 
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:
         """Evict blocks and return the size of what is left."""
-        used = self._measured()
+        drafts = self._size_of_drafts()
         blocks = list(self._listed())
+        used = drafts + sum(block.size for block in blocks)
         uses = list(next_uses(blocks))
         wanted = self.bound - needed - self.bound // _SLACK
         for number in sorted(range(len(blocks)), key=lambda number: -uses[number]):
@@ -162,14 +171,15 @@ class BlockCache:
                 os.truncate(path, 0)  # its space is free at once; a process that has the file open reads too few bytes, and fetches them
                 path.unlink()
             used -= blocks[number].size
-        self._write_used(used)
         return used
 
     def _measured(self) -> int:
         """Return the size of all blocks, and of the drafts of processes that are alive."""
-        drafts = [path.name for path in (self._folder / _DRAFTS).glob("*/*")]
         # The blocks after the drafts: a draft that becomes a block meanwhile counts twice rather than not at all.
-        return sum(int(name.rpartition(".")[2]) for name in drafts) + sum(block.size for block in self._listed())
+        return self._size_of_drafts() + sum(block.size for block in self._listed())
+
+    def _size_of_drafts(self) -> int:
+        return sum(int(path.name.rpartition(".")[2]) for path in (self._folder / _DRAFTS).glob("*/*"))
 
     def _listed(self) -> Iterator[Block]:
         for entry in os.scandir(self._folder):
@@ -186,4 +196,13 @@ class BlockCache:
             return self._measured()
 
     def _write_used(self, used: int) -> None:
-        (self._folder / _USED).write_text(f"{used}")
+        # In place: a file system may wait for the disk if a file is truncated and written again.
+        file = os.open(self._folder / _USED, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.pwrite(file, f"{used:<{_DIGITS}}".encode(), 0)
+        finally:
+            os.close(file)
+
+
+def _draft_name(block: Block) -> str:
+    return f"{block.array}.{block.start}-{block.stop}.{block.size}"

@@ -3,8 +3,10 @@
 import logging
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.formats.plan import Plan
@@ -12,6 +14,7 @@ from phyagi_assets.formats.trained_bits import mask_bytes
 from phyagi_assets.formatting import short_size
 from phyagi_assets.order.blocks import Blocks, Moment
 from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.range_reader import RemoteArray
 
 _BLOCK = 2 << 20
@@ -22,6 +25,8 @@ _SHARE_OF_EVALUATION = 0.1
 """Largest share of the cache for a split that is read over and over again."""
 _WORTH = 0.5
 """Smallest share of a block that the processes of this machine must still use for all of it to be fetched."""
+_MOMENTS = 8
+"""Largest number of moments to keep: blocks are fetched for reads to come, and evicted according to the present one."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,36 +107,43 @@ class BlockUses:
         self._starts = [of.start for of in blocks]
         self._share = _share_of_machine()
         self._moments: dict[tuple[int, int], Moment] = {}
-        """The moment of each group at the last position that was asked for, by start of the segment and group."""
+        """The moments that were asked for last, by start of the segment and position."""
 
-    def is_worth(self, array: int, block: int, position: int) -> bool:
-        """Return whether the processes of this machine use so much of a block from a position on that all of it is fetched."""
-        of = self._segment(array % self._shards, position)
-        if of is None:
-            return True
-        group = of.shards[array % self._shards].group
-        return self._share * of.share_to_come(group, block, self._moment(of, group, position)) >= _WORTH
+    def are_worth(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[bool]:
+        """Return whether the processes of this machine use so much of each block from a position on that all of it is fetched."""
+        worth = [True] * len(blocks)
+        for of, chosen, group, number in self._by_segment(blocks, position):
+            shares = self._share * of.share_to_come(group, number, self._moment(of, position))
+            for i, is_worth in zip(chosen, (shares >= _WORTH).tolist(), strict=True):
+                worth[i] = is_worth
+        return worth
 
     def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
         """Return the position of the next use of each block; 0 for blocks of arrays that are fetched whole."""
         uses = [0] * len(blocks)
-        by_group: dict[tuple[int, int], list[int]] = {}
+        for of, chosen, group, number in self._by_segment(blocks, position):
+            for i, use in zip(chosen, of.next_uses(group, number, self._moment(of, position)).tolist(), strict=True):
+                uses[i] = use
+        return uses
+
+    def _by_segment(self, blocks: Sequence[tuple[int, int]], position: int) -> Iterator[tuple[Blocks, list[int], Ints, Ints]]:
+        """Yield the segments that read blocks, with the indices of these blocks, and their groups and numbers."""
+        chosen: dict[int, list[int]] = {}
         segments = {}
         for i, (array, _) in enumerate(blocks):
             if of := self._segment(array % self._shards, position):
                 segments[of.start] = of
-                by_group.setdefault((of.start, of.shards[array % self._shards].group), []).append(i)
-        for (start, group), chosen in by_group.items():
-            of = segments[start]
-            found = of.next_uses(group, [blocks[i][1] for i in chosen], self._moment(of, group, position))
-            for i, use in zip(chosen, found, strict=True):
-                uses[i] = use
-        return uses
+                chosen.setdefault(of.start, []).append(i)
+        for start, of in segments.items():
+            groups = [of.shards[blocks[i][0] % self._shards].group for i in chosen[start]]
+            yield of, chosen[start], np.array(groups, dtype=np.int64), np.array([blocks[i][1] for i in chosen[start]], dtype=np.int64)
 
-    def _moment(self, of: Blocks, group: int, position: int) -> Moment:
-        moment = self._moments.get((of.start, group))
-        if moment is None or moment.position != position:
-            moment = self._moments[of.start, group] = of.moment(group, position)
+    def _moment(self, of: Blocks, position: int) -> Moment:
+        moment = self._moments.get((of.start, position))
+        if moment is None:
+            if len(self._moments) >= _MOMENTS:
+                self._moments.clear()
+            moment = self._moments[of.start, position] = of.moment(position)
         return moment
 
     def _segment(self, shard: int, position: int) -> Blocks | None:

@@ -32,8 +32,9 @@ _OPEN_FILES = 128
 """Largest number of block files that a reader keeps open."""
 _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""
-_SHARE_ONE_BY_ONE = 0.1
-"""Largest share of whole arrays that is fetched in single ranges before their blocks are there."""
+_SINGLE_PER_BLOCK = 4
+"""Number of requests for single ranges of whole arrays, per block, while the blocks are on their way. A block takes a server as long as a
+few ranges of some kilobytes, so this many delay the blocks by their own time at most."""
 _WORTH_WAITING = 8
 """A read waits for a block that is being fetched if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
 _GAP = 512
@@ -112,11 +113,11 @@ class _Part:
 class BlockUses(Protocol):
     """What is known about the use of blocks. It can be pickled."""
 
-    def is_worth(self, array: int, block: int, position: int) -> bool:
-        """Return whether so much of a block is used from a position on that all of it is fetched."""
+    def are_worth(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[bool]:
+        """Return whether so much of each block, a pair of an array and a number, is used from a position on that all of it is fetched."""
 
     def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
-        """Return the next use of blocks, pairs of an array and a number, from a position on; larger numbers are later."""
+        """Return the next use of each block from a position on; larger numbers are later."""
 
 
 class RangeReader:
@@ -161,7 +162,8 @@ class RangeReader:
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: _Filler | None = None
-        self._budget = int(_SHARE_ONE_BY_ONE * sum(array.size for array in self._arrays if array.is_whole))
+        self._single = _SINGLE_PER_BLOCK * sum(-(-array.size // array.block) for array in self._arrays if array.is_whole)
+        """Number of single ranges of whole arrays that may still be requested."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
         return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
@@ -260,15 +262,12 @@ class RangeReader:
         self._ahead_bytes += ranges.size
         array, begin, end, block, _ = self._pieces(ranges)
         one_by_one = block == _NO_BLOCK
-        blocks: dict[tuple[int, int], bool] = {}
-        for number in np.flatnonzero(~one_by_one).tolist():
-            key = int(array[number]), int(block[number])
-            is_coming = blocks.get(key)
-            if is_coming is None:
-                is_coming = blocks[key] = self._is_here(key) or self._request_block(key, position)
-            one_by_one[number] = not is_coming
+        in_blocks = np.flatnonzero(~one_by_one)
+        keys = list(zip(array[in_blocks].tolist(), block[in_blocks].tolist(), strict=True))
+        coming = self._request_blocks(list(dict.fromkeys(keys)), position)
+        one_by_one[in_blocks] = [key not in coming for key in keys]
         chosen = np.flatnonzero(one_by_one)
-        self._budget -= int((end[chosen] - begin[chosen]).sum())
+        self._single -= len(chosen)
         self._request_parts(array[chosen], begin[chosen], end[chosen])
 
     def _pieces(self, ranges: Ranges) -> tuple[Ints, Ints, Ints, Ints, Ints]:
@@ -299,24 +298,31 @@ class RangeReader:
             del self._coming[key]
         return is_here
 
-    def _request_block(self, key: tuple[int, int], position: int) -> bool:
-        """Fetch a block, unless that is not worth it or there is no room; return whether it is on its way."""
-        if key in self._coming:
-            return True
-        array = self._arrays[key[0]]
-        if array.is_whole and self._budget > 0:  # it comes in the background
-            return False
-        if not array.is_whole and not self._uses.is_worth(key[0], key[1], position):
-            return False
-        block = self._block_of(key)
-        draft = self._cache.reserve(block, position, self._next_uses)
-        if draft is None:
-            return False
-        self._coming[key] = None
-        if isinstance(draft, Path):
-            future = self._coming[key] = _request_block(self._fetching, self._cache, array, block, draft, self._serial)
-            future.add_done_callback(lambda done: self._done.append((key, block, draft, done)))
-        return True
+    def _request_blocks(self, keys: Sequence[tuple[int, int]], position: int) -> set[tuple[int, int]]:
+        """Fetch blocks, unless that is not worth it or there is no room; return those that are in the cache or on their way."""
+        coming, wanted, to_judge = set(), [], []
+        for key in keys:
+            if self._is_here(key) or key in self._coming:
+                coming.add(key)
+            elif not self._arrays[key[0]].is_whole:
+                to_judge.append(key)
+            elif self._single <= 0:  # otherwise it comes in the background
+                wanted.append(key)
+        wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
+        blocks = [self._block_of(key) for key in wanted]
+        for key, block, draft in zip(wanted, blocks, self._cache.reserve(blocks, position, self._next_uses), strict=True):
+            if draft is None:
+                continue
+            coming.add(key)
+            self._coming[key] = None
+            if isinstance(draft, Path):
+                future = _request_block(self._fetching, self._cache, self._arrays[key[0]], block, draft, self._serial)
+                self._coming[key] = future
+                future.add_done_callback(partial(self._note, key, block, draft))
+        return coming
+
+    def _note(self, key: tuple[int, int], block: Block, draft: Path, done: "Future[bytes]") -> None:
+        self._done.append((key, block, draft, done))
 
     def _collect(self) -> None:
         """Take note of the blocks that have arrived."""
@@ -482,7 +488,7 @@ class _Filler:
                 self._free.acquire()
                 if self.is_ended:
                     return
-                draft = None if self._cache.path(block).exists() else self._cache.reserve(block, 0, uses)
+                draft = None if self._cache.path(block).exists() else self._cache.reserve([block], 0, uses)[0]
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue

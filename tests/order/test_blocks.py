@@ -27,8 +27,9 @@ def test_next_use_and_rest_of_a_block_are_those_of_the_order(window: int, positi
     for of in range(2):
         samples, block = int(blocks.samples[of]), int(blocks.block[of])
         numbers = list(range(-(-samples // block)))
-        moment = blocks.moment(of, position)
-        uses = blocks.next_uses(of, numbers, moment)
+        moment = blocks.moment(position)
+        groups = np.full(len(numbers), of)
+        uses, shares = (found(groups, np.array(numbers), moment).tolist() for found in (blocks.next_uses, blocks.share_to_come))
         true = [position + int(np.flatnonzero((group == of) & (number == one))[0]) for one in numbers]
         slot = (block + 2) / float(blocks.share[of]) + 4
         drawn = int(blocks.drawn(position)[of])
@@ -36,7 +37,7 @@ def test_next_use_and_rest_of_a_block_are_those_of_the_order(window: int, positi
         for one in numbers:
             left = int(((group == of) & (number == one) & epoch).sum())
             size = min(block, samples - one * block)
-            share = blocks.share_to_come(of, one, moment)
+            share = shares[one]
             assert abs(share * size - left) <= 1 or (left <= 1 and share == 1.0)
             assert uses[one] <= true[one] + slot
             assert uses[one] >= true[one] - slot or share * size <= 1  # its last sample is in this slot, and may have been read

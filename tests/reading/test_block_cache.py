@@ -19,7 +19,7 @@ def uses(known: dict[Block, int]) -> Callable[[Sequence[Block]], list[int]]:
 
 def fetch(cache: BlockCache, block: Block, position: int, known: dict[Block, int]) -> bool:
     """Reserve room for a block, and write it as the fetching process does; return whether there was room."""
-    draft = cache.reserve(block, position, uses(known))
+    draft = cache.reserve([block], position, uses(known))[0]
     if draft is None:
         return False
     assert isinstance(draft, Path)
@@ -45,14 +45,14 @@ def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp
     cache = BlockCache(tmp_path / "cache", 300, "remedy")
     if not (child := os.fork()):
         other = BlockCache(tmp_path / "cache", 300, "remedy")
-        fetched = isinstance(other.reserve(BLOCKS[0], 0, uses({})), Path)
-        os._exit(0 if fetched and cache.reserve(BLOCKS[0], 0, uses({})) is True else 1)
+        fetched = isinstance(other.reserve([BLOCKS[0]], 0, uses({}))[0], Path)
+        os._exit(0 if fetched and cache.reserve([BLOCKS[0]], 0, uses({})) == [True] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(list((tmp_path / "cache" / ".drafts").glob("*/*"))) == 1
     again = BlockCache(tmp_path / "cache", 300, "remedy")
     assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
     assert all(fetch(again, block, 0, {}) for block in BLOCKS[:3])
-    assert cache.reserve(BLOCKS[0], 0, uses({})) is True
+    assert cache.reserve([BLOCKS[0]], 0, uses({})) == [True]
 
 
 def test_cache_that_is_deleted_begins_anew_and_one_that_cannot_be_written_names_the_remedy(tmp_path: Path) -> None:
