@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import CorpusConfig
+from phyagi_assets.declare.schema import CorpusConfig, Format
 from phyagi_assets.declare.yaml_reader import load_yaml
-from phyagi_assets.sources.files import Partition
+from phyagi_assets.sources.files import Partition, Span
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.local_file import LocalFile
+from phyagi_assets.sources.readers import read_blocks
+from phyagi_assets.sources.rows import ReadOptions, Rows
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
@@ -67,6 +69,11 @@ def list_partitions(corpus: Corpus, data: Path) -> dict[str, Partition]:
 def local_file(path: Path) -> LocalFile:
     """Return a source file."""
     return LocalFile(name=path.name, origin=str(path), path=path)
+
+
+def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of a file."""
+    return (rows for block in read_blocks(span, kind, options) for rows in block.rows())
 
 
 def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:

@@ -38,8 +38,23 @@ class TextColumn:
         return ".".join(self.path)
 
     def located(self, batch: pa.RecordBatch) -> "LocatedText":
-        """Return the text of the column in a batch; see `located_text`."""
-        return located_text(batch, self)
+        """Return the text of the column in a batch from a file, after validating its buffers: the file may be damaged.
+
+        Raises
+        ------
+        pyarrow.ArrowException
+            The column's buffers are damaged.
+        """
+        values = _plain(batch.column(batch.schema.get_field_index(self.path[0])))
+        values.validate()
+        valid = None
+        for name in self.path[1:]:
+            above = values.is_valid() if values.null_count else None
+            valid = above if valid is None or above is None else pc.and_(valid, above)
+            values = _plain(values.field(values.type.get_field_index(name)))
+        values = _as_bytes(values)
+        values.validate(full=True)
+        return LocatedText(self.name, values, valid)
 
 
 def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
@@ -61,23 +76,35 @@ def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, n
 
 
 def _found(source: Readable, schema: pa.Schema, name: str, *, nested: bool) -> TextColumn:
+    path, kind = find_field(source, schema, name, "the text in columns", nested=nested)
+    kind = _storage(kind)
+    text = _storage(kind.value_type) if pa.types.is_dictionary(kind) else kind
+    if text not in _BYTES_OF.keys() | set(_BYTES_OF.values()):
+        inside = f"; name one of its fields, as in {name}.{kind.field(0).name}" if pa.types.is_struct(kind) and kind.num_fields else ""
+        raise SourceError(f"{source}: column {name!r} holds {text}, not text; name a column of text in columns{inside}")
+    return TextColumn(name=name, path=path)
+
+
+def find_field(source: Readable, schema: pa.Schema, name: str, what: str, *, nested: bool = True) -> tuple[tuple[str, ...], pa.DataType]:
+    """Return the path and the type of a declared column or nested field, given what it holds and the key that names it, for messages.
+
+    Raises
+    ------
+    SourceError
+        The column is missing or occurs twice.
+    """
     path = (name,) if name in schema.names or not nested else tuple(name.split("."))
     fields = list(schema)
-    kind: pa.DataType | None = None
     for part in path:
         matching = [field for field in fields if field.name == part]
         if not matching:
-            message = f"has no column {name!r}; it has {', '.join(_names(schema))}; name the column of the text in columns"
+            message = f"has no column {name!r}; it has {', '.join(_names(schema))}; name the column of {what}"
             raise SourceError(f"{source}: {message}{_hint(schema)}")
         if len(matching) > 1:
             raise SourceError(f"{source}: has {len(matching)} columns {part!r}; rename all but one")
         kind = _storage(matching[0].type)
         fields = [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-    kind = _storage(kind.value_type) if kind is not None and pa.types.is_dictionary(kind) else kind
-    if kind not in _BYTES_OF.keys() | set(_BYTES_OF.values()):
-        inside = f"; name one of its fields, as in {name}.{fields[0].name}" if fields else ""
-        raise SourceError(f"{source}: column {name!r} holds {kind}, not text; name a column of text in columns{inside}")
-    return TextColumn(name=name, path=path)
+    return path, matching[0].type
 
 
 def _storage(kind: pa.DataType) -> pa.DataType:
@@ -146,26 +173,6 @@ class LocatedText:
         except UnicodeDecodeError as problem:
             problems[row] = f"{self._name!r} is not UTF-8 at byte {problem.start}"
             return None
-
-
-def located_text(batch: pa.RecordBatch, column: TextColumn) -> LocatedText:
-    """Return the text of a column in a batch from a file, after validating its buffers: the file may be damaged.
-
-    Raises
-    ------
-    pyarrow.ArrowException
-        The column's buffers are damaged.
-    """
-    values = _plain(batch.column(batch.schema.get_field_index(column.path[0])))
-    values.validate()
-    valid = None
-    for name in column.path[1:]:
-        above = values.is_valid() if values.null_count else None
-        valid = above if valid is None or above is None else pc.and_(valid, above)
-        values = _plain(values.field(values.type.get_field_index(name)))
-    values = _as_bytes(values)
-    values.validate(full=True)
-    return LocatedText(column.name, values, valid)
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_other_json, value_of
+from phyagi_assets.sources.columns import find_field
+from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_missing_key, refuse_other_json, value_of
 from phyagi_assets.sources.readable import Readable
 
 TOOLS = "tools"
@@ -165,9 +166,7 @@ def parse_conversations(path: str, block: bytes, name: str, first: int) -> Itera
             if problem:
                 problems[number] = problem
         texts.append(text)
-    if keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
-        known = ", ".join(sorted(keys)[:20])
-        raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of the conversations in messages")
+    refuse_missing_key(path, name, keys, "the conversations in messages")
     yield ParsedBlock(columns=[pa.array(texts, pa.string())], numbers=np.array(numbers, np.int64), problems=problems)
 
 
@@ -216,16 +215,7 @@ def find_conversations(source: Readable, schema: pa.Schema, name: str) -> Conver
     SourceError
         The column is missing, occurs twice, or holds neither lists nor text.
     """
-    path = (name,) if name in schema.names else tuple(name.split("."))
-    fields, kind = list(schema), None
-    for part in path:
-        matching = [field for field in fields if field.name == part]
-        if len(matching) != 1:
-            found = f"has {len(matching)} columns {part!r}; rename all but one" if matching else f"has no column {name!r}"
-            hint = "" if matching else f"; it has {', '.join(schema.names)}; name the column of the conversations in messages"
-            raise SourceError(f"{source}: {found}{hint}")
-        kind = matching[0].type
-        fields = [kind.field(i) for i in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+    path, kind = find_field(source, schema, name, "the conversations in messages")
     if not (_is_list(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise SourceError(f"{source}: column {name!r} holds {kind}; use lists of messages, or their JSON as text")
     return ConversationColumn(name=name, path=path, has_tools=schema.names.count(TOOLS) == 1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,8 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.fetch_ahead import fetched_ahead
 from phyagi_assets.sources.files import Span, format_of
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.readers import Block, ReadOptions, Rows, read_blocks
+from phyagi_assets.sources.readers import Block, read_blocks
+from phyagi_assets.sources.rows import ReadOptions, Rows
 
 BATCH_BYTES = 2 << 20
 """Approximate size of a batch as it is read, in bytes, unless one document is longer: large enough that a thread spends its time on the
@@ -114,10 +116,7 @@ class Documents:
         """
         if not removed.any():
             return self
-        kept = ~removed
-        return replace(
-            self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], removed=int(removed.sum())
-        )
+        return self._only(~removed, removed=int(removed.sum()))
 
     def without_invalid(self, problems: Mapping[int, str], part: npt.NDArray[np.int64]) -> "Documents":
         """Return the batch without documents that turned out to be invalid, which are counted as rows without text.
@@ -137,7 +136,10 @@ class Documents:
         for i, problem in problems.items():
             tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, row=int(self.rows[i]), problem=problem)
             parts[part[i]] = replace(parts[part[i]], tally=tally)
-        return replace(self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], parts=tuple(parts))
+        return self._only(kept, parts=tuple(parts))
+
+    def _only(self, kept: npt.NDArray[np.bool_], **changes: Any) -> "Documents":
+        return replace(self, texts=self.texts.filter(pa.array(kept)), files=self.files[kept], rows=self.rows[kept], **changes)
 
 
 def read_documents(corpus: Corpus, files: Sequence[Readable]) -> Iterator[Documents]:

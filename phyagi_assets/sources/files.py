@@ -1,5 +1,6 @@
 """The files of a source, local or remote, and the partitions that they form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import get_args
@@ -48,6 +49,11 @@ class Listing:
     left_out: tuple[LeftOut, ...] = ()
 
 
+def also_left_out(left_out: Sequence[LeftOut]) -> str:
+    """Return the end of the message that nothing matches a path: the number of files that were left out, and one of them; else ``""``."""
+    return f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
+
+
 def held_out(split: str) -> HeldOut | None:
     """Return the held-out split of a given name, or None if the documents of a source's split of that name are divided by their hash."""
     return next((known for known in get_args(HeldOut) if known == split), None)
@@ -93,16 +99,9 @@ class Partition:
         return {file.name: file.split for file in self.files if file.split is not None}
 
 
-def readable(partition: Partition, snapshot: Path | None = None) -> list[LocalFile]:
-    """Return the files of a partition that can be read: local files, and remote files in a snapshot.
-
-    Parameters
-    ----------
-    snapshot
-        Folder of the snapshot; without one, remote files are left out.
-    """
-    places = [file.path or (snapshot / file.name if snapshot else None) for file in partition.files]
-    return [LocalFile(name=file.name, origin=file.origin, path=place) for file, place in zip(partition.files, places, strict=True) if place]
+def readable(partition: Partition) -> list[LocalFile]:
+    """Return the local files of a partition, for reading them."""
+    return [LocalFile(name=file.name, origin=file.origin, path=file.path) for file in partition.files if file.path]
 
 
 def format_of(corpus: Corpus, name: str) -> Format:

@@ -11,7 +11,7 @@ from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_name
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out
 from phyagi_assets.sources.globs import Glob, is_glob
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
@@ -91,8 +91,7 @@ class Hub:
         names = {path: "/".join(path.split("/")[glob.fixed :]) for path in files if glob.matches(path)}
         left_out = [LeftOut(origin=file.origin, reason=reason) for path, file in files.items() if (reason := glob.left_out(path))]
         if not names:
-            also = f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
-            raise corpus.error(f"no file of {repository} at {commit} matches {pattern}{also}", "source", "path")
+            raise corpus.error(f"no file of {repository} at {commit} matches {pattern}{also_left_out(left_out)}", "source", "path")
         return Listing(files=tuple(replace(files[path], name=name) for path, name in names.items()), left_out=tuple(left_out))
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:

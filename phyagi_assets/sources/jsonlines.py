@@ -5,7 +5,7 @@ find the faulty lines.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,11 +188,9 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
             elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
                 problems[number] = f"{name!r} has a lone surrogate, which is not Unicode text"
                 column[-1] = None
-    for name in names:
-        # Only at the beginning of the file: further on, the rows are at fault and not the declaration.
-        if is_start and keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
-            known = ", ".join(sorted(keys)[:20])
-            raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of the text in columns")
+    if is_start:  # further on, the rows are at fault and not the declaration
+        for name in names:
+            refuse_missing_key(path, name, keys, "the text in columns")
     return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], numbers=numbers, problems=problems)
 
 
@@ -210,6 +208,19 @@ def refuse_other_json(path: str, lines: list[bytes]) -> None:
     if start == b"{":
         message = "is pretty-printed JSON, an object over several lines; a corpus is read from JSON Lines, an object on each line"
         raise SourceError(f"{path}: {message} (jq -c . makes them)")
+
+
+def refuse_missing_key(path: str, name: str, keys: Collection[str], what: str) -> None:
+    """Refuse a file none of whose first rows has a declared key, given the keys that they have, and what the key holds, for the message.
+
+    Raises
+    ------
+    SourceError
+        The rows have keys, but not this one.
+    """
+    if keys and not any(key == name or key.startswith(f"{name}.") for key in keys):
+        known = ", ".join(sorted(keys)[:20])
+        raise SourceError(f"{path}: has no column {name!r}; its rows have {known}; name the column of {what}")
 
 
 MISSING = object()

@@ -11,7 +11,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, held_out
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
 from phyagi_assets.sources.local_file import stamp_of
 
@@ -53,8 +53,7 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
     walk.run(start)
     files = tuple(_file(path, start, split) for match in _outermost(walk) for path, split in _files_at(match))
     if not files:
-        also = f"; {len(walk.left_out)} left out, such as {walk.left_out[0].origin} ({walk.left_out[0].reason})" if walk.left_out else ""
-        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{also}", "source", "path")
+        raise corpus.error(f"no file matches {start.joinpath(*parts[wild:])}{also_left_out(walk.left_out)}", "source", "path")
     return Listing(files=files, left_out=tuple(sorted(walk.left_out, key=lambda file: file.origin)))
 
 

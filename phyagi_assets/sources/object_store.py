@@ -15,7 +15,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.clients import SCHEMES, Clients
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.pieces import Fetchers
 from phyagi_assets.sources.readable import Stamp
@@ -82,8 +82,7 @@ class Buckets:
             LeftOut(origin=self._origin(bucket, found), reason=reason) for found in objects if (reason := glob.left_out(found["path"]))
         )
         if not files:
-            also = f"; {len(left_out)} left out, such as {left_out[0].origin} ({left_out[0].reason})" if left_out else ""
-            raise corpus.error(f"no object matches {declared}{also}", "source", "path")
+            raise corpus.error(f"no object matches {declared}{also_left_out(left_out)}", "source", "path")
         return Listing(files=files, left_out=left_out)
 
     def _matching(self, bucket: str, prefix: str, glob: Glob) -> tuple[list[Mapping[str, Any]], tuple[SourceFile, ...]]:
@@ -129,7 +128,8 @@ class Buckets:
             nonlocal encoding
             options: Any = {"range": {"offset": start}, **precondition} if start else precondition
             answer = self._clients.ask(bucket, lambda store: obstore.get(store, key, options=options))
-            _require_as_listed(file, answer.meta["last_modified"])
+            if not _is_as_old(answer.meta["last_modified"], file.stamp):  # the server ignored the precondition
+                raise SourceError("the object is another than was listed; list the source again")
             encoding = str(answer.attributes.get("Content-Encoding", ""))
             with self._clients.translated():
                 for chunk in answer.stream(
@@ -235,10 +235,15 @@ class _ChangedError(Exception):
 
 def _is_as_pinned(found: Mapping[str, Any], stamp: Stamp) -> bool:
     """Return whether an object has a stamp, in case the server ignores preconditions."""
-    etag, size, *modified = stamp
-    if modified and found["last_modified"].replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0):
-        return False
-    return bool(found["size"] == size and (not etag or not found["e_tag"] or found["e_tag"].strip('"') == etag))
+    etag, size = stamp[:2]
+    is_same = found["size"] == size and (not etag or not found["e_tag"] or found["e_tag"].strip('"') == etag)
+    return bool(is_same and _is_as_old(found["last_modified"], stamp))
+
+
+def _is_as_old(written: datetime, stamp: Stamp) -> bool:
+    """Return whether an object was written in the second that its stamp names; true if it has an ETag instead."""
+    _, _, *modified = stamp
+    return not modified or written.replace(microsecond=0) == datetime.fromisoformat(str(modified[0])).replace(microsecond=0)
 
 
 def _described(etag: str | None, size: int, written: object = None) -> str:
@@ -252,10 +257,3 @@ def _precondition(stamp: Stamp) -> dict[str, Any]:
     """Return the precondition of a request that excludes objects that changed since their listing; some servers have no ETags."""
     etag, _, *modified = stamp
     return {"if_unmodified_since": datetime.fromisoformat(str(modified[0]))} if modified else {"if_match": f'"{etag}"'}
-
-
-def _require_as_listed(file: SourceFile, found: datetime) -> None:
-    """Refuse an object without an ETag that was written after its listing, in case the server ignores the precondition."""
-    _, _, *modified = file.stamp
-    if modified and found.replace(microsecond=0) != datetime.fromisoformat(str(modified[0])).replace(microsecond=0):
-        raise SourceError("the object is another than was listed; list the source again")

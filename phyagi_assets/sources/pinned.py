@@ -7,7 +7,7 @@ whenever a part of it is read.
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
@@ -56,6 +56,8 @@ class PinnedObject:
     pin: Stamp
     """Stamp that the object must have."""
     bucket: ReadsParts = field(repr=False)
+    pieces: Pieces | None = field(default=None, repr=False, compare=False)
+    """The pieces that are fetched ahead while the object is read; None if it is not, and each part is then fetched when it is asked for."""
 
     @property
     def path(self) -> None:
@@ -71,77 +73,34 @@ class PinnedObject:
         return self.read_range(0, min(HEAD, self.size))
 
     def read_range(self, start: int, stop: int) -> bytes:
-        return self.bucket.read_part(self.origin, self.pin, start, min(stop, self.size))
-
-    def open(self) -> BinaryIO:
-        return self._unplanned().open()
-
-    def open_native(self) -> pa.NativeFile:
-        return self._unplanned().open_native()
-
-    @contextmanager
-    def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[ObjectReading]":
-        pieces = Pieces(self.read_range, self.size, self.bucket.fetchers)
-        try:
-            pieces.expect([(0, self.size)] if ranges is None else ranges)
-            yield ObjectReading(object=self, pieces=pieces)
-        finally:
-            pieces.close()
-
-    def expect(self, ranges: Sequence[ByteRange]) -> None:
-        """Do nothing: `ObjectReading` fetches ahead."""
-
-    def _unplanned(self) -> "ObjectReading":
-        return ObjectReading(object=self, pieces=Pieces(self.read_range, self.size, self.bucket.fetchers))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ObjectReading:
-    """A pinned object while it is read. See `Readable` for its methods."""
-
-    object: PinnedObject
-    pieces: Pieces
-
-    def __str__(self) -> str:
-        return self.object.origin
-
-    @property
-    def name(self) -> str:
-        return self.object.name
-
-    @property
-    def origin(self) -> str:
-        return self.object.origin
-
-    @property
-    def path(self) -> None:
-        return None
-
-    @property
-    def size(self) -> int:
-        return self.object.size
-
-    def stamp(self) -> Stamp:
-        return self.object.pin
-
-    def head(self) -> bytes:
-        return PieceFile(self.pieces, self.size).read(HEAD)
-
-    def read_range(self, start: int, stop: int) -> bytes:
+        if self.pieces is None:
+            return self.bucket.read_part(self.origin, self.pin, start, min(stop, self.size))
         file = PieceFile(self.pieces, self.size)
         file.seek(start)
         return file.read(stop - start)
 
     def open(self) -> BinaryIO:
-        return cast(BinaryIO, io.BufferedReader(PieceFile(self.pieces, self.size), _BUFFER))
+        return cast(BinaryIO, io.BufferedReader(self._file(), _BUFFER))
 
     def open_native(self) -> pa.NativeFile:
-        return pa.PythonFile(PieceFile(self.pieces, self.size), mode="r")
+        return pa.PythonFile(self._file(), mode="r")
 
     @contextmanager
-    def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[ObjectReading]":
-        self.expect([(0, self.size)] if ranges is None else ranges)
-        yield self
+    def reading(self, ranges: Sequence[ByteRange] | None = None) -> "Iterator[PinnedObject]":
+        read = self if self.pieces else replace(self, pieces=self._new_pieces())
+        try:
+            read.expect([(0, self.size)] if ranges is None else ranges)
+            yield read
+        finally:
+            if read.pieces and read is not self:
+                read.pieces.close()
 
     def expect(self, ranges: Sequence[ByteRange]) -> None:
-        self.pieces.expect(ranges)
+        if self.pieces:
+            self.pieces.expect(ranges)
+
+    def _file(self) -> PieceFile:
+        return PieceFile(self.pieces or self._new_pieces(), self.size)
+
+    def _new_pieces(self) -> Pieces:
+        return Pieces(self.read_range, self.size, self.bucket.fetchers)

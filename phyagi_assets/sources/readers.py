@@ -1,4 +1,4 @@
-"""Readers of the rows of one file as Arrow text, one reader per format.
+"""Read the rows of one file as Arrow text; files of lines here, tables with their own readers.
 
 Each reader streams: it yields :class:`Rows` of a few megabytes, and holds no more than that or the longest row in memory. Each row has
 its number in the file, whatever is wrong with the rows before it. A row without text is null, or is missing from the rows, and the reason
@@ -12,68 +12,28 @@ has mapped.
 import errno
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed, plain_name
-from phyagi_assets.sources.conversations import ConversationColumn, find_conversations, parse_conversations
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed
+from phyagi_assets.sources.conversations import parse_conversations
+from phyagi_assets.sources.csv_reader import read_csv
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
-from phyagi_assets.sources.readable import ByteRange, Readable
-from phyagi_assets.sources.signatures import BOM, described
+from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive
+from phyagi_assets.sources.signatures import BOM
+from phyagi_assets.sources.table_readers import read_arrow, read_parquet
 
-BLOCK = 1 << 20
-"""Number of bytes to read at once; a row that is longer is read whole."""
 LONGEST = (1 << 31) - (1 << 21)
 """Longest row that is read, in bytes: Arrow's offsets in a text column have 31 bits."""
-MOST_ROWS = 1 << 16
-"""Largest number of rows that the readers cut from a block at once."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rows:
-    """Consecutive rows of one file."""
-
-    columns: list[pa.Array]
-    """Text columns (string), null where a row has no text."""
-    numbers: npt.NDArray[np.int64]
-    """0-based number of each row in the file, 1-D: of its line in a JSON Lines file, of its record in other formats."""
-    consumed: int
-    """Bytes of the file that were read for these rows."""
-    problems: dict[int, str] = field(default_factory=dict)
-    """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
-    cannot be read."""
-    lines: int = 0
-    """Number of lines that were read for these rows, in a file of lines."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadOptions:
-    """The part of a declaration that the readers need."""
-
-    columns: tuple[str, ...]
-    """Names of the columns that hold the text."""
-    sample_by: str
-    """Unit that is one document in text files: ``document``, ``paragraph`` or ``line``."""
-    delimiter: str | None = None
-    """Character between the columns of CSV files; None means a tab in ``.tsv`` files and a comma in others."""
-    messages: str | None = None
-    """Name of the column that holds conversations; None if documents are text."""
-
-    def find(self, source: Readable, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
-        """Find the declared columns in a table."""
-        return find_columns(source, schema, self.columns) if self.messages is None else [find_conversations(source, schema, self.messages)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,32 +43,16 @@ class Block:
     size: int
     """Size of the content in memory, in bytes."""
     rows: Callable[[], Iterable[Rows]]
-    """Returns the rows of the part; raises the same errors as `read_rows`."""
-
-
-def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
-    """Stream the rows of a file or of a span of it.
-
-    Parameters
-    ----------
-    span
-        The span. Only files of lines and Parquet files can be read in part.
-    options
-        Columns and other options of the declaration.
-
-    Raises
-    ------
-    SourceError
-        The file cannot be read or does not have its format, or a column is missing or does not hold text.
-    """
-    for block in read_blocks(span, kind, options):
-        yield from block.rows()
+    """Returns the rows of the part; raises the same errors as `read_blocks`."""
 
 
 def read_blocks(span: Span, kind: Format, options: ReadOptions) -> Iterator[Block]:
     """Stream a file or a span of it in blocks; parsing JSON is left to the caller, because it takes longer than reading.
 
-    The parameters and errors are those of `read_rows`.
+    Raises
+    ------
+    SourceError
+        The file cannot be read or does not have its format, or a column is missing or does not hold text.
     """
     source = span.file
     if kind in ("parquet", "arrow") and is_compressed(source.name):
@@ -187,7 +131,7 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
         else:
             parts = _paragraphs(source, file)
         for texts in parts:
-            yield Rows(columns=[texts], numbers=_numbers(number, len(texts)), consumed=file.consumed(), lines=len(texts))
+            yield Rows(columns=[texts], numbers=consecutive(number, len(texts)), consumed=file.consumed(), lines=len(texts))
             number += len(texts)
 
 
@@ -275,230 +219,11 @@ def _json(source: Readable, block: bytes, options: ReadOptions, first: int, line
             consumed = lines = 0
 
 
-def _csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
-    """Stream the rows of the CSV tables in a file.
-
-    The file is read again from its beginning, in larger blocks, if a row is longer than a block. It is also read again, more slowly, to
-    identify rows with another number of columns than the header. Rows that were yielded before are not repeated.
-    """
-    block, done, tells_broken = BLOCK, -1, False
-    while True:
-        before = done
-        try:
-            for rows in _csv_in_blocks(span.file, options, block, tells_broken=tells_broken):
-                new = rows.numbers > before
-                problems = {row: problem for row, problem in rows.problems.items() if row > before}
-                columns = rows.columns if new.all() else [column.filter(pa.array(new)) for column in rows.columns]
-                done = max([done, *rows.numbers[-1:].tolist(), *problems])
-                yield Rows(columns=columns, numbers=rows.numbers[new], consumed=rows.consumed, problems=problems)
-            return
-        except pa.ArrowInvalid as problem:
-            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow's limit is 2 GB
-                block *= 4
-            elif "Row #" in str(problem) and not tells_broken:
-                tells_broken = True
-            else:
-                raise
-
-
-def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
-    first = 0
-    for header, file in zip(contents(source), contents(source), strict=True):
-        if not header.head.strip():
-            continue  # an empty file is a table without rows
-        columns = find_columns(source, _csv_schema(source, header, options, block), options.columns, nested=False)
-        broken: dict[int, str] = {}
-        told: set[int] = set()
-
-        def note(row: pa.csv.InvalidRow, broken: dict[int, str] = broken, first: int = first) -> str:
-            # pyarrow's number is 1-based and counts the header.
-            broken[first + row.number - 2] = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
-            return "skip"
-
-        # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
-        count = 0
-        with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
-            for batch in map(_as_written, reader) if tells_broken else reader:
-                numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
-                count += batch.num_rows
-                yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]})
-                told |= {row for row in broken if row <= numbers[-1:]}
-                yield from _parts(batch, columns, numbers, file.consumed())
-        yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)})
-        first += count + len(broken)
-
-
-def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str]) -> Rows:
-    return Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=np.empty(0, np.int64), consumed=0, problems=problems)
-
-
-def _csv_reader(
-    source: Readable,
-    file: Opened,
-    options: ReadOptions,
-    block: int,
-    include: Sequence[str],
-    on_invalid: Callable[[pa.csv.InvalidRow], str] | None,
-) -> pa.csv.CSVStreamingReader:
-    # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
-    encoding = "latin1" if on_invalid else "utf8"
-    names = [name.encode().decode(encoding) for name in include]
-    return pa.csv.open_csv(
-        file.content,
-        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # with threads, rows have no numbers
-        parse_options=pa.csv.ParseOptions(
-            delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
-        ),
-        convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False, include_columns=names
-        ),
-    )
-
-
-def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
-    """Return the schema of a table: the columns in its header, the declared ones as binary."""
-    with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
-        fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
-    declared = {name: pa.field(name, pa.binary()) for name in options.columns}
-    return pa.schema([declared.get(field.name, field) for field in fields])
-
-
-def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a batch that was read as Latin-1 with the original bytes of the file."""
-    columns = [
-        pa.array([None if value is None else value.decode().encode("latin1") for value in column.to_pylist()], pa.binary())
-        for column in batch.columns
-    ]
-    names = [name.encode("latin1").decode() for name in batch.schema.names]
-    return pa.RecordBatch.from_arrays(columns, names=names)
-
-
-def _delimiter_of(name: str) -> str:
-    return "\t" if plain_name(name).lower().endswith(".tsv") else ","
-
-
-def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:
-    """Return the numbers of consecutive rows in a table from which some rows are missing.
-
-    Parameters
-    ----------
-    missing
-        Numbers of the missing rows, sorted, 1-D.
-    first
-        Index of the first row among the rows that are not missing.
-    count
-        Number of rows.
-    """
-    places = np.arange(first, first + count, dtype=np.int64)
-    return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")
-
-
-def _parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
-    source = span.file
-    _require_start(source, b"PAR1", "a Parquet file")
-    with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
-        columns = options.find(source, file.schema_arrow)
-        metadata = file.metadata
-        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-        rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
-        groups = list(range(metadata.num_row_groups)[span.start : span.stop])
-        nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
-        of_a_row = source.size / max(metadata.num_rows, 1)
-        first = span.first
-        source.expect(_ranges_of_columns(metadata, groups, {name.partition(".")[0] for name in _in_parquet(columns)}))
-        for some in [[group] for group in groups] if nested else [groups]:
-            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=_in_parquet(columns)):
-                yield from _parts(batch, columns, _numbers(first, batch.num_rows), int(of_a_row * batch.num_rows))
-                first += batch.num_rows
-
-
-def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
-    """Return the places of columns in some row groups of a Parquet file, given their names at the top of the schema."""
-    ranges = []
-    for group in map(metadata.row_group, groups):
-        for column in map(group.column, range(group.num_columns)):
-            if column.path_in_schema.partition(".")[0] in names:
-                dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
-                start = min(column.data_page_offset, dictionary or column.data_page_offset)
-                ranges.append((start, start + column.total_compressed_size))
-    return ranges
-
-
-def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) -> list[str]:
-    """Return the names of the columns to read from a Parquet file: with dots for nested text, whole for conversations."""
-    return [name for column in columns for name in ([column.dotted] if isinstance(column, TextColumn) else column.tables_columns)]
-
-
-def _arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
-    source, first = span.file, span.first
-    with source.open_native() as file:
-        is_stream = file.read(6) != b"ARROW1"
-        before = 0
-        for batch in _record_batches(source, file, options, is_stream=is_stream):
-            now = file.tell()
-            yield from _parts(
-                batch,
-                options.find(source, batch.schema),
-                _numbers(first, batch.num_rows),
-                max(0, now - before) if is_stream else batch.get_total_buffer_size(),
-            )
-            first, before = first + batch.num_rows, now
-
-
-def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions, *, is_stream: bool) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
-    file.seek(0)
-    schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
-    found = declared.find(source, schema)
-    wanted = {name for column in found for name in ([column.path[0]] if isinstance(column, TextColumn) else column.tables_columns)}
-    file.seek(0)
-    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
-    if is_stream:
-        yield from pa.ipc.open_stream(file, options=options)
-        _require_end(file)
-    else:
-        opened = pa.ipc.open_file(file, options=options)
-        yield from map(opened.get_batch, range(opened.num_record_batches))
-
-
-def _require_end(file: pa.NativeFile) -> None:
-    """Refuse a stream that is not complete: damage can look like its end, and its writer may have been stopped."""
-    end = file.tell()
-    if end != file.size():
-        raise UnreadableContentError(f"is a damaged Arrow stream: {file.size() - end:,} bytes follow its end at byte {end:,}")
-    file.seek(max(0, end - 8))
-    if not file.read(8).endswith(bytes(4)):
-        raise UnreadableContentError("is an Arrow stream without its end marker: it was not written whole; write it again")
-
-
-def _require_start(source: Readable, start: bytes, kind: str) -> None:
-    head = source.head()
-    if head and not head.startswith(start):
-        raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")
-
-
-def _parts(
-    batch: pa.RecordBatch, columns: Sequence[TextColumn] | Sequence[ConversationColumn], numbers: npt.NDArray[np.int64], consumed: int
-) -> Iterator[Rows]:
-    """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
-    found = [column.located(batch) for column in columns]
-    step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
-    for start in range(0, batch.num_rows, step):
-        part = slice(start, start + step)
-        problems: dict[int, str] = {}
-        texts = [text.read(part, numbers[part], problems) for text in found]
-        yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems)
-
-
-def _numbers(first: int, count: int) -> npt.NDArray[np.int64]:
-    return np.arange(first, first + count, dtype=np.int64)
-
-
 _A: dict[Format, str] = {"text": "a text", "json": "a JSON Lines", "csv": "a CSV", "parquet": "a Parquet", "arrow": "an Arrow"}
 
 _READERS: dict[Format, Callable[[Span, ReadOptions], Iterator[Rows]]] = {
     "text": _text,
-    "csv": _csv,
-    "parquet": _parquet,
-    "arrow": _arrow,
+    "csv": read_csv,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
 }

@@ -351,7 +351,7 @@ class _Tally:
                 tally.rows_of_chunks.append(chunk.rows)
                 tally.paths.append(chunk.path)
                 if chunk.checked:
-                    tally.checked = tally.checked.followed_by(chunk.checked)
+                    tally.checked += chunk.checked
         tally.content = content.hexdigest()
         return tally
 

@@ -19,9 +19,9 @@ import pytest
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Span
-from phyagi_assets.sources.readers import ReadOptions, read_rows
+from phyagi_assets.sources.rows import ReadOptions
 from phyagi_assets.steps.step import Workspace
-from tests.support import build_partition, declare_corpus, local_file, write_jsonl, write_text
+from tests.support import build_partition, declare_corpus, local_file, read_rows, write_jsonl, write_text
 
 
 def zstd(content: bytes) -> bytes:

@@ -19,8 +19,8 @@ from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import readers
 from phyagi_assets.sources.files import Span
-from phyagi_assets.sources.readers import ReadOptions, read_rows
-from tests.support import local_file, write_jsonl, write_text
+from phyagi_assets.sources.rows import ReadOptions
+from tests.support import local_file, read_rows, write_jsonl, write_text
 
 AWKWARD = [
     "plain",

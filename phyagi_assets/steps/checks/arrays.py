@@ -14,7 +14,7 @@ from phyagi_assets.formats.token_rows import TRAINED as TRAINED_TOKENS
 from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.steps.checks.tally import IdCounts, TokenTally
+from phyagi_assets.steps.checks.tally import Findings, IdCounts, TokenTally
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
 
@@ -24,7 +24,7 @@ TRAINED_AS_COUNTED = "trained_as_counted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckedArrays:
+class CheckedArrays(Findings):
     """Findings in the arrays of a cache or of one of its chunks."""
 
     ids: IdCounts = field(default_factory=IdCounts)
@@ -32,19 +32,10 @@ class CheckedArrays:
     tokens: int = 0
     trained: int = 0
     """Number of tokens that the masks say are trained on."""
-    broken: Sequence[str] = ()
+    broken: tuple[str, ...] = ()
     """Problems with the ends of documents."""
-    broken_masks: Sequence[str] = ()
+    broken_masks: tuple[str, ...] = ()
     """Problems with the masks."""
-
-    def __add__(self, other: "CheckedArrays") -> "CheckedArrays":
-        return CheckedArrays(**{name: getattr(self, name) + getattr(other, name) for name in self.__slots__})
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "CheckedArrays":
-        """Return the object of which `dataclasses.asdict` made a record."""
-        texts = {name: tuple(record[name]) for name in ("broken", "broken_masks")}
-        return cls(**{**record, **texts, "ids": IdCounts(**record["ids"])})
 
 
 def examine_arrays(
@@ -109,8 +100,7 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 
 def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
     """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
-    tally = TokenTally(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]))
-    tally.counts = found.ids
+    tally = TokenTally(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]), counts=found.ids)
     masked = [_trained(found, tokenized)] if TRAINED_TOKENS in tokenized.counts else []
     return [*tally.checks(), _ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens), *masked]
 

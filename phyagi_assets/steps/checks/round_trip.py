@@ -8,13 +8,14 @@ documents are like this and the tokenizer is known to restore its own ids.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import xxhash
 
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
+from phyagi_assets.steps.checks.tally import Findings
 from phyagi_assets.tokenizers.decoding import Decoder
 
 ROUND_TRIP = "decoded_and_encoded_again"
@@ -39,14 +40,14 @@ class _Outcome(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RoundTrip:
+class RoundTrip(Findings):
     """Result of decoding a sample of documents and encoding it again."""
 
     documents: int = 0
     """Number of documents."""
-    wrong: Sequence[int] = ()
+    wrong: tuple[int, ...] = ()
     """Rows of the documents with wrong ids."""
-    untold: Sequence[int] = ()
+    untold: tuple[int, ...] = ()
     """Rows of the documents that gave other ids, which with such a tokenizer may be right."""
 
     @classmethod
@@ -57,13 +58,12 @@ class RoundTrip:
             (document.row, _outcome(document, text, again, decoder))
             for document, text, again in zip(documents, texts, decoder.encode_all(texts), strict=True)
         ]
-        wrong, untold = ([row for row, outcome in outcomes if outcome is of] for of in (_Outcome.DIFFERS, _Outcome.UNTOLD))
+        wrong, untold = (tuple(row for row, outcome in outcomes if outcome is of) for of in (_Outcome.DIFFERS, _Outcome.UNTOLD))
         return cls(documents=len(documents), wrong=wrong, untold=untold)
 
-    def followed_by(self, other: "RoundTrip", first: int) -> "RoundTrip":
-        """Return this together with what later rows have shown, given the row of the artifact that is their row 0."""
-        wrong, untold = ([*one, *(row + first for row in two)] for one, two in ((self.wrong, other.wrong), (self.untold, other.untold)))
-        return RoundTrip(documents=self.documents + other.documents, wrong=wrong, untold=untold)
+    def after(self, rows: int) -> "RoundTrip":
+        """Return this as a part that begins after a number of rows."""
+        return replace(self, wrong=tuple(row + rows for row in self.wrong), untold=tuple(row + rows for row in self.untold))
 
     def check(self, decoder: Decoder) -> Check:
         """Return the outcome, given a decoder of the tokenizer."""

@@ -1,11 +1,12 @@
 """Checks of token ids that apply to tokenized rows and to token arrays alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
@@ -15,7 +16,21 @@ EOS = "documents_end_with_eos"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IdCounts:
+class Findings:
+    """Findings in a part of an artifact, whose fields add up to those in the whole. They can be written as JSON (`dataclasses.asdict`)."""
+
+    def __add__(self, other: Self) -> Self:
+        """Return the findings in this part and in the one after it."""
+        return replace(self, **{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return the findings of which `dataclasses.asdict` made a record."""
+        return TypeAdapter(cls).validate_python(record)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IdCounts(Findings):
     """Findings in blocks of token ids."""
 
     tokens: int = 0
@@ -28,13 +43,7 @@ class IdCounts:
     """Largest id."""
 
     def __add__(self, other: "IdCounts") -> "IdCounts":
-        return IdCounts(
-            tokens=self.tokens + other.tokens,
-            documents=self.documents + other.documents,
-            beyond=self.beyond + other.beyond,
-            without_eos=self.without_eos + other.without_eos,
-            largest=max(self.largest, other.largest),
-        )
+        return replace(Findings.__add__(self, other), largest=max(self.largest, other.largest))
 
 
 class TokenTally:
@@ -46,12 +55,14 @@ class TokenTally:
         Details of the tokenizer as recorded in manifests, with ``max_id`` and ``eos_token_id``.
     append_eos
         Whether each document ends with the EOS.
+    counts
+        What was found in blocks that were counted before.
     """
 
-    def __init__(self, tokenizer: Mapping[str, Any], *, append_eos: bool) -> None:
+    def __init__(self, tokenizer: Mapping[str, Any], *, append_eos: bool, counts: IdCounts | None = None) -> None:
         self._max_id = int(tokenizer["max_id"])
         self._eos = int(tokenizer["eos_token_id"]) if append_eos else None
-        self.counts = IdCounts()
+        self.counts = counts or IdCounts()
         """Findings so far."""
 
     def add(self, ids: npt.NDArray[Any], lasts: npt.NDArray[np.int64]) -> None:

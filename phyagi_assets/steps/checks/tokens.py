@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from phyagi_assets.formats.token_rows import TRAINED, row_batches
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.round_trip import RoundTrip, SampledDocument
-from phyagi_assets.steps.checks.tally import IdCounts, TokenTally
+from phyagi_assets.steps.checks.tally import Findings, IdCounts, TokenTally
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.manifest import Manifest
@@ -55,7 +55,7 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CheckedRows:
+class CheckedRows(Findings):
     """Findings in the rows of an artifact or of one of its chunks."""
 
     ids: IdCounts = field(default_factory=IdCounts)
@@ -67,20 +67,8 @@ class CheckedRows:
     """Number of rows of another length than the column says."""
     round_trip: RoundTrip = field(default_factory=RoundTrip)
 
-    def followed_by(self, other: "CheckedRows") -> "CheckedRows":
-        """Return what was found in these rows and in those after them."""
-        return CheckedRows(
-            ids=self.ids + other.ids,
-            documents=self.documents + other.documents,
-            empty=self.empty + other.empty,
-            mismeasured=self.mismeasured + other.mismeasured,
-            round_trip=self.round_trip.followed_by(other.round_trip, self.documents),
-        )
-
-    @classmethod
-    def of_record(cls, record: Mapping[str, Any]) -> "CheckedRows":
-        """Return the object of which `dataclasses.asdict` made a record."""
-        return cls(**{**record, "ids": IdCounts(**record["ids"]), "round_trip": RoundTrip(**record["round_trip"])})
+    def __add__(self, other: "CheckedRows") -> "CheckedRows":
+        return Findings.__add__(self, replace(other, round_trip=other.round_trip.after(self.documents)))
 
 
 def examine_rows(batches: Iterator[pa.RecordBatch], rules: Rules, decoder: Decoder, total: int, seed: Sequence[int]) -> CheckedRows:
@@ -153,8 +141,7 @@ def token_checks(
     limits
         Declared limits, as in `check_tokens`.
     """
-    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos)
-    tally.counts = found.ids
+    tally = TokenTally(rules.tokenizer, append_eos=rules.append_eos, counts=found.ids)
     return [
         *tally.checks(),
         found.round_trip.check(decoder),

@@ -1,0 +1,132 @@
+"""Reader of the CSV tables in a file."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv
+
+from phyagi_assets.sources.columns import TextColumn, find_columns
+from phyagi_assets.sources.compression import Opened, contents, plain_name
+from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, parts_of
+
+
+def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of the CSV tables in a file.
+
+    The file is read again from its beginning, in larger blocks, if a row is longer than a block. It is also read again, more slowly, to
+    identify rows with another number of columns than the header. Rows that were yielded before are not repeated.
+    """
+    block, done, tells_broken = BLOCK, -1, False
+    while True:
+        before = done
+        try:
+            for rows in _csv_in_blocks(span.file, options, block, tells_broken=tells_broken):
+                new = rows.numbers > before
+                problems = {row: problem for row, problem in rows.problems.items() if row > before}
+                columns = rows.columns if new.all() else [column.filter(pa.array(new)) for column in rows.columns]
+                done = max([done, *rows.numbers[-1:].tolist(), *problems])
+                yield Rows(columns=columns, numbers=rows.numbers[new], consumed=rows.consumed, problems=problems)
+            return
+        except pa.ArrowInvalid as problem:
+            if "straddl" in str(problem) and block < 1 << 29:  # pyarrow's limit is 2 GB
+                block *= 4
+            elif "Row #" in str(problem) and not tells_broken:
+                tells_broken = True
+            else:
+                raise
+
+
+def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
+    first = 0
+    for header, file in zip(contents(source), contents(source), strict=True):
+        if not header.head.strip():
+            continue  # an empty file is a table without rows
+        columns = find_columns(source, _csv_schema(source, header, options, block), options.columns, nested=False)
+        broken: dict[int, str] = {}
+        told: set[int] = set()
+
+        def note(row: pa.csv.InvalidRow, broken: dict[int, str] = broken, first: int = first) -> str:
+            # pyarrow's number is 1-based and counts the header.
+            broken[first + row.number - 2] = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
+            return "skip"
+
+        # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
+        count = 0
+        with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
+            for batch in map(_as_written, reader) if tells_broken else reader:
+                numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
+                count += batch.num_rows
+                yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]})
+                told |= {row for row in broken if row <= numbers[-1:]}
+                yield from parts_of(batch, columns, numbers, file.consumed())
+        yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)})
+        first += count + len(broken)
+
+
+def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str]) -> Rows:
+    return Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=np.empty(0, np.int64), consumed=0, problems=problems)
+
+
+def _csv_reader(
+    source: Readable,
+    file: Opened,
+    options: ReadOptions,
+    block: int,
+    include: Sequence[str],
+    on_invalid: Callable[[pa.csv.InvalidRow], str] | None,
+) -> pa.csv.CSVStreamingReader:
+    # pyarrow passes invalid rows as text, whatever their bytes are. In Latin-1, every byte is a character.
+    encoding = "latin1" if on_invalid else "utf8"
+    names = [name.encode().decode(encoding) for name in include]
+    return pa.csv.open_csv(
+        file.content,
+        read_options=pa.csv.ReadOptions(block_size=block, use_threads=False, encoding=encoding),  # with threads, rows have no numbers
+        parse_options=pa.csv.ParseOptions(
+            delimiter=options.delimiter or _delimiter_of(source.name), newlines_in_values=True, invalid_row_handler=on_invalid
+        ),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False, include_columns=names
+        ),
+    )
+
+
+def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
+    """Return the schema of a table: the columns in its header, the declared ones as binary."""
+    with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
+        fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
+    declared = {name: pa.field(name, pa.binary()) for name in options.columns}
+    return pa.schema([declared.get(field.name, field) for field in fields])
+
+
+def _as_written(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch that was read as Latin-1 with the original bytes of the file."""
+    columns = [
+        pa.array([None if value is None else value.decode().encode("latin1") for value in column.to_pylist()], pa.binary())
+        for column in batch.columns
+    ]
+    names = [name.encode("latin1").decode() for name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _delimiter_of(name: str) -> str:
+    return "\t" if plain_name(name).lower().endswith(".tsv") else ","
+
+
+def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of consecutive rows in a table from which some rows are missing.
+
+    Parameters
+    ----------
+    missing
+        Numbers of the missing rows, sorted, 1-D.
+    first
+        Index of the first row among the rows that are not missing.
+    count
+        Number of rows.
+    """
+    places = np.arange(first, first + count, dtype=np.int64)
+    return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")

@@ -1,0 +1,70 @@
+"""Rows of one file as Arrow text, as every reader yields them, and the part of a declaration that readers need."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from phyagi_assets.sources.columns import TextColumn, find_columns
+from phyagi_assets.sources.conversations import ConversationColumn, find_conversations
+from phyagi_assets.sources.readable import Readable
+
+BLOCK = 1 << 20
+"""Number of bytes to read at once; a row that is longer is read whole."""
+MOST_ROWS = 1 << 16
+"""Largest number of rows that the readers cut from a block at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """Consecutive rows of one file."""
+
+    columns: list[pa.Array]
+    """Text columns (string), null where a row has no text."""
+    numbers: npt.NDArray[np.int64]
+    """0-based number of each row in the file, 1-D: of its line in a JSON Lines file, of its record in other formats."""
+    consumed: int
+    """Bytes of the file that were read for these rows."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
+    cannot be read."""
+    lines: int = 0
+    """Number of lines that were read for these rows, in a file of lines."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """The part of a declaration that the readers need."""
+
+    columns: tuple[str, ...]
+    """Names of the columns that hold the text."""
+    sample_by: str
+    """Unit that is one document in text files: ``document``, ``paragraph`` or ``line``."""
+    delimiter: str | None = None
+    """Character between the columns of CSV files; None means a tab in ``.tsv`` files and a comma in others."""
+    messages: str | None = None
+    """Name of the column that holds conversations; None if documents are text."""
+
+    def find(self, source: Readable, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
+        """Find the declared columns in a table."""
+        return find_columns(source, schema, self.columns) if self.messages is None else [find_conversations(source, schema, self.messages)]
+
+
+def parts_of(
+    batch: pa.RecordBatch, columns: Sequence[TextColumn] | Sequence[ConversationColumn], numbers: npt.NDArray[np.int64], consumed: int
+) -> Iterator[Rows]:
+    """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
+    found = [column.located(batch) for column in columns]
+    step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
+    for start in range(0, batch.num_rows, step):
+        part = slice(start, start + step)
+        problems: dict[int, str] = {}
+        texts = [text.read(part, numbers[part], problems) for text in found]
+        yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems)
+
+
+def consecutive(first: int, count: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of consecutive rows."""
+    return np.arange(first, first + count, dtype=np.int64)

@@ -1,0 +1,100 @@
+"""Readers of Parquet files, and of Arrow files and streams."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from phyagi_assets.sources.columns import TextColumn
+from phyagi_assets.sources.compression import UnreadableContentError
+from phyagi_assets.sources.conversations import ConversationColumn
+from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.readable import ByteRange, Readable
+from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, consecutive, parts_of
+from phyagi_assets.sources.signatures import described
+
+
+def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of some row groups of a Parquet file."""
+    source = span.file
+    _require_start(source, b"PAR1", "a Parquet file")
+    with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
+        columns = options.find(source, file.schema_arrow)
+        metadata = file.metadata
+        size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+        rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
+        groups = list(range(metadata.num_row_groups)[span.start : span.stop])
+        nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
+        of_a_row = source.size / max(metadata.num_rows, 1)
+        first = span.first
+        source.expect(_ranges_of_columns(metadata, groups, {name.partition(".")[0] for name in _in_parquet(columns)}))
+        for some in [[group] for group in groups] if nested else [groups]:
+            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=_in_parquet(columns)):
+                yield from parts_of(batch, columns, consecutive(first, batch.num_rows), int(of_a_row * batch.num_rows))
+                first += batch.num_rows
+
+
+def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int], names: Collection[str]) -> list[ByteRange]:
+    """Return the places of columns in some row groups of a Parquet file, given their names at the top of the schema."""
+    ranges = []
+    for group in map(metadata.row_group, groups):
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema.partition(".")[0] in names:
+                dictionary = column.dictionary_page_offset if column.has_dictionary_page else None
+                start = min(column.data_page_offset, dictionary or column.data_page_offset)
+                ranges.append((start, start + column.total_compressed_size))
+    return ranges
+
+
+def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) -> list[str]:
+    """Return the names of the columns to read from a Parquet file: with dots for nested text, whole for conversations."""
+    return [name for column in columns for name in ([column.dotted] if isinstance(column, TextColumn) else column.tables_columns)]
+
+
+def read_arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
+    """Stream the rows of an Arrow file or stream."""
+    source, first = span.file, span.first
+    with source.open_native() as file:
+        is_stream = file.read(6) != b"ARROW1"
+        before = 0
+        for batch in _record_batches(source, file, options, is_stream=is_stream):
+            now = file.tell()
+            yield from parts_of(
+                batch,
+                options.find(source, batch.schema),
+                consecutive(first, batch.num_rows),
+                max(0, now - before) if is_stream else batch.get_total_buffer_size(),
+            )
+            first, before = first + batch.num_rows, now
+
+
+def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions, *, is_stream: bool) -> Iterator[pa.RecordBatch]:
+    """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
+    file.seek(0)
+    schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
+    found = declared.find(source, schema)
+    wanted = {name for column in found for name in ([column.path[0]] if isinstance(column, TextColumn) else column.tables_columns)}
+    file.seek(0)
+    options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
+    if is_stream:
+        yield from pa.ipc.open_stream(file, options=options)
+        _require_end(file)
+    else:
+        opened = pa.ipc.open_file(file, options=options)
+        yield from map(opened.get_batch, range(opened.num_record_batches))
+
+
+def _require_end(file: pa.NativeFile) -> None:
+    """Refuse a stream that is not complete: damage can look like its end, and its writer may have been stopped."""
+    end = file.tell()
+    if end != file.size():
+        raise UnreadableContentError(f"is a damaged Arrow stream: {file.size() - end:,} bytes follow its end at byte {end:,}")
+    file.seek(max(0, end - 8))
+    if not file.read(8).endswith(bytes(4)):
+        raise UnreadableContentError("is an Arrow stream without its end marker: it was not written whole; write it again")
+
+
+def _require_start(source: Readable, start: bytes, kind: str) -> None:
+    head = source.head()
+    if head and not head.startswith(start):
+        raise UnreadableContentError(f"is not {kind}: it {described(head)}; name its format in source.format, or give it its own suffix")
