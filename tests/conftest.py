@@ -1,7 +1,9 @@
 """Fixtures: folders for tests, and tokenizers whose conformance run is shared by all tests."""
 
 import hashlib
+import importlib
 import logging
+import multiprocessing.forkserver
 import os
 import shutil
 import tempfile
@@ -43,6 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("soak" if config.getoption("soak") else "project")
+    if hasattr(config, "workerinput"):  # what the pool of processes forks from has the imports of all tests, whichever test comes first
+        importlib.import_module("tests.forks")
+        multiprocessing.forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)
