@@ -5,7 +5,7 @@ from textwrap import fill
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
@@ -297,12 +297,10 @@ def _shown(name: str, value: str | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
 
 
-def _lengths(lengths: Lengths) -> Table:
+def _lengths(lengths: Lengths) -> Group:
     quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
-    table = Table(
-        "tokens", "documents", "", title=f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", title_justify="left", box=None
-    )
+    table = Table("tokens", "documents", "", box=None)
     most = max(count for _, count in lengths.histogram)
     for low, count in lengths.histogram:
         table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(40 * count / most))
-    return table
+    return Group(f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", table)

@@ -13,6 +13,7 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.inspection.documents import spans_of
 from phyagi_assets.order.mixture_order import MixtureOrder
+from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.store.base import Store
 
@@ -77,17 +78,19 @@ def _of_plan(
     is_published: bool,
 ) -> Iterator[Exposure]:
     numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
-    paths = PlanPaths(plan, file.parent)
+    paths, indices = PlanPaths(plan, file.parent), PackedIndices(plan, file.parent)
     for split in SPLITS:
         if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
             continue
-        order = MixtureOrder(plan, split)
+        order = MixtureOrder(plan, split, indices)
         below = until if until is not None and split == "train" else len(order)
         positions: dict[str, set[int]] = {}
         for number in numbers:
             for index, partition in enumerate(plan.corpora[number].partitions):
                 if shard := partition.shards.get(split):
                     fetch(shard.path)
+                    if partition.index:
+                        fetch(partition.index.path)
                     for span in spans_of(paths.resolve(shard.path).parent, split, ids):
                         positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.errors import TokenizerError, translate_missing_packages
+from phyagi_assets.errors import TokenizerError
 from phyagi_assets.formats.cache_folder import PICKLED, SAVED
 from phyagi_assets.sources.local_file import FileStamp, stamp_of
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.state import State
+from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 CODE_VERSION = "1"
 BACKEND = "backend.json"
@@ -297,9 +298,7 @@ def _fill(folder: Path, wanted: Manifest, tokenizer: Any) -> Manifest:
 
 
 def _load(source: str, name: str) -> Any:
-    with translate_missing_packages():
-        import transformers
-
+    transformers = import_transformers()
     path, _, revision = source.partition("@") if not Path(source).is_dir() else (source, "", "")
     try:
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(

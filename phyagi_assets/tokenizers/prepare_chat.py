@@ -19,6 +19,7 @@ from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare, tokenizer_label, tokenizer_store
 from phyagi_assets.tokenizers.trained_parts import renderer_of
+from phyagi_assets.tokenizers.transformers_import import import_transformers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,9 +107,7 @@ def _check(corpus: Corpus, chat: ChatFormat) -> None:
 
 
 def _loaded(prepared: PreparedTokenizer) -> Any:
-    with translate_missing_packages():
-        import transformers
-
+    transformers = import_transformers()
     saved = prepared.artifact.folder(SAVED) / SAVED
     try:
         return transformers.AutoTokenizer.from_pretrained(saved, local_files_only=True, trust_remote_code=False)

@@ -27,8 +27,9 @@ DOCUMENTS = {
 }
 
 
-def mix(corpora: dict[str, Corpus], workspace: Workspace) -> Path:
-    path = declare(workspace.data, "mixtures", name="mix", seq_len=SEQ_LEN, datasets=[{"corpus": "c", "weight": 1.5}, {"corpus": "d"}])
+def mix(corpora: dict[str, Corpus], workspace: Workspace, packing: str = "concat") -> Path:
+    datasets = [{"corpus": "c", "weight": 1.5, "packing": packing}, {"corpus": "d"}]
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=SEQ_LEN, datasets=datasets)
     caches = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
     return build_mixture(load_yaml(path, MixtureConfig), corpora, caches, workspace).artifact.path
 
@@ -42,16 +43,17 @@ def corpora(workspace: Workspace) -> dict[str, Corpus]:
     return {"c": corpus, "d": declare_corpus(workspace.data, "d", "other.jsonl")}
 
 
+@pytest.mark.parametrize("packing", ["concat", "best_fit"])
 @pytest.mark.parametrize("text", [DOCUMENTS["monday"][4], DOCUMENTS["monday"][29], DOCUMENTS["tuesday"][0], DOCUMENTS["tuesday"][19]])
-def test_they_are_found_by_explaining_every_position_too(corpora: dict[str, Corpus], workspace: Workspace, text: str) -> None:
-    plan = mix(corpora, workspace)
+def test_they_are_found_by_explaining_every_position_too(corpora: dict[str, Corpus], workspace: Workspace, text: str, packing: str) -> None:
+    plan = mix(corpora, workspace, packing)
     mixture = load_mixture(plan)
     (found,) = exposures("c", [id_of(text)], workspace.store)
     dataset = {"train": mixture.train, "validation": mixture.validation}[found.split]
     assert dataset is not None
     shown = []
     for sample in mixture.explain(0, len(dataset), split=found.split):
-        if next_token_is_of(text, sample) or any(document.id == id_of(text) for document in sample.documents):
+        if (packing == "concat" and next_token_is_of(text, sample)) or any(document.id == id_of(text) for document in sample.documents):
             shown.append(sample.position)
     assert found == Exposure(
         mixture="mix",
