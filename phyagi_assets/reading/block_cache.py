@@ -87,6 +87,10 @@ class BlockCache:
         """Return the path of a block, whether or not it exists."""
         return self._folder / block.array / f"{block.start}-{block.stop}"
 
+    def has(self, block: Block) -> bool:
+        """Return whether a block is in the cache."""
+        return os.path.exists(f"{self._folder}/{block.array}/{block.start}-{block.stop}")  # noqa: PTH110 (called for each block of each read)
+
     def reserve(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | bool | None]:
         """Reserve room for blocks that are about to be fetched, and evict the blocks whose next use is furthest away.
 
@@ -124,7 +128,7 @@ class BlockCache:
     def _is_coming(self, block: Block) -> bool:
         """Return whether a block is there, or a process is fetching it."""
         drafts, name = f"{self._folder / _DRAFTS}", _draft_name(block)
-        return self.path(block).exists() or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts))  # noqa: PTH110, PTH208
+        return self.has(block) or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts))  # noqa: PTH110, PTH208
 
     def release(self, block: Block, draft: Path) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft."""

@@ -21,6 +21,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -28,15 +29,20 @@ _AHEAD = 64 << 20
 """Number of bytes to fetch ahead, at most."""
 _AHEAD_OF_WHOLE = 1 << 20
 """Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
-_OPEN_FILES = 128
-"""Largest number of block files that a reader keeps open."""
+_OPEN_FILES = 2048
+"""Largest number of block files that a reader keeps open: a window has some hundred blocks per corpus."""
 _FILLING = 6
 """Number of blocks of whole arrays that are fetched in the background at the same time."""
-_SINGLE_PER_BLOCK = 4
-"""Number of requests for single ranges of whole arrays, per block, while the blocks are on their way. A block takes a server as long as a
-few ranges of some kilobytes, so this many delay the blocks by their own time at most."""
+_SINGLE_PER_BLOCK = 1
+"""Number of requests for single ranges of whole arrays, per block, while the blocks are on their way. A request for a block takes a server
+hardly longer than one for some kilobytes, so reading begins at once, and the blocks are delayed by their own time at most."""
+_SINGLE_PER_SECOND = 2000
+"""Largest number of ranges per second that are fetched one by one until all blocks are there. A caller that takes more has to wait for the
+blocks, so that nothing delays them."""
+_JUDGED = 256
+"""Number of ranges, of one read or several, from whose pace a caller is judged to be slow."""
 _WORTH_WAITING = 8
-"""A read waits for a block that is being fetched if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
+"""A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
 _GAP = 512
 """Largest number of unused bytes between two ranges that are fetched together."""
 _LARGEST_PART = 4 << 20
@@ -151,6 +157,7 @@ class RangeReader:
         self._owner = os.getpid()
         self._lock = threading.RLock()
         self._files: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._most_files = maps_allowed(_OPEN_FILES)
         self._coming: dict[tuple[int, int], Future[bytes] | None] = {}
         """Blocks on their way, with the future of the request; None if another process or thread is fetching it."""
         self._parts: dict[tuple[int, int, int], _Part] = {}
@@ -158,12 +165,20 @@ class RangeReader:
         self._ahead: deque[tuple[int, Ranges]] = deque()
         self._ahead_bytes = 0
         self._position = 0
+        self._returned = time.monotonic()
+        """Time at which the last read ended."""
+        self._taken = 0
+        """Number of ranges that the caller took since it was judged."""
+        self._own = 0.0
+        """Time that the caller spent between these reads, in seconds."""
         self._serial = 0
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: _Filler | None = None
         self._single = _SINGLE_PER_BLOCK * sum(-(-array.size // array.block) for array in self._arrays if array.is_whole)
-        """Number of single ranges of whole arrays that may still be requested."""
+        """Number of single ranges of whole arrays that may still be requested for a fast caller."""
+        self._is_slow = False
+        """Whether the caller takes so few ranges that they can be fetched one by one."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
         return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
@@ -231,6 +246,8 @@ class RangeReader:
             if self._filler is None and any(array.is_whole for array in self._arrays):
                 self._filler = _Filler(self._arrays, self._fetching, self._cache, self._kept)
             self._position = position
+            self._judge_caller()
+            self._taken += len(ranges.begin)
             if not any(ranges.same_as(of) for _, of in list(self._ahead)[:2]):
                 if self._ahead:  # another read than was expected
                     self._forget()
@@ -246,6 +263,15 @@ class RangeReader:
             finally:
                 self._ahead_bytes -= self._ahead.popleft()[1].size
                 self._advance()
+                self._returned = time.monotonic()
+
+    def _judge_caller(self) -> None:
+        """Find out whether the caller is slow, from the time that it spends between reads."""
+        if self._taken:
+            self._own += time.monotonic() - self._returned
+        if self._taken >= _JUDGED:
+            self._is_slow = self._taken < _SINGLE_PER_SECOND * self._own
+            self._taken, self._own = 0, 0.0
 
     def _advance(self) -> None:
         """Fetch ahead, up to the limit, and at least one read."""
@@ -293,7 +319,11 @@ class RangeReader:
         return self._arrays[key[0]].block_at(key[1])
 
     def _is_here(self, key: tuple[int, int]) -> bool:
-        is_here = key in self._files or self._cache.path(self._block_of(key)).exists()
+        file = self._files.get(key)
+        if file is not None and not os.fstat(file).st_nlink:  # it was evicted
+            os.close(self._files.pop(key))
+            file = None
+        is_here = file is not None or self._cache.has(self._block_of(key))
         if is_here and key in self._coming and self._coming[key] is None:
             del self._coming[key]
         return is_here
@@ -306,19 +336,19 @@ class RangeReader:
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
-            elif self._single <= 0:  # otherwise it comes in the background
+            elif self._single <= 0 and not self._is_slow:  # otherwise it comes in the background
                 wanted.append(key)
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
         blocks = [self._block_of(key) for key in wanted]
-        for key, block, draft in zip(wanted, blocks, self._cache.reserve(blocks, position, self._next_uses), strict=True):
-            if draft is None:
-                continue
-            coming.add(key)
-            self._coming[key] = None
-            if isinstance(draft, Path):
-                future = _request_block(self._fetching, self._cache, self._arrays[key[0]], block, draft, self._serial)
-                self._coming[key] = future
-                future.add_done_callback(partial(self._note, key, block, draft))
+        drafts = self._cache.reserve(blocks, position, self._next_uses)
+        found = [(key, block, draft) for key, block, draft in zip(wanted, blocks, drafts, strict=True) if draft is not None]
+        coming.update(key for key, _, _ in found)
+        self._coming.update((key, None) for key, _, _ in found)
+        own = [(key, block, draft) for key, block, draft in found if isinstance(draft, Path)]
+        requests = [_block_request(self._cache, self._arrays[key[0]], block, draft, self._serial) for key, block, draft in own]
+        for (key, block, draft), future in zip(own, self._fetching.submit(requests) if requests else [], strict=True):
+            self._coming[key] = future
+            future.add_done_callback(partial(self._note, key, block, draft))
         return coming
 
     def _note(self, key: tuple[int, int], block: Block, draft: Path, done: "Future[bytes]") -> None:
@@ -395,7 +425,7 @@ class RangeReader:
                 file = self._files[key] = os.open(self._cache.path(self._block_of(key)), os.O_RDONLY)
             except OSError:
                 return False
-            if len(self._files) > _OPEN_FILES:
+            if len(self._files) > self._most_files:
                 os.close(self._files.popitem(last=False)[1])
         else:
             self._files.move_to_end(key)
@@ -413,7 +443,8 @@ class RangeReader:
         alone = []
         for piece in pieces:
             array, begin, end, number, _ = piece
-            is_awaited = (array, number) in self._coming and needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            is_worth = not self._is_slow or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            is_awaited = is_worth and (array, number) in self._coming
             if (array, begin, end) not in self._parts and not is_awaited:
                 alone.append((array, begin, end))
         if alone:
@@ -448,12 +479,9 @@ class RangeReader:
         del self._coming[key]
 
 
-def _request_block(
-    fetching: FetchingProcess, cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int
-) -> "Future[bytes]":
+def _block_request(cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int) -> PartRequest:
     path = str(cache.path(block))
-    request = PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
-    return fetching.submit([request])[0]
+    return PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
 
 
 def _uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
@@ -488,11 +516,11 @@ class _Filler:
                 self._free.acquire()
                 if self.is_ended:
                     return
-                draft = None if self._cache.path(block).exists() else self._cache.reserve([block], 0, uses)[0]
+                draft = None if self._cache.has(block) else self._cache.reserve([block], 0, uses)[0]
                 if not isinstance(draft, Path):
                     self._free.release()
                     continue
-                future = _request_block(self._fetching, self._cache, array, block, draft, 0)
+                future = self._fetching.submit([_block_request(self._cache, array, block, draft, 0)])[0]
                 future.add_done_callback(partial(self._arrived, block, draft))
         except StoreError as problem:
             self.problem = problem

@@ -86,6 +86,15 @@ def test_bucket_yields_the_batches_of_the_disk(disk: LocalStore, s3: S3Server, t
     assert_same(*(islice(MixtureLoader(of, batch_size=3), 20) for of in resized))
 
 
+@pytest.mark.usefixtures("disk")
+def test_fast_caller_waits_for_whole_arrays_instead_of_fetching_single_samples(s3: S3Server, tmp_path: Path) -> None:
+    train = opened(tmp_path / "cache").train
+    s3.faults.contents.clear()
+    s3.faults.latency = 0.1
+    assert sum(len(batch["position"]) for batch in MixtureLoader(train, batch_size=16)) == len(train) > 1_300
+    assert len(s3.faults.contents) < 50  # those of the first batch, and the four arrays
+
+
 def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
     store = LocalStore(tmp_path / "store")
