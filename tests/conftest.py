@@ -110,7 +110,7 @@ def _digest_of_preparation() -> str:
 @pytest.fixture(scope="session")
 def engines() -> EnginePool:
     """Engines that are loaded once per test process."""
-    return EnginePool()
+    return EnginePool(small=0)
 
 
 @pytest.fixture

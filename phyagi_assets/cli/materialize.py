@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phyagi_assets.cli.common import LAST_POSITION, exit_after, folder_options
+from phyagi_assets.cli.imports import importing_much, keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -54,14 +55,14 @@ def materialize(
     position that it has reached as --at: the order up to that position does not change.
     """
     settings = Settings.resolve(data=data, store=store)
-    from phyagi_assets.build.selection import select
-    from phyagi_assets.cli.dry_run import dry_run_of
-    from phyagi_assets.cli.render import show_outcome
-    from phyagi_assets.declare.catalog import read_catalog
-    from phyagi_assets.execution.ray_address import chosen_executor
-    from phyagi_assets.inspection.materializing import MaterializeReport
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
+    with importing_much():
+        from phyagi_assets.build.selection import select
+        from phyagi_assets.cli.render import show_outcome
+        from phyagi_assets.declare.catalog import read_catalog
+        from phyagi_assets.execution.ray_address import chosen_executor
+        from phyagi_assets.inspection.materializing import MaterializeReport
+        from phyagi_assets.steps.step import Workspace
+        from phyagi_assets.store.places import open_store
 
     chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
@@ -72,6 +73,8 @@ def materialize(
     workspace = Workspace(data=settings.data, store=open_store(settings.store))
     broken = () if names else catalog.broken
     if dry_run:
+        from phyagi_assets.cli.dry_run import dry_run_of
+
         foreseen = dry_run_of(selection, workspace, output)
         exit_after(foreseen.failed, broken)
     if workspace.store.is_remote:
@@ -111,8 +114,10 @@ def _brought_up_to_date(
         outcome = Outcome(current=examined.count)
     else:
         recorded.forget(names)
-        from phyagi_assets.orchestration.instance import open_instance
-        from phyagi_assets.orchestration.materialize import Runner
+        keep_pandas_out()
+        with importing_much():
+            from phyagi_assets.orchestration.instance import open_instance
+            from phyagi_assets.orchestration.materialize import Runner
 
         with open_instance(settings) as instance:
             runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from textwrap import fill
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -16,21 +17,23 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, short, short_size
-from phyagi_assets.inspection.check import CheckReport
-from phyagi_assets.inspection.copied import CopyReport
-from phyagi_assets.inspection.describe import Inspection, Part
-from phyagi_assets.inspection.documents import FoundDocument
-from phyagi_assets.inspection.explain import ExplainedSample
-from phyagi_assets.inspection.exposure import Exposure
-from phyagi_assets.inspection.forecast import Forecast
-from phyagi_assets.inspection.garbage import Cleaning, Removable
 from phyagi_assets.inspection.materializing import MaterializeReport
-from phyagi_assets.inspection.removal import RemoveReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.mixture import STAGE as MIXED
 from phyagi_assets.store.base import Artifact, Store
+
+if TYPE_CHECKING:
+    from phyagi_assets.inspection.check import CheckReport
+    from phyagi_assets.inspection.copied import CopyReport
+    from phyagi_assets.inspection.describe import Inspection, Part
+    from phyagi_assets.inspection.documents import FoundDocument
+    from phyagi_assets.inspection.explain import ExplainedSample
+    from phyagi_assets.inspection.exposure import Exposure
+    from phyagi_assets.inspection.forecast import Forecast
+    from phyagi_assets.inspection.garbage import Cleaning, Removable
+    from phyagi_assets.inspection.removal import RemoveReport
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""
@@ -84,7 +87,7 @@ def show_outcome(
     console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed", highlight=False)
 
 
-def show_copied(console: Console, report: CopyReport) -> None:
+def show_copied(console: Console, report: "CopyReport") -> None:
     """Print the outcome of copying a store."""
     size = short_size(report.bytes)
     console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already", highlight=False)
@@ -94,7 +97,7 @@ def show_copied(console: Console, report: CopyReport) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def show_check(console: Console, report: CheckReport) -> None:
+def show_check(console: Console, report: "CheckReport") -> None:
     """Print what was checked, and what was left alone or discarded; the problems are printed as errors."""
     counts = f"{counted(report.declarations, 'declaration')} and {counted(report.artifacts, 'artifact')} checked"
     console.print(f"{counts}, {counted(len(report.problems), 'problem')}", highlight=False)
@@ -107,7 +110,7 @@ def show_check(console: Console, report: CheckReport) -> None:
         console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
 
 
-def show_forecast(console: Console, found: Forecast) -> None:
+def show_forecast(console: Console, found: "Forecast") -> None:
     """Print the forecast of a run."""
     console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
     is_packed = any(corpus.fill is not None for corpus in found.corpora)
@@ -136,7 +139,7 @@ def _duration(seconds: int) -> str:
     return f"{minutes} min" if minutes else f"{seconds} s"
 
 
-def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> None:
+def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> None:
     """Print the origin of samples, and the beginning of the text that they contain of each document."""
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
@@ -152,7 +155,7 @@ def show_explanation(console: Console, found: Iterable["ExplainedSample"]) -> No
             console.print(boxed(console, document.marked[:_SHOWN], title))
 
 
-def show_removable(console: Console, found: Sequence[Removable], cleaning: Cleaning, *, removed: Sequence[Removable] | None) -> None:
+def show_removable(console: Console, found: "Sequence[Removable]", cleaning: "Cleaning", *, removed: "Sequence[Removable] | None") -> None:
     """Print the versions that can be removed or were removed, and the files that are left alone.
 
     Parameters
@@ -182,7 +185,7 @@ def show_removable(console: Console, found: Sequence[Removable], cleaning: Clean
         console.print(f"{size} would be removed; pass --yes to remove them", highlight=False)
 
 
-def show_removal(console: Console, report: RemoveReport) -> None:
+def show_removal(console: Console, report: "RemoveReport") -> None:
     """Print the documents that are excluded, where mixtures use them, and what to do next."""
     _show_found(console, report.documents)
     _show_exposures(console, report.exposures)
@@ -197,7 +200,7 @@ def show_removal(console: Console, report: RemoveReport) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _show_found(console: Console, found: Sequence[FoundDocument]) -> None:
+def _show_found(console: Console, found: "Sequence[FoundDocument]") -> None:
     for document in found[:_LISTED]:
         where = f"{document.partition}  {document.file} row {document.row + 1:,}"
         console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
@@ -205,7 +208,7 @@ def _show_found(console: Console, found: Sequence[FoundDocument]) -> None:
         console.print(f"and {len(found) - _LISTED:,} more", highlight=False)
 
 
-def _show_exposures(console: Console, found: Iterable[Exposure]) -> None:
+def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
     table = Table("mixture", "plan", "split", "document", "samples", "positions", title="In the order of mixtures")
     for column in table.columns[:4]:
         column.no_wrap = True
@@ -240,7 +243,7 @@ def _epochs(number: float) -> str:
     return f"{shown} epoch{'' if shown == '1' else 's'}"
 
 
-def show_inspection(console: Console, found: Inspection) -> None:
+def show_inspection(console: Console, found: "Inspection") -> None:
     """Print the facts, parts, lengths and samples of an artifact or a corpus."""
     console.print(f"[bold]{found.title}[/]")
     facts = Table(show_header=False, box=None)
@@ -257,7 +260,7 @@ def show_inspection(console: Console, found: Inspection) -> None:
         console.print(boxed(console, sample.text, f"{sample.where}, {sample.tokens:,} tokens"))
 
 
-def _show_parts(console: Console, parts: Sequence[Part]) -> None:
+def _show_parts(console: Console, parts: "Sequence[Part]") -> None:
     """Print a table with one row for each part, or one block for each part if the table is wider than the console.
 
     Numbers are never shortened. Headings are broken between words; a bar for the share of each part is drawn where there is room.

@@ -40,7 +40,7 @@ from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Writ
 from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
-from phyagi_assets.tokenizers.exact import EngineMismatch
+from phyagi_assets.tokenizers.exact import EngineMismatch, Engines
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer, tokenizer_identity
 from phyagi_assets.tokenizers.prepare_chat import template_identity
 
@@ -184,10 +184,10 @@ class _Encoding:
         conversations = conversation_recipe(self.corpus, prepared, self.workspace)
         return prepared if conversations is None else conversations.prepared.bare
 
-    def load_engines(self) -> None:
-        """Load the engines, and do the conformance run before their first use."""
-        config = self.corpus.config
-        self.workspace.engines.engines(self.tokenizer(), self.workspace.store, config.special_tokens, config.engine)
+    def engines(self) -> Engines:
+        """Load the engines, unless the partition is small, and do the conformance run before their first use."""
+        config, pool, size = self.corpus.config, self.workspace.engines, self.partition.bytes
+        return pool.engines(self.tokenizer(), self.workspace.store, config.special_tokens, config.engine, size=size)
 
     def recipe(self) -> Recipe:
         """Return what a process needs to encode a chunk."""
@@ -253,18 +253,18 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     expected, files = encoding.expected, encoding.files
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
-        encoding.load_engines()
+        encoding.engines()
 
     written: list[_Tally] = []
 
     def fill(folder: Path) -> Manifest | Assembled:
-        recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
+        recipe, engines, in_place = encoding.recipe(), encoding.engines(), not encoding.is_in_chunks
         try:
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _ignore_progress, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, engines, on_progress or _ignore_progress, in_place=in_place))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, _ignore_progress, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, engines, _ignore_progress, in_place=in_place))
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
@@ -281,7 +281,6 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         }
         if skipped := tally.skipped(files):
             details[SKIPPED] = skipped
-        engines = workspace.engines.engines(recipe.encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine)
         made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
         manifest = replace(expected, counts=tally.counts, details=details, produced_with=made)
         if in_place:

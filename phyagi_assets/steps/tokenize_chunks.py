@@ -223,20 +223,27 @@ def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspa
     files
         Files of the partition, in the order of the source's listing.
     """
+    _engines(recipe, workspace)
     results = _results(recipe, workspace)
     return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace, results)]
 
 
 def _chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspace) -> Iterator[TokenChunk]:
-    """Cut a partition into chunks, after the engines are loaded and chunks of other versions are deleted."""
-    _engines(recipe, workspace)
+    """Cut a partition into chunks, after chunks of other versions are deleted."""
     clear_chunks(chunks_of(workspace.store, recipe.name), keeping=recipe.fingerprint)
     for number, spans in enumerate(cut_into_chunks(recipe.corpus, files, workspace.chunk_bytes)):
         yield TokenChunk(recipe=recipe, number=number, spans=spans)
 
 
 def write_chunks(
-    recipe: Recipe, files: Sequence[Readable], folder: Path, workspace: Workspace, on_progress: OnProgress, *, in_place: bool
+    recipe: Recipe,
+    files: Sequence[Readable],
+    folder: Path,
+    workspace: Workspace,
+    engines: Engines,
+    on_progress: OnProgress,
+    *,
+    in_place: bool,
 ) -> Generator[Written, None, None]:
     """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
 
@@ -261,7 +268,6 @@ def write_chunks(
     results, numbers = _results(recipe, workspace), RowNumbers()
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:
         for chunk in chunks:
-            engines = _engines(recipe, workspace)
             path = folder / f"{chunk.number}"
             if in_place:
                 encoded = encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)

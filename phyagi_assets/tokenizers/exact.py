@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,8 @@ VERIFIED = 1 / 16
 """Share of the batches from which a sample is verified; the first batch always is."""
 WINDOW = 2_048
 """Number of characters that a sample takes from a longer document."""
+SMALL = 256 << 10
+"""Size of the text that a process encodes with the reference engine alone, in bytes: loading a fast engine takes several times as long."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,7 +70,13 @@ class Engines:
 
     @classmethod
     def load(
-        cls, prepared: PreparedTokenizer, store: Store, choices: Sequence[EngineChoice], *, special_tokens: SpecialTokens = "allow"
+        cls,
+        prepared: PreparedTokenizer,
+        store: Store,
+        choices: Sequence[EngineChoice],
+        *,
+        special_tokens: SpecialTokens = "allow",
+        reference: ReferenceEngine | None = None,
     ) -> "Engines":
         """Load the reference engine and the first fast engine that the conformance run allows, if there is one.
 
@@ -82,9 +91,11 @@ class Engines:
             The fast engines, in the order of preference.
         special_tokens
             How special tokens in texts are read.
+        reference
+            The reference engine, if it is loaded already.
         """
         splits = special_tokens == "text"
-        reference = ReferenceEngine(prepared.backend, splits_special_tokens=splits)
+        reference = reference or ReferenceEngine(prepared.backend, splits_special_tokens=splits)
         special = prepared.special_tokens if splits else ()
         if any(token.normalized for token in special):
             return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
@@ -118,22 +129,31 @@ class EnginePool:
     ----------
     choices
         The fast engines, in the order of preference; by default, those of `RANKING`.
+    small
+        Size of the text that is encoded with the reference engine before a fast engine is loaded, in bytes.
     """
 
-    def __init__(self, *choices: EngineChoice) -> None:
-        self.choices = choices or RANKING
+    def __init__(self, *choices: EngineChoice, small: int = SMALL) -> None:
+        self.choices, self._small = choices or RANKING, small
+        self._references: dict[tuple[str, bool], ReferenceEngine] = {}
         self._loaded: dict[tuple[str, bool, EngineName], Engines] = {}
         self._decoders: dict[tuple[str, bool], Decoder] = {}
         self.ends_with_eos: dict[str, bool] = {}
         """Whether a tokenizer itself ends texts with the EOS, by identity of the tokenizer."""
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type["EnginePool"], tuple[EngineChoice, ...]]:
-        """Reduce to the choice of engines: in another process, engines are loaded again."""
-        return EnginePool, self.choices
+    def __reduce__(self) -> tuple[Callable[..., "EnginePool"], tuple[EngineChoice, ...]]:
+        """Reduce to the arguments: in another process, engines are loaded again."""
+        return partial(EnginePool, small=self._small), tuple(self.choices)
 
     def engines(
-        self, prepared: PreparedTokenizer, store: Store, special_tokens: SpecialTokens = "allow", engine: EngineName = "auto"
+        self,
+        prepared: PreparedTokenizer,
+        store: Store,
+        special_tokens: SpecialTokens = "allow",
+        engine: EngineName = "auto",
+        *,
+        size: int | None = None,
     ) -> Engines:
         """Return the engines of a tokenizer; load them if necessary.
 
@@ -145,23 +165,33 @@ class EnginePool:
             How special tokens in texts are read.
         engine
             The only engine to use besides the reference engine; by default, the first one that conforms.
+        size
+            Size of the text to encode, in bytes; None if it is not known. A fast engine is loaded only if there is more text, together with
+            what was encoded before, than the pool leaves to the reference engine.
         """
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text", engine
             if key not in self._loaded:
+                reference = self._reference(prepared, special_tokens)
+                if size is not None and reference.encoded + size <= self._small:
+                    return Engines(reference=reference)
                 choices = [choice for choice in self.choices if engine in ("auto", choice.name.split()[0])]
-                self._loaded[key] = Engines.load(prepared, store, choices, special_tokens=special_tokens)
+                self._loaded[key] = Engines.load(prepared, store, choices, special_tokens=special_tokens, reference=reference)
             return self._loaded[key]
+
+    def _reference(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens) -> ReferenceEngine:
+        splits = special_tokens == "text"
+        key = prepared.artifact.fingerprint, splits
+        if key not in self._references:
+            self._references[key] = ReferenceEngine(prepared.backend, splits_special_tokens=splits)
+        return self._references[key]
 
     def decoder(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens = "allow") -> Decoder:
         """Return the decoder of a tokenizer, given how special tokens in texts are read; create it if necessary."""
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text"
             if key not in self._decoders:
-                loaded = next((engines for of, engines in self._loaded.items() if of[:2] == key), None)
-                splits = special_tokens == "text"
-                reference = loaded.reference if loaded else ReferenceEngine(prepared.backend, splits_special_tokens=splits)
-                self._decoders[key] = Decoder(reference.tokenizer)
+                self._decoders[key] = Decoder(self._reference(prepared, special_tokens).tokenizer)
             return self._decoders[key]
 
 

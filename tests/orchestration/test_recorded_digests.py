@@ -13,6 +13,12 @@ from phyagi_assets.steps.step import Workspace
 from tests.command import command
 from tests.support import declare, declare_corpus, write_jsonl
 
+NEEDLESS = """
+import atexit, sys
+atexit.register(lambda: print("loaded:", sorted({"awkward", "fastokens", "gigatoken", "pandas"} & set(sys.modules)), file=sys.stderr))
+from phyagi_assets.cli import main
+main()
+"""
 WITHOUT_DAGSTER = "import sys; sys.modules['dagster'] = None; from phyagi_assets.cli import main; main()"
 
 
@@ -32,8 +38,11 @@ def outcome(data: Path) -> str:
 
 
 def without_dagster(data: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-c", WITHOUT_DAGSTER, "materialize", "--data", str(data)]
-    return subprocess.run(words, capture_output=True, text=True, check=False)
+    return materialize(WITHOUT_DAGSTER, data)
+
+
+def materialize(code: str, data: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, "materialize", "--data", str(data)], capture_output=True, text=True, check=False)
 
 
 def test_command_that_finds_nothing_to_build_does_not_import_dagster(data: Path) -> None:
@@ -44,6 +53,13 @@ def test_command_that_finds_nothing_to_build_does_not_import_dagster(data: Path)
     assert "dagster" in without_dagster(data).stderr
     assert outcome(data) == "2 built, 1 up to date, 0 failed"
     assert without_dagster(data).returncode == 0
+
+
+def test_small_change_loads_neither_a_fast_engine_nor_pandas(data: Path) -> None:
+    write_jsonl(data / "raw" / "b.jsonl", ["Another document."])
+    done = materialize(NEEDLESS, data)
+    assert done.stdout.splitlines()[-1] == "2 built, 1 up to date, 0 failed", done.stderr
+    assert done.stderr.splitlines()[-1] == "loaded: []"
 
 
 def test_command_records_everything_again_in_a_new_instance(data: Path) -> None:

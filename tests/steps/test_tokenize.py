@@ -229,7 +229,7 @@ def test_file_truncated_during_reading_is_named(workspace: Workspace, left: int,
 def test_engine_mismatch_encodes_the_partition_with_the_reference_and_logs_a_warning(
     workspace: Workspace, reference: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
+    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text), small=0))
     texts = ["plugh", "say xyzzy", "", *(f"room {i}" for i in range(50))]
     write_jsonl(workspace.data / "c" / "wrong.jsonl", texts)
     write_jsonl(workspace.data / "c" / "right.jsonl", ["plugh"])
@@ -246,7 +246,7 @@ def test_engine_mismatch_encodes_the_partition_with_the_reference_and_logs_a_war
 @pytest.mark.parametrize("verify", ["sample", "full"])
 @pytest.mark.usefixtures("few_code_points")
 def test_full_verification_finds_a_mismatch_that_a_sample_misses(workspace: Workspace, reference: Any, verify: str) -> None:
-    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text)))
+    doubted = replace(workspace, engines=EnginePool(faulty(lambda text: "xyzzy" in text), small=0))
     texts = ["The quick brown fox jumps over the lazy dog. " * 3] * 2_000
     texts[1_890] = "xyzzy"
     write_jsonl(workspace.data / "c.jsonl", texts)

@@ -61,7 +61,7 @@ WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
 def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
     """Return a workspace that uses an engine, with a conformance report like that of the fast engine."""
     give_report(corpus, choice.name, workspace.data, workspace.store, workspace.store)
-    return replace(workspace, engines=EnginePool(choice))
+    return replace(workspace, engines=EnginePool(choice, small=0))
 
 
 def give_report(corpus: Corpus, engine: str, data: Path, store: Store, examined: Store) -> None:

@@ -120,6 +120,19 @@ def test_first_engine_that_conforms_is_used_and_a_corpus_can_name_another(run: R
     assert pool.engines(run.prepared, run.store, engine="tokenizers").fast is None
 
 
+@pytest.mark.usefixtures("few_code_points")
+def test_fast_engine_is_loaded_once_there_is_more_text_than_is_left_to_the_reference(run: Run) -> None:
+    pool = EnginePool(GIGATOKEN, small=100)
+    first = pool.engines(run.prepared, run.store, size=100)
+    assert first.fast is None
+    assert pool.engines(run.prepared, run.store, size=101).fast is not None
+    again = EnginePool(GIGATOKEN, small=100)
+    exact = ExactTokenizer(again.engines(run.prepared, run.store, size=60))
+    assert exact.engine == ReferenceEngine.name
+    exact.encode(pa.array(["x" * 60]))
+    assert again.engines(run.prepared, run.store, size=60).fast is not None
+
+
 def _settings(folder: Path, *, added: dict[str, Any], model: dict[str, Any]) -> Path:
     save_byte_tokenizer(folder)
     declared = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

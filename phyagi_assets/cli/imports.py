@@ -1,0 +1,46 @@
+"""Imports of a command that builds something, which take most of the time of a small change."""
+
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+
+
+@contextmanager
+def importing_much() -> Iterator[None]:
+    """Keep Python from looking for cyclic garbage while modules are imported, which takes a tenth of the time of importing Dagster."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def keep_pandas_out() -> None:
+    """Let pyarrow find no pandas, unless it is imported already.
+
+    At its first conversion, pyarrow imports pandas to recognize its objects. A command has none, and the import takes longer than
+    building a small partition.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([])  # pyarrow looks for pandas once per process
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
+        del path, target
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is not used here", name=fullname)
+        return None
