@@ -24,7 +24,7 @@ LAST_POSITION = 10**18
 EPILOG = """\b
 Exit codes:
   0    success
-  1    a build failed, or an artifact is damaged
+  1    something failed, such as a build, or an artifact is damaged
   2    the command line or a declaration is not valid
   130  interrupted with Ctrl-C
 """

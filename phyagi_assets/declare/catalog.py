@@ -230,7 +230,7 @@ def _check_parts(data: Path, mixture: Mixture, corpora: Collection[str]) -> None
             raise mixture.error(f"{name!r} is not declared under {data / 'corpora'}; declared are: {declared}", *key)
     for i, name in enumerate(mixture.config.evaluation):
         if name in mixture.config.trained:
-            raise mixture.error(f"{name!r} is trained on, too; an evaluation corpus is in no datasets", "evaluation", i)
+            raise mixture.error(f"{name!r} is trained on too; remove it from evaluation, or from the datasets", "evaluation", i)
         if name in mixture.config.evaluation[:i]:
             raise mixture.error(f"{name!r} is listed twice", "evaluation", i)
 

@@ -104,7 +104,7 @@ def check_cron(text: str) -> None:
     >>> check_cron("0 3 30 2 *")
     Traceback (most recent call last):
     ...
-    ValueError: '0 3 30 2 *' never comes: no such month has day 30
+    ValueError: '0 3 30 2 *' matches no date: no such month has day 30
     """
     lowered = text.lower()
     if lowered in NICKNAMES:
@@ -123,4 +123,4 @@ def check_cron(text: str) -> None:
     reachable = any(day <= _DAYS[month] for day in days for month in months or _DAYS)
     if not reachable and (weekdays is None or months == {2}):  # if both are given, either is enough; Dagster refuses 30 February anyway
         listed = ", ".join(map(str, sorted(days)))
-        raise ValueError(f"{text!r} never comes: no such month has day {listed}")
+        raise ValueError(f"{text!r} matches no date: no such month has day {listed}")

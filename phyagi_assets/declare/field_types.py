@@ -77,7 +77,7 @@ def _checked_zone(name: str) -> str:
 
 def _checked_path(path: str) -> str:
     if "\0" in path:
-        raise ValueError(f"{path!r} has a NUL character in it, which no path has")
+        raise ValueError(f"{path!r} contains a NUL character; remove it")
     return path
 
 

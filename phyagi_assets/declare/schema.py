@@ -300,7 +300,7 @@ def _checked_parts(parts: tuple[MixturePart, ...]) -> tuple[MixturePart, ...]:
             raise ValueError(f"corpus {name!r} is listed {names.count(name)} times; give it one weight")
     shares = [Fraction(str(part.share)) for part in parts if part.share is not None]
     if len(shares) == len(parts) and sum(shares) != 1:
-        raise ValueError(f"the shares add up to {float(sum(shares)):g}, and make 1 together; or give a corpus a weight instead")
+        raise ValueError(f"the shares add up to {float(sum(shares)):g}, and must add up to 1; correct them, or give a corpus a weight")
     if len(shares) < len(parts) and sum(shares) >= 1:
         raise ValueError(f"the shares add up to {float(sum(shares)):g}; less than 1 leaves something to the corpora with weights")
     return parts

@@ -175,7 +175,7 @@ class _Reader:
             key = key_node.value
             if key in mapping:
                 first = self.lines[*at, key]
-                raise DeclarationError(self.path, f"is given twice, first in line {first}", line=line, key=_dotted((*at, key)))
+                raise DeclarationError(self.path, f"is given twice; the first time in line {first}", line=line, key=_dotted((*at, key)))
             self.lines[*at, key] = line
             mapping[key] = self._value(value_node, (*at, key))
         return mapping

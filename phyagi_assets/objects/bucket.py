@@ -161,7 +161,7 @@ class BucketFolder:
                 ) from None
             size, part = found.meta["size"], bytes(found.bytes())
             if len(part) != min(stop, size) - start:
-                raise TransientError(f"{key}: {len(part):,} bytes came, and {stop - start:,} were asked for")
+                raise TransientError(f"{key}: {len(part):,} bytes arrived, and {stop - start:,} were requested")
             return part, size
 
         return self._ask(key, f"{key} cannot be read", content)

@@ -263,7 +263,7 @@ class SpanTallies:
             self._tally += part.tally
             if self._tally.invalid and self._tally.valid and not self._skips:
                 problem = f"{part.span.file}: {self._tally.first_problem}"
-                raise SourceError(f"{problem}; correct the row, or let such rows be left out and counted with on_invalid: skip")
+                raise SourceError(f"{problem}; correct the row, or declare on_invalid: skip to leave out and count such rows")
             if part.ends:
                 tallies += self._ended(part.span)
                 self._tally = RowTally()

@@ -121,5 +121,5 @@ def format_of(corpus: Corpus, name: str) -> Format:
     guessed = FORMAT_OF_SUFFIX.get(PurePosixPath(plain_name(name)).suffix.lower())
     if declared is None and guessed is None:
         known = ", ".join(FORMAT_OF_SUFFIX)
-        raise corpus.error(f"the suffix of {name!r} does not tell its format ({known} do); name it with source.format", "source", "format")
+        raise corpus.error(f"the suffix of {name!r} does not determine the format ({known} do); set source.format", "source", "format")
     return declared or guessed  # type: ignore[return-value]

@@ -128,7 +128,7 @@ class Sources:
                 raise SourceError(f"{file.origin}: {problem}")
             if file.split in made:
                 message = (
-                    f"{file.origin} is in the source's own {file.split} split; take {file.split} out of splits, or it out of the source"
+                    f"{file.origin} is in the source's own {file.split} split; remove {file.split} from splits, or the file from the source"
                 )
                 raise corpus.error(message, "splits")
         partitions = partitioned(corpus, files)

@@ -131,7 +131,7 @@ class _Walk:
         except OSError as problem:
             if problem.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG) or _is_left_out(states):
                 return 0
-            raise SourceError(f"{_escaped(path)}: cannot be looked at: {problem.strerror}; make its folder readable") from None
+            raise SourceError(f"{_escaped(path)}: cannot be examined: {problem.strerror}; make its folder readable") from None
         if not stat.S_ISLNK(mode):
             return mode
         try:
@@ -224,6 +224,6 @@ def _file(path: Path, start: Path, split: str) -> SourceFile:
     try:
         stamp = stamp_of(path)
     except OSError as problem:
-        raise SourceError(f"{path}: cannot be looked at: {problem.strerror}") from None
+        raise SourceError(f"{path}: cannot be examined: {problem.strerror}") from None
     name = path.relative_to(start).as_posix()
     return SourceFile(name=name, origin=str(path), size=int(stamp[1]), stamp=stamp, path=path, split=held_out(split))

@@ -129,7 +129,7 @@ class Buckets:
             options: Any = {"range": {"offset": start}, **precondition} if start else precondition
             answer = self._clients.ask(bucket, lambda store: obstore.get(store, key, options=options))
             if not _is_as_old(answer.meta["last_modified"], file.stamp):  # the server ignored the precondition
-                raise SourceError("the object is another than was listed; list the source again")
+                raise SourceError("the object has changed since it was listed; list the source again")
             encoding = str(answer.attributes.get("Content-Encoding", ""))
             with self._clients.translated():
                 for chunk in answer.stream(
@@ -159,7 +159,7 @@ class Buckets:
                     raise
                 raise _ChangedError from None
             if len(content) != stop - start:
-                raise TransientError(f"{len(content):,} bytes came, and {stop - start:,} were asked for")
+                raise TransientError(f"{len(content):,} bytes arrived, and {stop - start:,} were requested")
             return content
 
         def once() -> bytes:
@@ -189,7 +189,7 @@ class Buckets:
         if self._digests.get(file.origin) != found:
             self._digests[file.origin] = found
             path.unlink()
-            raise TransientError(f"what came has the md5 checksum {found} where the source says {etag}")
+            raise TransientError(f"what arrived has the md5 checksum {found}, and the source states {etag}")
         self._opaque.add(bucket)
 
     def _origin(self, bucket: str, found: Mapping[str, Any]) -> str:

@@ -120,16 +120,16 @@ def append_chunks(target: Path, size: int, chunks: Callable[[int], Iterator[byte
     if arrived > size:
         part.unlink()
     if arrived != size:
-        raise TransientError(f"{counted(arrived, 'byte')} came where there are {size:,}")
+        raise TransientError(f"{counted(arrived, 'byte')} arrived instead of {size:,}")
     return part.replace(target)
 
 
 def _difference(fetched: Fetched, file: SourceFile) -> str:
     size = fetched.path.stat().st_size
     if size != file.size:
-        return f"{counted(size, 'byte')} came where there are {file.size:,}"
+        return f"{counted(size, 'byte')} arrived instead of {file.size:,}"
     if fetched.checksum and (found := _digest(fetched.path, fetched.checksum.algorithm)) != fetched.checksum.value:
-        return f"what came has the {fetched.checksum.algorithm} checksum {found} where the source says {fetched.checksum.value}"
+        return f"what arrived has the {fetched.checksum.algorithm} checksum {found}, and the source states {fetched.checksum.value}"
     return ""
 
 

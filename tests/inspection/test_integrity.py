@@ -94,7 +94,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     found = list(declaration_problems(published, lambda _: None))
     wanted = {
         "corpora/no_file.yaml:3": "source.path: no file matches",
-        "corpora/no_format.yaml:2": "source.format: the suffix of 'x.xyz' does not tell its format",
+        "corpora/no_format.yaml:2": "source.format: the suffix of 'x.xyz' does not determine the format",
         "corpora/no_match.yaml:5": "partition_by: 'sub/y.txt' has nothing that the group",
         "corpora/no_tokenizer.yaml": "tokenizer 'empty' cannot be loaded",
         "corpora/no_folder.yaml:4": "tokenizer: there is no folder",

@@ -56,7 +56,7 @@ def test_saved_dataset_dict_keeps_its_splits(workspace: Workspace) -> None:
 @pytest.mark.usefixtures("saved")
 def test_split_of_the_source_is_not_split_again(data: Path) -> None:
     corpus = declare_corpus(data, "corpus", "raw/saved", splits={"validation": 0.1})
-    with pytest.raises(DeclarationError, match=r"splits: .*saved/validation/.* is in the source's own validation split; take validation"):
+    with pytest.raises(DeclarationError, match=r"splits: .*saved/validation/.* is in the source's own validation split; remove validation"):
         list_partitions(corpus, data)
 
 
@@ -214,7 +214,7 @@ def test_unlistable_folder_is_an_error() -> None:
         (data / "raw" / ".hidden").mkdir(mode=0)
         with pytest.raises(SourceError, match=r"raw/closed: this folder cannot be listed: Permission denied; make it readable"):
             names(data, "raw/**/*.txt")
-        with pytest.raises(SourceError, match=r"raw/closed/a.txt: cannot be looked at: Permission denied"):
+        with pytest.raises(SourceError, match=r"raw/closed/a.txt: cannot be examined: Permission denied"):
             names(data, "raw/c*/a.txt")
         closed.chmod(0o700)
         assert names(data, "raw/**/*.txt") == ["a.txt"]

@@ -85,7 +85,7 @@ def test_content_with_another_checksum_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [CONTENT[:-1], CONTENT + b"x", b""])
 def test_content_with_another_length_is_refused(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(SourceError, match=r"bytes came where there are 10,240"):
+    with pytest.raises(SourceError, match=r"bytes arrived instead of 10,240"):
         fetched(Source(content=content), tmp_path)
 
 

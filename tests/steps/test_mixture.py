@@ -261,7 +261,7 @@ def test_shares_are_parts_of_the_samples_for_any_corpus_sizes(workspace: Workspa
 
     assert drawn({"corpus": "one", "share": 0.9}, {"corpus": "two", "share": 0.1}) == pytest.approx([0.9, 0.1], abs=0.025)
     assert drawn({"corpus": "one", "share": 0.25}, {"corpus": "two", "weight": 3}) == pytest.approx([0.25, 0.75], abs=0.025)
-    refused = {"one": "the shares add up to 0.9, and make 1 together", "two": "less than 1 leaves something to the corpora with weights"}
+    refused = {"one": "the shares add up to 0.9, and must add up to 1", "two": "less than 1 leaves something to the corpora with weights"}
     with pytest.raises(DeclarationError, match=refused["one"]):
         drawn({"corpus": "one", "share": 0.5}, {"corpus": "two", "share": 0.4})
     with pytest.raises(DeclarationError, match=refused["two"]):

@@ -175,7 +175,7 @@ def test_forecast_reads_stage_after_stage(corpora: Workspace) -> None:
             {"stages": [{"until": 99, "datasets": [{**WEB, "packing": "best_fit"}]}, {"datasets": [WEB]}]},
             "'web' has another packing in an earlier stage",
         ),
-        ({"datasets": [WEB], "evaluation": ["web"]}, r"evaluation.0: 'web' is trained on, too"),
+        ({"datasets": [WEB], "evaluation": ["web"]}, r"evaluation.0: 'web' is trained on too"),
         ({"datasets": [WEB], "evaluation": ["exam", "exam"]}, r"evaluation.1: 'exam' is listed twice"),
         ({"datasets": [WEB], "evaluation": ["none"]}, r"evaluation.0: 'none' is not declared"),
     ],
