@@ -78,7 +78,7 @@ def test_transfer_is_resumed_by_another_process(tmp_path: Path) -> None:
 
 def test_content_with_another_checksum_is_refused(tmp_path: Path) -> None:
     flipped = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]
-    with pytest.raises(SourceError, match=r"has the md5 checksum [0-9a-f]{32} where the source says"):
+    with pytest.raises(SourceError, match=r"has the md5 checksum [0-9a-f]{32}, and the source states"):
         fetched(Source(content=flipped), tmp_path)
     assert fetched(Source(), tmp_path) == CONTENT
 
