@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +78,22 @@ def test_ui_materializes_partitions_and_a_mixture_with_their_metadata(dagster: L
     (planned,) = dagster.materializations("mix", "mixed_dataset")
     epoch = next(entry for entry in planned["metadataEntries"] if entry["label"] == "samples in an epoch")
     assert epoch["intValue"] == len(mixture.train) == 2 * mixture.plan.total("train", "samples")
+
+
+def test_assets_link_to_reports_that_are_written_on_request(dagster: LiveDagster) -> None:
+    query = """query { assetNodeOrError(assetKey: {path: ["mix", "mixed_dataset"]}) { ... on AssetNode {
+      description metadataEntries { label ... on UrlMetadataEntry { url } } } } }"""
+    shown = dagster.query(query)["assetNodeOrError"]
+    (link,) = [entry["url"] for entry in shown["metadataEntries"] if entry["label"] == "report"]
+    assert f"({link})" in shown["description"]
+    with urllib.request.urlopen(dagster.url + link, timeout=60) as answer:
+        page = answer.read().decode()
+    assert "<h1>mix</h1>" in page
+    assert "<h2>Samples chosen at random</h2>" in page
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'"), "text of a corpus runs no scripts"
+    with pytest.raises(urllib.error.HTTPError, match="404") as missing:
+        urllib.request.urlopen(f"{dagster.url}/reports/mxi", timeout=60)
+    assert "has nothing named &#x27;mxi&#x27;; did you mean" in missing.value.read().decode()
 
 
 def test_server_logs_no_warnings(dagster: LiveDagster) -> None:

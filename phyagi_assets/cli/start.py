@@ -14,7 +14,7 @@ from phyagi_assets.cli.common import folder_options
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.settings import Settings, local_folder
+from phyagi_assets.settings import REPORTS_VARIABLE, Settings, local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def init(output: Output, folder: Path) -> None:
 @click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @folder_options
 def ui(output: Output, host: str, port: int, data: str | None, store: str | None) -> None:
-    """Open Dagster's UI on a data folder and its store (dg dev).
+    """Open Dagster's UI on a data folder and its store.
 
     Only one UI can run on a store at a time, because each starts its own daemon. The UI has no login: everyone who reaches the address can
     start runs. Keep the default host, and reach the UI from elsewhere through an SSH tunnel or a reverse proxy with a login.
@@ -62,7 +62,8 @@ def ui(output: Output, host: str, port: int, data: str | None, store: str | None
 
     output.messages()
     settings.require_data()
-    if not isinstance(settings.store, Path):
+    is_local = isinstance(settings.store, Path)
+    if not is_local:
         open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
     environment = ui_environment(settings)
     require_free_port(host, port)
@@ -71,6 +72,5 @@ def ui(output: Output, host: str, port: int, data: str | None, store: str | None
     output.say(f"Dagster's UI: http://{host}:{port}")
     sys.stdout.flush()
     workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
-    beside = Path(sys.executable).with_name("dg")
-    dg = str(beside) if beside.exists() else "dg"
-    os.execvpe(dg, [dg, "dev", "-h", host, "-p", str(port), "-w", str(workspace)], environment)
+    command = [sys.executable, "-m", "phyagi_assets.orchestration.ui_services", host, str(port), str(workspace)]
+    os.execve(sys.executable, command, {REPORTS_VARIABLE: "/reports", **environment} if is_local else environment)

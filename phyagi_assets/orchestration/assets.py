@@ -4,6 +4,7 @@ The steps of a corpus's partitions are one multi-asset, whose run builds any ran
 one asset each.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from phyagi_assets.orchestration.names import EXECUTOR, PROCESSES, partitions_op
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
+from phyagi_assets.settings import REPORTS_VARIABLE
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
@@ -186,9 +188,16 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
         "metadata": {
             "dagster/code_references": dg.CodeReferencesMetadataValue(
                 code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
-            )
+            ),
+            **({"report": dg.MetadataValue.url(place)} if (place := _report_place(declared.config.name)) else {}),
         },
     }
+
+
+def _report_place(name: str) -> str:
+    """Return the address of the report of a corpus or a mixture; empty if the web server has no reports."""
+    place = os.environ.get(REPORTS_VARIABLE)
+    return f"{place.rstrip('/')}/{name}" if place else ""
 
 
 def _field(option: Option) -> dg.Field:
@@ -223,4 +232,6 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
 
 def _described(declared: Corpus | Mixture, what: str) -> str:
     summary = f"{declared.config.description}\n\n" if declared.config.description else ""
-    return f"{summary}{what}\n\nDeclared in `{declared.path.parent.name}/{declared.path.name}`:\n\n```yaml\n{declared.text.rstrip()}\n```"
+    link = f" [Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
+    where = f"{declared.path.parent.name}/{declared.path.name}"
+    return f"{summary}{what}{link}\n\nDeclared in `{where}`:\n\n```yaml\n{declared.text.rstrip()}\n```"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY
 
 WEBHOOK_VARIABLE = "PHYAGI_ASSETS_WEBHOOK"
 EMAIL_VARIABLE = "PHYAGI_ASSETS_EMAIL"
@@ -75,7 +76,8 @@ def failure_sensors(environment: Mapping[str, str] | None = None) -> list[dg.Sen
 
     @dg.run_failure_sensor(name=SENSOR, description="Sends a notice of each run that fails.", default_status=dg.DefaultSensorStatus.RUNNING)
     def report_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        send(settings, notice(context.dagster_run, _reason(context), settings.ui))
+        if context.dagster_run.tags.get(LAUNCHED_BY) != COMMAND:  # its user has the reason in the terminal
+            send(settings, notice(context.dagster_run, _reason(context), settings.ui))
 
     return [report_failed_runs]
 

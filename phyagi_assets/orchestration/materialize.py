@@ -19,6 +19,7 @@ from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mix
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.execution.ray_address import LOCAL
+from phyagi_assets.orchestration.code_location import runs_of_code_location
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import database_failure_message
 from phyagi_assets.orchestration.names import (
@@ -131,16 +132,17 @@ class Runner:
         """
         self._workspace.store.remove_abandoned_files()
         fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
-        if work:
-            self._build(work, processes, executor)
-        for corpus in self._catalog.corpora.values():
-            for step in self._flow.of(Scope.CORPUS):
-                with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
-                    self._build_whole(corpus, step)
-        for declared in self._catalog.mixtures.values():
-            for step in self._flow.of(Scope.MIXTURE):
-                with self._workspace.store.lock(f"runs/{declared.config.name}"):
-                    self._mix(declared, step, at)
+        with runs_of_code_location(self._instance):
+            if work:
+                self._build(work, processes, executor)
+            for corpus in self._catalog.corpora.values():
+                for step in self._flow.of(Scope.CORPUS):
+                    with self._workspace.store.lock(f"runs/{step.address(corpus.config.name)}"):
+                        self._build_whole(corpus, step)
+            for declared in self._catalog.mixtures.values():
+                for step in self._flow.of(Scope.MIXTURE):
+                    with self._workspace.store.lock(f"runs/{declared.config.name}"):
+                        self._mix(declared, step, at)
         return self.outcome
 
     @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.orchestration.failure_notices import SENSOR, NoticeSettings, failure_sensors, notice, send
+from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY
 
 
 class _Webhook:
@@ -88,11 +89,10 @@ def nightly() -> None:
     breaks()
 
 
-def test_failed_run_is_reported_to_the_webhook_with_its_error_and_a_link(webhook: _Webhook) -> None:
-    (sensor,) = failure_sensors({"PHYAGI_ASSETS_WEBHOOK": webhook.url, "PHYAGI_ASSETS_UI": "https://dagster.example/"})
-    assert (sensor.name, sensor.default_status) == (SENSOR, dg.DefaultSensorStatus.RUNNING)
+def _fail(sensor: dg.SensorDefinition, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+    """Let a run fail, and the sensor see it."""
     with dg.DagsterInstance.ephemeral() as instance:
-        done = nightly.execute_in_process(instance=instance, raise_on_error=False)
+        done = nightly.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
         context = dg.build_run_status_sensor_context(
             sensor_name=SENSOR,
             dagster_instance=instance,
@@ -100,10 +100,23 @@ def test_failed_run_is_reported_to_the_webhook_with_its_error_and_a_link(webhook
             dagster_event=next(event for event in done.all_events if event.is_job_failure),
         )
         sensor(context.for_run_failure())
+        return done
+
+
+def test_failed_run_is_reported_to_the_webhook_with_its_error_and_a_link(webhook: _Webhook) -> None:
+    (sensor,) = failure_sensors({"PHYAGI_ASSETS_WEBHOOK": webhook.url, "PHYAGI_ASSETS_UI": "https://dagster.example/"})
+    assert (sensor.name, sensor.default_status) == (SENSOR, dg.DefaultSensorStatus.RUNNING)
+    done = _fail(sensor, {})
     (posted,) = webhook.posted
     reason = "partition 2026-11-21: line 3 is not JSON"
     link = f"https://dagster.example/runs/{done.run_id}"
     assert posted["text"] == f"phyagi-assets: run {done.run_id[:8]} of nightly failed: {reason}\n{link}"
+
+
+def test_failed_run_of_the_command_is_not_reported(webhook: _Webhook) -> None:
+    (sensor,) = failure_sensors({"PHYAGI_ASSETS_WEBHOOK": webhook.url})
+    _fail(sensor, {LAUNCHED_BY: COMMAND})
+    assert webhook.posted == []
 
 
 def test_notice_of_a_run_of_assets_names_them_and_the_partition() -> None:

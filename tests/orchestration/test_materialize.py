@@ -207,7 +207,10 @@ class Forwarded:
 
 def test_many_partitions_are_one_run_with_a_data_version_each(project: Project) -> None:
     assert project.bring_up_to_date().built == ALL
-    assert [run.job_name for run in project.instance.get_runs()] == ["__ASSET_JOB", "materialize"]
+    runs = project.instance.get_runs()
+    assert [run.job_name for run in runs] == ["__ASSET_JOB", "materialize"]
+    locations = {run.remote_job_origin and run.remote_job_origin.repository_origin.get_label() for run in runs}
+    assert locations == {"__repository__@phyagi-assets"}, "the UI shows no others in its timeline"
     key = dg.AssetKey(["plays", "numpy_cache"])
     tags = project.instance.event_log_storage.get_latest_tags_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]

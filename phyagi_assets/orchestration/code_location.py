@@ -1,0 +1,32 @@
+"""The code location that the UI loads, as that of the runs of the command.
+
+Dagster takes a run for one of a code location only if it was launched from there. The UI shows no other runs in its timeline, and cannot
+launch them again. So the command names the code location of the runs that it creates.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+
+CODE_LOCATION = "phyagi-assets"
+"""Name of the code location, as ``workspace.yaml`` gives it."""
+
+
+@contextmanager
+def runs_of_code_location(instance: dg.DagsterInstance) -> Iterator[None]:
+    """Record the runs that are created in this context as runs of the code location."""
+    create = instance.create_run_for_job
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(CODE_LOCATION), SINGLETON_REPOSITORY_NAME)
+
+    def create_run_for_job(job_def: dg.JobDefinition, **options: Any) -> dg.DagsterRun:
+        return create(job_def=job_def, remote_job_origin=RemoteJobOrigin(repository, job_def.name), **options)
+
+    vars(instance)["create_run_for_job"] = create_run_for_job
+    try:
+        yield
+    finally:
+        del vars(instance)["create_run_for_job"]

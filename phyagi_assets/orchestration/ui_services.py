@@ -1,0 +1,52 @@
+"""The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dagster._cli import dev
+from dagster_shared.cli import WorkspaceOpts
+
+from phyagi_assets.orchestration import webserver
+
+_STARTS = "open_ipc_subprocess"
+"""Function by which Dagster starts its processes."""
+_STARTED = [sys.executable, "-m", "dagster_webserver"]
+"""Beginning of the command of its web server."""
+
+
+def start(host: str, port: str, workspace: str) -> None:
+    """Start the web server, the daemon and the code server, and wait until they are stopped.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on.
+    workspace
+        Path of the file that names the code location.
+    """
+    open_subprocess = vars(dev)[_STARTS]
+
+    def with_reports(command: Sequence[str], **options: Any) -> Any:
+        if command[: len(_STARTED)] == _STARTED:
+            command = [sys.executable, "-m", webserver.__name__, *command[len(_STARTED) :]]
+        return open_subprocess(command, **options)
+
+    vars(dev)[_STARTS] = with_reports
+    dev.dev_command_impl(
+        code_server_log_level="warning",
+        log_level="info",
+        log_format="colored",
+        port=port,
+        host=host,
+        use_legacy_code_server_behavior=False,
+        shutdown_pipe=None,
+        verbose=False,
+        workspace_opts=WorkspaceOpts(workspace=[workspace]),
+    )
+
+
+if __name__ == "__main__":
+    start(*sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Dagster's web server with reports: ``/reports/NAME`` is the page that ``phyagi-assets report`` writes, at the address of the UI.
+
+A page is written anew by each request, so it shows what is published now, and building artifacts does not wait for it. The command runs as
+a process of its own, because the report of a large corpus takes more memory and time than a web server should. One runs at a time.
+
+``python -m phyagi_assets.orchestration.webserver`` takes the options of ``dagster-webserver``.
+"""
+
+import html
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import dagster_webserver.app
+from dagster_webserver.cli import main
+from dagster_webserver.webserver import DagsterWebserver
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+
+from phyagi_assets.settings import Settings
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+"""The text of a corpus is in the page, so a browser runs no scripts of it."""
+_one_at_a_time = threading.Lock()
+
+
+def report(request: Request) -> Response:
+    """Answer with the report of a corpus or a mixture, or with the reason why there is none."""
+    name = str(request.path_params["name"])
+    if not isinstance(Settings.resolve().store, Path):
+        return _refusal(name, f"The store is in a bucket. Write the report with: phyagi-assets report {name} -o report.html")
+    with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        command = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "report", "--quiet", "-o", str(page), "--", name]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
+        if done.returncode == 0:
+            return HTMLResponse(page.read_bytes(), headers=_HEADERS)
+    return _refusal(name, done.stderr)
+
+
+def _refusal(name: str, reason: str) -> Response:
+    return HTMLResponse(f"<!doctype html><title>{html.escape(name)}</title><pre>{html.escape(reason)}</pre>", 404, headers=_HEADERS)
+
+
+class Webserver(DagsterWebserver[Any, Any]):
+    """Dagster's web server with one more route."""
+
+    def build_routes(self) -> Any:
+        """Return the routes, with reports before the UI, which answers to every other address."""
+        routes = super().build_routes()  # type: ignore[no-untyped-call]
+        reports = Route("/reports/{name:str}", report)
+        return [Mount(self._app_path_prefix, routes=[reports]), *routes] if self._app_path_prefix else [reports, *routes]
+
+
+if __name__ == "__main__":
+    vars(dagster_webserver.app)[DagsterWebserver.__name__] = Webserver
+    main()  # type: ignore[no-untyped-call]
