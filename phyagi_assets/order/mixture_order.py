@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -332,30 +331,36 @@ class _SegmentReader:
             found[within] = windowed(index[within], samples[within], block[within], key[within])
         return found
 
-    def _index_of(self, sample: int, group: int, epoch: int) -> int:
-        """Return the index in an epoch of a group at which a sample is read."""
+    def _indices_of(self, sample: Ints, group: int, epoch: Ints) -> Ints:
+        """Return the indices in epochs of a group at which samples are read."""
         if not self._shuffled:
             return sample
-        row, samples, block = np.array([sample]), self._samples[group : group + 1], self._block[group : group + 1]
-        key = epoch_key(self._key[group : group + 1], np.array([epoch]))
-        return int((unwindowed(row, samples, block, key) if block[0] else unpermuted(row, samples, key))[0])
+        samples, block = (np.full(len(sample), of[group]) for of in (self._samples, self._block))
+        key = epoch_key(np.full(len(sample), self._key[group]), epoch)
+        return unwindowed(sample, samples, block, key) if block.any() else unpermuted(sample, samples, key)
 
     def positions_of(self, shard: int, start: int, stop: int, below: int, packed: Ints | None) -> Iterator[int]:
         """Yield the positions of tokens, given also the packed samples of the token array that contain them."""
-        rows = {row for piece in np.flatnonzero(self._shard == shard).tolist() for row in self._rows(piece, start, stop, packed)}
-        for group, row in sorted(rows):
-            samples, offset = int(self._samples[group]), int(self._offset[group])
-            source = self._source_of_group[group]
-            for epoch in count(offset // samples):
-                drawn = epoch * samples + self._index_of(row, group, epoch) - offset
-                if drawn < 0:  # before the start of the segment
-                    continue
+        rows: dict[int, set[int]] = {}
+        for piece in np.flatnonzero(self._shard == shard).tolist():
+            for group, row in self._rows(piece, start, stop, packed):
+                rows.setdefault(group, set()).add(row)
+        drawn = self._drawn(0, below)
+        for group, of in rows.items():
+            yield from self._positions_of(np.array(sorted(of)), group, int(drawn[group]))
+
+    def _positions_of(self, rows: Ints, group: int, stop: int) -> Iterator[int]:
+        """Yield the positions of samples of a group among its draws up to `stop`, which count from the first epoch of the group."""
+        samples, offset, source = int(self._samples[group]), int(self._offset[group]), self._source_of_group[group]
+        step = max(1, _BLOCK // len(rows))
+        for first in range(offset // samples, -(-stop // samples), step):
+            epoch = np.repeat(np.arange(first, min(first + step, -(-stop // samples))), len(rows))
+            drawn = epoch * samples + self._indices_of(np.tile(rows, len(epoch) // len(rows)), group, epoch)
+            for of_group in (drawn[(drawn >= offset) & (drawn < stop)] - offset).tolist():
+                of_source = of_group
                 if source in self._within:
-                    drawn = self._within[source].position_of(group - int(self._first_group[source]), drawn)
-                position = self._schedule.position_of(source, drawn)
-                if position >= below:
-                    break
-                yield position
+                    of_source = self._within[source].position_of(group - int(self._first_group[source]), of_group)
+                yield self._schedule.position_of(source, of_source)
 
     def _rows(self, piece: int, start: int, stop: int, packed: Ints | None) -> Iterator[tuple[int, int]]:
         """Yield the samples that contain tokens of a piece, as pairs of a group and an index in it."""

@@ -52,8 +52,8 @@ class Cipher:
                 return index
 
 
-def test_every_index_occurs_once_for_all_sizes_up_to_5000() -> None:
-    sizes = np.arange(1, 5_001)
+def test_every_index_occurs_once_for_all_small_sizes(pytestconfig: pytest.Config) -> None:
+    sizes = np.arange(1, 5_001 if pytestconfig.getoption("soak") else 1_501)
     for some in np.array_split(sizes, 25):
         first = np.cumsum(some) - some
         size = np.repeat(some, some)

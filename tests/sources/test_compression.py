@@ -18,6 +18,7 @@ import pytest
 
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
+from phyagi_assets.sources import compression, readers
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.rows import ReadOptions
 from phyagi_assets.steps.step import Workspace
@@ -48,7 +49,14 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "bz2": bz2.compress,
     "zip": zipped,
 }
-DOCUMENTS = ["one", "", "café\r\n", "long " * 400_000, "a\nb\n\nc"]
+DOCUMENTS = ["one", "", "café\r\n", "long " * 40_000, "a\nb\n\nc"]
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read a twentieth of what is usually read at a time, so that small files have several blocks."""
+    for module, name in ((readers, "BLOCK"), (compression, "_BUFFER")):
+        monkeypatch.setattr(module, name, 50_000)
 
 
 def texts(path: Path, kind: Format) -> list[str | None]:
@@ -69,7 +77,7 @@ def written(path: Path, kind: Format, documents: list[str]) -> bytes:
 @pytest.mark.parametrize("suffix", COMPRESS)
 @pytest.mark.parametrize("kind", ["json", "csv", "text"])
 def test_compressed_file_has_the_documents_of_the_plain_file(tmp_path: Path, suffix: str, kind: Format) -> None:
-    documents = DOCUMENTS if kind != "text" else ["café\r\n" * 300_000]
+    documents = DOCUMENTS if kind != "text" else ["café\r\n" * 30_000]
     packed = tmp_path / f"file.{suffix}"
     packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", kind, documents)))
     assert texts(packed, kind) == texts(tmp_path / "plain", kind) == documents
@@ -79,7 +87,7 @@ def test_compressed_file_has_the_documents_of_the_plain_file(tmp_path: Path, suf
 def test_consumed_bytes_add_up_to_the_compressed_size(tmp_path: Path, suffix: str) -> None:
     draw = random.Random(1)
     packed = tmp_path / f"file.jsonl.{suffix}"
-    packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(1400)])))
+    packed.write_bytes(COMPRESS[suffix](written(tmp_path / "plain", "json", [draw.randbytes(2000).hex() for _ in range(140)])))
     options = ReadOptions(columns=("text",), sample_by="document")
     consumed = [rows.consumed for rows in read_rows(Span(file=local_file(packed)), "json", options)]
     assert len(consumed) > 4
@@ -91,7 +99,7 @@ def test_consumed_bytes_add_up_to_the_compressed_size(tmp_path: Path, suffix: st
     [(suffix, damage) for suffix in COMPRESS for damage in ("cut", "flipped", "none") if (suffix, damage) != ("zst", "flipped")],
 )  # zstd keeps a checksum only where its writer asks for one
 def test_damaged_archive_is_an_error(tmp_path: Path, suffix: str, damage: str) -> None:
-    content = bytearray(COMPRESS[suffix](written(tmp_path / "plain", "json", [str(i) * 50 for i in range(5000)])))
+    content = bytearray(COMPRESS[suffix](written(tmp_path / "plain", "json", [str(i) * 50 for i in range(500)])))
     if damage == "flipped":
         content[len(content) // 2] ^= 0xFF
     packed = tmp_path / f"file.jsonl.{suffix}"
