@@ -1,5 +1,6 @@
 """Fixtures: folders for tests, and tokenizers whose conformance run is shared by all tests."""
 
+import gc
 import hashlib
 import importlib
 import logging
@@ -48,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):  # what the pool of processes forks from has the imports of all tests, whichever test comes first
         importlib.import_module("tests.forks")
         multiprocessing.forkserver.ensure_running()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported to itself: the garbage collector would walk through it again and again, also in each forked process."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

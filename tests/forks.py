@@ -4,6 +4,11 @@ A test process has one such server, whose imports are set before its first fork:
 """
 
 import multiprocessing
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -41,3 +46,32 @@ FORKS.set_forkserver_preload(
         "watchdog.observers.polling",
     ]
 )
+
+
+def in_fork(do: Callable[..., Any], *arguments: Any, context: BaseContext = FORKS) -> Any:
+    """Return the result of a function of a module, called in a forked process, which is alone with its memory and its limits.
+
+    Parameters
+    ----------
+    context
+        By default, the process is forked from the server; with the context ``fork``, from the test process and all that it has imported.
+    """
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sender, do, arguments))  # type: ignore[attr-defined]
+    process.start()
+    sender.close()
+    try:
+        succeeded, result = receiver.recv()
+    except EOFError:
+        succeeded, result = False, "the process ended early"
+    process.join()
+    assert succeeded, result
+    return result
+
+
+def _send_result(sender: Connection, do: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        result = True, do(*arguments)
+    except BaseException:
+        result = False, traceback.format_exc()
+    sender.send(result)

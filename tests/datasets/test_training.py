@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import subprocess
 import sys
 from collections import Counter
 from functools import partial
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from phyagi_assets.datasets import LMDataCollator, LMDataset, MixtureStream, get_dataset, load_mixture
-from phyagi_assets.declare.schema import MixtureConfig
+from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps.mixture import build_mixture
@@ -24,6 +25,7 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from tests.command import command
 from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
@@ -169,14 +171,32 @@ def test_examples_run_on_the_store_of_make_demo(
     arguments: list[str],
     said: str,
     store: Store,
+    prepared_store: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    main = sys.modules["__main__"]
+
+    def run(words: list[str | Path], *, check: bool, stdout: int | None = None) -> None:
+        """Run the command in a forked process, with the report of the tokenizer's conformance run, which takes ten seconds."""
+        if "materialize" in words:
+            folder = tmp_path / "conversations"
+            corpus = load_yaml(folder / "corpora" / "small.yaml", CorpusConfig)
+            give_report(corpus, GIGATOKEN.name, folder, LocalStore(folder / "store"), LocalStore(prepared_store))
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "__main__", main)  # the forked process would run the example again
+            done = command(*words[1:])
+        assert check
+        assert done.returncode == 0, done.stderr
+        assert stdout or "3 built" in done.stdout
+
     if example == "train_jax.py":
         pytest.importorskip("jax")
     monkeypatch.setenv(STORE_VARIABLE, str(store.root))
     monkeypatch.chdir(tmp_path)
+    if example == "fine_tune.py":
+        monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", [example, *(argument.format(store=store.root) for argument in arguments)])
     runpy.run_path(str(REPOSITORY / "examples" / example), run_name="__main__")
     assert said in capsys.readouterr().out

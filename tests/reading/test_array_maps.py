@@ -1,8 +1,9 @@
 """The number of mapped arrays is bounded, and unreadable arrays raise errors that name the file."""
 
-import json
+import multiprocessing
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,43 +12,44 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phyagi_assets.datasets import load_mixture
+from phyagi_assets.datasets import MixtureLoader, load_mixture
 from phyagi_assets.errors import StoreError
 from phyagi_assets.reading.array_maps import ArrayMap, ArrayMaps, maps_allowed
 from tests.datasets.mixtures import mixture_of
+from tests.forks import in_fork
 from tests.order.plans import plan_of, sized
 from tests.reading.mixtures import write_mixture
 
-EPOCH = """
-import json, resource, sys
-from pathlib import Path
-from phyagi_assets.datasets import MixtureLoader, load_mixture
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-found = {}
-if __name__ == "__main__":
-    for options in ({}, {"boundaries": True}):
-        for workers in (0, 2):
-            train = load_mixture(sys.argv[1], **options).train
-            loader = MixtureLoader(train, batch_size=173, num_workers=workers)
-            found[f"{bool(options)} {workers}"] = sum(int(batch["input_ids"].sum()) for batch in loader)
-            most = train.shards._maps.most
-    open_files = len(list(Path("/proc/self/fd").iterdir()))
-    print(json.dumps({"sums": found, "most": most, "open": open_files}))
-"""
+FORK = multiprocessing.get_context("fork")
+
+
+def _epochs(folder: Path) -> tuple[list[int], int, int]:
+    """Read an epoch in two ways with 256 descriptors beside the inherited ones.
+
+    Returns
+    -------
+    tuple of list of int, int and int
+        The sums of the tokens, the largest number of maps, and the number of descriptors in the end.
+    """
+    inherited, sums, most = _descriptors(), [], 0
+    resource.setrlimit(resource.RLIMIT_NOFILE, (inherited + 256, inherited + 256))
+    for options, workers in (({}, 0), ({"boundaries": True}, 2)):
+        train = load_mixture(folder, **options).train
+        loader = MixtureLoader(train, batch_size=173, num_workers=workers)
+        sums.append(sum(int(batch["input_ids"].sum()) for batch in loader))
+        most = train.shards._maps.most
+    return sums, most, _descriptors() - inherited
 
 
 def test_two_thousand_partitions_are_read_with_256_descriptors(tmp_path: Path) -> None:
     tokens = 9
     plan = plan_of({"one": [sized(f"one-{number:04}", train=tokens) for number in range(2_000)]}, dtype="int32", seq_len=8)
-    folder = write_mixture(tmp_path, plan)
-    done = subprocess.run([sys.executable, "-c", EPOCH, str(folder)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    sums, most, descriptors = in_fork(_epochs, write_mixture(tmp_path, plan), context=FORK)
     samples = (2_000 * tokens - 1) // 8
     assert samples % 173 == 0  # so that the batches are those of one epoch
-    assert found["sums"] == dict.fromkeys(["False 0", "False 2", "True 0", "True 2"], sum(range(samples * 8)))
-    assert found["most"] <= 64
-    assert found["open"] < 256
+    assert sums == [sum(range(samples * 8))] * 2
+    assert most <= 64
+    assert descriptors < 256
 
 
 def test_limit_on_open_files_is_raised_if_allowed() -> None:
@@ -60,16 +62,18 @@ def test_limit_on_open_files_is_raised_if_allowed() -> None:
     assert done.stdout.split() == ["600", "True", "True"], done.stderr
 
 
+def _error_with_two_descriptors(folder: Path) -> str:
+    used = _descriptors()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 2, used + 2))
+    with pytest.raises(StoreError) as found:
+        len(load_mixture(folder).train)
+    return str(found.value)
+
+
 def test_opening_a_mixture_under_a_too_low_limit_raises(tmp_path: Path) -> None:
     mixture_of(tmp_path)
-    code = (
-        "import resource, sys, pathlib; from phyagi_assets.datasets import load_mixture\n"
-        "used = len(list(pathlib.Path('/proc/self/fd').iterdir()))\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (used + 2, used + 2))\n"
-        "load_mixture(sys.argv[1]).train"
-    )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert re.search(r"StoreError: open files: this process has \d+ open files and a limit of \d+, .* ulimit -n", done.stderr), done.stderr
+    said = in_fork(_error_with_two_descriptors, tmp_path, context=FORK)
+    assert re.search(r"open files: this process has \d+ open files and a limit of \d+, .* ulimit -n", said)
 
 
 def test_most_recently_used_maps_are_kept(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ def check(results: VariantResults, variants: int) -> None:
 
 
 def test_damaged_source_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    count = SOURCES if pytestconfig.getoption("soak") else 300
+    count = SOURCES if pytestconfig.getoption("soak") else 150
     check(run_variants("tests.robustness.damaged_sources", tmp_path, 0, count), count)
 
 
 @pytest.mark.torch
 def test_damaged_artifact_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    count = ARTIFACTS if pytestconfig.getoption("soak") else 30
+    count = ARTIFACTS if pytestconfig.getoption("soak") else 16
     check(run_variants("tests.robustness.damaged_artifacts", tmp_path, 0, count), count)

@@ -56,7 +56,6 @@ def check(corpus: Corpus, files: Sequence[LocalFile], wanted: Held) -> int:
 words = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=30)
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     files=st.lists(st.lists(words, min_size=1, max_size=12), min_size=1, max_size=4),
     chunk=st.integers(1, 300),

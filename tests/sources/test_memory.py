@@ -1,33 +1,18 @@
 """Memory of reading: bounded by a batch, and by a small multiple of the longest document."""
 
 import gzip
-import subprocess
-import sys
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live import REPOSITORY
-from tests.support import declare_corpus
-
-READ = """
-import resource, sys
-from pathlib import Path
-from phyagi_assets.declare.schema import CorpusConfig
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.local_file import LocalFile
-from phyagi_assets.declare.yaml_reader import load_yaml
+from tests.forks import in_fork
+from tests.support import declare_corpus, local_file
 
-declared, path = map(Path, sys.argv[1:])
-corpus = load_yaml(declared, CorpusConfig)
-def peak():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-count = sum(len(batch.texts) for batch in read_documents(corpus, [LocalFile(name=path.name, origin=str(path), path=path)]))
-print(count, peak() - before)
-"""
 BATCH = 96 << 20
 """Bytes that reading takes whatever is read."""
 FACTOR = 6
@@ -65,6 +50,17 @@ FILES: dict[str, tuple[str, Write, dict[str, Any], bool]] = {
 }
 
 
+def read(corpus: Corpus, path: Path) -> tuple[int, int]:
+    """Return the number of documents of a file, and the growth of the memory of this process while they are read, in bytes."""
+    before = peak()
+    count = sum(len(batch.texts) for batch in read_documents(corpus, [local_file(path)]))
+    return count, peak() - before
+
+
+def peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_memory_of_reading_is_bounded_by_batch_and_longest_document(tmp_path: Path, pytestconfig: pytest.Config, file: str) -> None:
     name, to, keys, is_one_document = FILES[file]
@@ -72,9 +68,7 @@ def test_memory_of_reading_is_bounded_by_batch_and_longest_document(tmp_path: Pa
     if name == "a.csv":
         keys = {**keys, "source": {"delimiter": ";"}}
     to(tmp_path / name, megabytes)
-    declared = declare_corpus(tmp_path, "c", name, **keys).path
-    command = [sys.executable, "-c", READ, str(declared), str(tmp_path / name)]
-    count, grown = map(int, subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split())
+    count, grown = in_fork(read, declare_corpus(tmp_path, "c", name, **keys), tmp_path / name)
     longest = (tmp_path / name).stat().st_size if is_one_document else 0
     assert count > 0
     assert grown < BATCH + FACTOR * longest

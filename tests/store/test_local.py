@@ -3,12 +3,13 @@
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.local import STAGING, LocalStore
 from phyagi_assets.store.manifest import Manifest
-from tests.support import REPOSITORY
+from tests.forks import FORKS
 from tests.tokenizers.faulty_engines import store_contents
 
 ADDRESS = "corpus/stage/part"
@@ -143,33 +144,38 @@ def test_reader_sees_a_complete_version_while_versions_are_switched(store: Store
         flipper.join()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from tests.store.test_local import wanted
-from phyagi_assets.store.local import LocalStore
+def write_half(root: Path, told: Connection) -> None:
+    """Write half of a version until the process is killed."""
 
-def fill(folder):
-    (folder / "one").write_text("half")
-    print("writing", flush=True)
-    signal.pause()
+    def fill(folder: Path) -> Manifest:
+        (folder / "one").write_text("half")
+        told.send("writing")
+        signal.pause()
+        raise AssertionError
 
-LocalStore(Path(sys.argv[1])).write("corpus/stage/part", wanted("new"), fill)
-"""
+    LocalStore(root).write(ADDRESS, wanted("new"), fill)
+
+
+def started(do: Callable[[Path, Connection], None], store: Store) -> Any:
+    """Return a process that does something in a store and has said that it is under way."""
+    receiver, sender = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=do, args=(store.root, sender))
+    process.start()
+    sender.close()
+    receiver.recv()
+    receiver.close()
+    return process
 
 
 def test_files_of_a_killed_writer_are_removed_and_files_of_a_live_writer_are_not(store: Store) -> None:
     write(store, "old")
-    writer = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-    assert writer.stdout
-    assert writer.stdout.readline() == "writing\n"
+    writer = started(write_half, store)
     left = list((store.root / STAGING).glob("*/version/one"))
     write(store, "meanwhile", publish=False)
     assert all(path.exists() for path in left)
     assert len(left) == 1
-    writer.send_signal(signal.SIGKILL)
-    writer.wait()
-    writer.stdout.close()
+    writer.kill()
+    writer.join()
     assert store.open(ADDRESS) is not None
     write(store, "later", publish=False)
     assert not left[0].exists()
@@ -184,7 +190,9 @@ def test_invalid_address_is_refused(store: Store, address: str) -> None:
         store.pointer(address)
 
 
-def test_writer_killed_at_any_time_leaves_a_complete_version_and_files_that_the_next_removes(tmp_path: Path) -> None:
+def test_writer_killed_at_any_time_leaves_a_complete_version_and_files_that_the_next_removes(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
     moment, ends = 0, set()
     while 0 not in ends:
         store = LocalStore(tmp_path / str(moment))
@@ -194,7 +202,7 @@ def test_writer_killed_at_any_time_leaves_a_complete_version_and_files_that_the_
         write(store, "later", publish=False)
         assert [path.name for path in (store.root / STAGING).iterdir()] == ["entry"]
         assert write(store, "new") == store.open(ADDRESS) == versions[1]
-        moment += 1
+        moment += 1 if pytestconfig.getoption("soak") else 3
     assert ends == {0, signal.SIGKILL}
     assert moment > 20
 
@@ -233,20 +241,15 @@ def killed_after(moment: int, action: Callable[[], object]) -> int:
 TOUCHES = {"open", "os.mkdir", "os.rename", "os.symlink", "os.remove", "os.rmdir", "shutil.rmtree", "fcntl.flock", "os.scandir"}
 
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from phyagi_assets.store.local import LocalStore
-with LocalStore(Path(sys.argv[1])).lock("corpus/stage/part"):
-    print("holding", flush=True)
-    time.sleep(600)
-"""
+def hold_lock(root: Path, told: Connection) -> None:
+    """Hold a lock until the process is killed."""
+    with LocalStore(root).lock("corpus/stage/part"):
+        told.send("holding")
+        signal.pause()
 
 
 def test_lock_is_waited_for_and_is_released_when_its_process_is_killed(store: Store) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(store.root)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-    assert holder.stdout
-    assert holder.stdout.readline() == "holding\n"
+    holder = started(hold_lock, store)
     taken = threading.Event()
 
     def take() -> None:
@@ -261,4 +264,4 @@ def test_lock_is_waited_for_and_is_released_when_its_process_is_killed(store: St
     holder.kill()
     assert taken.wait(10)
     waiting.join()
-    holder.wait()
+    holder.join()
