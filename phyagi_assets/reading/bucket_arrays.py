@@ -22,8 +22,9 @@ from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
+from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
-from phyagi_assets.reading.range_reader import RangeReader, Ranges, RemoteArray
+from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
 from phyagi_assets.store.fingerprint import text_digest

@@ -15,7 +15,7 @@ from phyagi_assets.formatting import short_size
 from phyagi_assets.order.blocks import Blocks, Moment
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
-from phyagi_assets.reading.range_reader import RemoteArray
+from phyagi_assets.reading.byte_ranges import RemoteArray
 
 _BLOCK = 2 << 20
 """Size of a block of an array that is fetched whole, in bytes."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +22,9 @@ from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
-from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
+from phyagi_assets.reading.block_cache import Block, BlockCache
+from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
+from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
 _AHEAD = 64 << 20
@@ -31,8 +33,6 @@ _AHEAD_OF_WHOLE = 1 << 20
 """Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
 _OPEN_FILES = 2048
 """Largest number of block files that a reader keeps open: a window has some hundred blocks per corpus."""
-_FILLING = 6
-"""Number of blocks of whole arrays that are fetched in the background at the same time."""
 _SINGLE_PER_BLOCK = 1
 """Number of requests for single ranges of whole arrays, per block, while the blocks are on their way. A request for a block takes a server
 hardly longer than one for some kilobytes, so reading begins at once, and the blocks are delayed by their own time at most."""
@@ -51,57 +51,6 @@ _PATIENCE = 1.0
 """Time to wait for a block that another process fetches, in seconds."""
 _NO_BLOCK = -1 << 40
 """Number of the block of a range that is in none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RemoteArray:
-    """The file of an array in a bucket, and the blocks in which it is cached."""
-
-    key: str
-    """Key of the object."""
-    digest: str
-    """Name of the array in the cache."""
-    size: int
-    """Size of the object, in bytes."""
-    block: int = 0
-    """Size of a block, in bytes; 0 if the array is read without a cache."""
-    phase: int = 0
-    """First byte of one of the blocks."""
-    overlap: int = 0
-    """Number of bytes by which each block reaches into the next one."""
-    is_whole: bool = False
-    """Whether the whole array is fetched into the cache in the background."""
-
-    def block_at(self, number: int) -> Block:
-        """Return a block by its number, which counts from the one that begins at `phase`."""
-        start = self.phase + number * self.block
-        return Block(self.digest, max(0, start), min(self.size, start + self.block + self.overlap))
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield all blocks."""
-        first = -(self.phase > 0)
-        return (self.block_at(number) for number in range(first, -(-(self.size - self.phase) // self.block)))
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """Byte ranges of arrays, as parallel arrays."""
-
-    array: Ints
-    """Index of the array."""
-    begin: Ints
-    """First byte in the file."""
-    end: Ints
-    """Byte after the last one."""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return int((self.end - self.begin).sum())
-
-    def same_as(self, other: "Ranges") -> bool:
-        """Return whether the ranges are those of another read."""
-        return all(np.array_equal(one, two) for one, two in ((self.begin, other.begin), (self.end, other.end), (self.array, other.array)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +123,7 @@ class RangeReader:
         self._serial = 0
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
-        self._filler: _Filler | None = None
+        self._filler: WholeArrays | None = None
         self._single = _SINGLE_PER_BLOCK * sum(-(-array.size // array.block) for array in self._arrays if array.is_whole)
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
         self._is_slow = False
@@ -244,7 +193,7 @@ class RangeReader:
             )
         with self._locked():
             if self._filler is None and any(array.is_whole for array in self._arrays):
-                self._filler = _Filler(self._arrays, self._fetching, self._cache, self._kept)
+                self._filler = WholeArrays(self._arrays, self._fetching, self._cache, self._kept)
             self._position = position
             self._judge_caller()
             self._taken += len(ranges.begin)
@@ -345,7 +294,7 @@ class RangeReader:
         coming.update(key for key, _, _ in found)
         self._coming.update((key, None) for key, _, _ in found)
         own = [(key, block, draft) for key, block, draft in found if isinstance(draft, Path)]
-        requests = [_block_request(self._cache, self._arrays[key[0]], block, draft, self._serial) for key, block, draft in own]
+        requests = [block_request(self._cache, self._arrays[key[0]], block, draft, self._serial) for key, block, draft in own]
         for (key, block, draft), future in zip(own, self._fetching.submit(requests) if requests else [], strict=True):
             self._coming[key] = future
             future.add_done_callback(partial(self._note, key, block, draft))
@@ -370,7 +319,7 @@ class RangeReader:
     def _next_uses(self, blocks: Sequence[Block]) -> Sequence[int]:
         known = [(i, number) for i, block in enumerate(blocks) if (number := self._numbers.get(block.array)) is not None]
         keys = [(number, self._number_of(number, blocks[i])) for i, number in known]
-        uses = _uses_of_kept(self._kept, blocks)
+        uses = uses_of_kept(self._kept, blocks)
         for (i, _), use in zip(known, self._uses.next_uses(keys, self._position), strict=True):
             uses[i] = use
         return uses
@@ -477,62 +426,3 @@ class RangeReader:
         while not path.exists() and time.monotonic() < until:
             time.sleep(0.01)
         del self._coming[key]
-
-
-def _block_request(cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int) -> PartRequest:
-    path = str(cache.path(block))
-    return PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
-
-
-def _uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
-    """Return the next use of blocks of which only that is known: whether their array stays in the cache."""
-    return [0 if block.array in kept else NEVER for block in blocks]
-
-
-class _Filler:
-    """A thread that fetches whole arrays into the cache.
-
-    Parameters
-    ----------
-    arrays
-        The arrays; only those that are fetched whole are.
-    fetching, cache, kept
-        As for `RangeReader`.
-    """
-
-    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, kept: Container[str]) -> None:
-        self.problem: StoreError | None = None
-        """The error that ended the thread."""
-        self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
-        self._fetching, self._cache, self._kept = fetching, cache, kept
-        self._free = threading.Semaphore(_FILLING)
-        self.is_ended = False
-        threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
-
-    def _run(self) -> None:
-        uses = partial(_uses_of_kept, self._kept)
-        try:
-            for array, block in self._blocks:
-                self._free.acquire()
-                if self.is_ended:
-                    return
-                draft = None if self._cache.has(block) else self._cache.reserve([block], 0, uses)[0]
-                if not isinstance(draft, Path):
-                    self._free.release()
-                    continue
-                future = self._fetching.submit([_block_request(self._cache, array, block, draft, 0)])[0]
-                future.add_done_callback(partial(self._arrived, block, draft))
-        except StoreError as problem:
-            self.problem = problem
-
-    def _arrived(self, block: Block, draft: Path, done: "Future[bytes]") -> None:
-        self._free.release()
-        if problem := done.exception():
-            self.is_ended = True  # what is needed is fetched when it is needed
-            try:
-                self._cache.release(block, draft)
-                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):
-                    with self._cache.errors():
-                        raise problem
-            except StoreError as found:
-                self.problem = found

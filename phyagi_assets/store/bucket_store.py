@@ -13,15 +13,12 @@ Steps work in `Scratch`, a local store that has the layout of this one. What is 
 """
 
 import logging
-import re
 import socket
 import threading
 import time
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -42,67 +39,37 @@ from phyagi_assets.store.base import (
     Survey,
     Transfer,
     Version,
-    is_part,
     split_version_name,
 )
-from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.bucket_files import BucketFiles
+from phyagi_assets.store.bucket_keys import (
+    PUBLISHED,
+    SHARED,
+    VERSIONS,
+    parsed_pointer,
+    pointer_key,
+    shared_name,
+    split_address,
+    split_key,
+    version_key,
+    version_name,
+)
+from phyagi_assets.store.bucket_listing import FolderListing, Objects, used_until
+from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
 from phyagi_assets.store.scratch import Scratch, scratch_folder
 from phyagi_assets.store.state import Kind, State
 
-_VERSIONS = ".artifacts"
-"""Folder of the versions. It has another name than on a disk, because SeaweedFS does not list keys with a part ``.versions``."""
-PUBLISHED = ".published"
-SHARED = ".shared"
 _MANIFESTS = ".manifests"
 _BUILDS, _REMOVALS = "builds", "removals"
 """Folders of leases."""
 _BROKEN_OFF = timedelta(days=1)
 """Age of the last object of a version without a manifest, after which its upload was broken off."""
-_FRESH = 10.0
-"""Time for which a listing is used again, in seconds."""
-_SHARE_OF_LISTING = 0.1
-"""Largest share of the time that listings take: one that takes long is used for longer."""
-
-_POINTER = re.compile(r"(\d{10})@([0-9a-f]{32})")
-
 logger = logging.getLogger(__name__)
 
-Objects = Mapping[str, StoredObject]
-"""Objects of one version, by path relative to its folder."""
-
-
-@dataclass(kw_only=True, slots=True)
-class _Folder:
-    """Contents of one folder of artifacts, from a listing."""
-
-    until: float
-    """Time from which on the folder is listed again."""
-    versions: dict[str, dict[str, StoredObject]] = field(default_factory=lambda: defaultdict(dict))
-    """Objects by name of the version and path in it."""
-    pointers: dict[str, dict[tuple[int, str], StoredObject]] = field(default_factory=lambda: defaultdict(dict))
-    """Pointers by key, and by their number and fingerprint."""
-    has_missed: bool = False
-    """Whether a manifest of the folder had to be fetched."""
-
-    def add(self, found: Iterable[tuple[str, StoredObject]]) -> None:
-        """Add objects, given their paths in the folder."""
-        for path, stored in found:
-            kind, _, rest = path.partition("/")
-            name, _, file = rest.partition("/")
-            if kind == _VERSIONS and file:
-                self.versions[name][file] = stored
-            elif kind == PUBLISHED and (pointer := _pointer(file)):
-                self.pointers[name][pointer] = stored
-
-    def published(self, key: str) -> str:
-        """Return the fingerprint of the published version of an artifact, or an empty string."""
-        return max(self.pointers[key])[1] if self.pointers.get(key) else ""
-
-
-_Listed = tuple[dict[str, _Folder], list[Foreign]]
+_Listed = tuple[dict[str, FolderListing], list[Foreign]]
 
 
 class BucketStore(base.Store):
@@ -143,7 +110,7 @@ class BucketStore(base.Store):
         self.bucket, self.shared, self.local, self.shared_copies = bucket, shared, local, shared_copies
         self._holder = holder
         self._leases = Leases(folder=bucket.folder(".leases"), machine=holder or f"{socket.gethostname()}:{local.root}")
-        self._folders: dict[str, _Folder] = {}
+        self._folders: dict[str, FolderListing] = {}
         self._all_until = 0.0
         """Time until which the folders are taken for all that there are."""
         self._manifests: dict[tuple[str, str], Manifest | None] = {}
@@ -168,7 +135,7 @@ class BucketStore(base.Store):
 
     def key(self, version: Version, file: str) -> str:
         """Return the key of the object that holds a file of a version, relative to the folder of the store."""
-        return f"{_path(version)}/{file}"
+        return f"{version_key(version)}/{file}"
 
     def pointer(self, address: str) -> Path:
         return self.local.pointer(address)
@@ -178,14 +145,14 @@ class BucketStore(base.Store):
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         of = Address(address)
-        folder, key = _split(of)
+        folder, key = split_address(of)
         with self._lock:
             known = self._folder(folder)
             fingerprint = known.published(key)
             if not fingerprint:
                 return None
             version = Version(of, fingerprint)
-            objects = known.versions.get(_name(version), {})
+            objects = known.versions.get(version_name(version), {})
             if MANIFEST in objects and self._recall(version, objects) is None:
                 if known.has_missed:  # probably, all are needed
                     self._fetch_manifests(folder, known)
@@ -219,23 +186,23 @@ class BucketStore(base.Store):
             for name, objects in sorted(folder.versions.items()):
                 version = Version.of_folder(prefix, name)
                 if version is None:
-                    found.foreign.append(Foreign(path=self.place(f"{prefix}/{_VERSIONS}/{name}"), why="was not made by the store"))
+                    found.foreign.append(Foreign(path=self.place(f"{prefix}/{VERSIONS}/{name}"), why="was not made by the store"))
                 elif MANIFEST in objects:  # otherwise, its upload has not ended
                     self._survey_version(version, objects, folder, found)
         return found
 
-    def _survey_version(self, version: Version, objects: Objects, folder: _Folder, found: Survey) -> None:
+    def _survey_version(self, version: Version, objects: Objects, folder: FolderListing, found: Survey) -> None:
         pointers = folder.pointers.get(version.address.key, {})
         pointer = pointers[max(pointers)] if pointers else None
         artifact = self._artifact(version, objects, pointer, intact=False)
         if artifact is None:
-            place = self.place(_path(version))
+            place = self.place(version_key(version))
             found.foreign.append(Foreign(path=place, why="has no manifest that can be read, or that of another version"))
             return
         unknown = sorted(objects.keys() - {MANIFEST, *artifact.manifest.files})
         protected = f"{unknown[0]} in it was not written by the store" if unknown else ""
         if protected:
-            found.foreign.append(Foreign(path=self.place(_path(version)), why=protected))
+            found.foreign.append(Foreign(path=self.place(version_key(version)), why=protected))
         is_published = folder.published(version.address.key) == version.fingerprint
         found.versions.append(
             StoredVersion(
@@ -249,7 +216,7 @@ class BucketStore(base.Store):
         )
 
     def published_fingerprint(self, address: str) -> str:
-        folder, key = _split(Address(address))
+        folder, key = split_address(Address(address))
         pointers = self._pointers(folder, key)
         return max(pointers)[1] if pointers else ""
 
@@ -289,39 +256,40 @@ class BucketStore(base.Store):
         if there and there.holds(holding):
             return there
         if MANIFEST in objects:  # of a damaged version
-            self.bucket.delete([f"{_path(version)}/{MANIFEST}"])
+            self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
         shared = self._shared_objects(anew=True)
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
             if name in finished and not (built.path / name).exists():
-                self._exchange().copy(finished[name].path, self.bucket, f"{_path(version)}/{name}", record.bytes, record.xxh3_128)
+                self._exchange().copy(finished[name].path, self.bucket, f"{version_key(version)}/{name}", record.bytes, record.xxh3_128)
                 return
             if not is_shared(name):
-                self.bucket.upload(built.path / name, f"{_path(version)}/{name}", record.xxh3_128, objects.get(name))
+                self.bucket.upload(built.path / name, f"{version_key(version)}/{name}", record.xxh3_128, objects.get(name))
                 return
-            there = shared.get(_shared_name(record))
+            there = shared.get(shared_name(record))
             if there is None or there.size != record.bytes or there.tells_content:  # a damaged one is replaced
-                self.shared.upload(built.path / name, _shared_name(record), record.xxh3_128, there)
+                self.shared.upload(built.path / name, shared_name(record), record.xxh3_128, there)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
         self._shared_listed = None
-        self.bucket.write(f"{_path(version)}/{MANIFEST}", built.manifest.to_json().encode())
+        self.bucket.write(f"{version_key(version)}/{MANIFEST}", built.manifest.to_json().encode())
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
-        self.bucket.delete(f"{_path(version)}/{name}" for name in outdated if name in objects)
+        self.bucket.delete(f"{version_key(version)}/{name}" for name in outdated if name in objects)
         written = self._artifact(version, self._look_at(version), None, intact=True)
         if written is None:
-            raise StoreError(f"{self.place(_path(version))}: is not what was uploaded; another command changes it; run the command again")
+            place = self.place(version_key(version))
+            raise StoreError(f"{place}: is not what was uploaded; another command changes it; run the command again")
         return written
 
     def publish(self, artifact: Artifact) -> None:
-        folder, key = _split(Address(artifact.address))
+        folder, key = split_address(Address(artifact.address))
         pointers = self._pointers(folder, key)
         newest = max(pointers, default=(0, ""))
         if newest[1] != artifact.fingerprint:
             newest = newest[0] + 1, artifact.fingerprint
-            self.bucket.create(_pointer_key(folder, key, newest), b"")
-        self.bucket.delete(_pointer_key(folder, key, older) for older in pointers if older < newest)
+            self.bucket.create(pointer_key(folder, key, newest), b"")
+        self.bucket.delete(pointer_key(folder, key, older) for older in pointers if older < newest)
         with self._lock:
             if folder not in self._folders:
                 self._all_until = 0.0
@@ -330,14 +298,14 @@ class BucketStore(base.Store):
                 self._folders[folder].pointers[key] = {newest: pointers.get(newest, now)}
 
     def published_path(self, address: str) -> Path:
-        folder, key = _split(Address(address))
+        folder, key = split_address(Address(address))
         return self.version_path(address, self._folder(folder).published(key))
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
         of = Version(Address(address), split_version_name(version.name)[1])
         artifact = self._artifact(of, self._look_at(of), None, intact=False)
         if artifact is None:
-            return [f"{self.place(_path(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
+            return [f"{self.place(version_key(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
         return artifact.damage(checksums=True)
 
     def is_copy(self, address: str) -> bool:
@@ -358,16 +326,16 @@ class BucketStore(base.Store):
         objects = self._look_at(version)
         manifest = self._manifest(version, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
-            raise StoreError(f"{self.place(_path(version))}: {unknown[0]} in it was not written by the store; it is left as it is")
+            raise StoreError(f"{self.place(version_key(version))}: {unknown[0]} in it was not written by the store; it is left as it is")
         if MANIFEST in objects:
-            self.bucket.delete([f"{_path(version)}/{MANIFEST}"])
+            self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
         recorded = objects.keys() & set(manifest.files) if manifest else set()
-        self.bucket.delete(f"{_path(version)}/{name}" for name in recorded)
-        folder, key = _split(version.address)
+        self.bucket.delete(f"{version_key(version)}/{name}" for name in recorded)
+        folder, key = split_address(version.address)
         pointers = self._pointers(folder, key)
         if pointers and max(pointers)[1] == version.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
-                self.bucket.delete([_pointer_key(folder, key, pointer)])
+                self.bucket.delete([pointer_key(folder, key, pointer)])
         self.local.forget(version)
         with self._lock:
             self._folders.pop(folder, None)
@@ -462,45 +430,45 @@ class BucketStore(base.Store):
     def _list_all(self) -> _Listed:
         """List the whole store. Return its folders of artifacts, and the objects that the store did not make."""
         began = time.monotonic()
-        folders: dict[str, _Folder] = {}
+        folders: dict[str, FolderListing] = {}
         foreign = []
         found = self.bucket.list()
-        until = _used_until(began)
+        until = used_until(began)
         for stored in found:
             if stored.key.startswith("."):
                 continue
-            folder, path = _split_key(stored.key)
+            folder, path = split_key(stored.key)
             if not folder:
                 foreign.append(Foreign(path=self.place(stored.key), why="was not made by the store"))
                 continue
-            folders.setdefault(folder, _Folder(until=until)).add([(path, stored)])
+            folders.setdefault(folder, FolderListing(until=until)).add([(path, stored)])
         with self._lock:
             self._folders, self._all_until = folders, until
         return folders, foreign
 
-    def _folder(self, folder: str) -> _Folder:
+    def _folder(self, folder: str) -> FolderListing:
         """Return what is known of a folder of artifacts; list it if that is not known, or too old."""
         with self._lock:
             known = self._folders.get(folder)
             if known is None or known.until < time.monotonic():
                 began = time.monotonic()
-                found = list(concurrently(lambda kind: self.bucket.list(f"{folder}/{kind}"), (_VERSIONS, PUBLISHED)))
-                known = self._folders[folder] = _Folder(until=_used_until(began))
+                found = list(concurrently(lambda kind: self.bucket.list(f"{folder}/{kind}"), (VERSIONS, PUBLISHED)))
+                known = self._folders[folder] = FolderListing(until=used_until(began))
                 known.add((stored.key.removeprefix(f"{folder}/"), stored) for part in found for stored in part)
             return known
 
     def _look_at(self, version: Version) -> dict[str, StoredObject]:
         """List the objects of one version."""
-        objects = {stored.key.removeprefix(f"{_path(version)}/"): stored for stored in self.bucket.list(_path(version))}
+        objects = {stored.key.removeprefix(f"{version_key(version)}/"): stored for stored in self.bucket.list(version_key(version))}
         with self._lock:
-            if known := self._folders.get(_split(version.address)[0]):
-                known.versions[_name(version)] = objects
+            if known := self._folders.get(split_address(version.address)[0]):
+                known.versions[version_name(version)] = objects
         return objects
 
     def _pointers(self, folder: str, key: str) -> dict[tuple[int, str], StoredObject]:
         """List the pointers of one artifact."""
         listed = self.bucket.list(f"{folder}/{PUBLISHED}/{key}")
-        pointers = {found: stored for stored in listed if (found := _pointer(stored.key.rpartition("/")[2]))}
+        pointers = {found: stored for stored in listed if (found := parsed_pointer(stored.key.rpartition("/")[2]))}
         with self._lock:
             if folder in self._folders:
                 self._folders[folder].pointers[key] = pointers
@@ -512,7 +480,7 @@ class BucketStore(base.Store):
         manifest = self._manifest(version, objects)
         if manifest is None:
             return None
-        files = _Files(self, version, manifest, dict(objects), published)
+        files = BucketFiles(self, version, manifest, dict(objects), published)
         if intact and files.damage(checksums=False):
             return None
         return Artifact(address=version.address, path=self.local.root / version.path, manifest=manifest, remote=files)
@@ -520,7 +488,7 @@ class BucketStore(base.Store):
     def _recall(self, version: Version, objects: Objects) -> Manifest | None:
         """Return the manifest of a version if it was fetched before."""
         stored = objects[MANIFEST]
-        known = (_path(version), stored.e_tag)
+        known = (version_key(version), stored.e_tag)
         if known not in self._manifests:
             try:
                 content = self._manifest_copy(version, stored).read_bytes()
@@ -531,9 +499,9 @@ class BucketStore(base.Store):
 
     def _manifest(self, version: Version, objects: Objects) -> Manifest | None:
         """Return the manifest of a version; None if it cannot be read, or is of another version."""
-        known = (_path(version), objects[MANIFEST].e_tag)
+        known = (version_key(version), objects[MANIFEST].e_tag)
         if known not in self._manifests and self._recall(version, objects) is None:
-            content = self.bucket.read(f"{_path(version)}/{MANIFEST}")
+            content = self.bucket.read(f"{version_key(version)}/{MANIFEST}")
             if content is None:  # removed since the listing
                 return None
             copy = self._manifest_copy(version, objects[MANIFEST])
@@ -544,16 +512,16 @@ class BucketStore(base.Store):
 
     def _parsed(self, content: bytes, version: Version) -> Manifest | None:
         try:
-            manifest = Manifest.parse(content, self.place(f"{_path(version)}/{MANIFEST}"))
+            manifest = Manifest.parse(content, self.place(f"{version_key(version)}/{MANIFEST}"))
         except StoreError:
             return None
         return manifest if manifest.fingerprint == version.fingerprint else None
 
     def _manifest_copy(self, version: Version, stored: StoredObject) -> Path:
         tag = "".join(letter for letter in stored.e_tag if letter.isalnum()) or "none"
-        return self.local.root / _MANIFESTS / f"{_path(version)}.{tag}-{stored.size}.json"
+        return self.local.root / _MANIFESTS / f"{version_key(version)}.{tag}-{stored.size}.json"
 
-    def _fetch_manifests(self, folder: str, known: _Folder) -> None:
+    def _fetch_manifests(self, folder: str, known: FolderListing) -> None:
         """Fetch the manifests of a folder that are not here, several at once."""
         versions = ((Version.of_folder(folder, name), objects) for name, objects in known.versions.items() if MANIFEST in objects)
         missing = [(version, objects) for version, objects in versions if version and self._recall(version, objects) is None]
@@ -573,7 +541,7 @@ class BucketStore(base.Store):
         for anew in (False, True):
             there = self._shared_objects(anew=anew)
             sizes = {name: stored.size for name, stored in there.items()}
-            missing = {_shared_name(record) for record in wanted if sizes.get(_shared_name(record)) != record.bytes}
+            missing = {shared_name(record) for record in wanted if sizes.get(shared_name(record)) != record.bytes}
             if not missing:
                 break
         return missing
@@ -582,9 +550,9 @@ class BucketStore(base.Store):
         """Return the content of the manifest of a version."""
         with suppress(OSError):
             return self._manifest_copy(version, objects[MANIFEST]).read_bytes()
-        content = self.bucket.read(f"{_path(version)}/{MANIFEST}")
+        content = self.bucket.read(f"{version_key(version)}/{MANIFEST}")
         if content is None:
-            raise StoreError(f"{self.place(_path(version))}: was removed by another command; run the command again")
+            raise StoreError(f"{self.place(version_key(version))}: was removed by another command; run the command again")
         return content
 
 
@@ -592,147 +560,7 @@ class _Owner:
     """Something for which a version is held."""
 
 
-@dataclass(eq=False)
-class _Files(base.RemoteFiles):
-    """The files of one version in a bucket."""
-
-    store: BucketStore
-    version: Version
-    manifest: Manifest
-    objects: Objects
-    published: StoredObject | None
-    """The newest pointer of the artifact, if it is known."""
-    fetched: set[str] = field(default_factory=set)
-    """Files that are here, and stay here because this object holds the version."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "fetched": set()}
-
-    @property
-    def place(self) -> str:
-        return self.store.place(_path(self.version))
-
-    @property
-    def bytes(self) -> int:
-        return sum(record.bytes for record in self.manifest.files.values())
-
-    @property
-    def written(self) -> float:
-        times = [self.objects[MANIFEST].written, *([self.published.written] if self.published else [])]
-        return max(times).timestamp()
-
-    def fetch(self, only: Collection[str]) -> None:
-        files = self.manifest.files
-        wanted = {name for name in files if not only or any(name == one or name.startswith(f"{one}/") for one in only)} - self.fetched
-        local, folder = self.store.local, self.store.local.root / self.version.path
-        if not wanted and (only or self.fetched) and MANIFEST not in only:
-            return
-        if not self.fetched:
-            local.hold(self.version, self)
-        missing = [name for name in sorted(wanted) if not _has(folder / name, files[name])]
-        if missing:
-            local.make_room(sum(files[name].bytes for name in missing))
-            with local.writing():
-                list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
-        if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
-            content = self.store.manifest_content(self.version, self.objects)
-            with local.writing():
-                replace_file(folder / MANIFEST, content)
-        self.fetched |= wanted
-
-    def copy_to(self, folder: Path) -> None:
-        files = self.manifest.files
-        list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), sorted(files)))
-
-    def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
-        store = self.store
-        if not is_shared(name):
-            store.bucket.download(f"{_path(self.version)}/{name}", path, record.bytes, record.xxh3_128)
-            return
-        shared = store.shared_copies / _shared_name(record)
-        if not _has(shared, record):
-            store.shared.download(_shared_name(record), shared, record.bytes, record.xxh3_128)
-        with suppress(FileNotFoundError):
-            path.unlink()
-        link(shared, path)
-
-    def damage(self, *, checksums: bool) -> Sequence[str]:
-        files = self.manifest.files
-        missing = self.store.missing_shared([record for name, record in files.items() if is_shared(name)])
-        found, sound = [], []
-        for name, record in files.items():
-            stored = self.objects.get(name)
-            is_missing = _shared_name(record) in missing if is_shared(name) else stored is None
-            if is_missing:
-                found.append(f"{self.place}/{name}: is missing")
-            elif stored and stored.size != record.bytes:
-                found.append(f"{self.place}/{name}: has {stored.size} bytes where {record.bytes} were written")
-            else:
-                sound.append(name)
-        if checksums:
-            digests = concurrently(self._digest, sound)
-            differing = [name for name, digest in zip(sound, digests, strict=True) if digest != files[name].xxh3_128]
-            found += [f"{self.place}/{name}: its content is not what was written (checksum differs)" for name in differing]
-        return found
-
-    def _digest(self, name: str) -> str:
-        if is_shared(name):
-            return self.store.shared.digest(_shared_name(self.manifest.files[name]))
-        return self.store.bucket.digest(f"{_path(self.version)}/{name}")
-
-
-def _shared_name(record: FileRecord) -> str:
-    return f"{record.xxh3_128}-{record.bytes}"
-
-
-def _has(path: Path, record: FileRecord) -> bool:
-    try:
-        return path.stat().st_size == record.bytes
-    except OSError:
-        return False
-
-
 def _assembled(bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path, holder: str) -> BucketStore:
     store = BucketStore.__new__(BucketStore)
     store._assemble(bucket, shared, local, shared_copies, holder)
     return store
-
-
-def _name(version: Version) -> str:
-    return version.path.rpartition("/")[2]
-
-
-def _path(version: Version) -> str:
-    """Return the path of a version in the bucket."""
-    return f"{_split(version.address)[0]}/{_VERSIONS}/{_name(version)}"
-
-
-def _split(address: Address) -> tuple[str, str]:
-    """Return the folder of an artifact and its key."""
-    folder, _, key = address.rpartition("/")
-    return folder, key
-
-
-def _split_key(key: str) -> tuple[str, str]:
-    """Return the folder of artifacts that an object belongs to, and its path in the folder; empty strings for another object."""
-    for kind in (_VERSIONS, PUBLISHED):
-        folder, found, rest = key.partition(f"/{kind}/")
-        if found and len(parts := folder.split("/")) <= 2 and all(map(is_part, parts)):
-            return folder, f"{kind}/{rest}"
-    return "", ""
-
-
-def _pointer(name: str) -> tuple[int, str] | None:
-    """Return the number and the fingerprint in the name of a pointer."""
-    found = _POINTER.fullmatch(name)
-    return (int(found[1]), found[2]) if found else None
-
-
-def _pointer_key(folder: str, key: str, pointer: tuple[int, str]) -> str:
-    return f"{folder}/{PUBLISHED}/{key}/{pointer[0]:010}@{pointer[1]}"
-
-
-def _used_until(began: float) -> float:
-    """Return the time until which a listing is used that began at a time."""
-    now = time.monotonic()
-    return now + max(_FRESH, (now - began) / _SHARE_OF_LISTING)

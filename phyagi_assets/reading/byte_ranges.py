@@ -1,0 +1,60 @@
+"""Arrays in a bucket, the blocks in which they are cached, and byte ranges of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.block_cache import Block
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteArray:
+    """The file of an array in a bucket, and the blocks in which it is cached."""
+
+    key: str
+    """Key of the object."""
+    digest: str
+    """Name of the array in the cache."""
+    size: int
+    """Size of the object, in bytes."""
+    block: int = 0
+    """Size of a block, in bytes; 0 if the array is read without a cache."""
+    phase: int = 0
+    """First byte of one of the blocks."""
+    overlap: int = 0
+    """Number of bytes by which each block reaches into the next one."""
+    is_whole: bool = False
+    """Whether the whole array is fetched into the cache in the background."""
+
+    def block_at(self, number: int) -> Block:
+        """Return a block by its number, which counts from the one that begins at `phase`."""
+        start = self.phase + number * self.block
+        return Block(self.digest, max(0, start), min(self.size, start + self.block + self.overlap))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks."""
+        first = -(self.phase > 0)
+        return (self.block_at(number) for number in range(first, -(-(self.size - self.phase) // self.block)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Byte ranges of arrays, as parallel arrays."""
+
+    array: Ints
+    """Index of the array."""
+    begin: Ints
+    """First byte in the file."""
+    end: Ints
+    """Byte after the last one."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return int((self.end - self.begin).sum())
+
+    def same_as(self, other: "Ranges") -> bool:
+        """Return whether the ranges are those of another read."""
+        return all(np.array_equal(one, two) for one, two in ((self.begin, other.begin), (self.end, other.end), (self.array, other.array)))

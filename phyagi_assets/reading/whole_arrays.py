@@ -1,0 +1,74 @@
+"""Whole arrays that are fetched into the cache in the background."""
+
+import threading
+from collections.abc import Container, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
+from phyagi_assets.reading.block_cache import NEVER, Block, BlockCache
+from phyagi_assets.reading.byte_ranges import RemoteArray
+
+_FILLING = 6
+"""Number of blocks of whole arrays that are fetched in the background at the same time."""
+
+
+def block_request(cache: BlockCache, array: RemoteArray, block: Block, draft: Path, urgency: int) -> PartRequest:
+    path = str(cache.path(block))
+    return PartRequest(key=array.key, start=block.start, stop=block.stop, size=array.size, urgency=urgency, draft=str(draft), path=path)
+
+
+def uses_of_kept(kept: Container[str], blocks: Sequence[Block]) -> list[int]:
+    """Return the next use of blocks of which only that is known: whether their array stays in the cache."""
+    return [0 if block.array in kept else NEVER for block in blocks]
+
+
+class WholeArrays:
+    """A thread that fetches whole arrays into the cache.
+
+    Parameters
+    ----------
+    arrays
+        The arrays; only those that are fetched whole are.
+    fetching, cache, kept
+        As for `RangeReader`.
+    """
+
+    def __init__(self, arrays: Sequence[RemoteArray], fetching: FetchingProcess, cache: BlockCache, kept: Container[str]) -> None:
+        self.problem: StoreError | None = None
+        """The error that ended the thread."""
+        self._blocks = ((array, block) for array in arrays if array.is_whole for block in array.blocks())
+        self._fetching, self._cache, self._kept = fetching, cache, kept
+        self._free = threading.Semaphore(_FILLING)
+        self.is_ended = False
+        threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
+
+    def _run(self) -> None:
+        uses = partial(uses_of_kept, self._kept)
+        try:
+            for array, block in self._blocks:
+                self._free.acquire()
+                if self.is_ended:
+                    return
+                draft = None if self._cache.has(block) else self._cache.reserve([block], 0, uses)[0]
+                if not isinstance(draft, Path):
+                    self._free.release()
+                    continue
+                future = self._fetching.submit([block_request(self._cache, array, block, draft, 0)])[0]
+                future.add_done_callback(partial(self._arrived, block, draft))
+        except StoreError as problem:
+            self.problem = problem
+
+    def _arrived(self, block: Block, draft: Path, done: "Future[bytes]") -> None:
+        self._free.release()
+        if problem := done.exception():
+            self.is_ended = True  # what is needed is fetched when it is needed
+            try:
+                self._cache.release(block, draft)
+                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):
+                    with self._cache.errors():
+                        raise problem
+            except StoreError as found:
+                self.problem = found

@@ -1,0 +1,130 @@
+"""The files of one version in a bucket, which are fetched to the scratch folder."""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.store import base
+from phyagi_assets.store.base import Version
+from phyagi_assets.store.bucket_keys import shared_name, version_key
+from phyagi_assets.store.bucket_listing import Objects
+from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
+from phyagi_assets.store.scratch import Scratch
+
+
+class FileSource(Protocol):
+    """The parts of a store in a bucket that its files need."""
+
+    bucket: BucketFolder
+    shared: BucketFolder
+    local: Scratch
+    shared_copies: Path
+
+    def place(self, name: str) -> str:
+        """Return the address of an object, for messages."""
+
+    def missing_shared(self, wanted: Collection[FileRecord]) -> set[str]:
+        """Return the names of the shared objects that do not exist or have another size."""
+
+    def manifest_content(self, version: Version, objects: Objects) -> bytes:
+        """Return the content of the manifest of a version."""
+
+
+@dataclass(eq=False)
+class BucketFiles(base.RemoteFiles):
+    """The files of one version in a bucket."""
+
+    store: FileSource
+    version: Version
+    manifest: Manifest
+    objects: Objects
+    published: StoredObject | None
+    """The newest pointer of the artifact, if it is known."""
+    fetched: set[str] = field(default_factory=set)
+    """Files that are here, and stay here because this object holds the version."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "fetched": set()}
+
+    @property
+    def place(self) -> str:
+        return self.store.place(version_key(self.version))
+
+    @property
+    def bytes(self) -> int:
+        return sum(record.bytes for record in self.manifest.files.values())
+
+    @property
+    def written(self) -> float:
+        times = [self.objects[MANIFEST].written, *([self.published.written] if self.published else [])]
+        return max(times).timestamp()
+
+    def fetch(self, only: Collection[str]) -> None:
+        files = self.manifest.files
+        wanted = {name for name in files if not only or any(name == one or name.startswith(f"{one}/") for one in only)} - self.fetched
+        local, folder = self.store.local, self.store.local.root / self.version.path
+        if not wanted and (only or self.fetched) and MANIFEST not in only:
+            return
+        if not self.fetched:
+            local.hold(self.version, self)
+        missing = [name for name in sorted(wanted) if not _has(folder / name, files[name])]
+        if missing:
+            local.make_room(sum(files[name].bytes for name in missing))
+            with local.writing():
+                list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
+        if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
+            content = self.store.manifest_content(self.version, self.objects)
+            with local.writing():
+                replace_file(folder / MANIFEST, content)
+        self.fetched |= wanted
+
+    def copy_to(self, folder: Path) -> None:
+        files = self.manifest.files
+        list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), sorted(files)))
+
+    def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
+        store = self.store
+        if not is_shared(name):
+            store.bucket.download(f"{version_key(self.version)}/{name}", path, record.bytes, record.xxh3_128)
+            return
+        shared = store.shared_copies / shared_name(record)
+        if not _has(shared, record):
+            store.shared.download(shared_name(record), shared, record.bytes, record.xxh3_128)
+        with suppress(FileNotFoundError):
+            path.unlink()
+        link(shared, path)
+
+    def damage(self, *, checksums: bool) -> Sequence[str]:
+        files = self.manifest.files
+        missing = self.store.missing_shared([record for name, record in files.items() if is_shared(name)])
+        found, sound = [], []
+        for name, record in files.items():
+            stored = self.objects.get(name)
+            is_missing = shared_name(record) in missing if is_shared(name) else stored is None
+            if is_missing:
+                found.append(f"{self.place}/{name}: is missing")
+            elif stored and stored.size != record.bytes:
+                found.append(f"{self.place}/{name}: has {stored.size} bytes where {record.bytes} were written")
+            else:
+                sound.append(name)
+        if checksums:
+            digests = concurrently(self._digest, sound)
+            differing = [name for name, digest in zip(sound, digests, strict=True) if digest != files[name].xxh3_128]
+            found += [f"{self.place}/{name}: its content is not what was written (checksum differs)" for name in differing]
+        return found
+
+    def _digest(self, name: str) -> str:
+        if is_shared(name):
+            return self.store.shared.digest(shared_name(self.manifest.files[name]))
+        return self.store.bucket.digest(f"{version_key(self.version)}/{name}")
+
+
+def _has(path: Path, record: FileRecord) -> bool:
+    try:
+        return path.stat().st_size == record.bytes
+    except OSError:
+        return False

@@ -1,0 +1,51 @@
+"""Keys of the objects of a store in a bucket."""
+
+import re
+
+from phyagi_assets.store.base import Address, Version, is_part
+from phyagi_assets.store.manifest import FileRecord
+
+VERSIONS = ".artifacts"
+"""Folder of the versions. It has another name than on a disk, because SeaweedFS does not list keys with a part ``.versions``."""
+PUBLISHED = ".published"
+SHARED = ".shared"
+
+_POINTER = re.compile(r"(\d{10})@([0-9a-f]{32})")
+
+
+def version_name(version: Version) -> str:
+    return version.path.rpartition("/")[2]
+
+
+def version_key(version: Version) -> str:
+    """Return the path of a version in the bucket."""
+    return f"{split_address(version.address)[0]}/{VERSIONS}/{version_name(version)}"
+
+
+def split_address(address: Address) -> tuple[str, str]:
+    """Return the folder of an artifact and its key."""
+    folder, _, key = address.rpartition("/")
+    return folder, key
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the folder of artifacts that an object belongs to, and its path in the folder; empty strings for another object."""
+    for kind in (VERSIONS, PUBLISHED):
+        folder, found, rest = key.partition(f"/{kind}/")
+        if found and len(parts := folder.split("/")) <= 2 and all(map(is_part, parts)):
+            return folder, f"{kind}/{rest}"
+    return "", ""
+
+
+def parsed_pointer(name: str) -> tuple[int, str] | None:
+    """Return the number and the fingerprint in the name of a pointer."""
+    found = _POINTER.fullmatch(name)
+    return (int(found[1]), found[2]) if found else None
+
+
+def pointer_key(folder: str, key: str, pointer: tuple[int, str]) -> str:
+    return f"{folder}/{PUBLISHED}/{key}/{pointer[0]:010}@{pointer[1]}"
+
+
+def shared_name(record: FileRecord) -> str:
+    return f"{record.xxh3_128}-{record.bytes}"
