@@ -89,7 +89,7 @@ def test_regex_that_backtracks_is_stopped(data: Path) -> None:
 def test_unknown_suffix_requires_a_format(data: Path) -> None:
     write_text(data / "raw" / "a.dat", "x")
     (partition,) = list_partitions(corpus := declare_corpus(data, "corpus", "raw/*.dat"), data).values()
-    with pytest.raises(DeclarationError, match=r"source.format: the suffix of 'a.dat' does not tell"):
+    with pytest.raises(DeclarationError, match=r"source.format: the suffix of 'a.dat' does not determine"):
         format_of(corpus, partition.files[0].name)
     assert format_of(declare_corpus(data, "corpus", "raw/*.dat", source={"format": "csv"}), partition.files[0].name) == "csv"
 
