@@ -117,7 +117,7 @@ class Clients:
             code = _Answer(str(problem)).code
             if code in ("NoSuchBucket", "ContainerNotFound"):
                 raise SourceError(_REASONS[code]) from None
-            message = "the object is gone or another than was listed, or its key ends in a slash; list the source again"
+            message = "the object is gone or has changed since it was listed, or its key ends in a slash; list the source again"
             raise SourceError(message) from None
         except InvalidPathError as problem:
             found = re.search(r"[Pp]ath (\".*?\")[ :]", _first_line(problem))

@@ -70,7 +70,7 @@ def test_object_that_changes_after_its_listing_is_refused(scheme: str, bucket: B
     corpus = declare_corpus(workspace.data, "corpus", f"{scheme}://lake/*.txt")
     partition = workspace.sources.partitions(corpus)["all"]
     bucket.objects["a.txt"] = b"Two."
-    with pytest.raises(SourceError, match=rf"{scheme}://lake/a\.txt: the object is gone or another than was listed, .*; list the source"):
+    with pytest.raises(SourceError, match=rf"{scheme}://lake/a\.txt: the object is gone or has changed since it was listed, "):
         build_raw(corpus, partition, workspace)
 
 
