@@ -23,6 +23,7 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
+from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import PLAY, Project
@@ -32,6 +33,8 @@ from tests.support import GPT2, REPOSITORY, copy_store, declare, declare_corpus,
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No conformance reports of the user: many tests compare a few code points only, and their reports must not be kept.
+os.environ[REPORTS_FOLDER_VARIABLE] = ""
 
 # No deadline: a slow example on a loaded machine is not an error.
 hypothesis.settings.register_profile("project", deadline=None, max_examples=50)

@@ -5,6 +5,7 @@ one asset each.
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,7 @@ from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import work_of
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
@@ -24,6 +26,7 @@ from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import EXECUTOR, PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
+from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
 from phyagi_assets.settings import REPORTS_VARIABLE
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -32,6 +35,11 @@ from phyagi_assets.store.data_folders import claim
 
 WORKSPACE = "workspace"
 PROGRESS = "progress"
+COLUMN_SCHEMA = "dagster/column_schema"
+_TAGS = "phyagi_assets"
+"""Namespace of the tags of assets."""
+_LONGEST_TAG = 63
+"""Largest number of characters of the value of a tag."""
 _MOST_PARTITIONS = 1000
 """Largest number of partitions that a backfill builds in one run."""
 
@@ -72,6 +80,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             progress=context.resources.progress,
             processes=config.pop(PROCESSES),
             executor=config.pop(EXECUTOR),
+            recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
         with run_of(context, builder, [name]):
@@ -184,14 +193,30 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
         "owners": list(declared.config.owners),
         "description": _described(declared, step.description),
         "code_version": step.code_version,
+        "tags": _tags(declared),
         "freshness_policy": freshness_policy(declared.config.fresh_within),
         "metadata": {
             "dagster/code_references": dg.CodeReferencesMetadataValue(
                 code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
             ),
+            **({COLUMN_SCHEMA: dg.TableSchema([dg.TableColumn(name, of) for name, of in step.columns.items()])} if step.columns else {}),
             **({"report": dg.MetadataValue.url(place)} if (place := _report_place(declared.config.name)) else {}),
         },
     }
+
+
+def _tags(declared: Corpus | Mixture) -> dict[str, str]:
+    """Return the tags by which the catalog finds assets: tokenizer and source of a corpus, length of the samples of a mixture."""
+    if isinstance(declared.config, MixtureConfig):
+        return {f"{_TAGS}/seq_len": str(declared.config.seq_len)}
+    tokenizer = declared.config.tokenizer.partition("@")[0].rpartition("/")[2]
+    schemes = {path.partition("://")[0] if "://" in path else "local" for path in declared.config.source.paths}
+    return {f"{_TAGS}/tokenizer": _tag_value(tokenizer), f"{_TAGS}/source": _tag_value("-".join(sorted(schemes)))}
+
+
+def _tag_value(text: str) -> str:
+    """Return a text as Dagster takes it for the value of a tag."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", text)[:_LONGEST_TAG]
 
 
 def _report_place(name: str) -> str:

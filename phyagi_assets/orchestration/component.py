@@ -1,6 +1,7 @@
 """The catalog as a Dagster component: every declaration in the data folder as definitions."""
 
 import warnings
+from functools import partial
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from phyagi_assets.orchestration.sensors import follow_sensor, refresh_schedule,
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.base import Store
 from phyagi_assets.store.places import open_store
 
 
@@ -57,11 +59,12 @@ def catalog_definitions(catalog: Catalog, workspace: Workspace, progress: Progre
 
 def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flow: Flow) -> dg.Definitions:
     corpora, mixtures = catalog.corpora, catalog.mixtures
-    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+    declared = [
         *(asset for corpus in corpora.values() for asset in corpus_assets(corpus, flow)),
         *(asset for mixture in mixtures.values() for asset in mixture_assets(mixture, corpora, flow)),
-        *map(placeholder, catalog.broken),
     ]
+    placed = dg.map_asset_specs(partial(_with_uri, store=workspace.store), declared)
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [*placed, *map(placeholder, catalog.broken)]
     stored_checks = [stored_check(corpus, WORKSPACE) for corpus in corpora.values()]
     checking = check_store_job(stored_checks) if stored_checks else None
     names = [*corpora, *mixtures, *(broken.name for broken in catalog.broken)]
@@ -89,3 +92,8 @@ def _definitions(catalog: Catalog, workspace: Workspace, progress: Progress, flo
         resources={WORKSPACE: workspace, PROGRESS: progress},
         executor=dg.in_process_executor,
     )
+
+
+def _with_uri(spec: dg.AssetSpec, store: Store) -> dg.AssetSpec:
+    """Return the specification of an asset with the place of its artifacts."""
+    return spec.merge_attributes(metadata={"dagster/uri": dg.MetadataValue.text(str(store.place("/".join(spec.key.path))))})

@@ -10,6 +10,9 @@ from phyagi_assets.store.base import Store
 
 _DRAWN = "tokens"
 """The total of which partitions are plotted."""
+ROW_COUNT = "dagster/row_count"
+"""Name under which Dagster shows the number of rows of an asset; they are documents."""
+_ROWS = "documents"
 _MOST = 30
 """Largest number of partitions in a plot."""
 
@@ -49,7 +52,8 @@ class CorpusTotals:
             self._of[corpus, step.name] = self._published(corpus, step)
         of = self._of[corpus, step.name]
         of.put(key, totals)
-        return {"corpus partitions": len(of.keys), **{f"corpus {name}": total for name, total in of.sums.items()}, **_plot(of)}
+        rows = {ROW_COUNT: of.sums[_ROWS]} if _ROWS in totals else {}
+        return {"corpus partitions": len(of.keys), **{f"corpus {name}": total for name, total in of.sums.items()}, **_plot(of), **rows}
 
     def _published(self, corpus: str, step: Step) -> "_Published":
         found = _Published()

@@ -19,6 +19,7 @@ from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDown
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import require_as_requested
+from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
@@ -30,6 +31,10 @@ FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
 """Tag of a failed run, and its value if the cause persists until one of the run's inputs changes."""
 LASTING_TAG = "phyagi_assets/lasting_failures"
 """Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
+_RETRIES = 3
+"""Number of further attempts of a run that the UI or automation launched and whose sources are down."""
+_PAUSES = 30
+"""Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
 _LISTED = 20
 """Largest number of failed partitions that the failure of a run describes."""
 _TAGGED = 500
@@ -89,7 +94,7 @@ class PartitionRun:
         corpora = [self.builder.corpora[name] for name in sorted({item.corpus for item in work})]
         results: list[PartitionResult] = []
         log = PartitionLog(self.context, self.builder, self.recorded, self.checks)
-        if self.recorded is not None:
+        if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
         commits = find_commits(corpora)
         all_of_them = [*work, *(result.work for result in failed)]
@@ -137,12 +142,13 @@ class PartitionRun:
             tags[FAILURE_TAG] = LASTING
         if tags:
             self.context.instance.add_run_tags(self.context.run.run_id, tags)
+        problems = [result.problem for result in failed]
         if len(results) == 1:
-            raise dg.Failure(description=failed[0].failure, allow_retries=False)
+            raise _end_of_step(self.context, failed[0].failure, problems)
         lines = [f"{result.work.name}: {result.failure}" for result in failed[:_LISTED]]
         more = f"\nand {len(failed) - _LISTED:,} more" if len(failed) > _LISTED else ""
         heading = f"{len(failed):,} of {counted(len(results), 'partition')} failed:"
-        raise dg.Failure(description="\n".join([heading, *lines]) + more, allow_retries=False)
+        raise _end_of_step(self.context, "\n".join([heading, *lines]) + more, problems)
 
 
 @contextmanager
@@ -168,7 +174,23 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     except PhyagiAssetsError as problem:
         if is_permanent(problem, None):
             context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: LASTING})
-        raise dg.Failure(description=str(problem), allow_retries=False) from problem
+        raise _end_of_step(context, str(problem), [problem]) from problem
+
+
+def _end_of_step(context: Context, description: str, problems: Sequence[Exception | None]) -> dg.Failure | dg.RetryRequested:
+    """Return the exception that ends a step: its failure, or a request to try again later if nothing is wrong but that sources are down.
+
+    The command and the sensors that scan sources leave the next attempt to their next run.
+    """
+    failure = dg.Failure(description=description, allow_retries=False)
+    is_repeated = context.run.tags.get(LAUNCHED_BY) in (COMMAND, REFRESH)
+    if is_repeated or context.retry_number >= _RETRIES or not all(isinstance(problem, SourceDownError) for problem in problems):
+        return failure
+    pause = context.resources.workspace.retry_policy.pause * _PAUSES * 2**context.retry_number
+    context.log.warning(f"{description}\nTrying again in {pause:,.0f} s, up to {_RETRIES - context.retry_number} times")
+    again = dg.RetryRequested(_RETRIES, seconds_to_wait=pause)
+    again.__cause__ = failure
+    return again
 
 
 def is_permanent(problem: Exception, corpus: Corpus | None) -> bool:

@@ -147,16 +147,17 @@ def follow_condition(*, in_partitions: bool = False) -> Any:
         Whether the asset is one of the steps of a corpus's partitions.
     """
     condition = dg.AutomationCondition
-    built_with_the_rest = condition.executed_with_root_target()
+    built_with_the_rest: Any = condition.executed_with_root_target()
     if in_partitions:  # the jobs of a corpus record these steps themselves, right after the change
         built_with_the_rest |= condition.executed_with_tags(tag_values=BUILDS_ALL_TAG)
-    changed = condition.data_version_changed() & ~built_with_the_rest
+    changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
+    upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")
     return (
-        condition.any_deps_match(changed | condition.will_be_requested()).since_last_handled()
-        & ~condition.any_deps_missing()
-        & ~condition.any_deps_in_progress()
-        & ~condition.in_progress()
-    )
+        upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
+        & (~condition.any_deps_missing()).with_label("everything upstream is built")
+        & (~condition.any_deps_in_progress()).with_label("nothing upstream is being built")
+        & (~condition.in_progress()).with_label("this asset is not being built")
+    ).with_label("follow changes")
 
 
 def freshness_policy(within: str | None) -> dg.FreshnessPolicy | None:

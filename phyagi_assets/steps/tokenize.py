@@ -18,7 +18,7 @@ import xxhash
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError, SourceError, TokenizerError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.token_rows import TRAINED, complete, row_files, rows_in, rows_schema
+from phyagi_assets.formats.token_rows import COLUMNS, TRAINED, complete, row_files, rows_in, rows_schema
 from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import counted
 from phyagi_assets.sources.chunks import most_chunks
@@ -455,6 +455,7 @@ TOKENIZE = Step(
         "left out within `limits.invalid`.",
     },
     facts=_facts,
+    columns={"input_ids": "list of uint16 or int32", **COLUMNS},
     totals=_totals,
     lengths=row_lengths,
     chunks=token_chunks,

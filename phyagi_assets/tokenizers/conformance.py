@@ -21,6 +21,7 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.awkward import awkward_strings
+from phyagi_assets.tokenizers.conformance_reports import keep_report, known_report
 from phyagi_assets.tokenizers.engines import Engine, ReferenceEngine
 from phyagi_assets.tokenizers.prepare import PreparedTokenizer, tokenizer_label, tokenizer_store
 
@@ -53,7 +54,9 @@ class Conformance:
 
 
 def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], engine_name: str, store: Store) -> Conformance:
-    """Return the conformance report for a tokenizer and an engine; read it from the store, or do the run and store the report.
+    """Return the conformance report for a tokenizer and an engine.
+
+    It is read from the store or from the reports that are known to this user; else, the run is done, and its report is kept in both.
 
     Parameters
     ----------
@@ -71,14 +74,18 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
     address = f"conformance/{tokenizer_label(prepared.name)}"
     artifact = kept.find(address, wanted.fingerprint)
     if artifact is None:
-        logger.info(
-            "Comparing %s with %s for tokenizer %r on the code points of Unicode; this is done once per store and takes some seconds",
-            engine_name,
-            ReferenceEngine.name,
-            prepared.name,
-        )
-        report = examine(prepared.backend, engine, engine_name)
-        details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
+        details = known_report(wanted.fingerprint)
+        if details is None:
+            logger.info(
+                "Comparing %s with %s for tokenizer %r on the code points of Unicode; this is done once and takes some seconds",
+                engine_name,
+                ReferenceEngine.name,
+                prepared.name,
+            )
+            report = examine(prepared.backend, engine, engine_name)
+            details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
+            if not report.distrust:  # an engine that failed may work in another store
+                keep_report(wanted.fingerprint, {"tokenizer": prepared.name, **settings, **details})
         artifact = kept.write(address, wanted, lambda _: replace(wanted, details=details))
     found = artifact.manifest.details
     return Conformance(engine=engine_name, unsafe=tuple(found["unsafe"]), distrust=found["distrust"])

@@ -38,6 +38,8 @@ def graph(workspace: Workspace) -> dict[str, Any]:
             "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
             "group": spec.group_name,
             "kinds": sorted(spec.kinds),
+            "tags": {name: value for name, value in spec.tags.items() if name.startswith("phyagi_assets/")},
+            "columns": [column.name for column in getattr(spec.metadata.get("dagster/column_schema"), "columns", ())],
             "partitions": getattr(spec.partitions_def, "name", None),
             "is automated": spec.automation_condition is not None,
         }

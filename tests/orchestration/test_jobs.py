@@ -1,12 +1,17 @@
 """Runs that build many partitions: the jobs for stale partitions, and ranges of partitions of the assets."""
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from phyagi_assets.build.staleness import PARTITION_STEPS
-from phyagi_assets.orchestration.names import run_config
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import SourceDownError
+from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY, REFRESH, run_config
+from phyagi_assets.sources.listing import Sources
 from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_jsonl, write_text
 
@@ -118,3 +123,37 @@ def test_corpus_whose_source_cannot_be_listed_does_not_stop_another(project: Pro
     outcome = runner.run(work)
     assert "no file matches" in outcome.failed["notes/all"]
     assert sorted(outcome.built) == ["mix", "plays/one", "plays/three", "plays/two"]
+
+
+@pytest.mark.parametrize(("launched_by", "attempts"), [("", 3), (REFRESH, 1), (COMMAND, 1)])
+@pytest.mark.parametrize("job", ["plays_build", JOB])
+def test_run_is_tried_again_while_its_source_is_down_unless_another_run_will_follow(
+    project: Project, monkeypatch: pytest.MonkeyPatch, job: str, launched_by: str, attempts: int
+) -> None:
+    project = replace(project, workspace=replace(project.workspace, retry_policy=RetryPolicy(pause=0.0)))
+    project.runner().stale()  # Dagster knows the partitions
+    partitions, asked = Sources.partitions, []
+
+    def down_at_first(sources: Sources, corpus: Corpus) -> Any:
+        asked.append(corpus)
+        if len(asked) < 3:
+            raise SourceDownError("s3://raw: cannot be reached")
+        return partitions(sources, corpus)
+
+    monkeypatch.setattr(Sources, "partitions", down_at_first)
+    tags = {LAUNCHED_BY: launched_by, **({"dagster/partition": "two"} if job == "plays_build" else {})}
+    done = project.definitions.resolve_job_def(job).execute_in_process(instance=project.instance, tags=tags, raise_on_error=False)
+    assert (done.success, len(asked)) == (attempts == 3, attempts)
+    assert project.materialized("plays", "numpy_cache") == (0 if attempts == 1 else 1 if job == "plays_build" else 3)
+
+
+def test_run_fails_with_the_reason_if_its_source_stays_down(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = replace(project, workspace=replace(project.workspace, retry_policy=RetryPolicy(pause=0.0)))
+
+    def down(_sources: Sources, _corpus: Corpus) -> Any:
+        raise SourceDownError("s3://raw: cannot be reached")
+
+    monkeypatch.setattr(Sources, "partitions", down)
+    done = run_stale(project)
+    assert sum(event.is_step_up_for_retry for event in done.all_events) == 3
+    assert failure(done) == "s3://raw: cannot be reached"
