@@ -6,6 +6,9 @@ megabytes for a sample of a few kilobytes. Ranges that are announced beforehand 
 
 import mmap
 import resource
+from collections.abc import Callable
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -15,22 +18,29 @@ _MAX_BYTES = 128 << 10
 """Largest size of one announcement, in bytes; of a longer range, the system reads only as much as the device's read-ahead."""
 
 
-def announce(mapping: mmap.mmap, begin: Ints, size: Ints) -> None:
-    """Ask the system to read ranges of a mapped file from disk, without waiting for them.
+def announce(mapped: Callable[[int], tuple[mmap.mmap, int]], file: Ints, begin: Ints, size: Ints) -> None:
+    """Ask the system to read ranges of mapped files from disk, without waiting for them.
+
+    The ranges of all files are cut at once: a block of a mixture of a thousand sources has few ranges in each of as many files.
 
     Parameters
     ----------
-    begin, size
-        First byte and number of bytes of each range; 1-D, of equal length.
+    mapped
+        Returns the mapping of a file, and the offset to which `begin` refers, in bytes.
+    file, begin, size
+        File, first byte and number of bytes of each range; 1-D, of equal length.
     """
-    order = np.argsort(begin, kind="stable")
-    begin, end = begin[order], (begin + size)[order]
-    pieces = -(-(end - begin) // _MAX_BYTES)
+    order = np.lexsort((begin, file))
+    begin, size = begin[order], size[order]
+    pieces = -(-size // _MAX_BYTES)
     of = np.repeat(np.arange(len(begin)), pieces)
-    first = begin[of] + (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MAX_BYTES
-    page = first // mmap.PAGESIZE * mmap.PAGESIZE
-    for at, bytes_ in zip(page.tolist(), (np.minimum(first + _MAX_BYTES, end[of]) - page).tolist(), strict=True):
-        mapping.madvise(mmap.MADV_WILLNEED, at, bytes_)
+    done = (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MAX_BYTES
+    cut = zip(file[order][of].tolist(), (begin[of] + done).tolist(), np.minimum(size[of] - done, _MAX_BYTES).tolist(), strict=True)
+    for number, ranges in groupby(cut, key=itemgetter(0)):
+        mapping, offset = mapped(number)
+        for _, first, length in ranges:
+            past_page = (offset + first) % mmap.PAGESIZE
+            mapping.madvise(mmap.MADV_WILLNEED, offset + first - past_page, length + past_page)
 
 
 class DiskReads:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,12 @@ class TokenShards:
     def announce(self, runs: Runs) -> None:
         """Ask the system to read runs from disk, without waiting for them, if reads come from disk."""
         if self.on_disk:
-            size = self._dtype.itemsize
-            for number, chosen in _group_by_shard(runs.shard):
-                if number != PADDING:
-                    opened = self._token_map(number)
-                    announce(opened.mapping, opened.offset + runs.start[chosen] * size, runs.tokens[chosen] * size)
+            size, chosen = self._dtype.itemsize, runs.shard != PADDING
+            announce(self._mapping, runs.shard[chosen], runs.start[chosen] * size, runs.tokens[chosen] * size)
+
+    def _mapping(self, shard: int) -> tuple[mmap, int]:
+        opened = self._token_map(shard)
+        return opened.mapping, opened.offset
 
     def document_starts(self, runs: Runs, *, width: int, only_packed: bool = False) -> Ints:
         """Return the first tokens of documents in samples. A sample that begins within a document counts as one that begins with it.

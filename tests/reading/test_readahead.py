@@ -81,8 +81,8 @@ def test_announcement_loads_all_rows_of_any_length(array: Path, ahead: int) -> N
         opened = ArrayMap.open(array)
         opening = _in_memory(array)
         before = DiskReads()
-        begin = opened.offset + 2 * seq_len * np.array(rows)
-        announce(opened.mapping, begin, np.full(len(rows), 2 * (seq_len + ahead)))
+        begin = 2 * seq_len * np.array(rows)
+        announce([(opened.mapping, opened.offset)].__getitem__, np.zeros(len(rows), int), begin, np.full(len(rows), 2 * (seq_len + ahead)))
         expected = {
             page
             for row in rows
