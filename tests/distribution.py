@@ -34,7 +34,7 @@ LONGEST_FIRST = (
     ("tests/robustness/test_full_disk.py",),
     ("tests/utils/test_config.py",),
     ("tests/order/test_positions.py",),
-    ("tests/sources/test_hub.py",),
+    ("tests/sources/test_hub.py", "tests/sources/test_everywhere.py"),
     ("tests/datasets/test_sharding.py",),
     ("tests/robustness/test_kills_of_removal.py",),
     ("tests/orchestration/test_recorded_digests.py",),

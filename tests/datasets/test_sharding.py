@@ -57,7 +57,7 @@ def _through_json(stream: SharedStream) -> Any:
     return json.loads(json.dumps(stream.state_dict()))
 
 
-@given(make=streams, world_size=st.integers(1, 30), epoch=epochs)
+@given(make=streams, world_size=st.integers(1, 12), epoch=epochs)
 def test_ranks_take_turns_and_repeat_the_first_samples_to_read_equally_many(make: Make, world_size: int, epoch: int) -> None:
     ranks = [make(rank=rank, world_size=world_size) for rank in range(world_size)]
     whole = make()

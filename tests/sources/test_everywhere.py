@@ -1,6 +1,5 @@
 """The sample corpora give the same documents and token arrays from every kind of source."""
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.hub import Hub, served, worker
+from tests.hub import Hub
 from tests.s3 import S3Server
 from tests.support import DATA, build, declare_corpus, write_text
 
@@ -42,31 +41,18 @@ def built(data: Path, name: str, path: str, **source: Any) -> dict[str, str]:
     return {"content": cache.manifest.details["content"], **arrays}
 
 
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    with served(tmp_path_factory.mktemp("everywhere"), plays=4) as hub:
-        yield hub
-
-
-@pytest.fixture(scope="module")
-def client(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
-    """A process that takes the stand-in for the Hub."""
-    with worker(hub.environment(tmp_path_factory.mktemp("library"))) as process:
-        yield process
-
-
 @pytest.mark.parametrize("name", SAMPLES)
 def test_sample_corpora_are_the_same_from_every_source(
-    name: str, workspace: Workspace, s3: S3Server, hub: Hub, client: ProcessPoolExecutor
+    name: str, workspace: Workspace, s3: S3Server, hub_running: Hub, hub_client: ProcessPoolExecutor
 ) -> None:
     data = workspace.data
     for file in FILES[name]:
         write_text(data / "raw" / name / file.name, file.read_bytes())
-        write_text(hub.repositories / "datasets" / "lab" / name / "all" / file.name, file.read_bytes())
+        write_text(hub_running.repositories / "datasets" / "lab" / name / "all" / file.name, file.read_bytes())
         s3.put(f"lake/{name}/{file.name}", file)
     near = built(data, name, f"raw/{name}/*")
     assert built(data, name, f"s3://raw/lake/{name}/*") == near
-    assert client.submit(built, data, name, f"hf://lab/{name}/all/*").result() == near
+    assert hub_client.submit(built, data, name, f"hf://lab/{name}/all/*").result() == near
     corpus = sample(data, name, f"raw/{name}/*")
     partition = workspace.sources.partitions(corpus)["all"]
     texts = [text for batch in read_documents(corpus, readable(partition)) for text in batch.texts.to_pylist()]

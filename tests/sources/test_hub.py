@@ -1,7 +1,7 @@
 """Sources on the Hub: each commit is listed once, and only changed files are fetched."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.exact import EnginePool
-from tests.hub import WIKITEXT, Hub, served, worker
+from tests.hub import WIKITEXT, Hub
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 
 REPOSITORY = "lab/plays"
@@ -29,31 +29,24 @@ ENGINES = EnginePool()
 PLAYS = sorted((DATA / "raw" / "shakespeare").glob("*.txt"))[:4]
 
 
-@pytest.fixture(scope="module")
-def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, ProcessPoolExecutor]]:
-    folder = tmp_path_factory.mktemp("hub")
-    with served(folder, plays=4) as hub, worker(hub.environment(folder / "library")) as process:
-        yield hub, process
-
-
 @pytest.fixture
-def hub(_hub: tuple[Hub, ProcessPoolExecutor]) -> Hub:
+def hub(hub_running: Hub) -> Hub:
     """A local Hub server with one repository of the beginnings of plays."""
-    folder = _hub[0].repositories / "datasets" / REPOSITORY / "plays"
+    folder = hub_running.repositories / "datasets" / REPOSITORY / "plays"
     for path in folder.glob("*"):
         path.unlink()
     for play in PLAYS:
         write_text(folder / play.name, play.read_bytes()[:20_000])
-    _hub[0].traffic.contents.clear()
-    return _hub[0]
+    hub_running.traffic.contents.clear()
+    return hub_running
 
 
 @pytest.fixture
-def run(_hub: tuple[Hub, ProcessPoolExecutor], workspace: Workspace) -> Callable[..., Any]:
+def run(hub_client: ProcessPoolExecutor, workspace: Workspace) -> Callable[..., Any]:
     """Run a function of this module in a process that uses the local Hub; its first argument is the data folder."""
 
     def run_there(function: Callable[..., Any], *arguments: Any, **keys: Any) -> Any:
-        return _hub[1].submit(_told, function, workspace.data, arguments, keys).result()
+        return hub_client.submit(_told, function, workspace.data, arguments, keys).result()
 
     return run_there
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.utils.config import filter_dict, filter_lists, for_resolver, load_config, override_nested_dict, save_config
@@ -20,6 +20,9 @@ configs = st.dictionaries(
 )
 
 
+SOME = settings(max_examples=settings.default.max_examples // 2)  # OmegaConf takes some 20 ms for each
+
+
 def _leaves(config: Any, at: str = "/") -> dict[str, Any]:
     """Return every value that is not a mapping, by its path."""
     if not isinstance(config, dict):
@@ -27,6 +30,7 @@ def _leaves(config: Any, at: str = "/") -> dict[str, Any]:
     return {place: value for key, inner in config.items() for place, value in _leaves(inner, f"{at}{key}/").items()}
 
 
+@SOME
 @given(left=configs, right=configs)
 def test_right_source_takes_precedence_and_sources_are_not_modified(left: dict[str, Any], right: dict[str, Any]) -> None:
     before = copy.deepcopy((left, right))
@@ -37,6 +41,7 @@ def test_right_source_takes_precedence_and_sources_are_not_modified(left: dict[s
     assert _leaves(merged) == kept | said
 
 
+@SOME
 @given(sources=st.lists(configs, min_size=2, max_size=4))
 def test_sources_are_merged_from_left_to_right(sources: list[dict[str, Any]]) -> None:
     assert load_config(*sources) == load_config(load_config(*sources[:-1]), sources[-1])
@@ -90,6 +95,7 @@ def test_missing_file_raises_an_error_with_its_name(tmp_path: Path) -> None:
         load_config(tmp_path / "none.yaml")
 
 
+@SOME
 @given(config=configs)
 def test_yaml_and_json_files_load_as_their_content(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("configs")
@@ -137,6 +143,7 @@ def test_invalid_override_raises_an_error_that_quotes_it(override: str) -> None:
         load_config({"datasets": [{}]}, [override])
 
 
+@SOME
 @given(config=configs)
 def test_saved_configuration_loads_unchanged(tmp_path_factory: pytest.TempPathFactory, config: dict[str, Any]) -> None:
     folder = tmp_path_factory.mktemp("saved")
@@ -178,6 +185,7 @@ def test_filters_remove_a_value_and_the_list_items_beside_it() -> None:
         filter_lists([1], [1, 2])
 
 
+@SOME
 @given(left=configs, right=configs)
 def test_override_nested_dict_merges_like_load_config(left: dict[str, Any], right: dict[str, Any]) -> None:
     before = copy.deepcopy((left, right))
