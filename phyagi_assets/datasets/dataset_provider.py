@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.formats.cache_folder import array_path, is_split
+from phyagi_assets.formats.cache_folder import array_path
+from phyagi_assets.formats.token_file import is_split
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
-from phyagi_assets.formats.cache_folder import SAVED
+from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.reading.mixture import OpenedMixture

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.formats.cache_folder import IDS, PICKLED, array_path, write_config
+from phyagi_assets.formats.cache_folder import IDS, array_path, write_config
+from phyagi_assets.formats.cache_tokenizer import PICKLED
 
 if TYPE_CHECKING:
     import datasets

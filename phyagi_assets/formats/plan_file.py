@@ -112,6 +112,15 @@ _SOURCE = {"corpus": _COUNT, "weight": _AMOUNT, "share": _AMOUNT, "rate": _DRAWS
 _GROUP = {"partitions": _INDICES, "samples": _COUNT, "offset": _COUNT, "key": _integer(0, (1 << 64) - 1)}
 _INDEX = {"path": _TEXT, "fingerprint": _TEXT, "samples": _OBJECT, "merged": _FLAG}
 _CUT = {"place": _COUNT, "start": _COUNT, "stop": _COUNT}
+_SINCE = {
+    "trained": MASKED_FORMAT,
+    "index": PACKED_FORMAT,
+    "packed": PACKED_FORMAT,
+    "block": WINDOWED_FORMAT,
+    "evaluation": EVALUATION_FORMAT,
+    "pieces": PIECES_FORMAT,
+}
+"""First format that has a key which objects may be without."""
 
 
 def read_plan(path: Path) -> Plan:
@@ -182,26 +191,16 @@ class _PlanFile:
     """Converter from the JSON of one format to the types of `phyagi_assets.formats.plan`."""
 
     def __init__(self, format_: int) -> None:
+        self._format = format_
         self._is_old = format_ == OLDEST_FORMAT
-        self._may_have_masks = format_ >= MASKED_FORMAT
-        self._may_be_packed = format_ >= PACKED_FORMAT
-        self._may_have_windows = format_ >= WINDOWED_FORMAT
         self._has_window = False
-        self._may_have_evaluation = format_ >= EVALUATION_FORMAT
-        self._may_have_pieces = format_ >= PIECES_FORMAT
         self._seq_len = 1
         self._corpora: tuple[PlannedCorpus, ...] = ()
 
     def plan(self, record: Any) -> dict[str, Any]:
-        self._has_window = self._may_have_windows and isinstance(record, dict) and isinstance(record.get("shuffle"), dict)
-        has_evaluation = self._may_have_evaluation and isinstance(record, dict) and "evaluation" in record
-        kinds = {
-            **_PLAN,
-            **({} if self._is_old else {"pad_id": _ID}),
-            **({"shuffle": _OBJECT} if self._has_window else {}),
-            **({"evaluation": _INDICES} if has_evaluation else {}),
-        }
-        found = dict(_fields(record, kinds, ()))
+        self._has_window = self._format >= WINDOWED_FORMAT and isinstance(record, dict) and isinstance(record.get("shuffle"), dict)
+        kinds = {**_PLAN, **({} if self._is_old else {"pad_id": _ID}), **({"shuffle": _OBJECT} if self._has_window else {})}
+        found = dict(self._fields(record, kinds, (), evaluation=_INDICES))
         if self._has_window:
             found["shuffle"] = Window(**_fields(found["shuffle"], {"window": _integer(1)}, ("shuffle",)))
         if not self._is_old:
@@ -216,6 +215,11 @@ class _PlanFile:
         if not starts or starts[0] != 0 or any(after <= before for before, after in pairwise(starts)):
             raise _Refused(("segments",), f"begin at {starts}; the first segment begins at 0, and each one after the one before it")
         return found
+
+    def _fields(self, record: Any, kinds: Mapping[str, _Kind], key: Key, **later: _Kind) -> dict[str, Any]:
+        """Return an object of the file like the function `_fields`; it may also have the keys of `later` if its format does."""
+        had = {name: kind for name, kind in later.items() if type(record) is dict and name in record and self._format >= _SINCE[name]}
+        return _fields(record, {**kinds, **had}, key)
 
     def _evaluation(self, numbers: Sequence[int]) -> tuple[int, ...]:
         for i, number in enumerate(numbers):
@@ -233,10 +237,9 @@ class _PlanFile:
         return PlannedCorpus(name=found["name"], partitions=partitions)
 
     def _partition(self, record: Any, key: Key) -> PlannedPartition:
-        has_index = self._may_be_packed and isinstance(record, dict) and "index" in record
-        found = _fields(record, {**_PARTITION, "index": _OBJECT} if has_index else _PARTITION, key)
+        found = self._fields(record, _PARTITION, key, index=_OBJECT)
         shards = {split: self._shard(of, (*key, "shards", split)) for split, of in found["shards"].items()}
-        index = self._index(found["index"], shards, (*key, "index")) if has_index else None
+        index = self._index(found["index"], shards, (*key, "index")) if "index" in found else None
         return PlannedPartition(key=found["key"], fingerprint=found["fingerprint"], shards=shards, index=index)
 
     def _index(self, record: Any, shards: Mapping[str, Shard], key: Key) -> PlannedIndex:
@@ -249,10 +252,7 @@ class _PlanFile:
 
     def _shard(self, record: Any, key: Key) -> Shard:
         if not self._is_old:
-            has_mask = self._may_have_masks and isinstance(record, dict) and "trained" in record
-            has_pieces = self._may_have_pieces and isinstance(record, dict) and "pieces" in record
-            kinds = {**_SHARD, **({"trained": _COUNT} if has_mask else {}), **({"pieces": _LIST} if has_pieces else {})}
-            found = dict(_fields(record, kinds, key))
+            found = dict(self._fields(record, _SHARD, key, trained=_COUNT, pieces=_LIST))
             pieces = [PlannedPiece(**_fields(of, _PIECE, (*key, "pieces", i))) for i, of in enumerate(found.pop("pieces", ()))]
             shard = Shard(**found, pieces=tuple(pieces))
             if pieces and sum(piece.tokens for piece in pieces) != shard.tokens:
@@ -293,11 +293,7 @@ class _PlanFile:
 
     def _group(self, record: Any, corpus: PlannedCorpus, key: Key) -> Group:
         kinds = _GROUP if self._is_old else {**_GROUP, "crosses": _FLAG, "cuts": _LIST}
-        if self._may_be_packed and isinstance(record, dict) and "packed" in record:
-            kinds = {**kinds, "packed": _FLAG}
-        if self._has_window and isinstance(record, dict) and "block" in record:
-            kinds = {**kinds, "block": _integer(1)}
-        found = dict(_fields(record, kinds, key))
+        found = dict(self._fields(record, kinds, key, packed=_FLAG, **({"block": _integer(1)} if self._has_window else {})))
         partitions = found["partitions"] = tuple(found["partitions"])
         if partitions and not 0 <= min(partitions) <= max(partitions) < len(corpus.partitions):
             raise _Refused((*key, "partitions"), f"name a partition that {corpus.name!r} does not have; it has {len(corpus.partitions)}")

@@ -13,7 +13,8 @@ from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
-from phyagi_assets.formats.cache_folder import decode_for_display, open_documents, open_mask
+from phyagi_assets.formats.cache_folder import open_documents, open_mask
+from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan

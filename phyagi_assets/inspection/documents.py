@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, array_path, decode_for_display, open_documents, open_ids
+from phyagi_assets.formats.cache_folder import HASHES, array_path, open_documents, open_ids
+from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, SourceFile, readable
 from phyagi_assets.sources.readable import Readable

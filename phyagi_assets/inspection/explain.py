@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import MissingPackageError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, ORIGINS, load_backend
+from phyagi_assets.formats.cache_folder import HASHES, ORIGINS
+from phyagi_assets.formats.cache_tokenizer import load_backend
 from phyagi_assets.formats.find_plan import find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan

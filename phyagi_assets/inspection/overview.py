@@ -10,7 +10,8 @@ import numpy.typing as npt
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.cache_folder import HASHES, array_files, decode_for_display, open_documents, open_mask
+from phyagi_assets.formats.cache_folder import HASHES, array_files, open_documents, open_mask
+from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan

@@ -20,15 +20,13 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.cache_folder import (
     PIECES,
-    SAVED,
     SplitWriter,
-    add_tokenizer,
     array_files,
-    decode,
     open_ids,
     open_mask,
     write_config,
 )
+from phyagi_assets.formats.cache_tokenizer import SAVED, add_tokenizer, decode
 from phyagi_assets.formats.pieces import piece_path
 from phyagi_assets.formats.token_rows import files_of_rows, row_batches
 from phyagi_assets.formats.trained_bits import mark_trained, shown_share

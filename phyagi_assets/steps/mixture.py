@@ -13,7 +13,8 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS, MixtureConfig, MixturePart
 from phyagi_assets.errors import MissingArtifactsError
-from phyagi_assets.formats.cache_folder import PIECES, SAVED, array_path
+from phyagi_assets.formats.cache_folder import PIECES, array_path
+from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan

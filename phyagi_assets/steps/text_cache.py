@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError, TokenizerError
-from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, SplitWriter, add_tokenizer, array_path, write_config
+from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, SplitWriter, array_path, write_config
+from phyagi_assets.formats.cache_tokenizer import add_tokenizer
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted

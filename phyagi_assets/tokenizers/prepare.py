@@ -20,7 +20,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
-from phyagi_assets.formats.cache_folder import PICKLED, SAVED
+from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED
 from phyagi_assets.sources.local_file import FileStamp, stamp_of
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest

@@ -12,7 +12,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
 from phyagi_assets.errors import TokenizerError, translate_missing_packages
-from phyagi_assets.formats.cache_folder import SAVED
+from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.datasets import LMDatasetProvider, process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
 from phyagi_assets.errors import SourceError
-from phyagi_assets.formats.cache_folder import open_tokens
+from phyagi_assets.formats.token_file import open_tokens
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 from tests.support import GPT2
 

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
-from phyagi_assets.formats.cache_folder import array_files, open_tokens
+from phyagi_assets.formats.cache_folder import array_files
+from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.store.base import Artifact
 from tests.s3 import S3Server
 from tests.steps.pieces import build_stores

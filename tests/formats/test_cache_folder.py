@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from phyagi_assets.datasets import LMDataset
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import TokenFile, load_tokenizer, open_tokens
+from phyagi_assets.formats.cache_tokenizer import load_tokenizer
+from phyagi_assets.formats.token_file import TokenFile, open_tokens
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.manifest import Manifest
 from tests.datasets.caches import library_cache, pipeline_cache, reference_cache, word_tokenizer

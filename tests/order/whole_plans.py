@@ -13,7 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
-from phyagi_assets.formats.cache_folder import BACKEND, DOCUMENTS, HASHES, IDS, ORIGINS
+from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS
+from phyagi_assets.formats.cache_tokenizer import BACKEND
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS
 from phyagi_assets.formats.plan import Plan, PlannedPartition
 from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter

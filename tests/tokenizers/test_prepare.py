@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import processors
 
 from phyagi_assets.errors import SourceError, TokenizerError
-from phyagi_assets.formats.cache_folder import SAVED
+from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers import prepare as prepare_module

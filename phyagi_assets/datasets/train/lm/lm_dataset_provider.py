@@ -10,7 +10,8 @@ from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.loading import load_splits, named_tokenizer
 from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, map_into, tokenize_into
 from phyagi_assets.errors import translate_missing_packages
-from phyagi_assets.formats.cache_folder import TokenFile, carries_tokenizer, load_tokenizer, open_tokens
+from phyagi_assets.formats.cache_tokenizer import carries_tokenizer, load_tokenizer
+from phyagi_assets.formats.token_file import TokenFile, open_tokens
 from phyagi_assets.formats.vocabulary import Vocabulary
 
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]

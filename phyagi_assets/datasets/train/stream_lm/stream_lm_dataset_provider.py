@@ -9,7 +9,9 @@ from phyagi_assets.datasets.dataset_provider import ConfigFields, DatasetProvide
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import LMDatasetProvider
 from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDataset
-from phyagi_assets.formats.cache_folder import PICKLED, SAVED, array_path, carries_tokenizer, is_split
+from phyagi_assets.formats.cache_folder import array_path
+from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED, carries_tokenizer
+from phyagi_assets.formats.token_file import is_split
 from phyagi_assets.formats.vocabulary import Vocabulary
 
 

@@ -1,0 +1,181 @@
+"""Splits of cache folders, opened by the path of their ``.npy`` file, whichever library wrote them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import (
+    DOCUMENTS,
+    IDS,
+    LABELS,
+    Pieces,
+    manifest_beside,
+    pieces_of,
+    require_as_written,
+)
+from phyagi_assets.formats.cache_tokenizer import BACKEND
+from phyagi_assets.formats.joined_array import JoinedArray
+from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes, with_ignored
+from phyagi_assets.formats.vocabulary import Vocabulary
+from phyagi_assets.paths import real_path
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenFile:
+    """The token array of a split, with the labels, document ends and vocabulary that belong to it."""
+
+    ids: npt.NDArray[Any] | JoinedArray
+    """Token ids, 1-D, memory-mapped."""
+    labels: npt.NDArray[Any] | None
+    """Label of each token id, 1-D; None if the cache has no labels."""
+    ends: npt.NDArray[np.int64] | None
+    """End of each document in `ids`, from ``<split>.documents.npy``; None without that file."""
+    vocabulary: Vocabulary | None
+    """Vocabulary of the tokenizer; None if the cache has no manifest."""
+
+    def divided(self, part: float) -> tuple["TokenFile", "TokenFile"]:
+        """Return the tokens after the first `part` of them, a fraction below 1 or a number, and that part.
+
+        The cut is between documents where they are known.
+
+        Raises
+        ------
+        ValueError
+            The part leaves nothing on one side.
+        """
+        total = len(self.ids)
+        wanted = part * total if part < 1 else part
+        said = f"validation_split: {part} of {total} tokens"
+        if wanted >= total:
+            raise ValueError(f"{said} leave nothing to train on")
+        cut = round(wanted)
+        if self.ends is not None:
+            if len(self.ends) < 2:
+                raise ValueError(f"{said} cannot be divided: they are one document, and documents are not cut; give a validation_file")
+            cut = _nearest(self.ends[:-1], cut)
+        if cut == 0:
+            raise ValueError(f"{said} are none; there would be nothing to validate on")
+        return self._part(cut, total), self._part(0, cut)
+
+    def _part(self, start: int, end: int) -> "TokenFile":
+        labels, ends = self.labels, self.ends
+        if labels is not None:
+            labels = labels[start:end]
+        if ends is not None:
+            first, last = np.searchsorted(ends, [start, end], side="right")
+            ends = ends[first:last] - start
+        return replace(self, ids=self.ids[start:end], labels=labels, ends=ends)
+
+
+def is_split(path: Path) -> bool:
+    """Return whether a split can be opened by the path of its ``.npy`` file, which an array in pieces does not have."""
+    return path.exists() or pieces_of(path.parent, path.stem) is not None
+
+
+def open_tokens(path: Path) -> TokenFile:
+    """Open a split by its ``.npy`` file.
+
+    Raises
+    ------
+    StoreError
+        The file is not an array of token ids, or not the one that the folder's manifest describes; or an array beside it does not fit it.
+    """
+    path = real_path(path.parent) / path.name  # one version of it all, whatever is published meanwhile
+    if pieces := pieces_of(path.parent, path.stem):
+        return _open_pieces(pieces)
+    rows, manifest = _rows(path), manifest_beside(path)
+    ids, vocabulary = rows[0], None
+    if manifest is not None:
+        require_as_written(manifest, path)
+        dtype, vocabulary = _dtype_and_vocabulary(manifest, path.parent)
+        if ids.dtype != dtype:
+            raise StoreError(f"{path}: holds {ids.dtype}, and its manifest says {dtype}: it is of another cache; make it again")
+    labels, ends = (_beside(path, manifest, ending) for ending in (LABELS, DOCUMENTS))
+    if len(rows) > 1:
+        if labels is not None:
+            raise StoreError(f"{path}: its second row is its labels, and {path.stem}_labels.npy beside it holds others; remove one")
+        labels = rows[1]
+    if labels is not None and len(labels) != len(ids):
+        raise StoreError(
+            f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
+        )
+    mask = _beside(path, manifest, TRAINED)
+    if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
+        raise StoreError(f"{path.with_suffix(TRAINED)}: is missing, and tells which tokens to train on; build the cache again")
+    if mask is not None:
+        if labels is not None or mask.dtype != np.uint8 or len(mask) != mask_bytes(len(ids)):
+            raise StoreError(
+                f"{path.with_suffix(TRAINED)}: is not a mask of {path.name}, or there are labels beside it; build the cache again"
+            )
+        labels = with_ignored(ids, mask)
+    if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
+        raise StoreError(f"{path}: has {len(ids)} tokens, and {path.stem}.documents.npy describes another array; build the cache again")
+    return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
+
+
+def _open_pieces(pieces: Pieces) -> TokenFile:
+    """Open a split in pieces."""
+    for ending in (IDS, DOCUMENTS, TRAINED):
+        for path in pieces.paths(ending):
+            if ending != TRAINED or path.name in pieces.manifest.files:
+                require_as_written(pieces.manifest, path)
+    vocabulary, labels, mask = _dtype_and_vocabulary(pieces.manifest, pieces.cache)[1], None, pieces.mask
+    if mask is not None:
+        ids = pieces.ids
+        labels = np.concatenate([with_ignored(ids.piece(number), octets) for number, octets in enumerate(mask.octets)])
+    return TokenFile(ids=pieces.ids, labels=labels, ends=pieces.ends, vocabulary=vocabulary)
+
+
+def _dtype_and_vocabulary(manifest: Manifest, cache: Path) -> tuple[np.dtype[Any], Vocabulary]:
+    try:
+        of = manifest.details["tokenizer"]
+        backend = manifest.files.get(BACKEND)
+        return np.dtype(manifest.details["dtype"]), Vocabulary(
+            size=of["vocab_size"],
+            max_id=of["max_id"],
+            eos_token_id=of["eos_token_id"],
+            file=cache / BACKEND,
+            checksum=backend.xxh3_128 if backend else None,
+        )
+    except (TypeError, KeyError) as problem:
+        raise StoreError(f"{cache / MANIFEST}: is not the manifest of a cache: {problem!r}; build the cache again") from None
+
+
+def _beside(path: Path, manifest: Manifest | None, ending: str) -> npt.NDArray[Any] | None:
+    beside = path.with_name(path.stem + ending)
+    if manifest is not None and beside.name in manifest.files:
+        require_as_written(manifest, beside)
+    return _array(beside) if beside.is_file() else None
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    rows = _rows(path)
+    if len(rows) > 1:
+        raise StoreError(f"{path}: has {len(rows)} rows; it holds one")
+    return rows[0]
+
+
+def _rows(path: Path) -> list[npt.NDArray[Any]]:
+    """Open the token ids of a file, and the labels of the same tokens if they are its second row."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as problem:
+        raise StoreError(f"{path}: is not an .npy array that can be mapped: {problem}") from None
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or array.dtype.kind not in "iu":
+        found = f"an array of {array.dtype} with shape {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise StoreError(f"{path}: is {found}; token ids are integers in 1-D, or the first of two rows of which the second is their labels")
+    if array.ndim == 1:
+        return [array]
+    if len(array) not in (1, 2):
+        raise StoreError(f"{path}: has shape {array.shape}; a cache has one row of token ids, and a second one of labels if there are any")
+    return list(array)
+
+
+def _nearest(ends: npt.NDArray[np.int64], cut: int) -> int:
+    after = int(np.searchsorted(ends, cut))
+    return min((int(end) for end in ends[max(after - 1, 0) : after + 1]), key=lambda end: abs(end - cut))
