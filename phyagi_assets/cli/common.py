@@ -57,7 +57,7 @@ def print_error(message: str) -> None:
     context = click.get_current_context(silent=True)
     if context and isinstance(context.obj, Output):
         context.obj.note(message, logging.ERROR)
-    new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    new_console(stderr=True).print(f"[red]error:[/] {escape(message)}", soft_wrap=True)
 
 
 def exit_after(failed: Mapping[str, str], broken: "Sequence[Broken]") -> NoReturn:

@@ -53,7 +53,7 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
     Lines are not broken where the output is not a terminal, unless ``COLUMNS`` is set.
     """
-    console = Console(stderr=stderr, file=file)
+    console = Console(stderr=stderr, file=file, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNBROKEN
     console.push_render_hook(_Visible())

@@ -84,7 +84,7 @@ class Output:
 
     def say(self, message: str) -> None:
         """Print a line on standard output, for a command without a report."""
-        new_console().print(message, highlight=False, markup=False, soft_wrap=True)
+        new_console().print(message, markup=False, soft_wrap=True)
 
     def messages(self, *, detached: bool = False) -> Console:
         """Return a console on standard error, on which log messages of the package are printed from now on.
@@ -127,7 +127,7 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = f"{record.levelname:8} {record.getMessage()}"
-        self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(message, markup=False, soft_wrap=True)
 
 
 class _LogFormatter(logging.Formatter):

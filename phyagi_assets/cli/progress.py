@@ -94,4 +94,4 @@ class CommandProgress:
     def _tell(self, message: str) -> None:
         self._output.note(message)
         if not self._draws and not self._output.quiet:
-            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(message, markup=False, soft_wrap=True)

@@ -84,35 +84,35 @@ def show_outcome(
     """Print the corpora and mixtures that were brought up to date, and one line with the counts; see `catalog_trees`."""
     for tree in catalog_trees(catalog, store, partitions):
         console.print(tree)
-    console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed", highlight=False)
+    console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed")
 
 
 def show_copied(console: Console, report: "CopyReport") -> None:
     """Print the outcome of copying a store."""
     size = short_size(report.bytes)
-    console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already", highlight=False)
+    console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already")
     if report.referring:
         refer = "refers" if report.referring == 1 else "refer"
         line = f"{counted(report.referring, 'version')} of raw_dataset {refer} to objects in their buckets, which are not copied"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def show_check(console: Console, report: "CheckReport") -> None:
     """Print what was checked, and what was left alone or discarded; the problems are printed as errors."""
     counts = f"{counted(report.declarations, 'declaration')} and {counted(report.artifacts, 'artifact')} checked"
-    console.print(f"{counts}, {counted(len(report.problems), 'problem')}", highlight=False)
+    console.print(f"{counts}, {counted(len(report.problems), 'problem')}")
     lines = [f"{name}: {files}" for name, files in report.left_out.items()]
     lines += [f"left alone: {reason}" for reason in report.left_alone]
     lines += [f"{address}: discarded; materialize builds it again" for address in report.discarded]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
     if not report.discarded and any(problem.is_damage for problem in report.problems):
-        console.print("Damaged artifacts are removed with --discard; materialize then builds them again", highlight=False)
+        console.print("Damaged artifacts are removed with --discard; materialize then builds them again")
 
 
 def show_forecast(console: Console, found: "Forecast") -> None:
     """Print the forecast of a run."""
-    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture", highlight=False)
+    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture")
     is_packed = any(corpus.fill is not None for corpus in found.corpora)
     fill_of_packed = ["packed, full"] if is_packed else []
     repeats = any(corpus.repeats_too_often for corpus in found.corpora)
@@ -127,9 +127,9 @@ def show_forecast(console: Console, found: "Forecast") -> None:
     console.print(table)
     if found.bytes_to_write:
         size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))
-        console.print(f"To build: about {size} on disk, {_duration(seconds)} on this machine", highlight=False)
+        console.print(f"To build: about {size} on disk, {_duration(seconds)} on this machine")
     else:
-        console.print("Everything is built", highlight=False)
+        console.print("Everything is built")
 
 
 def _duration(seconds: int) -> str:
@@ -143,10 +143,10 @@ def show_explanation(console: Console, found: "Iterable[ExplainedSample]") -> No
     """Print the origin of samples, and the beginning of the text that they contain of each document."""
     for sample in found:
         head = f"[bold]position {sample.position:,}[/]  {escape(sample.corpus)}/{escape(sample.partition)}, epoch {sample.epoch}"
-        console.print(head, highlight=False)
+        console.print(head)
         for run in sample.runs:
             tokens = f"tokens {run.offset:,} on" if len(sample.runs) == 1 else f"tokens {run.offset:,}–{run.offset + run.end - run.start:,}"
-            console.print(f"  {escape(str(run.array))}, {tokens}", highlight=False, soft_wrap=True)
+            console.print(f"  {escape(str(run.array))}, {tokens}", soft_wrap=True)
         for document in sample.documents:
             until = document.skipped + document.end - document.start
             tokens = f"tokens {document.skipped:,}–{until:,} of {document.length:,}"
@@ -170,19 +170,19 @@ def show_removable(console: Console, found: "Sequence[Removable]", cleaning: "Cl
     gone = {item.path for item in removed or ()}
     for item in found:
         note = "" if removed is None or item.path in gone else "  kept: it is needed again, or another command is using it"
-        console.print(f"{item.name}  {short_size(item.bytes)}  {item.why}{note}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{item.name}  {short_size(item.bytes)}  {item.why}{note}", markup=False, soft_wrap=True)
     for foreign in cleaning.foreign:
-        console.print(f"left alone: {foreign}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"left alone: {foreign}", markup=False, soft_wrap=True)
     if cleaning.young:
         hours = cleaning.grace.total_seconds() / 3600
         kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
-        console.print(f"{kept} would also be removed with --grace 0", highlight=False)
+        console.print(f"{kept} would also be removed with --grace 0")
     listed = found if removed is None else removed
     size = f"{counted(len(listed), 'version')}, {short_size(sum(item.bytes for item in listed))}"
     if removed is not None or not found:
-        console.print(f"{size} removed" if found else "There is nothing to remove", highlight=False)
+        console.print(f"{size} removed" if found else "There is nothing to remove")
     else:
-        console.print(f"{size} would be removed; pass --yes to remove them", highlight=False)
+        console.print(f"{size} would be removed; pass --yes to remove them")
 
 
 def show_removal(console: Console, report: "RemoveReport") -> None:
@@ -197,15 +197,15 @@ def show_removal(console: Console, report: "RemoveReport") -> None:
             "To delete older versions that contain them: phyagi-assets clean --old-plans --yes",
         ]
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _show_found(console: Console, found: "Sequence[FoundDocument]") -> None:
     for document in found[:_LISTED]:
         where = f"{document.partition}  {document.file} row {document.row + 1:,}"
-        console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", markup=False, soft_wrap=True)
     if len(found) > _LISTED:
-        console.print(f"and {len(found) - _LISTED:,} more", highlight=False)
+        console.print(f"and {len(found) - _LISTED:,} more")
 
 
 def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
@@ -221,7 +221,7 @@ def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
     if table.rows:
         console.print(table)
     else:
-        console.print("No mixture in the store contains these documents", highlight=False)
+        console.print("No mixture in the store contains these documents")
 
 
 def _first_bold(line: str) -> str:

@@ -23,7 +23,7 @@ def show_losses(console: Console, report: LossReport) -> None:
     """Print the losses of each corpus, the spikes with their documents, and the proposed shares."""
     steps = f"steps {report.first_step:,} to {report.last_step:,}, {short(report.tokens)} tokens, {counted(report.ranks, 'rank')}"
     again = f"; {counted(report.runs, 'run')}, {counted(report.replaced, 'row')} replaced" if report.runs > 1 else ""
-    console.print(f"[bold]{escape(report.mixture)}[/] {steps}{again}, loss {_loss(report.loss)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(report.mixture)}[/] {steps}{again}, loss {_loss(report.loss)}", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("corpus", "tokens", "share", "loss", "first", "last", ""):
         table.add_column(title, justify="left" if title in ("corpus", "") else "right", no_wrap=True)
@@ -34,14 +34,12 @@ def show_losses(console: Console, report: LossReport) -> None:
         table.add_row(escape(corpus.corpus), short(corpus.tokens), f"{corpus.share:.1%}", *numbers, curve)
     console.print(table)
     if not report.spikes:
-        console.print("No spikes", highlight=False)
+        console.print("No spikes")
     for spike in report.spikes:
         _show_spike(console, spike)
     if any(spike.documents for spike in report.spikes):
         worst = next(document for spike in report.spikes for document in spike.documents)
-        console.print(
-            f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}", highlight=False, markup=False, soft_wrap=True
-        )
+        console.print(f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}", markup=False, soft_wrap=True)
     if report.proposal:
         _show_proposal(console, report.proposal)
 
@@ -50,7 +48,7 @@ def _show_spike(console: Console, spike: LossSpike) -> None:
     steps = f"step {spike.first:,}" if spike.first == spike.last else f"steps {spike.first:,} to {spike.last:,}, peak at {spike.peak:,}"
     score = "not finite" if spike.score is None else f"{spike.score:.1f} standard deviations"
     line = f"[bold]Spike at {steps}[/]: loss {_loss(spike.loss)} instead of {spike.expected:.3f}, {score}"
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
     for document in spike.documents:
         _show_document(console, document)
 
@@ -65,8 +63,8 @@ def _show_document(console: Console, document: LossDocument) -> None:
 
 
 def _show_proposal(console: Console, proposal: Proposal) -> None:
-    console.print(f"[bold]Proposed shares[/] by {proposal.rule}", highlight=False, soft_wrap=True)
-    console.print(proposal.formula, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"[bold]Proposed shares[/] by {proposal.rule}", soft_wrap=True)
+    console.print(proposal.formula, markup=False, soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("corpus", "declared", "trained", "nats per billion tokens", "proposed"):
         table.add_column(title, justify="left" if title == "corpus" else "right")
@@ -75,7 +73,7 @@ def _show_proposal(console: Console, proposal: Proposal) -> None:
             escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", f"{corpus.speed:.3g}", f"{corpus.share:.2%}"
         )
     console.print(table)
-    console.print(proposal.declaration, highlight=False, markup=False, soft_wrap=True, end="")
+    console.print(proposal.declaration, markup=False, soft_wrap=True, end="")
 
 
 def _loss(loss: float | None) -> str:

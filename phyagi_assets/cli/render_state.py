@@ -25,11 +25,11 @@ def show_dry_run(console: Console, report: DryRunReport) -> None:
         steps = tuple(f"{step.step}{' (in the store already)' * step.is_stored}" for step in stale.steps)
         groups.setdefault((stale.name.partition("/")[0], steps, stale.reasons), []).append(stale)
     for (name, steps, reasons), members in groups.items():
-        console.print(f"[bold]{escape(_members(name, members))}[/]: {escape(', '.join(steps))}", highlight=False, soft_wrap=True)
+        console.print(f"[bold]{escape(_members(name, members))}[/]: {escape(', '.join(steps))}", soft_wrap=True)
         for reason in reasons:
-            console.print(f"  {reason}", highlight=False, markup=False, soft_wrap=True)
+            console.print(f"  {reason}", markup=False, soft_wrap=True)
     line = f"{len(report.stale):,} to build, {report.current:,} up to date, {len(report.failed):,} failed; nothing was built (--dry-run)"
-    console.print(line, highlight=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def _members(name: str, members: Sequence[Stale]) -> str:
@@ -57,7 +57,7 @@ def show_status(console: Console, report: StatusReport) -> None:
             table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
         console.print(table)
     for line in _not_current(report):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _not_current(report: StatusReport) -> Iterator[str]:

@@ -10,7 +10,7 @@ from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.reading.position import position_of, state_at
-from phyagi_assets.reading.steps import Epochs, PlannedReads, Reader, Steps, with_following
+from phyagi_assets.reading.steps import Epochs, PlannedReads, Reader, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -274,14 +274,10 @@ class MixtureStream(DividedStream):
         leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
         tokens = self.dataset.shards.tokens_per_read
         reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
-        self.dataset.expect(iter(reads))
-        for positions, then in with_following(iter(reads)):
-            for number, batch in enumerate(self.cut(self.dataset.read(positions))):
-                if leaves_out_names:
-                    del batch["corpus"]
-                yield batch
-                if not number and then is not None:  # after the first batch, which may be urgent
-                    self.dataset.announce(then)
+        for batch in self.dataset.follow(reads):
+            if leaves_out_names:
+                del batch["corpus"]
+            yield batch
 
     def cut(self, samples: ReadSamples) -> Iterator[dict[str, Any]]:
         """Yield the batches of a block of samples."""

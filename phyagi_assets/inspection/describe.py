@@ -27,6 +27,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture, tokenize
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
+from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Address, Artifact, Store
@@ -115,18 +116,8 @@ class InspectReport(Report):
         artifact = None
         if found.artifact:
             manifest = found.artifact.manifest
-            artifact = StoredArtifact(
-                address=found.artifact.address,
-                place=found.artifact.place,
-                step=manifest.step,
-                fingerprint=manifest.fingerprint,
-                code_version=manifest.code_version,
-                inputs=dict(manifest.inputs),
-                settings=dict(manifest.settings),
-                produced_with=dict(manifest.produced_with),
-                counts=dict(manifest.counts),
-                details=dict(manifest.details),
-            )
+            recorded = {name: getattr(manifest, name) for name in StoredArtifact.model_fields if name not in ("address", "place")}
+            artifact = StoredArtifact(address=found.artifact.address, place=found.artifact.place, **recorded)
         return cls(
             title=found.title,
             artifact=artifact,
@@ -174,7 +165,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         plan = read_plan(artifact.folder() / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"
-        facts |= mixture.padding_facts(plan)
+        facts |= padding_facts(plan)
         facts["deviation"] = f"{largest_deviation(plan):.3g} samples at most from the weights, at any prefix"
         return Inspection(title=manifest.step, facts=facts, parts=_corpora(plan), artifact=artifact)
     step = flow.find(manifest.step)
@@ -244,7 +235,7 @@ def _corpora(plan: Plan) -> list[Part]:
             "partitions": component.partitions,
             **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
             "in no sample": component.uncovered,
-            **mixture.packing_facts(component, plan),
+            **packing_facts(component, plan),
             "samples in an epoch": component.drawn,
             "part": component.part,
             "epochs": component.epochs,

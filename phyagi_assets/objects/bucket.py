@@ -21,7 +21,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
-from phyagi_assets.objects.clients import SCHEMES, Clients
+from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 
 Result = TypeVar("Result")
@@ -122,7 +122,7 @@ class BucketFolder:
             try:
                 return bytes(obstore.get(client, self._key(key)).bytes())
             except FileNotFoundError as problem:
-                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                if lacks_bucket(problem):
                     raise
                 return None
 
@@ -153,7 +153,7 @@ class BucketFolder:
             try:
                 found = obstore.get(client, self._key(key), options={"range": (start, stop)})
             except FileNotFoundError as problem:
-                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                if lacks_bucket(problem):
                     raise
                 raise SourceError(
                     "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the "
@@ -359,7 +359,7 @@ def _missing_key(key: str, action: Callable[[ObjectStore], Result]) -> Callable[
         try:
             return action(client)
         except FileNotFoundError as problem:
-            if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+            if lacks_bucket(problem):
                 raise
             raise SourceError(f"{key} is gone: another command removed it; run the command again") from None
 

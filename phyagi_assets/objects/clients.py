@@ -50,6 +50,15 @@ _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam
 """Address of the credentials of a machine's role."""
 
 
+_NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+"""Codes of S3 and Azure for a bucket that does not exist."""
+
+
+def lacks_bucket(problem: FileNotFoundError) -> bool:
+    """Return whether an error of obstore is about a bucket that does not exist, and not about an object."""
+    return any(code in str(problem) for code in _NO_BUCKET)
+
+
 class Clients:
     """Clients for buckets, made when they are first used.
 
@@ -115,7 +124,7 @@ class Clients:
             yield
         except (PreconditionError, FileNotFoundError) as problem:
             code = _Answer(str(problem)).code
-            if code in ("NoSuchBucket", "ContainerNotFound"):
+            if code in _NO_BUCKET:
                 raise SourceError(_REASONS[code]) from None
             message = "the object is gone or has changed since it was listed, or its key ends in a slash; list the source again"
             raise SourceError(message) from None

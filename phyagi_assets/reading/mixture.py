@@ -161,12 +161,8 @@ def load_mixture(
 
     Raises
     ------
-    StoreError
-        The mixture does not exist, its plan cannot be read, or it was written by a release whose samples did not cross partitions, and
-        another length is asked for.
-    ValueError
-        A corpus has too few tokens for one sample of this length, or is packed and has no index of samples of this length, or the length
-        is not positive.
+    StoreError, ValueError
+        As in `phyagi_assets.datasets.load_mixture`.
 
     Examples
     --------

@@ -1,13 +1,13 @@
 """A loader of batches of a mixture as NumPy arrays, whose state is the position after the last delivered batch."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.reading.mixture_samples import MixtureSamples
 from phyagi_assets.reading.position import position_of, state_at
-from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps, with_following
+from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps
 
 
 class MixtureLoader:
@@ -100,7 +100,9 @@ class MixtureLoader:
         """Yield the batches that follow the last delivered one, as `MixtureSamples.batch` returns them."""
         begin, stride = self._steps.first(self.position), self._shard.step(self._steps.batch_size)
         stop = self._steps.end(begin)
-        batches = self._batches(begin, stop)
+        reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
+        tokens = self.samples.shards.tokens_per_read
+        batches = self.samples.follow(PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens))
         with closing(prefetch(batches, depth=self._prefetch) if self._prefetch else batches) as ready:
             self.position = begin
             for batch in ready:
@@ -109,18 +111,6 @@ class MixtureLoader:
                 yield batch
             if stop is not None:  # what drop_last leaves out is passed over
                 self.position = self._steps.following(begin, stop, self._shard)
-
-    def _batches(self, begin: int, stop: int | None) -> Generator[dict[str, Any], None, None]:
-        reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
-        tokens = self.samples.shards.tokens_per_read
-        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
-        self.samples.expect(iter(reads))
-        for positions, then in with_following(iter(reads)):
-            size = min(self._steps.batch_size, len(positions))
-            for number, batch in enumerate(self.samples.batches(self.samples.read(positions), size)):
-                yield batch
-                if not number and then is not None:  # after the first batch, which may be urgent
-                    self.samples.announce(then)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""

@@ -1,6 +1,6 @@
 """The samples of a mixture as NumPy arrays, in the order of training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from phyagi_assets.order.mixture_order import Located, MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
-from phyagi_assets.reading.steps import Epochs
+from phyagi_assets.reading.steps import Epochs, PlannedReads, with_following
 from phyagi_assets.reading.token_shards import TokenShards
 
 _BLOCK = 4096
@@ -186,6 +186,16 @@ class MixtureSamples:
                     batch["position_ids"], batch["document_ids"] = documents.numbered(begin, end)
             batch["position"], batch["dataset_idx"], batch["corpus"] = positions[begin:end], corpora[begin:end], names[begin:end]
             yield batch
+
+    def follow(self, reads: PlannedReads) -> Generator[dict[str, Any], None, None]:
+        """Yield the batches of planned reads in order; what comes next is fetched or announced meanwhile."""
+        self.expect(iter(reads))
+        for positions, then in with_following(iter(reads)):
+            samples = self.read(positions)
+            for number, batch in enumerate(self.batches(samples, min(reads.steps.batch_size, len(positions)))):
+                yield batch
+                if not number and then is not None:  # after the first batch, which may be urgent
+                    self.announce(then)
 
     def _documents(self, samples: ReadSamples) -> SampleDocuments | None:
         """Return the documents of a block of samples, if they matter; packed samples always tell of theirs."""

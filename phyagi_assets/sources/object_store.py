@@ -13,7 +13,7 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.objects.clients import SCHEMES, Clients
+from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
 from phyagi_assets.objects.retries import RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
@@ -155,7 +155,7 @@ class Buckets:
             except PreconditionError:
                 raise _ChangedError from None
             except FileNotFoundError as problem:
-                if "NoSuchBucket" in str(problem) or "ContainerNotFound" in str(problem):
+                if lacks_bucket(problem):
                     raise
                 raise _ChangedError from None
             if len(content) != stop - start:

@@ -19,16 +19,14 @@ from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.formatting import counted
-from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.order.planning import evaluated_corpus, extended, first_plan, stages_from, until, with_evaluation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
-from phyagi_assets.steps.facts import Bars, Facts, Rows
+from phyagi_assets.steps.mixture_facts import mixture_facts
 from phyagi_assets.steps.packed_index import build_index, without_documents
-from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, built_facts, reuse_or_build
+from phyagi_assets.steps.step import Built, Option, Scope, Step, Workspace, reuse_or_build
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
@@ -44,8 +42,6 @@ _BY_DEFAULT = "packed_by_default"
 """Detail of an expected manifest: the corpora that are packed although nothing declares so."""
 _STAGES = "stages"
 """Setting of a plan with stages, which takes the place of the setting ``datasets``."""
-_PLOTTED = 16
-"""Largest number of corpora whose numbers are facts of their own."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
 
@@ -401,93 +397,6 @@ def _published(expected: Manifest, address: str, store: Store, _holding: Collect
     return published_mixture(expected, address, store)
 
 
-def _facts(built: Built) -> Facts:
-    plan = read_plan(built.artifact.folder() / PLAN)
-    components = composition(plan)
-    corpora: list[dict[str, str | int | float]] = [
-        {
-            "corpus": component.corpus,
-            "declared": component.amount,
-            "partitions": component.partitions,
-            **{f"{split} tokens": plan.total(split, "tokens", source) for split in SPLITS if plan.total(split, "tokens")},
-            "training samples": component.samples,
-            "training tokens in no sample": component.uncovered,
-            **packing_facts(component, plan),
-            "in an epoch": component.drawn,
-            "epochs": round(component.epochs, 3),
-        }
-        for component, source in zip(components, plan.current.sources, strict=True)
-    ]
-    drawn = [(component.corpus, component.drawn) for component in components]
-    documents, tokens = (sum(plan.total(split, count) for split in SPLITS) for count in ("documents", "tokens"))
-    return {
-        "documents": documents,
-        "tokens": tokens,
-        **{f"{split} tokens": total for split in SPLITS[1:] if (total := plan.total(split, "tokens"))},
-        "samples in an epoch": plan.current.drawn,
-        "composition": Bars(title="samples in an epoch of the mixture", bars=drawn),
-        "corpora": Rows(rows=corpora),
-        **_by_corpus(plan, components),
-        "training tokens in no sample": plan.uncovered(),
-        **padding_facts(plan),
-        "order": _order(plan),
-        "segments": len(plan.segments),
-        **({"order of segments": Rows(rows=_segments(plan))} if len(plan.segments) > 1 else {}),
-        **({"evaluation only": ", ".join(plan.corpora[number].name for number in plan.evaluation)} if plan.evaluation else {}),
-        "largest deviation from the weights, samples": round(largest_deviation(plan), 3),
-        "sequence length": plan.seq_len,
-        "dtype": plan.dtype,
-        "engine": built.artifact.manifest.details.get("engine", ""),
-        **built_facts(built),
-    }
-
-
-def _by_corpus(plan: Plan, components: Sequence[Component]) -> Facts:
-    """Return the numbers of the corpora with the largest shares one by one, so that Dagster plots them over time."""
-    largest = sorted(zip(components, plan.current.sources, strict=True), key=lambda pair: -pair[0].drawn)[:_PLOTTED]
-    return {
-        **{f"{of.corpus}: share, %": round(100 * of.part, 2) for of, _ in largest},
-        **{f"{of.corpus}: epochs": round(of.epochs, 3) for of, _ in largest},
-        **{f"{of.corpus}: training tokens": of.tokens for of, _ in largest},
-    }
-
-
-def packing_facts(component: Component, plan: Plan) -> dict[str, str | int | float]:
-    """Return how a corpus becomes samples, and how full they are, if the plan packs any corpus."""
-    if not any(source.packed for source in plan.current.sources):
-        return {}
-    fill = "" if component.fill is None else f"{100 * component.fill:.2f} %"
-    return {"packing": "concat" if component.fill is None else "best_fit", "fill": fill}
-
-
-def padding_facts(plan: Plan) -> dict[str, str]:
-    """Return the amount of padding in the packed training samples, if there are any."""
-    samples = sum(source.samples for source in plan.current.sources if source.packed)
-    if not samples:
-        return {}
-    padding, size = plan.padding(), samples * plan.seq_len
-    return {"padding of packed samples": f"{padding:,} of {counted(size, 'token')} ({100 * padding / size:.2f} %)"}
-
-
-def _order(plan: Plan) -> str:
-    stages = f"{len(plan.segments)} segments" if len(plan.segments) > 1 else "one order"
-    if not plan.ancestors:
-        return f"{stages} from position 0 on"
-    earlier = plan.ancestors[0]
-    return f"changed from position {earlier.agrees_until:,} on; before it, as plan {earlier.fingerprint} has it"
-
-
-def _segments(plan: Plan) -> list[dict[str, str | int | float]]:
-    return [
-        {
-            "from position": segment.start,
-            "from token": segment.start * plan.seq_len,
-            "corpora": ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in segment.sources),
-        }
-        for segment in plan.segments
-    ]
-
-
 MIXTURE = Step(
     name=STAGE,
     scope=Scope.MIXTURE,
@@ -502,7 +411,7 @@ MIXTURE = Step(
         SOUND: f"{FILES}; every array that the plan names is there, with as many tokens as it says; the samples of arrays and "
         "corpora add up.",
     },
-    facts=_facts,
+    facts=mixture_facts,
     options={
         AT_POSITION: Option(
             default=None,
