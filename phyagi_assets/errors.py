@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.formatting import listed
+
 EXTRAS = {"torch": "train", "omegaconf": "config", "ray": "ray"} | dict.fromkeys(
     (
         "awkward",
@@ -87,7 +89,7 @@ def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> st
     "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
     """
     meant = did_you_mean(name, known)
-    there = f"{kinds}: {', '.join(list(known)[:20]) or 'none'}" + (f" and {len(known) - 20:,} more" if len(known) > 20 else "")
+    there = f"{kinds}: {listed(list(known), 20) or 'none'}"
     return f"{name!r} is not a {kind}{meant} {there[0].upper()}{there[1:]}" if meant else f"{name!r} is not a {kind}; {there}"
 
 

@@ -1,8 +1,7 @@
-"""Format numbers for people, and parse numbers that people write."""
+"""Format numbers and lists for people, and parse numbers that people write."""
 
 import re
-
-from phyagi_assets.errors import PhyagiAssetsError
+from collections.abc import Sequence
 
 LARGEST = 10**18
 """Largest position and largest number of tokens of a run: 64-bit integers with room for arithmetic."""
@@ -52,12 +51,24 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def listed(items: Sequence[object], most: int, separator: str = ", ") -> str:
+    """Return the first items of a list, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["a", "b"], 2), listed(["a", "b", "c"], 1), listed([], 3)
+    ('a, b', 'a and 2 more', '')
+    """
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return f"{separator.join(map(str, items[:most]))}{more}"
+
+
 def parsed(written: str) -> int:
     """Parse a whole number that can have a unit: k, M, B or G (billion), or T.
 
     Raises
     ------
-    PhyagiAssetsError
+    ValueError
         The text is not a number, or the number is larger than `LARGEST`.
 
     Examples
@@ -67,9 +78,9 @@ def parsed(written: str) -> int:
     """
     found = _WRITTEN.fullmatch(written.strip())
     if not found:
-        raise PhyagiAssetsError(f"{written!r} is not a number; write it as in 2000000, 2M, 300B or 1.5T")
+        raise ValueError(f"{written!r} is not a number; write it as in 2000000, 2M, 300B or 1.5T")
     scales = {unit.lower(): scale for scale, unit in _COUNTS} | {"g": 1e9, "": 1}
     number = float(re.sub("[_,]", "", found["number"])) * scales[found["unit"].lower()]
     if number > LARGEST:
-        raise PhyagiAssetsError(f"{written[:40]!r} is too large; the largest number is {LARGEST:,}")
+        raise ValueError(f"{written[:40]!r} is too large; the largest number is {LARGEST:,}")
     return round(number)

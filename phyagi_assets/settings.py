@@ -175,7 +175,7 @@ def parsed_size(given: int | str, source: str) -> int:
     """
     try:
         return given if isinstance(given, int) else parsed(re.sub(r"(?<=[kKmMgGtT])B$", "", given.strip()))
-    except PhyagiAssetsError as problem:
+    except ValueError as problem:
         raise PhyagiAssetsError(f"{source}: {problem}") from None
 
 

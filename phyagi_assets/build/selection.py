@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from phyagi_assets.declare.catalog import Catalog, Corpus
 from phyagi_assets.errors import PhyagiAssetsError, did_you_mean
+from phyagi_assets.formatting import listed as first_of
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -42,11 +43,10 @@ class Selection:
         chosen = self.partitions.get(corpus)
         for key in chosen or ():
             if key not in listed:
-                shown = ", ".join(list(listed)[:20]) + (f" and {len(listed) - 20:,} more" if len(listed) > 20 else "")
                 meant = did_you_mean(key, [*listed, *(step.name for step in self.flow.of(Scope.PARTITION))])
                 raise PhyagiAssetsError(
                     f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{meant or ';'} "
-                    f"{'Its' if meant else 'its'} partitions: {shown or 'none'}"
+                    f"{'Its' if meant else 'its'} partitions: {first_of(list(listed), 20) or 'none'}"
                 )
         return chosen
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import WorkerDied
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.checks.check import Check
@@ -84,8 +83,3 @@ class PartitionResult:
         """Number of tokens of the partition, as far as its steps tell."""
         told = [facts["tokens"] for result in self.done if "tokens" in (facts := result.facts)]
         return int(told[-1]) if told and isinstance(told[-1], int) else 0
-
-    @property
-    def is_user_error(self) -> bool:
-        """Whether the failure has a cause that a user can act on, as opposed to a fault of the program."""
-        return self.problem is None or isinstance(self.problem, PhyagiAssetsError | OSError | WorkerDied)

@@ -34,5 +34,9 @@ def plan(output: Output, name: str, tokens: str | None, data: str | None, store:
         raise PhyagiAssetsError(unknown_name(name, "declared mixture", "declared mixtures", catalog.mixtures))
     output.messages()
     workspace = Workspace(data=settings.data, store=open_store(settings.store))
-    found = forecast(catalog.mixtures[name], catalog.corpora, workspace, parsed(tokens) if tokens is not None else None)
+    try:
+        limit = parsed(tokens) if tokens is not None else None
+    except ValueError as problem:
+        raise PhyagiAssetsError(str(problem)) from None
+    found = forecast(catalog.mixtures[name], catalog.corpora, workspace, limit)
     output.report(found, lambda console: show_forecast(console, found))

@@ -16,7 +16,7 @@ from phyagi_assets.cli.console import boxed
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formatting import counted, short, short_size
+from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.materializing import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
@@ -214,10 +214,9 @@ def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
         column.no_wrap = True
     for one in found:
         plan = one.plan[:8] if one.is_published else f"{one.plan[:8]} (old)"
-        positions = ", ".join(f"{position:,}" for position in one.positions[:_LISTED])
-        more = f" and {len(one.positions) - _LISTED:,} more" if len(one.positions) > _LISTED else ""
+        positions = listed([f"{position:,}" for position in one.positions], _LISTED)
         until = f"of {one.until:,}"
-        table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", f"{positions}{more}")
+        table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", positions)
     if table.rows:
         console.print(table)
     else:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phyagi_assets.cli.console import boxed
-from phyagi_assets.formatting import counted, short
+from phyagi_assets.formatting import counted, listed, short
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
 
@@ -54,11 +54,10 @@ def _show_spike(console: Console, spike: LossSpike) -> None:
 
 
 def _show_document(console: Console, document: LossDocument) -> None:
-    positions = ", ".join(f"{position:,}" for position in document.positions[:_LISTED])
-    more = f" and {len(document.positions) - _LISTED:,} more" if len(document.positions) > _LISTED else ""
+    positions = listed([f"{position:,}" for position in document.positions], _LISTED)
     of = "" if document.is_measured else " (of the whole samples)"
     title = f"{document.corpus}/{document.partition}  {document.file} row {document.row + 1:,}, id {document.id}"
-    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; positions {positions}{more}"
+    said = f"loss {_loss(document.loss)} over {counted(document.tokens, 'token')}{of}; positions {positions}"
     console.print(boxed(console, f"{said}\n{' '.join(document.text.split())}", title))
 
 

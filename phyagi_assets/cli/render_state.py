@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.formatting import counted, short, short_size
+from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport
 
@@ -36,8 +36,7 @@ def _members(name: str, members: Sequence[Stale]) -> str:
     if len(members) == 1:
         return members[0].name
     keys = [member.name.partition("/")[2] for member in members]
-    more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
-    return f"{name}, {counted(len(keys), 'partition')} ({', '.join(keys[:_LISTED])}{more})"
+    return f"{name}, {counted(len(keys), 'partition')} ({listed(keys, _LISTED)})"
 
 
 def show_status(console: Console, report: StatusReport) -> None:
@@ -68,8 +67,7 @@ def _not_current(report: StatusReport) -> Iterator[str]:
                 yield f"{corpus.name}/{of.partition}: failed ({_minute(of.failed_at)}): {of.problem}"
         for state in ("stale", "never built"):
             if keys := [of.partition for of in corpus.not_current if of.state == state]:
-                more = f" and {len(keys) - _LISTED:,} more" if len(keys) > _LISTED else ""
-                yield f"{corpus.name}: {state}: {', '.join(keys[:_LISTED])}{more}"
+                yield f"{corpus.name}: {state}: {listed(keys, _LISTED)}"
     yield from (f"{mixture.name}: failed: {mixture.problem}" for mixture in report.mixtures if mixture.problem)
 
 

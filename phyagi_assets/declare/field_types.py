@@ -45,12 +45,7 @@ def _checked_span(text: str) -> str:
 
 def _token_count(given: object) -> object:
     """Return a number of tokens, given as a number or as text such as ``2B tokens``."""
-    if not isinstance(given, str):
-        return given
-    try:
-        return parsed(given.removesuffix("tokens"))
-    except PhyagiAssetsError as problem:
-        raise ValueError(str(problem)) from None
+    return parsed(given.removesuffix("tokens")) if isinstance(given, str) else given
 
 
 def _checked_clock(text: str) -> str:

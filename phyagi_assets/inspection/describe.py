@@ -20,6 +20,7 @@ from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import SplitMask, mark_trained, shown_share
+from phyagi_assets.formatting import listed
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
@@ -276,7 +277,7 @@ def _flat(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {_flat(item)}" for key, item in value.items())
     if isinstance(value, list):
-        return ", ".join(map(str, value[:8])) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+        return listed(value, 8)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY
 
 WEBHOOK_VARIABLE = "PHYAGI_ASSETS_WEBHOOK"
@@ -102,7 +103,7 @@ def _built(run: dg.DagsterRun) -> str:
         return run.job_name
     names = sorted(key.to_user_string() for key in run.asset_selection)
     partition = run.tags.get("dagster/partition")
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") + (f" ({partition})" if partition else "")
+    return listed(names, 3) + (f" ({partition})" if partition else "")
 
 
 def send(settings: NoticeSettings, text: str) -> None:

@@ -19,6 +19,7 @@ from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mix
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
 from phyagi_assets.execution.ray_address import LOCAL
+from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.code_location import runs_of_code_location
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import database_failure_message
@@ -239,8 +240,7 @@ def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:
     with suppress(OSError, KeyError):  # a container may run as a user without a name
         user = {_USER: getpass.getuser()}
     names = sorted(corpora)
-    listed = ", ".join(names[:_TAGGED]) + (f" and {len(names) - _TAGGED} more" if len(names) > _TAGGED else "")
-    return {LAUNCHED_BY: COMMAND, **user, **({CORPUS_TAG: listed} if names else {})}
+    return {LAUNCHED_BY: COMMAND, **user, **({CORPUS_TAG: listed(names, _TAGGED)} if names else {})}
 
 
 def _interrupted(result: dg.ExecuteInProcessResult) -> bool:

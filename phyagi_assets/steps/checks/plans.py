@@ -12,7 +12,7 @@ from phyagi_assets.formats.npy import array_length
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, Shard
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.formatting import counted
+from phyagi_assets.formatting import counted, listed
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.store.base import Artifact, Store, Version
@@ -109,7 +109,7 @@ def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
     tokens = sum(shard.tokens for shard in shards)
     found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
     if problems:
-        found = f"the plan names {'; '.join(problems[:5])}{f' and {len(problems) - 5} more' if len(problems) > 5 else ''}"
+        found = f"the plan names {listed(problems, 5, '; ')}"
     return Check(
         name=ARRAYS, passed=not problems, found=found, numbers={"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)}
     )
