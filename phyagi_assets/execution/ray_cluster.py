@@ -4,40 +4,31 @@ Each task is a Ray task of its own. The driver, this process, keeps the queue, s
 as they come; Ray chooses the nodes. A task writes what it makes to the store, so that only a small report comes back. If the process or
 the node of a task dies, the driver submits the task again, a few times.
 
-Only this module and `phyagi_assets.execution.ray_worker` know Ray, and import it inside functions.
+Only this module, `phyagi_assets.execution.ray_connection` and `phyagi_assets.execution.ray_worker` know Ray, and import it inside
+functions.
 """
 
 import logging
-import os
 import pickle
-import signal
 import socket
-import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
-from phyagi_assets.errors import PhyagiAssetsError, translate_missing_packages
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible
 from phyagi_assets.execution.ray_worker import Job, Parcels, Report, run_task
 
 ATTEMPTS = 4
 """Number of times that a task is begun before it has failed, if its process dies each time."""
-_TO_ANSWER = 10.0
-"""Time for the server of a cluster to answer, in seconds."""
-_TO_PROBE = 60.0
-"""Time for a node to run the probe task, in seconds."""
 _TO_END = 10.0
 """Time for interrupted tasks to end, in seconds."""
-_POLLED = 1.0
-"""Longest time of a call that waits for tasks, in seconds."""
 _REFRESHED = 5.0
 """Time between two looks at the size of the cluster, in seconds."""
 _TO_RECOVER = 30.0
@@ -45,8 +36,6 @@ _TO_RECOVER = 30.0
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
 _PACKAGE = "phyagi_assets"
-
-Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +201,7 @@ class _Run(Generic[Task, Result]):
     def _ended(self) -> list[tuple[Any, Any]]:
         """Wait until a task has ended, but not for long. Return the references of all that have, each with a parcel or an error."""
         running = list(self._running)
-        ready, _ = self._ray.wait(running, num_returns=1, timeout=_POLLED, fetch_local=False)
+        ready, _ = self._ray.wait(running, num_returns=1, timeout=POLLED, fetch_local=False)
         if ready and len(running) > 1:
             ready, _ = self._ray.wait(running, num_returns=len(running), timeout=0, fetch_local=False)
         return [(reference, self._returned(reference)) for reference in ready]
@@ -286,168 +275,3 @@ def _death(problem: Exception) -> str:
     }
     found = next((kinds[kind.__name__] for kind in type(problem).__mro__ if kind.__name__ in kinds), "")
     return found or f"the Ray cluster reports {type(problem).__name__}"
-
-
-@contextmanager
-def connected(cluster: RayAddress) -> Iterator[None]:
-    """Connect this process to a cluster within the context. A connection that exists already, as in a Ray job, is used and stays.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        Ray is not installed, the cluster cannot be reached, or its versions of Ray or Python are not those of this process.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with translate_missing_packages():
-        import ray
-    if ray.is_initialized():
-        yield
-        return
-    if server := cluster.server:
-        _require_answer(cluster, *server)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level=logging.ERROR)
-    except (ConnectionError, TimeoutError, ValueError) as problem:
-        if cluster.address == "auto":
-            message = (
-                f"{cluster.setting}: no Ray cluster runs on this machine; name one, as in --executor ray:HOST:6379 or with $RAY_ADDRESS"
-            )
-            raise PhyagiAssetsError(message) from None
-        raise _unreachable(cluster, _first_line(problem)) from None
-    except RuntimeError as problem:
-        if "mismatch" in str(problem).lower():
-            versions = " ".join(str(problem).split())
-            raise PhyagiAssetsError(f"{cluster.setting}: {cluster.address}: {versions}; use the same versions on all nodes") from None
-        raise _unreachable(cluster, _first_line(problem)) from None
-    finally:
-        if threading.current_thread() is threading.main_thread():  # Ray replaces them, and Dagster has its own
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-    try:
-        with _messages_logged():
-            yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _messages_logged() -> Iterator[None]:
-    """Log the first lines of Ray's messages about the cluster within the context. Ray would print pages of its own logs to stdout."""
-    from ray._private import worker
-
-    printed = getattr(worker, "print_to_stdstream", None)
-
-    def log(data: dict[str, Any], *_args: object, **_options: object) -> None:
-        for line in data.get("lines", ()):
-            logger.debug("Ray: %s", line.partition("\n")[0])
-
-    worker.print_to_stdstream = log
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = printed
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-
-
-def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
-    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}")
-
-
-def _require_answer(cluster: RayAddress, host: str, port: int) -> None:
-    """Require that a server answers as Ray's do: Ray itself would wait for minutes, and end this process.
-
-    Ray's servers speak HTTP/2, in which both sides begin with a frame of settings.
-    """
-    settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-    try:
-        with socket.create_connection((host, port), timeout=_TO_ANSWER) as connection:
-            connection.settimeout(_TO_ANSWER)
-            connection.sendall(settings)
-            answer = b""
-            while len(answer) < 9 and (more := connection.recv(9 - len(answer))):
-                answer += more
-    except OSError as problem:
-        raise _unreachable(cluster, problem.strerror or str(problem) or type(problem).__name__) from None
-    if len(answer) < 9 or answer[3] != 4:
-        raise _unreachable(cluster, "what answers there is not Ray; the port of a cluster is 6379, and with ray:// it is 10001") from None
-
-
-def check_nodes(check: NodeCheck) -> None:
-    """Run a probe task on every node that can run tasks.
-
-    Raises
-    ------
-    PhyagiAssetsError
-        A node lacks something; the message names the node.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # Functions inside functions travel by value: these run where the package is missing, or is another version.
-    def probe(version: str, content: bytes) -> str:
-        import pickle
-
-        try:
-            import phyagi_assets
-        except ImportError:
-            return f"has no phyagi-assets; install version {version} on all nodes, in the environment that Ray runs in"
-        if phyagi_assets.__version__ != version:
-            found = phyagi_assets.__version__
-            return f"has phyagi-assets {found}, and this command {version}; install the same version on all nodes"
-        return str(pickle.loads(content).problem())
-
-    remote = ray.remote(num_cpus=0, max_retries=0)(probe)
-    content = pickle.dumps(check)
-    nodes = {node["NodeID"]: node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")}
-    probes = {
-        remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(check.version, content): node
-        for node in nodes
-    }
-    ready, left, until = list[Any](), list(probes), time.monotonic() + _TO_PROBE
-    while left and time.monotonic() < until:
-        ended, left = interruptible(partial(ray.wait, left, num_returns=len(left), timeout=_POLLED))
-        ready += ended
-    found = []
-    for reference in ready:
-        node = nodes[probes[reference]]
-        try:
-            problem = interruptible(partial(ray.get, reference))
-        except ray.exceptions.RayTaskError as crashed:
-            problem = f"cannot run tasks: {_last_line(crashed)}"
-        except ray.exceptions.RayError:
-            continue  # it has died, and runs no task
-        if problem:
-            found.append(f"node {node['NodeManagerAddress']} ({node['NodeID'][:8]}) {problem}")
-    if found:
-        raise PhyagiAssetsError("\n".join(sorted(found)))
-
-
-def interruptible(call: Callable[[], Value]) -> Value:
-    """Return the result of a call that waits for Ray, which is made in another thread.
-
-    In the main thread, Ray would turn the exception of a signal's handler, such as `KeyboardInterrupt`, into an error of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return call()
-    future = Future[Value]()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as problem:
-            future.set_exception(problem)
-
-    thread = threading.Thread(target=run, name="ray", daemon=True)
-    thread.start()
-    try:
-        return future.result()
-    finally:
-        thread.join()  # an interrupt waits for the call, which does not take long
-
-
-def _last_line(problem: Exception) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]

@@ -28,8 +28,8 @@ from phyagi_assets.formats.plan import (
     partition_indices,
     samples_in,
 )
-from phyagi_assets.order.mixture_order import group_draws
 from phyagi_assets.order.schedule import Interleaved
+from phyagi_assets.order.segment_order import group_draws
 from phyagi_assets.order.windows import block_for
 from phyagi_assets.store.fingerprint import text_digest
 

@@ -9,7 +9,7 @@ import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
-from phyagi_assets.execution.ray_cluster import connected
+from phyagi_assets.execution.ray_connection import connected
 
 
 @pytest.mark.parametrize("choice", ["", "rays", "ray:", "ray:http://host:80", "ray:host", "ray:host:0", "ray:host:99999", "ray:a b:6379"])

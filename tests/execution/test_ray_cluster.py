@@ -20,7 +20,8 @@ from phyagi_assets.execution.executor import TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
-from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor, connected
+from phyagi_assets.execution.ray_cluster import ATTEMPTS, RayExecutor
+from phyagi_assets.execution.ray_connection import connected
 from tests.ray_nodes import RayNodes
 
 logger = logging.getLogger("phyagi_assets.tests")

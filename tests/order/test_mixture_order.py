@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import MixturePart
 from phyagi_assets.formats.plan import Plan, PlannedPartition, Shard, Window
-from phyagi_assets.order.mixture_order import MixtureOrder, group_draws
+from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.planning import extended
+from phyagi_assets.order.segment_order import group_draws
 from tests.order.plans import SHUFFLES, Sample, cut, group_samples, partitions, plan_of, read, sized, stream
 from tests.order.whole_plans import contents
 
