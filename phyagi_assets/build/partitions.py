@@ -33,7 +33,8 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
-from phyagi_assets.tokenizers.prepare import Commits, find_identities, use_commits, use_identities
+from phyagi_assets.tokenizers.identity import Commits, use_commits, use_identities
+from phyagi_assets.tokenizers.prepare import find_identities
 
 PROCESSORS_EACH = 8
 """Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""

@@ -160,7 +160,8 @@ def _save(
     """Replace a cache by the arrays of each split, which are keyed by the ending of their file name."""
     from phyagi_assets.formats.standalone_cache import replace_cache
     from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
-    from phyagi_assets.tokenizers.prepare import save_forms, tokenizer_label
+    from phyagi_assets.tokenizers.prepare import save_forms
+    from phyagi_assets.tokenizers.prepared import tokenizer_label
 
     if not files:
         raise SourceError("dataset_dict: has no split; process a dataset first")

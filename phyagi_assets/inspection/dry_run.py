@@ -15,7 +15,7 @@ from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.raw import unknown_files
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.tokenizers.prepare import tokenizer_label
+from phyagi_assets.tokenizers.prepared import tokenizer_label
 
 NEVER_BUILT, NEW_PARTITION = "never built", "new partition"
 

@@ -20,8 +20,9 @@ from phyagi_assets.steps.encoding import token_dtype
 from phyagi_assets.steps.mixture import MIXTURE
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import prepare_chat
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 OnChecked = Callable[[str], None]
 """Called with the name of each declaration, or the address of each artifact, that was checked."""

@@ -25,7 +25,7 @@ from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.store.data_folders import claim
-from phyagi_assets.tokenizers.prepare import find_commits
+from phyagi_assets.tokenizers.identity import find_commits
 
 FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
 """Tag of a failed run, and its value if the cause persists until one of the run's inputs changes."""

@@ -42,7 +42,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.data_folders import other_folder
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
-from phyagi_assets.tokenizers.prepare import forget_commits
+from phyagi_assets.tokenizers.identity import forget_commits
 
 MOST_PARTITIONS = 10_000
 """Largest number of partitions for which one scan requests a run; the next scan requests the rest."""

@@ -18,8 +18,8 @@ from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
 from phyagi_assets.tokenizers.exact import ExactTokenizer
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from phyagi_assets.tokenizers.token_bytes import TokenBytes
 from phyagi_assets.tokenizers.trained_parts import NOTHING_TRAINED, Rendered, RenderingError, renderer_of
 from phyagi_assets.tokenizers.trained_tokens import TokenPlaces

@@ -18,7 +18,7 @@ from phyagi_assets.execution.ordered import map_in_order
 from phyagi_assets.execution.processors import threads
 from phyagi_assets.sources.documents import Documents
 from phyagi_assets.tokenizers.engines import Encoded
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 T = TypeVar("T")
 R = TypeVar("R")

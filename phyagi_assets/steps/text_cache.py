@@ -26,7 +26,7 @@ from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, encode_in_order, 
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 STEP = "text_cache"
 CODE_VERSION = "1"

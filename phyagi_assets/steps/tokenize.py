@@ -41,8 +41,10 @@ from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch, Engines
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer, tokenizer_identity
+from phyagi_assets.tokenizers.identity import tokenizer_identity
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import template_identity
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 STAGE = "tokenized_arrow"
 CODE_VERSION = "1"

@@ -35,7 +35,7 @@ from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact, FinishedFile
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import Engines, ExactTokenizer
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 _ROWS, _DOCUMENTS = "arrow", "documents"
 """Names of the files of an encoded chunk."""

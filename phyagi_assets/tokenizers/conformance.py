@@ -23,7 +23,8 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.conformance_reports import keep_report, known_report
 from phyagi_assets.tokenizers.engines import Engine, ReferenceEngine
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, tokenizer_label, tokenizer_store
+from phyagi_assets.tokenizers.prepare import tokenizer_store
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer, tokenizer_label
 
 CODE_VERSION = "1"
 AWKWARD = 4000

@@ -20,7 +20,7 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.tokenizers.conformance import conformance
 from phyagi_assets.tokenizers.decoding import Decoder
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine, GigatokenEngine, ReferenceEngine
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 SAMPLED = 4_096
 """Number of characters of a batch that are encoded both ways; a batch holds about 1 million, and the reference is about 50 times slower."""

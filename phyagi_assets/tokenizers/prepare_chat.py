@@ -17,7 +17,8 @@ from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare, tokenizer_label, tokenizer_store
+from phyagi_assets.tokenizers.prepare import prepare, tokenizer_store, without_traces
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer, tokenizer_label
 from phyagi_assets.tokenizers.trained_parts import renderer_of
 from phyagi_assets.tokenizers.transformers_import import import_transformers
 
@@ -129,9 +130,6 @@ def _without_post_processor(prepared: PreparedTokenizer, store: Store) -> Prepar
     def load() -> Any:
         tokenizer = _loaded(prepared)
         tokenizer.backend_tokenizer.post_processor = None
-        tokenizer.name_or_path = tokenizer_label(prepared.name)
-        for key in ("local_files_only", "is_local", "_commit_hash", "name_or_path"):
-            tokenizer.init_kwargs.pop(key, None)
-        return tokenizer
+        return without_traces(tokenizer, prepared.name)
 
     return prepare(f"{tokenizer_label(prepared.name)}-without-added-tokens", f"bare:{prepared.artifact.fingerprint}", load, store)

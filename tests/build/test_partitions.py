@@ -10,7 +10,7 @@ import pytest
 
 from phyagi_assets.build.partitions import Builder, _prepared, processes_by_default
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.tokenizers.prepare import find_commits, forget_commits, tokenizer_identity
+from phyagi_assets.tokenizers.identity import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served
 from tests.project import Project, RecordingProgress
 from tests.support import declare_corpus, write_text

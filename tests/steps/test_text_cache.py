@@ -18,7 +18,8 @@ from phyagi_assets.steps.text_cache import TextCache, Texts, document_cut, write
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus
 from tests.tokenizers.faulty_engines import FailingEngine, faulty
 

@@ -13,7 +13,8 @@ from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import Encoded, Engine, FastokensEngine
 from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_label, tokenizer_store
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer, tokenizer_store
+from phyagi_assets.tokenizers.prepared import tokenizer_label
 
 
 class FaultyEngine:

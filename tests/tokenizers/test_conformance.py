@@ -18,7 +18,8 @@ from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.conformance import Conformance, conformance, examine
 from phyagi_assets.tokenizers.engines import FastokensEngine, ReferenceEngine
 from phyagi_assets.tokenizers.exact import FASTOKENS, GIGATOKEN, EngineChoice, EnginePool, Engines, ExactTokenizer
-from phyagi_assets.tokenizers.prepare import PreparedTokenizer, prepare_tokenizer
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus
 from tests.tokenizers.faulty_engines import REFUSING, FailingEngine, faulty, refusing, store_contents
 

@@ -20,11 +20,12 @@ from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers import prepare as prepare_module
+from phyagi_assets.tokenizers import prepared as prepared_module
 from phyagi_assets.tokenizers.awkward import awkward_strings
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
-from phyagi_assets.tokenizers.prepare import _appended_ids, prepare_tokenizer, tokenizer_label
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepared import _appended_ids, tokenizer_label
 from tests.support import GPT2, REPOSITORY, build, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import REFUSING, store_contents
 
@@ -119,15 +120,15 @@ def test_facts_of_a_tokenizer_file_are_recorded_and_read_again_if_the_record_is_
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = prepare_tokenizer(declare_corpus(workspace.data, "c", "c.txt"), workspace.data, workspace.store)
-    monkeypatch.setattr(prepare_module, "_known_facts", {})
+    monkeypatch.setattr(prepared_module, "_known_facts", {})
     facts = prepared.special_tokens, prepared.ends_with_eos
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "_known_facts", {})
-        patch.delattr(prepare_module, "_read_facts")
+        patch.setattr(prepared_module, "_known_facts", {})
+        patch.delattr(prepared_module, "_read_facts")
         assert (prepared.special_tokens, prepared.ends_with_eos) == facts
     for damage in ("", "{}", '{"special_tokens": 1, "behind": []}', '{"special_tokens": [["a"]], "behind": []}'):
         prepared.record.path.write_text(damage, encoding="utf-8")
-        monkeypatch.setattr(prepare_module, "_known_facts", {})
+        monkeypatch.setattr(prepared_module, "_known_facts", {})
         assert (prepared.special_tokens, prepared.ends_with_eos) == facts
         assert prepared.record.recall()["behind"] == []
 

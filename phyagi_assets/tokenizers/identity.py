@@ -1,0 +1,109 @@
+"""Identities of declared tokenizers: the content of a folder, or a commit on the Hub.
+
+All processes of a run use the same commits and identities, even if a branch moves meanwhile, or they do not see the folder.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import TokenizerError
+from phyagi_assets.sources.local_file import FileStamp, stamp_of
+from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
+
+_QUIET_NS = 2_000_000_000
+"""Time for which a file must not have changed for its digest to be cached: a file that changes moments later can keep its stamp."""
+
+Commits = Mapping[tuple[str, str], str]
+"""Commits of tokenizers on the Hub, by name and revision."""
+
+_commits: dict[tuple[str, str], str] = {}
+"""Commits that this process uses until `forget_commits`, so that all partitions of a run use the same commit even if a branch moves."""
+
+
+_identities: dict[str, str] = {}
+"""Identities of declared tokenizers that another process found; see `use_identities`."""
+
+
+def tokenizer_identity(corpus: Corpus, data: Path) -> str:
+    """Return a string that identifies a corpus's tokenizer: a digest of the files in its folder, or its commit on the Hub.
+
+    Raises
+    ------
+    TokenizerError
+        The Hub does not know the name or the revision, or does not answer.
+    """
+    name, _, revision = corpus.config.tokenizer.partition("@")
+    if revision:
+        return f"hub:{name}@{_commit(name, revision)}"
+    if known := _identities.get(name):
+        return known
+    folder = data / name
+    paths = (Path(at, name) for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
+    stamps = tuple(stamp_of(path) for path in paths if path.is_file())
+    has_settled = all(max(modified, changed) + _QUIET_NS < time.time_ns() for _, _, modified, changed, _ in stamps)
+    return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(folder, stamps)}"
+
+
+@lru_cache(maxsize=64)
+def _folder_digest(folder: Path, stamps: tuple[FileStamp, ...]) -> str:
+    """Return a digest of the names and contents of files in a folder; computed once for the same stamps, because every partition asks."""
+    files = [Path(path) for path, *_ in stamps]
+    return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
+
+
+def forget_commits() -> None:
+    """Forget the commits of branches and tags. Long-running processes call this at the beginning of each refresh."""
+    _commits.clear()
+
+
+def find_commits(corpora: Iterable[Corpus]) -> Commits:
+    """Return the commits of the corpora's tokenizers on the Hub, to pass to the other processes of a run.
+
+    A commit that cannot be found is left out; the step that needs it raises the error.
+    """
+    for corpus in corpora:
+        with suppress(TokenizerError):
+            name, _, revision = corpus.config.tokenizer.partition("@")
+            if revision:
+                _commit(name, revision)
+    return dict(_commits)
+
+
+def use_commits(commits: Commits) -> None:
+    """Use commits that another process of the run found, instead of asking the Hub."""
+    _commits.update(commits)
+
+
+def use_identities(identities: Mapping[str, str]) -> None:
+    """Use the identities of tokenizers that another process of the run found, instead of those that it used before."""
+    _identities.clear()
+    _identities.update(identities)
+
+
+def _commit(name: str, revision: str) -> str:
+    if (name, revision) not in _commits:
+        _commits[name, revision] = _commit_on_hub(name, revision)
+    return _commits[name, revision]
+
+
+def _commit_on_hub(name: str, revision: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        commit = HfApi().model_info(name, revision=revision).sha
+    except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
+        reason = str(problem).strip().splitlines()
+        raise TokenizerError(
+            f"the commit of tokenizer {name}@{revision} cannot be read from the Hub: {reason[0] if reason else problem!r}"
+        ) from problem
+    if not commit:
+        raise TokenizerError(f"the Hub gives no commit for tokenizer {name}@{revision}; name the commit itself after the @")
+    return commit

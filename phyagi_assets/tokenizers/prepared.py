@@ -1,0 +1,130 @@
+"""A prepared tokenizer: the forms in which the store holds it, and the facts that the steps need of it."""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.state import State
+
+BACKEND = "backend.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedTokenizer:
+    """A tokenizer in the forms that the steps use."""
+
+    artifact: Artifact
+    """Artifact with the ``tokenizers`` JSON file (`BACKEND`), the folder of ``save_pretrained`` (`SAVED`) and the pickle (`PICKLED`)."""
+    name: str
+    """Name of the tokenizer, as declared."""
+    eos_token_id: int | None
+    """Id of the EOS; None if the tokenizer has no EOS."""
+    max_id: int
+    """Largest token id, including added tokens."""
+    vocab_size: int
+    """Number of tokens, including added tokens."""
+    record: State
+    """Record of facts from the JSON file, which has megabytes and takes long to read."""
+
+    def details(self) -> dict[str, object]:
+        """Return the details of the tokenizer that manifests record."""
+        return {"name": tokenizer_label(self.name), "eos_token_id": self.eos_token_id, "max_id": self.max_id, "vocab_size": self.vocab_size}
+
+    @property
+    def backend(self) -> Path:
+        """The ``tokenizers`` JSON file."""
+        return self.artifact.folder(BACKEND) / BACKEND
+
+    @property
+    def special_tokens(self) -> tuple["SpecialToken", ...]:
+        """The added tokens that ``transformers`` marks as special, such as EOS, BOS and the tokens of chat templates."""
+        return _facts(self).special_tokens
+
+    @property
+    def ends_with_eos(self) -> bool:
+        """Whether the tokenizer itself ends every text with the EOS, so that the steps must not append it."""
+        return self.eos_token_id is not None and _facts(self).behind[-1:] == (self.eos_token_id,)
+
+    @property
+    def appends_token_after_eos(self) -> bool:
+        """Whether the tokenizer appends the EOS to every text, and another token after the EOS."""
+        return not self.ends_with_eos and self.eos_token_id in _facts(self).behind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpecialToken:
+    """A token that stands for something other than text."""
+
+    content: str
+    """Spelling of the token."""
+    normalized: bool
+    """Whether the tokenizer searches for the token in the normalized text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """Facts from the JSON file of a tokenizer."""
+
+    special_tokens: tuple[SpecialToken, ...]
+    behind: tuple[int, ...]
+    """Ids that the post-processor appends to every text."""
+
+
+_known_facts: dict[str, _Facts] = {}
+"""Facts that this process has read, by the fingerprint of the prepared tokenizer, which determines them."""
+
+
+def _facts(prepared: PreparedTokenizer) -> _Facts:
+    """Return facts from the JSON file of a prepared tokenizer; read the file once."""
+    key = prepared.artifact.fingerprint
+    if key not in _known_facts:
+        facts = _recorded_facts(prepared.record)
+        if facts is None:
+            facts = _read_facts(prepared.backend)
+            special_tokens = [(token.content, token.normalized) for token in facts.special_tokens]
+            prepared.record.remember({"special_tokens": special_tokens, "behind": facts.behind})
+        _known_facts[key] = facts
+    return _known_facts[key]
+
+
+def _recorded_facts(record: State) -> _Facts | None:
+    """Return the facts in a record; None if there is no record, or a damaged one."""
+    with suppress(TypeError, ValueError, KeyError):
+        recorded = record.recall()
+        special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])
+        return _Facts(special_tokens=special, behind=tuple(map(int, recorded["behind"])))
+    return None
+
+
+def _read_facts(backend: Path) -> _Facts:
+    declared = json.loads(backend.read_text(encoding="utf-8"))
+    special = tuple(
+        SpecialToken(content=token["content"], normalized=token["normalized"])
+        for token in declared.get("added_tokens") or ()
+        if token["special"]
+    )
+    return _Facts(special_tokens=special, behind=_appended_ids(declared.get("post_processor")))
+
+
+def _appended_ids(processor: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Return the ids that a post-processor of a ``tokenizer.json`` adds after every text."""
+    if processor is None or processor["type"] == "ByteLevel":
+        return ()
+    if processor["type"] == "Sequence":
+        return tuple(id_ for part in reversed(processor["processors"]) for id_ in _appended_ids(part))
+    if processor["type"] in ("BertProcessing", "RobertaProcessing"):
+        return (processor["sep"][1],)
+    single = processor["single"]  # of TemplateProcessing, the only other kind
+    last = max(i for i, piece in enumerate(single) if "Sequence" in piece)
+    added = (processor["special_tokens"][piece["SpecialToken"]["id"]]["ids"] for piece in single[last + 1 :])
+    return tuple(id_ for ids in added for id_ in ids)
+
+
+def tokenizer_label(name: str) -> str:
+    """Return the name of a tokenizer as part of an address: without folder, revision and special characters."""
+    return re.sub(r"\W+", "-", name.partition("@")[0].rstrip("/").rpartition("/")[2]).strip("-") or "tokenizer"
