@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, print_error
+from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, open_workspace, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -23,10 +23,9 @@ def check(output: Output, discard: bool, data: str | None, store: str | None) ->
     settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_check
     from phyagi_assets.inspection.check import check_everything
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
 
-    workspace = Workspace(data=settings.require_data(), store=open_store(settings.store))
+    settings.require_data()
+    workspace = open_workspace(settings)
     linked = [settings.store, *filter(Path.is_symlink, settings.store.glob("*"))] if isinstance(settings.store, Path) else []
     report = check_everything(workspace, linked, discard=discard and settings.has_store)
     for problem in report.problems:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -35,12 +35,10 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | 
     from phyagi_assets.cli.render import show_removable
     from phyagi_assets.declare.catalog import load_catalog
     from phyagi_assets.inspection.garbage import Cleaning, CleanReport
-    from phyagi_assets.steps.step import Workspace
     from phyagi_assets.store.data_folders import of_others
-    from phyagi_assets.store.places import open_store
 
     catalog = load_catalog(settings.require_data())
-    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    workspace = open_workspace(settings)
     partitions = {name: set(workspace.sources.partitions(corpus)) for name, corpus in catalog.corpora.items()}
     cleaning = Cleaning(
         store=workspace.store,

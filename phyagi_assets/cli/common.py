@@ -12,9 +12,11 @@ from rich.markup import escape
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.cli.output import Output
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import Settings
 
 if TYPE_CHECKING:
     from phyagi_assets.declare.catalog import Broken
+    from phyagi_assets.steps.step import Workspace
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a command that did not succeed."""
@@ -36,6 +38,14 @@ def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     told = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
     store = click.option("--store", metavar="PLACE", help=told)
     return data(store(command))
+
+
+def open_workspace(settings: Settings) -> "Workspace":
+    """Return the data folder and the opened store of a command."""
+    from phyagi_assets.steps.step import Workspace
+    from phyagi_assets.store.places import open_store
+
+    return Workspace(data=settings.data, store=open_store(settings.store))
 
 
 def write_file(target: str, content: bytes) -> None:

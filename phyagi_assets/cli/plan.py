@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
@@ -25,15 +25,13 @@ def plan(output: Output, name: str, tokens: str | None, data: str | None, store:
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.formatting import parsed
     from phyagi_assets.inspection.forecast import forecast
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
 
     catalog, _ = read_catalog(settings.require_data())
     catalog.select([name])
     if name not in catalog.mixtures:
         raise PhyagiAssetsError(unknown_name(name, "declared mixture", "declared mixtures", catalog.mixtures))
     output.messages()
-    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    workspace = open_workspace(settings)
     try:
         limit = parsed(tokens) if tokens is not None else None
     except ValueError as problem:

@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import LAST_POSITION, folder_options
+from phyagi_assets.cli.common import LAST_POSITION, folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
@@ -51,15 +51,13 @@ def remove(
     from phyagi_assets.inspection.documents import matching, with_ids
     from phyagi_assets.inspection.exposure import exposures
     from phyagi_assets.inspection.removal import RemoveReport
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
 
     catalog = load_catalog(settings.require_data())
     if corpus not in catalog.corpora:
         raise PhyagiAssetsError(unknown_name(corpus, "declared corpus", "declared corpora", catalog.corpora))
     declared = catalog.corpora[corpus]
     output.messages()
-    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    workspace = open_workspace(settings)
     try:
         removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}
     except ValueError as problem:

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, print_error
+from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, open_workspace, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -23,13 +23,11 @@ def status(output: Output, names: tuple[str, ...], data: str | None, store: str 
     from phyagi_assets.cli.render_state import show_status
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.inspection.status import status as status_of
-    from phyagi_assets.steps.step import Workspace
-    from phyagi_assets.store.places import open_store
 
     catalog, _ = read_catalog(settings.require_data())
     chosen = catalog.select(names)
     output.messages()
-    report = status_of(chosen, Workspace(data=settings.data, store=open_store(settings.store)))
+    report = status_of(chosen, open_workspace(settings))
     output.report(report, lambda console: show_status(console, report))
     unlisted = [corpus.problem for corpus in report.corpora if corpus.problem]
     for problem in [*unlisted, *(f"{reason}; {name} was left out" for name, reason in report.left_out.items())]:

@@ -204,9 +204,7 @@ class LossLedger:
 
         self._gather()
         if self._rows:
-            columns = ("step", "position", "corpus", "document", "tokens", "loss")
-            joined = {name: np.concatenate([getattr(rows, name) for rows in self._rows]) for name in columns}
-            write_part(self.folder, self._header, self._parts, LossRows(**joined, names=self._names))
+            write_part(self.folder, self._header, self._parts, LossRows.joined(self._rows, self._names))
             self._parts += 1
             self._rows.clear()
 

@@ -8,7 +8,7 @@ on are replaced: they stay in their files, and `read_ledger` leaves them out.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,11 @@ class LossRows:
     """Sum of their losses, in nats."""
     names: tuple[str, ...]
     """Names of the corpora."""
+
+    @classmethod
+    def joined(cls, parts: Sequence["LossRows"], names: tuple[str, ...]) -> "LossRows":
+        """Return rows one after another, given the names that their indices refer to."""
+        return cls(**{name: np.concatenate([getattr(rows, name) for rows in parts]) for name in _SCHEMA.names}, names=names)
 
     def __len__(self) -> int:
         return len(self.step)
@@ -200,8 +205,7 @@ def read_ledger(folder: str | Path) -> Ledger:
             kept.append(rows[is_current])
             key = header.mixture, header.plan
             plans[key] = max(plans.get(key, 0), int(kept[-1].position.max()) + 1)
-    columns = {name: np.concatenate([getattr(rows, name) for rows in kept]) for name in _SCHEMA.names}
-    together = LossRows(**columns, names=tuple(names))
+    together = LossRows.joined(kept, tuple(names))
     return Ledger(
         folder=folder,
         rows=together[np.lexsort((together.document, together.position, together.step))],

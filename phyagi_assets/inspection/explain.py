@@ -16,13 +16,13 @@ from phyagi_assets.formats.cache_folder import HASHES, ORIGINS
 from phyagi_assets.formats.cache_tokenizer import load_backend
 from phyagi_assets.formats.find_plan import find_plan
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.array_maps import REMEDY
+from phyagi_assets.reading.mixture import open_plan
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.token_shards import TokenShards
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -281,11 +281,7 @@ def open_explainer(mixture: str | Path, store: str | Path, *, seq_len: int | Non
         A corpus has too few tokens for one sample of this length.
     """
     found = find_plan(mixture, store)
-    plan = read_plan(found.file)
-    if seq_len is not None and seq_len != plan.seq_len:
-        from phyagi_assets.order.resized import resized
-
-        plan = resized(plan, seq_len)
+    plan = open_plan(found, seq_len)
     order = MixtureOrder(plan, "train", PackedIndices(plan, found.file.parent))
     fetch = found.remote.fetch if found.remote else None
     return Explainer(plan, order, TokenShards.of_plan(plan, found.file.parent, order), fetch)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from phyagi_assets.formats.find_plan import find_plan
+from phyagi_assets.formats.find_plan import FoundPlan, find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
@@ -46,11 +46,7 @@ class OpenedMixture(ABC, Generic[S]):
         """Open the published plan of a mixture."""
         settings = CacheSettings.resolve(cache_dir, cache_bytes)
         found = find_plan(mixture, store)
-        plan = read_plan(found.file)
-        if seq_len is not None and seq_len != plan.seq_len:
-            from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
-
-            plan = resized(plan, seq_len, found.find_index)
+        plan = open_plan(found, seq_len)
         source = None
         if found.remote:
             from phyagi_assets.reading.bucket_arrays import BucketSource  # the client of object stores takes long to import
@@ -121,6 +117,16 @@ class OpenedMixture(ABC, Generic[S]):
 
     def __repr__(self) -> str:
         return plan_tree(self.plan)
+
+
+def open_plan(found: FoundPlan, seq_len: int | None = None) -> Plan:
+    """Read a plan that was found, and return it for samples of a length; by default, of the declared one."""
+    plan = read_plan(found.file)
+    if seq_len is None or seq_len == plan.seq_len:
+        return plan
+    from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
+
+    return resized(plan, seq_len, found.find_index)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

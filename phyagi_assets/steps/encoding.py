@@ -25,9 +25,12 @@ R = TypeVar("R")
 
 
 def token_dtype(corpus: Corpus, prepared: PreparedTokenizer) -> np.dtype[Any]:
-    """Return the dtype of a corpus's token arrays: the declared one, or uint16 if every id of the tokenizer fits, or int32."""
-    if corpus.config.dtype != "auto":
-        return np.dtype(corpus.config.dtype)
+    """Return the dtype of a corpus's token arrays: the declared one, or else the smallest that holds every id."""
+    return fitting_dtype(prepared) if corpus.config.dtype == "auto" else np.dtype(corpus.config.dtype)
+
+
+def fitting_dtype(prepared: PreparedTokenizer) -> np.dtype[Any]:
+    """Return uint16 if every id of a tokenizer fits, otherwise int32."""
     return np.dtype(np.uint16 if prepared.max_id <= 0xFFFF else np.int32)
 
 

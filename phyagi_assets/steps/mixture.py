@@ -56,17 +56,7 @@ def mixture_address(mixture: Mixture) -> str:
 def published_caches(
     mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], store: Store
 ) -> dict[str, list[Artifact]]:
-    """Return the published caches of all partitions of a mixture's corpora.
-
-    Parameters
-    ----------
-    partitions
-        Keys of the partitions of each corpus, by name of the corpus.
-
-    Returns
-    -------
-    dict of str to list of Artifact
-        The caches of each corpus, sorted by partition key.
+    """Return the published caches of each corpus of a mixture, sorted by partition key; the arguments are those of `build_mixture`.
 
     Raises
     ------

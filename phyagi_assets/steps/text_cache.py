@@ -22,7 +22,7 @@ from phyagi_assets.formats.cache_tokenizer import add_tokenizer
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.standalone_cache import replace_cache
 from phyagi_assets.formatting import counted
-from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, encode_in_order, eos_to_append, with_eos
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY, encode_in_order, eos_to_append, fitting_dtype, with_eos
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.exact import EngineMismatch, EnginePool, Engines, ExactTokenizer
@@ -64,8 +64,8 @@ class TextCache:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the token arrays: uint16 if every id of the tokenizer fits, otherwise int32."""
-        return np.dtype(np.uint16 if self.tokenizer.max_id <= 0xFFFF else np.int32)
+        """The dtype of the token arrays."""
+        return fitting_dtype(self.tokenizer)
 
 
 def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents: Callable[[str, int], None]) -> Manifest:
