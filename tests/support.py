@@ -15,6 +15,7 @@ import yaml
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import CorpusConfig, Format
 from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.sources import csv_reader, readers, rows, table_readers
 from phyagi_assets.sources.files import Partition, Span
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.sources.local_file import LocalFile
@@ -71,9 +72,15 @@ def local_file(path: Path) -> LocalFile:
     return LocalFile(name=path.name, origin=str(path), path=path)
 
 
+def small_blocks(patch: pytest.MonkeyPatch, size: int) -> None:
+    """Read sources in blocks of a size, in bytes."""
+    for module in (csv_reader, readers, rows, table_readers):
+        patch.setattr(module, "BLOCK", size)
+
+
 def read_rows(span: Span, kind: Format, options: ReadOptions) -> Iterator[Rows]:
     """Stream the rows of a file."""
-    return (rows for block in read_blocks(span, kind, options) for rows in block.rows())
+    return (found for block in read_blocks(span, kind, options) for found in block.rows())
 
 
 def build(corpus: Corpus, workspace: Workspace) -> dict[str, list[Built]]:

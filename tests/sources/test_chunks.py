@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources import chunks, documents, readers
+from phyagi_assets.sources import chunks, documents
 from phyagi_assets.sources.chunks import Spans
 from phyagi_assets.sources.documents import Documents, read_documents, read_spans
 from phyagi_assets.sources.files import Span, readable
 from phyagi_assets.sources.local_file import LocalFile
-from tests.support import declare_corpus, list_partitions, local_file, write_jsonl, write_text
+from tests.support import declare_corpus, list_partitions, local_file, small_blocks, write_jsonl, write_text
 
 Held = list[tuple[str, int, int]]
 """Text, file and row of every document."""
@@ -79,7 +79,7 @@ def test_chunks_hold_the_documents_of_the_partition(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "CHUNK_BYTES", chunk)
         patch.setattr(documents, "BATCH_BYTES", batch)
-        patch.setattr(readers, "BLOCK", block)
+        small_blocks(patch, block)
         corpus, found = opened(data, source={"sample_by": "line"} if kind == "txt" else {})
         check(corpus, found, wanted)
 

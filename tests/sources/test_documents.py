@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources import documents, readers
+from phyagi_assets.sources import documents
 from phyagi_assets.sources.documents import Documents, read_documents
 from phyagi_assets.sources.files import readable
-from tests.support import declare_corpus, list_partitions, write_jsonl, write_text
+from tests.support import declare_corpus, list_partitions, small_blocks, write_jsonl, write_text
 
 
 def read(data: Path, path: str = "raw/*", **keys: object) -> list[Documents]:
@@ -34,14 +34,14 @@ def test_documents_are_read_once_in_order_for_any_batch_size(
         write_jsonl(data / "raw" / f"{i}.jsonl", texts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "BATCH_BYTES", size)
-        patch.setattr(readers, "BLOCK", 2 * size)
+        small_blocks(patch, 2 * size)
         found = flat(read(data))
     assert found == [(text, file, row) for file, texts in enumerate(files) for row, text in enumerate(texts)]
 
 
 def test_batches_have_bounded_size(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BATCH_BYTES", 1000)
-    monkeypatch.setattr(readers, "BLOCK", 1000)
+    small_blocks(monkeypatch, 1000)
     write_jsonl(data / "raw" / "a.jsonl", ["x" * 100] * 200 + ["y" * 5000] + ["z" * 100] * 10)
     sizes = [batch.text_bytes for batch in read(data)]
     assert max(sizes) < 5000 + 2 * 1000 + 400
@@ -67,7 +67,7 @@ def test_row_without_text_is_refused_or_skipped_and_counted(data: Path) -> None:
 
 @pytest.mark.parametrize("block", [1, 60, 1 << 20])
 def test_skipped_rows_do_not_depend_on_the_batch_size(data: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(readers, "BLOCK", block)
+    small_blocks(monkeypatch, block)
     write_jsonl(data / "raw" / "a.jsonl", ["zero", {"other": 1}, "two", {"other": 2}])
     found = read(data, on_invalid="skip")
     assert flat(found) == [("zero", 0, 0), ("two", 0, 2)]

@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources import readers
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.rows import ReadOptions
-from tests.support import local_file, read_rows, write_jsonl, write_text
+from tests.support import local_file, read_rows, small_blocks, write_jsonl, write_text
 
 AWKWARD = [
     "plain",
@@ -112,7 +111,7 @@ def test_text_file_is_read_byte_for_byte(tmp_path: Path, document: str) -> None:
 def test_text_is_divided_the_same_for_any_block_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, sample_by: str, content: str, expected: list[str]
 ) -> None:
-    monkeypatch.setattr(readers, "BLOCK", block)
+    small_blocks(monkeypatch, block)
     assert texts(write_text(tmp_path / "file", content), "text", sample_by) == expected
 
 
@@ -122,7 +121,7 @@ def test_paragraphs_are_separated_by_blank_lines(tmp_path_factory: pytest.TempPa
     groups = itertools.groupby(content.split("\n"), key=lambda line: bool(line.strip(" \t\r")))
     path = write_text(tmp_path_factory.mktemp("text") / "file", content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "BLOCK", block)
+        small_blocks(patch, block)
         assert texts(path, "text", "paragraph") == ["\n".join(lines).rstrip("\r") for filled, lines in groups if filled]
 
 
@@ -131,13 +130,13 @@ def test_paragraphs_are_separated_by_blank_lines(tmp_path_factory: pytest.TempPa
 def test_lines_end_at_newlines(tmp_path_factory: pytest.TempPathFactory, lines: list[str], block: int) -> None:
     path = write_text(tmp_path_factory.mktemp("text") / "file", "".join(f"{line}\n" for line in lines))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "BLOCK", block)
+        small_blocks(patch, block)
         assert texts(path, "text", "line") == [line.removesuffix("\r") for line in lines]
 
 
 @pytest.mark.parametrize(("sample_by", "block"), [("document", 4), ("line", 4), ("paragraph", 1 << 20)])
 def test_invalid_utf8_is_named_with_line_and_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_by: str, block: int) -> None:
-    monkeypatch.setattr(readers, "BLOCK", block)
+    small_blocks(monkeypatch, block)
     path = write_text(tmp_path / "file", b"first\nsecond\ncaf" + b"\xe9\n")
     with pytest.raises(SourceError, match=rf"{path}:3: is not UTF-8: byte 0xe9"):
         texts(path, "text", sample_by)
@@ -179,7 +178,7 @@ def test_invalid_utf8_in_a_text_column_is_an_invalid_row(tmp_path: Path, kind: p
 def test_csv_may_have_rows_of_any_length_and_other_columns_of_any_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int
 ) -> None:
-    monkeypatch.setattr(readers, "BLOCK", 64)
+    small_blocks(monkeypatch, 64)
     expected = [("line\n" * (i % 7 * longest)) + str(i) for i in range(50)]
     numbers = [*range(49), "no number"]
     write_text(tmp_path / "file", "id,text\n" + "".join(f'{n},"{text}"\n' for n, text in zip(numbers, expected, strict=True)))

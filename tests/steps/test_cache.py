@@ -22,7 +22,7 @@ from phyagi_assets.steps.cache_chunks import split_of
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.local import LocalStore
-from tests.support import GPT2, build, build_partition, declare_corpus, write_jsonl
+from tests.support import GPT2, build, build_partition, declare_corpus, small_blocks, write_jsonl
 from tests.tokenizers.faulty_engines import store_contents
 
 EOS = 50256
@@ -159,7 +159,7 @@ def test_documents_of_many_batches_keep_their_order(workspace: Workspace, monkey
     whole = store_contents(_cache(workspace, WORDS, **SPLIT).path)
     shutil.rmtree(workspace.store.root / "c")
     monkeypatch.setattr("phyagi_assets.sources.documents.BATCH_BYTES", 200)
-    monkeypatch.setattr("phyagi_assets.sources.readers.BLOCK", 200)
+    small_blocks(monkeypatch, 200)
     cache = _cache(workspace, **SPLIT)
     tokenized = workspace.store.pointer("c/tokenized_arrow/all") / "data-00000-of-00001.arrow"
     assert sum(1 for _ in pa.ipc.open_stream(tokenized.read_bytes())) > 10
