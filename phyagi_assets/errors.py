@@ -150,13 +150,7 @@ class SourceDownError(SourceError):
 
 
 class MissingPackageError(PhyagiAssetsError):
-    """A package is not installed, because the extra that contains it was not installed.
-
-    Parameters
-    ----------
-    module
-        Name of the module that cannot be imported.
-    """
+    """A package is not installed, because the extra that contains it was not installed."""
 
     def __init__(self, module: str) -> None:
         package = module.partition(".")[0]
@@ -195,8 +189,6 @@ class MissingArtifactsError(StoreError):
 
     Parameters
     ----------
-    wanted
-        Address of the requested artifact.
     missing
         Addresses of the missing artifacts, as ``corpus/step/partition``.
     """

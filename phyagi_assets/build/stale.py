@@ -76,8 +76,6 @@ def stale_partitions(
 
     Parameters
     ----------
-    examined
-        The partitions of a corpus.
     recorded
         Versions that are recorded as built, by step and partition. A step whose version is not recorded counts as stale.
     """

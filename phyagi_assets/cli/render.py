@@ -160,10 +160,6 @@ def show_removable(console: Console, found: "Sequence[Removable]", cleaning: "Cl
 
     Parameters
     ----------
-    found
-        Versions that can be removed.
-    cleaning
-        The search that found them.
     removed
         Versions that were removed; None if nothing was to be removed.
     """

@@ -71,11 +71,6 @@ def add_removals(corpus: Corpus, removals: Iterable[Removal]) -> list[Removal]:
     The record is locked from reading to writing, so that two concurrent commands do not lose each other's additions. It is flushed to disk
     before this function returns.
 
-    Parameters
-    ----------
-    removals
-        The documents to remove.
-
     Returns
     -------
     list of Removal

@@ -53,13 +53,7 @@ class Executor(Protocol[Task, Result_co]):
 
 
 class TaskQueue(Generic[Task]):
-    """The queue of tasks that have not begun.
-
-    Parameters
-    ----------
-    on_start
-        Called with each task when it begins.
-    """
+    """The queue of tasks that have not begun."""
 
     def __init__(self, on_start: Callable[[Task], None]) -> None:
         self._tasks: deque[Task] = deque()
@@ -90,12 +84,8 @@ class InProcessExecutor(Generic[Task, Result]):
 
     Parameters
     ----------
-    prepare
-        Context manager to enter before the first task.
     name
         Returns the name of a task for messages, such as the one about too little memory.
-    on_start
-        Called with each task when it begins.
     on_progress
         Called with a task and its progress since the last call.
     """

@@ -38,8 +38,6 @@ def map_in_order(
         Function to apply; called from several threads.
     items
         The source. One thread at a time takes an item from it.
-    threads
-        Number of threads.
     in_flight
         Largest number of items that are taken and whose results are not consumed; by default, twice the number of threads. The item that
         the consumer works on counts until the consumer asks for the next one.

@@ -18,8 +18,6 @@ def prefetch(
 
     Parameters
     ----------
-    source
-        The iterator to run ahead.
     depth
         Largest number of computed items that wait for the consumer.
     size

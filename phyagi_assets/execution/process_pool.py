@@ -80,16 +80,12 @@ class ProcessPool(Generic[Task, Result]):
 
     Parameters
     ----------
-    prepare
-        Context manager that each worker enters first.
     size
         Largest number of worker processes.
     threads
         Number of threads of the engine in each worker process.
     name
         Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
-    on_start
-        Called with each task when it begins.
     on_progress
         Called with a task and its progress since the last call.
     """

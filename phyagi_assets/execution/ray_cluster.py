@@ -51,12 +51,6 @@ class RayExecutor(Generic[Task, Result]):
 
     Parameters
     ----------
-    cluster
-        Address of the cluster.
-    prepare
-        Context manager that each process of the cluster enters first.
-    parcels
-        Pickles tasks and results.
     check
         What every node has to have.
     limit
@@ -65,8 +59,6 @@ class RayExecutor(Generic[Task, Result]):
         Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node.
     name
         Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
-    on_start
-        Called with each task when it is submitted to the cluster.
     on_progress
         Called with a task and its progress since the last call.
     """

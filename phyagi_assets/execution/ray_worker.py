@@ -83,8 +83,6 @@ def run_task(number: bytes, job: Callable[[], bytes], task: bytes) -> bytes:
         Identity of the run.
     job
         Returns the pickled `Job`; called if this process has not prepared for this run.
-    task
-        Parcel with the task.
     """
     records = _Records()
     logger = logging.getLogger(_PACKAGE)

@@ -180,8 +180,6 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
 
     Parameters
     ----------
-    target
-        The place to copy to.
     names
         Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; by default, all
         published caches.

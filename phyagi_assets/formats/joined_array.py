@@ -16,8 +16,6 @@ class JoinedArray:
 
     Parameters
     ----------
-    paths
-        The ``.npy`` files of the pieces.
     lengths
         Number of rows of each piece.
     row

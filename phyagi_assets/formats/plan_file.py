@@ -126,11 +126,6 @@ _SINCE = {
 def read_plan(path: Path) -> Plan:
     """Read a plan and check it.
 
-    Parameters
-    ----------
-    path
-        Path of ``mixture.json``.
-
     Raises
     ------
     StoreError

@@ -32,13 +32,7 @@ class PlanPaths:
         """Whether recorded paths are resolved from the root of the store, because they do not exist relative to the folder of the plan."""
 
     def resolve(self, recorded: str) -> Path:
-        """Return the path of a token array or tokenizer.
-
-        Parameters
-        ----------
-        recorded
-            The path as the plan records it.
-        """
+        """Return the path of a token array or tokenizer, given the path that the plan records."""
         found = path_in_store(recorded) if self.is_moved else None
         return self._root / found if found and self._root else self._home / recorded
 

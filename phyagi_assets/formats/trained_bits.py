@@ -77,8 +77,6 @@ class SplitMask:
 
     Parameters
     ----------
-    octets
-        The mask of each piece.
     tokens
         Number of tokens of each piece.
 
@@ -112,8 +110,6 @@ def mark_trained(ids: npt.NDArray[Any], trained: Mask | None, decode: Callable[[
         Token ids, 1-D.
     trained
         Whether each token is trained on, 1-D; None if all are, in which case nothing is marked.
-    decode
-        Returns the text of ids.
     """
     if trained is None or not len(ids):
         return decode(ids)

@@ -53,8 +53,6 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     ----------
     linked
         Folders besides the data folder whose links are checked.
-    discard
-        Whether to remove damaged versions.
     """
     store = workspace.store
     declarations: list[str] = []

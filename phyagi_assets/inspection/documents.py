@@ -60,13 +60,6 @@ class Span:
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
     """Find documents in a token array of a cache.
 
-    Parameters
-    ----------
-    split
-        Split to search.
-    ids
-        Ids of the documents.
-
     Yields
     ------
     Span

@@ -67,8 +67,6 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
 
     Parameters
     ----------
-    selection
-        The targets of the command.
     workspace
         The data folder and the store. Digests of changed files and prepared tokenizers are written to the store; see
         `phyagi_assets.store.read_only.read_only`.

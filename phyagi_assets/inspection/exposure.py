@@ -46,8 +46,6 @@ def exposures(corpus: str, ids: Collection[str], store: Store, until: int | None
     ----------
     corpus
         Name of the corpus.
-    ids
-        Ids of the documents.
     until
         End of the range of training positions to search, exclusive; by default, the end of an epoch of the mixture. Other splits are
         always searched to their end.

@@ -64,8 +64,6 @@ class Cleaning:
     ----------
     partitions
         Keys of the partitions in the source of each declared corpus.
-    mixtures
-        Names of the declared mixtures.
     old_plans
         Whether to remove superseded plans, and the versions that only they name.
     grace

@@ -173,11 +173,6 @@ def store_problems(store: Store, on_checked: OnChecked, corpus: str = "") -> Ite
 def discard_damaged(store: Store, problems: Iterable[StoreProblem]) -> tuple[list[str], list[str]]:
     """Remove damaged versions from the store, so that they are built again.
 
-    Parameters
-    ----------
-    problems
-        Problems found by `store_problems`.
-
     Returns
     -------
     discarded : list of str

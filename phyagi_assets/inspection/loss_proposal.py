@@ -95,8 +95,6 @@ def propose(ledger: Ledger, plan: Plan) -> Proposal:
 
     Parameters
     ----------
-    ledger
-        Ledger of the mixture.
     plan
         Plan of the mixture.
 

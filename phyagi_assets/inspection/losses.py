@@ -198,12 +198,8 @@ def report_losses(
 
     Parameters
     ----------
-    explainer
-        Explainer of the mixture that the ledger was written for.
     spikes, documents
         Largest number of spikes, and of documents per spike.
-    proposal
-        Shares for the next stage.
 
     Raises
     ------

@@ -108,8 +108,6 @@ def extended(
 
     Parameters
     ----------
-    plan
-        The earlier plan.
     fingerprint
         Fingerprint of the new plan.
     start

@@ -18,11 +18,6 @@ def resized(plan: Plan, seq_len: int, find_index: FindIndex | None = None) -> Pl
 
     Stages begin at the same number of tokens, rounded down to whole samples. What was read before a segment was appended is left out.
 
-    Parameters
-    ----------
-    find_index
-        Finds the indices of packed samples of this length.
-
     Returns
     -------
     Plan

@@ -80,8 +80,6 @@ class BucketShards(TokenShards):
 
     Parameters
     ----------
-    source
-        The bucket and the cache.
     shards
         The arrays, as they would be on this machine.
     """

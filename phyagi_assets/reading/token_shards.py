@@ -225,8 +225,6 @@ class TokenShards:
         ----------
         runs
             Locations of the tokens, as in `samples`.
-        samples
-            Number of samples.
         width
             Tokens per sample.
 

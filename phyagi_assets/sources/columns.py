@@ -64,8 +64,6 @@ def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, n
     ----------
     source
         The file, for messages.
-    nested
-        Whether columns of the table can have fields.
 
     Raises
     ------

@@ -125,8 +125,6 @@ def _around(missing: npt.NDArray[np.int64], first: int, count: int) -> npt.NDArr
         Numbers of the missing rows, sorted, 1-D.
     first
         Index of the first row among the rows that are not missing.
-    count
-        Number of rows.
     """
     places = np.arange(first, first + count, dtype=np.int64)
     return places + np.searchsorted(missing - np.arange(len(missing)), places, side="right")

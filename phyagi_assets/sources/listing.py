@@ -45,8 +45,6 @@ class Sources:
     ----------
     data
         The data folder. Relative paths start from it.
-    store
-        Store that caches the listings of commits.
     """
 
     def __init__(self, data: Path, store: Store, retry_policy: RetryPolicy | None = None) -> None:

@@ -24,8 +24,6 @@ def list_local(corpus: Corpus, declared: str, data: Path) -> Listing:
 
     Parameters
     ----------
-    declared
-        Declared path or glob.
     data
         The data folder. Relative paths start from it.
 
@@ -145,8 +143,6 @@ def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:
 
     Parameters
     ----------
-    path
-        The folder to enter.
     trail
         Real paths of the folders from which a link was followed on the way, and at the end that of the folder that contains `path`.
     """

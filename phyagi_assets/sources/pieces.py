@@ -76,8 +76,6 @@ class Pieces:
 
     Parameters
     ----------
-    fetch
-        Fetches a part of the file.
     size
         Size of the file, in bytes.
     """

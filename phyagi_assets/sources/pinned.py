@@ -27,8 +27,6 @@ class ReadsParts(Protocol):
 
         Parameters
         ----------
-        stamp
-            Stamp that the object must have.
         start, stop
             First byte, and the byte after the last one.
 

@@ -43,15 +43,7 @@ class _Stopped(BaseException):
 
 
 class Transfers:
-    """Transfers of the files for the snapshot of one partition.
-
-    Parameters
-    ----------
-    folder
-        Folder in which fetched files are kept.
-    files
-        The remote files that are fetched.
-    """
+    """Transfers of the files for the snapshot of one partition."""
 
     def __init__(self, folder: Path, sources: Sources, files: Sequence[SourceFile]) -> None:
         self._folder, self._sources, self._files = folder, sources, files
@@ -61,8 +53,6 @@ class Transfers:
 
         Parameters
         ----------
-        published
-            The published raw artifact, if there is one.
         digests
             Cache of the digests of the files. The digests of fetched files are added.
         on_progress

@@ -58,8 +58,6 @@ def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: Retry
 
     Parameters
     ----------
-    remote
-        The source to fetch from.
     folder
         Folder for this version of the file alone. The verified content is kept beside it and is not fetched again.
     on_bytes

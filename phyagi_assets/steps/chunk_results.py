@@ -95,8 +95,6 @@ class ChunkFolder:
 
         Parameters
         ----------
-        number
-            Number of the chunk.
         stamps
             Stamps of its sources, taken before they are read.
         """
@@ -188,8 +186,6 @@ def clear_chunks(folder: Path, keeping: str = "") -> None:
 
     Parameters
     ----------
-    folder
-        The folder of the partition's chunks.
     keeping
         Fingerprint of the artifact whose chunks are kept; by default, all are deleted.
     """

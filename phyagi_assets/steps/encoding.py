@@ -112,8 +112,6 @@ def encode_in_order(items: Iterator[T], encode: Callable[[int, T], R], *, size: 
 
     Parameters
     ----------
-    items
-        The batches.
     encode
         Encodes a batch, given its number.
     size
@@ -130,14 +128,10 @@ def with_eos(
 
     Parameters
     ----------
-    encoded
-        The ids and ends of the documents.
     wants_eos
         Whether each document gets an EOS, shape ``(documents,)``.
     eos
         Id of the EOS; None to append nothing.
-    dtype
-        dtype of the ids that are returned.
 
     Returns
     -------

@@ -171,8 +171,6 @@ def pinned_partition(corpus: Corpus, key: str, workspace: Workspace, *, needed_b
 
     Parameters
     ----------
-    key
-        Key of the partition.
     needed_by
         Address of the artifact that needs the partition, for the error message.
     listed

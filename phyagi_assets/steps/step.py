@@ -83,10 +83,6 @@ def amounts(documents: int, tokens: int, size: int, seconds: float) -> Facts:
 
     Parameters
     ----------
-    documents
-        Number of documents.
-    tokens
-        Number of tokens.
     size
         Size of the artifact, in bytes.
     seconds

@@ -43,12 +43,6 @@ class TextCache:
 
     Parameters
     ----------
-    splits
-        Text of each split, by name.
-    tokenizer
-        Tokenizer that encodes the text.
-    append_eos
-        Whether every non-empty document ends with the EOS.
     validation_part
         Part of the training tokens to move to a new validation split: a fraction below 1, or a number of tokens. Whole documents are
         taken from the end of the training split.
@@ -75,10 +69,6 @@ def write_text_cache(folder: Path, cache: TextCache, store: Store, on_documents:
     ----------
     folder
         The cache folder; created if it does not exist.
-    cache
-        Specification of the cache.
-    store
-        Store that keeps the report of the tokenizer's conformance run.
     on_documents
         Called with the name of the split and the number of documents encoded since the last call; the number is 0 when a split begins.
 

@@ -21,8 +21,6 @@ def other_folder(store: Store, data: Path, name: str) -> str:
 
     Parameters
     ----------
-    data
-        The data folder that declares the name now.
     name
         Name of a corpus or mixture.
     """
@@ -41,12 +39,8 @@ def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger 
 
     Parameters
     ----------
-    data
-        The data folder that declares the names now.
     names
         Names of corpora and mixtures.
-    log
-        Logger of the warnings.
     """
     for name in names:
         known = _recorded(store, name)
@@ -65,8 +59,6 @@ def of_others(store: Store, data: Path, declared: Collection[str]) -> dict[str, 
     ----------
     data
         The data folder that is being cleaned from.
-    declared
-        Names that the data folder declares.
 
     Returns
     -------

@@ -48,8 +48,6 @@ class Leases:
 
         Parameters
         ----------
-        name
-            Name of the lease.
         waiting
             Message to log if another machine holds it; none if empty.
 

@@ -27,8 +27,6 @@ def awkward_strings(added_tokens: Sequence[str], *, count: int, seed: int = 0) -
 
     Parameters
     ----------
-    added_tokens
-        Contents of the tokenizer's added tokens.
     count
         Number of random sequences.
     seed

@@ -48,8 +48,6 @@ class ChatTemplate:
 
     Parameters
     ----------
-    source
-        The template.
     variables
         Variables of the template besides the conversation.
     day

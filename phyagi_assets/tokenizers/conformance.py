@@ -65,8 +65,6 @@ def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], e
         Creates the engine from the tokenizer's JSON file. If it raises an error, the engine is not used, for that reason.
     engine_name
         Name of the engine, with its version; each version gets its own run.
-    store
-        Store that keeps the reports.
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
@@ -97,12 +95,8 @@ def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: s
 
     Parameters
     ----------
-    backend
-        The tokenizer's JSON file.
     make_engine
         Creates the engine from the file.
-    engine_name
-        Name of the engine, with its version.
     """
     declared = json.loads(backend.read_text(encoding="utf-8"))
     if unknown := _unknown_setting(declared):

@@ -18,11 +18,6 @@ class Decoder:
     Ids that the tokenizer adds around every text, such as a BOS, are not part of the text: `decode_all` leaves them out, and `encode_all`
     adds them again.
 
-    Parameters
-    ----------
-    tokenizer
-        Tokenizer of the reference engine.
-
     Attributes
     ----------
     is_lossless

@@ -71,8 +71,6 @@ class ReferenceEngine:
 
     Parameters
     ----------
-    backend
-        The tokenizer's JSON file.
     splits_special_tokens
         Whether special tokens in a text are encoded as ordinary text, as with ``split_special_tokens`` of ``transformers``.
     """

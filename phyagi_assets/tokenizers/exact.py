@@ -85,8 +85,6 @@ class Engines:
 
         Parameters
         ----------
-        store
-            Store that keeps the conformance reports.
         choices
             The fast engines, in the order of preference.
         special_tokens
@@ -159,8 +157,6 @@ class EnginePool:
 
         Parameters
         ----------
-        store
-            Store that keeps the conformance reports.
         special_tokens
             How special tokens in texts are read.
         engine

@@ -58,8 +58,6 @@ def prepare(name: str, identity: str, load: Callable[[], Any], store: Store) -> 
 
     Parameters
     ----------
-    name
-        Name of the tokenizer.
     identity
         Identity of the tokenizer; the fingerprint of the prepared tokenizer depends on it.
     load

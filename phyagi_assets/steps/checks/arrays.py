@@ -51,8 +51,6 @@ def examine_arrays(
         Counts of documents, tokens and, with masks, trained tokens by the beginning of the names of the files.
     tokenizer
         Details of the tokenizer as recorded in manifests.
-    append_eos
-        Whether each document ends with the EOS.
     """
     tally = TokenTally(tokenizer, append_eos=append_eos)
     broken, broken_masks = list[str](), list[str]()

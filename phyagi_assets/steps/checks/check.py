@@ -53,8 +53,6 @@ def check_written(artifact: Artifact, examine: Examine, damage: str) -> list[Che
 
     Parameters
     ----------
-    examine
-        Checks its contents.
     damage
         Damage of the version that it replaces; empty if it replaces none.
     """

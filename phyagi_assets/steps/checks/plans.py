@@ -26,11 +26,6 @@ def check_plan(artifact: Artifact, store: Store) -> list[Check]:
     """Check a plan: its arrays exist, its samples add up, and its order can be read.
 
     Arrays in a store elsewhere are not fetched: the sizes of their files and the manifests of their versions are checked instead.
-
-    Parameters
-    ----------
-    store
-        The store that holds the plan and the arrays.
     """
     file = artifact.folder() / PLAN
     plan = read_plan(file)

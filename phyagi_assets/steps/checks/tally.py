@@ -53,8 +53,6 @@ class TokenTally:
     ----------
     tokenizer
         Details of the tokenizer as recorded in manifests, with ``max_id`` and ``eos_token_id``.
-    append_eos
-        Whether each document ends with the EOS.
     counts
         What was found in blocks that were counted before.
     """
