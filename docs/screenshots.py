@@ -57,7 +57,7 @@ class Shot:
 
 
 SHOTS = {
-    "timeline": Shot(path="/overview/activity/timeline", shown="Runs"),
+    "timeline": Shot(path="/overview/activity/timeline", shown="materialize"),
     "catalog": Shot(path="/assets", shown="mixed_dataset[\\s\\S]*All"),
     "lineage": Shot(path=LINEAGE, shown="(Passed[\\s\\S]*){5}"),
     "raw-dataset": Shot(path="/assets/shakespeare/raw_dataset?view=overview", shown="fingerprint"),
@@ -68,6 +68,7 @@ SHOTS = {
     "checks": Shot(path="/assets/shakespeare/tokenized_arrow/?view=checks", shown="within_limits"),
     "mixture": Shot(path="/assets/demo/mixed_dataset?view=events", shown="fingerprint", height=1400),
     "mixture-overview": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="fingerprint"),
+    "report": Shot(path="/reports/demo", shown="How to load it", height=1000),
     "composition": Shot(path="/assets/demo/mixed_dataset?view=overview", shown="share", click="Plots"),
     "runs": Shot(path="/runs", shown="Success", height=480),
     "jobs": Shot(path="/jobs", shown="materialize"),
