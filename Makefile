@@ -16,6 +16,8 @@ OTHERS := $(BENCH)-streaming $(BENCH)-tokenizers1
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 interpreter = $(or $(PYTHON$(1)),python$(1))
 EXTRAS := train,pipeline,ray,test
+# Processes of the tests: one more than two cores, because many tests wait for a server.
+PROCESSES := 3
 export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
@@ -41,7 +43,7 @@ test-types: $(VENV)/installed
 	$(BIN)/mypy
 
 test-behaviour: $(VENV)/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup
 
 docs: $(VENV)/installed
 	$(BIN)/python -m docs.site
@@ -56,10 +58,10 @@ screenshots: $(VENV)/installed
 test-versions: test-python3.11 test-python3.12 test-python3.13
 
 test-python3.11 test-python3.13: test-python%: $(VENV)-%/installed
-	$(VENV)-$*/bin/pytest --numprocesses 2 --dist loadgroup
+	$(VENV)-$*/bin/pytest --numprocesses $(PROCESSES) --dist loadgroup
 
 test-python3.12: $(VENV)-3.12/installed
-	$(VENV)-3.12/bin/pytest --numprocesses 2 --dist loadgroup --without-torch
+	$(VENV)-3.12/bin/pytest --numprocesses $(PROCESSES) --dist loadgroup --without-torch
 
 $(VENV)-3.12/installed: EXTRAS := pipeline,ray,test-without-torch
 
@@ -71,7 +73,7 @@ $(VENV)-3.11/installed $(VENV)-3.12/installed $(VENV)-3.13/installed: $(VENV)-%/
 	touch $@
 
 soak: $(VENV)/installed
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --soak
+	$(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --soak
 
 bench: bench-text bench-conversations bench-one-large-file bench-growth bench-ray bench-batches bench-mixing bench-packing bench-keeping-up bench-object-store
 
