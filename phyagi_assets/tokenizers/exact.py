@@ -162,14 +162,14 @@ class EnginePool:
         engine
             The only engine to use besides the reference engine; by default, the first one that conforms.
         size
-            Size of the text to encode, in bytes; None if it is not known. A fast engine is loaded only if there is more text, together with
-            what was encoded before, than the pool leaves to the reference engine.
+            Size of the text to encode, in bytes; None if it is not known. If no engine is named, a fast one is loaded only if there is
+            more text, together with what was encoded before, than the pool leaves to the reference engine.
         """
         with self._lock:
             key = prepared.artifact.fingerprint, special_tokens == "text", engine
             if key not in self._loaded:
                 reference = self._reference(prepared, special_tokens)
-                if size is not None and reference.encoded + size <= self._small:
+                if engine == "auto" and size is not None and reference.encoded + size <= self._small:
                     return Engines(reference=reference)
                 choices = [choice for choice in self.choices if engine in ("auto", choice.name.split()[0])]
                 self._loaded[key] = Engines.load(prepared, store, choices, special_tokens=special_tokens, reference=reference)

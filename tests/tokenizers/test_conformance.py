@@ -126,6 +126,7 @@ def test_fast_engine_is_loaded_once_there_is_more_text_than_is_left_to_the_refer
     pool = EnginePool(GIGATOKEN, small=100)
     first = pool.engines(run.prepared, run.store, size=100)
     assert first.fast is None
+    assert pool.engines(run.prepared, run.store, engine="gigatoken", size=100).fast is not None
     assert pool.engines(run.prepared, run.store, size=101).fast is not None
     again = EnginePool(GIGATOKEN, small=100)
     exact = ExactTokenizer(again.engines(run.prepared, run.store, size=60))
