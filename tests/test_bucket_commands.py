@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.store.places import open_store
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.command import command
 from tests.project import Project
 from tests.s3 import SECRET, S3Server
@@ -34,8 +36,8 @@ def folders_and_credentials(s3: S3Server, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def built(project: Project) -> Project:
-    """The plays and their mixture, built on a disk."""
-    catalog, workspace = load_catalog(project.workspace.data), project.workspace
+    """The plays and their mixture, built on a disk with the engines that the command chooses."""
+    catalog, workspace = load_catalog(project.workspace.data), replace(project.workspace, engines=EnginePool())
     partitions = list(build(catalog.corpora["plays"], workspace))
     build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": partitions}, workspace)
     return project

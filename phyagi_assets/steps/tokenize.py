@@ -209,6 +209,7 @@ class _Encoding:
             partition=self.partition.key,
             fingerprint=self.expected.fingerprint,
             raw=self.raw.fingerprint,
+            size=self.partition.bytes,
             removed=hashes_of(self.expected.settings.get(REMOVED, ())),
             prepared=prepared,
             maker=RowMaker(eos=eos, dtype=dtype, schema=schema),

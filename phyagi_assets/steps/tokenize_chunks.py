@@ -59,6 +59,8 @@ class Recipe:
     encoded both ways."""
     raw: str
     """Fingerprint of the raw artifact."""
+    size: int
+    """Size of the source files of the partition, in bytes."""
     removed: npt.NDArray[np.uint64]
     """Text hashes of the excluded documents, 1-D."""
     prepared: PreparedTokenizer
@@ -332,7 +334,8 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
 
 
 def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
-    return workspace.engines.engines(recipe.encoding, workspace.store, recipe.corpus.config.special_tokens, recipe.corpus.config.engine)
+    config = recipe.corpus.config
+    return workspace.engines.engines(recipe.encoding, workspace.store, config.special_tokens, config.engine, size=recipe.size)
 
 
 def _counted(batch: Documents, rows: pa.RecordBatch) -> dict[str, int]:

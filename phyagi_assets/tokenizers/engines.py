@@ -83,12 +83,9 @@ class ReferenceEngine:
 
         self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
         self.tokenizer.encode_special_tokens = splits_special_tokens
-        self.encoded = 0
-        """Size of the texts that were encoded, in bytes."""
 
     def encode(self, texts: pa.Array) -> Encoded:
         """Encode a string column without nulls."""
-        self.encoded += texts.nbytes
         encodings = self.tokenizer.encode_batch_fast(texts.to_pylist(), add_special_tokens=True)
         ends = np.cumsum(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids = np.empty(ends[-1] if len(ends) else 0, dtype=np.uint32)

@@ -28,8 +28,9 @@ VERIFIED = 1 / 16
 """Share of the batches from which a sample is verified; the first batch always is."""
 WINDOW = 2_048
 """Number of characters that a sample takes from a longer document."""
-SMALL = 256 << 10
-"""Size of the text that a process encodes with the reference engine alone, in bytes: loading a fast engine takes several times as long."""
+SMALL = 64 << 10
+"""Largest size of a source that is encoded with the reference engine alone, in bytes: loading a fast engine takes far longer. It depends on
+the source alone, so that an artifact has the same bytes whatever else its process builds."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -128,7 +129,7 @@ class EnginePool:
     choices
         The fast engines, in the order of preference; by default, those of `RANKING`.
     small
-        Size of the text that is encoded with the reference engine before a fast engine is loaded, in bytes.
+        Largest size of a source that is encoded with the reference engine alone, in bytes.
     """
 
     def __init__(self, *choices: EngineChoice, small: int = SMALL) -> None:
@@ -162,15 +163,15 @@ class EnginePool:
         engine
             The only engine to use besides the reference engine; by default, the first one that conforms.
         size
-            Size of the text to encode, in bytes; None if it is not known. If no engine is named, a fast one is loaded only if there is
-            more text, together with what was encoded before, than the pool leaves to the reference engine.
+            Size of the source to encode, in bytes; None if it is not known. A small one is encoded with the reference engine alone, unless
+            an engine is named.
         """
         with self._lock:
+            reference = self._reference(prepared, special_tokens)
+            if engine == "auto" and size is not None and size <= self._small:
+                return Engines(reference=reference)
             key = prepared.artifact.fingerprint, special_tokens == "text", engine
             if key not in self._loaded:
-                reference = self._reference(prepared, special_tokens)
-                if engine == "auto" and size is not None and reference.encoded + size <= self._small:
-                    return Engines(reference=reference)
                 choices = [choice for choice in self.choices if engine in ("auto", choice.name.split()[0])]
                 self._loaded[key] = Engines.load(prepared, store, choices, special_tokens=special_tokens, reference=reference)
             return self._loaded[key]

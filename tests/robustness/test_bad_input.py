@@ -19,7 +19,6 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.exact import EnginePool
 from tests.robustness.command import Command
 from tests.robustness.damage import cut_short, flip_bit
 from tests.robustness.readers import what_is_published
@@ -100,22 +99,22 @@ def fill(shelf: Path, word: str) -> None:
         bad.write(shelf / "raw" / name, word)
 
 
-def build_undisturbed(data: Path, store: Path, engines: EnginePool) -> None:
+def build_undisturbed(data: Path, store: Path) -> None:
     """Build everything that is stale, without Dagster."""
-    catalog, workspace = load_catalog(data), Workspace(data=data, store=LocalStore(store), engines=engines)
+    catalog, workspace = load_catalog(data), Workspace(data=data, store=LocalStore(store))
     built = {name: list(build(corpus, workspace)) for name, corpus in catalog.corpora.items()}
     build_mixture(catalog.mixtures["mix"], catalog.corpora, built, workspace)
 
 
 def test_bad_inputs_are_named_the_rest_is_built_and_fixed_ones_are_built_later(
-    reference: ReferenceStores, shelf: Path, tmp_path: Path, engines: EnginePool
+    reference: ReferenceStores, shelf: Path, tmp_path: Path
 ) -> None:
     uninterrupted = copy_store(reference.prepared, tmp_path / "uninterrupted")
     fill(shelf, "old")
-    build_undisturbed(shelf, uninterrupted, engines)
+    build_undisturbed(shelf, uninterrupted)
     store, before = copy_store(uninterrupted, tmp_path / "store"), what_is_published(uninterrupted)
     fill(shelf, "new")
-    build_undisturbed(shelf, uninterrupted, engines)
+    build_undisturbed(shelf, uninterrupted)
     for name, bad in BAD.items():
         bad.spoil(shelf / "raw" / name)
 
