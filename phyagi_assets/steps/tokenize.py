@@ -36,11 +36,11 @@ from phyagi_assets.steps.facts import Facts, Rows
 from phyagi_assets.steps.lengths import length_facts, row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, held_files, pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
-from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, missing_chunks, write_chunks
+from phyagi_assets.steps.tokenize_chunks import COUNTS, Recipe, TokenChunk, Written, engines_of, missing_chunks, write_chunks
 from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
-from phyagi_assets.tokenizers.exact import EngineMismatch, Engines
+from phyagi_assets.tokenizers.exact import EngineMismatch
 from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import template_identity
@@ -188,11 +188,6 @@ class _Encoding:
         conversations = conversation_recipe(self.corpus, prepared, self.workspace)
         return prepared if conversations is None else conversations.prepared.bare
 
-    def engines(self) -> Engines:
-        """Load the engines, unless the partition is small, and do the conformance run before their first use."""
-        config, pool, size = self.corpus.config, self.workspace.engines, self.partition.bytes
-        return pool.engines(self.tokenizer(), self.workspace.store, config.special_tokens, config.engine, size=size)
-
     def recipe(self) -> Recipe:
         """Return what a process needs to encode a chunk."""
         corpus = self.corpus
@@ -258,18 +253,18 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     expected, files = encoding.expected, encoding.files
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
-        encoding.engines()
+        engines_of(encoding.recipe(), workspace)
 
     written: list[_Tally] = []
 
     def fill(folder: Path) -> Manifest | Assembled:
-        recipe, engines, in_place = encoding.recipe(), encoding.engines(), not encoding.is_in_chunks
+        recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
         try:
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, engines, on_progress or _ignore_progress, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, on_progress or _ignore_progress, in_place=in_place))
         except EngineMismatch as mismatch:
             recipe = replace(recipe, trusts_fast=False)
             logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, engines, _ignore_progress, in_place=in_place))
+            tally = _Tally.of(write_chunks(recipe, files, folder, workspace, _ignore_progress, in_place=in_place))
         _check(corpus, partition, files, workspace, encoding.raw, tally)
         _report(address, files, tally)
         dtype = recipe.maker.dtype
@@ -286,7 +281,7 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         }
         if skipped := tally.skipped(files):
             details[SKIPPED] = skipped
-        made = {"engine": recipe.tokenizer(engines, 0).engine, "pyarrow": pa.__version__}
+        made = {"engine": recipe.tokenizer(engines_of(recipe, workspace), 0).engine, "pyarrow": pa.__version__}
         manifest = replace(expected, counts=tally.counts, details=details, produced_with=made)
         if in_place:
             return manifest

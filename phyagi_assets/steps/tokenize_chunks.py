@@ -137,7 +137,7 @@ class TokenChunk:
         """Encode the chunk, unless it is encoded already."""
         results = _results(self.recipe, workspace)
         if not self.is_encoded(workspace, results):
-            result = self.write(workspace, results, _engines(self.recipe, workspace), on_progress)
+            result = self.write(workspace, results, engines_of(self.recipe, workspace), on_progress)
             results.release(self.number, result)
 
     def is_encoded(self, workspace: Workspace, results: ChunkFolder) -> bool:
@@ -225,7 +225,7 @@ def missing_chunks(recipe: Recipe, files: Sequence[Readable], workspace: Workspa
     files
         Files of the partition, in the order of the source's listing.
     """
-    _engines(recipe, workspace)
+    engines_of(recipe, workspace)
     results = _results(recipe, workspace)
     return [chunk for chunk in _chunks(recipe, files, workspace) if not chunk.is_encoded(workspace, results)]
 
@@ -242,7 +242,6 @@ def write_chunks(
     files: Sequence[Readable],
     folder: Path,
     workspace: Workspace,
-    engines: Engines,
     on_progress: OnProgress,
     *,
     in_place: bool,
@@ -267,7 +266,7 @@ def write_chunks(
     EngineMismatch
         The fast engine gives other ids than the reference engine, or failed.
     """
-    results, numbers = _results(recipe, workspace), RowNumbers()
+    results, numbers, engines = _results(recipe, workspace), RowNumbers(), engines_of(recipe, workspace)
     with closing(prefetch(_chunks(recipe, files, workspace))) as chunks:
         for chunk in chunks:
             path = folder / f"{chunk.number}"
@@ -333,7 +332,8 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
     return Encoded(counts=counts, tallies=tallies)
 
 
-def _engines(recipe: Recipe, workspace: Workspace) -> Engines:
+def engines_of(recipe: Recipe, workspace: Workspace) -> Engines:
+    """Return the engines that encode a partition; load them, and compare them with each other, if that was not done before."""
     config = recipe.corpus.config
     return workspace.engines.engines(recipe.encoding, workspace.store, config.special_tokens, config.engine, size=recipe.size)
 

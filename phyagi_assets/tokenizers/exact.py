@@ -76,10 +76,10 @@ class Engines:
         store: Store,
         choices: Sequence[EngineChoice],
         *,
+        reference: ReferenceEngine,
         special_tokens: SpecialTokens = "allow",
-        reference: ReferenceEngine | None = None,
     ) -> "Engines":
-        """Load the reference engine and the first fast engine that the conformance run allows, if there is one.
+        """Load the first fast engine that the conformance run allows, if there is one.
 
         With ``special_tokens="text"``, documents that contain a special token go to the reference engine. All other documents have the same
         ids with either reading of special tokens.
@@ -88,14 +88,12 @@ class Engines:
         ----------
         choices
             The fast engines, in the order of preference.
+        reference
+            The reference engine, which reads special tokens in the same way.
         special_tokens
             How special tokens in texts are read.
-        reference
-            The reference engine, if it is loaded already.
         """
-        splits = special_tokens == "text"
-        reference = reference or ReferenceEngine(prepared.backend, splits_special_tokens=splits)
-        special = prepared.special_tokens if splits else ()
+        special = prepared.special_tokens if special_tokens == "text" else ()
         if any(token.normalized for token in special):
             return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
         spellings = tuple(token.content for token in special)

@@ -60,7 +60,9 @@ def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
 
 
 def test_documents_have_exact_ids_if_the_fast_engine_is_not_used(run: Run) -> None:
-    exact = ExactTokenizer(Engines.load(run.prepared, run.store, [run.choice]), verify="full")
+    exact = ExactTokenizer(
+        Engines.load(run.prepared, run.store, [run.choice], reference=ReferenceEngine(run.prepared.backend)), verify="full"
+    )
     texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
     truth = ReferenceEngine(run.prepared.backend).encode(texts)
     encoded, wrong = exact.encode(texts), run.choice.make(run.prepared.backend).encode(texts)
