@@ -5,14 +5,14 @@ per platform. The package has those of the demo's tokenizer and of the one that 
 ``constraints.txt`` names.
 """
 
-import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from phyagi_assets.store.state import State
 
 REPORTS_FOLDER_VARIABLE = "PHYAGI_ASSETS_CONFORMANCE"
 PLATFORM = f"{platform.system()}-{platform.machine()}"
@@ -39,8 +39,8 @@ def known_report(fingerprint: str) -> Mapping[str, Any] | None:
     """
     folder = reports_folder()
     for place in (folder, SHIPPED) if folder else ():
-        with suppress(OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
-            found = json.loads((place / PLATFORM / f"{fingerprint}.json").read_text(encoding="utf-8"))
+        with suppress(KeyError, TypeError):  # there is none, or it is damaged
+            found = _state(place, fingerprint).recall()
             if isinstance(found["distrust"], str) and all(isinstance(point, int) for point in found["unsafe"]):
                 return {"unsafe": found["unsafe"], "distrust": found["distrust"]}
     return None
@@ -56,12 +56,9 @@ def keep_report(fingerprint: str, report: Mapping[str, Any]) -> None:
     report
         The report, with what it is about.
     """
-    folder = reports_folder()
-    if folder is None:
-        return
-    target = folder / PLATFORM / f"{fingerprint}.json"
-    with suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".draft", delete=False, encoding="utf-8") as draft:
-            draft.write(json.dumps(report, indent=1, sort_keys=True) + "\n")
-        Path(draft.name).replace(target)
+    if folder := reports_folder():
+        _state(folder, fingerprint).remember(dict(report))
+
+
+def _state(folder: Path, fingerprint: str) -> State:
+    return State(folder / PLATFORM / f"{fingerprint}.json")
