@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from phyagi_assets.declare.catalog import Catalog, Corpus
 from phyagi_assets.errors import PhyagiAssetsError, did_you_mean
-from phyagi_assets.formatting import listed as first_of
+from phyagi_assets.formatting import listed
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
 from phyagi_assets.steps.flow import FLOW, Flow
@@ -25,14 +25,14 @@ class Selection:
     is_whole: bool = True
     """Whether the corpora and mixtures are built as a whole, with all their partitions and steps."""
 
-    def among(self, corpus: str, listed: Mapping[str, Partition]) -> Collection[str] | None:
+    def among(self, corpus: str, found: Mapping[str, Partition]) -> Collection[str] | None:
         """Return the keys of the chosen partitions of a corpus, or None for all.
 
         Parameters
         ----------
         corpus
             Name of the corpus.
-        listed
+        found
             Its partitions as the source lists them, by key.
 
         Raises
@@ -42,11 +42,11 @@ class Selection:
         """
         chosen = self.partitions.get(corpus)
         for key in chosen or ():
-            if key not in listed:
-                meant = did_you_mean(key, [*listed, *(step.name for step in self.flow.of(Scope.PARTITION))])
+            if key not in found:
+                meant = did_you_mean(key, [*found, *(step.name for step in self.flow.of(Scope.PARTITION))])
                 raise PhyagiAssetsError(
                     f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{meant or ';'} "
-                    f"{'Its' if meant else 'its'} partitions: {first_of(list(listed), 20) or 'none'}"
+                    f"{'Its' if meant else 'its'} partitions: {listed(list(found), 20) or 'none'}"
                 )
         return chosen
 
@@ -67,11 +67,11 @@ class Selection:
         """
         for name, corpus in self.catalog.corpora.items():
             try:
-                listed = sources.partitions(corpus)
+                found = sources.partitions(corpus)
             except PhyagiAssetsError as problem:
                 failed[name] = str(problem)
                 continue
-            yield name, corpus, listed, self.among(name, listed)
+            yield name, corpus, found, self.among(name, found)
 
 
 def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selection:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import LAST_POSITION, exit_after, folder_options
+from phyagi_assets.cli.common import LAST_POSITION, exit_after, folder_options, open_workspace
 from phyagi_assets.cli.imports import importing_much, keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
@@ -61,8 +61,6 @@ def materialize(
         from phyagi_assets.declare.catalog import read_catalog
         from phyagi_assets.execution.ray_address import chosen_executor
         from phyagi_assets.inspection.materializing import MaterializeReport
-        from phyagi_assets.steps.step import Workspace
-        from phyagi_assets.store.places import open_store
 
     chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
@@ -70,7 +68,7 @@ def materialize(
     chosen = selection.catalog
     if at is not None and (len(names) != 1 or names[0] not in catalog.mixtures):
         raise PhyagiAssetsError("--at is a position of one mixture; name that mixture, and nothing else")
-    workspace = Workspace(data=settings.data, store=open_store(settings.store))
+    workspace = open_workspace(settings)
     broken = () if names else catalog.broken
     if dry_run:
         from phyagi_assets.cli.dry_run import dry_run_of
