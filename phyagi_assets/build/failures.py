@@ -17,7 +17,7 @@ class Failure:
 
 
 class Failures:
-    """The last failures of the partitions and mixtures of a store; a record that is lost is only not shown."""
+    """The last failures of the partitions and mixtures of a store; if a record is lost, its failure is not shown."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,7 +1,7 @@
 """The code location that the UI loads, as that of the runs of the command.
 
-Dagster takes a run for one of a code location only if it was launched from there. The UI shows no other runs in its timeline, and cannot
-launch them again. So the command names the code location of the runs that it creates.
+Dagster attributes a run to a code location only if the run was launched from there, and the timeline of the UI leaves out all others.
+Therefore the command names the code location of the runs that it creates.
 """
 
 from collections.abc import Iterator

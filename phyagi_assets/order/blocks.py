@@ -51,7 +51,7 @@ class Blocks:
         return int(np.minimum(self.block[of] ** 2, self.samples[of]).sum())
 
     def moment(self, position: int) -> "Moment":
-        """Return what all groups have come to at a position."""
+        """Return how far each group has been read at a position."""
         epoch, index = np.divmod(self.drawn(position), np.maximum(self.samples, 1))
         of = np.flatnonzero(self.block)
         slot = np.zeros_like(index)
@@ -83,7 +83,7 @@ class Blocks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """What all groups have come to at a position; the arrays have one element per group."""
+    """How far each group has been read at a position of the order; the arrays have one element per group."""
 
     position: int
     epoch: Ints

@@ -104,7 +104,7 @@ class BlockCache:
         Returns
         -------
         list of Path, bool or None
-            For each block, the path of the draft; True if the block is there, or another process is fetching it; None if there is no room.
+            For each block: the path to write it to, True if it is cached or another process is fetching it, or None if the cache is full.
         """
         if not blocks:
             return []

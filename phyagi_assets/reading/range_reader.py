@@ -278,7 +278,7 @@ class RangeReader:
         return is_here
 
     def _request_blocks(self, keys: Sequence[tuple[int, int]], position: int) -> set[tuple[int, int]]:
-        """Fetch blocks, unless that is not worth it or there is no room; return those that are in the cache or on their way."""
+        """Start fetching the blocks that are worth caching and fit; return those that are cached or being fetched."""
         coming, wanted, to_judge = set(), [], []
         for key in keys:
             if self._is_here(key) or key in self._coming:

@@ -72,7 +72,7 @@ def prepare_chat(corpus: Corpus, prepared: PreparedTokenizer, data: Path, store:
 
 
 def _recalled(record: State) -> dict[str, Any] | None:
-    """Return the facts in a record; None if there is no record, or a damaged one."""
+    """Return the recorded facts, or None if the record is missing or damaged."""
     with suppress(ValueError, KeyError, TypeError):
         facts = record.recall()
         templates, variables = (dict(facts[name]) for name in ("templates", "variables"))

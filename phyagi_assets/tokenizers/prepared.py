@@ -93,7 +93,7 @@ def _facts(prepared: PreparedTokenizer) -> _Facts:
 
 
 def _recorded_facts(record: State) -> _Facts | None:
-    """Return the facts in a record; None if there is no record, or a damaged one."""
+    """Return the recorded facts, or None if the record is missing or damaged."""
     with suppress(TypeError, ValueError, KeyError):
         recorded = record.recall()
         special = tuple(SpecialToken(content=content, normalized=normalized) for content, normalized in recorded["special_tokens"])

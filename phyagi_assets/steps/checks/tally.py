@@ -54,7 +54,7 @@ class TokenTally:
     tokenizer
         Details of the tokenizer as recorded in manifests, with ``max_id`` and ``eos_token_id``.
     counts
-        What was found in blocks that were counted before.
+        Findings in the blocks that were counted before; by default, there are none.
     """
 
     def __init__(self, tokenizer: Mapping[str, Any], *, append_eos: bool, counts: IdCounts | None = None) -> None:
