@@ -37,7 +37,7 @@ LONGEST_FIRST = (
     ("tests/robustness/test_at_once.py",),
     ("tests/order/test_mixture_order.py",),
     ("tests/robustness/test_damaged_variants.py",),
-    ("tests/sources/test_hub.py",),
+    ("tests/sources/test_hub.py", "tests/sources/test_everywhere.py"),
     ("tests/sources/test_object_store.py",),
     ("tests/robustness/test_kills.py",),
     ("tests/order/test_laws.py",),
