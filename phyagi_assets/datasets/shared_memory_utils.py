@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Columns = dict[str, dict[str, npt.NDArray[Any]]]
 """1-D arrays by split and column."""
 
+_SHMArray = np.memmap
+"""Type of the arrays in shared memory, under the name that the signatures of the reference library have."""
+
 PROCESSING = {True: "Processing dataset with shared memory...", False: "Processing dataset..."}
 """Labels of progress bars, as in the reference library, by whether shared memory is used."""
 

@@ -36,10 +36,20 @@ def test_negative_indices_count_from_the_end(index: int) -> None:
     assert torch.equal(dataset[index]["input_ids"], dataset[index % 4]["input_ids"])
 
 
-@pytest.mark.parametrize(("tokens", "index"), [(13, 4), (13, -5), (3, 0), (0, 0), (0, -1)])
+@pytest.mark.parametrize(("tokens", "index"), [(13, 4), (13, -5), (3, 1), (0, 1), (0, -1)])
 def test_index_out_of_range_raises_an_error_with_the_number_of_windows(tokens: int, index: int) -> None:
     with pytest.raises(IndexError, match=f"index {index} is outside a dataset of {max(tokens - 1, 0) // 3} window"):
         LMDataset(np.arange(tokens), seq_len=3)[index]
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_first_index_of_a_dataset_without_a_window_gives_an_empty_sample_and_a_warning(
+    tokens: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = LMDataset(np.arange(tokens), seq_len=3)
+    assert {name: (of.dtype, of.shape) for name, of in dataset[0].items()} == dict.fromkeys(("input_ids", "labels"), (torch.int64, (0,)))
+    assert caplog.messages == [f"input_ids: has {tokens} tokens, too few for a window of 3; sample 0 is empty"]
+    assert list(dataset) == []
 
 
 @pytest.mark.parametrize("shift", [False, True])

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.datasets import LMDatasetProvider, process_dataset_to_memory, save_memory_dataset, save_numpy_dataset
+from phyagi_assets.datasets.shared_memory_utils import _SHMArray
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formats.token_file import open_tokens
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
@@ -47,6 +48,7 @@ def test_rows_are_concatenated_with_and_without_shared_memory(
     split = dataset(kind=List(Value("int64")), input_ids=rows)
     array = process_dataset_to_memory(split, folder, np.uint16, ["input_ids"], use_shared_memory=shared)["train"]
     assert array.dtype == np.uint16
+    assert isinstance(array, _SHMArray) == (shared and array.size > 0)
     assert array.tolist() == [[token for row in rows for token in row]]
     array += 1  # it is the caller's
     assert not list(folder.iterdir())

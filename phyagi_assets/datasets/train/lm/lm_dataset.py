@@ -1,5 +1,7 @@
 """Windows of tokens over one array."""
 
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,10 @@ from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.datasets.mapped import packed, unpacked
 from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.plan import samples_in
+from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
+
+logger = logging.getLogger(__name__)
 
 
 class LMDataset(Dataset[dict[str, torch.Tensor]]):
@@ -89,8 +94,19 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
     def __len__(self) -> int:
         return samples_in(len(self.input_ids), self.seq_len)
 
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, idx: int) -> dict[str, torch.Tensor]:
-        """Return the window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,)."""
+        """Return the window at `idx`: ``input_ids`` and ``labels``, int64 of shape (seq_len,).
+
+        As in the reference library, index 0 of a dataset without a window gives a sample without tokens, here with a warning.
+        """
+        if idx == 0 and not len(self):
+            logger.warning(
+                "input_ids: has %s, too few for a window of %s; sample 0 is empty", counted(len(self.input_ids), "token"), self.seq_len
+            )
+            return {"input_ids": torch.empty(0, dtype=torch.int64), "labels": torch.empty(0, dtype=torch.int64)}
         window = checked_index(idx, len(self), "window")
         start = window * self.seq_len
         inputs = whole_numbers(self.input_ids[start : start + self.seq_len])
