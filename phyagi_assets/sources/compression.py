@@ -9,12 +9,13 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 
+from phyagi_assets.sources.globs import Glob
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of, described, why_not_text
 
@@ -51,10 +52,13 @@ class Opened:
         Stream of the decompressed content, without a byte order mark.
     head
         First bytes of the decompressed content, with the byte order mark; empty if the file was not opened at its beginning.
+    member
+        Name of the content in its zip archive; empty if the file is not an archive.
     """
 
-    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0) -> None:
+    def __init__(self, content: BinaryIO, raw: BinaryIO | pa.NativeFile, before: int = 0, member: str = "") -> None:
         self.content = content
+        self.member = member
         self.head = b""
         self._raw = raw
         self._before = before
@@ -104,10 +108,10 @@ def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
             yield from _members(raw)
         elif found in ("gzip", "zstd"):
             with file.open_native() as packed, pa.CompressedInputStream(packed, found) as content:
-                yield _checked(Opened(cast(BinaryIO, io.BufferedReader(content, _BUFFER)), packed))
+                yield _checked(Opened(io.BufferedReader(_Unpacked(cast(BinaryIO, content), found), _BUFFER), packed))
         else:
-            with lzma.open(raw) if found == "xz" else bz2.open(raw) as unpacked:
-                yield _checked(Opened(io.BufferedReader(_Unpacked(unpacked, found), _BUFFER), raw))
+            streams = _Streams(raw, lzma.LZMADecompressor if found == "xz" else bz2.BZ2Decompressor)
+            yield _checked(Opened(io.BufferedReader(_Unpacked(streams, found), _BUFFER), raw))
 
 
 def _checked(opened: Opened) -> Opened:
@@ -122,37 +126,77 @@ def _checked(opened: Opened) -> Opened:
 
 
 def _members(raw: BinaryIO) -> Iterator[Opened]:
-    """Open the files of a zip archive in its order, without hidden files and those that macOS adds."""
+    """Open the files of a zip archive in its order, without hidden files and those that tools leave behind."""
     try:
         archive = zipfile.ZipFile(raw)
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as problem:
         raise OSError(f"is not a whole zip archive: {problem}") from None
     with archive:
         for member in archive.infolist():
-            if member.is_dir() or any(part.startswith((".", "__MACOSX")) for part in member.filename.split("/")):
+            if member.is_dir() or not _EVERYTHING.matches(member.filename):
                 continue
             try:
                 unpacked = archive.open(member)
             except (zipfile.BadZipFile, RuntimeError, ValueError, NotImplementedError) as problem:  # RuntimeError: encrypted
                 raise OSError(f"its member {member.filename!r} cannot be read: {problem}") from None
             with unpacked:
-                yield _checked(Opened(io.BufferedReader(_Unpacked(unpacked, "zip"), _BUFFER), raw, raw.tell()))
+                opened = Opened(io.BufferedReader(_Unpacked(unpacked, "zip"), _BUFFER), raw, raw.tell(), member.filename)
+                try:
+                    yield _checked(opened)
+                except UnreadableContentError as problem:
+                    raise UnreadableContentError(f"its member {member.filename!r} {problem}") from None
+
+
+_EVERYTHING = Glob("**")
+
+
+class _Streams(io.RawIOBase):
+    """Content of a file of one or more compressed streams, with or without padding of NUL bytes after each.
+
+    The modules `bz2` and `lzma` ignore all that follows a stream unless it begins another one, so that a damaged or padded stream would
+    silently end the file.
+    """
+
+    def __init__(self, raw: BinaryIO, new: Callable[[], bz2.BZ2Decompressor | lzma.LZMADecompressor]) -> None:
+        self._raw, self._new = raw, new
+        self._stream = new()
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        content = b""
+        while not content:
+            if self._stream.eof:
+                block = self._next_stream()
+                if not block:
+                    break
+                self._stream = self._new()
+            else:
+                block = self._raw.read(_BUFFER) if self._stream.needs_input else b""
+                if self._stream.needs_input and not block:
+                    raise EOFError("it ends early")
+            content = self._stream.decompress(block, len(view))
+        view[: len(content)] = content
+        return len(content)
+
+    def _next_stream(self) -> bytes:
+        """Return the beginning of the next stream, without the padding before it; nothing at the end of the file."""
+        block = self._stream.unused_data or self._raw.read(_BUFFER)
+        while block and not (begun := block.lstrip(b"\0")):
+            block = self._raw.read(_BUFFER)
+        return begun if block else b""
 
 
 class _Unpacked(io.RawIOBase):
     """Stream of decompressed content that raises an `OSError` for damage, whatever the decompressing module raises."""
 
-    def __init__(self, file: IO[bytes], kind: str) -> None:
+    def __init__(self, file: IO[bytes] | io.RawIOBase, kind: str) -> None:
         self._file, self._kind = file, kind
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: object) -> int:
-        view = memoryview(buffer)  # type: ignore[arg-type]
         try:
-            content = self._file.read(len(view))
+            return int(self._file.readinto(buffer))  # type: ignore[union-attr, arg-type]
         except (lzma.LZMAError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, OSError) as problem:
-            raise OSError(f"is not whole {self._kind} data: {problem}") from None
-        view[: len(content)] = content
-        return len(content)
+            raise OSError(f"is not whole {self._kind} data: {problem}; fetch it again, or compress it again") from None

@@ -1,6 +1,9 @@
 """Reader of the CSV tables in a file."""
 
-from collections.abc import Callable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
+from typing import BinaryIO, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.compression import Opened, contents, plain_name
+from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, plain_name
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, parts_of
@@ -29,7 +32,7 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
                 problems = {row: problem for row, problem in rows.problems.items() if row > before}
                 columns = rows.columns if new.all() else [column.filter(pa.array(new)) for column in rows.columns]
                 done = max([done, *rows.numbers[-1:].tolist(), *problems])
-                yield Rows(columns=columns, numbers=rows.numbers[new], consumed=rows.consumed, problems=problems)
+                yield replace(rows, columns=columns, numbers=rows.numbers[new], problems=problems)
             return
         except pa.ArrowInvalid as problem:
             if "straddl" in str(problem) and block < 1 << 29:  # pyarrow's limit is 2 GB
@@ -45,7 +48,9 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
     for header, file in zip(contents(source), contents(source), strict=True):
         if not header.head.strip():
             continue  # an empty file is a table without rows
-        columns = find_columns(source, _csv_schema(source, header, options, block), options.columns, nested=False)
+        schema = _csv_schema(source, header, options, block)
+        columns = find_columns(source, schema, options.columns, nested=False)
+        file.content = cast(BinaryIO, _Ended(file.content, _end_of(schema, options.delimiter or _delimiter_of(source.name))))
         broken: dict[int, str] = {}
         told: set[int] = set()
 
@@ -57,18 +62,65 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
         # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
         count = 0
         with _csv_reader(source, file, options, block, options.columns, note if tells_broken else None) as reader:
-            for batch in map(_as_written, reader) if tells_broken else reader:
+            for batch in _closed(map(_as_written, reader) if tells_broken else reader, broken):
                 numbers = _around(np.array(sorted(broken), np.int64) - first, count, batch.num_rows) + first
                 count += batch.num_rows
-                yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]})
+                yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]}, file.member)
                 told |= {row for row in broken if row <= numbers[-1:]}
-                yield from parts_of(batch, columns, numbers, file.consumed())
-        yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)})
+                yield from parts_of(batch, columns, numbers, file.consumed(), file.member)
+        yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)}, file.member)
         first += count + len(broken)
 
 
-def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str]) -> Rows:
-    return Rows(columns=[pa.array([], pa.string())] * len(columns), numbers=np.empty(0, np.int64), consumed=0, problems=problems)
+_END = b"\x03 end of the table \x03"
+"""Value in all columns of a row that is added to each table. A quoted value without its closing quote contains this row."""
+
+
+def _end_of(schema: pa.Schema, delimiter: str) -> bytes:
+    return b"\n" + delimiter.encode().join([_END] * len(schema)) + b"\n"
+
+
+class _Ended(io.RawIOBase):
+    """A table with something added to its end."""
+
+    def __init__(self, content: BinaryIO, end: bytes) -> None:
+        self._content, self._end = content, end
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        block = self._content.read(size)
+        left = len(self._end) if size < 0 else size - len(block)  # nothing, unless the content has ended
+        added, self._end = self._end[:left], self._end[left:]
+        return block + added if added else block
+
+
+def _closed(batches: Iterable[pa.RecordBatch], broken: Sized) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of a table without the row that was added to its end.
+
+    Raises
+    ------
+    UnreadableContentError
+        The row is not there. pyarrow reads a quoted value without its closing quote to the end of the file, with all rows in it.
+    """
+    count, last = 0, None
+    for batch in batches:
+        if batch.num_rows:
+            count += batch.num_rows
+            if last is not None:
+                yield last
+            last = batch
+    if last is None or last.column(0)[-1].as_py() != _END:
+        message = "has no closing quote, so that it goes on to the end of the file; correct it"
+        raise UnreadableContentError(f"a quoted value in row {count + len(broken):,} {message}")
+    if last.num_rows > 1:
+        yield last.slice(0, last.num_rows - 1)
+
+
+def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str], member: str) -> Rows:
+    texts = [pa.array([], pa.string())] * len(columns)
+    return Rows(columns=texts, numbers=np.empty(0, np.int64), consumed=0, problems=problems, member=member)
 
 
 def _csv_reader(
@@ -96,6 +148,7 @@ def _csv_reader(
 
 def _csv_schema(source: Readable, file: Opened, options: ReadOptions, block: int) -> pa.Schema:
     """Return the schema of a table: the columns in its header, the declared ones as binary."""
+    file.content = cast(BinaryIO, _Ended(file.content, b"\n"))  # pyarrow refuses a header without the end of its line
     with _csv_reader(source, file, options, block, (), lambda _row: "skip") as table:
         fields = [pa.field(name.encode("latin1").decode(), kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)]
     declared = {name: pa.field(name, pa.binary()) for name in options.columns}

@@ -58,8 +58,8 @@ class RowTally:
         """Message about the first row without text, which the name of the file precedes."""
         return f"row {self.row + 1}: {self.problem}"
 
-    def error(self, file: Readable, corpus: Corpus) -> SourceError:
-        """Return the error for a file that has no row with text, or with a conversation."""
+    def error(self, file: object, corpus: Corpus) -> SourceError:
+        """Return the error for a file, or a member of an archive, that has no row with text, or with a conversation."""
         messages = corpus.config.messages
         content = "text" if messages is None else "a conversation"
         key = "columns" if messages is None else f"messages (now {messages})"
@@ -176,6 +176,13 @@ class SpanPart:
     tally: RowTally
     ends: bool
     """Whether the span ends with this part."""
+    member: str = ""
+    """Name of the member of a zip archive that the part is from; empty if the file is not an archive."""
+
+    @property
+    def place(self) -> str:
+        """File of the part, with the member of an archive, for messages."""
+        return f"{self.span.file}{f': its member {self.member!r}' if self.member else ''}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,6 +256,7 @@ class SpanTallies:
     def __init__(self, corpus: Corpus) -> None:
         self._corpus, self._skips = corpus, corpus.config.on_invalid == "skip"
         self._tally = RowTally()
+        self._of_member: tuple[str, RowTally] | None = None
 
     def checked(self, documents: Documents) -> Documents:
         """Return the next batch, with the tallies of the spans that end with it.
@@ -256,18 +264,27 @@ class SpanTallies:
         Raises
         ------
         SourceError
-            A row has no text and such rows are not skipped, or a span is a whole file and none of its rows has text.
+            A row has no text and such rows are not skipped, or none of the rows of a file or of a member of an archive has text.
         """
         tallies: list[tuple[int, RowTally]] = []
         for part in documents.parts:
+            self._check_member(part)
             self._tally += part.tally
             if self._tally.invalid and self._tally.valid and not self._skips:
-                problem = f"{part.span.file}: {self._tally.first_problem}"
+                problem = f"{part.place}: {self._tally.first_problem}"
                 raise SourceError(f"{problem}; correct the row, or declare on_invalid: skip to leave out and count such rows")
             if part.ends:
                 tallies += self._ended(part.span)
                 self._tally = RowTally()
         return replace(documents, tallies=tuple(tallies))
+
+    def _check_member(self, part: SpanPart) -> None:
+        """Add a part to the counts of its member of an archive, and check those of the member that ended before it."""
+        place, tally = self._of_member or ("", RowTally())
+        if place and place != part.place and tally.is_without_text:
+            raise tally.error(place, self._corpus)
+        before = tally if place == part.place else RowTally()
+        self._of_member = (part.place, before + part.tally) if part.member else None
 
     def _ended(self, span: Span) -> Iterator[tuple[int, RowTally]]:
         tally = self._tally
@@ -298,7 +315,7 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
         files=np.full(len(texts), span.index, dtype=np.int32),
         rows=numbers,
         consumed=rows.consumed,
-        parts=(SpanPart(span=span, tally=tally, ends=False),),
+        parts=(SpanPart(span=span, tally=tally, ends=False, member=rows.member),),
     )
 
 

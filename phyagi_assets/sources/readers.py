@@ -131,7 +131,9 @@ def _text(span: Span, options: ReadOptions) -> Iterator[Rows]:
         else:
             parts = _paragraphs(source, file)
         for texts in parts:
-            yield Rows(columns=[texts], numbers=consecutive(number, len(texts)), consumed=file.consumed(), lines=len(texts))
+            yield Rows(
+                columns=[texts], numbers=consecutive(number, len(texts)), consumed=file.consumed(), lines=len(texts), member=file.member
+            )
             number += len(texts)
 
 
@@ -203,19 +205,40 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
             lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            yield Block(size=len(block), rows=partial(_json, span.file, block, options, first, lines, file.consumed()))
+            place = _Place(first=first, lines=lines, consumed=file.consumed(), member=file.member)
+            yield Block(size=len(block), rows=partial(_json, span.file, block, options, place))
             first += lines
 
 
-def _json(source: Readable, block: bytes, options: ReadOptions, first: int, lines: int, consumed: int) -> Iterator[Rows]:
-    """Parse a block of whole lines, given the number of its first line, of its lines, and of the bytes that were read for it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """Place of a block of whole lines in its file."""
+
+    first: int
+    """0-based number of its first line."""
+    lines: int
+    consumed: int
+    """Bytes of the file that were read for it."""
+    member: str
+
+
+def _json(source: Readable, block: bytes, options: ReadOptions, place: _Place) -> Iterator[Rows]:
+    """Parse a block of whole lines."""
+    consumed, lines = place.consumed, place.lines
     with _named_errors(source, "json"):
         if options.messages is None:
-            blocks = parse_lines(str(source), block, options.columns, first)
+            blocks = parse_lines(str(source), block, options.columns, place.first)
         else:
-            blocks = parse_conversations(str(source), block, options.messages, first)
+            blocks = parse_conversations(str(source), block, options.messages, place.first)
         for parsed in blocks:
-            yield Rows(columns=parsed.columns, numbers=parsed.numbers, consumed=consumed, problems=parsed.problems, lines=lines)
+            yield Rows(
+                columns=parsed.columns,
+                numbers=parsed.numbers,
+                consumed=consumed,
+                problems=parsed.problems,
+                lines=lines,
+                member=place.member,
+            )
             consumed = lines = 0
 
 

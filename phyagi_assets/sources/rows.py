@@ -32,6 +32,8 @@ class Rows:
     cannot be read."""
     lines: int = 0
     """Number of lines that were read for these rows, in a file of lines."""
+    member: str = ""
+    """Name of the member of a zip archive that the rows are from; empty if the file is not an archive."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +55,11 @@ class ReadOptions:
 
 
 def parts_of(
-    batch: pa.RecordBatch, columns: Sequence[TextColumn] | Sequence[ConversationColumn], numbers: npt.NDArray[np.int64], consumed: int
+    batch: pa.RecordBatch,
+    columns: Sequence[TextColumn] | Sequence[ConversationColumn],
+    numbers: npt.NDArray[np.int64],
+    consumed: int,
+    member: str = "",
 ) -> Iterator[Rows]:
     """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
     found = [column.located(batch) for column in columns]
@@ -62,7 +68,7 @@ def parts_of(
         part = slice(start, start + step)
         problems: dict[int, str] = {}
         texts = [text.read(part, numbers[part], problems) for text in found]
-        yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems)
+        yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems, member=member)
 
 
 def consecutive(first: int, count: int) -> npt.NDArray[np.int64]:

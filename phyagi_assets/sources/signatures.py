@@ -12,14 +12,15 @@ _COMPRESSIONS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "bz2": re.compile(rb"BZh[1-9](?:\x31\x41\x59\x26\x53\x59|\x17\x72\x45\x38\x50\x90)"),
     "xz": re.compile(rb"\xfd7zXZ\x00"),
-    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # pzstd begins with a frame to skip
     "zip": re.compile(rb"PK(?:\x03\x04|\x05\x06)"),
 }
 
 _UNPACK = "unpack it"
 _DECLARE = "declare source.format: {0}, or give the file its suffix, .{0}"
 _OTHERS = {
-    "a Parquet file": (re.compile(rb"PAR[1E]"), _DECLARE.format("parquet")),
+    "a Parquet file": (re.compile(rb"PAR1"), _DECLARE.format("parquet")),
+    "an encrypted Parquet file": (re.compile(rb"PARE"), "write it without encryption"),
     "an Arrow file": (re.compile(rb"ARROW1\x00\x00"), _DECLARE.format("arrow")),
     "an Arrow stream": (re.compile(rb"\xff\xff\xff\xff[\x00-\xff]{2}\x00\x00"), _DECLARE.format("arrow")),
     "an lz4 archive": (re.compile(rb"\x04\x22\x4d\x18"), f"{_UNPACK}, or compress it with gzip or zstd"),

@@ -19,6 +19,7 @@ import pytest
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources import compression, readers
+from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.rows import ReadOptions
 from phyagi_assets.steps.step import Workspace
@@ -107,6 +108,35 @@ def test_damaged_archive_is_an_error(tmp_path: Path, suffix: str, damage: str) -
     refusal = r"is named as \w+ and is not: it begins with b'no archi'" if damage == "none" else "cannot be read: "
     with pytest.raises(SourceError, match=rf"file\.jsonl\.{suffix}: {refusal}"):
         texts(packed, "json")
+
+
+@pytest.mark.parametrize("suffix", ["gz", "zst", "xz", "bz2"])
+def test_all_streams_of_a_file_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    one, two = (COMPRESS[suffix](b'{"text": "%d"}\n' % i) for i in (1, 2))
+    padding = bytes(8) if suffix in ("xz", "bz2") else b""
+    assert texts(write_text(tmp_path / f"a.{suffix}", one + padding + two + padding), "json") == ["1", "2"]
+    for damaged in (one + b"no data", one + b"?" + two[1:], one + two[:-1], one + two[:3]):
+        with pytest.raises(SourceError, match=r"a\.\w+: cannot be read: is not whole \w+ data: .*; fetch it again"):
+            texts(write_text(tmp_path / f"a.{suffix}", damaged), "json")
+
+
+def test_zstd_file_may_begin_with_a_frame_to_skip(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.jsonl.zst", b"\x50\x2a\x4d\x18\x04\x00\x00\x00size" + zstd(b'{"text": "a"}\n'))
+    assert texts(path, "json") == ["a"]
+
+
+@pytest.mark.parametrize("on_invalid", ["skip", "error"])
+def test_member_of_a_zip_archive_without_text_is_an_error(tmp_path: Path, on_invalid: str) -> None:
+    path = tmp_path / "a.jsonl.zip"
+    corpus = declare_corpus(tmp_path, "c", "a.jsonl.zip", on_invalid=on_invalid)
+    for members in (["good", "notes"], ["notes", "good"], ["good", "notes", "good"]):
+        with zipfile.ZipFile(path, "w") as archive:
+            for i, member in enumerate(members):
+                archive.writestr(f"{i}_{member}", {"good": '{"text": "a"}\n', "notes": "Read me.\n"}[member])
+            for left_behind in ("Thumbs.db", "folder/a.jsonl~", ".hidden/a.jsonl"):
+                archive.writestr(left_behind, b"no data")
+        with pytest.raises(SourceError, match=r"a\.jsonl\.zip: its member '\d_notes': .*row \d: is not JSON"):
+            list(read_documents(corpus, [local_file(path)]))
 
 
 def test_members_of_a_zip_archive_are_read_in_order(tmp_path: Path) -> None:

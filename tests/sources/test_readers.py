@@ -193,6 +193,8 @@ def test_csv_may_have_rows_of_any_length_and_other_columns_of_any_type(
         (b"id,text\n1,a\n2\n3,c\n4,d,e\n", {0: "a", 2: "c"}, {1: "has 1 columns, where the header has 2", 3: "has 3 columns, .*"}),
         (b"text\na\ncaf\xe9\nc\n", {0: "a", 1: None, 2: "c"}, {1: "'text' is not UTF-8 at byte 3"}),
         (b"id,text\n", {}, {}),
+        (b"id,text", {}, {}),
+        (b"id,text\n1\n", {}, {0: "has 1 columns, where the header has 2"}),
         (b"", {}, {}),
         (b"\n", {}, {}),
         (b"\xef\xbb\xbftext\na\n", {0: "a"}, {}),
@@ -212,6 +214,12 @@ def test_invalid_csv_row_is_named_by_its_number(
     found = {row: problem for batch in read for row, problem in batch.problems.items()}
     assert found.keys() == problems.keys()
     assert all(re.fullmatch(problems[row], found[row]) for row in found), found
+
+
+@pytest.mark.parametrize("table", ['text\na\n"b\nc\nd\n', 'text,id\na,1\nb,"2\nc,3\n', 'id,text\n1,a\n"2,b\n3,c'])
+def test_quote_without_an_end_does_not_swallow_the_rest_of_a_table(tmp_path: Path, table: str) -> None:
+    with pytest.raises(SourceError, match=r"file: a quoted value in row 2 has no closing quote"):
+        texts(write_text(tmp_path / "file", table), "csv")
 
 
 @pytest.mark.parametrize(
