@@ -14,6 +14,8 @@ class Failure:
     reason: str
     at: str
     """Time of the failure in UTC, in the format of ISO 8601."""
+    lasts: bool = False
+    """Whether the failure persists until an input changes."""
 
 
 class Failures:
@@ -22,11 +24,11 @@ class Failures:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def record(self, name: str, reason: str) -> None:
+    def record(self, name: str, reason: str, *, lasts: bool = False) -> None:
         """Record the failure of a partition (``corpus/partition``) or of a mixture; without a reason, forget the last one."""
         state = self._store.state("failures", name)
         if reason:
-            state.remember({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+            state.remember({"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds"), "lasts": lasts})
         else:
             state.forget()
 
@@ -34,5 +36,5 @@ class Failures:
         """Return the last failure of a partition or mixture, or None if it was built since then, or never failed."""
         with suppress(TypeError, KeyError):
             recorded = self._store.state("failures", name).recall()
-            return Failure(reason=str(recorded["reason"]), at=str(recorded["at"]))
+            return Failure(reason=str(recorded["reason"]), at=str(recorded["at"]), lasts=bool(recorded.get("lasts")))
         return None

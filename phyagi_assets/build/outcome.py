@@ -13,3 +13,5 @@ class Outcome:
     """Number of partitions, corpus steps and mixtures that were current already."""
     failed: dict[str, str] = field(default_factory=dict)
     """Reasons for failures, by name of the partition, corpus, corpus step or mixture."""
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    """Failed partitions (``corpus/partition``) that mixtures leave out, by mixture."""

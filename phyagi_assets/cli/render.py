@@ -84,6 +84,9 @@ def show_outcome(
     """Print the corpora and mixtures that were brought up to date, and one line with the counts; see `catalog_trees`."""
     for tree in catalog_trees(catalog, store, partitions):
         console.print(tree)
+    for name, left_out in report.skipped.items():
+        line = f"{name}: leaves out {counted(len(left_out), 'partition')} that failed: {listed(left_out, _LISTED)}"
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed")
 
 

@@ -68,7 +68,12 @@ def _not_current(report: StatusReport) -> Iterator[str]:
         for state in ("stale", "never built"):
             if keys := [of.partition for of in corpus.not_current if of.state == state]:
                 yield f"{corpus.name}: {state}: {listed(keys, _LISTED)}"
-    yield from (f"{mixture.name}: failed: {mixture.problem}" for mixture in report.mixtures if mixture.problem)
+    for mixture in report.mixtures:
+        if mixture.skipped:
+            what = counted(len(mixture.skipped), "partition")
+            yield f"{mixture.name}: leaves out {what} that failed: {listed(mixture.skipped, _LISTED)}"
+        if mixture.problem:
+            yield f"{mixture.name}: failed: {mixture.problem}"
 
 
 def _table(*columns: str) -> Table:

@@ -37,6 +37,7 @@ EngineName = Literal["auto", "gigatoken", "fastokens", "tokenizers"]
 HeldOut = Literal["validation", "test"]
 TrainOn = Literal["assistant", "last_assistant", "all"]
 Packing = Literal["concat", "best_fit"]
+OnFailedPartition = Literal["error", "skip"]
 TOKENIZERS_TEMPLATE = "tokenizer"
 """Value of ``chat_template`` that stands for the tokenizer's own template."""
 
@@ -340,6 +341,9 @@ class MixtureConfig(Declared):
     packing: Packing | None = None
     """How a corpus becomes samples: ``concat`` cuts one stream of all documents, ``best_fit`` packs whole documents and pads the rest. By
     default, conversations are packed and text is not."""
+    on_failed_partition: OnFailedPartition = "error"
+    """Treatment of a partition that failed for a reason that lasts until an input changes: ``error`` refuses the mixture, ``skip`` leaves
+    the partition out until it is built, and reports it wherever the mixture is shown."""
     fresh_within: Span | None = None
     """Span of time, such as ``2 days``, within which a new plan is expected."""
     datasets: Parts | None = None
@@ -391,6 +395,7 @@ class MixtureConfig(Declared):
     def _without_unused_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys where they are not declared, so that the digest of the declaration stays what it was."""
         unused = {key for key in ("datasets", "stages", "evaluation") if not getattr(self, key)}
+        unused |= {"on_failed_partition"} if self.on_failed_partition == "error" else set()
         return {key: value for key, value in _without_null_packing(serialize(self)).items() if key not in unused}
 
     def with_conversations(self, corpora: Collection[str]) -> Self:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.build.available import available_partitions
 from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
@@ -37,6 +38,8 @@ from phyagi_assets.store.places import artifact_in_bucket, open_store
 
 LEFT_OUT = "files left out of the source"
 """Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
+LEFT_OUT_PARTITIONS = mixture.LEFT_OUT
+"""Label of the fact about partitions that failed and that a mixture leaves out."""
 _LISTING_SECONDS = 10.0
 """Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
 
@@ -310,14 +313,31 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
         folders.append(store.pointer(address))
     for folder in folders:
         if (folder / MANIFEST).is_file():
-            return inspect_artifact(folder)
+            return _with_failed(inspect_artifact(folder), name, workspace)
     if store.is_remote and (artifact := _in_store(store, address)):
-        return describe(artifact)
+        return _with_failed(describe(artifact), name, workspace)
     if "/" in name:
         raise StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact")
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
+
+
+def _with_failed(found: Inspection, name: str, workspace: Workspace | None) -> Inspection:
+    """Return the description of a mixture with the partitions that it leaves out now, which its plan may be too old to name."""
+    if workspace is None:
+        return found
+    catalog, _ = read_catalog(workspace.data)
+    declared, corpora = catalog.mixtures.get(name), catalog.corpora
+    if declared is None or declared.config.on_failed_partition == "error":
+        return found
+    try:
+        keys = {corpus: list(workspace.sources.partitions(corpora[corpus], seconds=_LISTING_SECONDS)) for corpus in declared.config.corpora}
+        left_out = _flat(list(available_partitions(declared, corpora, keys, workspace).left_out))
+    except PhyagiAssetsError as problem:
+        left_out = f"unknown: {problem}"
+    facts = {label: value for label, value in found.facts.items() if label != LEFT_OUT_PARTITIONS}
+    return replace(found, facts={**facts, LEFT_OUT_PARTITIONS: left_out} if left_out else facts)
 
 
 def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from phyagi_assets.build.available import without_failed
 from phyagi_assets.build.examine import known_inputs
 from phyagi_assets.build.reasons import changes
 from phyagi_assets.build.selection import Selection
@@ -94,9 +95,14 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
             current += stale is None
     for name, declared in selection.catalog.mixtures.items():
         parts = declared.config.corpora
-        if broken := sorted(of for of in failed if of.partition("/")[0] in parts):
-            failed[name] = f"not built, because of {', '.join(broken)}"
-            continue
+        broken = sorted(of for of in failed if of.partition("/")[0] in parts)
+        if broken:
+            keys = {part: [*caches.get(part, {}), *(of.partition("/")[2] for of in broken if of.startswith(f"{part}/"))] for part in parts}
+            try:
+                without_failed(declared, keys, broken, lasting=[of for of in broken if "/" in of])
+            except PhyagiAssetsError as problem:
+                failed[name] = str(problem)
+                continue
         steps = _mixture(declared, {part: caches[part] for part in parts}, workspace, selection.flow)
         found += [Stale(name=name, steps=steps, bytes=0)] if steps else []
         current += not steps

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
@@ -109,8 +110,9 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         An error that would also keep the mixture from being built.
     """
     config = mixture.config
-    sizes = {name: _size(corpora[name], workspace) for name in config.corpora}
-    published = _published(mixture, corpora, workspace) if all(size.is_exact for size in sizes.values()) else None
+    partitions = _partitions(mixture, corpora, workspace)
+    sizes = {name: _size(corpora[name], partitions[name], workspace) for name in config.corpora}
+    published = _published(mixture, corpora, partitions, workspace) if all(size.is_exact for size in sizes.values()) else None
     samples = {part.corpus: max(1, _samples(config, part, sizes[part.corpus].tokens)) for part in config.parts}
     fills: dict[str, float | None] = {}
     if published:
@@ -175,12 +177,21 @@ def _amount(config: MixtureConfig, corpus: str) -> str:
     return " → ".join(found)
 
 
-def _published(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> Plan | None:
+def _partitions(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace) -> dict[str, dict[str, Partition]]:
+    """Return the partitions that a mixture reads, by corpus and key."""
+    listed = {name: workspace.sources.partitions(corpora[name]) for name in mixture.config.corpora}
+    available = available_partitions(mixture, corpora, {name: list(of) for name, of in listed.items()}, workspace)
+    return {name: {key: listed[name][key] for key in keys} for name, keys in available.keys.items()}
+
+
+def _published(
+    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Mapping[str, Partition]], workspace: Workspace
+) -> Plan | None:
     """Return the published plan if it is current. Its sample counts are exact even if an earlier release cut samples in another way."""
     caches = {
         name: {
             key: partition_artifacts(corpora[name], partition, workspace)[-1].fingerprint or ""
-            for key, partition in workspace.sources.partitions(corpora[name]).items()
+            for key, partition in partitions[name].items()
         }
         for name in mixture.config.corpora
     }
@@ -188,8 +199,7 @@ def _published(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Works
     return read_plan(published.folder() / PLAN) if published else None
 
 
-def _size(corpus: Corpus, workspace: Workspace) -> _Size:
-    partitions = workspace.sources.partitions(corpus)
+def _size(corpus: Corpus, partitions: Mapping[str, Partition], workspace: Workspace) -> _Size:
     missing = []
     tokens = 0
     for key, partition in partitions.items():

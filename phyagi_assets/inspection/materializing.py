@@ -19,6 +19,8 @@ class MaterializeReport(Report):
     """Number of partitions and mixtures that were up to date already."""
     failed: dict[str, str]
     """Reasons for failures, by name of the partition, corpus or mixture."""
+    skipped: dict[str, tuple[str, ...]]
+    """Failed partitions (``corpus/partition``) that mixtures leave out, by mixture."""
     left_out: dict[str, str]
     """Reasons for which declarations were left out, by name; only if everything was to be built."""
 
@@ -26,4 +28,5 @@ class MaterializeReport(Report):
     def of(cls, outcome: Outcome, broken: Sequence[Broken]) -> "MaterializeReport":
         """Return the report of an outcome."""
         left_out = {each.name: str(each.reason) for each in broken}
-        return cls(built=tuple(outcome.built), current=outcome.current, failed=dict(outcome.failed), left_out=left_out)
+        skipped = {name: tuple(partitions) for name, partitions in outcome.skipped.items()}
+        return cls(built=tuple(outcome.built), current=outcome.current, failed=dict(outcome.failed), skipped=skipped, left_out=left_out)

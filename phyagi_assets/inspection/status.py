@@ -4,11 +4,12 @@ The state of a partition follows from the links of the store and the stamps of t
 cache is read, and no file is compared with its record: that is what ``phyagi-assets check`` does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
+from phyagi_assets.build.available import lasting_failures
 from phyagi_assets.build.examine import known_inputs
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.scan import READ_AT_MOST
@@ -82,6 +83,8 @@ class MixtureStatus(Record):
     """Time at which the plan was written or published last, in UTC, in the format of ISO 8601; None without a plan."""
     problem: str | None
     """Reason for the last failure, if the mixture failed and was not built since then."""
+    skipped: tuple[str, ...]
+    """Failed partitions that the mixture leaves out, as ``corpus/partition``."""
 
 
 class StatusReport(Report):
@@ -104,11 +107,13 @@ def status(catalog: Catalog, workspace: Workspace, flow: Flow = FLOW) -> StatusR
     caches: dict[str, dict[str, str | None]] = {}
     corpora = tuple(_corpus(corpus, workspace, flow, caches.setdefault(name, {})) for name, corpus in catalog.corpora.items())
     problems = {corpus.name for corpus in corpora if corpus.problem}
+    failed = [f"{corpus.name}/{of.partition}" for corpus in corpora for of in corpus.not_current if of.state == "failed"]
+    lasting = lasting_failures(failed, workspace.store)
     return StatusReport(
         data=str(workspace.data),
         store=str(workspace.store),
         corpora=corpora,
-        mixtures=tuple(_mixture(mixture, caches, problems, workspace, flow) for mixture in catalog.mixtures.values()),
+        mixtures=tuple(_mixture(mixture, caches, problems, lasting, workspace, flow) for mixture in catalog.mixtures.values()),
         left_out={broken.name: str(broken.reason) for broken in catalog.broken},
     )
 
@@ -176,12 +181,20 @@ def _partition(corpus: str, key: str, step: str, cache: Artifact | None, workspa
 
 
 def _mixture(
-    declared: Mixture, caches: Mapping[str, Mapping[str, str | None]], problems: set[str], workspace: Workspace, flow: Flow
+    declared: Mixture,
+    caches: Mapping[str, Mapping[str, str | None]],
+    problems: set[str],
+    lasting: Sequence[str],
+    workspace: Workspace,
+    flow: Flow,
 ) -> MixtureStatus:
     name = declared.config.name
     (step,) = flow.of(Scope.MIXTURE)
     parts = declared.config.corpora
-    expected = mixture_artifact(declared, known_inputs({part: caches[part] for part in parts}), workspace, step)
+    skips = declared.config.on_failed_partition == "skip"
+    skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
+    read = {part: {key: of for key, of in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
+    expected = mixture_artifact(declared, known_inputs(read), workspace, step)
     artifact = workspace.store.open(step.address(name))
     plan = _plan(artifact) if artifact else None
     is_current = expected.is_current and not problems.intersection(parts)
@@ -195,6 +208,7 @@ def _mixture(
         fingerprint=artifact.fingerprint if artifact else None,
         last_built=_time(artifact.written if artifact else None),
         problem=failure.reason if failure else None,
+        skipped=tuple(sorted(skipped)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import work_of
@@ -23,12 +24,13 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
-from phyagi_assets.orchestration.names import EXECUTOR, PROCESSES, partitions_op_name
+from phyagi_assets.orchestration.names import BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
 from phyagi_assets.settings import REPORTS_VARIABLE
+from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
@@ -83,6 +85,8 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
+        if len(selected) == len(steps):
+            context.instance.add_run_tags(context.run.run_id, BUILDS_ALL_TAG)
         with run_of(context, builder, [name]):
             run.build(*_work(corpus, context.partition_keys, selected, builder, config))
         yield from ()  # the events are logged, each with its partition; the multi-asset itself yields none
@@ -146,17 +150,20 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
 
     def materialize(context: dg.AssetExecutionContext) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         workspace: Workspace = context.resources.workspace
-        keys = {corpus: context.instance.get_dynamic_partitions(corpus) for corpus in parts}
+        keys = {corpus: sorted(context.instance.get_dynamic_partitions(corpus)) for corpus in parts}
         with _failures(context), workspace.store.hold_run_lock(context.run.run_id):
             require_as_requested(context.run.tags, declared)
             claim(workspace.store, workspace.data, [name], context.log)
             for part in parts:
                 require_as_requested(context.run.tags, corpora[part])
-            built = step.build(declared, corpora, keys, workspace, **(context.op_execution_context.op_config or {}))
+            there = available_partitions(declared, corpora, keys, workspace)
+            options: dict[str, Any] = {**(context.op_execution_context.op_config or {}), "left_out": there.left_out}
+            built = step.build(declared, corpora, there.keys, workspace, **options)
         with _failures(context):
-            yield from outcome(built, lambda plan: mixture_facts(name, step, plan, workspace.store))
+            missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
+            yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
-    return _asset(declared, step, materialize, deps)
+    return _asset(declared, step, materialize, deps, waits=declared.config.on_failed_partition == "error")
 
 
 def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
@@ -170,13 +177,21 @@ def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:
     )
 
 
-def _asset(declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep]) -> dg.AssetsDefinition:
-    """Return the asset of a step that is not partitioned."""
+def _asset(
+    declared: Corpus | Mixture, step: Step, materialize: Callable[..., Any], deps: list[dg.AssetDep], *, waits: bool = True
+) -> dg.AssetsDefinition:
+    """Return the asset of a step that is not partitioned.
+
+    Parameters
+    ----------
+    waits
+        Whether automation builds the asset only if all partitions that it reads are built.
+    """
     name = declared.config.name
     made: dg.AssetsDefinition = dg.asset(
         key=[name, step.name],
         deps=deps,
-        automation_condition=follow_condition(),
+        automation_condition=follow_condition(waits=waits),
         required_resource_keys={WORKSPACE},
         check_specs=check_specs(name, step),
         config_schema={option: _field(of) for option, of in step.options.items()},

@@ -12,12 +12,15 @@ from typing import Any
 
 import dagster as dg
 
+from phyagi_assets.build.available import lasting_failures, without_failed
 from phyagi_assets.build.examine import ExaminedCatalog, examine_catalog, known_inputs, versions_digest
+from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.stale import stale_partitions
 from phyagi_assets.build.staleness import ExpectedArtifact, corpus_artifact, mixture_artifact, partition_artifacts
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Catalog, Corpus, Mixture
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.formatting import listed
 from phyagi_assets.orchestration.code_location import runs_of_code_location
@@ -102,6 +105,8 @@ class Runner:
             self._expected[name] = corpus.versions
             self.outcome.current += len(corpus.artifacts) - len(stale)
             self.outcome.failed |= corpus.failed
+            for partition, reason in corpus.failed.items():
+                Failures(self._workspace.store).record(partition, reason, lasts=True)
             work += stale
         return work
 
@@ -207,10 +212,19 @@ class Runner:
     def _mix(self, declared: Mixture, step: Step, at: int | None) -> None:
         name = declared.config.name
         parts = declared.config.corpora
-        if broken := sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts):
-            self.outcome.failed[name] = f"not built, because of {', '.join(broken)}"
-            return
-        inputs = known_inputs({part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts})
+        broken = sorted(failed for failed in self.outcome.failed if failed.partition("/")[0] in parts)
+        caches = {part: self._expected.get(part, {}).get(step.input or "", {}) for part in parts}
+        if broken:
+            keys = {part: sorted(self._instance.get_dynamic_partitions(part)) for part in parts}
+            lasting = lasting_failures((failed for failed in broken if "/" in failed), self._workspace.store)
+            try:
+                there = without_failed(declared, keys, broken, lasting)
+            except PhyagiAssetsError as problem:
+                self.outcome.failed[name] = str(problem)
+                return
+            self.outcome.skipped[name] = list(there.left_out)
+            caches = {part: {key: of[key] for key in there.keys[part] if key in of} for part, of in caches.items()}
+        inputs = known_inputs(caches)
         artifact = mixture_artifact(declared, inputs, self._workspace, step)
         config = run_config(op_name(name, step), **{AT_POSITION: at}) if at is not None else _NOTHING
         self._run_unless_current(name, name, step, artifact, config)

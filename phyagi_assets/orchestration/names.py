@@ -14,7 +14,7 @@ PARTITIONS, PROCESSES, EXECUTOR, CONTENTS = "partitions", "processes", "executor
 """Options of the ops that build partitions."""
 
 BUILDS_ALL_TAG = {"phyagi_assets/builds": "all stale steps"}
-"""Tag of the runs of jobs that build the steps that follow a change themselves, so that automation need not."""
+"""Tag of the runs that build the steps that follow a change themselves, so that automation need not."""
 CORPUS_TAG = "phyagi_assets/corpus"
 """Tag of a run: the corpus that it builds."""
 LAUNCHED_BY = "phyagi_assets/launched_by"

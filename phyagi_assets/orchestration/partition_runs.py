@@ -108,7 +108,7 @@ class PartitionRun:
 
             failures = Failures(self.builder.workspace.store)
             for result in failed:
-                failures.record(result.work.name, result.failure)
+                failures.record(result.work.name, result.failure, lasts=self._lasts(result))
                 log.write(result)
                 progress.ended(result, is_current=False)
                 results.append(result)
@@ -124,7 +124,7 @@ class PartitionRun:
             with closing(build_partitions(work, executor)) as ended:
                 for result in ended:
                     on_progress(result.work, bytes_left[result.work.name])  # bytes that were not reported, as of a version that is reused
-                    failures.record(result.work.name, result.failure)
+                    failures.record(result.work.name, result.failure, lasts=self._lasts(result))
                     is_current = log.write(result)
                     progress.ended(result, is_current=is_current)
                     results.append(result)
@@ -132,11 +132,15 @@ class PartitionRun:
             log.close()
         self._raise(results)
 
+    def _lasts(self, result: PartitionResult) -> bool:
+        """Return whether a partition failed, and will fail again until an input changes."""
+        return bool(result.failure) and _failed_permanently(result, self.builder.corpora[result.work.corpus])
+
     def _raise(self, results: Sequence[PartitionResult]) -> None:
         failed = [result for result in results if result.failure]
         if not failed:
             return
-        lasting = [result.work.name for result in failed if _failed_permanently(result, self.builder.corpora[result.work.corpus])]
+        lasting = [result.work.name for result in failed if self._lasts(result)]
         tags = {LASTING_TAG: json.dumps(lasting[:_TAGGED])} if lasting else {}
         if len(lasting) == len(failed):
             tags[FAILURE_TAG] = LASTING

@@ -135,7 +135,7 @@ def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationCon
     )
 
 
-def follow_condition(*, in_partitions: bool = False) -> Any:
+def follow_condition(*, in_partitions: bool = False, waits: bool = True) -> Any:
     """Return the condition that builds an asset when upstream data versions change.
 
     An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
@@ -145,16 +145,20 @@ def follow_condition(*, in_partitions: bool = False) -> Any:
     ----------
     in_partitions
         Whether the asset is one of the steps of a corpus's partitions.
+    waits
+        Whether the asset is built only if everything upstream is built.
     """
     condition = dg.AutomationCondition
     built_with_the_rest: Any = condition.executed_with_root_target()
-    if in_partitions:  # the jobs of a corpus record these steps themselves, right after the change
-        built_with_the_rest |= condition.executed_with_tags(tag_values=BUILDS_ALL_TAG)
+    if in_partitions:  # these runs record the steps themselves, right after the change, or fail; the other condition knows one partition
+        built_with_the_rest |= condition.all_new_updates_have_run_tags(tag_values=BUILDS_ALL_TAG)
     changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
     upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")
+    due = upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
+    if waits:
+        due &= (~condition.any_deps_missing()).with_label("everything upstream is built")
     return (
-        upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
-        & (~condition.any_deps_missing()).with_label("everything upstream is built")
+        due
         & (~condition.any_deps_in_progress()).with_label("nothing upstream is being built")
         & (~condition.in_progress()).with_label("this asset is not being built")
     ).with_label("follow changes")

@@ -4,6 +4,7 @@ The plan copies no tokens. It refers to versions of the caches, not to their add
 refresh.
 """
 
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -19,6 +20,7 @@ from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedCorpus, PlannedPartition, PlannedPiece, Shard, Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.formatting import counted, listed
 from phyagi_assets.order.planning import evaluated_corpus, extended, first_plan, stages_from, until, with_evaluation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps.cache import CACHE, cache_address
@@ -31,7 +33,12 @@ from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.padding import padding_id
 
+logger = logging.getLogger(__name__)
+
 STAGE = "mixed_dataset"
+LEFT_OUT = "left_out"
+"""Detail of a plan: the partitions (``corpus/partition``) that were left out when it was written, because they had failed. It is not part
+of the fingerprint: the plan is that of the partitions that it names."""
 APPENDED = "appended"
 """Setting of a plan that continues an earlier plan: the fingerprint of that plan, and the position at which the new segment starts."""
 CODE_VERSION = "3"
@@ -44,6 +51,9 @@ _STAGES = "stages"
 """Setting of a plan with stages, which takes the place of the setting ``datasets``."""
 _MOST_DRAWN = 1 << 52
 """Largest number of samples in an epoch of a mixture, and largest sum of rates."""
+
+_LISTED = 20
+"""Largest number of partitions that a message lists."""
 
 Caches = Mapping[str, Sequence[Artifact]]
 
@@ -179,15 +189,19 @@ def build_mixture(
     partitions: Mapping[str, Sequence[str]],
     workspace: Workspace,
     at_position: int | None = None,
+    *,
+    left_out: Sequence[str] = (),
 ) -> Built:
     """Write the plan of a mixture over the published caches.
 
     Parameters
     ----------
     partitions
-        Keys of the partitions of each corpus, by name of the corpus.
+        Keys of the partitions of each corpus that are read, by name of the corpus.
     at_position
         Position at which a new segment is appended to the published plan. By default, a new plan replaces the published one.
+    left_out
+        Partitions that are not read because they failed, as ``corpus/partition``; they are recorded and logged.
 
     Raises
     ------
@@ -197,12 +211,20 @@ def build_mixture(
         The corpora have different tokenizers or dtypes, a corpus has too few training tokens for one sample, the weights draw more samples
         than can be counted, or the new segment does not fit the published plan.
     """
+    if left_out:
+        what = counted(len(left_out), "partition")
+        logger.warning("%s leaves out %s that failed: %s", mixture.config.name, what, listed(left_out, _LISTED))
     with workspace.store.planning():  # keeps the versions that the plan names in place until it is published
-        return _build(mixture, corpora, partitions, workspace, at_position)
+        return _build(mixture, corpora, partitions, workspace, at_position, left_out)
 
 
 def _build(
-    mixture: Mixture, corpora: Mapping[str, Corpus], partitions: Mapping[str, Sequence[str]], workspace: Workspace, at: int | None
+    mixture: Mixture,
+    corpora: Mapping[str, Corpus],
+    partitions: Mapping[str, Sequence[str]],
+    workspace: Workspace,
+    at: int | None,
+    left_out: Sequence[str],
 ) -> Built:
     caches = published_caches(mixture, corpora, partitions, workspace.store)
     wanted = expected_mixture(mixture, {corpus: {_key(cache): cache.fingerprint for cache in found} for corpus, found in caches.items()})
@@ -260,7 +282,8 @@ def _build(
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}
         engines = {cache.manifest.details["engine"] for of_corpus in caches.values() for cache in of_corpus}
         tokenizer = next(iter(caches.values()))[0].manifest.details["tokenizer_fingerprint"]
-        details = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
+        details: dict[str, Any] = {"engine": ", ".join(sorted(engines)), "tokenizer_fingerprint": tokenizer}
+        details |= {LEFT_OUT: list(left_out)} if left_out else {}
         return replace(wanted, counts={split: of for split, of in counts.items() if of["tokens"]}, details=details)
 
     return reuse_or_build(workspace.store, address, wanted, fill, examine=lambda artifact: check_plan(artifact, workspace.store))

@@ -178,7 +178,8 @@ class Step:
     """Returns the expected manifest, given the subject, the workspace and the inputs; None if it is unknown until files are fetched."""
     build: Callable[..., Built]
     """Builds the artifact. Its arguments are, by scope: partition: corpus, partition, workspace, progress callback; corpus: corpus, keys of
-    its partitions, workspace; mixture: mixture, corpora by name, keys of their partitions by name, workspace. Options are keywords."""
+    its partitions, workspace; mixture: mixture, corpora by name, keys of their partitions by name, workspace, and, as the keyword
+    ``left_out``, the partitions that failed and are not among these keys. Options are keywords."""
     published: Callable[[Manifest, str, Store, Collection[str]], Artifact | None] = published_as_expected
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
     holds: Callable[[Any, Partition, Workspace], Collection[str]] = _holds_nothing

@@ -383,6 +383,23 @@ def test_steps_that_a_run_will_record_are_not_requested(project: Project) -> Non
     assert sum(requested) == 1  # the mixture
 
 
+@pytest.mark.parametrize("by", ["refresh", "assets"])
+def test_partitions_that_failed_in_a_run_of_all_steps_are_not_requested_by_automation(project: Project, by: str) -> None:
+    project.bring_up_to_date()
+    defs, instance = project.definitions, project.instance
+    cursor = dg.evaluate_automation_conditions(defs=defs, instance=instance).cursor
+    for name in ("one", "two"):
+        write_text(project.raw / f"{name}.txt", b"caf\xe9")  # its raw_dataset is recorded, and its tokens are not
+    if by == "refresh":
+        assert carry_out(project, tick(project)) == [False]
+    else:
+        keys = [dg.AssetKey(["plays", step]) for step in PARTITION_STEPS]
+        for name in ("one", "two"):
+            job = defs.resolve_implicit_global_asset_job_def()
+            job.execute_in_process(instance=instance, partition_key=name, asset_selection=keys, raise_on_error=False)
+    assert dg.evaluate_automation_conditions(defs=defs, instance=instance, cursor=cursor).total_requested == 0
+
+
 def test_mixture_waits_for_the_end_of_a_run_that_builds_partitions(project: Project) -> None:
     project.bring_up_to_date()
     cursor = dg.evaluate_automation_conditions(defs=project.definitions, instance=project.instance).cursor
