@@ -44,6 +44,7 @@ class BucketServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # contents would wait 40 ms for the acknowledgement of their headers
     server: BucketServer
 
     def do_GET(self) -> None:

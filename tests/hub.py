@@ -104,6 +104,7 @@ class Traffic:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # contents would wait 40 ms for the acknowledgement of their headers
     root: Path
     traffic: Traffic
 

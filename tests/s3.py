@@ -189,6 +189,7 @@ def _start(folder: Path, attempt: int) -> tuple[subprocess.Popen[bytes], int]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # contents would wait 40 ms for the acknowledgement of their headers
     upstream: int
     faults: Faults
 

@@ -1,9 +1,17 @@
 """Reset the state that trainers leave in the test process."""
 
+import functools
 import sys
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+WORKER_ITERATORS = (
+    ("torch.utils.data.dataloader", "_MultiProcessingDataLoaderIter"),
+    ("torchdata.stateful_dataloader.stateful_dataloader", "_StatefulMultiProcessingDataLoaderIter"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +23,33 @@ def _patience_with_loader_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     if utilities := sys.modules.get("torch.utils.data._utils"):
         monkeypatch.setattr(utilities, "MP_STATUS_CHECK_INTERVAL", 60.0)
+
+
+@pytest.fixture(autouse=True)
+def _loaders_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """End the workers of loaders that a test leaves behind in reference cycles.
+
+    The garbage collector may finalize their queues first, and then waits for workers that are never told to end.
+    """
+    iterators: weakref.WeakSet[Any] = weakref.WeakSet()
+    for name, class_name in WORKER_ITERATORS:
+        if module := sys.modules.get(name):
+            class_ = getattr(module, class_name)
+            monkeypatch.setattr(class_, "__init__", _recorded(class_.__init__, iterators))
+    yield
+    for iterator in list(iterators):
+        iterator._shutdown_workers()
+
+
+def _recorded(init: Any, instances: weakref.WeakSet[Any]) -> Any:
+    """Return an `__init__` that adds the instance to a set."""
+
+    @functools.wraps(init)
+    def recorded(self: Any, *arguments: Any, **options: Any) -> None:
+        instances.add(self)
+        init(self, *arguments, **options)
+
+    return recorded
 
 
 @pytest.fixture(autouse=True)
