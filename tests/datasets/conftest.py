@@ -1,6 +1,7 @@
 """Reset the state that trainers leave in the test process."""
 
 import functools
+import signal
 import sys
 import weakref
 from collections.abc import Iterator
@@ -27,18 +28,19 @@ def _patience_with_loader_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _loaders_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """End the workers of loaders that a test leaves behind in reference cycles.
+    """End the workers of loaders that a test leaves in the middle, or in reference cycles.
 
-    The garbage collector may finalize their queues first, and then waits for workers that are never told to end.
+    The garbage collector may finalize their queues first; torch would then wait for workers that are never told to end.
     """
     iterators: weakref.WeakSet[Any] = weakref.WeakSet()
     for name, class_name in WORKER_ITERATORS:
         if module := sys.modules.get(name):
             class_ = getattr(module, class_name)
             monkeypatch.setattr(class_, "__init__", _recorded(class_.__init__, iterators))
+            monkeypatch.setattr(class_, "__del__", _end_workers)
     yield
     for iterator in list(iterators):
-        iterator._shutdown_workers()
+        _end_workers(iterator)
 
 
 def _recorded(init: Any, instances: weakref.WeakSet[Any]) -> Any:
@@ -50,6 +52,23 @@ def _recorded(init: Any, instances: weakref.WeakSet[Any]) -> Any:
         init(self, *arguments, **options)
 
     return recorded
+
+
+def _end_workers(iterator: Any) -> None:
+    """Kill the workers of a loader's iterator, which may ignore SIGTERM by a handler that they inherit, and release what it holds.
+
+    They are gone before torch's handler of SIGCHLD is back: it would raise an error about a killed worker, at any line.
+    """
+    if iterator._shutdown:
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for worker in iterator._workers:
+            worker.kill()
+            worker.join()
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+    iterator._shutdown_workers()
 
 
 @pytest.fixture(autouse=True)

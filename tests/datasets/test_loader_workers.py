@@ -1,8 +1,6 @@
 """Mixtures with the loaders of torch: loader workers see new epochs, and a state is restored exactly or raises an error."""
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -136,20 +134,6 @@ def test_state_inside_a_run_resumes_exactly_on_every_rank_and_not_by_whole_batch
         stream(samples=False).load_state_dict({**before.state_dict(), "position": 8})
 
 
-def end_workers() -> None:
-    """End the workers of loaders in the middle, which torchdata does not always do; it waits for each of them.
-
-    They are gone before torch's handler of SIGCHLD is back: it would raise an error, at any line, about a worker that was terminated.
-    """
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    try:
-        for process in multiprocessing.active_children():
-            process.terminate()
-            process.join()
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-
-
 @pytest.mark.parametrize(("batch_size", "world_size"), [(2, 2), (4, 3)])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_stateful_loader_of_another_shape_resumes_exactly_or_raises(
@@ -168,7 +152,6 @@ def test_stateful_loader_of_another_shape_resumes_exactly_or_raises(
         after.load_state_dict(state)
         with pytest.raises(ValueError, match=r"(batch_size|world_size): the state was saved with \d and is resumed with \d"):
             next(iter(after))
-        end_workers()
     else:
         read = []
         for rank in range(world_size):
