@@ -24,7 +24,7 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
-from phyagi_assets.orchestration.names import BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name
+from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
@@ -95,6 +95,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         name=partitions_op_name(name),
         specs=[_spec(corpus, step, deps=[dg.AssetKey([name, step.input])] if step.input else []) for step in steps.values()],
         can_subset=True,
+        pool=BUILD_POOL,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
         check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],

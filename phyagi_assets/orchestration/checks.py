@@ -10,6 +10,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.integrity import StoreProblem, store_problems
 from phyagi_assets.orchestration.metadata import metadata
+from phyagi_assets.orchestration.names import CHECK_POOL
 from phyagi_assets.steps.checks import tokens
 from phyagi_assets.steps.checks.check import SOUND, WITHIN_LIMITS, Check
 from phyagi_assets.steps.facts import Facts
@@ -132,7 +133,7 @@ def stored_check(corpus: Corpus, workspace_key: str) -> dg.AssetChecksDefinition
     description = f"All published artifacts of {name}, of all steps, match the checksums that were written with them."
     spec = dg.AssetCheckSpec(stored_check_name(name), asset=_STORE, description=description)
 
-    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], required_resource_keys={workspace_key})
+    @dg.multi_asset_check(name=f"{name}__{STORED}", specs=[spec], pool=CHECK_POOL, required_resource_keys={workspace_key})
     def stored_as_written(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         workspace: Workspace = getattr(context.resources, workspace_key)
         read: list[str] = []

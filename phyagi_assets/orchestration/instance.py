@@ -32,6 +32,8 @@ nux:
 concurrency:
   runs:
     max_concurrent_runs: {runs}
+  pools:
+    granularity: run
 python_logs:
   managed_python_loggers: [phyagi_assets]
   python_log_level: INFO
@@ -42,8 +44,9 @@ schedules:
   use_threads: true
   num_workers: 8
 """
-_EARLIER_YAML = _DAGSTER_YAML.partition("sensors:")[0]
-"""Configuration written by earlier releases, which is replaced. A file that a user changed is left alone."""
+_WITHOUT_POOLS = _DAGSTER_YAML.replace("  pools:\n    granularity: run\n", "")
+_EARLIER_YAML = (_WITHOUT_POOLS, _WITHOUT_POOLS.partition("sensors:")[0])
+"""Configurations written by earlier releases, which are replaced. A file that a user changed is left alone."""
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
@@ -103,7 +106,7 @@ def _is_to_be_written(path: Path) -> bool:
     if not path.exists():
         return True
     found = re.sub(r"max_concurrent_runs: \d+", "max_concurrent_runs: {runs}", path.read_bytes().decode(errors="replace"))
-    return found == _EARLIER_YAML and os.access(path.parent, os.W_OK)
+    return found in _EARLIER_YAML and os.access(path.parent, os.W_OK)
 
 
 @contextmanager

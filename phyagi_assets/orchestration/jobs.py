@@ -18,6 +18,7 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.assets import EXECUTOR_FIELD, PROCESSES_FIELD, PROGRESS, WORKSPACE
 from phyagi_assets.orchestration.names import (
+    BUILD_POOL,
     BUILDS_ALL_TAG,
     CONTENTS,
     CORPUS_TAG,
@@ -94,6 +95,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 
     @dg.op(
         name=stale_op_name(name),
+        pool=BUILD_POOL,
         config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, EXECUTOR: EXECUTOR_FIELD, CONTENTS: _CONTENTS_FIELD},
         required_resource_keys={WORKSPACE, PROGRESS},
     )

@@ -13,6 +13,10 @@ COMMAND_JOB = "materialize"
 PARTITIONS, PROCESSES, EXECUTOR, CONTENTS = "partitions", "processes", "executor", "contents"
 """Options of the ops that build partitions."""
 
+BUILD_POOL, CHECK_POOL = "build_partitions", "check_store"
+"""Concurrency pools of the ops that build partitions, and of those that read the whole store: an operator can limit how many runs of each
+are in progress."""
+
 BUILDS_ALL_TAG = {"phyagi_assets/builds": "all stale steps"}
 """Tag of the runs that build the steps that follow a change themselves, so that automation need not."""
 CORPUS_TAG = "phyagi_assets/corpus"

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
+
 from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.progress import LoggedProgress
@@ -49,9 +51,12 @@ def graph(workspace: Workspace) -> dict[str, Any]:
         f"{key.asset_key.to_user_string()}:{key.name}": getattr(repository.asset_graph.get(key).partitions_def, "name", None)
         for key in repository.asset_graph.asset_check_keys
     }
+    ops = [op for job in repository.get_all_jobs() for op in job.all_node_defs if isinstance(op, dg.OpDefinition)]
+    pools = {pool: sorted({op.name for op in ops if op.pool == pool}) for pool in {op.pool for op in ops if op.pool}}
     return {
         "assets": assets,
         "checks, with their partitions": checks,
+        "pools, with their ops": pools,
         "jobs": sorted(repository.job_names),
         "schedules": {of.name: str(of.cron_schedule) for of in repository.schedule_defs},
         "sensors": sorted(of.name for of in repository.sensor_defs),

@@ -1,6 +1,7 @@
 """The project's own instance."""
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -31,6 +32,21 @@ def test_dagster_home_is_used_with_its_own_settings(tmp_path: Path, monkeypatch:
     environment = dagster_environment(Settings(data=tmp_path, store=tmp_path / "store"))
     assert environment["DAGSTER_HOME"] == str(home)
     assert (home / "dagster.yaml").read_text() == "nux: {enabled: true}\n"
+
+
+def test_configuration_of_an_earlier_release_gets_the_new_settings_and_keeps_a_users(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, store=tmp_path / "store")
+    configuration = Path(dagster_environment(settings)["DAGSTER_HOME"], "dagster.yaml")
+    written = configuration.read_text()
+    without_pools = re.sub(r"  pools:\n.*\n", "", written)
+    assert without_pools != written
+    for earlier in (without_pools, without_pools.partition("sensors:")[0]):
+        configuration.write_text(earlier)
+        dagster_environment(settings)
+        assert configuration.read_text() == written
+    configuration.write_text(f"{without_pools}# mine\n")
+    dagster_environment(settings)
+    assert "granularity" not in configuration.read_text()
 
 
 OPENED = {
