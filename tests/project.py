@@ -31,6 +31,13 @@ class RecordingProgress:
     def advanced(self, consumed: int) -> None:
         self.consumed.append(consumed)
 
+    def started_whole(self, name: str, step: str) -> None:
+        del step
+        self.begun.append(name)
+
+    def ended_whole(self, name: str, failure: str) -> None:
+        pass
+
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         pass
 

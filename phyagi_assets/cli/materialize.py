@@ -1,6 +1,7 @@
 """The command that builds corpora and mixtures."""
 
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
@@ -106,20 +107,23 @@ def _brought_up_to_date(
     if restored := workspace.store.restore_all():
         logger.info("%s without a link, as in a copied store; the links were restored", counted(restored, "artifact"))
     recorded = RecordedDigests(settings.create_dagster_home())
-    examined = examine_selection(selection, workspace)
+    with progress.before("Examining sources"):
+        examined = examine_selection(selection, workspace)
     if at is None and examined.is_current and recorded.match(examined.digests()):
         workspace.store.remove_abandoned_files()
         outcome = Outcome(current=examined.count)
     else:
         recorded.forget(names)
         keep_pandas_out()
-        with importing_much():
-            from phyagi_assets.orchestration.instance import open_instance
-            from phyagi_assets.orchestration.materialize import Runner
+        with ExitStack() as opened:
+            with progress.before("Starting Dagster"):
+                with importing_much():
+                    from phyagi_assets.orchestration.instance import open_instance
+                    from phyagi_assets.orchestration.materialize import Runner
 
-        with open_instance(settings) as instance:
-            runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
-            work = runner.stale(examined)
+                instance = opened.enter_context(open_instance(settings))
+                runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)
+                work = runner.stale(examined)
             with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
                 outcome = runner.run(work, at, jobs, executor)
         if selection.is_whole:

@@ -1,7 +1,7 @@
 """The progress of a command: one line that is redrawn on a terminal, and a line for what begins and ends elsewhere."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +14,9 @@ from phyagi_assets.formatting import counted, short, short_size
 
 _STARTED = 20
 """Number of items from which on, outside of a terminal, only the ends of items are printed, not their beginnings."""
+
+_WIDE = 100
+"""Width of a terminal from which on a bar is drawn, in characters; without it, there is room for the names of partitions and steps."""
 
 
 class CommandProgress:
@@ -32,12 +35,18 @@ class CommandProgress:
         self._output, self._console = output, console
         self._draws = console.is_terminal and not output.quiet
         name = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
-        columns = (name, BarColumn(bar_width=12), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
-        self._bar = Progress(*columns, console=console, disable=not self._draws, expand=True)
+        bar = [BarColumn(bar_width=12)] if console.width >= _WIDE else []
+        columns = (name, *bar, DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+        self._bar = Progress(*columns, console=console, disable=not self._draws, expand=True, transient=True)
         self._task: TaskID = self._bar.add_task("", total=None)
         self._steps: dict[str, Collection[str]] = {}
         self._count = self._ended = 0
-        self._name = ""
+
+    @contextmanager
+    def before(self, what: str) -> Iterator[None]:
+        """Show what is done before the work is known, on a terminal; the line goes away at the end of the context."""
+        with self._console.status(what, spinner="line") if self._draws else nullcontext():
+            yield
 
     @contextmanager
     def over(self, steps: dict[str, Sequence[str]], size: int, *, verb: str = "building", noun: str = "partition") -> Iterator[None]:
@@ -62,11 +71,11 @@ class CommandProgress:
             yield
 
     def started(self, name: str) -> None:
-        """Show the name of the partition, corpus step or mixture that is started."""
-        self._name = name
-        self._describe()
-        if self._count < _STARTED or name not in self._steps:
-            steps = self._shown_steps(name)
+        """Show the name of the partition or other item that is started."""
+        steps = " … ".join(dict.fromkeys((of[0], of[-1]))) if (of := list(self._steps.get(name, ()))) else ""
+        number = min(self._ended + 1, self._count)
+        self._show(f"{number:,} of {self._count:,} {name}{': ' * bool(steps)}{steps}")
+        if self._count < _STARTED:
             self._tell(f"{name}: started{f' ({steps})' * bool(steps)}")
 
     def advanced(self, consumed: int) -> None:
@@ -76,20 +85,21 @@ class CommandProgress:
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         """Count a partition that has ended."""
         self._ended += 1
-        self._describe()
         tokens = f", {short(result.tokens)} tokens" if result.tokens else ""
         outcome = f"failed: {result.failure}" if result.failure else "up to date" if is_current else f"built{tokens}"
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
 
-    def _describe(self) -> None:
-        number = min(self._ended + 1, self._count)
-        of = f"{number:,} of {self._count:,} " if self._count else ""
-        steps = self._shown_steps(self._name)
-        self._bar.update(self._task, description=escape(f"{of}{self._name}{': ' * bool(steps)}{steps}"))
+    def started_whole(self, name: str, step: str) -> None:
+        """Show the name and step of a mixture or whole corpus that is started."""
+        self._show(f"{name}: {step}")
+        self._tell(f"{name}: started ({step})")
 
-    def _shown_steps(self, name: str) -> str:
-        steps = list(self._steps.get(name, ()))
-        return " … ".join(dict.fromkeys((steps[0], steps[-1]))) if steps else ""
+    def ended_whole(self, name: str, failure: str) -> None:
+        """Print the outcome of the step of a mixture or whole corpus."""
+        self._tell(f"{name}: {f'failed: {failure}' if failure else 'built'}")
+
+    def _show(self, description: str) -> None:
+        self._bar.update(self._task, description=escape(description))
 
     def _tell(self, message: str) -> None:
         self._output.note(message)

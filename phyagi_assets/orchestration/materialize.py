@@ -40,7 +40,7 @@ from phyagi_assets.orchestration.names import (
 )
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from phyagi_assets.orchestration.partitions import sync_partitions
-from phyagi_assets.orchestration.progress import RunProgress
+from phyagi_assets.orchestration.progress import CommandProgress, RunProgress
 from phyagi_assets.orchestration.recorded import recorded_of_partitions, recorded_version
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.mixture import AT_POSITION
@@ -72,7 +72,7 @@ class Runner:
     """
 
     def __init__(
-        self, catalog: Catalog, workspace: Workspace, instance: dg.DagsterInstance, progress: RunProgress, flow: Flow = FLOW
+        self, catalog: Catalog, workspace: Workspace, instance: dg.DagsterInstance, progress: CommandProgress, flow: Flow = FLOW
     ) -> None:
         self._catalog, self._workspace, self._instance, self._flow = catalog, workspace, instance, flow
         self._progress = progress
@@ -236,7 +236,7 @@ class Runner:
         if expected.is_current and recorded_version(self._instance, key) == expected.fingerprint:
             self.outcome.current += 1
             return
-        self._progress.started(shown)
+        self._progress.started_whole(shown, step.name)
         result = self._definitions.resolve_implicit_global_asset_job_def().execute_in_process(
             run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
@@ -246,6 +246,7 @@ class Runner:
             raise KeyboardInterrupt
         else:
             self.outcome.failed[shown] = _reason(result, self._instance.root_directory)
+        self._progress.ended_whole(shown, self.outcome.failed.get(shown, ""))
 
 
 def _tags(corpora: Iterable[str] = ()) -> dict[str, str]:

@@ -23,6 +23,16 @@ class RunProgress(Protocol):
         """Note the outcome of a partition. `is_current` tells whether another run had built it in the meantime."""
 
 
+class CommandProgress(RunProgress, Protocol):
+    """Receiver of the progress of a command, which also builds artifacts that are not partitioned."""
+
+    def started_whole(self, name: str, step: str) -> None:
+        """Note that a step of a mixture or of a whole corpus is started."""
+
+    def ended_whole(self, name: str, failure: str) -> None:
+        """Note the outcome of that step. `failure` is the reason for which it failed, or empty."""
+
+
 class Progress(Protocol):
     """Receiver of the progress of runs."""
 

@@ -77,7 +77,8 @@ def largest_deviation(plan: Plan) -> float:
 def plan_lines(plan: Plan) -> list[str]:
     """Return one line about the mixture and one about each corpus."""
     tokens = sum(plan.total(split, "tokens") for split in ("train", "validation", "test"))
-    lines = [f"{plan.name} {short(tokens)} tokens, {plan.current.drawn:,} samples of {plan.seq_len} in an epoch"]
+    epoch = f"{plan.current.drawn:,} samples of {plan.seq_len} ({short(plan.current.drawn * plan.seq_len)} tokens) in an epoch"
+    lines = [f"{plan.name} {short(tokens)} tokens; {epoch}"]
     if len(plan.segments) > 1:
         lines[0] += f", from position {plan.current.start:,} on"
     for component in composition(plan):

@@ -24,7 +24,8 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
             progress.started(item.name)
             progress.advanced(item.bytes)
             progress.ended(PartitionResult(work=item, problem=SourceError("no news") if fails else None), is_current=False)
-        progress.started("mix")
+        progress.started_whole("mix", "mixed_dataset")
+        progress.ended_whole("mix", "no tokens" if fails else "")
     return file.getvalue()
 
 
@@ -35,22 +36,25 @@ def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
         "news/day0: built (1 of 2)",
         "news/day1: started (raw_dataset … numpy_cache)",
         "news/day1: built (2 of 2)",
-        "mix: started",
+        "mix: started (mixed_dataset)",
+        "mix: built",
     ]
-    assert run(is_terminal=False, partitions=1, fails=True).splitlines()[2] == "news/day0: failed: no news (1 of 1)"
+    failed = run(is_terminal=False, partitions=1, fails=True).splitlines()
+    assert (failed[2], failed[-1]) == ("news/day0: failed: no news (1 of 1)", "mix: failed: no tokens")
 
 
 def test_many_partitions_have_one_line_each() -> None:
-    assert len(run(is_terminal=False, partitions=100).splitlines()) == 102
+    assert len(run(is_terminal=False, partitions=100).splitlines()) == 103
 
 
 def test_on_a_terminal_one_line_has_steps_number_and_rate() -> None:
     drawn = run(is_terminal=True)
     last = [line for line in drawn.replace("\r", "\n").splitlines() if "MB" in line][-1]
-    assert "2 of 2 mix" in last
+    assert "mix: mixed_dataset" in last
     assert "2.0/2.0 MB" in last
     assert "started" not in drawn
     assert "built" not in drawn
+    assert drawn.endswith("\x1b[1A\x1b[2K"), "the line is erased at the end"
 
 
 def test_quiet_progress_prints_nothing() -> None:

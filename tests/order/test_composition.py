@@ -37,7 +37,7 @@ def test_composition_describes_the_last_segment() -> None:
     changed = extended(plan_of(FOUND, PARTS), "second", 77, [MixturePart(corpus="code", weight=0.5)], {"code": FOUND["code"]})
     (only,) = composition(changed)
     assert (only.corpus, only.amount, only.drawn, only.part) == ("code", "×0.5", 500, 1.0)
-    assert plan_lines(changed)[0] == "mix 4k tokens, 500 samples of 4 in an epoch, from position 77 on"
+    assert plan_lines(changed)[0] == "mix 4k tokens; 500 samples of 4 (2k tokens) in an epoch, from position 77 on"
 
 
 def naive_deviation(plan: Plan) -> float:
@@ -59,7 +59,7 @@ def test_largest_deviation_is_that_of_the_worst_prefix_and_at_most_2() -> None:
 
 def test_tree_has_one_branch_per_corpus() -> None:
     assert plan_tree(plan_of(FOUND, PARTS)).splitlines() == [
-        "mix 5.84k tokens, 2,134 samples of 4 in an epoch",
+        "mix 5.84k tokens; 2,134 samples of 4 (8.54k tokens) in an epoch",
         "├── prose ×1.5  1.6k training tokens in 2 partitions, 2 of them in no sample",
         "├── verse 25 %  201 training tokens in 1 partition, 1 of them in no sample",
         "└── code ×1  4k training tokens in 1 partition, 1 of them in no sample",
