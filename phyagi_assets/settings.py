@@ -8,6 +8,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import parsed
+from phyagi_assets.paths import real_path
 
 DATA_VARIABLE = "PHYAGI_ASSETS_DATA"
 STORE_VARIABLE = "PHYAGI_ASSETS_STORE"
@@ -198,6 +199,13 @@ def store_place(named: str | Path) -> Path | BucketAddress:
     if scheme[1].lower() in ("s3", "gs", "az"):
         return BucketAddress(str(named))
     raise PhyagiAssetsError(f"the store is a folder, or in a bucket (s3://, gs://, az://); {scheme[1]}: addresses are not supported for it")
+
+
+def holds(place: Path | BucketAddress, other: Path | BucketAddress) -> bool:
+    """Return whether a folder or an address is another one or contains it; links are followed."""
+    if isinstance(place, Path) and isinstance(other, Path):
+        return real_path(other).is_relative_to(real_path(place))
+    return isinstance(place, BucketAddress) and isinstance(other, BucketAddress) and f"{other}/".startswith(f"{place}/")
 
 
 def local_folder(named: str | Path, what: str) -> Path:

@@ -41,6 +41,7 @@ def test_option_outside_its_range_exits_2(built: Path) -> None:
         "ui --port 99999": "is not in the range 1<=x<=65535",
         "materialize --jobs 1000000000": "is not in the range 1<=x<=1024",
         "materialize mix --at 0": "is not in the range",
+        "clean --grace nan": "nan is not a number of hours",
         "remove first --match x --until 1000000000000000000000": "is not in the range",
         "inspect first --store hdfs://host/x": "hdfs: addresses are not supported",
     }.items():
@@ -60,6 +61,17 @@ def test_control_characters_in_untrusted_text_are_shown_as_symbols(built: Path) 
         assert "␛" in done.output or words not in shown, (words, done.output)
         if words.startswith("remove"):
             (built / "bad.yaml").rename(built / "corpora" / "bad.yaml")
+
+
+@pytest.mark.parametrize("target", ["data/store", "data/store/inner", "data", "link", "link/inner"])
+@pytest.mark.parametrize("layout", ["store", "reference"])
+def test_copy_into_its_own_source_is_refused(tmp_path: Path, target: str, layout: str) -> None:
+    source = tmp_path / "data" / "store"
+    source.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(source)
+    done = CliRunner().invoke(main, ["copy", "--layout", layout, str(source), str(tmp_path / target)])
+    assert (done.exit_code, "are one place, or one is inside the other" in done.output) == (2, True), done.output
+    assert list(source.iterdir()) == []
 
 
 def test_init_quotes_the_folder_in_the_next_command(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The command ``clean``: remove superseded and undeclared versions."""
 
+import math
 from datetime import timedelta
 
 import click
@@ -10,6 +11,12 @@ from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
 
 
+def _checked(hours: float, context: click.Context, option: click.Parameter) -> float:
+    if math.isnan(hours):  # no comparison excludes it
+        raise click.BadParameter("nan is not a number of hours", context, option)
+    return hours
+
+
 @verb()
 @click.option("--old-plans", is_flag=True, help="Also remove superseded plans, and the versions that only they name.")
 @click.option("--yes", is_flag=True, help="Remove what is listed; without this option, nothing is removed.")
@@ -17,6 +24,7 @@ from phyagi_assets.settings import Settings
     "--grace",
     metavar="HOURS",
     type=click.FloatRange(min=0, max=1e6),
+    callback=lambda context, option, hours: _checked(hours, context, option),
     default=24,
     show_default=True,
     help="Keep versions written or published within this many hours, because a run may be reading them.",

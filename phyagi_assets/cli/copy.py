@@ -39,14 +39,14 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.exports.reference_layout import joinings, open_target, run_joinings
     from phyagi_assets.formats.plan_versions import versions_of_mixtures
     from phyagi_assets.inspection.copied import CopyReport
-    from phyagi_assets.settings import store_place
+    from phyagi_assets.settings import holds, store_place
     from phyagi_assets.steps.pins import has_pins
     from phyagi_assets.store.copying import copyings, run_all
     from phyagi_assets.store.places import open_store
 
     places = store_place(source), store_place(target)
-    if places[0] == places[1]:
-        raise PhyagiAssetsError(f"{source} and {target} are one {'store' if layout == 'store' else 'place'}; name two")
+    if holds(*places) or holds(*reversed(places)):
+        raise PhyagiAssetsError(f"{source} and {target} are one place, or one is inside the other; name two that are apart")
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
     progress = CommandProgress(output, output.messages())

@@ -15,6 +15,7 @@ import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Reader, Shard
 
 
@@ -45,7 +46,7 @@ class Epoch:
 
     @number.setter
     def number(self, epoch: int) -> None:
-        self._cursor.move(epoch=checked_epoch(epoch))
+        self._cursor.move(epoch=checked_int("epoch", epoch))
 
 
 class Cursor:
@@ -151,19 +152,6 @@ class Cursor:
 
 
 _MOVES, _BEGUN, _LOADER = "moves", "moves when loader workers began", "seed of the loader whose workers began"
-
-
-def checked_epoch(epoch: int) -> int:
-    """Check and return the number of an epoch.
-
-    Raises
-    ------
-    ValueError
-        The number is negative.
-    """
-    if epoch < 0:
-        raise ValueError(f"epoch: is {epoch}; epochs count from 0")
-    return epoch
 
 
 class DividedStream(IterableDataset[dict[str, Any]]):

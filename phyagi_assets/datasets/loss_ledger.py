@@ -18,6 +18,7 @@ from phyagi_assets.datasets.loss_callbacks import lightning_callback, trainer_ca
 from phyagi_assets.datasets.token_losses import reduced, token_losses
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.plan import Plan
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Shard
 
 if TYPE_CHECKING:
@@ -99,11 +100,9 @@ class LossLedger:
     ) -> None:
         from phyagi_assets.formats.loss_ledger import LedgerHeader, last_header, next_run
 
-        if every < 1:
-            raise ValueError(f"every: is {every}; use 1 or more")
         self.folder, self.plan = Path(folder), plan
         self.shift_labels, self.ignore_index = shift_labels, ignore_index
-        self._every, self._names = every, tuple(corpus.name for corpus in plan.corpora)
+        self._every, self._names = checked_int("every", every, least=1), tuple(corpus.name for corpus in plan.corpora)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as problem:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import Epoch, checked_epoch, checked_index
+from phyagi_assets.datasets.cursor import Epoch, checked_index
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.mixture_samples import MixtureSamples, ReadSamples
+from phyagi_assets.reading.numbers import checked_int
 
 
 class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
@@ -84,7 +85,8 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         Persistent loader workers see the change. The length of the dataset becomes that of the epoch; in a plan with several segments, the
         first epoch has another length than the later ones. A split other than ``train`` is the same in every epoch.
         """
-        self._epoch.number = epoch if self.split == "train" else 0 * checked_epoch(epoch)
+        number = checked_int("epoch", epoch)
+        self._epoch.number = number if self.split == "train" else 0
 
     def __len__(self) -> int:
         """Return the number of samples in the epoch."""

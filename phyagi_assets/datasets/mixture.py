@@ -11,6 +11,7 @@ from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.reading.mixture import OpenedMixture
+from phyagi_assets.reading.numbers import LARGEST, checked_int
 from phyagi_assets.reading.steps import Shard
 from phyagi_assets.store.manifest import MANIFEST
 
@@ -59,6 +60,7 @@ class LoadedMixture(OpenedMixture[MixedDataset]):
             raise IndexError(
                 f"there is no split {split!r}; there are: {', '.join(name for name, of in datasets.items() if of is not None)}"
             )
+        position, count = checked_int("position", position, least=-LARGEST), checked_int("count", count)
         explainer = self._explainers.setdefault(split, Explainer(dataset.plan, dataset.order, dataset.shards, self._fetch))
         return explainer.explain(range(position, position + count))
 

@@ -12,6 +12,7 @@ from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.datasets.mixture_stream import MixtureStream, unstacked
 from phyagi_assets.datasets.sent_samples import SentSamples
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import PlannedReads
 
 Collate = Callable[[list[dict[str, Any]]], Any]
@@ -168,8 +169,7 @@ _FIXED_OPTIONS = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_
 
 def _checked_options(num_workers: int, loader: Mapping[str, Any]) -> dict[str, Any]:
     """Check the options of a loader and return those for ``DataLoader``."""
-    if isinstance(num_workers, bool) or num_workers < 0:
-        raise ValueError(f"num_workers: is {num_workers}; use 0 or more")
+    checked_int("num_workers", num_workers)
     options = {}
     for name, value in loader.items():
         if name in _FIXED_OPTIONS:

@@ -5,10 +5,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, checked_epoch, shard_of_process, this_reader
+from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.mixture_samples import ReadSamples
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import Epochs, PlannedReads, Reader, Steps
 
@@ -79,11 +80,9 @@ class MixtureStream(DividedStream):
         world_size: int | None = None,
         drop_last: bool = False,
     ) -> None:
-        for name, value, least in (("batch_size", batch_size, 1), ("position", position, 0)):
-            if value < least:
-                raise ValueError(f"{name}: is {value}; use {least} or more")
+        position = checked_int("position", position)
         self.dataset = dataset
-        self.batch_size = batch_size
+        self.batch_size = checked_int("batch_size", batch_size, least=1)
         self.samples = samples
         self.endless = endless
         self.drop_last = drop_last
@@ -105,6 +104,7 @@ class MixtureStream(DividedStream):
 
     @position.setter
     def position(self, position: int) -> None:
+        position = checked_int("position", position)
         self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0)
 
     @property
@@ -137,7 +137,8 @@ class MixtureStream(DividedStream):
 
         Persistent loader workers move too.
         """
-        begins = self._epochs.start(checked_epoch(epoch)) if self._trains else 0
+        epoch = checked_int("epoch", epoch)
+        begins = self._epochs.start(epoch) if self._trains else 0
         origin, position = self._cursor["origin"], self._cursor["position"]
         target = origin + self.shard.covered(begins - origin, self.batch_size)
         if target > position:
@@ -316,7 +317,8 @@ class MixtureStream(DividedStream):
         """
         position = position_of(state, self.dataset.plan)
         try:
-            given, asked, end = int(state.get("given", 0)), state.get("reader"), state.get("end")
+            given, asked, end = checked_int("given", state.get("given", 0)), state.get("reader"), state.get("end")
+            end = None if end is None else checked_int("end", end)
         except (TypeError, ValueError, AttributeError) as problem:
             raise ValueError(f"not a state of a mixture: {problem!r}") from None
         reader = this_reader(self.shard)

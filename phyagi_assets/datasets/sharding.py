@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import get_worker_info
 
-from phyagi_assets.datasets.cursor import DividedStream, checked_epoch
+from phyagi_assets.datasets.cursor import DividedStream
 from phyagi_assets.formatting import counted
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Reader
 
 logger = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class SharedStream(DividedStream):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch that the next iteration reads."""
-        self._cursor.move(epoch=checked_epoch(epoch))
+        self._cursor.move(epoch=checked_int("epoch", epoch))
 
     def __len__(self) -> int:
         """Return the number of samples that this process reads in an epoch, which is the same for all processes."""
@@ -158,9 +159,10 @@ class SharedStream(DividedStream):
             to another number of processes or workers.
         """
         try:
-            progress = _Progress(epoch=int(state_dict["epoch"]), taken=int(state_dict["taken"]), reader=Reader(**state_dict["reader"]))
+            epoch, taken = (checked_int(name, state_dict[name]) for name in ("epoch", "taken"))
+            progress = _Progress(epoch=epoch, taken=taken, reader=Reader(**state_dict["reader"]))
             stream = dict(state_dict["stream"])
-        except (KeyError, TypeError) as problem:
+        except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"not a state of a stream: {problem!r}") from None
         for name, own in self._identity().items():
             if stream.get(name) != own:

@@ -214,6 +214,8 @@ class _Reader:
             message = "is missing"
         elif problem["type"] in _SHAPES:
             message = f"should be {_SHAPES[problem['type']]} (found {_shown(problem['input'])})"
+        elif problem["type"] == "too_short":  # pydantic names the Python type
+            message = "is empty; write at least one item"
         elif problem["type"] not in ("value_error",):
             message = f"{message} (found {_shown(problem['input'])}){_hint(problem['type'], problem['input'])}"
         return self._error(at, message)

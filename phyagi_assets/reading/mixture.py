@@ -13,6 +13,7 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.mixture_samples import MixtureSamples
+from phyagi_assets.reading.numbers import LARGEST, checked_int
 from phyagi_assets.settings import CacheSettings
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def open_plan(found: FoundPlan, seq_len: int | None = None) -> Plan:
         return plan
     from phyagi_assets.order.resized import resized  # imports pydantic, which is not needed otherwise
 
-    return resized(plan, seq_len, found.find_index)
+    return resized(plan, checked_int("seq_len", seq_len, least=-LARGEST), found.find_index)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -6,6 +6,7 @@ from typing import Any
 
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.reading.mixture_samples import MixtureSamples
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
 from phyagi_assets.reading.steps import PlannedReads, Reader, Shard, Steps
 
@@ -60,19 +61,15 @@ class MixtureLoader:
         drop_last: bool = False,
         prefetch: int = 2,
     ) -> None:
-        for name, value, least in (("batch_size", batch_size, 1), ("position", position, 0), ("prefetch", prefetch, 0)):
-            if value < least:
-                raise ValueError(f"{name}: is {value}; use {least} or more")
         self.samples = samples
         self.position = position
-        """The next position, the same for all processes."""
         self._shard = Shard.given(rank, world_size) or Shard()
-        self._prefetch = prefetch
+        self._prefetch = checked_int("prefetch", prefetch)
         self._steps = Steps(
             epochs=samples.epochs,
             seq_len=samples.seq_len,
             trains=samples.split == "train",
-            batch_size=batch_size,
+            batch_size=checked_int("batch_size", batch_size, least=1),
             endless=endless,
             drop_last=drop_last,
         )
@@ -81,6 +78,15 @@ class MixtureLoader:
     def seq_len(self) -> int:
         """Length of a sample, in tokens."""
         return self.samples.seq_len
+
+    @property
+    def position(self) -> int:
+        """The next position, the same for all processes."""
+        return self._position
+
+    @position.setter
+    def position(self, position: int) -> None:
+        self._position = checked_int("position", position)
 
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
@@ -104,13 +110,13 @@ class MixtureLoader:
         tokens = self.samples.shards.tokens_per_read
         batches = self.samples.follow(PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens))
         with closing(prefetch(batches, depth=self._prefetch) if self._prefetch else batches) as ready:
-            self.position = begin
+            self._position = begin
             for batch in ready:
-                following = self.position + stride
-                self.position = following if stop is None or following < stop else self._steps.following(begin, stop, self._shard)
+                following = self._position + stride
+                self._position = following if stop is None or following < stop else self._steps.following(begin, stop, self._shard)
                 yield batch
             if stop is not None:  # what drop_last leaves out is passed over
-                self.position = self._steps.following(begin, stop, self._shard)
+                self._position = self._steps.following(begin, stop, self._shard)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""
@@ -124,4 +130,4 @@ class MixtureLoader:
         ValueError
             The value is not a state of a mixture, or its plan has another order up to the position than this plan.
         """
-        self.position = position_of(state, self.samples.plan)
+        self._position = position_of(state, self.samples.plan)

@@ -12,6 +12,7 @@ from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.segment_order import Located
+from phyagi_assets.reading.numbers import LARGEST, checked_int
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
 from phyagi_assets.reading.steps import Epochs, PlannedReads, with_following
@@ -72,7 +73,7 @@ class MixtureSamples:
         self.shift_labels = shift_labels
         self.boundaries = boundaries
         self.mask_boundaries = mask_boundaries
-        self.ignore_index = ignore_index
+        self.ignore_index = checked_int("ignore_index", ignore_index, least=-LARGEST)
         self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
@@ -130,6 +131,8 @@ class MixtureSamples:
         ReadSamples
             The samples, with the ids in the dtype of the token arrays.
         """
+        if len(positions) and positions.min() < 0:
+            raise IndexError(f"position {positions.min()} does not exist; positions count from 0")
         if not self.shards.expects:
             self._guess(positions)
         found, ahead = self._located(positions), int(self.shift_labels)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from phyagi_assets.formats.plan import Plan
+from phyagi_assets.reading.numbers import checked_int
 
 
 def state_at(plan: Plan, position: int) -> dict[str, Any]:
@@ -20,9 +21,10 @@ def position_of(state: Mapping[str, Any], plan: Plan) -> int:
         The value is not a state of a mixture, or its plan has another order up to the position than this plan.
     """
     try:
-        fingerprint, position = state["plan"], int(state["position"])
+        fingerprint, position = state["plan"], checked_int("position", state["position"])
     except (KeyError, TypeError, ValueError) as problem:
-        raise ValueError(f"not a state of a mixture: {problem!r}") from None
+        found = f"it has no {problem}" if isinstance(problem, KeyError) else problem if isinstance(state, Mapping) else f"it is {state!r}"
+        raise ValueError(f"not a state of a mixture, as state_dict returns it: {found}") from None
     if not plan.agrees(fingerprint, position):
         raise ValueError(
             f"the state is from plan {fingerprint} of mixture {state.get('mixture')!r} at position {position}, but this is plan "

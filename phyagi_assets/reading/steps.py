@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.reading.numbers import checked_int
 
 TOKENS_PER_READ = 1 << 21
 """Number of tokens to gather in one pass: enough to make the overhead per array negligible."""
@@ -28,7 +29,9 @@ class Shard:
     """Number of processes."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.world_size:
+        checked_int("rank", self.rank)
+        checked_int("world_size", self.world_size, least=1)
+        if self.rank >= self.world_size:
             raise ValueError(f"rank: is {self.rank} with world_size {self.world_size}; use a rank from 0 to {self.world_size - 1}")
 
     @classmethod

@@ -147,9 +147,14 @@ class Sources:
         if isinstance(declared, str):
             yield self._listing_of(corpus, declared, seconds)
             return
+        splits: dict[str, str] = {}
         for split, path in declared.items():
             own: HeldOut | None = None if split == "train" else split
             found = self._listing_of(corpus, path, seconds / len(declared) if seconds else None)
+            for file in found.files:
+                if (other := splits.setdefault(file.origin, split)) != split:
+                    message = f"{file.origin} is in the paths of both {other} and {split}; narrow one of them"
+                    raise corpus.error(message, "source", "path", split)
             files = tuple(replace(file, name=f"{split}/{file.name}", split=own) for file in found.files)
             yield replace(found, files=files)
 

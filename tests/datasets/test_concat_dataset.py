@@ -244,7 +244,7 @@ def test_stream_of_another_library_raises_an_error_with_the_remedy(kind: Any) ->
 
 @pytest.mark.parametrize("kind", [*MAP_STYLE, Stream])
 def test_negative_epoch_raises(kind: Any) -> None:
-    with pytest.raises(ValueError, match="epoch: is -1; epochs count from 0"):
+    with pytest.raises(ValueError, match="epoch: is -1; use 0 or more"):
         kind([_items(2)], None).set_epoch(-1)
 
 

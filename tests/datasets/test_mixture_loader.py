@@ -294,6 +294,27 @@ def test_number_out_of_range_raises(mixture: LoadedMixture, arguments: dict[str,
         MixtureLoader(mixture.train, **arguments)
 
 
+@pytest.mark.parametrize("name", ["batch_size", "position", "num_workers", "rank", "world_size"])
+@pytest.mark.parametrize("wrong", [1.0, "1", [1], False])
+def test_number_that_is_not_an_integer_raises(mixture: LoadedMixture, name: str, wrong: Any) -> None:
+    arguments = {"batch_size": 1, "rank": 0, "world_size": 1, name: wrong}
+    with pytest.raises(TypeError, match=f"{name}: is .*; use an integer"):
+        MixtureLoader(mixture.train, **arguments)
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, "1", None])
+def test_position_and_epoch_that_do_not_exist_are_refused_wherever_they_are_set(mixture: LoadedMixture, wrong: Any) -> None:
+    stream, split = MixtureStream(mixture.train, batch_size=1, position=3), mixture.train
+    with pytest.raises((TypeError, ValueError), match="position: is "):
+        stream.position = wrong
+    with pytest.raises(ValueError, match="position: is "):
+        stream.load_state_dict({**stream.state_dict(), "position": wrong})
+    for each in (stream, split):
+        with pytest.raises((TypeError, ValueError), match="epoch: is "):
+            each.set_epoch(wrong)  # type: ignore[attr-defined]
+    assert stream.position == 3
+
+
 def test_mixture_of_these_tests_has_41_different_samples(mixture: LoadedMixture) -> None:
     assert len(mixture.train) == sum(sum(of.values()) for of in SAMPLES.values()) == 41
     assert len({str(tokens) for _, tokens in uninterrupted(mixture, 0, 41)}) == 41

@@ -290,7 +290,7 @@ def test_accelerate_divides_a_stream_that_is_read_as_a_whole(tmp_path: Path) -> 
         ({"rank": 0}, "only one is given"),
         ({"world_size": 2}, "only one is given"),
         ({"rank": 2, "world_size": 2}, "rank: is 2 with world_size 2"),
-        ({"rank": -1, "world_size": 2}, "rank: is -1 with world_size 2"),
+        ({"rank": -1, "world_size": 2}, "rank: is -1; use 0 or more"),
     ],
 )
 def test_rank_outside_the_world_raises(make: Make, told: dict[str, int], refusal: str) -> None:

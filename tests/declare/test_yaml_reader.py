@@ -70,6 +70,7 @@ def test_text_round_trips_through_yaml(tmp_path_factory: pytest.TempPathFactory,
         ('name: "\\ud800"\n', ":1: name: has half of a surrogate pair"),
         ("name: NO\ndatasets: [{corpus: x}]\n", ":1: name: Input should be a valid string (found False); quote it"),
         ("name: x\ndatasets: [{corpus: x, weight: 1e5}]\n", ":2: datasets.0.weight: Input should be a valid number (found '1e5'); "),
+        ("name: x\ndatasets: []\n", ":2: datasets: is empty; write at least one item"),
         ("name: !odd x\n", ":1: name: cannot be understood: could not determine a constructor for the tag '!odd'"),
     ],
 )

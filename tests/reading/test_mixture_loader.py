@@ -5,6 +5,7 @@ import sys
 import threading
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,25 @@ def test_stopped_iteration_ends_its_thread(mixture: LoadedMixture) -> None:
 def test_number_out_of_range_is_refused(mixture: LoadedMixture, options: dict[str, int], refusal: str) -> None:
     with pytest.raises(ValueError, match=refusal):
         MixtureLoader(mixture.train, **{"batch_size": 1, **options})
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "3", None, True, 10**30])
+def test_position_that_is_not_a_position_is_refused(mixture: LoadedMixture, wrong: Any) -> None:
+    loader = MixtureLoader(mixture.train, batch_size=1, position=2)
+    with pytest.raises((TypeError, ValueError), match="position: is "):
+        MixtureLoader(mixture.train, batch_size=1, position=wrong)
+    with pytest.raises((TypeError, ValueError), match="position: is "):
+        loader.position = wrong
+    with pytest.raises(ValueError, match=r"not a state of a mixture, .*: position: is "):
+        loader.load_state_dict({**loader.state_dict(), "position": wrong})
+    assert loader.position == 2
+    loader.position = np.int64(3)
+    assert next(iter(loader))["position"] == [3]
+
+
+def test_negative_positions_have_no_samples(mixture: LoadedMixture) -> None:
+    with pytest.raises(IndexError, match="position -2 does not exist"):
+        mixture.train.batch(np.array([0, -2]))
 
 
 def test_state_of_another_order_is_refused(mixture: LoadedMixture, home: Path) -> None:

@@ -79,6 +79,14 @@ def test_paths_per_split_are_kept_as_splits(workspace: Workspace) -> None:
     assert {split: of["documents"] for split, of in counts.items()} == {"train": 2, "test": 1}
 
 
+def test_file_in_the_paths_of_two_splits_is_refused(data: Path) -> None:
+    for name in ("a", "b"):
+        write_text(data / "raw" / f"{name}.txt", name)
+    corpus = declare_corpus(data, "corpus", "unused", source={"path": {"train": "raw/*.txt", "validation": "raw/b.txt"}})
+    with pytest.raises(DeclarationError, match=r"corpus\.yaml:\d+: source\.path\.validation: .*b\.txt is in the paths of both train and v"):
+        list_partitions(corpus, data)
+
+
 def test_file_moved_to_another_split_is_not_encoded_again(workspace: Workspace) -> None:
     write_text(workspace.data / "raw" / "a.txt", "One.")
     write_text(workspace.data / "raw" / "b.txt", "Two.")

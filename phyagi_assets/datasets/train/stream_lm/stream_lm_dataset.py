@@ -10,6 +10,7 @@ from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.datasets.train.lm.lm_dataset import LMDataset
 from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.order.permutation import derived_key, permuted
+from phyagi_assets.reading.numbers import checked_int
 
 
 class StreamLMDataset(SharedStream):
@@ -69,8 +70,7 @@ class StreamLMDataset(SharedStream):
     ) -> None:
         super().__init__(rank, world_size)
         for name, value in (("read_ahead", read_ahead), ("chunk_size", chunk_size)):
-            if value < 1:
-                raise ValueError(f"{name}: is {value}; use 1 or more")
+            checked_int(name, value, least=1)
         self.dataset_name = dataset_name
         self._windows = LMDataset(input_ids, labels, seq_len, shift_labels, ignore_token_id, random_mask_prob, random_mask_offset, seed)
         self.shuffle = shuffle
