@@ -18,6 +18,7 @@ import dagster as dg
 import hypothesis
 import pytest
 
+from docs.site import build as build_site
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
 from phyagi_assets.steps.step import Workspace
@@ -26,10 +27,10 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from tests.project import PLAY, Project
+from tests.project import Project, declare_plays, opened_project
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server, s3_server
-from tests.support import GPT2, REPOSITORY, copy_store, declare, declare_corpus, made_once, sampled_code_points, write_text
+from tests.support import GPT2, REPOSITORY, copy_store, declare_corpus, made_once, sampled_code_points
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -154,12 +155,31 @@ def instance(workspace: Workspace) -> Iterator[dg.DagsterInstance]:
 @pytest.fixture
 def project(workspace: Workspace, instance: dg.DagsterInstance) -> Project:
     """A mixture of three plays, one partition per play."""
-    for i, name in enumerate(("one", "two", "three")):
-        write_text(workspace.data / "raw" / f"{name}.txt", PLAY * (i + 3))
-    owned = {"owners": ["team:data", "a@b.org"], "description": "Plays."}
-    declare_corpus(workspace.data, "plays", "raw/*.txt", partition_by="file", **owned)
-    declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "plays", "weight": 1.5}])
+    declare_plays(workspace.data)
     return Project(workspace=workspace, instance=instance)
+
+
+@pytest.fixture
+def built_project(data: Path, prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """The same mixture, built and recorded once for all tests, and copied for each."""
+
+    def make(folder: Path) -> None:
+        copy_store(prepared_store, folder / "store")
+        declare_plays(folder)
+        with opened_project(folder, engines) as project:
+            assert not project.bring_up_to_date().failed
+
+    built = made_once(tmp_path_factory, "built-project", make)
+    shutil.copytree(built, data, ignore=shutil.ignore_patterns("store"), dirs_exist_ok=True)
+    copy_store(built / "store", data / "store")
+    with opened_project(data, engines) as project:
+        yield project
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation site, which builds without a broken link."""
+    return made_once(tmp_path_factory, "site", build_site)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """A data folder with its store, and Dagster's records of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,15 @@ from phyagi_assets.build.work import PartitionResult
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.component import catalog_definitions
+from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.materialize import Runner
 from phyagi_assets.orchestration.progress import LoggedProgress, RunProgress
+from phyagi_assets.settings import Settings
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import declare, declare_corpus, write_text
 
 PLAY = "ALL THE WORLD. And all the men and women merely players; they have their exits and their entrances. "
 
@@ -74,3 +81,20 @@ class Project:
     def materialized(self, *key: str) -> int:
         """Return how often an asset has been materialized."""
         return len(self.instance.fetch_materializations(dg.AssetKey(key), limit=1000).records)
+
+
+def declare_plays(data: Path) -> None:
+    """Declare a mixture of three plays, one partition per play."""
+    for i, name in enumerate(("one", "two", "three")):
+        write_text(data / "raw" / f"{name}.txt", PLAY * (i + 3))
+    owned = {"owners": ["team:data", "a@b.org"], "description": "Plays."}
+    declare_corpus(data, "plays", "raw/*.txt", partition_by="file", **owned)
+    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "plays", "weight": 1.5}])
+
+
+@contextmanager
+def opened_project(data: Path, engines: EnginePool) -> Iterator[Project]:
+    """Open a data folder, the store in it, and the records in the store."""
+    workspace = Workspace(data=data, store=LocalStore(data / "store"), engines=engines)
+    with open_instance(Settings(data=data, store=workspace.store.root)) as instance:
+        yield Project(workspace=workspace, instance=instance)

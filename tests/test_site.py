@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from docs.site import LLMS, build, configuration, llms_text, pages
+from docs.site import LLMS, configuration, llms_text, pages
 from tests.support import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 
 
-def test_site_builds_without_broken_links(tmp_path: Path) -> None:
-    build(tmp_path / "site")
+def test_site_builds_without_broken_links(site: Path) -> None:
     for _, _, file in pages(configuration()["nav"]):
-        assert (tmp_path / "site" / file).with_suffix(".html").is_file()
-    assert (tmp_path / "site" / LLMS).read_text(encoding="utf-8") == llms_text()
-    reference = (tmp_path / "site" / "reference" / "datasets.html").read_text(encoding="utf-8")
+        assert (site / file).with_suffix(".html").is_file()
+    assert (site / LLMS).read_text(encoding="utf-8") == llms_text()
+    reference = (site / "reference" / "datasets.html").read_text(encoding="utf-8")
     assert 'id="phyagi_assets.datasets.load_mixture"' in reference
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from docs.chromium import Page, open_chromium
-from docs.site import build as build_site
 from phyagi_assets.cli.render_page import page_of
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.overview import overview
@@ -56,13 +55,6 @@ def axe(request: pytest.FixtureRequest) -> str:
 def browser() -> Iterator[Page]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, open_chromium(Path(profile), DESKTOP) as page:
         yield page
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    build_site(folder)
-    return folder
 
 
 def findings(browser: Page, page: Path, axe: str) -> dict[str, list[str]]:

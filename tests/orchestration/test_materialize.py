@@ -39,62 +39,56 @@ def test_materialize_builds_everything_once(project: Project) -> None:
     assert project.materialized("plays", "tokenized_arrow") == 3
 
 
-def test_edited_file_rebuilds_only_its_partition_and_the_mixture(project: Project) -> None:
-    project.bring_up_to_date()
-    write_text(project.raw / "two.txt", PLAY * 9)
-    assert project.bring_up_to_date().built == ["plays/two", "mix"]
-    assert project.materialized("plays", "tokenized_arrow") == 4
-    assert project.materialized("mix", "mixed_dataset") == 2
+def test_edited_file_rebuilds_only_its_partition_and_the_mixture(built_project: Project) -> None:
+    write_text(built_project.raw / "two.txt", PLAY * 9)
+    assert built_project.bring_up_to_date().built == ["plays/two", "mix"]
+    assert built_project.materialized("plays", "tokenized_arrow") == 4
+    assert built_project.materialized("mix", "mixed_dataset") == 2
 
 
-def test_added_file_is_a_new_partition_and_rebuilds_the_mixture(project: Project) -> None:
-    project.bring_up_to_date()
-    write_text(project.raw / "four.txt", PLAY * 5)
-    assert project.bring_up_to_date().built == ["plays/four", "mix"]
-    assert sorted(project.instance.get_dynamic_partitions("plays")) == ["four", "one", "three", "two"]
+def test_added_file_is_a_new_partition_and_rebuilds_the_mixture(built_project: Project) -> None:
+    write_text(built_project.raw / "four.txt", PLAY * 5)
+    assert built_project.bring_up_to_date().built == ["plays/four", "mix"]
+    assert sorted(built_project.instance.get_dynamic_partitions("plays")) == ["four", "one", "three", "two"]
 
 
-def test_removed_file_removes_its_partition_and_keeps_its_artifacts(project: Project) -> None:
-    project.bring_up_to_date()
-    (project.raw / "two.txt").unlink()
-    assert project.bring_up_to_date().built == ["mix"]
-    assert sorted(project.instance.get_dynamic_partitions("plays")) == ["one", "three"]
-    assert array(project, "two").exists()
+def test_removed_file_removes_its_partition_and_keeps_its_artifacts(built_project: Project) -> None:
+    (built_project.raw / "two.txt").unlink()
+    assert built_project.bring_up_to_date().built == ["mix"]
+    assert sorted(built_project.instance.get_dynamic_partitions("plays")) == ["one", "three"]
+    assert array(built_project, "two").exists()
 
 
-def test_deleted_array_is_noticed_and_rebuilt(project: Project) -> None:
-    project.bring_up_to_date()
-    before = array(project, "one").read_bytes()
-    array(project, "one").unlink()
-    assert project.bring_up_to_date().built == ["plays/one"]
-    assert array(project, "one").read_bytes() == before
-    assert project.materialized("plays", "tokenized_arrow") == 3
+def test_deleted_array_is_noticed_and_rebuilt(built_project: Project) -> None:
+    before = array(built_project, "one").read_bytes()
+    array(built_project, "one").unlink()
+    assert built_project.bring_up_to_date().built == ["plays/one"]
+    assert array(built_project, "one").read_bytes() == before
+    assert built_project.materialized("plays", "tokenized_arrow") == 3
 
 
-def test_reverted_edit_publishes_the_old_version_without_encoding(project: Project) -> None:
-    project.bring_up_to_date()
-    write_text(project.raw / "two.txt", PLAY * 9)
-    project.bring_up_to_date()
-    write_text(project.raw / "two.txt", PLAY * 4)
-    assert project.bring_up_to_date().built == ["plays/two", "mix"]
-    event = project.instance.get_latest_materialization_event(dg.AssetKey(["plays", "tokenized_arrow"]))
+def test_reverted_edit_publishes_the_old_version_without_encoding(built_project: Project) -> None:
+    write_text(built_project.raw / "two.txt", PLAY * 9)
+    built_project.bring_up_to_date()
+    write_text(built_project.raw / "two.txt", PLAY * 4)
+    assert built_project.bring_up_to_date().built == ["plays/two", "mix"]
+    event = built_project.instance.get_latest_materialization_event(dg.AssetKey(["plays", "tokenized_arrow"]))
     assert event
     assert event.asset_materialization
     assert event.asset_materialization.metadata["reused"].value is True
 
 
-def test_new_instance_records_the_artifacts_of_a_store_without_building(project: Project, tmp_path: Path) -> None:
-    project.bring_up_to_date()
-    written = array(project, "one").stat().st_ino
-    shutil.rmtree(project.workspace.store.root / ".dagster")
-    with open_instance(Settings(data=project.workspace.data, store=tmp_path / "elsewhere")) as fresh:
-        other = Project(workspace=project.workspace, instance=fresh)
+def test_new_instance_records_the_artifacts_of_a_store_without_building(built_project: Project, tmp_path: Path) -> None:
+    written = array(built_project, "one").stat().st_ino
+    shutil.rmtree(built_project.workspace.store.root / ".dagster")
+    with open_instance(Settings(data=built_project.workspace.data, store=tmp_path / "elsewhere")) as fresh:
+        other = Project(workspace=built_project.workspace, instance=fresh)
         assert other.bring_up_to_date().built == ALL
         assert other.bring_up_to_date().built == []
         for stage in PARTITION_STEPS:
             told = [record.asset_materialization for record in fresh.fetch_materializations(dg.AssetKey(["plays", stage]), limit=9).records]
             assert [event.metadata["reused"].value for event in told if event] == [True] * 3
-    assert array(project, "one").stat().st_ino == written
+    assert array(built_project, "one").stat().st_ino == written
 
 
 def test_failed_partition_does_not_stop_others_and_the_mixture_reports_why_it_is_not_built(project: Project) -> None:
@@ -138,15 +132,14 @@ def test_materialize_builds_only_named_artifacts_and_their_inputs(project: Proje
     assert project.bring_up_to_date(name).built == built
 
 
-def test_position_is_read_from_the_run_configuration(project: Project) -> None:
-    project.bring_up_to_date()
-    write_text(project.raw / "four.txt", PLAY * 4)
-    assert project.bring_up_to_date(at=7).built == ["plays/four", "mix"]
-    (latest,) = project.instance.fetch_materializations(dg.AssetKey(["mix", "mixed_dataset"]), limit=1).records
+def test_position_is_read_from_the_run_configuration(built_project: Project) -> None:
+    write_text(built_project.raw / "four.txt", PLAY * 4)
+    assert built_project.bring_up_to_date(at=7).built == ["plays/four", "mix"]
+    (latest,) = built_project.instance.fetch_materializations(dg.AssetKey(["mix", "mixed_dataset"]), limit=1).records
     shown = latest.asset_materialization.metadata if latest.asset_materialization else {}
     assert shown["segments"].value == 2
     assert str(shown["order"].value).startswith("changed from position 7 on; before it, as plan ")
-    assert project.bring_up_to_date().built == []
+    assert built_project.bring_up_to_date().built == []
 
 
 class CountedProcesses(RecordingProgress):
@@ -205,17 +198,16 @@ class Forwarded:
         yield self.receiver
 
 
-def test_many_partitions_are_one_run_with_a_data_version_each(project: Project) -> None:
-    assert project.bring_up_to_date().built == ALL
-    runs = project.instance.get_runs()
+def test_many_partitions_are_one_run_with_a_data_version_each(built_project: Project) -> None:
+    runs = built_project.instance.get_runs()
     assert [run.job_name for run in runs] == ["__ASSET_JOB", "materialize"]
     locations = {run.remote_job_origin and run.remote_job_origin.repository_origin.get_label() for run in runs}
     assert locations == {"__repository__@phyagi-assets"}, "the UI shows no others in its timeline"
     key = dg.AssetKey(["plays", "numpy_cache"])
-    tags = project.instance.event_log_storage.get_latest_tags_by_partition(
+    tags = built_project.instance.event_log_storage.get_latest_tags_by_partition(
         key, dg.DagsterEventType.ASSET_MATERIALIZATION, ["dagster/data_version"]
     )
-    published = {play: project.workspace.store.open(f"plays/numpy_cache/{play}") for play in ("one", "two", "three")}
+    published = {play: built_project.workspace.store.open(f"plays/numpy_cache/{play}") for play in ("one", "two", "three")}
     assert {play: of["dagster/data_version"] for play, of in tags.items()} == {
         play: artifact.fingerprint for play, artifact in published.items() if artifact
     }

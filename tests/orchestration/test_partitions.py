@@ -64,9 +64,8 @@ def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(pr
         assert not recorded.match({"plays": "as it was"})
 
 
-def test_unchanged_partitions_need_no_request(project: Project) -> None:
-    project.bring_up_to_date()
-    result = tick(project)
+def test_unchanged_partitions_need_no_request(built_project: Project) -> None:
+    result = tick(built_project)
     assert not result.dynamic_partitions_requests
     assert result.skip_reason
 
