@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,16 +62,8 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
         start = np.insert(start, ends[padded], 0)
         tokens = np.insert(tokens, ends[padded], padding[padded])
         counts[padded] += 1
-    sample = np.repeat(np.arange(len(counts)), counts)
-    shard, single = np.full(len(start), found[0].shard), np.ones(len(start), dtype=bool)
-    if len(found) > 1:
-        shards = np.empty(len(counts), dtype=np.int64)
-        for of in found:
-            shards[of.samples] = of.shard
-        shard = shards[sample]
-    if any(of.index.merged for of in found):
-        merged = np.concatenate([of.samples for of in found if of.index.merged])
-        single = np.isin(sample, merged, invert=True, kind="table")
+    sample = np.arange(len(counts)).repeat(counts)
+    shard, single = _of_each(found, sample, [of.shard for of in found]), _of_each(found, sample, [not of.index.merged for of in found])
     padding_at = ends[padded] + np.arange(len(padded))
     shard[padding_at], single[padding_at] = PADDING, True
     return Runs(
@@ -83,6 +76,16 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
         packed=np.ones(len(sample), dtype=bool),
         single=single,
     )
+
+
+def _of_each(found: Sequence[PackedIn], sample: Ints, values: Sequence[int]) -> npt.NDArray[Any]:
+    """Return the value of the token array of each run, given the sample of each run and a value for each token array."""
+    if len(set(values)) == 1:
+        return np.full(len(sample), values[0])
+    of_samples = np.empty(sum(len(of.samples) for of in found), np.asarray(values).dtype)
+    for of, value in zip(found, values, strict=True):
+        of_samples[of.samples] = value
+    return of_samples[sample]
 
 
 def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:

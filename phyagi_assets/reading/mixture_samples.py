@@ -1,5 +1,6 @@
 """The samples of a mixture as NumPy arrays, in the order of training."""
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -178,12 +179,13 @@ class MixtureSamples:
         """Yield samples that were read in batches of `batch_size`, which divides their number."""
         names = self._names[samples.corpora].tolist()
         positions, corpora = samples.positions.copy(), samples.corpora.copy()
-        documents = self._documents(samples)
+        documents, padded = self._documents(samples), self._padded(samples)
         for begin in range(0, len(positions), batch_size) or [0]:  # one at a time, so that each reuses the memory of the one before
             end = min(begin + batch_size, len(positions))
-            filled = None if samples.filled is None else samples.filled[begin:end]
-            trained = None if samples.trained is None else samples.trained[begin:end]
-            batch = self._arrays(samples.tokens[begin:end], filled, trained)
+            batch = self._arrays(samples.tokens[begin:end], None if samples.trained is None else samples.trained[begin:end])
+            while padded and padded[0][0] < end:
+                sample, first = padded.popleft()
+                batch["labels"][sample - begin, first:] = self.ignore_index
             if documents is not None:
                 documents.ignore(batch["labels"], begin, end, self.ignore_index)
                 if self.boundaries or samples.packed is not None:
@@ -205,21 +207,25 @@ class MixtureSamples:
         """Return the documents of a block of samples, if they matter; packed samples always tell of theirs."""
         if samples.starts is None:
             return None
-        split, masked = (None if in_all else samples.packed for in_all in (self.boundaries, self.mask_boundaries))
+        packed = None if samples.packed is None or samples.packed.all() else samples.packed
+        split, masked = (None if in_all else packed for in_all in (self.boundaries, self.mask_boundaries))
         if samples.packed is None and not self.mask_boundaries:
             masked = np.zeros(len(samples.positions), dtype=bool)
         return SampleDocuments(samples.starts, samples.tokens.shape, self.seq_len, split=split, masked=masked)
 
-    def _arrays(self, tokens: Any, filled: Any, trained: Any) -> dict[str, Any]:
-        width, ahead = self.seq_len, int(self.shift_labels)
+    def _padded(self, samples: ReadSamples) -> deque[tuple[int, int]]:
+        """Return the index of each padded sample of a block, and its first label that is padding."""
+        if samples.filled is None:
+            return deque()
+        padded = np.flatnonzero(samples.filled < samples.tokens.shape[1])
+        return deque(zip(padded.tolist(), np.maximum(samples.filled[padded] - self.shift_labels, 0).tolist(), strict=True))
+
+    def _arrays(self, tokens: npt.NDArray[Any], trained: npt.NDArray[np.bool_] | None) -> dict[str, Any]:
+        ahead = int(self.shift_labels)
         labels = tokens[:, ahead:].astype(np.int64)  # a copy, because labels are edited in place
-        arrays: dict[str, Any] = {"input_ids": tokens[:, :width].astype(np.int64), "labels": labels}
         if trained is not None:
             np.copyto(labels, self.ignore_index, where=~trained[:, ahead:])
-        if filled is not None:
-            for padded in np.flatnonzero(filled < width + ahead).tolist():
-                labels[padded, max(int(filled[padded]) - ahead, 0) :] = self.ignore_index
-        return arrays
+        return {"input_ids": tokens[:, : self.seq_len].astype(np.int64), "labels": labels}
 
     def _located(self, positions: Ints, *, ahead: bool = False) -> Located:
         """Return the samples at positions, which are located together with those that follow them; separately for reads to come."""

@@ -95,33 +95,31 @@ def _without_margin(array: Array) -> Array:
 def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -> None:
     """Copy runs of an array to ascending places of a target. Entries after a run, up to the size of a window, become undefined."""
     entries = _WINDOW // array.itemsize
-    windows = int(length.sum()) // entries + len(length)
-    step = max(1, _AT_ONCE * len(length) // windows)
-    for first in range(0, len(length), step):
-        some = slice(first, first + step)
-        _copy_some(array, start[some], length[some], target, place[some])
-
-
-def _copy_some(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -> None:
-    entries = _WINDOW // array.itemsize
-    windows = (length + (entries - 1)) // entries
-    surplus = start + windows * entries - len(array)
-    late = np.flatnonzero(surplus > 0)
-    if len(late):  # their last windows would end beyond the array
-        windows[late] = 0
-    ends = np.cumsum(windows)
-    if ends[-1]:
-        to = (np.arange(int(ends[-1])) - np.repeat(ends - windows, windows)) * entries
-        begin = np.repeat(start, windows) + to
-        to += np.repeat(place, windows)
-        _windows(target, entries)[to] = _windows(array, entries)[begin]
+    windows = np.maximum((length + (entries - 1)) // entries, 1)
+    late = np.flatnonzero(start + windows * entries > len(array))  # their last windows would end beyond the array
+    windows[late] = 0
+    begin, to = _window_places(start, place, windows, entries)
+    source, into = _windows(array, entries), _windows(target, entries)
+    for first in range(0, len(begin), _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        into[to[some]] = source[begin[some]]
     for begins, at, many in zip(start[late].tolist(), place[late].tolist(), length[late].tolist(), strict=True):
         if begins + many > len(array):
             raise IndexError(f"a run ends at {begins + many}, beyond the {len(array)} entries of its array")
         target[at : at + many] = array[begins : begins + many]
 
 
+def _window_places(start: Ints, place: Ints, windows: Ints, entries: int) -> tuple[Ints, Ints]:
+    """Return the first entry of each window of runs in the array, and in the target, given the number of windows of each run."""
+    if int(windows.max()) <= 1:
+        copied = slice(None) if windows.all() else windows.astype(bool)
+        return start[copied], place[copied]
+    ends = np.cumsum(windows)
+    within = (np.arange(int(ends[-1])) - np.repeat(ends - windows, windows)) * entries
+    return np.repeat(start, windows) + within, np.repeat(place, windows) + within
+
+
 def _windows(array: Array, entries: int) -> Array:
     """Return the windows that begin at the entries of an array, as one item each."""
     kind = np.dtype((np.void, entries * array.itemsize))
-    return np.ndarray((len(array) - entries + 1,), kind, array, strides=(array.itemsize,))
+    return np.ndarray((max(0, len(array) - entries + 1),), kind, array, strides=(array.itemsize,))

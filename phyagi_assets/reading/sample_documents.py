@@ -1,7 +1,5 @@
 """The documents of samples: the number and position of each token, and the labels that begin another document."""
 
-from functools import lru_cache
-
 import numpy as np
 import numpy.typing as npt
 
@@ -44,43 +42,38 @@ class SampleDocuments:
         samples, width = shape
         ahead, borders = width - seq_len, np.arange(samples + 1)
         first = np.searchsorted(starts, borders * width)
-        sample = np.repeat(borders[:-1], np.diff(first))
         is_inner = np.ones(len(starts), dtype=bool)
         is_inner[first[:-1]] = False
-        is_masked = is_inner if masked is None else is_inner & masked[sample]
-        opens = starts - sample * ahead
+        opens, is_masked = starts, is_inner
+        if ahead or split is not None or masked is not None:
+            sample = borders[:-1].repeat(np.diff(first))
+            opens = starts - sample * ahead
+            is_masked = is_inner if masked is None else is_inner & masked[sample]
         self._seq_len = seq_len
         self._masked = opens[is_masked] - ahead
         self._first_masked: list[int] = np.searchsorted(self._masked, borders * seq_len).tolist()
-        if split is not None or ahead:
+        if ahead or split is not None:
             kept = starts - sample * width < seq_len
             if split is not None:
                 kept &= split[sample] | ~is_inner
             opens = opens[kept]
             first = np.searchsorted(opens, borders * seq_len)
-        self._opens = opens
         self._lengths = np.diff(opens, append=samples * seq_len)
-        self._numbers = np.arange(len(opens)) - np.repeat(first[:-1], np.diff(first))
+        counts, small = np.diff(first), np.min_scalar_type(seq_len)  # which is repeated and subtracted in less time than int64
+        self._opens = (opens - (borders[:-1] * seq_len).repeat(counts)).astype(small)
+        self._numbers = (np.arange(len(opens)) - first[:-1].repeat(counts)).astype(small)
+        self._places = np.arange(seq_len, dtype=small)
         self._first: list[int] = first.tolist()
 
     def numbered(self, begin: int, end: int) -> tuple[Ints, Ints]:
         """Return, for each token of some samples, its position in its document, and the number of its document in the sample, from 0."""
         chosen = slice(self._first[begin], self._first[end])
         lengths = self._lengths[chosen]
-        positions = np.repeat(self._opens[chosen] - begin * self._seq_len, lengths)
-        np.subtract(_places(len(positions)), positions, out=positions)
-        numbers = np.repeat(self._numbers[chosen], lengths)
-        return positions.reshape(-1, self._seq_len), numbers.reshape(-1, self._seq_len)
+        opens, numbers = (of[chosen].repeat(lengths).reshape(-1, self._seq_len) for of in (self._opens, self._numbers))
+        positions = np.subtract(self._places, opens, out=opens)
+        return positions.astype(np.int64), numbers.astype(np.int64)
 
     def ignore(self, labels: Ints, begin: int, end: int, ignore_index: int) -> None:
         """Replace the labels of some samples that are the first token of another document than the first."""
         masked = self._masked[self._first_masked[begin] : self._first_masked[end]]
         labels.reshape(-1)[masked - begin * self._seq_len] = ignore_index
-
-
-@lru_cache(maxsize=2)
-def _places(count: int) -> Ints:
-    """Return the numbers below a count; batches mostly have the same number of tokens."""
-    places = np.arange(count)
-    places.setflags(write=False)
-    return places
