@@ -128,14 +128,18 @@ def _replace(path: Path, text: str) -> None:
 def _parsed(path: Path, _modified: int, _size: int, _inode: int) -> Mapping[str, Removal]:
     removals: dict[str, Removal] = {}
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DeclarationError(path, f"cannot be read: {problem}") from None
+        text = path.read_text(encoding="utf-8-sig")  # an editor may have added a byte order mark
+    except OSError as problem:
+        raise DeclarationError(path, f"cannot be read: {problem.strerror}") from None
+    except UnicodeDecodeError as problem:
+        raise DeclarationError(path, f"is not UTF-8 at byte {problem.start}; save it as UTF-8") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 removal = _removal(json.loads(line))
-            except (ValueError, TypeError, RecursionError) as problem:
+            except (json.JSONDecodeError, RecursionError) as problem:
+                raise DeclarationError(path, f"is not JSON: {problem}; correct the line", line=number) from None
+            except (ValueError, TypeError) as problem:
                 raise DeclarationError(path, str(problem), line=number) from None
             removals.setdefault(removal.id, removal)
     return removals

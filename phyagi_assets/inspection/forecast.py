@@ -14,7 +14,7 @@ from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
-from phyagi_assets.errors import MissingPackageError, translate_missing_packages
+from phyagi_assets.errors import DeclarationError, MissingPackageError, translate_missing_packages
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.inspection.report import Record, Report
@@ -26,7 +26,7 @@ from phyagi_assets.sources.files import Partition, readable
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.conversations import conversation_recipe
 from phyagi_assets.steps.encoding import eos_to_append, token_dtype
-from phyagi_assets.steps.mixture import expected_mixture, mixture_address, published_mixture
+from phyagi_assets.steps.mixture import check_lengths, expected_mixture, mixture_address, published_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.exact import ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
@@ -113,6 +113,12 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     partitions = _partitions(mixture, corpora, workspace)
     sizes = {name: _size(corpora[name], partitions[name], workspace) for name in config.corpora}
     published = _published(mixture, corpora, partitions, workspace) if all(size.is_exact for size in sizes.values()) else None
+    if published is None:
+        check_lengths(mixture, {name: size.tokens for name, size in sizes.items() if size.is_exact})
+        try:
+            check_lengths(mixture, {name: size.tokens for name, size in sizes.items()})
+        except DeclarationError as problem:
+            logger.warning("%s (the number of tokens is an estimate)", problem)
     samples = {part.corpus: max(1, _samples(config, part, sizes[part.corpus].tokens)) for part in config.parts}
     fills: dict[str, float | None] = {}
     if published:

@@ -80,7 +80,7 @@ def _read(variable: str, name: str) -> dict[str, dict[str, str]]:
     parser = ConfigParser(interpolation=None, default_section="", strict=False)
     try:
         if path.exists():
-            parser.read_string(path.read_text(encoding="utf-8"))
+            parser.read_string(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ConfigError) as problem:
         raise SourceError(f"{path} is not a valid file of AWS profiles: {type(problem).__name__}") from None  # its text may hold secrets
     return {" ".join(shlex.split(section)): dict(parser[section]) for section in parser.sections()}

@@ -250,7 +250,7 @@ def _build(
         if home.parents[1].is_symlink():  # relative paths start at the target of the link, not at the link
             home = real_path(home.parents[1]) / home.relative_to(home.parents[1])
         found = {name: [_planned(cache, home, indices.get(cache.address)) for cache in of] for name, of in caches.items()}
-        _check_lengths(mixture, found)
+        check_lengths(mixture, {name: _training_tokens(of) for name, of in found.items()})
         stages = stages_from(at or 0, mixture.config.timeline)
         first = next(iter(caches.values()))[0]
         pad_id = padding_id(first.folder(SAVED) / SAVED, first.manifest.details["dtype"])
@@ -347,10 +347,23 @@ def _indices(mixture: Mixture, caches: Caches, store: Store) -> dict[str, Artifa
     return found
 
 
-def _check_lengths(mixture: Mixture, found: Mapping[str, Sequence[PlannedPartition]]) -> None:
+def _training_tokens(partitions: Sequence[PlannedPartition]) -> int:
+    return sum(partition.shards["train"].tokens for partition in partitions if "train" in partition.shards)
+
+
+def check_lengths(mixture: Mixture, tokens_by_corpus: Mapping[str, int]) -> None:
+    """Check that each corpus has enough training tokens for a sample; corpora without a number are not checked.
+
+    Raises
+    ------
+    DeclarationError
+        A corpus has too few.
+    """
     seq_len = mixture.config.seq_len
     for key, part in mixture.config.all_parts:
-        tokens = sum(partition.shards["train"].tokens for partition in found[part.corpus] if "train" in partition.shards)
+        tokens = tokens_by_corpus.get(part.corpus)
+        if tokens is None:
+            continue
         if mixture.config.packing_of(part) == "best_fit":
             if not tokens:
                 raise mixture.error(f"{part.corpus!r} has no training tokens; add documents", *key, "corpus")

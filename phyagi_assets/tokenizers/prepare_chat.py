@@ -89,7 +89,7 @@ def _templates(corpus: Corpus, data: Path, own: dict[str, str]) -> dict[str, str
             raise corpus.error(message, *(["chat_template"] if ("chat_template",) in corpus.lines else ["tokenizer"]))
         return own
     try:
-        return {DEFAULT: (data / name).read_text(encoding="utf-8")}
+        return {DEFAULT: (data / name).read_text(encoding="utf-8-sig")}
     except OSError as problem:
         raise corpus.error(f"{data / name} cannot be read: {problem.strerror}; name a Jinja template", "chat_template") from None
     except UnicodeDecodeError as problem:

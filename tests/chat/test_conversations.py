@@ -207,6 +207,12 @@ def test_template_whose_turns_depend_on_later_ones_is_refused_with_the_turn(chat
         built(declare_chats(chats, [turns("a", "b", "c", "d")]), chats)
 
 
+def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Workspace) -> None:
+    plain = texts(declare_chats(chats, [turns("a", "b")]), chats)
+    write_text(chats.data / "chat.jinja", f"\ufeff{MARKED}")
+    assert texts(declare_chats(chats, [turns("a", "b")]), chats) == plain
+
+
 def test_template_that_writes_the_date_is_refused(chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", "{{ strftime_now('%d %b %Y') }}" + MARKED)
     with pytest.raises(SourceError, match="writes the date of today"):

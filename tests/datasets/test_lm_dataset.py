@@ -77,7 +77,10 @@ def test_mapped_arrays_of_any_dtype_are_read_and_never_written(tmp_path: Path, d
     [
         ({"input_ids": np.zeros((2, 3))}, "input_ids has 2 dimensions"),
         ({"input_ids": np.zeros(3), "labels": np.zeros(4)}, r"labels has shape \(4,\) and input_ids has \(3,\)"),
-        ({"input_ids": np.zeros(3), "seq_len": 0}, "seq_len is 0; a window has at least one token"),
+        ({"input_ids": np.zeros(3), "seq_len": 0}, "seq_len: is 0; use 1 or more"),
+        ({"input_ids": np.zeros(3), "seq_len": 1.5}, "seq_len: is 1.5; use an integer"),
+        ({"input_ids": [1, 2, 3]}, "input_ids is a list; give a NumPy array"),
+        ({"input_ids": np.zeros(3), "labels": torch.zeros(3)}, "labels is a Tensor; give a NumPy array"),
         ({"input_ids": np.array(["a"])}, "input_ids contains <U1; token ids are integers"),
         ({"input_ids": np.array([None])}, "input_ids contains object"),
         ({"input_ids": np.zeros(3), "labels": np.zeros(3, bool)}, "labels contains bool"),
@@ -86,7 +89,7 @@ def test_mapped_arrays_of_any_dtype_are_read_and_never_written(tmp_path: Path, d
     ],
 )
 def test_invalid_arrays_raise(arguments: dict[str, Any], refusal: str) -> None:
-    with pytest.raises(ValueError, match=refusal):
+    with pytest.raises((TypeError, ValueError), match=refusal):
         LMDataset(**arguments)
 
 

@@ -39,7 +39,7 @@ def test_lines_written_by_hand_stay_as_they_are(data: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("nonsense", "Expecting value"),
+        ("nonsense", "is not JSON: Expecting value"),
         ("[]", "is not a valid removal; use an object with id, reason, on"),
         ('{"reason": "x"}', "is not a valid removal"),
         ('{"id": "00000000000000aa", "why": "x"}', "is not a valid removal"),
@@ -57,6 +57,14 @@ def test_invalid_removal_is_named_with_its_line(data: Path, line: str, message: 
         read_removals(corpus)
     assert str(problem.value).startswith(f"{removals_file(corpus)}:2:")
     assert message in str(problem.value)
+
+
+def test_byte_order_mark_of_the_record_is_ignored(data: Path) -> None:
+    corpus = declare_corpus(data, "c", "c.jsonl")
+    write_text(removals_file(corpus), f'\ufeff{{"id": "{"b" * 16}"}}\r\n')
+    assert list(read_removals(corpus)) == ["b" * 16]
+    add_removals(corpus, [Removal(id="c" * 16)])
+    assert list(read_removals(corpus)) == ["b" * 16, "c" * 16]
 
 
 def test_documents_that_several_commands_remove_at_once_are_all_recorded(data: Path) -> None:
@@ -81,5 +89,5 @@ def test_linked_record_stays_a_link_and_files_of_a_killed_command_are_ignored(da
 def test_record_that_is_not_text_is_named(data: Path) -> None:
     corpus = declare_corpus(data, "c", "c.jsonl")
     write_text(removals_file(corpus), b"\xff\xfe")
-    with pytest.raises(DeclarationError, match="cannot be read"):
+    with pytest.raises(DeclarationError, match="is not UTF-8 at byte 0; save it as UTF-8"):
         read_removals(corpus)

@@ -45,7 +45,9 @@ def _profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(write_text(tmp_path / "aws" / "credentials", CREDENTIALS)))
 
 
-def test_default_profile_is_read_if_none_is_named() -> None:
+def test_default_profile_is_read_if_none_is_named(tmp_path: Path) -> None:
+    assert s3_settings().config == {"region": "eu-west-1", "access_key_id": "one", "secret_access_key": "two"}
+    write_text(tmp_path / "aws" / "credentials", f"\ufeff{CREDENTIALS}")
     assert s3_settings().config == {"region": "eu-west-1", "access_key_id": "one", "secret_access_key": "two"}
 
 

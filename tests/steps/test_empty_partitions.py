@@ -94,10 +94,20 @@ def test_empty_partitions_of_every_format_are_published_reported_and_mixed(works
     assert len(json.loads((appended.artifact.path / "mixture.json").read_text())["segments"]) == 2
 
 
+def test_forecast_warns_of_a_corpus_that_seems_too_small_for_a_sample(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    write_jsonl(workspace.data / "raw" / "a.jsonl", ["Too short."])
+    corpus = declare_corpus(workspace.data, "c", "raw/*")
+    declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "c"}])
+    forecast(load_catalog(workspace.data).mixtures["mix"], {"c": corpus}, workspace)
+    assert "'c' has 4 training tokens, and one sample takes seq_len + 1 = 17" in caplog.text
+
+
 def test_corpus_of_only_empty_partitions_is_an_error_in_a_mixture(workspace: Workspace) -> None:
     write_text(workspace.data / "raw" / "a.jsonl", "")
     corpus = declare_corpus(workspace.data, "c", "raw/*", partition_by="file")
     declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "c"}])
     with pytest.raises(DeclarationError, match=r"mix\.yaml:\d+: datasets\.0\.corpus: .*'c'"):
         mix(workspace, {"c": build(corpus, workspace)})
+    with pytest.raises(DeclarationError, match="'c' has 0 training tokens"):
+        forecast(load_catalog(workspace.data).mixtures["mix"], {"c": corpus}, workspace)
     assert inspect_named("c", workspace.store).facts["tokens"] == "0"

@@ -15,6 +15,7 @@ from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.plan import samples_in
 from phyagi_assets.formatting import counted
 from phyagi_assets.order.permutation import uniform
+from phyagi_assets.reading.numbers import checked_int
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,9 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         random_mask_offset: int = 32768,
         seed: int = 42,
     ) -> None:
+        for name, array in (("input_ids", input_ids), ("labels", labels)):
+            if array is not None and not isinstance(getattr(array, "dtype", None), np.dtype):
+                raise TypeError(f"{name} is a {type(array).__name__}; give a NumPy array")
         if input_ids.ndim != 1:
             raise ValueError(f"input_ids has {input_ids.ndim} dimensions; a token array has 1")
         if labels is not None and labels.shape != input_ids.shape:
@@ -76,8 +80,7 @@ class LMDataset(Dataset[dict[str, torch.Tensor]]):
         for name, array in (("input_ids", input_ids), ("labels", labels)):
             if array is not None and array.dtype.kind not in "iuf":
                 raise ValueError(f"{name} contains {array.dtype}; token ids are integers")
-        if seq_len < 1:
-            raise ValueError(f"seq_len is {seq_len}; a window has at least one token")
+        checked_int("seq_len", seq_len, least=1)
         if random_mask_prob is not None and not 0 <= random_mask_prob <= 1:
             raise ValueError(f"random_mask_prob is {random_mask_prob}; use a share from 0 to 1")
         if random_mask_offset < 1:

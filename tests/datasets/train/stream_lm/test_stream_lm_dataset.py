@@ -57,5 +57,5 @@ def test_stream_over_a_mapped_array_is_pickled_without_tokens(tmp_path: Path) ->
 
 
 def test_invalid_array_raises() -> None:
-    with pytest.raises(ValueError, match="seq_len is 0"):
+    with pytest.raises(ValueError, match="seq_len: is 0"):
         StreamLMDataset("tokens", np.arange(4), seq_len=0)
