@@ -42,6 +42,7 @@ class PartitionLog:
         self._failed_before: dict[dg.AssetCheckKey, set[str]] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
         self._last: set[str] = set()
+        self._announces = False
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
 
     def announce(self, work: Sequence[Work]) -> None:
@@ -50,12 +51,15 @@ class PartitionLog:
         Dagster takes an asset to be in progress from the event that announces a partition until that partition is materialized. So one
         partition of each corpus is announced, and its events are logged after those of all other partitions.
         """
+        self._announces = True
         for item in {item.corpus: item for item in work}.values():
             self._last.add(item.name)
-            planned = AssetMaterializationPlannedData(dg.AssetKey([item.corpus, item.steps[-1]]), partition=item.key)
-            step_key = str(self._context.op_handle)
-            event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, step_key, planned)
-            self._context.instance.report_dagster_event(event, self._context.run.run_id)
+            self._announce(item, item.steps[-1])
+
+    def _announce(self, item: Work, step: str) -> None:
+        planned = AssetMaterializationPlannedData(dg.AssetKey([item.corpus, step]), partition=item.key)
+        event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, str(self._context.op_handle), planned)
+        self._context.instance.report_dagster_event(event, self._context.run.run_id)
 
     def write(self, result: PartitionResult) -> bool:
         """Log the outcome of a partition. Return whether everything was recorded already."""
@@ -76,6 +80,11 @@ class PartitionLog:
             self._context.log.error(f"{result.work.name}: {result.failure}")
         if result.failure:
             self._log_unmade_checks(result)
+            if self._announces:  # Dagster shows a partition as failed if it is announced and the run does not materialize it
+                made = {done.step for done in result.done if not done.failures}
+                for step in result.work.steps:
+                    if step not in made:
+                        self._announce(result.work, step)
 
     def close(self) -> None:
         """Log what was held back, and one result for each check that is not logged for every partition."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import Work
@@ -91,6 +92,14 @@ def test_new_instance_records_the_artifacts_of_a_store_without_building(built_pr
     assert array(built_project, "one").stat().st_ino == written
 
 
+def failed_partitions(project: Project, step: str) -> set[str]:
+    """Return the partitions of an asset that Dagster shows as failed."""
+    plays = dg.DynamicPartitionsDefinition(name="plays")
+    status = get_and_update_asset_status_cache_value(project.instance, dg.AssetKey(["plays", step]), plays)
+    assert status is not None
+    return set(status.deserialize_failed_partition_subsets(plays).get_partition_keys())
+
+
 def test_failed_partition_does_not_stop_others_and_the_mixture_reports_why_it_is_not_built(project: Project) -> None:
     write_text(project.raw / "two.txt", b"caf\xe9")
     outcome = project.bring_up_to_date()
@@ -98,6 +107,9 @@ def test_failed_partition_does_not_stop_others_and_the_mixture_reports_why_it_is
     assert outcome.failed.keys() == {"plays/two", "mix"}
     assert "two.txt:1: is not UTF-8: byte 0xe9" in outcome.failed["plays/two"]
     assert "plays/two" in outcome.failed["mix"]
+    for step in ("tokenized_arrow", "numpy_cache"):
+        assert failed_partitions(project, step) == {"two"}
+    assert failed_partitions(project, "raw_dataset") == set()
     write_text(project.raw / "two.txt", "café " * 20)
     assert project.bring_up_to_date().built == ["plays/two", "mix"]
 
