@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -199,8 +199,23 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     return _s3_running
 
 
-@pytest.fixture(scope="session")
-def nodes(tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> Iterator[RayNodes]:
-    """A Ray cluster of two nodes with credentials for the bucket. `tests.distribution` keeps the files that use it in one process."""
-    with ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment) as running:
-        yield running
+_CLUSTER = pytest.StashKey[tuple[RayNodes, ExitStack]]()
+
+
+@pytest.fixture(scope="module")
+def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> RayNodes:
+    """A Ray cluster of two nodes with credentials for the bucket, which runs until a test does not use it."""
+    stash = request.config.stash
+    if _CLUSTER not in stash:
+        until_the_end = ExitStack()
+        running = until_the_end.enter_context(ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment))
+        stash[_CLUSTER] = running, until_the_end
+    return stash[_CLUSTER][0]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the Ray cluster before tests that do not use it: idle, it takes a twentieth of a core."""
+    if _CLUSTER in item.config.stash and "nodes" not in getattr(nextitem, "fixturenames", ()):
+        item.config.stash[_CLUSTER][1].close()
+        del item.config.stash[_CLUSTER]

@@ -19,7 +19,6 @@ LONGEST_FIRST = (
     ("tests/test_bucket_commands.py",),
     ("tests/orchestration/test_materialize.py",),
     ("tests/steps/test_tokenize.py",),
-    # Ray's processes stay until the end of the session and take a part of a core, so these long ones do not start first.
     ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
     ("tests/orchestration/test_recorded_digests.py",),
     ("tests/steps/test_tokenize_chunks.py",),
@@ -74,6 +73,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFiles
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start with the longest files in each process of pytest-xdist."""
+    """Start with the longest files in each process of pytest-xdist, and keep the tests that use the Ray cluster together."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _RANKS.get(item.nodeid.partition("::")[0], _SHORT))
+        items.sort(key=lambda item: (_RANKS.get(item.nodeid.partition("::")[0], _SHORT), "nodes" not in getattr(item, "fixturenames", ())))
