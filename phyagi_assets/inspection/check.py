@@ -1,12 +1,16 @@
 """The check of a data folder and its store: every problem with the declarations, the artifacts and the links."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from phyagi_assets.declare.catalog import read_catalog
+from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
 from phyagi_assets.inspection.report import Record, Report
-from phyagi_assets.steps.step import Workspace
+from phyagi_assets.steps.flow import FLOW
+from phyagi_assets.steps.step import Scope, Workspace
 
 Kind = Literal["declaration", "artifact", "link"]
 """Subjects of problems."""
@@ -67,7 +71,13 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
     ]
     loops = links_in_loops([workspace.data, *linked])
     problems += [Problem(kind="link", message=_loop(link)) for link in loops]
-    left_alone = [str(foreign) for foreign in store.survey().foreign if foreign.path not in loops]
+    foreign = [each for each in store.survey().foreign if each.path not in loops]
+    blocked = _places(workspace) if foreign and not store.is_remote else {}
+    for each in foreign:
+        if address := blocked.get(each.path):
+            message = f"{each}, where the store keeps the pointer of an artifact; move it away"
+            problems.append(Problem(kind="artifact", message=message, address=address))
+    left_alone = [str(each) for each in foreign if each.path not in blocked]
     discarded: list[str] = []
     if discard:
         store.remove_abandoned_files(everywhere=True)
@@ -81,6 +91,16 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
         left_alone=tuple(left_alone),
         discarded=tuple(discarded),
     )
+
+
+def _places(workspace: Workspace) -> dict[Path | str, str]:
+    """Return the addresses of all artifacts that are declared, by the path of their pointers."""
+    catalog, _ = read_catalog(workspace.data)
+    addresses = [step.address(name) for step in FLOW.of(Scope.MIXTURE) for name in catalog.mixtures]
+    for name, corpus in catalog.corpora.items():
+        with suppress(PhyagiAssetsError):  # a source that cannot be listed is a problem of its own
+            addresses += [step.address(name, key) for key in workspace.sources.partitions(corpus) for step in FLOW.of(Scope.PARTITION)]
+    return {workspace.store.pointer(address): address for address in addresses}
 
 
 def _loop(link: Path) -> str:

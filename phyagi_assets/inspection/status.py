@@ -136,8 +136,11 @@ def _corpus(corpus: Corpus, workspace: Workspace, flow: Flow, caches: dict[str, 
         budget -= unread if unread <= budget else 0
         artifact = workspace.store.open(last.address(name, key))
         published += [artifact] if artifact else []
+        if artifact is None and not stale:  # what the pointer names is gone, or its manifest is damaged
+            stale, caches[key] = last.name, None
         if stale:
-            not_current.append(_partition(name, key, stale, artifact, workspace))
+            was_built = artifact is not None or bool(fingerprint_at(last.address(name, key), workspace.store))
+            not_current.append(_partition(name, key, stale, workspace, was_built=was_built))
     counts = [of for artifact in published for of in artifact.manifest.counts.values()]
     return CorpusStatus(
         name=name,
@@ -172,9 +175,9 @@ def _first_stale(corpus: Corpus, partition: Partition, workspace: Workspace, flo
     return "", fingerprint
 
 
-def _partition(corpus: str, key: str, step: str, cache: Artifact | None, workspace: Workspace) -> PartitionStatus:
+def _partition(corpus: str, key: str, step: str, workspace: Workspace, *, was_built: bool) -> PartitionStatus:
     failure = Failures(workspace.store).last(f"{corpus}/{key}")
-    state: State = "failed" if failure else "stale" if cache else "never built"
+    state: State = "failed" if failure else "stale" if was_built else "never built"
     return PartitionStatus(
         partition=key, state=state, step=step, problem=failure.reason if failure else None, failed_at=failure.at if failure else None
     )

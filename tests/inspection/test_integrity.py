@@ -7,6 +7,7 @@ import pytest
 
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
+from phyagi_assets.inspection.check import check_everything
 from phyagi_assets.inspection.integrity import declaration_problems, store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
@@ -67,6 +68,19 @@ def test_truncated_and_missing_files_and_invalid_manifests_are_found(published: 
     ]
     assert [problem.startswith(beginning) for problem, beginning in zip(found, beginnings, strict=True)] == [True] * 5, found
     assert found[-1].endswith("which is not there; bring mix up to date")
+
+
+@pytest.mark.parametrize("target", [None, ".versions"])
+@pytest.mark.parametrize("address", ["c/numpy_cache/all", "mix/mixed_dataset"])
+def test_what_keeps_an_artifact_from_being_published_is_a_problem(published: Workspace, address: str, target: str | None) -> None:
+    pointer = published.store.pointer(address)
+    pointer.unlink()
+    pointer.symlink_to(target) if target else pointer.write_text("x")
+    write_text(pointer.parent / "notes.txt", "harmless")
+    found = check_everything(published, [])
+    assert [(problem.kind, problem.address) for problem in found.problems] == [("artifact", address)]
+    assert found.problems[0].message.endswith("where the store keeps the pointer of an artifact; move it away")
+    assert [line.partition(": ")[0] for line in found.left_alone] == [str(pointer.parent / "notes.txt")]
 
 
 def test_declarations_that_can_be_built_have_no_problem(published: Workspace) -> None:

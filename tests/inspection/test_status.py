@@ -1,5 +1,6 @@
 """The state of corpora and mixtures."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +91,15 @@ def test_status_tells_stale_from_never_built_and_failed(built: Workspace) -> Non
     ]
     assert (found.corpora[0].current, found.corpora[0].stale, found.corpora[0].failed) == (1, 3, 1)
     assert found.mixtures[0].state == "stale"
+
+
+def test_status_of_a_damaged_cache_is_not_current(built: Workspace) -> None:
+    (built.store.published_path("plays/numpy_cache/two") / "manifest.json").write_text("{}")
+    shutil.rmtree(built.store.published_path("plays/numpy_cache/three"))
+    found = state(built)
+    (corpus,), (mixture,) = found.corpora, found.mixtures
+    assert [(of.partition, of.state, of.step) for of in corpus.not_current] == [(key, "stale", "numpy_cache") for key in ("three", "two")]
+    assert mixture.state == "stale"
 
 
 def test_failure_is_known_until_the_partition_is_built(project: Project) -> None:
