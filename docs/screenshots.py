@@ -39,6 +39,16 @@ BOX = """
   return {x, y, width: Math.max(...boxes.map(box => box.right)) - x, height: Math.max(...boxes.map(box => box.bottom)) - y};
 })()"""
 """Find the rectangle that the groups and assets of the lineage cover."""
+STORE = r"""
+(() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    const shown = text.data.replace(/(\/[\w.-]+)+\/store\//g, "/data/store/");
+    if (shown !== text.data) text.data = shown;
+  }
+})()"""
+"""Show the store in a folder of a usual name, instead of in the temporary folder of the demo."""
 WIDTHS = {1440: 1100, 1024: 1100}
 """Width and height of a page, in CSS pixels."""
 
@@ -109,6 +119,7 @@ def take(page: Page, url: str, shot: Shot, size: tuple[int, int], **options: Any
     if shot.click:
         page.click(shot.click)
         page.wait(r"^(?![\s\S]*Loading)")
+    page.evaluate(STORE)
     return page.picture(_box(page) if is_lineage else None, **options)
 
 
