@@ -1,11 +1,14 @@
 """Installing with uv as pip is configured."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from install import pip_settings, uv_environment
+from tests.support import REPOSITORY
 
 
 @pytest.fixture
@@ -57,3 +60,15 @@ def test_uv_environment_keeps_variables_of_uv(monkeypatch: pytest.MonkeyPatch) -
 def test_uv_environment_rejects_settings_that_uv_does_not_support() -> None:
     with pytest.raises(ValueError, match="pip's setting only-binary, user has no counterpart in uv"):
         uv_environment({"user": "1", "only-binary": ":all:"})
+
+
+def test_description_of_the_package_links_to_no_file_of_the_repository() -> None:
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["metadata"]["hooks"]
+    described = settings["fancy-pypi-readme"]
+    readme, closing = described["fragments"]
+    text = (REPOSITORY / readme["path"]).read_text(encoding="utf-8").partition(readme["end-before"])[0] + closing["text"]
+    assert "](docs/" in text
+    for of in described["substitutions"]:
+        text = re.sub(of["pattern"], of["replacement"], text)
+    assert re.findall(r"\]\((?!https?://|#).*?\)", text) == []
+    assert "follow Your own data in five minutes" in " ".join(text.split())
