@@ -30,7 +30,7 @@ from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.project import Project, declare_plays, opened_project
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server, s3_server
-from tests.support import GPT2, REPOSITORY, copy_store, declare_corpus, made_once, sampled_code_points
+from tests.support import GPT2, REPOSITORY, copy_data, copy_store, declare_corpus, made_once, sampled_code_points
 
 # Test processes share the cores: more threads in each would spend their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -169,10 +169,7 @@ def built_project(data: Path, prepared_store: Path, engines: EnginePool, tmp_pat
         with opened_project(folder, engines) as project:
             assert not project.bring_up_to_date().failed
 
-    built = made_once(tmp_path_factory, "built-project", make)
-    shutil.copytree(built, data, ignore=shutil.ignore_patterns("store"), dirs_exist_ok=True)
-    copy_store(built / "store", data / "store")
-    with opened_project(data, engines) as project:
+    with opened_project(copy_data(made_once(tmp_path_factory, "built-project", make), data), engines) as project:
         yield project
 
 

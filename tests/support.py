@@ -106,6 +106,13 @@ def copy_store(store: Path, to: Path) -> Path:
     return to
 
 
+def copy_data(data: Path, to: Path) -> Path:
+    """Copy a data folder, of which all may be edited, and the store in it."""
+    shutil.copytree(data, to, ignore=lambda folder, _: ["store"] * (Path(folder) == data), dirs_exist_ok=True)
+    copy_store(data / "store", to / "store")
+    return to
+
+
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """Return a folder that the first test process to need it creates for all test processes."""
     base = factory.getbasetemp()

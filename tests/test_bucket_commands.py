@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,14 @@ from phyagi_assets.settings import STORE_VARIABLE, Settings
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.store.places import open_store
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
-from phyagi_assets.tokenizers.exact import EnginePool
 from tests.command import command
-from tests.project import Project
+from tests.project import declare_plays
 from tests.s3 import SECRET, S3Server
-from tests.support import build, copy_store, declare
+from tests.support import build, copy_data, copy_store, declare
 
 PLACE = "s3://raw/lab/store"
 
@@ -34,13 +33,22 @@ def folders_and_credentials(s3: S3Server, tmp_path: Path, monkeypatch: pytest.Mo
     return s3
 
 
-@pytest.fixture
-def built(project: Project) -> Project:
+@pytest.fixture(scope="module")
+def built_once(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
     """The plays and their mixture, built on a disk with the engines that the command chooses."""
-    catalog, workspace = load_catalog(project.workspace.data), replace(project.workspace, engines=EnginePool())
+    data = tmp_path_factory.mktemp("built") / "data"
+    declare_plays(data)
+    workspace = Workspace(data=data, store=LocalStore(copy_store(prepared_store, data / "store")))
+    catalog = load_catalog(data)
     partitions = list(build(catalog.corpora["plays"], workspace))
     build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": partitions}, workspace)
-    return project
+    return data
+
+
+@pytest.fixture
+def built(built_once: Path, data: Path) -> Workspace:
+    """A copy of that folder and its store."""
+    return Workspace(data=copy_data(built_once, data), store=LocalStore(data / "store"))
 
 
 def run(words: str, **environment: str) -> Result:
@@ -54,8 +62,8 @@ def artifacts(store: Path) -> dict[str, str | bytes]:
     return {str(path.relative_to(store)): str(path.readlink()) if path.is_symlink() else path.read_bytes() for path in kept}
 
 
-def test_copy_to_a_bucket_and_back_is_the_same_store(built: Project, s3: S3Server, tmp_path: Path) -> None:
-    disk = built.workspace.data / "store"
+def test_copy_to_a_bucket_and_back_is_the_same_store(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
+    disk = built.data / "store"
     done = run(f"copy {disk} {PLACE}")
     assert (done.exit_code, done.stdout) == (0, done.stdout), done.output
     assert "12 versions copied" in done.stdout
@@ -63,18 +71,18 @@ def test_copy_to_a_bucket_and_back_is_the_same_store(built: Project, s3: S3Serve
     assert run(f"copy {PLACE} {tmp_path / 'back'}").exit_code == 0
     assert artifacts(tmp_path / "back") == artifacts(disk)
     assert "0 versions copied" in run(f"copy {PLACE} {tmp_path / 'back'}").stdout
-    assert run(f"check --data {built.workspace.data} --store {tmp_path / 'back'}").exit_code == 0
+    assert run(f"check --data {built.data} --store {tmp_path / 'back'}").exit_code == 0
     assert len([key for key in s3.listed() if key.startswith("lab/store/.shared/")]) < 5
 
 
-def test_packed_mixture_is_built_in_a_bucket_and_copied_with_its_index(built: Project, tmp_path: Path) -> None:
-    declare(built.workspace.data, "mixtures", name="mix", seq_len=16, packing="best_fit", datasets=[{"corpus": "plays"}])
-    disk = built.workspace.data / "store"
+def test_packed_mixture_is_built_in_a_bucket_and_copied_with_its_index(built: Workspace, tmp_path: Path) -> None:
+    declare(built.data, "mixtures", name="mix", seq_len=16, packing="best_fit", datasets=[{"corpus": "plays"}])
+    disk = built.data / "store"
     assert run(f"copy {disk} {PLACE}").exit_code == 0
-    catalog = load_catalog(built.workspace.data)
-    there = Workspace(data=built.workspace.data, store=open_store(Settings.resolve(store=PLACE).store))
+    catalog = load_catalog(built.data)
+    there = Workspace(data=built.data, store=open_store(Settings.resolve(store=PLACE).store))
     partitions = list(there.sources.partitions(catalog.corpora["plays"]))
-    for workspace in (built.workspace, there):
+    for workspace in (built, there):
         made = build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": partitions}, workspace)
         assert made.failures == []
     assert run(f"copy {PLACE} {tmp_path / 'other'} mix").exit_code == 0
@@ -82,11 +90,11 @@ def test_packed_mixture_is_built_in_a_bucket_and_copied_with_its_index(built: Pr
     here, *others = [[mixture.train[i]["input_ids"].tolist() for i in range(8)] for mixture in mixtures]
     assert others == [here, here]
     assert sorted(path.name for path in (tmp_path / "other" / "plays").iterdir()) == ["numpy_cache", "packed_index"]
-    assert run(f"check --data {built.workspace.data} --store {PLACE}").exit_code == 0
+    assert run(f"check --data {built.data} --store {PLACE}").exit_code == 0
 
 
-def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Project, tmp_path: Path) -> None:
-    disk = built.workspace.data / "store"
+def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Workspace, tmp_path: Path) -> None:
+    disk = built.data / "store"
     assert run(f"copy {disk} {PLACE} mix").exit_code == 0
     assert run(f"copy {PLACE} {tmp_path / 'other'} mix").exit_code == 0
     mixtures = [load_mixture("mix", store=place) for place in (disk, PLACE, tmp_path / "other")]
@@ -100,8 +108,8 @@ def test_copied_mixture_is_read_from_the_bucket_and_from_another_disk(built: Pro
     assert (unknown.exit_code, "'none' is not a mixture materialized in s3://raw/lab/store (there: mix)" in unknown.stderr) == (1, True)
 
 
-def test_interrupted_copy_goes_on_where_it_ended(built: Project, s3: S3Server, tmp_path: Path) -> None:
-    disk = built.workspace.data / "store"
+def test_interrupted_copy_goes_on_where_it_ended(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
+    disk = built.data / "store"
     s3.faults.refused_after = 30
     failed = run(f"copy {disk} {PLACE}")
     assert failed.exit_code == 1
@@ -114,10 +122,12 @@ def test_interrupted_copy_goes_on_where_it_ended(built: Project, s3: S3Server, t
     assert artifacts(tmp_path / "back") == artifacts(disk)
 
 
-def test_damaged_version_is_not_copied(built: Project, tmp_path: Path) -> None:
-    disk = built.workspace.data / "store"
+def test_damaged_version_is_not_copied(built: Workspace, tmp_path: Path) -> None:
+    disk = built.data / "store"
     damaged = next(disk.glob("plays/numpy_cache/one/train.npy"))
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    content = damaged.read_bytes()
+    damaged.unlink()  # it is linked to the store that it was copied from
+    damaged.write_bytes(content[:-1] + b"x")
     for target in (PLACE, tmp_path / "other"):
         done = run(f"copy {disk} {target}")
         assert done.exit_code == 1
@@ -126,9 +136,9 @@ def test_damaged_version_is_not_copied(built: Project, tmp_path: Path) -> None:
 
 
 def test_commands_build_check_and_show_a_store_in_a_bucket(
-    built: Project, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    built: Workspace, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, data = built.workspace.data / "store", built.workspace.data
+    disk, data = built.data / "store", built.data
     assert run(f"copy {data / 'prepared'} {PLACE}").exit_code == 2
     prepared = tmp_path / "prepared"
     copy_store(disk / ".tokenizers", prepared / ".tokenizers")
@@ -179,8 +189,8 @@ def test_commands_build_check_and_show_a_store_in_a_bucket(
     assert "0 problems" in run(f"check --data {data}").stdout
 
 
-def test_clean_removes_superseded_versions_in_a_bucket(built: Project, s3: S3Server) -> None:
-    data, workspace = built.workspace.data, built.workspace
+def test_clean_removes_superseded_versions_in_a_bucket(built: Workspace, s3: S3Server) -> None:
+    data, workspace = built.data, built
     assert run(f"copy {data / 'store'} {PLACE}").exit_code == 0
     store = BucketStore(PLACE)
     old = store.open("plays/raw_dataset/one")
@@ -203,8 +213,8 @@ def test_clean_removes_superseded_versions_in_a_bucket(built: Project, s3: S3Ser
         ({"AWS_SECRET_ACCESS_KEY": "wrong/secret"}, PLACE, "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY"),
     ],
 )
-def test_bucket_that_cannot_be_used_is_named(project: Project, environment: dict[str, str], place: str, message: str) -> None:
-    done = run(f"check --data {project.workspace.data} --store {place}", **environment)
+def test_bucket_that_cannot_be_used_is_named(data: Path, environment: dict[str, str], place: str, message: str) -> None:
+    done = run(f"check --data {data} --store {place}", **environment)
     assert done.exit_code == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +11,11 @@ import pytest
 import yaml
 
 from phyagi_assets.settings import Settings
+from tests.command import command
 from tests.live import LiveDagster, live_dagster
 from tests.postgres import postgres_server
-from tests.support import DATA, REPOSITORY, copy_store, declare_corpus
+from tests.project import PLAY
+from tests.support import REPOSITORY, copy_store, declare_corpus, write_text
 
 DEPLOY = REPOSITORY / "deploy"
 
@@ -70,17 +70,16 @@ def test_every_file_is_described() -> None:
 
 def test_chart_starts_the_code_server_as_the_services_do() -> None:
     (code,) = _yaml("helm-values.yaml")["dagster-user-deployments"]["deployments"]
-    command = _yaml("compose.yaml")["services"]["code"]["command"]
-    assert " ".join(code["dagsterApiGrpcArgs"]) in command
-    assert str(code["port"]) in command
+    words = _yaml("compose.yaml")["services"]["code"]["command"]
+    assert " ".join(code["dagsterApiGrpcArgs"]) in words
+    assert str(code["port"]) in words
 
 
 @pytest.fixture
 def team(tmp_path: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     """A data folder, and the instance of `deploy/dagster.yaml` on a Postgres server."""
     data, home = tmp_path / "data", tmp_path / "instance"
-    (data / "raw").mkdir(parents=True)
-    shutil.copy(DATA / "raw" / "shakespeare" / "hamlet.txt", data / "raw")
+    write_text(data / "raw" / "hamlet.txt", PLAY)
     declare_corpus(data, "plays", "raw/*.txt", partition_by="file")
     copy_store(prepared_store, data / "store")
     home.mkdir()
@@ -95,8 +94,7 @@ def team(tmp_path: Path, prepared_store: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_command_records_what_it_builds_in_postgres(team: Settings) -> None:
     import dagster as dg
 
-    command = [Path(sys.executable).with_name("phyagi-assets"), "materialize", "--data", team.data]
-    done = subprocess.run(command, cwd=team.data, capture_output=True, text=True, check=False, timeout=240)
+    done = command("materialize", "--data", team.data, cwd=team.data)
     assert done.stdout.splitlines()[-1] == "1 built, 0 up to date, 0 failed", done.stdout + done.stderr
     with dg.DagsterInstance.from_config(str(team.dagster_home)) as instance:
         assert type(instance.event_log_storage).__module__.startswith("dagster_postgres")
@@ -104,9 +102,10 @@ def test_command_records_what_it_builds_in_postgres(team: Settings) -> None:
     assert not list(team.dagster_home.rglob("*.db"))
 
 
-def test_ui_and_its_daemon_work_on_postgres(team: Settings, request: pytest.FixtureRequest) -> None:
+def test_ui_and_its_daemon_work_on_postgres(request: pytest.FixtureRequest) -> None:
     if not request.config.getoption("soak"):
         pytest.skip("starts a web server and a daemon; part of make soak")
+    team: Settings = request.getfixturevalue("team")
     with live_dagster(team, cwd=team.data) as running:
         _wait_for_a_tick(running)
         run = running.launch(["plays", "raw_dataset"], partition="hamlet")

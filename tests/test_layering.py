@@ -1,6 +1,7 @@
 """Imports between packages, and optional dependencies."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import EXTRAS
+from tests.command import forget
+from tests.forks import in_fork
 from tests.support import REPOSITORY
 
 PACKAGE = REPOSITORY / "phyagi_assets"
@@ -125,16 +128,26 @@ def test_missing_torch_raises_an_error_with_the_command_to_install_it() -> None:
     assert "pip install 'phyagi-assets[train]'" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("layers", "absent"),
-    [({"cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH, list(EXTRAS)), (KNOW_DAGSTER, ["torch"])],
-    ids=["base install", "those that know Dagster"],
-)
-def test_modules_are_imported_without_packages_that_building_does_not_need(layers: set[str], absent: list[str]) -> None:
-    modules = [name for name, path in NAMES.items() if layer_of(path) in layers]
-    blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({absent}))"
+def modules_of(layers: set[str]) -> list[str]:
+    return [name for name, path in NAMES.items() if layer_of(path) in layers]
+
+
+def test_modules_are_imported_without_any_extra() -> None:
+    modules = modules_of({"cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH)
+    blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({list(EXTRAS)}))"
     done = run_python(f"{blocked}; print(len([importlib.import_module(name) for name in {modules}]))")
     assert done.stdout.strip() == str(len(modules)), done.stderr
+
+
+def test_modules_that_know_dagster_are_imported_without_torch() -> None:
+    modules = modules_of(KNOW_DAGSTER)
+    assert in_fork(_imported_without_torch, modules) == len(modules)
+
+
+def _imported_without_torch(modules: list[str]) -> int:
+    forget("phyagi_assets", "torch")
+    sys.modules["torch"] = None  # type: ignore[assignment]
+    return len([importlib.import_module(name) for name in modules])
 
 
 def test_modules_name_their_subject() -> None:

@@ -118,4 +118,5 @@ if __name__ == "__main__":
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     conformance._code_point_groups = lambda: [range(0x300)]  # of phi-2, which differs from GPT-2 in its added tokens
+    conformance.AWKWARD = 400
     Path(sys.argv[1]).write_text(json.dumps([as_seen(output) for output in run_cells(cells)]), encoding="utf-8")

@@ -9,9 +9,8 @@ import pytest
 
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.settings import Settings
-from phyagi_assets.steps.step import Workspace
 from tests.command import command
-from tests.support import declare, declare_corpus, write_jsonl
+from tests.support import copy_data, copy_store, declare, declare_corpus, write_jsonl
 
 NEEDLESS = """
 import atexit, sys
@@ -19,18 +18,25 @@ atexit.register(lambda: print("loaded:", sorted({"awkward", "fastokens", "gigato
 from phyagi_assets.cli import main
 main()
 """
-WITHOUT_DAGSTER = "import sys; sys.modules['dagster'] = None; from phyagi_assets.cli import main; main()"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
+    """A data folder with a corpus of two partitions and a mixture of it, all built."""
+    data = tmp_path_factory.mktemp("built") / "data"
+    for name in ("a", "b"):
+        write_jsonl(data / "raw" / f"{name}.jsonl", [f"Document {i} of {name}." for i in range(20)])
+    declare_corpus(data, "letters", "raw/*.jsonl", partition_by="file")
+    declare(data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "letters"}])
+    copy_store(prepared_store, data / "store")
+    assert outcome(data) == "3 built, 0 up to date, 0 failed"
+    return data
 
 
 @pytest.fixture
-def data(workspace: Workspace) -> Path:
-    """A data folder with a corpus of two partitions and a mixture of it, all built."""
-    for name in ("a", "b"):
-        write_jsonl(workspace.data / "raw" / f"{name}.jsonl", [f"Document {i} of {name}." for i in range(20)])
-    declare_corpus(workspace.data, "letters", "raw/*.jsonl", partition_by="file")
-    declare(workspace.data, "mixtures", name="mix", seq_len=16, datasets=[{"corpus": "letters"}])
-    assert outcome(workspace.data) == "3 built, 0 up to date, 0 failed"
-    return workspace.data
+def data(built: Path, data: Path) -> Path:
+    """A copy of that folder."""
+    return copy_data(built, data)
 
 
 def outcome(data: Path) -> str:
@@ -38,11 +44,7 @@ def outcome(data: Path) -> str:
 
 
 def without_dagster(data: Path) -> subprocess.CompletedProcess[str]:
-    return materialize(WITHOUT_DAGSTER, data)
-
-
-def materialize(code: str, data: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code, "materialize", "--data", str(data)], capture_output=True, text=True, check=False)
+    return command("materialize", "--data", data, absent=["dagster"])
 
 
 def test_command_that_finds_nothing_to_build_does_not_import_dagster(data: Path) -> None:
@@ -57,7 +59,8 @@ def test_command_that_finds_nothing_to_build_does_not_import_dagster(data: Path)
 
 def test_small_change_loads_neither_a_fast_engine_nor_pandas(data: Path) -> None:
     write_jsonl(data / "raw" / "b.jsonl", ["Another document."])
-    done = materialize(NEEDLESS, data)
+    words = [sys.executable, "-c", NEEDLESS, "materialize", "--data", str(data)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "2 built, 1 up to date, 0 failed", done.stderr
     assert done.stderr.splitlines()[-1] == "loaded: []"
 
