@@ -33,7 +33,7 @@ def trainer_callback(ledger: Recorder) -> Any:
     """Return a callback of ``transformers.Trainer``, whose `compute_loss` is the ``compute_loss_func`` of the Trainer."""
     from transformers import TrainerCallback
 
-    class LossLedgerCallback(TrainerCallback):
+    class LossLedgerCallback(TrainerCallback):  # type: ignore[misc]
         """Records the losses of a Trainer. A hook takes the columns of the mixture out of the inputs of the model."""
 
         def __init__(self) -> None:
