@@ -42,7 +42,7 @@ from tests.tokenizers.faulty_engines import give_report
 
 BYTES = "tokenizers/bytes"
 ENGINES = EnginePool()
-TEXTS = [f"Document {i}: " + "words and more of them " * (i % 9) if i % 11 else "" for i in range(400)]
+TEXTS = [f"Document {i}: " + "words and more of them " * (i % 9) if i % 11 else "" for i in range(200)]
 RETRIES = RetryPolicy(attempts=3, pause=0.0)
 SMALLEST = 1 << 14
 """Number of bytes that are read at once to find where a chunk begins."""
@@ -123,8 +123,8 @@ def arrow(kind: str) -> bytes:
 def zipped() -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("one.jsonl", lines(TEXTS[:200]))
-        archive.writestr("two.jsonl", lines(TEXTS[200:]))
+        archive.writestr("one.jsonl", lines(TEXTS[:100]))
+        archive.writestr("two.jsonl", lines(TEXTS[100:]))
     return made.getvalue()
 
 
@@ -262,7 +262,7 @@ def test_message_about_a_row_in_a_later_chunk_counts_the_lines_before_it(s3: S3S
     content = lines() + b'{"text": 5}\n' + lines()
     s3.put("source/a.jsonl", content)
     corpus = declared(workspace.data, "s3://raw/source/*")
-    message = r"s3://raw/source/a\.jsonl: row 401: 'text' is not a string but 5"
+    message = r"s3://raw/source/a\.jsonl: row 201: 'text' is not a string but 5"
     for each in (workspace, on_disk(workspace)):
         with pytest.raises(SourceError, match=message):
             build(corpus, each)
