@@ -47,7 +47,8 @@ def show_losses(console: Console, report: LossReport) -> None:
 def _show_spike(console: Console, spike: LossSpike) -> None:
     steps = f"step {spike.first:,}" if spike.first == spike.last else f"steps {spike.first:,} to {spike.last:,}, peak at {spike.peak:,}"
     score = "not finite" if spike.score is None else f"{spike.score:.1f} standard deviations"
-    line = f"[bold]Spike at {steps}[/]: loss {_loss(spike.loss)} instead of {spike.expected:.3f}, {score}"
+    instead = "" if spike.expected is None else f" instead of {spike.expected:.3f}"
+    line = f"[bold]Spike at {steps}[/]: loss {_loss(spike.loss)}{instead}, {score}"
     console.print(line, soft_wrap=True)
     for document in spike.documents:
         _show_document(console, document)

@@ -179,6 +179,7 @@ class LossLedger:
         ValueError
             The batch lacks a column, or a shape differs.
         """
+        step = checked_int("step", step)
         places = _places(batch, losses)
         documents = batch.get("document_ids")
         with torch.no_grad():

@@ -99,8 +99,8 @@ class LossSpike(Record):
     """Step with the largest score."""
     loss: float | None
     """Mean loss per token at the peak, in nats; None if it is not finite."""
-    expected: float
-    """Loss that the earlier steps of the corpora at the peak suggest, in nats."""
+    expected: float | None
+    """Loss that the earlier steps of the corpora at the peak suggest, in nats; None if they are too few."""
     score: float | None
     """Excess of the loss at the peak in standard deviations of earlier steps; None if the loss is not finite."""
     documents: tuple[LossDocument, ...]
@@ -276,7 +276,7 @@ def _corpora(losses: Losses) -> Iterator[CorpusLosses]:
 
 
 def _spikes(losses: Losses, explainer: Explainer, spikes: int, documents: int) -> Iterator[LossSpike]:
-    """Yield the largest spikes.
+    """Yield the largest spikes. A step whose loss is not finite is always one.
 
     The score of a step is its excess over the expected loss of its corpora, per token, in standard deviations of the noise of earlier
     steps. Their estimate is 1.4826 / √2 times the median of absolute changes from step to step, which a slow decrease of the loss does
@@ -291,6 +291,7 @@ def _spikes(losses: Losses, explainer: Explainer, spikes: int, documents: int) -
         changes = np.abs(np.diff(excess, prepend=np.nan))
         scale = np.maximum(1.4826 / math.sqrt(2) * _earlier_medians(changes, _NOISE_WINDOW), _SMALLEST_SCALE * expected)
         score = excess / scale
+    score[~np.isfinite(losses.loss.sum(axis=0))] = np.inf
     above = np.flatnonzero(score >= _SCORE)
     groups = np.split(above, np.flatnonzero(np.diff(above) > _GAP) + 1) if len(above) else []
     of_rows = losses.excess_of_rows()
@@ -301,8 +302,8 @@ def _spikes(losses: Losses, explainer: Explainer, spikes: int, documents: int) -
             first=int(losses.steps[first]),
             last=int(losses.steps[last]),
             peak=int(losses.steps[peak]),
-            loss=finite_or_none(float(loss[peak])),
-            expected=float(expected[peak]),
+            loss=_mean(losses.loss[:, peak], losses.tokens[:, peak]) if math.isinf(score[peak]) else finite_or_none(float(loss[peak])),
+            expected=finite_or_none(float(expected[peak])),
             score=finite_or_none(float(score[peak])),
             documents=tuple(_documents(losses.rows, of_rows, (losses.index >= first - 1) & (losses.index <= last), explainer)[:documents]),
         )

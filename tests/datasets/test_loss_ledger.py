@@ -115,6 +115,32 @@ def test_planted_document_is_found_from_the_spike_in_one_command(store: Path, tm
     assert "losses.png does not end in .svg" in run(f"losses demo {tmp_path / 'ledger'} -o losses.png", store).stderr
 
 
+@pytest.mark.parametrize("at", [0, 3])
+def test_loss_that_is_not_finite_is_a_spike_from_the_first_step_on(store: Path, tmp_path: Path, at: int) -> None:
+    mixture = load_mixture("demo", store=store)
+    with LossLedger(tmp_path / "ledger", mixture.plan) as ledger:
+        for step, batch in zip(range(5), MixtureLoader(mixture.train, batch_size=BATCH), strict=False):
+            logits = torch.zeros(BATCH, SEQ_LEN, 257)
+            logits[2] = float("nan") if step == at else 0.0
+            ledger.loss(logits, batch, step=step)
+    report = valid(run(f"losses demo {tmp_path / 'ledger'} --json", store).stdout, "losses")
+    (spike,) = report["spikes"]
+    assert (spike["peak"], spike["loss"], spike["expected"], spike["score"]) == (at, None, None, None)
+    assert all(BATCH * at + 2 in document["positions"] for document in spike["documents"])
+    assert f"Spike at step {at}: loss –, not finite" in run(f"losses demo {tmp_path / 'ledger'}", store).stdout
+
+
+@pytest.mark.parametrize("step", [-1, 1.5, "1", None, 10**30])
+def test_step_that_is_not_a_number_of_a_step_is_refused_before_it_is_held(store: Path, tmp_path: Path, step: Any) -> None:
+    mixture = load_mixture("demo", store=store)
+    ledger = LossLedger(tmp_path / "ledger", mixture.plan)
+    batch = next(iter(MixtureLoader(mixture.train, batch_size=BATCH)))
+    with pytest.raises((TypeError, ValueError), match="step: is "):
+        ledger.loss(torch.zeros(BATCH, SEQ_LEN, 257), batch, step=step)
+    ledger.flush()
+    assert list((tmp_path / "ledger").iterdir()) == []
+
+
 Recorded = dict[tuple[int, int, int], tuple[int, float]]
 """Tokens and loss by step, position and ordinal of the document."""
 
