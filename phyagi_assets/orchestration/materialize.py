@@ -34,6 +34,7 @@ from phyagi_assets.orchestration.names import (
     LAUNCHED_BY,
     PARTITIONS,
     PROCESSES,
+    build_job_name,
     op_name,
     run_config,
     stale_op_name,
@@ -237,7 +238,12 @@ class Runner:
             self.outcome.current += 1
             return
         self._progress.started_whole(shown, step.name)
-        result = self._definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        job = (
+            self._definitions.resolve_job_def(build_job_name(name))  # the name by which the UI shows the run
+            if step.scope is Scope.MIXTURE
+            else self._definitions.resolve_implicit_global_asset_job_def()
+        )
+        result = job.execute_in_process(
             run_config={**_QUIET, **config}, instance=self._instance, asset_selection=[key], tags=_tags(), raise_on_error=False
         )
         if result.success:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, configured, stale_job_name
+from phyagi_assets.orchestration.names import COMMAND_JOB, PARTITIONS, build_job_name, configured, stale_job_name
 from phyagi_assets.store.base import Store
 
 _QUIET = timedelta(minutes=2)
@@ -51,6 +51,8 @@ def _builds(run: dg.DagsterRun, names: Collection[str]) -> bool:
     """Return whether a run builds artifacts of the named corpora and mixtures."""
     if run.job_name == COMMAND_JOB or run.job_name in map(stale_job_name, names):
         return all(name in names for name in configured(run, PARTITIONS))
+    if run.job_name in map(build_job_name, names):
+        return True
     assets = run.asset_selection or ()
     return bool(assets) and all(key.path[0] in names for key in assets)
 

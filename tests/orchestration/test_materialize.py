@@ -212,7 +212,7 @@ class Forwarded:
 
 def test_many_partitions_are_one_run_with_a_data_version_each(built_project: Project) -> None:
     runs = built_project.instance.get_runs()
-    assert [run.job_name for run in runs] == ["__ASSET_JOB", "materialize"]
+    assert [run.job_name for run in runs] == ["mix_build", "materialize"]
     locations = {run.remote_job_origin and run.remote_job_origin.repository_origin.get_label() for run in runs}
     assert locations == {"__repository__@phyagi-assets"}, "the UI shows no others in its timeline"
     key = dg.AssetKey(["plays", "numpy_cache"])

@@ -48,3 +48,10 @@ def test_recently_started_run_is_not_marked_failed(project: Project) -> None:
     run = project.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, asset_selection=mixed)
     assert fail_abandoned(project.instance, project.workspace.store, NAMES) == []
     assert project.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.STARTED  # type: ignore[union-attr]
+
+
+def test_run_of_a_job_of_a_mixture_is_marked_failed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
+    run = project.instance.create_run_for_job(project.definitions.resolve_job_def("mix_build"), status=DagsterRunStatus.STARTED)
+    assert fail_abandoned(project.instance, project.workspace.store, ["others"]) == []
+    assert fail_abandoned(project.instance, project.workspace.store, NAMES) == [run.run_id]
