@@ -1,8 +1,7 @@
 """The benchmark of token arrays → batches: inputs, and a quick run."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from batches.inputs import CORPORA, VOCABULARY, write_inputs
 from batches.plans import PlannedArrays, write_plan
 
 from phyagi_assets.datasets import load_mixture
-from tests.support import REPOSITORY
 
 
 def test_document_ends_match_the_eos_tokens_of_the_arrays(tmp_path: Path) -> None:
@@ -37,12 +35,9 @@ def test_plan_over_arrays_loads_as_a_mixture_of_their_samples(tmp_path: Path) ->
     assert [sum(first // 10_000 == corpus for first in firsts) for corpus in range(2)] == [87, 29]
 
 
-def test_quick_run_measures_every_installed_contender(tmp_path: Path) -> None:
-    program = str(REPOSITORY / "benchmarks" / "cache_to_batches.py")
+def test_quick_run_measures_every_installed_contender(tmp_path: Path, benchmark_output: Callable[..., str]) -> None:
     options = ["--quick", "--tokens", "400000", "--only", "phyagi", "plain", "mosaic"]
-    options += ["--work", str(tmp_path), "--environments", str(tmp_path)]
-    done = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    benchmark_output("cache_to_batches.py", *options, "--work", str(tmp_path), "--environments", str(tmp_path))
     (record,) = json.loads((tmp_path / "batches-400000" / "results.json").read_text(encoding="utf-8")).values()
     runs = {one["contender"]: one for one in record["runs"]}
     for name in ("phyagi-assets, its mixture", "plain memory-mapped dataset"):

@@ -2,8 +2,7 @@
 
 import json
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +14,6 @@ from text.compared import digests
 from text.inputs import write_inputs
 from text.samples import sources
 from text.varied_text import documents
-
-from tests.support import REPOSITORY
 
 
 @cache
@@ -84,12 +81,9 @@ def test_digests_of_ids_do_not_depend_on_the_file_layout_and_reveal_a_difference
     assert of("whole.npy", ends=("other.ends.npy",))["ends"] != whole["ends"]
 
 
-def test_quick_run_reports_equal_ids_and_missing_packages(tmp_path: Path) -> None:
-    program = str(REPOSITORY / "benchmarks" / "text_to_cache.py")
+def test_quick_run_reports_equal_ids_and_missing_packages(tmp_path: Path, benchmark_output: Callable[..., str]) -> None:
     options = ["--quick", "--megabytes", "0.2", "--only", "tokenizers", "datatrove", "fastokens", "--work", str(tmp_path / "work")]
-    options += ["--environments", str(tmp_path)]
-    done = subprocess.run([sys.executable, program, *options], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    printed = benchmark_output("text_to_cache.py", *options, "--environments", str(tmp_path))
     (record,) = json.loads((tmp_path / "work" / "results.json").read_text(encoding="utf-8")).values()
     found = {run["contender"]: run for run in record["runs"]}
     compared = ["tokenizers 0.23, in batches, JSON Lines", "tokenizers 0.23, in batches, Parquet", "limit: fastokens alone, Parquet"]
@@ -98,4 +92,4 @@ def test_quick_run_reports_equal_ids_and_missing_packages(tmp_path: Path) -> Non
     assert found["tokenizers 1.0, in batches, JSON Lines"]["problem"] == f"there is no {tmp_path}/.venv-bench-tokenizers1/bin/python"
     if not find_spec("datatrove"):
         assert "No module named 'datatrove'" in found["datatrove, 2 workers, JSON Lines"]["problem"]
-        assert "| datatrove, 2 workers, JSON Lines | could not run |" in done.stdout
+        assert "| datatrove, 2 workers, JSON Lines | could not run |" in printed

@@ -1,6 +1,8 @@
 """A mixture leaves out partitions that failed, if its declaration says so."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from phyagi_assets.build.failures import Failures
+from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.cli.render import show_outcome
 from phyagi_assets.cli.render_state import show_status
 from phyagi_assets.declare.catalog import load_catalog
@@ -20,8 +23,9 @@ from phyagi_assets.inspection.status import status
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.mixture import LEFT_OUT
 from phyagi_assets.store.base import Artifact
-from tests.project import PLAY, Project
-from tests.support import declare, write_text
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.project import PLAY, Project, declare_plays, opened_project
+from tests.support import copy_data, copy_store, declare, write_text
 
 BAD, GOOD = b"caf\xe9", PLAY * 4
 
@@ -31,16 +35,28 @@ def declare_skip(project: Project) -> None:
     declare(project.workspace.data, "mixtures", name="mix", seq_len=16, on_failed_partition="skip", datasets=parts)
 
 
-@pytest.fixture
-def without_two(project: Project, caplog: pytest.LogCaptureFixture) -> Project:
-    """A project whose mixture was built without the partition ``two``."""
+def build_without_two(project: Project) -> Outcome:
     declare_skip(project)
     write_text(project.raw / "two.txt", BAD)
-    outcome = project.bring_up_to_date()
-    assert (outcome.built, list(outcome.failed)) == (["plays/one", "plays/three", "mix"], ["plays/two"])
-    assert outcome.skipped == {"mix": ["plays/two"]}
-    assert "mix leaves out 1 partition that failed: plays/two" in caplog.text
-    return project
+    return project.bring_up_to_date()
+
+
+@pytest.fixture(scope="module")
+def built_without_two(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, engines: EnginePool) -> Path:
+    """The data folder of a project whose mixture was built without the partition ``two``."""
+    data = tmp_path_factory.mktemp("without-two") / "data"
+    declare_plays(data)
+    copy_store(prepared_store, data / "store")
+    with opened_project(data, engines) as project:
+        build_without_two(project)
+    return data
+
+
+@pytest.fixture
+def without_two(built_without_two: Path, data: Path, engines: EnginePool) -> Iterator[Project]:
+    """A copy of that project."""
+    with opened_project(copy_data(built_without_two, data), engines) as project:
+        yield project
 
 
 def plan_of(project: Project) -> Artifact:
@@ -53,6 +69,13 @@ def samples(plan: Artifact, stop: int) -> list[tuple[int, int, int]]:
     """Return the corpus, array and first token of the samples before a position."""
     found = MixtureOrder(read_plan(plan.path / PLAN), "train").locate(np.arange(stop))
     return list(zip(found.corpus.tolist(), found.piece.tolist(), found.start.tolist(), strict=True))
+
+
+def test_mixture_is_built_without_a_failed_partition_which_is_logged(project: Project, caplog: pytest.LogCaptureFixture) -> None:
+    outcome = build_without_two(project)
+    assert (outcome.built, list(outcome.failed)) == (["plays/one", "plays/three", "mix"], ["plays/two"])
+    assert outcome.skipped == {"mix": ["plays/two"]}
+    assert "mix leaves out 1 partition that failed: plays/two" in caplog.text
 
 
 def test_partition_left_out_is_named_wherever_the_mixture_is_shown(without_two: Project) -> None:

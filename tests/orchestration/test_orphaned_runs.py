@@ -1,9 +1,9 @@
 """Runs of killed processes are marked as failed."""
 
-import subprocess
-import sys
+import signal
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -12,27 +12,26 @@ from dagster import DagsterRunStatus
 from phyagi_assets.orchestration import orphaned_runs
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from tests.project import Project
+from tests.robustness.command import Command
 
-MATERIALIZE = "from phyagi_assets.cli import main; main()"
 NAMES = ["plays", "mix"]
 
 
 def test_run_of_a_killed_process_is_marked_failed_and_run_of_a_live_process_is_not(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
     store, instance = project.workspace.store, project.instance
     with store.lock("plays/raw_dataset/one"):  # which the first step has to wait for
-        command = [sys.executable, "-c", MATERIALIZE, "materialize", "--data", str(project.workspace.data)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = Command("materialize", "--data", project.workspace.data, log=tmp_path / "log")
         while not list((store.root / ".locks" / "at_work").glob("*")):
-            assert process.poll() is None
+            assert command.is_running
             time.sleep(0.05)
         (run,) = instance.get_runs()
         assert run.status is DagsterRunStatus.STARTED
         assert fail_abandoned(instance, store, NAMES) == []
-        process.kill()
-        process.wait()
+        command.kill_at(0.0)
+        assert command.ended().code == -signal.SIGKILL
     assert fail_abandoned(instance, store, ["others"]) == []
     ticked = project.definitions.resolve_sensor_def("partitions")(dg.build_sensor_context(instance=instance))
     assert isinstance(ticked, dg.SensorResult)

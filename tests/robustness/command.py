@@ -79,6 +79,10 @@ class Command:
         self._process: ForkServerProcess = FORKS.Process(target=_command, args=arguments)
         self._process.start()
 
+    @property
+    def is_running(self) -> bool:
+        return self._process.exitcode is None
+
     def kill_at(self, moment: float, *, alone: bool = False) -> None:
         """Kill the command, and its processes unless `alone` is set, some seconds after its start if it is still running."""
         self._process.join(max(0.0, self._started + moment - time.monotonic()))
