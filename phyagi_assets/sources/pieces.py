@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from phyagi_assets.sources.readable import ByteRange
@@ -26,6 +26,8 @@ _THREADS = 16
 """Number of requests at the same time."""
 _LOOK = 0.5
 """Interval of checking for signals, in seconds."""
+_IDLE = 10.0
+"""Time after which a thread without a piece to fetch ends, in seconds."""
 
 Fetch = Callable[[int, int], bytes]
 """Function that returns a part of the file, given its first byte and the byte after its last one."""
@@ -41,17 +43,24 @@ class Fetchers:
 
     def submit(self, fetch: Fetch, place: ByteRange) -> "Future[bytes]":
         """Fetch a part of a file; the future raises what `fetch` raises. A future that is cancelled in time is not begun."""
+        future: Future[bytes] = Future()
         with self._lock:
+            self._queue.put((future, fetch, place))
             if self._threads < _THREADS:
                 self._threads += 1
                 threading.Thread(target=self._work, name="fetch", daemon=True).start()
-        future: Future[bytes] = Future()
-        self._queue.put((future, fetch, place))
         return future
 
     def _work(self) -> None:
         while True:
-            future, fetch, place = self._queue.get()
+            try:
+                future, fetch, place = self._queue.get(timeout=_IDLE)
+            except Empty:
+                with self._lock:
+                    if self._queue.empty():
+                        self._threads -= 1
+                        return
+                continue
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fetch(*place))

@@ -1,6 +1,7 @@
 """Objects that are read in pieces: the content of the object, every byte fetched once, and nothing that is not needed."""
 
 import io
+import threading
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,19 @@ def test_sequential_reading_fetches_every_byte_once_and_stays_within_its_bound()
     while len(file.read(1 << 20)):
         assert sum(stop - start for start, stop in fetched) <= file.tell() + AHEAD + 2 * PIECE
     assert sorted(fetched) == [(start, min(start + PIECE, size)) for start in range(0, size, PIECE)]
+
+
+def test_threads_without_pieces_end_and_others_take_the_next_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "_IDLE", 0.02)
+    fetchers, before = Fetchers(), set(threading.enumerate())
+    for _ in range(3):
+        assert [fetchers.submit(lambda start, _stop: bytes([start]), (i, i + 1)).result(10) for i in range(9)] == [
+            bytes([i]) for i in range(9)
+        ]
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == "fetch":
+                thread.join(10)
+                assert not thread.is_alive()
 
 
 def test_columns_without_text_are_not_fetched(data: Path) -> None:
