@@ -7,10 +7,14 @@ from phyagi_assets.build.failures import Failures
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.formatting import listed
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
+
+_NAMED = 5
+"""Largest number of names in an error message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +56,7 @@ def without_failed(
     """
     skips = mixture.config.on_failed_partition == "skip"
     if stopping := [name for name in failed if not skips or name not in lasting]:
-        message = f"not built, because of {', '.join(stopping)}"
+        message = f"not built, because of {listed(stopping, _NAMED)}"
         if skips or not set(failed) <= set(lasting):
             raise PhyagiAssetsError(message)
         where = f"{mixture.path.parent.name}/{mixture.path.name}"
@@ -60,7 +64,7 @@ def without_failed(
     dropped = set(failed)
     kept = {corpus: [key for key in of if f"{corpus}/{key}" not in dropped] for corpus, of in keys.items()}
     if empty := [corpus for corpus, of in kept.items() if keys[corpus] and not of]:
-        raise PhyagiAssetsError(f"not built, because all partitions of {', '.join(empty)} failed; a corpus is not left out as a whole")
+        raise PhyagiAssetsError(f"not built, because all partitions of {listed(empty, _NAMED)} failed; a corpus is not left out as a whole")
     return AvailablePartitions(keys=kept, left_out=sorted(dropped))
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from phyagi_assets.cli.console import new_console
 from phyagi_assets.cli.output import Output
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import listed
 from phyagi_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a command that did not succeed."""
+_NAMED = 5
+"""Largest number of names in an error message."""
 LAST_POSITION = 10**18
 """Largest position that an option accepts; larger positions are outside every order."""
 
@@ -71,9 +74,15 @@ def print_error(message: str) -> None:
 
 
 def exit_after(failed: Mapping[str, str], broken: "Sequence[Broken]") -> NoReturn:
-    """Print the failures of a command and the declarations that it left out, and exit with the code of the worst of them."""
+    """Print the failures of a command and the declarations that it left out, and exit with the code of the worst of them.
+
+    What failed for the same reason, such as a server that is down, is one line.
+    """
+    by_reason: dict[str, list[str]] = {}
     for name, reason in failed.items():
-        print_error(f"{name}: {reason}")
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        print_error(f"{listed(names, _NAMED)}: {reason}")
     for each in broken:
         print_error(f"{each.reason}; {each.name} was left out")
     sys.exit(FAILED if failed else MISUSED if broken else 0)
