@@ -37,6 +37,13 @@ def test_console_shows_escape_sequences_in_everything_that_it_draws(wrapped) -> 
     assert "␛[31mred" in out.getvalue()
 
 
+def test_console_has_a_question_mark_for_what_its_encoding_cannot_show() -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    new_console(file=out).print(Panel("café ×1.5 日本 ≥ 2"))
+    out.seek(0)
+    assert "café ×1.5 ?? ? 2" in out.read()
+
+
 def test_lines_are_not_broken_where_the_output_is_not_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     out = io.StringIO()

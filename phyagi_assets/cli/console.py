@@ -1,7 +1,8 @@
 """Consoles that are safe for untrusted text.
 
 A document, a file name or an error message may contain escape sequences, which a terminal would execute, or marks that reverse the
-direction of text. The consoles created here print visible symbols in place of these characters.
+direction of text. The consoles created here print visible symbols in place of these characters, and question marks in place of those that
+the encoding of the output does not have.
 """
 
 import os
@@ -56,7 +57,7 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     console = Console(stderr=stderr, file=file, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNBROKEN
-    console.push_render_hook(_Visible())
+    console.push_render_hook(_Visible(console.encoding))
     return console
 
 
@@ -66,19 +67,27 @@ def boxed(console: Console, text: str, title: str) -> Panel:
     return Panel(escape(text), title=escape(title), title_align="left", width=width)
 
 
+@dataclass(frozen=True, slots=True)
 class _Visible(RenderHook):
+    encoding: str
+
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_VisibleRenderable(renderable) for renderable in renderables]
+        return [_VisibleRenderable(renderable, self.encoding) for renderable in renderables]
 
 
 @dataclass(frozen=True, slots=True)
 class _VisibleRenderable:
     renderable: ConsoleRenderable
+    encoding: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from _made_visible(console.render(self.renderable, options))
+        yield from _made_visible(console.render(self.renderable, options), self.encoding)
 
 
-def _made_visible(segments: Iterable[Segment]) -> Iterable[Segment]:
+def _made_visible(segments: Iterable[Segment], encoding: str) -> Iterable[Segment]:
     for segment in segments:
-        yield segment if segment.control else segment._replace(text=visible(segment.text))
+        yield segment if segment.control else segment._replace(text=_encodable(visible(segment.text), encoding))
+
+
+def _encodable(text: str, encoding: str) -> str:
+    return text if text.isascii() or encoding.startswith("utf") else text.encode(encoding, "replace").decode(encoding)

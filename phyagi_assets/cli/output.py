@@ -1,5 +1,7 @@
 """The output of a command: its report on standard output, and its messages on standard error and in a log file."""
 
+import io
+import json
 import logging
 import os
 import shlex
@@ -76,15 +78,16 @@ class Output:
 
     def report(self, report: Report, show: Callable[[Console], None]) -> None:
         """Print a report: as JSON, or by a function that prints it on a console."""
-        if self.as_json:
-            sys.stdout.write(report.to_json())
-            sys.stdout.flush()
-        else:
-            show(new_console())
+        with _printing():
+            if self.as_json:
+                sys.stdout.write(_encodable_json(report.to_json()))
+            else:
+                show(new_console())
 
     def say(self, message: str) -> None:
         """Print a line on standard output, for a command without a report."""
-        new_console().print(message, markup=False, soft_wrap=True)
+        with _printing():
+            new_console().print(message, markup=False, soft_wrap=True)
 
     def messages(self, *, detached: bool = False) -> Console:
         """Return a console on standard error, on which log messages of the package are printed from now on.
@@ -94,7 +97,7 @@ class Output:
         detached
             Whether the console writes to a duplicate of standard error: Dagster captures the original into the logs of its runs.
         """
-        own = self._opened.enter_context(os.fdopen(os.dup(2), "w")) if detached else None
+        own = self._opened.enter_context(os.fdopen(os.dup(2), "w", errors="replace")) if detached else None
         console = new_console(stderr=not detached, file=own)
         self._add(
             RichHandler(console=console, show_time=False, show_path=False, highlighter=NullHighlighter())
@@ -116,6 +119,28 @@ class Output:
         logger.propagate = False
         logger.addHandler(handler)
         self._handlers.append(handler)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Raise an error without a traceback if standard output cannot be written; a pipe that is closed is no error of this command."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        sys.stdout = io.StringIO()  # what is left in the buffer cannot be written at the end either
+        raise PhyagiAssetsError(f"standard output cannot be written: {problem.strerror}") from None
+
+
+def _encodable_json(text: str) -> str:
+    """Return JSON with escapes in place of the characters that the encoding of standard output does not have."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(text), indent=1) + "\n"
+    return text
 
 
 class _LineHandler(logging.Handler):
