@@ -27,6 +27,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.imports import ImportOfDatasets
 from tests.project import Project, declare_plays, opened_project
 from tests.ray_nodes import RayNodes, ray_nodes
 from tests.s3 import S3Server, s3_server
@@ -171,6 +172,12 @@ def built_project(data: Path, prepared_store: Path, engines: EnginePool, tmp_pat
 
     with opened_project(copy_data(made_once(tmp_path_factory, "built-project", make), data), engines) as project:
         yield project
+
+
+@pytest.fixture(scope="session")
+def import_of_datasets(tmp_path_factory: pytest.TempPathFactory) -> ImportOfDatasets:
+    """What a script does that imports the datasets and logs a message, in an interpreter for all tests."""
+    return ImportOfDatasets.read(made_once(tmp_path_factory, "import-of-datasets", ImportOfDatasets.make))
 
 
 @pytest.fixture(scope="session")

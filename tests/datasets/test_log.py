@@ -3,12 +3,12 @@
 import itertools
 import logging
 import re
-import subprocess
 import sys
 
 import pytest
 
 from phyagi_assets.datasets.log import show_messages
+from tests.imports import ImportOfDatasets
 
 LINE = r"\[phyagi_assets\] \[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}\] \[INFO\] \[[^\]:]+:\d+:%s\] Loading datasets\.\.\.\n"
 
@@ -21,11 +21,9 @@ def _program(monkeypatch: pytest.MonkeyPatch, *handlers: logging.Handler) -> str
     return f"tests.told{next(_numbers)}"
 
 
-def test_script_that_does_not_configure_logging_gets_messages_on_stderr() -> None:
-    code = "import logging, phyagi_assets.datasets; logging.getLogger('phyagi_assets.datasets.registry').info('Loading %s...', 'datasets')"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.fullmatch(LINE % "<module>", told.stderr)
-    assert told.stdout == ""
+def test_script_that_does_not_configure_logging_gets_messages_on_stderr(import_of_datasets: ImportOfDatasets) -> None:
+    assert re.fullmatch(LINE % "<module>", import_of_datasets.stderr)
+    assert import_of_datasets.stdout == ""
 
 
 @pytest.mark.parametrize("times", [1, 3])

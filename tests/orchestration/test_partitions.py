@@ -52,15 +52,14 @@ def test_removed_partition_is_not_taken_for_recorded_when_it_comes_back(project:
     assert not recorded.match({"plays": "as it was"})
 
 
-def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(project: Project) -> None:
-    corpus = load_catalog(project.workspace.data).corpora["plays"]
-    recorded = RecordedDigests(Path(project.instance.root_directory))
-    project.bring_up_to_date()
+def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(built_project: Project) -> None:
+    corpus = load_catalog(built_project.workspace.data).corpora["plays"]
+    recorded = RecordedDigests(Path(built_project.instance.root_directory))
     for listed, change in (({"one", "two"}, sync_partitions), ({"one"}, partition_requests)):
         recorded.remember({"plays": "as it was"})
-        change(project.instance, corpus, {"one", "two", "three"} & set(project.instance.get_dynamic_partitions("plays")))
+        change(built_project.instance, corpus, {"one", "two", "three"} & set(built_project.instance.get_dynamic_partitions("plays")))
         assert recorded.match({"plays": "as it was"})
-        change(project.instance, corpus, listed)
+        change(built_project.instance, corpus, listed)
         assert not recorded.match({"plays": "as it was"})
 
 
