@@ -138,6 +138,7 @@ def options(doc: str | None, *, rounds: int, add: Callable[[argparse.ArgumentPar
     parser.add_argument("--seed", type=int, default=0, help="seed of the first round; each round has its own  [default: 0]")
     parser.add_argument("--quick", action="store_true", help="one small round in the first setting, to see whether everything runs")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="contenders whose name contains one of these words")
+    parser.add_argument("--settings", nargs="+", metavar="WORD", help="settings whose name contains one of these words, such as GPT-2")
     parser.add_argument("--work", type=Path, default=HERE.parent / "build" / "benchmarks", metavar="DIR", help="inputs and results.json")
     parser.add_argument("--results", type=Path, metavar="DIR", help="tables and plots  [default: here; the work folder for a partial run]")
     parser.add_argument("--environments", type=Path, default=HERE.parent, metavar="DIR", help="folder of the .venv-bench-* environments")
@@ -145,7 +146,7 @@ def options(doc: str | None, *, rounds: int, add: Callable[[argparse.ArgumentPar
     parsed = parser.parse_args()
     parsed.work = parsed.work.absolute()
     parsed.rounds = parsed.rounds or (1 if parsed.quick else rounds)
-    parsed.results = parsed.results or (parsed.work if parsed.quick or parsed.only else HERE)
+    parsed.results = parsed.results or (parsed.work if parsed.quick or parsed.only or parsed.settings else HERE)
     return parsed
 
 
@@ -157,7 +158,8 @@ def measure(suite: Suite, given: argparse.Namespace) -> list[Run]:
     SystemExit
         Contenders made different things of the same input.
     """
-    settings = suite.settings[: 1 if given.quick else None]
+    settings = [one for one in suite.settings if not given.settings or any(word in one.name for word in given.settings)]
+    settings = settings[: 1 if given.quick else None]
     entries = [one for one in suite.contenders if not given.only or any(word in one.name for word in given.only)]
 
     def run(contender: Contender, setting: Setting, round_: int) -> Run:

@@ -37,7 +37,9 @@ def run(contender: Contender, round_: int, rate: float | None = None, digest: st
 
 
 def given(folder: Path, rounds: int) -> argparse.Namespace:
-    return argparse.Namespace(rounds=rounds, seed=5, quick=False, only=None, work=folder, results=folder / "tables", environments=folder)
+    return argparse.Namespace(
+        rounds=rounds, seed=5, quick=False, only=None, settings=None, work=folder, results=folder / "tables", environments=folder
+    )
 
 
 def test_ratio_compares_runs_of_one_round() -> None:
