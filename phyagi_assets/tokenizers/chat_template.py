@@ -13,12 +13,10 @@ from functools import partial
 from typing import Any
 
 from phyagi_assets.errors import translate_missing_packages
+from phyagi_assets.tokenizers.generation_blocks import BEGIN, BEGIN_NAME, END, END_NAME, Part, text_and_parts, write_in_place
 
 Messages = Sequence[Mapping[str, Any]]
 Tools = Sequence[Mapping[str, Any]] | None
-Part = tuple[int, int]
-"""Start and end of a part of a text, in characters."""
-
 DEFAULT, TOOL_USE = "default", "tool_use"
 """Names of templates: the one for any conversation, and the one for conversations with tools if it is another."""
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
@@ -73,7 +71,9 @@ class ChatTemplate:
     def __init__(self, source: str, variables: Mapping[str, str], day: date | None = None) -> None:
         self.marks_generation = bool(_GENERATION.search(source))
         self._environment = _environment(day)
-        self._template = self._environment.from_string(source)
+        parsed = self._environment.parse(source)
+        self._is_in_place = write_in_place(parsed, self._environment.tracker.blocks)
+        self._template = self._environment.from_string(parsed)
         self._variables = {**self._template.globals, **variables}  # Jinja would join them anew for each conversation
 
     def render(self, messages: Messages, tools: Tools, *, add_generation_prompt: bool = False) -> str:
@@ -88,10 +88,13 @@ class ChatTemplate:
 
     def render_with_parts(self, messages: Messages, tools: Tools) -> tuple[str, list[Part]]:
         """Return the text of a conversation, and the parts that the template marks by ``{% generation %}``."""
+        pieces = self._blocks(messages, tools, add_generation_prompt=False)
+        if self._is_in_place:
+            return text_and_parts(pieces)
         tracker = self._environment.tracker
         blocks = []
         tracker.start()
-        for block in self._blocks(messages, tools, add_generation_prompt=False):
+        for block in pieces:
             blocks.append(block)
             tracker.written += len(block)
         return "".join(blocks), tracker.parts
@@ -128,7 +131,8 @@ def _environment(day: date | None) -> Any:
 
         def __init__(self, environment: jinja2.Environment) -> None:
             super().__init__(environment)
-            environment.extend(tracker=self)
+            environment.extend(tracker=self, **{BEGIN_NAME: BEGIN, END_NAME: END})
+            self.blocks: list[jinja2.nodes.CallBlock] = []
             self.start()
 
         def start(self) -> None:
@@ -137,7 +141,9 @@ def _environment(day: date | None) -> Any:
         def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
             line = next(parser.stream).lineno
             body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return jinja2.nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+            call = jinja2.nodes.CallBlock(self.call_method("_mark"), [], [], body)
+            self.blocks.append(call)
+            return call.set_lineno(line)
 
         def _mark(self, caller: Any) -> str:
             content: str = caller()

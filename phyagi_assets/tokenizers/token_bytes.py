@@ -26,11 +26,13 @@ class TokenBytes:
     ----------
     is_known
         Whether the tokens are bytes. Otherwise no place can be derived.
+    is_lossless
+        Whether the bytes of the tokens are those of the text for any text.
     """
 
     def __init__(self, tokenizer: "Tokenizer") -> None:
         self.is_known = is_byte_level(tokenizer)
-        self._is_lossless = is_lossless(tokenizer)
+        self.is_lossless = is_lossless(tokenizer)
         self._vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
         self._added = {id_: added.content.encode() for id_, added in tokenizer.get_added_tokens_decoder().items()}
         self._lengths = np.full(1 + max(self._vocabulary.values(), default=0), -1, np.int64)
@@ -45,7 +47,7 @@ class TokenBytes:
 
     def restore(self, ids: Ids, content: memoryview) -> bool:
         """Return whether the bytes of a document's tokens, as many as its text has, are the text in UTF-8."""
-        return self._is_lossless or b"".join(map(self._bytes.__getitem__, ids.tolist())) == content
+        return self.is_lossless or b"".join(map(self._bytes.__getitem__, ids.tolist())) == content
 
     @cached_property
     def _bytes(self) -> list[bytes]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from phyagi_assets.declare.schema import TrainOn
-from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Part, Tools
+from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Tools
+from phyagi_assets.tokenizers.generation_blocks import Part
 
 NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
 _REMEDY = "name a template that marks what the assistant writes by {% generation %} in chat_template"

@@ -73,6 +73,11 @@ class TokenPlaces:
         if not self.token_bytes.is_known or not known.any():
             return np.zeros(len(encoded.ids), np.int64), np.zeros(len(rendered), dtype=bool)
         of_tokens = self.token_bytes.lengths(encoded.ids)
+        if known.all() and self.token_bytes.is_lossless and of_tokens.min(initial=0) >= 0:
+            ends = np.cumsum(of_tokens)
+            of_texts = np.where(encoded.ends > 0, ends.take(encoded.ends - 1, mode="clip"), 0) if len(ends) else np.zeros_like(text_ends)
+            if np.array_equal(of_texts, text_ends):
+                return ends, known
         sums = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_tokens)])
         before = np.concatenate([np.zeros(1, np.int64), sums[encoded.ends[:-1]]]) if len(rendered) else np.zeros(0, np.int64)
         known &= sums[encoded.ends] - before == text_ends - starts
@@ -98,8 +103,8 @@ def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token
     firsts: list[int] = []
     lasts: list[int] = []
     start = 0
-    for i, (one, end) in enumerate(zip(rendered, text_ends.tolist(), strict=True)):
-        if known[i]:
+    for i, (one, end, is_known) in enumerate(zip(rendered, text_ends.tolist(), known.tolist(), strict=True)):
+        if is_known:
             for first, last in _byte_ranges(one, end - start):
                 documents.append(i)
                 firsts.append(start + first)
@@ -112,10 +117,10 @@ def _mask(rendered: Sequence[Rendered], encoded: Encoded, text_ends: Ints, token
     marked = np.array([rendered[i].is_marked for i in documents], dtype=bool)
     last_token = np.where(marked & (last_token == begin), encoded.ends[of] - 1, last_token)
     some = first_token <= last_token
-    steps = np.zeros(len(encoded.ids) + 1, np.int64)
-    np.add.at(steps, first_token[some], 1)
-    np.add.at(steps, last_token[some] + 1, -1)
-    return np.cumsum(steps[:-1]) > 0
+    mask = np.zeros(len(encoded.ids), dtype=bool)
+    for first, end in zip(first_token[some].tolist(), (last_token[some] + 1).tolist(), strict=True):
+        mask[first:end] = True
+    return mask
 
 
 def _byte_ranges(one: Rendered, size: int) -> list[tuple[int, int]]:
