@@ -78,8 +78,8 @@ def text_and_parts(pieces: Iterable[str]) -> tuple[str, list[Part]]:
 
     Examples
     --------
-    >>> text_and_parts(["Hi. ", BEGIN, "Hel", "lo", END, "."])
-    ('Hi. Hello.', [(4, 9)])
+    >>> text_and_parts(["Hi. ", BEGIN, "One", " two", END, "."])
+    ('Hi. One two.', [(4, 11)])
     """
     texts: list[str] = []
     parts: list[Part] = []
