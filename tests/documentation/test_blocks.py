@@ -47,6 +47,7 @@ NOT_RUN = {
         "helm repo add": "needs a Kubernetes cluster; tests/test_deployment.py compares the values with the services",
         "groupadd corpora": "changes the groups and users of the machine",
     },
+    "docs/keeping-fresh.md": {"DAGSTER_HOME=": "needs the instance of a store; a command of Dagster itself"},
     "docs/performance.md": {".venv-bench/bin/python": "needs the environment of the benchmarks; tests/benchmarks runs the program"},
     "docs/quickstart.md": {"python3 -m venv": "installs an environment; tests/test_quickstart.py does so with --soak"},
 }
