@@ -39,7 +39,7 @@ class RowTally:
     """Number of lines, in a file of lines."""
 
     def __add__(self, other: "RowTally") -> "RowTally":
-        first = self if self.problem else other
+        first = other if not self.problem or (other.problem and other.row < self.row) else self  # templates fail after rows are read
         return RowTally(
             valid=self.valid + other.valid,
             invalid=self.invalid + other.invalid,

@@ -213,6 +213,13 @@ def test_byte_order_mark_of_a_template_is_not_part_of_conversations(chats: Works
     assert texts(declare_chats(chats, [turns("a", "b")]), chats) == plain
 
 
+def test_template_that_fails_for_all_rows_is_named_before_a_later_row(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", "{{ raise_exception('no') }}")
+    rows = [turns("a", "b"), {"messages": []}, turns("c", "d")]
+    with pytest.raises(SourceError, match=r"none of its rows \(3\) has a conversation; row 1: turn 1: the chat template raises: no"):
+        built(declare_chats(chats, rows, on_invalid="skip"), chats)
+
+
 def test_template_that_writes_the_date_is_refused(chats: Workspace) -> None:
     write_text(chats.data / "chat.jinja", "{{ strftime_now('%d %b %Y') }}" + MARKED)
     with pytest.raises(SourceError, match="writes the date of today"):
