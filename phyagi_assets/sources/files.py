@@ -1,7 +1,10 @@
 """The files of a source, local or remote, and the partitions that they form."""
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
@@ -10,6 +13,8 @@ from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, Format, HeldOut
 from phyagi_assets.sources.compression import plain_name
 from phyagi_assets.sources.local_file import LocalFile
 from phyagi_assets.sources.readable import Readable, Stamp
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +62,21 @@ def also_left_out(left_out: Sequence[LeftOut]) -> str:
 def held_out(split: str) -> HeldOut | None:
     """Return the held-out split of a given name, or None if the documents of a source's split of that name are divided by their hash."""
     return next((known for known in get_args(HeldOut) if known == split), None)
+
+
+_LIKE_HELD_OUT = re.compile(r"(^|[_.-])(dev|eval|evaluation|holdout|test|testing|val|valid|validation)($|[_.-])", re.IGNORECASE)
+
+
+@cache
+def warn_of_split(split: str, place: str) -> None:
+    """Log a warning, once per process, if a source's split is trained on although its name suggests that it is held out."""
+    if held_out(split) is None and _LIKE_HELD_OUT.search(split):
+        logger.warning(
+            "%s: its split %r is trained on, because only splits called validation and test are held out; to hold it out, name its files "
+            "in source.path, as in {train: …, validation: …}",
+            place,
+            split,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from phyagi_assets.declare.schema import FORMAT_OF_SUFFIX, SourceConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.objects.retries import RetryPolicy, TransientError, within
 from phyagi_assets.sources.compression import plain_name
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, is_glob
 from phyagi_assets.sources.transfer import Checksum, Fetched, OnBytes, append_chunks
 from phyagi_assets.store.base import Store
@@ -172,6 +172,7 @@ def _of_configurations(corpus: Corpus, repository: str, commit: str, files: dict
         except ValueError as problem:
             raise corpus.error(f"{repository}: {problem}", "source", "name") from None
         for split, urls in (builder.config.data_files or {}).items():
+            warn_of_split(str(split), f"hf://{repository}")
             for url in urls:
                 path = url.partition(f"@{commit}/")[2]
                 if path not in files:

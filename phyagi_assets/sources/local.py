@@ -11,7 +11,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out
+from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
 from phyagi_assets.sources.local_file import stamp_of
 
@@ -222,4 +222,5 @@ def _file(path: Path, start: Path, split: str) -> SourceFile:
     except OSError as problem:
         raise SourceError(f"{path}: cannot be examined: {problem.strerror}") from None
     name = path.relative_to(start).as_posix()
+    warn_of_split(split, str(path.parent))
     return SourceFile(name=name, origin=str(path), size=int(stamp[1]), stamp=stamp, path=path, split=held_out(split))

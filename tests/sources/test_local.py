@@ -79,6 +79,15 @@ def test_paths_per_split_are_kept_as_splits(workspace: Workspace) -> None:
     assert {split: of["documents"] for split, of in counts.items()} == {"train": 2, "test": 1}
 
 
+def test_split_that_is_not_held_out_in_spite_of_its_name_is_reported(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    splits = {name: Dataset.from_dict({"text": TEXTS[:2]}) for name in ("train", "latest", "dev", "test_sft")}
+    DatasetDict(splits).save_to_disk(data / "raw" / "named")
+    for _ in range(2):
+        list_partitions(declare_corpus(data, "corpus", "raw/named"), data)
+    told = [message.partition(" is trained on")[0] for message in caplog.messages if "is trained on" in message]
+    assert told == [f"{data / 'raw' / 'named' / name}: its split {name!r}" for name in ("dev", "test_sft")]
+
+
 def test_file_in_the_paths_of_two_splits_is_refused(data: Path) -> None:
     for name in ("a", "b"):
         write_text(data / "raw" / f"{name}.txt", name)
