@@ -1,8 +1,10 @@
 """Reset the state that trainers leave in the test process."""
 
 import functools
+import multiprocessing
 import signal
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,9 @@ WORKER_ITERATORS = (
     ("torch.utils.data.dataloader", "_MultiProcessingDataLoaderIter"),
     ("torchdata.stateful_dataloader.stateful_dataloader", "_StatefulMultiProcessingDataLoaderIter"),
 )
+
+_POSTPONED: list[Any] = []
+"""Iterators that were deleted in other threads than the main one."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +44,9 @@ def _loaders_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
             monkeypatch.setattr(class_, "__init__", _recorded(class_.__init__, iterators))
             monkeypatch.setattr(class_, "__del__", _end_workers)
     yield
-    for iterator in list(iterators):
+    for iterator in [*iterators, *_POSTPONED]:
         _end_workers(iterator)
+    _POSTPONED.clear()
 
 
 def _recorded(init: Any, instances: weakref.WeakSet[Any]) -> Any:
@@ -59,7 +65,10 @@ def _end_workers(iterator: Any) -> None:
 
     They are gone before torch's handler of SIGCHLD is back: it would raise an error about a killed worker, at any line.
     """
-    if iterator._shutdown:
+    if iterator._shutdown or multiprocessing.parent_process():  # another worker has inherited it
+        return
+    if threading.current_thread() is not threading.main_thread():  # which alone can set handlers
+        _POSTPONED.append(iterator)
         return
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
