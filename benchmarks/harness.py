@@ -151,7 +151,7 @@ def options(doc: str | None, *, rounds: int, add: Callable[[argparse.ArgumentPar
 
 
 def measure(suite: Suite, given: argparse.Namespace) -> list[Run]:
-    """Run a suite, write its tables, plot and results, and return its runs.
+    """Run a suite, write its tables, plot and results, and return its runs; none of a suite of which nothing was asked for.
 
     Raises
     ------
@@ -161,6 +161,8 @@ def measure(suite: Suite, given: argparse.Namespace) -> list[Run]:
     settings = [one for one in suite.settings if not given.settings or any(word in one.name for word in given.settings)]
     settings = settings[: 1 if given.quick else None]
     entries = [one for one in suite.contenders if not given.only or any(word in one.name for word in given.only)]
+    if not (settings and entries):
+        return []
 
     def run(contender: Contender, setting: Setting, round_: int) -> Run:
         found = _run(suite, contender, setting, given, round_)

@@ -40,5 +40,7 @@ def opened(given: Any) -> tuple[Any, Workspace]:
 def published(data: Path) -> dict[str, Any]:
     """Return what is published: the token arrays, the ends of their documents, and how many tokens they have."""
     caches = sorted((data / "store" / NAME / "numpy_cache").glob("[!.]*"))
-    arrays, ends = ([cache / name for cache in caches] for name in ("train.npy", "train.documents.npy"))
+    # One file per array, or, of a large partition, one per chunk and array.
+    arrays = [path for cache in caches for path in sorted(cache.glob("train*.npy")) if path.name.count(".") == 1]
+    ends = [path.with_suffix(".documents.npy") for path in arrays]
     return {"arrays": arrays, "ends": ends, "tokens": sum(len(np.load(array, mmap_mode="r")) for array in arrays)}
