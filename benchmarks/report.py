@@ -73,7 +73,7 @@ def tables(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"],
     wrong = harness.differing(suite, runs)
     lines = ["\n\n".join(filter(None, [suite.notes, *notes])), ""]
     if compared := sum(bool(run.digests) for run in runs):
-        lines += [f"Of {compared} runs that were compared, {len(wrong) or 'none'} differ from the others of their round.", ""]
+        lines += [f"Of {compared} compared runs, {len(wrong) or 'none'} differ from the others in the same round.", ""]
     shown = [figure for figure in suite.figures if any(figure.name in run.figures for run in runs)]
     if suite.is_by_setting:
         for setting in settings:

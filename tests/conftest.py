@@ -176,7 +176,7 @@ def built_project(data: Path, prepared_store: Path, engines: EnginePool, tmp_pat
 
 @pytest.fixture(scope="session")
 def import_of_datasets(tmp_path_factory: pytest.TempPathFactory) -> ImportOfDatasets:
-    """What a script does that imports the datasets and logs a message, in an interpreter for all tests."""
+    """The result of a script that imports the datasets and logs a message. The script runs once for all tests."""
     return ImportOfDatasets.read(made_once(tmp_path_factory, "import-of-datasets", ImportOfDatasets.make))
 
 

@@ -123,7 +123,7 @@ class Output:
 
 @contextmanager
 def _printing() -> Iterator[None]:
-    """Raise an error without a traceback if standard output cannot be written; a pipe that is closed is no error of this command."""
+    """Report that standard output cannot be written as an error without a traceback. A closed pipe is left to the caller."""
     try:
         yield
         sys.stdout.flush()

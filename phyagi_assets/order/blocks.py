@@ -83,7 +83,7 @@ class Blocks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """How far each group has been read at a position of the order; the arrays have one element per group."""
+    """Progress of all groups at a position of the order. Each array has one element per group."""
 
     position: int
     epoch: Ints

@@ -1,4 +1,4 @@
-"""What commands print about failures."""
+"""How commands print failures."""
 
 import pytest
 
