@@ -88,8 +88,8 @@ def available_partitions(
     failed: list[str] = []
     for name, of in keys.items():
         if lasting := lasting_failures((f"{name}/{key}" for key in of), workspace.store):
-            listed = workspace.sources.partitions(corpora[name])
-            failed += [each for each in lasting if not _is_built(corpora[name], listed.get(each.partition("/")[2]), workspace, flow)]
+            found = workspace.sources.partitions(corpora[name])
+            failed += [each for each in lasting if not _is_built(corpora[name], found.get(each.partition("/")[2]), workspace, flow)]
     return without_failed(mixture, keys, failed, failed)
 
 

@@ -11,7 +11,7 @@ from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
 
 
-def _checked(hours: float, context: click.Context, option: click.Parameter) -> float:
+def _checked(context: click.Context, option: click.Parameter, hours: float) -> float:
     if math.isnan(hours):  # no comparison excludes it
         raise click.BadParameter("nan is not a number of hours", context, option)
     return hours
@@ -24,7 +24,7 @@ def _checked(hours: float, context: click.Context, option: click.Parameter) -> f
     "--grace",
     metavar="HOURS",
     type=click.FloatRange(min=0, max=1e6),
-    callback=lambda context, option, hours: _checked(hours, context, option),
+    callback=_checked,
     default=24,
     show_default=True,
     help="Keep versions written or published within this many hours, because a run may be reading them.",

@@ -23,8 +23,6 @@ FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a command that did not succeed."""
 _NAMED = 5
 """Largest number of names in an error message."""
-LAST_POSITION = 10**18
-"""Largest position that an option accepts; larger positions are outside every order."""
 
 EPILOG = """\b
 Exit codes:
@@ -76,7 +74,7 @@ def print_error(message: str) -> None:
 def exit_after(failed: Mapping[str, str], broken: "Sequence[Broken]") -> NoReturn:
     """Print the failures of a command and the declarations that it left out, and exit with the code of the worst of them.
 
-    What failed for the same reason, such as a server that is down, is one line.
+    Failures with the same reason, such as a server that is down, share a line.
     """
     by_reason: dict[str, list[str]] = {}
     for name, reason in failed.items():

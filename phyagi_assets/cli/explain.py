@@ -2,18 +2,19 @@
 
 import click
 
-from phyagi_assets.cli.common import LAST_POSITION, folder_options
+from phyagi_assets.cli.common import folder_options
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import LARGEST
 from phyagi_assets.settings import Settings
 
 
 @verb()
 @click.argument("name")
-@click.argument("position", type=click.IntRange(0, LAST_POSITION), required=False)
+@click.argument("position", type=click.IntRange(0, LARGEST), required=False)
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
-@click.option("--step", type=click.IntRange(0, LAST_POSITION), help="Explain a global step of training instead of a position, from 0.")
+@click.option("--step", type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0.")
 @click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
 @click.option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
 @folder_options
@@ -46,8 +47,8 @@ def explain(
 
     explainer = open_explainer(name, settings.store)
     if step is not None and batch_size is not None:
-        if step * batch_size * world_size > LAST_POSITION:
-            raise PhyagiAssetsError(f"step {step:,} is beyond position {LAST_POSITION:,}, the last one that an order has")
+        if step * batch_size * world_size > LARGEST:
+            raise PhyagiAssetsError(f"step {step:,} is beyond position {LARGEST:,}, the last one that an order has")
         count = batch_size * world_size
         position = step * count
     first = position or 0

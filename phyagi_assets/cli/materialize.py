@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import LAST_POSITION, exit_after, folder_options, open_workspace
+from phyagi_assets.cli.common import exit_after, folder_options, open_workspace
 from phyagi_assets.cli.imports import importing_much, keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.formatting import counted
+from phyagi_assets.formatting import LARGEST, counted
 from phyagi_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @verb()
 @click.argument("names", nargs=-1, metavar="[TARGET]...")
-@click.option("--at", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Change a mixture from this position on.")
+@click.option("--at", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
 @click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
 @click.option("--executor", metavar="WHERE", default="local", help="Where to build: local, ray or ray:ADDRESS.  [default: local]")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")

@@ -2,10 +2,11 @@
 
 import click
 
-from phyagi_assets.cli.common import LAST_POSITION, folder_options, open_workspace
+from phyagi_assets.cli.common import folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
+from phyagi_assets.formatting import LARGEST
 from phyagi_assets.settings import Settings
 
 
@@ -14,9 +15,7 @@ from phyagi_assets.settings import Settings
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
 @click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
 @click.option("--reason", default="", help="Reason to keep in the record.")
-@click.option(
-    "--until", type=click.IntRange(1, LAST_POSITION), metavar="POSITION", help="Position reached by training.  [default: an epoch]"
-)
+@click.option("--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position reached by training.  [default: an epoch]")
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @folder_options
 def remove(

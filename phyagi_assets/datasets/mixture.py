@@ -9,9 +9,10 @@ from typing import Any
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formats.cache_tokenizer import SAVED
 from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formatting import LARGEST
 from phyagi_assets.inspection.explain import Explainer, Explanation
 from phyagi_assets.reading.mixture import OpenedMixture
-from phyagi_assets.reading.numbers import LARGEST, checked_int
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Shard
 from phyagi_assets.store.manifest import MANIFEST
 

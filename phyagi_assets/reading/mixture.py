@@ -10,10 +10,11 @@ from phyagi_assets.formats.find_plan import FoundPlan, find_plan
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
+from phyagi_assets.formatting import LARGEST
 from phyagi_assets.order.composition import plan_tree
 from phyagi_assets.paths import real_path
 from phyagi_assets.reading.mixture_samples import MixtureSamples
-from phyagi_assets.reading.numbers import LARGEST, checked_int
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.settings import CacheSettings
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.formats.plan import Plan
+from phyagi_assets.formatting import LARGEST
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.segment_order import Located
-from phyagi_assets.reading.numbers import LARGEST, checked_int
+from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
 from phyagi_assets.reading.steps import Epochs, PlannedReads, with_following

@@ -3,8 +3,7 @@
 import operator
 from typing import Any
 
-LARGEST = 10**18
-"""Largest integer argument: larger positions are outside every order."""
+from phyagi_assets.formatting import LARGEST
 
 
 def checked_int(name: str, value: Any, least: int = 0) -> int:
