@@ -51,7 +51,7 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def listed(items: Sequence[object], most: int, separator: str = ", ") -> str:
+def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:
     """Return the first items of a list, and how many more there are.
 
     Examples

@@ -13,9 +13,6 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 
-_NAMED = 5
-"""Largest number of names in an error message."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AvailablePartitions:
@@ -54,9 +51,9 @@ def without_failed(
         The mixture is not built, because its declaration does not leave out failed partitions, not all of the failures last, or nothing is
         left of a corpus.
     """
-    skips = mixture.config.on_failed_partition == "skip"
+    skips = mixture.config.skips_failed
     if stopping := [name for name in failed if not skips or name not in lasting]:
-        message = f"not built, because of {listed(stopping, _NAMED)}"
+        message = f"not built, because of {listed(stopping)}"
         if skips or not set(failed) <= set(lasting):
             raise PhyagiAssetsError(message)
         where = f"{mixture.path.parent.name}/{mixture.path.name}"
@@ -64,7 +61,7 @@ def without_failed(
     dropped = set(failed)
     kept = {corpus: [key for key in of if f"{corpus}/{key}" not in dropped] for corpus, of in keys.items()}
     if empty := [corpus for corpus, of in kept.items() if keys[corpus] and not of]:
-        raise PhyagiAssetsError(f"not built, because all partitions of {listed(empty, _NAMED)} failed; a corpus is not left out as a whole")
+        raise PhyagiAssetsError(f"not built, because all partitions of {listed(empty)} failed; a corpus is not left out as a whole")
     return AvailablePartitions(keys=kept, left_out=sorted(dropped))
 
 
@@ -83,7 +80,7 @@ def available_partitions(
     PhyagiAssetsError
         Nothing is left of a corpus.
     """
-    if mixture.config.on_failed_partition == "error":
+    if not mixture.config.skips_failed:
         return AvailablePartitions(keys=keys, left_out=())
     failed: list[str] = []
     for name, of in keys.items():

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit codes of a command that did not succeed."""
-_NAMED = 5
-"""Largest number of names in an error message."""
 
 EPILOG = """\b
 Exit codes:
@@ -80,7 +78,7 @@ def exit_after(failed: Mapping[str, str], broken: "Sequence[Broken]") -> NoRetur
     for name, reason in failed.items():
         by_reason.setdefault(reason, []).append(name)
     for reason, names in by_reason.items():
-        print_error(f"{listed(names, _NAMED)}: {reason}")
+        print_error(f"{listed(names)}: {reason}")
     for each in broken:
         print_error(f"{each.reason}; {each.name} was left out")
     sys.exit(FAILED if failed else MISUSED if broken else 0)

@@ -12,8 +12,6 @@ from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport
 
-_LISTED = 5
-"""Largest number of partitions that are listed by name where several have the same reasons."""
 _TEXTS = ("corpus", "mixture", "state", "plan")
 """Columns of tables that are aligned to the left."""
 
@@ -36,7 +34,7 @@ def _members(name: str, members: Sequence[Stale]) -> str:
     if len(members) == 1:
         return members[0].name
     keys = [member.name.partition("/")[2] for member in members]
-    return f"{name}, {counted(len(keys), 'partition')} ({listed(keys, _LISTED)})"
+    return f"{name}, {counted(len(keys), 'partition')} ({listed(keys)})"
 
 
 def show_status(console: Console, report: StatusReport) -> None:
@@ -67,11 +65,11 @@ def _not_current(report: StatusReport) -> Iterator[str]:
                 yield f"{corpus.name}/{of.partition}: failed ({_minute(of.failed_at)}): {of.problem}"
         for state in ("stale", "never built"):
             if keys := [of.partition for of in corpus.not_current if of.state == state]:
-                yield f"{corpus.name}: {state}: {listed(keys, _LISTED)}"
+                yield f"{corpus.name}: {state}: {listed(keys)}"
     for mixture in report.mixtures:
         if mixture.skipped:
             what = counted(len(mixture.skipped), "partition")
-            yield f"{mixture.name}: leaves out {what} that failed: {listed(mixture.skipped, _LISTED)}"
+            yield f"{mixture.name}: leaves out {what} that failed: {listed(mixture.skipped)}"
         if mixture.problem:
             yield f"{mixture.name}: failed: {mixture.problem}"
 

@@ -391,11 +391,16 @@ class MixtureConfig(Declared):
         """Names of all corpora, those for evaluation last."""
         return (*self.trained, *self.evaluation)
 
+    @property
+    def skips_failed(self) -> bool:
+        """Whether the mixture is built without partitions whose failure lasts until an input changes."""
+        return self.on_failed_partition == "skip"
+
     @model_serializer(mode="wrap")
     def _without_unused_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out later keys where they are not declared, so that the digest of the declaration stays what it was."""
         unused = {key for key in ("datasets", "stages", "evaluation") if not getattr(self, key)}
-        unused |= {"on_failed_partition"} if self.on_failed_partition == "error" else set()
+        unused |= set() if self.skips_failed else {"on_failed_partition"}
         return {key: value for key, value in _without_null_packing(serialize(self)).items() if key not in unused}
 
     def with_conversations(self, corpora: Collection[str]) -> Self:

@@ -329,7 +329,7 @@ def _with_failed(found: Inspection, name: str, workspace: Workspace | None) -> I
         return found
     catalog, _ = read_catalog(workspace.data)
     declared, corpora = catalog.mixtures.get(name), catalog.corpora
-    if declared is None or declared.config.on_failed_partition == "error":
+    if declared is None or not declared.config.skips_failed:
         return found
     try:
         keys = {corpus: list(workspace.sources.partitions(corpora[corpus], seconds=_LISTING_SECONDS)) for corpus in declared.config.corpora}

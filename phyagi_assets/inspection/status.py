@@ -194,7 +194,7 @@ def _mixture(
     name = declared.config.name
     (step,) = flow.of(Scope.MIXTURE)
     parts = declared.config.corpora
-    skips = declared.config.on_failed_partition == "skip"
+    skips = declared.config.skips_failed
     skipped = {of for of in lasting if skips and of.partition("/")[0] in parts}
     read = {part: {key: of for key, of in caches[part].items() if f"{part}/{key}" not in skipped} for part in parts}
     expected = mixture_artifact(declared, known_inputs(read), workspace, step)

@@ -164,7 +164,7 @@ def _mixture_asset(declared: Mixture, corpora: Mapping[str, Corpus], step: Step)
             missing: Facts = {"partitions left out": ", ".join(there.left_out)} if there.left_out else {}
             yield from outcome(built, lambda plan: {**mixture_facts(name, step, plan, workspace.store), **missing})
 
-    return _asset(declared, step, materialize, deps, waits=declared.config.on_failed_partition == "error")
+    return _asset(declared, step, materialize, deps, waits=not declared.config.skips_failed)
 
 
 def _spec(declared: Corpus | Mixture, step: Step, deps: Any) -> dg.AssetSpec:

@@ -107,11 +107,14 @@ class PartitionRun:
                 progress.advanced(consumed)
 
             failures = Failures(self.builder.workspace.store)
-            for result in failed:
+
+            def on_end(result: PartitionResult) -> None:
                 failures.record(result.work.name, result.failure, lasts=self._lasts(result))
-                log.write(result)
-                progress.ended(result, is_current=False)
+                progress.ended(result, is_current=log.write(result))
                 results.append(result)
+
+            for result in failed:
+                on_end(result)
             executor = new_executor(
                 self.builder,
                 work,
@@ -124,10 +127,7 @@ class PartitionRun:
             with closing(build_partitions(work, executor)) as ended:
                 for result in ended:
                     on_progress(result.work, bytes_left[result.work.name])  # bytes that were not reported, as of a version that is reused
-                    failures.record(result.work.name, result.failure, lasts=self._lasts(result))
-                    is_current = log.write(result)
-                    progress.ended(result, is_current=is_current)
-                    results.append(result)
+                    on_end(result)
             self.builder.workspace.store.refresh()  # the processes that built the partitions have published them
             log.close()
         self._raise(results)

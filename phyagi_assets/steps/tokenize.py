@@ -52,8 +52,6 @@ SKIPPED = "skipped"
 """Detail of the manifest that lists the files of which rows were left out."""
 _SHOWN = 100
 """Largest number of files with left-out rows that the facts list."""
-_NAMED = 5
-"""Largest number of files that a message names."""
 _REPORTED = 20
 """Largest number of files whose left-out rows are logged one by one."""
 
@@ -375,7 +373,7 @@ def _check(corpus: Corpus, partition: Partition, files: Sequence[Readable], work
     if now and now.fingerprint != raw.fingerprint:
         pinned, found = raw.manifest.inputs["files"], now.inputs["files"]
         changed = [file.origin for file in files if pinned.get(file.name) != found[file.name]]
-        named = f"{listed(changed, _NAMED)}: changed; files" if changed else f"{corpus.path}: files"
+        named = f"{listed(changed)}: changed; files" if changed else f"{corpus.path}: files"
         raise SourceError(
             f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
             "materialize that again, while nothing writes to them"
@@ -393,7 +391,7 @@ def _report(address: str, files: Sequence[Readable], tally: _Tally) -> None:
     if tally.counts["tokens"] == 0:
         documents, removed = (tally.counts[name] for name in ("documents", "removed"))
         why = "documents were removed" if removed and not documents else "documents have no text" if documents else "files have no rows"
-        logger.warning("%s is published as empty: its %s (%s)", address, why, listed([file.name for file in files], _NAMED))
+        logger.warning("%s is published as empty: its %s (%s)", address, why, listed([file.name for file in files]))
 
 
 def _expected(corpus: Corpus, partition: Partition, workspace: Workspace, inputs: Mapping[str, str]) -> Manifest:

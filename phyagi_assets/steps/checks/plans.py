@@ -104,7 +104,7 @@ def _arrays(plan: Plan, problems: Sequence[str]) -> Check:
     tokens = sum(shard.tokens for shard in shards)
     found = f"the plan's arrays ({len(shards):,}) are there, with its {counted(tokens, 'token')}"
     if problems:
-        found = f"the plan names {listed(problems, 5, '; ')}"
+        found = f"the plan names {listed(problems, separator='; ')}"
     return Check(
         name=ARRAYS, passed=not problems, found=found, numbers={"arrays": len(shards), "tokens": tokens, "arrays amiss": len(problems)}
     )
