@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from batches.inputs import CORPORA, write_inputs
-from harness import Contender, Figure, Ratio, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Ratio, Setting, Suite
 
 SETTINGS = [
     Setting(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from chat.inputs import tokenizer, write_conversations
-from harness import Contender, Figure, Ratio, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Ratio, Setting, Suite
 
 SIZES = {"500 bytes": 500, "2 kB": 2000}
 OURS = Contender(name="phyagi-assets, its steps", program="chat/contenders/our_steps.py", kind="this project", processors=1)

@@ -6,7 +6,8 @@ are measured by ``make bench-keeping-up``. Writes the tables.
 
 from argparse import ArgumentParser
 
-from harness import Contender, Figure, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Setting, Suite
 from text.inputs import gpt2
 
 FIGURES = [

@@ -6,7 +6,8 @@ record of what a partition was made from, verify nothing, and find no changes. W
 
 from argparse import ArgumentParser
 
-from harness import Contender, Figure, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Setting, Suite
 from text.inputs import gpt2
 
 FIGURES = [

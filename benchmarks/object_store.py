@@ -16,9 +16,10 @@ from typing import Any
 
 import obstore
 from from_bucket.relay import Relay, relay
-from harness import HERE, Contender, Figure, Ratio, Setting, Suite, measure, options
+from harness import HERE, measure, options
 from measured import ContenderFailed, run_contender
 from obstore.store import S3Store
+from suite import Contender, Figure, Ratio, Setting, Suite
 
 from phyagi_assets.formats.plan import Window
 from phyagi_assets.store.bucket_store import BucketStore

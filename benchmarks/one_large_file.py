@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from harness import Contender, Figure, Ratio, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Ratio, Setting, Suite
 from text.compared import digests
 from text.inputs import gpt2, write_inputs
 

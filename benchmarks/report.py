@@ -12,20 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from harness import Figure, Run, Setting, Suite
+from suite import Figure, Run, Setting, Suite, differing, runs_of
 
 COLOURS = {"this project": "#1f6feb", "a peer": "#bc4c00", "a limit": "#8c959f"}
 _HEADING = "# Benchmark results"
 _VERSIONS = "import json; from importlib.metadata import distributions as d; print(json.dumps({x.name: x.version for x in d()}))"
 
 
-def write(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"], given: argparse.Namespace) -> None:
+def write(suite: Suite, runs: Sequence[Run], settings: Sequence[Setting], given: argparse.Namespace) -> None:
     """Write the results as JSON under the work folder, and the tables and the plot to the results folder."""
-    import harness
-
     machine = {**_machine(), "versions": _versions(suite, given.environments)}
     record = {
         "machine": machine,
@@ -34,7 +31,7 @@ def write(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"], 
             for ratio in suite.ratios
             for setting in settings
         ],
-        "differing": [asdict(run) for run in harness.differing(suite, runs)],
+        "differing": [asdict(run) for run in differing(suite, runs)],
         "runs": [asdict(run) for run in runs],
     }
     given.results.mkdir(parents=True, exist_ok=True)
@@ -66,11 +63,9 @@ def keep(path: Path, title: str, table: str) -> None:
     path.write_text("\n\n".join([_HEADING, *(f"## {name}\n\n{found[name]}" for name in sorted(found))]) + "\n", encoding="utf-8")
 
 
-def tables(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"], notes: Sequence[str] = ()) -> str:
+def tables(suite: Suite, runs: Sequence[Run], settings: Sequence[Setting], notes: Sequence[str] = ()) -> str:
     """Return the section of a suite in Markdown, without its heading."""
-    import harness
-
-    wrong = harness.differing(suite, runs)
+    wrong = differing(suite, runs)
     lines = ["\n\n".join(filter(None, [suite.notes, *notes])), ""]
     if compared := sum(bool(run.digests) for run in runs):
         lines += [f"Of {compared} compared runs, {len(wrong) or 'none'} differ from the others in the same round.", ""]
@@ -105,9 +100,7 @@ def machine_named(machine: dict[str, Any]) -> str:
     return f"{kind} {versions}." if versions else kind
 
 
-def _table(suite: "Suite", runs: Sequence["Run"], columns: Sequence[tuple[str, "Setting", "Figure"]], wrong: Sequence["Run"]) -> list[str]:
-    from harness import runs_of
-
+def _table(suite: Suite, runs: Sequence[Run], columns: Sequence[tuple[str, Setting, Figure]], wrong: Sequence[Run]) -> list[str]:
     is_compared = suite.is_by_setting and any(run.digests for run in runs)
     lines = _header(["", *(title for title, _, _ in columns), *(["compared"] if is_compared else [])])
     for contender in suite.contenders:
@@ -133,10 +126,9 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plot(suite: "Suite", runs: Sequence["Run"], settings: Sequence["Setting"], path: Path) -> None:
+def _plot(suite: Suite, runs: Sequence[Run], settings: Sequence[Setting], path: Path) -> None:
     """Write an SVG with a line per contender and a panel per setting; the same one for the same figures."""
     import matplotlib as mpl
-    from harness import runs_of
 
     mpl.use("svg")
     mpl.rcParams.update({"svg.hashsalt": "phyagi-assets", "svg.fonttype": "none", "font.size": 9})
@@ -185,7 +177,7 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _versions(suite: "Suite", environments: Path) -> dict[str, str]:
+def _versions(suite: Suite, environments: Path) -> dict[str, str]:
     """Return the versions of the suite's packages, those of another environment under its name and theirs."""
     found = {"": {one.name: one.version for one in distributions()}}
     for name in {one.environment for one in suite.contenders} - {""}:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness import Contender, Figure, Ratio, Setting, Suite, measure, options
+from harness import measure, options
+from suite import Contender, Figure, Ratio, Setting, Suite
 from text.compared import digests
 from text.inputs import FILES, TOKENIZERS, write_inputs
 from text.varied_text import NATURAL, kinds

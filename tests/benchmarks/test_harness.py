@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import report
-from harness import Contender, Figure, Ratio, Run, Setting, Suite, differing, measure
+from harness import measure
+from suite import Contender, Figure, Ratio, Run, Setting, Suite, differing
 
 OURS, PEER, GONE = (
     Contender(name="ours", program="quick.py", kind="this project"),
