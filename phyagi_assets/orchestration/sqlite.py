@@ -1,11 +1,12 @@
 """Fast use of the SQLite databases in which Dagster keeps its records.
 
-For every event that it stores, Dagster creates an engine of SQLAlchemy, opens the database and closes it again. This costs much of the
-time of a small change, in three ways:
+For every statement, Dagster creates an engine of SQLAlchemy, opens the database and closes it again. This costs much of the time of a
+small change, in four ways:
 
 * SQLite waits for the disk at each commit, and again when the last connection to the database is closed: some 500 times. Databases in WAL
   mode stay consistent without these waits, and what is published in the store does not depend on them; after a power failure, the last
   events may be missing, and the next command records them again.
+* A database is opened and prepared again, and its schema is read again, for each statement.
 * A new engine compiles each statement anew.
 * Every database that is opened for the first time reads all files of the schema's revisions.
 """
@@ -13,19 +14,22 @@ time of a small change, in three ways:
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from types import ModuleType
 from typing import Any
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
+from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+from sqlalchemy.pool import QueuePool
 
 
 @contextmanager
 def fast_records() -> Iterator[None]:
-    """Let SQLite wait for the disk once per database, when the context ends, and use engines and lists of revisions again.
+    """Open each database once, let SQLite wait for the disk only when the context ends, and use engines and lists of revisions again.
 
     Inside another such context, nothing is added: the command opens the instance in one, and so do its runs.
     """
@@ -33,10 +37,10 @@ def fast_records() -> Iterator[None]:
         yield
         return
     with ExitStack() as until_the_end:
-        until_the_end.enter_context(_few_waits())
-        for storage in (sqlite_event_log, sqlite_run_storage):
-            until_the_end.enter_context(_called_once(storage, "create_engine"))
-        until_the_end.enter_context(_called_once(ScriptDirectory, "from_config", by=_location))
+        for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
+            until_the_end.enter_context(_connections_kept(storage))
+        revisions = _CalledOnce(ScriptDirectory.from_config, _location)
+        until_the_end.enter_context(_replaced(ScriptDirectory, "from_config", revisions))
         yield
 
 
@@ -44,35 +48,38 @@ def _location(config: Config) -> object:
     return config.get_main_option("script_location")
 
 
+class _KeptOpen(QueuePool):
+    """Connections that stay open when Dagster disposes of their engine."""
+
+    def dispose(self) -> None:
+        pass
+
+    def recreate(self) -> "_KeptOpen":
+        return self
+
+    def close(self) -> None:
+        super().dispose()
+
+
 @contextmanager
-def _few_waits() -> Iterator[None]:
-    kept: dict[str, sqlite3.Connection] = {}
+def _connections_kept(storage: ModuleType) -> Iterator[None]:
+    """Create one engine per database in a module of Dagster, with connections that stay open until the context ends."""
+    declared = vars(storage)["create_engine"]
 
-    def on_connect(connection: Any, _record: Any) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            with suppress(sqlite3.Error):  # a database that cannot be written to: what Dagster does with it next raises the error
-                _wait_less(connection, kept)
+    def create(address: str, **options: Any) -> Engine:
+        engine: Engine = declared(address, **{**options, "poolclass": _KeptOpen})
+        event.listen(engine, "connect", _wait_less)
+        until_the_end.callback(engine.pool.close)  # type: ignore[attr-defined]
+        return engine
 
-    event.listen(Engine, "connect", on_connect)
-    try:
+    with ExitStack() as until_the_end, _replaced(storage, "create_engine", _CalledOnce(create, str)):
         yield
-    finally:
-        event.remove(Engine, "connect", on_connect)
-        for connection in kept.values():
-            connection.close()
 
 
-def _wait_less(connection: sqlite3.Connection, kept: dict[str, sqlite3.Connection]) -> None:
-    """Prepare a connection, and keep another one to the same database open, by path of the database."""
-    connection.execute("PRAGMA synchronous = NORMAL")
-    path = connection.execute("PRAGMA database_list").fetchone()[2]
-    if not path:  # a database in memory
-        return
-    if path not in kept:
+def _wait_less(connection: sqlite3.Connection, _record: Any) -> None:
+    with suppress(sqlite3.Error):  # a database that cannot be written to: what Dagster does with it next raises the error
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")  # as Dagster sets it itself, but only after it has created the tables
-        kept[path] = sqlite3.connect(path, timeout=60, check_same_thread=False)
-    # Once this connection has seen the database in WAL mode, none of Dagster's is the last one to be closed.
-    kept[path].execute("PRAGMA schema_version").fetchone()
 
 
 class _CalledOnce:
@@ -89,10 +96,10 @@ class _CalledOnce:
 
 
 @contextmanager
-def _called_once(owner: Any, name: str, by: Callable[[Any], object] = str) -> Iterator[None]:
-    """Replace a function of a library by `_CalledOnce` within the context."""
+def _replaced(owner: Any, name: str, by: Callable[..., Any]) -> Iterator[None]:
+    """Replace a function of a library within the context."""
     declared = vars(owner)[name]
-    setattr(owner, name, _CalledOnce(getattr(owner, name), by))
+    setattr(owner, name, by)
     try:
         yield
     finally:

@@ -1,9 +1,13 @@
 """Fast use of Dagster's databases."""
 
+from contextlib import closing
 from pathlib import Path
+from sqlite3 import connect
 
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from sqlalchemy import text
+from sqlalchemy.pool import NullPool
 
 from phyagi_assets.orchestration.sqlite import fast_records
 
@@ -20,3 +24,23 @@ def test_engines_are_used_again_within_the_outermost_context_alone(tmp_path: Pat
         assert outer(address) is engine
         assert outer(f"{address}-2") is not engine
     assert (vars(sqlite_event_log)["create_engine"], vars(ScriptDirectory)["from_config"]) == declared
+
+
+def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path) -> None:
+    records = tmp_path / "records.db"
+    opened = set()
+    with fast_records():
+        for _ in range(3):  # as Dagster does for each statement
+            engine = vars(sqlite_event_log)["create_engine"](f"sqlite:///{records}", poolclass=NullPool)
+            with engine.begin() as connection:
+                connection.execute(text("create table if not exists events (id integer)"))
+                connection.execute(text("insert into events values (1)"))
+                opened.add(connection.connection.dbapi_connection)
+            engine.dispose()
+            with closing(connect(records)) as another:
+                assert another.execute("pragma journal_mode").fetchone() == ("wal",)
+        assert len(opened) == 1
+        assert records.with_name("records.db-wal").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["records.db"]
+    with closing(connect(records)) as another:
+        assert another.execute("select count(*) from events").fetchone() == (3,)
