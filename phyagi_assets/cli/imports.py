@@ -1,23 +1,9 @@
-"""Imports of a command that builds something, which take most of the time of a small change."""
+"""Imports that a command does not need."""
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-
-
-@contextmanager
-def importing_much() -> Iterator[None]:
-    """Keep Python from looking for cyclic garbage while modules are imported, which takes a tenth of the time of importing Dagster."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def keep_pandas_out() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from phyagi_assets.cli.common import exit_after, folder_options, open_workspace
-from phyagi_assets.cli.imports import importing_much, keep_pandas_out
+from phyagi_assets.cli.imports import keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -56,12 +56,11 @@ def materialize(
     position that it has reached as --at: the order up to that position does not change.
     """
     settings = Settings.resolve(data=data, store=store)
-    with importing_much():
-        from phyagi_assets.build.selection import select
-        from phyagi_assets.cli.render import show_outcome
-        from phyagi_assets.declare.catalog import read_catalog
-        from phyagi_assets.execution.ray_address import chosen_executor
-        from phyagi_assets.inspection.materializing import MaterializeReport
+    from phyagi_assets.build.selection import select
+    from phyagi_assets.cli.render import show_outcome
+    from phyagi_assets.declare.catalog import read_catalog
+    from phyagi_assets.execution.ray_address import chosen_executor
+    from phyagi_assets.inspection.materializing import MaterializeReport
 
     chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
@@ -117,9 +116,8 @@ def _brought_up_to_date(
         keep_pandas_out()
         with ExitStack() as opened:
             with progress.before("Starting Dagster"):
-                with importing_much():
-                    from phyagi_assets.orchestration.instance import open_instance
-                    from phyagi_assets.orchestration.materialize import Runner
+                from phyagi_assets.orchestration.instance import open_instance
+                from phyagi_assets.orchestration.materialize import Runner
 
                 instance = opened.enter_context(open_instance(settings))
                 runner = Runner(selection.catalog, workspace, instance, progress, selection.flow)

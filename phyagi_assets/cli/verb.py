@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from phyagi_assets.cli.collector import few_collections
 from phyagi_assets.cli.common import EPILOG, FAILED, INTERRUPTED, MISUSED, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, translate_memory_errors, translate_missing_packages
@@ -38,7 +39,7 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the function of the command."""
         given = {name: ctx.params.pop(name, None) for name in ("as_json", "verbose", "quiet", "log_file")}
-        with _exit_codes():
+        with few_collections(), _exit_codes():
             ctx.obj = Output(
                 as_json=bool(given["as_json"]), verbose=bool(given["verbose"]), quiet=bool(given["quiet"]), log_file=given["log_file"]
             )
