@@ -9,10 +9,12 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import hypothesis
@@ -27,6 +29,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.hub import Hub, served, worker
 from tests.imports import ImportOfDatasets
 from tests.project import Project, declare_plays, opened_project
 from tests.ray_nodes import RayNodes, ray_nodes
@@ -203,23 +206,41 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     return _s3_running
 
 
-_CLUSTER = pytest.StashKey[tuple[RayNodes, ExitStack]]()
+_RUNNING = pytest.StashKey[dict[str, tuple[Any, ExitStack]]]()
+"""What runs until a test does not use it, by the name of its fixture."""
+
+
+def _kept_running(config: pytest.Config, name: str, start: Callable[[], AbstractContextManager[Any]]) -> Any:
+    """Return what a fixture has started, which outlives the module."""
+    running = config.stash.setdefault(_RUNNING, {})
+    if name not in running:
+        until_the_end = ExitStack()
+        running[name] = until_the_end.enter_context(start()), until_the_end
+    return running[name][0]
 
 
 @pytest.fixture(scope="module")
-def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> RayNodes:
-    """A Ray cluster of two nodes with credentials for the bucket, which runs until a test does not use it."""
-    stash = request.config.stash
-    if _CLUSTER not in stash:
-        until_the_end = ExitStack()
-        running = until_the_end.enter_context(ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment))
-        stash[_CLUSTER] = running, until_the_end
-    return stash[_CLUSTER][0]
+def nodes(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory, _s3_running: S3Server) -> RayNodes:
+    """A Ray cluster of two nodes with credentials for the bucket: idle, it takes a twentieth of a core."""
+    return _kept_running(pytestconfig, "nodes", lambda: ray_nodes(tmp_path_factory.mktemp("nodes"), _s3_running.environment))
+
+
+@pytest.fixture(scope="session")
+def hub_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A Hub with the beginnings of the sample repositories. `tests.distribution` keeps the files that use it in one process."""
+    with served(tmp_path_factory.mktemp("hub"), plays=4) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def hub_client(pytestconfig: pytest.Config, hub_running: Hub, tmp_path_factory: pytest.TempPathFactory) -> ProcessPoolExecutor:
+    """A process that uses the local Hub; importing its clients takes seconds."""
+    return _kept_running(pytestconfig, "hub_client", lambda: worker(hub_running.environment(tmp_path_factory.mktemp("hub-store"))))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the Ray cluster before tests that do not use it: idle, it takes a twentieth of a core."""
-    if _CLUSTER in item.config.stash and "nodes" not in getattr(nextitem, "fixturenames", ()):
-        item.config.stash[_CLUSTER][1].close()
-        del item.config.stash[_CLUSTER]
+    """End what the next test does not use."""
+    running = item.config.stash.get(_RUNNING, {})
+    for name in set(running) - set(getattr(nextitem, "fixturenames", ())):
+        running.pop(name)[1].close()

@@ -16,7 +16,6 @@ from typing import Any
 from phyagi_assets.orchestration.instance import dagster_environment
 from phyagi_assets.settings import Settings
 
-REPOSITORY = Path(__file__).parents[1]
 LAUNCH = """
 mutation($assets: [AssetKeyInput!], $tags: [ExecutionTag!]) {
   launchRun(executionParams: {

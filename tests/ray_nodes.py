@@ -64,14 +64,15 @@ def children(parent: int) -> list[int]:
 
 @contextmanager
 def ray_nodes(scratch: Path, environment: Mapping[str, str]) -> Iterator[RayNodes]:
-    """Run a cluster of two nodes, without a dashboard and without reports of its use."""
+    """Run a cluster of two nodes, with none of Ray's services that tasks do not need and without reports of its use."""
     home = tempfile.mkdtemp(prefix="ray-")  # a short path: sockets lie in it
     outside = {name: os.environ.get(name) for name in ("RAY_TMPDIR", "RAY_USAGE_STATS_ENABLED")}
     os.environ.update({"RAY_TMPDIR": home, "RAY_USAGE_STATS_ENABLED": "0"})
     handler = signal.getsignal(signal.SIGTERM)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    switches = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **switches})
     try:
         nodes = RayNodes(cluster=cluster, scratch=scratch, environment=environment)
         for _ in range(2):

@@ -28,8 +28,8 @@ from phyagi_assets.steps.tokenize import build_tokenized
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.ownership import LOCKS
-from tests.live import REPOSITORY
 
+REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "data"
 GPT2 = DATA / "tokenizers" / "gpt2"
 

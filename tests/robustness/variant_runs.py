@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.live import REPOSITORY
+from tests.support import REPOSITORY
 
 ADDRESS_SPACE = 8 << 30
 """Largest address space of a worker, in bytes; allocations of sizes from damaged files fail beyond it."""

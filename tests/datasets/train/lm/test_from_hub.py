@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,26 +16,17 @@ import pytest
 from phyagi_assets.datasets import DatasetProviderConfig, LMDatasetProvider, get_dataset
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import _tokenize_concatenated
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, TokenizerError
+from phyagi_assets.settings import STORE_VARIABLE
+from phyagi_assets.steps import text_cache
+from phyagi_assets.tokenizers.exact import EnginePool
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, ids, made, saved, shouted, words
-from tests.hub import JSON_LINES, WIKITEXT, served, worker
+from tests.hub import JSON_LINES, WIKITEXT
 from tests.support import GPT2, write_jsonl
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory, library_store: Path) -> Iterator[dict[str, str]]:
-    """Environment variables that direct clients to the local server instead of the Hub."""
-    with served(tmp_path_factory.mktemp("hub"), plays=4) as hub:
-        yield hub.environment(library_store)
-
-
-@pytest.fixture(scope="module")
-def clients(environment: dict[str, str]) -> Iterator[ProcessPoolExecutor]:
-    """Run a process with environment variables."""
-    with worker(environment) as process:
-        yield process
+ENGINES = EnginePool()
+"""Engines that the process with access to the Hub loads once."""
 
 
 # What is left
@@ -169,51 +162,61 @@ def test_dataset_without_a_training_split_raises(gpt2: Any) -> None:
 # Of the Hub and of files
 
 
-def from_hub(folder: Path, **arguments: Any) -> tuple[list[int], dict[str, int]]:
+def from_hub(folder: Path, store: Path, offline: bool = False, **arguments: Any) -> tuple[list[int], dict[str, int]]:
     """Create a cache, and return the first window and the number of tokens of each split; runs in the process of the clients."""
-    os.chdir(folder)
-    first = LMDatasetProvider.from_hub(seq_len=16, **arguments).get_train_dataset()[0]["input_ids"].tolist()
-    return first, {path.stem: len(np.load(path)) for path in sorted(Path("cache").glob("*.npy")) if "." not in path.stem}
+    with ExitStack() as patches:
+        patches.enter_context(chdir(folder))
+        patches.enter_context(mock.patch.dict(os.environ, {STORE_VARIABLE: str(store)}))
+        patches.enter_context(mock.patch.object(text_cache, "EnginePool", return_value=ENGINES))
+        for setting in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):  # set at import
+            patches.enter_context(mock.patch(setting, offline))
+        first = LMDatasetProvider.from_hub(seq_len=16, **arguments).get_train_dataset()[0]["input_ids"].tolist()
+        return first, {path.stem: len(np.load(path)) for path in sorted(Path("cache").glob("*.npy")) if "." not in path.stem}
+
+
+@pytest.fixture
+def caches(hub_client: ProcessPoolExecutor, tmp_path: Path, library_store: Path) -> Callable[..., Any]:
+    """Call `from_hub` in the process of the clients."""
+    return lambda **arguments: hub_client.submit(from_hub, tmp_path, library_store, **arguments).result()
 
 
 def texts_of(folder: Path, *names: Any, **arguments: Any) -> dict[str, list[str]]:
     """Return the text of a dataset on the Hub; runs in the process of the clients."""
     from datasets import load_dataset
 
-    os.chdir(folder)
-    return {name: list(split["text"]) for name, split in load_dataset(*names, **arguments).items()}
+    with chdir(folder):
+        return {name: list(split["text"]) for name, split in load_dataset(*names, **arguments).items()}
 
 
 def test_hub_dataset_loads_by_its_former_name_and_offline_by_its_present_name(
-    clients: ProcessPoolExecutor, environment: dict[str, str], tmp_path: Path, gpt2: Any
+    hub_client: ProcessPoolExecutor, caches: Callable[..., Any], tmp_path: Path, gpt2: Any
 ) -> None:
-    texts = clients.submit(texts_of, tmp_path, "Salesforce/wikitext", WIKITEXT).result()
+    texts = hub_client.submit(texts_of, tmp_path, "Salesforce/wikitext", WIKITEXT).result()
     arguments = {"dataset_name": WIKITEXT, "tokenizer": "gpt2"}
-    first, tokens = clients.submit(from_hub, tmp_path, dataset_path="wikitext", revision="main", **arguments).result()
+    first, tokens = caches(dataset_path="wikitext", revision="main", **arguments)
     assert tokens == {split: len(expected(gpt2, of)) for split, of in texts.items()}
     assert first == expected(gpt2, texts["train"][:20])[:16]
-    with worker({**environment, "HF_HUB_OFFLINE": "1"}) as offline:
-        assert offline.submit(from_hub, tmp_path, dataset_path="Salesforce/wikitext", **arguments).result() == (first, tokens)
-        with pytest.raises(SourceError, match=r"wikitext: .*without the Hub, cached datasets are found only by their full name"):
-            offline.submit(from_hub, tmp_path, dataset_path="wikitext", **arguments).result()
+    assert caches(dataset_path="Salesforce/wikitext", **arguments, offline=True) == (first, tokens)
+    with pytest.raises(SourceError, match=r"wikitext: .*without the Hub, cached datasets are found only by their full name"):
+        caches(dataset_path="wikitext", **arguments, offline=True)
 
 
-def test_hub_dataset_without_configurations_and_splits_is_a_training_split(clients: ProcessPoolExecutor, tmp_path: Path) -> None:
+def test_hub_dataset_without_configurations_and_splits_is_a_training_split(caches: Callable[..., Any], tmp_path: Path) -> None:
     arguments = {"dataset_path": JSON_LINES, "tokenizer": "openai-community/gpt2"}
-    _, tokens = clients.submit(from_hub, tmp_path, **arguments, raw_dir=tmp_path / "raw").result()
+    _, tokens = caches(**arguments, raw_dir=tmp_path / "raw")
     assert set(tokens) == {"train"}
     assert list((tmp_path / "raw").rglob("*.arrow"))
-    _, divided = clients.submit(from_hub, tmp_path, **arguments, data_files="countries.jsonl", validation_split=0.1).result()
+    _, divided = caches(**arguments, data_files="countries.jsonl", validation_split=0.1)
     assert sum(divided.values()) == tokens["train"]
     assert 0 < divided["validation"] < 0.2 * tokens["train"]
 
 
 @pytest.mark.parametrize("named", ["files", "folder"])
-def test_local_files_load_by_their_format(clients: ProcessPoolExecutor, tmp_path: Path, gpt2: Any, named: str) -> None:
+def test_local_files_load_by_their_format(caches: Callable[..., Any], tmp_path: Path, gpt2: Any, named: str) -> None:
     texts = {"train": DOCUMENTS, "test": PLAIN[:3]}
     files = {split: str(write_jsonl(tmp_path / "raw" / f"{split}.jsonl", of_split)) for split, of_split in texts.items()}
     where: dict[str, Any] = {"data_files": files} if named == "files" else {"data_dir": str(tmp_path / "raw")}
-    first, tokens = clients.submit(from_hub, tmp_path, dataset_path="json", tokenizer=str(GPT2), **where).result()
+    first, tokens = caches(dataset_path="json", tokenizer=str(GPT2), **where)
     assert first == expected(gpt2, DOCUMENTS)[:16]
     assert tokens == {split: len(expected(gpt2, of_split)) for split, of_split in texts.items()}
 
@@ -228,8 +231,6 @@ def test_local_files_load_by_their_format(clients: ProcessPoolExecutor, tmp_path
         ({"dataset_path": JSON_LINES, "tokenizer": "no-such-tokenizer"}, "tokenizer 'no-such-tokenizer' cannot be loaded"),
     ],
 )
-def test_missing_hub_dataset_raises_an_error_with_its_name(
-    clients: ProcessPoolExecutor, tmp_path: Path, arguments: dict[str, Any], refusal: str
-) -> None:
+def test_missing_hub_dataset_raises_an_error_with_its_name(caches: Callable[..., Any], arguments: dict[str, Any], refusal: str) -> None:
     with pytest.raises(Exception, match=refusal):
-        clients.submit(from_hub, tmp_path, **arguments).result()
+        caches(**arguments)
