@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,8 @@ _MOST_COPIED = 5_000_000_000
 """Size of the largest object that S3 copies in one request, in bytes."""
 _ETAG = re.compile(r"[0-9a-f]{32}(-\d+)?")
 _CHUNK = 1 << 20
+_STREAMED = 1 << 18
+"""Number of bytes of a part to write to a file at once: few enough to stay in the processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,21 +153,53 @@ class BucketFolder:
         """
 
         def content(client: ObjectStore) -> tuple[bytes, int]:
-            try:
-                found = obstore.get(client, self._key(key), options={"range": (start, stop)})
-            except FileNotFoundError as problem:
-                if lacks_bucket(problem):
-                    raise
-                raise SourceError(
-                    "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the "
-                    "mixture, or materialize it again"
-                ) from None
-            size, part = found.meta["size"], bytes(found.bytes())
-            if len(part) != min(stop, size) - start:
-                raise TransientError(f"{key}: {len(part):,} bytes arrived, and {stop - start:,} were requested")
-            return part, size
+            found = self._part(client, key, start, stop)
+            part = bytes(found.bytes())
+            _require_part(key, len(part), start, stop, found.meta["size"])
+            return part, found.meta["size"]
 
         return self._ask(key, f"{key} cannot be read", content)
+
+    def download_range(self, key: str, start: int, stop: int, path: Path) -> int:
+        """Download a part of an object to a file, and return the size of the whole object, in bytes.
+
+        Parameters
+        ----------
+        start, stop
+            First byte, and the byte after the last one.
+
+        Raises
+        ------
+        StoreError
+            The object does not exist, ends before `start`, or cannot be read.
+        OSError
+            The file cannot be written.
+        """
+
+        def get(client: ObjectStore) -> int:
+            found, read = self._part(client, key, start, stop), 0
+            with _errors_of_disk(), path.open("wb", buffering=0) as file:
+                for chunk in found.stream(min_chunk_size=_STREAMED):
+                    read += len(chunk)
+                    _write_all(file, memoryview(chunk))
+            _require_part(key, read, start, stop, found.meta["size"])
+            return found.meta["size"]
+
+        try:
+            return self._ask(key, f"{key} cannot be read", get)
+        except _DiskError as problem:
+            raise problem.error from None
+
+    def _part(self, client: ObjectStore, key: str, start: int, stop: int) -> "obstore.GetResult":
+        try:
+            return obstore.get(client, self._key(key), options={"range": (start, stop)})
+        except FileNotFoundError as problem:
+            if lacks_bucket(problem):
+                raise
+            raise SourceError(
+                "it is gone; phyagi-assets clean removes versions that no published plan names: open the published plan of the "
+                "mixture, or materialize it again"
+            ) from None
 
     def create(self, key: str, content: bytes) -> bool:
         """Create an object unless it exists, in one step, and return whether it was created."""
@@ -378,6 +413,17 @@ def concurrently(action: Callable[[Item], Result], items: Iterable[Item], thread
 def _streamed(client: ObjectStore, key: str) -> Iterator[bytes]:
     for chunk in obstore.get(client, key).stream(min_chunk_size=_CHUNK):
         yield bytes(chunk)
+
+
+def _require_part(key: str, size: int, start: int, stop: int, whole: int) -> None:
+    """Check the size of what arrived of a part of an object, given the size of the whole object."""
+    if size != min(stop, whole) - start:
+        raise TransientError(f"{key}: {size:,} bytes arrived, and {stop - start:,} were requested")
+
+
+def _write_all(file: FileIO, content: memoryview) -> None:
+    while content:
+        content = content[file.write(content) :]
 
 
 def _checksums(path: Path, part: int) -> tuple[str, str]:

@@ -196,14 +196,13 @@ def serve(descriptor: int) -> None:
 def _answered(folder: BucketFolder, request: PartRequest) -> Any:
     """Return the part, an empty part if it was written to a file, or the exception to raise in the reader."""
     try:
-        content, size = folder.read_range(request.key, request.start, request.stop)
-        if request.size and size != request.size:
-            return StoreError(f"{folder.address}/{request.key}: has {size:,} bytes, and the mixture's plan requires {request.size:,}")
         if not request.path:
+            content, size = folder.read_range(request.key, request.start, request.stop)
+            _require_size(folder, request, size)
             return content
         draft = Path(request.draft)
         try:
-            draft.write_bytes(content)
+            _require_size(folder, request, folder.download_range(request.key, request.start, request.stop, draft))
             draft.replace(request.path)
         finally:
             draft.unlink(missing_ok=True)
@@ -212,3 +211,9 @@ def _answered(folder: BucketFolder, request: PartRequest) -> Any:
         return problem
     except BaseException as problem:
         return RuntimeError(f"{type(problem).__name__}: {problem}")
+
+
+def _require_size(folder: BucketFolder, request: PartRequest, size: int) -> None:
+    """Check the size of an object."""
+    if request.size and size != request.size:
+        raise StoreError(f"{folder.address}/{request.key}: has {size:,} bytes, and the mixture's plan requires {request.size:,}")

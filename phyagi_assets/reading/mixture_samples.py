@@ -22,6 +22,8 @@ from phyagi_assets.reading.token_shards import TokenShards
 
 _BLOCK = 4096
 """Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
+_LOCATED = 16
+"""Largest number of such passes whose samples are kept."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +81,8 @@ class MixtureSamples:
         self.order = MixtureOrder(plan, split, PackedIndices(plan, home))
         self.shards = TokenShards.of_plan(plan, home, self.order)
         self._names = np.array([corpus.name for corpus in plan.corpora], dtype=object)
-        self._blocks: dict[bool, tuple[int, Located]] = {}
-        """Samples that were located together, and the first position, for reads and for reads to come."""
+        self._blocks: dict[int, Located] = {}
+        """Samples that were located together last, by their first position: those of reads to come are read soon."""
         self._last_read = (0, 0, 0)
         """Number of samples and first position of the last read, and distance to that of the read before it."""
 
@@ -158,7 +160,7 @@ class MixtureSamples:
 
     def expect(self, reads: Iterator[Ints]) -> None:
         """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
-        self.shards.expect((int(of[0]), self.order.runs(self._located(of, ahead=True), int(self.shift_labels))) for of in reads)
+        self.shards.expect((int(of[0]), self.order.runs(self._located(of), int(self.shift_labels))) for of in reads)
 
     def _guess(self, positions: Ints) -> None:
         """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""
@@ -228,18 +230,19 @@ class MixtureSamples:
             np.copyto(labels, self.ignore_index, where=~trained[:, ahead:])
         return {"input_ids": tokens[:, : self.seq_len].astype(np.int64), "labels": labels}
 
-    def _located(self, positions: Ints, *, ahead: bool = False) -> Located:
-        """Return the samples at positions, which are located together with those that follow them; separately for reads to come."""
+    def _located(self, positions: Ints) -> Located:
+        """Return the samples at positions, which are located together with those that follow them."""
         if not len(positions):
             return self.order.locate(positions)
         low, high = int(positions.min()), int(positions.max())
         if high - low >= _BLOCK:
             return self.order.locate(positions)
-        block = self._blocks.get(ahead)
-        if block is None or not block[0] <= low <= high < block[0] + _BLOCK:
-            block = self._blocks[ahead] = (low, self.order.locate(np.arange(low, low + _BLOCK)))
-        start, located = block
-        return located[positions - start]
+        blocks = self._blocks  # replaced, never changed: several threads may read
+        start = next((first for first in blocks if first <= low <= high < first + _BLOCK), None)
+        if start is None:
+            start, kept = low, list(blocks.items())[1 - _LOCATED :]
+            blocks = self._blocks = {**dict(kept), start: self.order.locate(np.arange(low, low + _BLOCK))}
+        return blocks[start][positions - start]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blocks": {}}

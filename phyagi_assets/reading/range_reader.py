@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.npy import HEADER_BYTES
@@ -33,9 +34,9 @@ _AHEAD_OF_WHOLE = 1 << 20
 """Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
 _OPEN_FILES = 2048
 """Largest number of block files that a reader keeps open: a window has some hundred blocks per corpus."""
-_SINGLE_PER_BLOCK = 1
-"""Number of requests for single ranges of whole arrays, per block, while the blocks are on their way. A request for a block takes a server
-hardly longer than one for some kilobytes, so reading begins at once, and the blocks are delayed by their own time at most."""
+_BYTES_PER_SINGLE = 2 << 20
+"""Size of whole arrays, in bytes, for each request for a single range while they are on their way. A request for this much takes a server
+hardly longer than one for some kilobytes, so reading begins at once, and the arrays are delayed by their own time at most."""
 _SINGLE_PER_SECOND = 2000
 """Largest number of ranges per second that are fetched one by one until all blocks are there. A caller that takes more has to wait for the
 blocks, so that nothing delays them."""
@@ -51,6 +52,10 @@ _PATIENCE = 1.0
 """Time to wait for a block that another process fetches, in seconds."""
 _NO_BLOCK = -1 << 40
 """Number of the block of a range that is in none."""
+
+
+_Piece = tuple[int, int, int, int, int]
+"""Part of a range in one block: array, first byte, end, number of the block, and place in the read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,8 @@ class RangeReader:
     def _reset(self) -> None:
         self._owner = os.getpid()
         self._lock = threading.RLock()
-        self._files: OrderedDict[tuple[int, int], int] = OrderedDict()
+        self._files: OrderedDict[tuple[int, int], tuple[int, int]] = OrderedDict()
+        """Open files of blocks, each with the first byte of its block."""
         self._most_files = maps_allowed(_OPEN_FILES)
         self._coming: dict[tuple[int, int], Future[bytes] | None] = {}
         """Blocks on their way, with the future of the request; None if another process or thread is fetching it."""
@@ -124,7 +130,7 @@ class RangeReader:
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: WholeArrays | None = None
-        self._single = _SINGLE_PER_BLOCK * sum(-(-array.size // array.block) for array in self._arrays if array.is_whole)
+        self._single = min(_JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
         self._is_slow = False
         """Whether the caller takes so few ranges that they can be fetched one by one."""
@@ -163,7 +169,7 @@ class RangeReader:
 
     def _close(self) -> None:
         while self._files:
-            os.close(self._files.popitem()[1])
+            os.close(self._files.popitem()[1][0])
 
     def __del__(self) -> None:
         if "_files" in self.__dict__:
@@ -171,7 +177,7 @@ class RangeReader:
         if self.__dict__.get("_filler"):
             self._filler.is_ended = True  # type: ignore[union-attr]
 
-    def read(self, ranges: Ranges, position: int) -> bytearray:
+    def read(self, ranges: Ranges, position: int) -> npt.NDArray[np.uint8]:
         """Return the bytes of ranges, one after another.
 
         Parameters
@@ -268,20 +274,26 @@ class RangeReader:
         return self._arrays[key[0]].block_at(key[1])
 
     def _is_here(self, key: tuple[int, int]) -> bool:
+        """Return whether a block is in the cache."""
         file = self._files.get(key)
-        if file is not None and not os.fstat(file).st_nlink:  # it was evicted
-            os.close(self._files.pop(key))
+        if file is not None and not os.fstat(file[0]).st_nlink:  # it was evicted
+            os.close(self._files.pop(key)[0])
             file = None
-        is_here = file is not None or self._cache.has(self._block_of(key))
-        if is_here and key in self._coming and self._coming[key] is None:
+        return file is not None or self._cache.has(self._block_of(key))
+
+    def _is_coming(self, key: tuple[int, int]) -> bool:
+        """Return whether a block is in the cache or on its way."""
+        if key not in self._coming:
+            return self._is_here(key)
+        if self._coming[key] is None and self._is_here(key):  # the other process has fetched it
             del self._coming[key]
-        return is_here
+        return True
 
     def _request_blocks(self, keys: Sequence[tuple[int, int]], position: int) -> set[tuple[int, int]]:
         """Start fetching the blocks that are worth caching and fit; return those that are cached or being fetched."""
         coming, wanted, to_judge = set(), [], []
         for key in keys:
-            if self._is_here(key) or key in self._coming:
+            if self._is_coming(key):
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
@@ -350,41 +362,46 @@ class RangeReader:
                 for key in of_request:
                     self._parts[key] = _Part(content, key[1] - request.start)
 
-    def _gathered(self, ranges: Ranges, position: int) -> bytearray:
+    def _gathered(self, ranges: Ranges, position: int) -> npt.NDArray[np.uint8]:
         self._collect()
-        joined = bytearray(ranges.size)
-        view = memoryview(joined)
-        missing: list[tuple[int, int, int, int, int]] = []
-        for piece in zip(*(column.tolist() for column in self._pieces(ranges)), strict=True):
-            if not self._read_block(piece, view):
-                missing.append(piece)
+        joined = np.empty(ranges.size, np.uint8)
+        view = joined.data
+        missing = self._read_blocks(zip(*(column.tolist() for column in self._pieces(ranges)), strict=True), view)
         if missing:
             self._fetch_missing(missing, view, position)
         return joined
 
-    def _read_block(self, piece: tuple[int, int, int, int, int], view: memoryview) -> bool:
-        """Read a piece from its block, if the block is in the cache."""
-        array, begin, end, number, place = piece
-        if number == _NO_BLOCK:
-            return False
-        key = array, number
-        file = self._files.get(key)
-        if file is None:
-            try:
-                file = self._files[key] = os.open(self._cache.path(self._block_of(key)), os.O_RDONLY)
-            except OSError:
-                return False
-            if len(self._files) > self._most_files:
-                os.close(self._files.popitem(last=False)[1])
-        else:
-            self._files.move_to_end(key)
-        start = max(0, self._arrays[array].phase + number * self._arrays[array].block)
-        if os.preadv(file, [view[place : place + end - begin]], begin - start) == end - begin:
-            return True
-        os.close(self._files.pop(key))  # it was evicted
-        return False
+    def _read_blocks(self, pieces: Iterable[_Piece], view: memoryview) -> list[_Piece]:
+        """Read pieces from blocks that are in the cache, and return the others."""
+        files, used, read = self._files, self._files.move_to_end, os.preadv
+        missing = []
+        for piece in pieces:
+            array, begin, end, number, place = piece
+            key = array, number
+            file = files.get(key) or self._opened(key)
+            if file is None:
+                missing.append(piece)
+            elif read(file[0], [view[place : place + end - begin]], begin - file[1]) == end - begin:
+                used(key)
+            else:  # it was evicted
+                os.close(files.pop(key)[0])
+                missing.append(piece)
+        return missing
 
-    def _fetch_missing(self, pieces: Sequence[tuple[int, int, int, int, int]], view: memoryview, position: int) -> None:
+    def _opened(self, key: tuple[int, int]) -> tuple[int, int] | None:
+        """Open the file of a block, and return it with the block's first byte; None if the block is not in the cache."""
+        if key[1] == _NO_BLOCK:
+            return None
+        block = self._block_of(key)
+        try:
+            file = self._files[key] = os.open(self._cache.path(block), os.O_RDONLY), block.start
+        except OSError:
+            return None
+        if len(self._files) > self._most_files:
+            os.close(self._files.popitem(last=False)[1][0])
+        return file
+
+    def _fetch_missing(self, pieces: Sequence[_Piece], view: memoryview, position: int) -> None:
         """Fetch pieces that are in no block of the cache, and wait for them."""
         needed: Counter[tuple[int, int]] = Counter()
         for array, begin, end, number, _ in pieces:
@@ -400,7 +417,7 @@ class RangeReader:
             serial, self._serial = self._serial, 0
             self._request_parts(*np.array(alone, dtype=np.int64).T)
             self._serial = serial
-        late = []
+        late: list[_Piece] = []
         for piece in pieces:
             array, begin, end, number, place = piece
             part = self._parts.pop((array, begin, end), None)
@@ -408,8 +425,7 @@ class RangeReader:
                 view[place : place + end - begin] = part.of(end - begin)
             else:
                 self._wait((array, number))
-                if not self._read_block(piece, view):
-                    late.append(piece)
+                late += self._read_blocks([piece], view)
         self._collect()
         if late:
             self._request_parts(*np.array([piece[:3] for piece in late], dtype=np.int64).T)
