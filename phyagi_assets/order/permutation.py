@@ -16,6 +16,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = _GOLDEN ^ (np.arange(1, _ROUNDS + 1, dtype=np.uint64) << np.uint64(1))
 """Odd numbers, so that multiplication by one of them loses no information about a key."""
 _HALF = np.uint64(32)
+_FEW = 8
+"""Largest number of values that are computed one by one: with so few, Python's ints take less time than NumPy's arrays."""
+_MASK = 2**64 - 1
+_GOLDEN_INT, _STEP_INTS = int(_GOLDEN), tuple(map(int, _STEPS))
 
 
 def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
@@ -39,7 +43,7 @@ def permuted(index: Ints, size: int | Ints, key: int | Words) -> Ints:
     >>> sorted(permuted(np.arange(5), 5, key=7).tolist())
     [0, 1, 2, 3, 4]
     """
-    return _cycle_walk(_encrypt, index, size, key)
+    return _cycle_walk(_encrypt, _encrypt_one, index, size, key)
 
 
 def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
@@ -57,21 +61,38 @@ def unpermuted(place: Ints, size: int | Ints, key: int | Words) -> Ints:
     >>> unpermuted(permuted(np.arange(5), 5, key=7), 5, key=7).tolist()
     [0, 1, 2, 3, 4]
     """
-    return _cycle_walk(_decrypt, place, size, key)
+    return _cycle_walk(_decrypt, _decrypt_one, place, size, key)
 
 
-def _cycle_walk(rounds: Callable[[Words, Words, Words, Words], Words], index: Ints, size: int | Ints, key: int | Words) -> Ints:
-    """Walk along the cycles of the rectangle's permutation, forward or backward, until the value is inside the range."""
+def _cycle_walk(
+    rounds: Callable[[Words, Words, Words, Words], Words],
+    rounds_of_one: Callable[[int, int, int, int], int],
+    index: Ints,
+    size: int | Ints,
+    key: int | Words,
+) -> Ints:
+    """Walk along the cycles of the rectangle's permutation, forward or backward, until the value is inside the range.
+
+    The last few values walk alone: in a range of a few indices, which is much smaller than the rectangle, one may take dozens of rounds.
+    """
     value = np.asarray(index).astype(np.uint64).ravel()
     sizes = np.broadcast_to(np.asarray(size).astype(np.uint64), value.shape)
     keys = np.broadcast_to(_mix(_as_word(key)), value.shape)
     high = np.maximum(np.ceil(np.sqrt(sizes.astype(np.float64))).astype(np.uint64), _MIN_SIDE)
     low = np.maximum((sizes + high - np.uint64(1)) // high, _MIN_SIDE)
-    value = rounds(value, high, low, keys)
-    outside = np.flatnonzero(value >= sizes)
-    while len(outside):
+    outside = np.arange(len(value))
+    if len(value) > _FEW:
+        value = rounds(value, high, low, keys)
+        outside = np.flatnonzero(value >= sizes)
+    while len(outside) > _FEW:
         value[outside] = rounds(value[outside], high[outside], low[outside], keys[outside])
         outside = outside[value[outside] >= sizes[outside]]
+    few = (of[outside].tolist() for of in (value, sizes, high, low, keys))
+    for place, (one, limit, *sides_and_key) in zip(outside.tolist(), zip(*few, strict=True), strict=True):
+        inside = rounds_of_one(one, *sides_and_key)
+        while inside >= limit:
+            inside = rounds_of_one(inside, *sides_and_key)
+        value[place] = inside
     return value.astype(np.int64).reshape(np.shape(index))
 
 
@@ -97,9 +118,33 @@ def _decrypt(value: Words, high: Words, low: Words, keys: Words) -> Words:
     return this[0] * low + that[0]
 
 
+def _encrypt_one(value: int, high: int, low: int, key: int) -> int:
+    one, other = divmod(value, low)
+    for number in range(0, _ROUNDS, 2):
+        one = (one + _step_of_one(other, high, key, number)) % high
+        other = (other + _step_of_one(one, low, key, number + 1)) % low
+    return one * low + other
+
+
+def _decrypt_one(value: int, high: int, low: int, key: int) -> int:
+    one, other = divmod(value, low)
+    for number in range(_ROUNDS - 2, -1, -2):
+        other = (other - _step_of_one(one, low, key, number + 1)) % low
+        one = (one - _step_of_one(other, high, key, number)) % high
+    return one * low + other
+
+
 def _step(fixed: Words, limit: Words, keys: Words, number: int) -> Words:
     """Return the offset that a round adds to one side, given the other: in ``range(limit)``, as evenly as 32 bits allow."""
     return ((_mix(fixed * _GOLDEN + keys * _STEPS[number]) >> _HALF) * limit) >> _HALF
+
+
+def _step_of_one(fixed: int, limit: int, key: int, number: int) -> int:
+    """Return the same as `_step` with its `_mix`, for one value."""
+    value = (fixed * _GOLDEN_INT + key * _STEP_INTS[number]) & _MASK
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (((value ^ (value >> 31)) >> 32) * limit) >> 32
 
 
 def _reduced(value: Words, limit: Words) -> Words:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.order.permutation import derived_key, epoch_key, permuted, uniform
+from phyagi_assets.order.permutation import derived_key, epoch_key, permuted, uniform, unpermuted
 
 WORD = 1 << 64
 KEYS = st.integers(0, WORD - 1)
@@ -74,6 +74,9 @@ def test_permutation_is_the_documented_cipher(size: int, key: int, data: st.Data
     image = permuted(np.array(index), size, key).tolist()
     assert image == [cipher(number) for number in index]
     assert [cipher.inverse(number) for number in image] == index
+    assert permuted(np.array(index * 9), size, key).tolist() == image * 9  # many are computed together, and a few one by one
+    assert unpermuted(np.array(image * 9), size, key).tolist() == index * 9
+    assert unpermuted(np.array(image), size, key).tolist() == index
 
 
 @given(size=st.integers(10**5, 2**62), first=st.integers(0, 2**61), key=KEYS)
