@@ -15,6 +15,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +110,18 @@ def build(made: Workspace, name: str, processes: int | None, address: RayAddress
 
 
 def own_time() -> float:
-    """Return the processor time of this process and of its children that have ended, in seconds."""
+    """Return the processor time of this process, of its children that have ended, and of the pool's processes, in seconds."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    return sum(each.ru_utime + each.ru_stime for each in used) + pool_time()
+
+
+def pool_time() -> float:
+    """Return the processor time of the process from which those of the pool are forked, and of these, once they have ended, in seconds."""
+    process: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if process is None:
+        return 0.0
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS
 
 
 def compare(given: Namespace, address: RayAddress, raylets: list[int], folder: Path) -> None:

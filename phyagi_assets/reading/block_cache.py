@@ -12,6 +12,8 @@ the bound. Drafts of dead processes are deleted by the next process that opens t
 it is read: a reader that misses a block fetches it again.
 """
 
+import errno
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formatting import short_size
 from phyagi_assets.store.locks import locked, own_folder_until_exit
 
 _DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
@@ -27,8 +30,12 @@ _SLACK = 32
 """When blocks are evicted, room for 1/_SLACK of the bound is made at once, because each time all blocks are listed."""
 _DIGITS = 20
 """Width of a number of bytes in the file of the size."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Error numbers of a disk that is full, or of a quota that is used up."""
 NEVER = 1 << 62
 """Next use of a block that is never used again, as far as is known."""
+
+logger = logging.getLogger(__name__)
 
 NextUses = Callable[[Sequence["Block"]], Sequence[int]]
 """Function that returns the next position at which each block is used."""
@@ -79,6 +86,8 @@ class BlockCache:
             self._write_used(used)
         self.bound = (shutil.disk_usage(folder).free + used) // 2 if bound is None else bound
         """Largest size of all blocks together, in bytes."""
+        self._limit: int | None = None
+        """Size that the blocks had when the disk was full, in bytes; they do not grow beyond it. None if the disk was never full."""
 
     def __reduce__(self) -> tuple[type["BlockCache"], tuple[Path, int, str]]:
         return BlockCache, (self._folder, self.bound, self._remedy)
@@ -114,27 +123,69 @@ class BlockCache:
             found: list[Path | bool | None] = [self._is_coming(block) or None for block in blocks]
             needed = sum(block.size for block, is_coming in zip(blocks, found, strict=True) if not is_coming)
             used = self._read_used()
-            if used + needed > self.bound:
+            if used + needed > self._room:
                 used = self._evict(needed, position, next_uses)
             for number, block in enumerate(blocks):
-                if not found[number] and used + block.size <= self.bound:
-                    self.path(block).parent.mkdir(exist_ok=True)
-                    draft = found[number] = self._drafts / _draft_name(block)
-                    draft.touch()
+                if not found[number] and used + block.size <= self._room and (draft := self._draft(block, used)):
+                    found[number] = draft
                     used += block.size
             self._write_used(used)
             return found
+
+    @property
+    def _room(self) -> int:
+        return self.bound if self._limit is None else min(self.bound, self._limit)
+
+    def _draft(self, block: Block, used: int) -> Path | None:
+        """Create the draft of a block, and return its path; None if the disk is full."""
+        draft = self._drafts / _draft_name(block)
+        try:
+            self.path(block).parent.mkdir(exist_ok=True)
+            draft.touch()
+        except OSError as problem:
+            if not self._stops_growing(problem, used):
+                raise
+            return None
+        return draft
 
     def _is_coming(self, block: Block) -> bool:
         """Return whether a block is there, or a process is fetching it."""
         drafts, name = f"{self._folder / _DRAFTS}", _draft_name(block)
         return self.has(block) or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts))  # noqa: PTH110, PTH208
 
-    def release(self, block: Block, draft: Path) -> None:
-        """Return the room of a block that could not be fetched, given the path of its draft."""
+    def release(self, block: Block, draft: Path, problem: BaseException) -> None:
+        """Return the room of a block that could not be fetched, given the path of its draft and the reason.
+
+        If the disk is full, the cache does not grow any more, and what does not fit is read without it.
+
+        Raises
+        ------
+        StoreError
+            The file could not be written for another reason.
+        """
         draft.unlink(missing_ok=True)
         with self._locked():
-            self._write_used(self._read_used() - block.size)
+            used = self._read_used() - block.size
+            self._write_used(used)
+        if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):  # not: the cache was deleted
+            with self.errors():
+                if not self._stops_growing(problem, used):
+                    raise problem
+
+    def _stops_growing(self, problem: OSError, used: int) -> bool:
+        """Return whether a problem is a full disk; if so, the cache keeps to the size that it has."""
+        if problem.errno not in _FULL:
+            return False
+        if self._limit is None:
+            logger.warning(
+                "%s: %s; the cache stays at %s, and what does not fit is fetched for each sample; %s",
+                self._folder,
+                os.strerror(problem.errno),
+                short_size(used),
+                self._remedy,
+            )
+        self._limit = min(used, self._room)
+        return True
 
     def blocks(self) -> set[Block]:
         """Return the blocks that are in the cache now."""
@@ -166,7 +217,7 @@ class BlockCache:
         blocks = list(self._listed())
         used = drafts + sum(block.size for block in blocks)
         uses = list(next_uses(blocks))
-        wanted = self.bound - needed - self.bound // _SLACK
+        wanted = self._room - needed - self._room // _SLACK
         for number in sorted(range(len(blocks)), key=lambda number: -uses[number]):
             if used <= wanted or uses[number] <= position:
                 break

@@ -321,10 +321,7 @@ class RangeReader:
             key, block, draft, done = self._done.popleft()
             self._coming.pop(key, None)
             if problem := done.exception():
-                self._cache.release(block, draft)
-                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):  # the cache was deleted
-                    with self._cache.errors():
-                        raise problem
+                self._cache.release(block, draft, problem)
         if self._filler and self._filler.problem:
             raise self._filler.problem
 

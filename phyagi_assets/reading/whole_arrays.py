@@ -66,9 +66,6 @@ class WholeArrays:
         if problem := done.exception():
             self.is_ended = True  # what is needed is fetched when it is needed
             try:
-                self._cache.release(block, draft)
-                if isinstance(problem, OSError) and not isinstance(problem, FileNotFoundError):
-                    with self._cache.errors():
-                        raise problem
+                self._cache.release(block, draft, problem)
             except StoreError as found:
                 self.problem = found

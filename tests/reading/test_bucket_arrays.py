@@ -1,5 +1,6 @@
 """Reading of mixtures from a bucket, through a cache of bounded size, against the same mixtures on disk."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,7 @@ from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from tests.reading.stored import Tokens, copied, store_mixture
 from tests.s3 import BUCKET, S3Server, Storm
+from tests.support import small_disk
 
 PLACE = f"s3://{BUCKET}/store"
 TOKENS: Tokens = {
@@ -117,6 +119,24 @@ def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Pa
     resumed = opened(tmp_path / "other cache", 500_000)
     assert_same(*(islice(MixtureLoader(of.train, batch_size=8, position=4003), 3) for of in (resumed, local)))
     assert s3.faults.bytes_sent < 300_000
+
+
+@pytest.mark.usefixtures("s3")
+@pytest.mark.parametrize("shuffle", [True, Window(window=60_000)], ids=["whole", "window"])
+def test_cache_on_a_full_disk_stops_growing_and_reading_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, shuffle: bool | Window
+) -> None:
+    monkeypatch.setenv("PHYAGI_ASSETS_SCRATCH", f"{tmp_path / 'scratch'}")
+    store = LocalStore(tmp_path / "store")
+    store_mixture(store, TOKENS, seq_len=64, shuffle=shuffle)
+    copied(store, BucketStore(PLACE))
+    local = load_mixture("mix", store=store.root)
+    with small_disk(tmp_path / "disk", "60k") as disk:
+        remote = opened(disk / "cache", 1_000_000 if shuffle is True else 150_000)
+        assert_same(*(islice(MixtureLoader(of.train, batch_size=64), 6) for of in (remote, local)))
+    said = [record.getMessage() for record in caplog.records if "No space left on device" in record.getMessage()]
+    assert len(said) == 1
+    assert re.search(r"the cache stays at .*fetched for each sample; .*cache_dir or \$PHYAGI_ASSETS_CACHE, or set a smaller", said[0])
 
 
 @pytest.mark.usefixtures("disk")

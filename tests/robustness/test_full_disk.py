@@ -13,7 +13,7 @@ from tests.robustness.command import Ended
 from tests.robustness.readers import Known, Reader, what_is_published
 from tests.robustness.reference_stores import ReferenceStores, check_whole, materialize, staging_leftovers
 from tests.s3 import s3_server
-from tests.support import copy_store, declare_corpus, write_text
+from tests.support import copy_store, declare_corpus, small_disk, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 
@@ -26,14 +26,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system in memory."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "none", folder], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting is not permitted here; the tests with a file size limit run everywhere")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", "256m") as folder:
+        yield folder
 
 
 def test_file_size_limit_leaves_no_partial_artifact(reference: ReferenceStores, known: Known, tmp_path: Path, room: float) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from tests.s3 import SECRET, S3Server
+from tests.support import small_disk
 
 ADDRESS = "corpus/stage/part%20é"
 PLACE = "s3://raw/lab/store"
@@ -300,13 +300,7 @@ def test_scratch_folder_that_cannot_be_used_is_named_with_its_setting(tmp_path: 
 
 
 def test_full_scratch_disk_is_named_with_its_setting(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting is not permitted here")
-    try:
+    with small_disk(tmp_path / "disk", "1m") as disk:
         written = write(BucketStore(PLACE, scratch=tmp_path / "scratch"), "x", repeat=2_000_000)
         small = BucketStore(PLACE, scratch=disk / "scratch", retry_policy=RetryPolicy(attempts=3, pause=0.0))
         found = small.open(ADDRESS)
@@ -317,8 +311,6 @@ def test_full_scratch_disk_is_named_with_its_setting(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=message):
             write(small, "y", repeat=2_000_000)
         assert small.published_fingerprint(ADDRESS) == written.fingerprint
-    finally:
-        subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_plan_made_while_another_machine_removes_versions_is_refused(machine: Open) -> None:
