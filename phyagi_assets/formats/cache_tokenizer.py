@@ -47,7 +47,7 @@ def load_backend(cache: Path) -> Any:
         The tokenizer is missing or damaged.
     """
     try:
-        return _backend((cache / BACKEND).read_bytes())
+        return shared_backend((cache / BACKEND).read_bytes())
     except MissingPackageError:
         raise
     except Exception as problem:  # tokenizers raises nothing narrower
@@ -55,8 +55,11 @@ def load_backend(cache: Path) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _backend(definition: bytes) -> Any:
-    """Return the tokenizer that a ``tokenizer.json`` defines. Loading takes longer than building a small partition, and most share one."""
+def shared_backend(definition: bytes) -> Any:
+    """Return the tokenizer that a ``tokenizer.json`` defines; it must not be changed.
+
+    Loading takes longer than building a small partition, and most share one.
+    """
     with translate_missing_packages():
         import tokenizers
 

@@ -14,6 +14,7 @@ from phyagi_assets.orchestration.checks import Verdict, limits_of, verdicts
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
+from phyagi_assets.steps.step import Scope
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -160,7 +161,12 @@ class PartitionLog:
     def _failing(self, key: dg.AssetCheckKey) -> set[str]:
         """Return the partitions whose last result of a check was a failure."""
         if key not in self._failed_before:
-            known = self._context.instance.event_log_storage.get_asset_check_partition_info([key])
-            passed = AssetCheckExecutionRecordStatus.SUCCEEDED
-            self._failed_before[key] = {of.partition_key for of in known if of.partition_key and of.latest_execution_status is not passed}
+            corpus = key.asset_key.path[0]
+            steps = self._builder.flow.of(Scope.PARTITION)
+            declared = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
+            keys = list(dict.fromkeys([key, *declared]))
+            self._failed_before |= {each: set() for each in keys}
+            for of in self._context.instance.event_log_storage.get_asset_check_partition_info(keys):  # one call costs as much for all
+                if of.partition_key and of.latest_execution_status is not AssetCheckExecutionRecordStatus.SUCCEEDED:
+                    self._failed_before[of.check_key].add(of.partition_key)
         return self._failed_before[key]

@@ -38,7 +38,7 @@ class IrregularFiles:
     """
 
     def __init__(self, store: Store, address: str) -> None:
-        self._state = store.state("irregular", address)
+        self._store, self._address = store, address
 
     def find(
         self,
@@ -67,9 +67,10 @@ class IrregularFiles:
         if not any(_may_be_irregular(corpus, file.name) for file in partition.files):
             return {}
         source = corpus.config.source
+        state = self._store.state("irregular", self._address)
         key = [raw_fingerprint, source.format, corpus.config.on_invalid]
         with suppress(ValueError, KeyError, TypeError):  # no cache yet, or a damaged one: inspect the files
-            known = self._state.recall()
+            known = state.recall()
             if known["of"] == key:
                 return dict(known["found"])
         listed = published()
@@ -79,7 +80,7 @@ class IrregularFiles:
             found = _found(corpus, files)
         else:
             return {}
-        self._state.remember({"of": key, "found": found})
+        state.remember({"of": key, "found": found})
         return found
 
 

@@ -164,8 +164,8 @@ def _is_left_out(states: States) -> bool:
 def _outermost(walk: _Walk) -> list[Path]:
     """Return the matched files and saved datasets, without those inside a saved dataset that matched as a whole."""
     saved = {path for path in walk.folders if _is_saved(path)}
-    found = sorted({*walk.matched, *saved})
-    return [path for path in found if saved.isdisjoint(path.parents)]
+    found = sorted({*walk.matched, *saved}, key=lambda path: path.parts)
+    return [path for path in found if saved.isdisjoint(path.parents)] if saved else found
 
 
 def _escaped(path: Path) -> str:

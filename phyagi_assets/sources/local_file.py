@@ -1,5 +1,6 @@
 """A local file to read."""
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ FileStamp = tuple[str, int, int, int, int]
 """Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
 
 
-def stamp_of(path: Path) -> FileStamp:
+def stamp_of(path: Path | str) -> FileStamp:
     """Return the stamp of a local file.
 
     Raises
@@ -23,7 +24,7 @@ def stamp_of(path: Path) -> FileStamp:
     OSError
         The file does not exist or cannot be accessed.
     """
-    seen = path.stat()
+    seen = os.stat(path)  # noqa: PTH116 (called for every source file)
     return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 
 

@@ -6,6 +6,7 @@ result is kept in the store.
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from phyagi_assets.sources.documents import Documents
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
+from phyagi_assets.store.state import State
 
 REMOVED = "removed"
 """Setting of a tokenized artifact that lists the ids of the excluded documents that occur in the partition."""
@@ -47,8 +49,7 @@ class ExcludedDocuments:
     def __init__(self, corpus: Corpus, address: str, raw_fingerprint: str, settings: Mapping[str, Any], store: Store) -> None:
         self._removals = read_removals(corpus)
         self._address, self._store = address, store
-        self._state = store.state("removals", address)
-        self._content = _content(raw_fingerprint, settings)
+        self._raw_fingerprint, self._settings = raw_fingerprint, settings
 
     def known(self) -> list[str] | None:
         """Return the ids of the partition's excluded documents, sorted; None if the partition has to be read to find them."""
@@ -91,6 +92,14 @@ class ExcludedDocuments:
         in_order = sorted(found)
         self._state.remember({"content": self._content, "looked_for": self._removals_digest, "found": in_order})
         return in_order
+
+    @cached_property
+    def _state(self) -> State:
+        return self._store.state("removals", self._address)
+
+    @cached_property
+    def _content(self) -> str:
+        return _content(self._raw_fingerprint, self._settings)
 
     @property
     def _removals_digest(self) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 
 import xxhash
 
+_EXACT = frozenset({str, int, bool, type(None)})
+"""Types of which every value has canonical JSON; of a subclass, JSON may show something else."""
 _CHUNK = 1 << 18
 """Bytes that are read and hashed at a time, few enough to stay in the processor's cache in between."""
 
@@ -65,7 +67,18 @@ def canonical_json(value: Any) -> str:
     TypeError
         The value has no canonical JSON, see `fingerprint`.
     """
-    return json.dumps(_plain(value, "$"), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    plain = value if _is_plain(value) else _plain(value, "$")
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value consists of the types that JSON has, so that it need not be copied; it is the case for nearly all values."""
+    kind = type(value)
+    if kind in _EXACT:
+        return True
+    if kind is dict:
+        return all(type(key) is str and (type(item) in _EXACT or _is_plain(item)) for key, item in value.items())
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
 
 
 def _plain(value: Any, at: str) -> Any:

@@ -41,6 +41,7 @@ from phyagi_assets.store.disk import flush, free_path, link, unless_elsewhere, w
 from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.locks import create_lock, hold_until_exit, is_held, locked, locked_if_free, own_folder
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
+from phyagi_assets.store.manifest_cache import ManifestCache
 from phyagi_assets.store.ownership import (
     LOCKS,
     foreign_version,
@@ -73,6 +74,7 @@ class LocalStore(base.Store):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._manifests = ManifestCache()
 
     def __str__(self) -> str:
         return str(self.root)
@@ -97,11 +99,11 @@ class LocalStore(base.Store):
         return self.root / name
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
-        pointer = self.pointer(address)
+        pointer = f"{self.root}/{Address(address)}"
         try:
-            version = pointer.parent / pointer.readlink()
+            version = Path(pointer.rpartition("/")[0], os.readlink(pointer))  # noqa: PTH115 (called for every artifact)
         except OSError:  # a copy in the place of a pointer, or nothing
-            version = pointer
+            version = Path(pointer)
         artifact = self._version(address, version, intact=intact)
         return None if artifact and split_version_name(version.name)[1] not in ("", artifact.fingerprint) else artifact
 
@@ -111,7 +113,7 @@ class LocalStore(base.Store):
 
     def _version(self, address: str, path: Path, *, intact: bool) -> Artifact | None:
         try:
-            manifest = Manifest.read(path)
+            manifest = self._manifests.read(path)
         except StoreError:
             return None
         return None if intact and manifest.damage(path) else Artifact(address=address, path=path, manifest=manifest)
@@ -177,11 +179,19 @@ class LocalStore(base.Store):
 
     def restore_all(self) -> int:
         restored = 0
-        for address in sorted(self.list()):
-            if is_copy(self.pointer(address)):
+        for address in sorted(self._copies()):
+            if self.is_copy(address):
                 with self.lock(address), suppress(StoreError):
                     restored += self.restore(address)
         return restored
+
+    def _copies(self) -> Iterator[Address]:
+        """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
+        for name in self.names():
+            for stage in _folders(self.root / name):
+                if is_part(name) and is_part(stage.name):
+                    yield Address(f"{name}/{stage.name}")
+                    yield from (Address(f"{name}/{stage.name}/{copy.name}") for copy in _folders(stage) if is_part(copy.name))
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         final = self.version_path(address, manifest.fingerprint)
@@ -388,7 +398,7 @@ class LocalStore(base.Store):
         return path
 
     def state(self, kind: Kind, name: str) -> State:
-        return State(self.root / f".{kind}" / f"{name}.json")
+        return State(Path(f"{self.root}/.{kind}/{name}.json"))
 
     def inner(self, name: str) -> "LocalStore":
         return LocalStore(self.root / f".{name}")
@@ -443,4 +453,5 @@ def _folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, without links."""
     if folder.is_symlink() or not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))

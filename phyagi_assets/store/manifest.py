@@ -5,6 +5,7 @@ give the same bytes.
 """
 
 import json
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from phyagi_assets.store.fingerprint import file_digest, fingerprint
 MANIFEST = "manifest.json"
 MEMORY_DATASET = "memory_dataset"
 """Name of the step of a cache that was written from token arrays in memory, without counts of documents."""
+_NUMBERS = (int, float)
 _SHARED_FILE = re.compile(r"tokenizer(\.pkl|/.+)")
 """Files of a version that many versions have alike: those of the tokenizer."""
 
@@ -83,14 +85,15 @@ class Manifest:
         StoreError
             The manifest is missing or is not valid.
         """
-        path = folder / MANIFEST
+        path = f"{folder}/{MANIFEST}"
         try:
-            content = path.read_bytes()
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (called for every artifact)
+                content = file.read()
         except FileNotFoundError:
             raise StoreError(f"{path}: there is no manifest, so this is not a finished artifact of the store") from None
         except OSError as problem:
             raise StoreError(f"{path}: is not a manifest of the store: {problem}") from None
-        return cls.parse(content, str(path))
+        return cls.parse(content, path)
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> Self:
@@ -120,12 +123,12 @@ class Manifest:
     def _require_types(self) -> None:
         """Check the types of the values that every step's manifest has and that later steps look up."""
         for name in ("inputs", "settings", "produced_with", "counts", "details"):
-            if not isinstance(getattr(self, name), Mapping):
+            if not isinstance(getattr(self, name), dict):
                 raise ValueError(f"{name} is not a mapping")
         needed = {"tokens"} if self.step == MEMORY_DATASET else {"documents", "tokens"}
         for name, count in self.counts.items():
-            numbers = count if isinstance(count, Mapping) else {"documents": 0, "tokens": count}
-            if not needed <= numbers.keys() or not all(isinstance(number, int | float) for number in numbers.values()):
+            numbers = count if isinstance(count, dict) else {"documents": 0, "tokens": count}
+            if not needed <= numbers.keys() or not all(isinstance(number, _NUMBERS) for number in numbers.values()):
                 raise ValueError(f"counts.{name} is {count!r}")
 
     def to_json(self) -> str:
@@ -146,15 +149,15 @@ class Manifest:
         """
         found = []
         for name, record in self.files.items():
-            path = folder / name
+            path = f"{folder}/{name}"
             try:
-                status = path.stat()
+                status = os.stat(path)  # noqa: PTH116 (called for every file of every artifact)
             except OSError:
                 status = None
             if status is None or not stat.S_ISREG(status.st_mode):
                 found.append(f"{path}: is missing")
             elif status.st_size != record.bytes:
                 found.append(f"{path}: has {status.st_size} bytes where {record.bytes} were written")
-            elif checksums and file_digest(path) != record.xxh3_128:
+            elif checksums and file_digest(Path(path)) != record.xxh3_128:
                 found.append(f"{path}: its content is not what was written (checksum differs)")
         return found

@@ -21,7 +21,7 @@ class State:
     def recall(self) -> Any:
         """Return the content of the record, or None if it is missing or cannot be read."""
         with suppress(OSError, ValueError, RecursionError):
-            return json.loads(self.path.read_text(encoding="utf-8"))
+            return json.loads(self.path.read_bytes())
         return None
 
     def remember(self, record: Any) -> None:

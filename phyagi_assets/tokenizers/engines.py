@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from phyagi_assets.errors import translate_missing_packages
+from phyagi_assets.formats.cache_tokenizer import shared_backend
 
 GROWTH = 512 << 20
 """Growth of a process at which the cache of an engine without a bound is dropped, in bytes."""
@@ -78,11 +79,14 @@ class ReferenceEngine:
     name = _named("tokenizers")
 
     def __init__(self, backend: Path, *, splits_special_tokens: bool = False) -> None:
+        if not splits_special_tokens:
+            self.tokenizer = shared_backend(backend.read_bytes())
+            return
         with translate_missing_packages():
             import tokenizers
 
         self.tokenizer = tokenizers.Tokenizer.from_file(str(backend))
-        self.tokenizer.encode_special_tokens = splits_special_tokens
+        self.tokenizer.encode_special_tokens = True
 
     def encode(self, texts: pa.Array) -> Encoded:
         """Encode a string column without nulls."""

@@ -43,15 +43,15 @@ def tokenizer_identity(corpus: Corpus, data: Path) -> str:
         return f"hub:{name}@{_commit(name, revision)}"
     if known := _identities.get(name):
         return known
-    folder = data / name
-    paths = (Path(at, name) for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
-    stamps = tuple(stamp_of(path) for path in paths if path.is_file())
+    folder = f"{data / name}"
+    paths = (f"{at}/{name}" for at, _, names in os.walk(folder) for name in sorted(names) if not name.startswith("."))
+    stamps = tuple(stamp_of(path) for path in paths if os.path.isfile(path))  # noqa: PTH113 (called for every partition)
     has_settled = all(max(modified, changed) + _QUIET_NS < time.time_ns() for _, _, modified, changed, _ in stamps)
     return f"files:{(_folder_digest if has_settled else _folder_digest.__wrapped__)(folder, stamps)}"
 
 
 @lru_cache(maxsize=64)
-def _folder_digest(folder: Path, stamps: tuple[FileStamp, ...]) -> str:
+def _folder_digest(folder: str, stamps: tuple[FileStamp, ...]) -> str:
     """Return a digest of the names and contents of files in a folder; computed once for the same stamps, because every partition asks."""
     files = [Path(path) for path, *_ in stamps]
     return text_digest(canonical_json({path.relative_to(folder).as_posix(): file_digest(path) for path in files}))
