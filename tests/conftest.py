@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from importlib.metadata import version
@@ -59,10 +59,17 @@ def pytest_configure(config: pytest.Config) -> None:
         multiprocessing.forkserver.ensure_running()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    gc.disable()  # imports leave no garbage, and the collector would walk through all of them again and again
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_finish() -> None:
-    """Leave what was imported to itself: the garbage collector would walk through it again and again, also in each forked process."""
-    gc.collect()
-    gc.freeze()
+    importlib.import_module("tests.frozen")
 
 
 @pytest.fixture(autouse=True)

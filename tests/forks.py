@@ -44,6 +44,7 @@ FORKS.set_forkserver_preload(
         "transformers",
         "upath.implementations.local",
         "watchdog.observers.polling",
+        "tests.frozen",
     ]
 )
 
