@@ -12,7 +12,7 @@ version that it would be made from is not written again.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,11 +33,11 @@ from phyagi_assets.formats.cache_folder import (
     counts_of_files,
 )
 from phyagi_assets.formats.npy import ArrayWriter, array_blocks, open_array
-from phyagi_assets.formats.plan_versions import versions_of_mixtures
+from phyagi_assets.formats.plan_versions import caches_of_plan, mixtures_in, published_plan
 from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.formats.trained_bits import TRAINED, with_ignored
 from phyagi_assets.settings import BucketAddress
-from phyagi_assets.store.base import Address, Artifact, Store
+from phyagi_assets.store.base import Address, Artifact, Store, Version
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 
@@ -182,24 +182,42 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
     ----------
     names
         Corpora, whose published caches are copied, and mixtures, of which those are copied that the published plan names; by default, all
-        published caches.
+        published caches. Of a partition that changed during a run, the version that the plan reads last is copied.
 
     Raises
     ------
     StoreError
-        The store has no corpus or mixture of a name.
+        The store has no corpus or mixture of a name, or two names name different versions of a partition.
     """
     survey = [version for version in store.survey().versions if version.address.step == STAGE]
-    chosen = {version.version for version in survey if version.is_published and (not names or version.address.name in names)}
-    mixtures = [name for name in names if not any(version.address.name == name for version in survey)]
-    chosen |= versions_of_mixtures(store, mixtures)
+    corpora = {version.address.name for version in survey}
+    chosen: dict[Address, tuple[Version, str]] = {}
+    for name in names or sorted(corpora):
+        for version in _caches(store, name, [of.version for of in survey if of.is_published and of.address.name == name], corpora):
+            known, by = chosen.setdefault(version.address, (version, name))
+            if known != version:
+                raise StoreError(
+                    f"{name!r} and {by!r} name different versions of {version.address}, which would have the same folder; copy them to "
+                    "different places"
+                )
     found = []
     for version in survey:
-        if version.version in chosen:
+        if chosen.get(version.address, (None, ""))[0] == version.version:
             there = target.manifest(folder_name(version))
             is_there = there is not None and there.fingerprint == version.fingerprint
             found.append(Joining(cache=version, target=target, is_there=is_there))
     return found
+
+
+def _caches(store: Store, name: str, published: list[Version], corpora: Collection[str]) -> Collection[Version]:
+    """Return the versions to copy for the name of a corpus or a mixture, given the published ones of that name."""
+    if name in corpora:
+        return published
+    mixtures = mixtures_in(store)
+    if name not in mixtures:
+        there = ", ".join(sorted({*corpora, *mixtures})) or "none"
+        raise StoreError(f"{name!r} is not a corpus or mixture materialized in {store} (there: {there})")
+    return caches_of_plan(published_plan(store, name)[1]).values()
 
 
 def run_joinings(work: Sequence[Joining]) -> Iterator[Joining]:

@@ -15,6 +15,34 @@ def versions_of_plan(plan: Plan) -> set[Version]:
     return {version for path in plan.paths() if (version := Version.in_path(path))}
 
 
+def caches_of_plan(plan: Plan) -> dict[Address, Version]:
+    """Return the cache of each partition that a plan reads, in the version that the last segment with the partition reads."""
+    sources = [source for segment in plan.segments for source in segment.sources]
+    partitions = [partition for source in sources for partition in plan.partitions(source)]
+    partitions += [partition for number in plan.evaluation for partition in plan.corpora[number].partitions]
+    paths = [path for partition in partitions for shard in partition.shards.values() for path, _ in shard.files]
+    return {version.address: version for path in paths if (version := Version.in_path(path))}
+
+
+def published_plan(store: Store, mixture: str) -> tuple[Version, Plan]:
+    """Return the published version of a mixture, and its plan.
+
+    Raises
+    ------
+    StoreError
+        The mixture is not in the store, or its plan cannot be read.
+    """
+    artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
+    if artifact is None:
+        raise StoreError(f"{mixture!r} is not a mixture materialized in {store} (there: {', '.join(mixtures_in(store)) or 'none'})")
+    return Version(Address(artifact.address), artifact.fingerprint), read_plan(artifact.folder() / PLAN)
+
+
+def mixtures_in(store: Store) -> list[str]:
+    """Return the names of the mixtures that a store publishes."""
+    return [address.name for address in store.list() if address.step == _STEP]
+
+
 def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
     """Return the published plans of mixtures, and the versions that they name.
 
@@ -23,12 +51,5 @@ def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:
     StoreError
         A mixture is not in the store, or its plan cannot be read.
     """
-    found: set[Version] = set()
-    for mixture in mixtures:
-        artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
-        if artifact is None:
-            there = ", ".join(address.name for address in store.list() if address.step == _STEP) or "none"
-            raise StoreError(f"{mixture!r} is not a mixture materialized in {store} (there: {there})")
-        found.add(Version(Address(artifact.address), artifact.fingerprint))
-        found |= versions_of_plan(read_plan(artifact.folder() / PLAN))
-    return found
+    plans = [published_plan(store, mixture) for mixture in mixtures]
+    return {version for version, _ in plans} | {version for _, plan in plans for version in versions_of_plan(plan)}

@@ -83,7 +83,7 @@ def _version(artifact: Artifact) -> Version:
 
 
 def run_all(work: Sequence[Copying]) -> Iterator[Copying]:
-    """Copy versions, several at once, and yield them in their order when they are done.
+    """Copy versions, several addresses at once, and yield them when they are done: plans after all others.
 
     Raises
     ------
@@ -91,10 +91,15 @@ def run_all(work: Sequence[Copying]) -> Iterator[Copying]:
         A version is damaged, the source cannot be read, or the target cannot be written. What was copied stays.
     """
 
-    def run(item: Copying) -> Copying:
-        item.run()
-        return item
+    def run(items: list[Copying]) -> list[Copying]:
+        for item in items:
+            item.run()
+        return items
 
-    is_plan = [not Address(item.version.address).is_of_partition for item in work]
     for plans in (False, True):
-        yield from concurrently(run, [item for item, last in zip(work, is_plan, strict=True) if last is plans], _AT_ONCE)
+        together: dict[tuple[int, str], list[Copying]] = {}  # versions of one address wait for each other anyway
+        for item in work:
+            if Address(item.version.address).is_of_partition is not plans:
+                together.setdefault((id(item.target), item.version.address), []).append(item)
+        for items in concurrently(run, together.values(), _AT_ONCE):
+            yield from items

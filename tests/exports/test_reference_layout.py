@@ -9,11 +9,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from phyagi_assets.cli import main
+from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.formats.cache_folder import array_files
 from phyagi_assets.formats.token_file import open_tokens
+from phyagi_assets.steps.mixture import build_mixture
+from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.s3 import S3Server
 from tests.steps.pieces import build_stores
+from tests.support import build, declare, declare_corpus, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +97,37 @@ def test_copies_from_and_to_a_bucket_are_the_same(stores: dict[str, Artifact], s
     assert "1 there already" in run(*words).stdout
     keys = {key.removeprefix("lab/reference/") for key in s3.listed() if key.startswith("lab/reference/")}
     assert keys == set(contents(tmp_path / "a"))
+
+
+def test_partition_that_changed_during_a_run_is_copied_in_its_last_version(tmp_path: Path) -> None:
+    data, source = tmp_path / "data", tmp_path / "data" / "c.jsonl"
+    workspace = Workspace(data=data, store=LocalStore(data / "store"))
+    save_byte_tokenizer(data / "bytes")
+    declare_corpus(data, "c", "c.jsonl", tokenizer="bytes", engine="tokenizers")
+    for name in ("old", "new"):
+        declare(data, "mixtures", name=name, seq_len=8, datasets=[{"corpus": "c"}])
+    catalog = load_catalog(data)
+
+    def refresh(text: str, mixtures: tuple[str, ...], at: int | None = None) -> bytes:
+        write_jsonl(source, [text])
+        (steps,) = build(catalog.corpora["c"], workspace).values()
+        for name in mixtures:
+            assert not build_mixture(catalog.mixtures[name], catalog.corpora, {"c": ["all"]}, workspace, at).failures
+        return (steps[2].artifact.path / "train.npy").read_bytes()
+
+    before = refresh("a" * 100, ("old", "new"))
+    texts = [refresh("bc"[i] * 100, ("new",), 4 * (i + 1)) for i in range(2)]
+    words = ("copy", "--layout", "reference", data / "store", tmp_path / "out")
+    for name in ("new", "c", "all"):
+        done = run(*words, name)
+        assert (done.exit_code, f"{int(name == 'new')} version" in done.stdout) == (0, True), done.output
+        assert (tmp_path / "out" / "c" / "all" / "train.npy").read_bytes() == texts[-1]
+    assert run(*words, "old").exit_code == 0
+    assert (tmp_path / "out" / "c" / "all" / "train.npy").read_bytes() == before
+    for names, message in {
+        ("old", "new"): "'new' and 'old' name different versions of c/numpy_cache/all",
+        ("nope",): "'nope' is not a corpus or mixture",
+    }.items():
+        refused = run(*words, *names)
+        assert (refused.exit_code, message in refused.stderr) == (1, True), refused.output
+    assert "another run" not in run("copy", data / "store", tmp_path / "all").stderr
