@@ -92,7 +92,7 @@ _PLAN = {
     "name": _TEXT,
     "fingerprint": _TEXT,
     "seq_len": _integer(1, 1 << 31),
-    "seed": _COUNT,
+    "seed": _integer(0, (1 << 63) - 1),
     "dtype": _INTEGERS,
     "tokenizer": _TEXT,
     "concat": _CONCAT,

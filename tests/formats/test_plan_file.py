@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phyagi_assets.declare.schema import MixturePart
+from phyagi_assets.declare.schema import MixtureConfig, MixturePart
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import Plan, Window
 from phyagi_assets.formats.plan_file import read_plan
@@ -42,6 +42,12 @@ def test_plan_round_trips(tmp_path: Path, crosses: bool) -> None:
     path.write_text(plan.to_json(), encoding="utf-8")
     assert read_plan(path) == plan
     assert [segment.crosses for segment in plan.segments] == [crosses, True]
+
+
+def test_every_seed_that_can_be_declared_is_read(tmp_path: Path) -> None:
+    largest = MixtureConfig(name="m", seed=2**63 - 1, datasets=[MixturePart(corpus="one")]).seed
+    plan = replace(grown(), seed=largest)
+    assert read_plan(written(tmp_path / "mixture.json", json.loads(plan.to_json()))) == plan
 
 
 def test_plan_with_a_window_has_a_format_of_its_own(tmp_path: Path) -> None:
