@@ -10,6 +10,7 @@ from phyagi_assets.formats.packed_index import index_version, planned_index
 from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
+from phyagi_assets.formats.plan_versions import mixtures_in
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact, Store, Version, is_part, root_around
@@ -155,7 +156,7 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
 
 def _no_mixture(name: str | Path, store: Store) -> StoreError:
     """Return the error about a mixture that is not in a store: it names the mixtures there, and says what is probably meant."""
-    mixtures = [address.name for address in store.list() if address.step == _STEP]
+    mixtures = mixtures_in(store)
     advice = did_you_mean(str(name), mixtures) or f"; materialize it with: phyagi-assets materialize {name}"
     if str(name) in store.names():
         advice = "; it is a corpus, which a mixture can contain"

@@ -19,6 +19,9 @@ from phyagi_assets.store.base import Store
 
 logger = logging.getLogger(__name__)
 
+EVALUATION = "evaluation"
+"""Name, in place of a split, of the samples of a corpus for evaluation only, of which all splits are read."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exposure:
@@ -30,6 +33,7 @@ class Exposure:
     is_published: bool
     """Whether the plan is the published one of the mixture; otherwise it is superseded."""
     split: str
+    """The split, or ``evaluation``, whose positions count in ``validation_by_corpus``."""
     id: str
     positions: list[int]
     """Positions, ascending, of samples that contain a token of the document, as an input or only as the last label."""
@@ -75,12 +79,16 @@ def _of_plan(
     *,
     is_published: bool,
 ) -> Iterator[Exposure]:
-    numbers = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
+    trained = [number for number in named if number not in plan.evaluation]
+    searched = [(split, split, plan, trained) for split in SPLITS]
+    if evaluated := [number for number in named if number in plan.evaluation]:
+        searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
     paths, indices = PlanPaths(plan, file.parent), PackedIndices(plan, file.parent)
-    for split in SPLITS:
+    for shown, split, of, numbers in searched:
         if not any(split in partition.shards for number in numbers for partition in plan.corpora[number].partitions):
             continue
-        order = MixtureOrder(plan, split, indices)
+        order = MixtureOrder(of, split, indices)
         below = until if until is not None and split == "train" else len(order)
         positions: dict[str, set[int]] = {}
         for number in numbers:
@@ -89,14 +97,15 @@ def _of_plan(
                     fetch(shard.path)
                     if partition.index:
                         fetch(partition.index.path)
-                    for span in spans_of(paths.resolve(shard.path).parent, split, ids):
+                    array = paths.resolve(shard.path)
+                    for span in spans_of(array.parent, array.stem, ids):
                         positions.setdefault(span.id, set()).update(order.positions_of(number, index, span.start, span.end, below))
         for id_, at in sorted(positions.items()):
             yield Exposure(
                 mixture=plan.name,
                 plan=plan.fingerprint,
                 is_published=is_published,
-                split=split,
+                split=shown,
                 id=id_,
                 positions=sorted(at),
                 until=below,

@@ -74,6 +74,20 @@ def next_token_is_of(text: str, sample: ExplainedSample) -> bool:
     return behind < len(hashes) and document_id(int(hashes[behind])) == id_of(text)
 
 
+def test_samples_for_evaluation_are_found_in_all_splits_of_the_corpus(
+    corpora: dict[str, Corpus], workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=SEQ_LEN, datasets=[{"corpus": "d"}], evaluation=["c"])
+    caches = {name: list(build(corpus, workspace)) for name, corpus in corpora.items()}
+    plan = build_mixture(load_yaml(path, MixtureConfig), corpora, caches, workspace).artifact.path
+    ids = [id_of(text) for texts in DOCUMENTS.values() for text in texts]
+    found = list(exposures("c", ids, workspace.store, 3))
+    assert {(one.mixture, one.split) for one in found} == {("mix", "evaluation")}
+    assert {one.id for one in found} == set(ids)
+    assert {position for one in found for position in one.positions} == set(range(len(load_mixture(plan).validation_by_corpus["c"])))
+    assert not caplog.messages
+
+
 def test_replaced_plan_shows_exposures_and_the_new_plan_none(corpora: dict[str, Corpus], workspace: Workspace) -> None:
     first = mix(corpora, workspace)
     text = DOCUMENTS["tuesday"][3]
