@@ -193,11 +193,11 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
     corpora = {version.address.name for version in survey}
     chosen: dict[Address, tuple[Version, str]] = {}
     for name in names or sorted(corpora):
-        for version in _caches(store, name, [of.version for of in survey if of.is_published and of.address.name == name], corpora):
-            known, by = chosen.setdefault(version.address, (version, name))
-            if known != version:
+        for cache in _caches(store, name, [of.version for of in survey if of.is_published and of.address.name == name], corpora):
+            known, by = chosen.setdefault(cache.address, (cache, name))
+            if known != cache:
                 raise StoreError(
-                    f"{name!r} and {by!r} name different versions of {version.address}, which would have the same folder; copy them to "
+                    f"{name!r} and {by!r} name different versions of {cache.address}, which would have the same folder; copy them to "
                     "different places"
                 )
     found = []

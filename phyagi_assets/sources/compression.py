@@ -9,7 +9,7 @@ import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -70,7 +70,7 @@ class Opened:
         return int(consumed)
 
 
-def contents(file: Readable, start: int = 0) -> Iterator[Opened]:
+def contents(file: Readable, start: int = 0) -> Generator[Opened]:
     """Open the decompressed content of a file, or of each member of a zip archive.
 
     Parameters

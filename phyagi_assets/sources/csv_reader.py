@@ -2,7 +2,10 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -12,6 +15,7 @@ import pyarrow.csv
 
 from phyagi_assets.sources.columns import TextColumn, find_columns
 from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, plain_name
+from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, parts_of
@@ -45,12 +49,14 @@ def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
 
 def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_broken: bool) -> Iterator[Rows]:
     first = 0
-    for header, file in zip(contents(source), contents(source), strict=True):
+    delimiter = options.delimiter or _delimiter_of(source.name)
+    for number, (header, file) in enumerate(zip(contents(source), contents(source), strict=True)):
         if not header.head.strip():
             continue  # an empty file is a table without rows
         schema = _csv_schema(source, header, options, block)
         columns = find_columns(source, schema, options.columns, nested=False)
-        file.content = cast(BinaryIO, _Ended(file.content, _end_of(schema, options.delimiter or _delimiter_of(source.name))))
+        table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
+        file.content = cast(BinaryIO, _Ended(cast(BinaryIO, table), _end_of(schema, delimiter)))
         broken: dict[int, str] = {}
         told: set[int] = set()
 
@@ -70,6 +76,13 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
                 yield from parts_of(batch, columns, numbers, file.consumed(), file.member)
         yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)}, file.member)
         first += count + len(broken)
+
+
+@contextmanager
+def _opened(source: Readable, number: int) -> Iterator[Opened]:
+    """Open one of the tables in a file."""
+    with closing(contents(source)) as tables:
+        yield next(islice(tables, number, None))
 
 
 _END = b"\x03 end of the table \x03"

@@ -216,6 +216,31 @@ def test_invalid_csv_row_is_named_by_its_number(
     assert all(re.fullmatch(problems[row], found[row]) for row in found), found
 
 
+def csv_texts(path: Path, content: str, delimiter: str | None = None) -> list[str | None]:
+    options = ReadOptions(columns=("text",), sample_by="document", delimiter=delimiter)
+    return [
+        text for rows in read_rows(Span(file=local_file(write_text(path, content))), "csv", options) for text in rows.columns[0].to_pylist()
+    ]
+
+
+@pytest.mark.parametrize("block", [1 << 20, 64, 63, 62])
+@pytest.mark.parametrize("value", ['"He said \\"hi\\" to me"', '"Hello" she said', '"a" '])
+def test_quoted_value_that_goes_on_after_its_closing_quote_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, block: int
+) -> None:
+    small_blocks(monkeypatch, block)
+    for delimiter in (None, "\t"):
+        table = 'text,id\n"a ""x"" é",1\n\nb "c" d,2\n' + value + ",3\nfine,4\n"
+        with pytest.raises(SourceError, match="file: a quoted value in row 3 goes on after its closing quote; write a quote inside"):
+            csv_texts(tmp_path / "file", table.replace(",", delimiter or ","), delimiter)
+
+
+def test_quotes_inside_values_are_read_as_they_are(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    table = f'text,id\n"a ""x"" é",1\nb "c" d,2\n "e",3\n"C:\\dir\\",4\n"{long}",5\n"""f""",6\n'
+    assert csv_texts(tmp_path / "file", table) == ['a "x" é', 'b "c" d', ' "e"', "C:\\dir\\", long, '"f"']
+
+
 @pytest.mark.parametrize("table", ['text\na\n"b\nc\nd\n', 'text,id\na,1\nb,"2\nc,3\n', 'id,text\n1,a\n"2,b\n3,c'])
 def test_quote_without_an_end_does_not_swallow_the_rest_of_a_table(tmp_path: Path, table: str) -> None:
     with pytest.raises(SourceError, match=r"file: a quoted value in row 2 has no closing quote"):
