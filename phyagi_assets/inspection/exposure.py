@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from phyagi_assets.declare.schema import SPLITS
+from phyagi_assets.declare.schema import SPLITS, Split
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import PLAN, Plan
@@ -81,7 +81,7 @@ def _of_plan(
 ) -> Iterator[Exposure]:
     named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
     trained = [number for number in named if number not in plan.evaluation]
-    searched = [(split, split, plan, trained) for split in SPLITS]
+    searched: list[tuple[str, Split, Plan, list[int]]] = [(split, split, plan, trained) for split in SPLITS]
     if evaluated := [number for number in named if number in plan.evaluation]:
         searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))
     paths, indices = PlanPaths(plan, file.parent), PackedIndices(plan, file.parent)

@@ -5,7 +5,7 @@ of the row alone. The document's hash, and with it its split and its id, stays t
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ def conversation_json(messages: Any, tools: Any = None, *, name: str = "messages
     messages
         List of messages: mappings with ``role`` and ``content``, or with ``from`` and ``value``. A string is parsed as JSON.
     tools
-        List of tools, or its JSON; None if there are none.
+        List of tools, or its JSON; None, blank text or the JSON of null if there are none.
     name
         Name of the column of the messages.
 
@@ -61,8 +61,8 @@ def conversation_json(messages: Any, tools: Any = None, *, name: str = "messages
     if not messages:
         raise InvalidConversationError("has no messages")
     conversation: dict[str, Any] = {"messages": [_message(message, turn) for turn, message in enumerate(messages, 1)]}
+    tools = None if isinstance(tools, str) and not tools.strip() else _parsed(tools, TOOLS)
     if tools is not None:
-        tools = _parsed(tools, TOOLS)
         if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
             raise InvalidConversationError(f"{TOOLS!r} is {_described(tools)}; use a list of JSON schemas")
         conversation["tools"] = tools
@@ -234,6 +234,11 @@ class LocatedConversations:
 
     def __init__(self, column: ConversationColumn, messages: pa.Array, tools: pa.Array | None) -> None:
         self._column, self._messages, self._tools = column, messages, tools
+        kind = messages.type
+        for name in column.path[1:]:
+            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+            kind = kind.field(kind.get_field_index(name)).type
+        self._convert, self._convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
 
     def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, str]) -> pa.Array:
         """Return the JSON of the conversations of some rows, with null for rows without one, and add to the problems why.
@@ -251,7 +256,7 @@ class LocatedConversations:
         tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
         texts: list[str | None] = []
         for number, value, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
-            text, problem = _converted(_without_nulls(_under(value, self._column.path[1:])), _without_nulls(beside), name)
+            text, problem = _converted(self._convert(_under(value, self._column.path[1:])), self._convert_tools(beside), name)
             if problem:
                 problems[number] = problem
             texts.append(text)
@@ -264,11 +269,20 @@ def _under(value: Any, path: Sequence[str]) -> Any:
     return value
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        if value and all(isinstance(item, tuple) for item in value):  # a map, as a list of keys and values
-            return {key: _without_nulls(item) for key, item in value}
-        return [_without_nulls(item) for item in value]
+def _same(value: Any) -> Any:
     return value
+
+
+def _conversion(kind: pa.DataType) -> Callable[[Any], Any]:
+    """Return a function that converts the Python values of an Arrow type to those of JSON, without the fields that are null."""
+    if pa.types.is_dictionary(kind):
+        return _conversion(kind.value_type)
+    if pa.types.is_struct(kind):
+        of_fields = {kind.field(i).name: _conversion(kind.field(i).type) for i in range(kind.num_fields)}
+        return lambda value: value and {key: of_fields[key](item) for key, item in value.items() if item is not None}
+    if pa.types.is_map(kind):
+        of_items = _conversion(kind.item_type)
+        return lambda value: None if value is None else {key: of_items(item) for key, item in value}
+    if _is_list(kind) and (of_values := _conversion(kind.value_type)) is not _same:
+        return lambda value: value and [of_values(item) for item in value]
+    return _same

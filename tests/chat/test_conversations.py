@@ -169,6 +169,19 @@ def test_parquet_leaves_out_the_fields_of_other_rows(chats: Workspace) -> None:
     assert calls == [f'assistant:[{{"function": {{"name": "f", "arguments": {given}}}}}]' for given in ('{"a": 1}', '{"b": "x"}')]
 
 
+def test_maps_are_objects_even_when_empty_and_rows_may_have_no_tools(chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", WITH_CALLS)
+    corpus = declare_chats(chats, [], train_on="all", source={"path": "raw/*.parquet"})
+    call = pa.list_(pa.struct({"name": pa.string(), "arguments": pa.map_(pa.string(), pa.list_(pa.struct({"a": pa.int64()})))}))
+    message = pa.struct({"role": pa.string(), "content": pa.string(), "tool_calls": call})
+    given: list[list[tuple[str, Any]]] = [[], [("k", []), ("n", None)], [("k", [{"a": 1}, {"a": None}, None])]]
+    rows = [[{"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": arguments}]}] for arguments in given]
+    columns = {"messages": pa.array(rows, pa.list_(message)), "tools": pa.array(["", "null", None])}
+    pa.parquet.write_table(pa.table(columns), chats.data / "raw" / "calls.parquet")
+    wanted = ["{}", '{"k": [], "n": null}', '{"k": [{"a": 1}, {}, null]}']
+    assert [text for text, _ in texts(corpus, chats)] == [f'assistant:[{{"name": "f", "arguments": {of}}}]\n' for of in wanted]
+
+
 BROKEN = {
     "no messages": ({"messages": []}, "row 2: has no messages"),
     "null": ({"messages": None}, "row 2: 'messages' is null"),
