@@ -1,4 +1,4 @@
-"""Read damaged variants of a store's files, many in one process: ``python -m tests.robustness.damaged_artifacts FOLDER FIRST STOP``.
+"""Read damaged variants of a store's files, many in one process.
 
 Each variant is one damaged file of a published version. What reads stores gives what it gave before, or an error that names a path in the
 store; where neither is so, as with a token that became another one, the check of the store has to name the file.
@@ -6,7 +6,6 @@ store; where neither is so, as with a token that became another one, the check o
 
 import random
 import shutil
-import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -34,7 +33,6 @@ from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from tests.robustness.variant_runs import check_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import build, declare, declare_corpus, write_jsonl
 from tests.tokenizers.faulty_engines import REFUSING
@@ -142,7 +140,3 @@ class Artifacts:
         if wrong and not named and path.name != MANIFEST:
             return f"wrong: {', '.join(wrong)}"
         return "error" if errors or named else "right"
-
-
-if __name__ == "__main__":
-    check_variants(Artifacts(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

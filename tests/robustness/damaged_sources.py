@@ -1,7 +1,7 @@
-"""Read damaged variants of source files, many in one process: ``python -m tests.robustness.damaged_sources FOLDER FIRST STOP``.
+"""Read damaged variants of source files, many in one process.
 
-Each variant is a line on standard output, before it is read and when it is done. A variant is right if the documents are what another
-reader of the format finds in the damaged bytes, or if it is an error that names the file.
+A variant is right if the documents are what another reader of the format finds in the damaged bytes, or if it is an error that names the
+file.
 """
 
 import bz2
@@ -12,7 +12,6 @@ import json
 import lzma
 import random
 import re
-import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,7 +26,6 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import readable
-from tests.robustness.variant_runs import check_variants
 from tests.robustness.variants import damaged, texts
 from tests.support import declare_corpus, list_partitions
 
@@ -315,7 +313,3 @@ class Sources:
         if read != [text for text in expected if text is not None]:
             return f"wrong: {len(read)} documents are not the {len(expected)} that are there"
         return "right: as its bytes say"
-
-
-if __name__ == "__main__":
-    check_variants(Sources(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

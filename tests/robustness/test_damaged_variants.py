@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.variant_runs import VariantResults, run_variants
+from tests.robustness.damaged_sources import Sources
+from tests.robustness.variant_runs import VariantCheck, VariantResults, run_variants
 
 SOURCES, ARTIFACTS = 8_000, 2_000
 """Numbers of variants with ``--soak``."""
@@ -22,10 +23,16 @@ def check(results: VariantResults, variants: int) -> None:
 
 def test_damaged_source_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = SOURCES if pytestconfig.getoption("soak") else 150
-    check(run_variants("tests.robustness.damaged_sources", tmp_path, 0, count), count)
+    check(run_variants(Sources, tmp_path, 0, count), count)
+
+
+def _artifacts(folder: Path) -> VariantCheck:
+    from tests.robustness.damaged_artifacts import Artifacts
+
+    return Artifacts(folder)
 
 
 @pytest.mark.torch
 def test_damaged_artifact_is_read_correctly_or_named_in_an_error(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     count = ARTIFACTS if pytestconfig.getoption("soak") else 16
-    check(run_variants("tests.robustness.damaged_artifacts", tmp_path, 0, count), count)
+    check(run_variants(_artifacts, tmp_path, 0, count), count)

@@ -2,8 +2,8 @@
 
 import faulthandler
 import json
+import os
 import resource
-import subprocess
 import sys
 import time
 import traceback
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support import REPOSITORY
+from tests.forks import FORKS
 
 ADDRESS_SPACE = 8 << 30
 """Largest address space of a worker, in bytes; allocations of sizes from damaged files fail beyond it."""
@@ -24,7 +24,7 @@ VariantCheck = Callable[[int], tuple[str, str]]
 
 
 def check_variants(check: VariantCheck, first: int, stop: int) -> None:
-    """Check variants and write the outcome of each; the main function of a worker process."""
+    """Check variants in a worker process, and write the outcome of each."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     before = peak()
     for number in range(first, stop):
@@ -66,13 +66,13 @@ class VariantResults:
     """CPU seconds of all variants."""
 
 
-def run_variants(module: str, folder: Path, first: int, stop: int) -> VariantResults:
+def run_variants(prepare: Callable[[Path], VariantCheck], folder: Path, first: int, stop: int) -> VariantResults:
     """Check variants in a worker process, and start a new one only after a crash.
 
     Parameters
     ----------
-    module
-        Module of the worker.
+    prepare
+        Function of a module that gets the folder in the worker and returns the check.
     folder
         Folder in which the worker may write.
     first, stop
@@ -81,13 +81,12 @@ def run_variants(module: str, folder: Path, first: int, stop: int) -> VariantRes
     results = VariantResults()
     while first < stop:
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", module, str(folder), str(first), str(stop)]
-        with (folder / "stderr").open("w+b") as errors:
-            ended = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=errors, check=False)
-            errors.seek(0)
-            said = errors.read().decode(errors="replace")[-3000:]
+        printed, errors = folder / "stdout", folder / "stderr"
+        worker = FORKS.Process(target=_work, args=(prepare, folder, first, stop, printed, errors))
+        worker.start()
+        worker.join()
         number = first
-        for record in map(json.loads, ended.stdout.decode().splitlines()):
+        for record in map(json.loads, printed.read_text(encoding="utf-8").splitlines()):
             if "begun" in record:
                 number = record["begun"]
                 continue
@@ -101,6 +100,15 @@ def run_variants(module: str, folder: Path, first: int, stop: int) -> VariantRes
             number += 1
         if number < stop:
             results.outcomes["crash"] += 1
-            results.problems.append(f"{number}: the process ended with {ended.returncode}: {said}")
+            said = errors.read_text(encoding="utf-8", errors="replace")[-3000:]
+            results.problems.append(f"{number}: the process ended with {worker.exitcode}: {said}")
         first = number + 1
     return results
+
+
+def _work(prepare: Callable[[Path], VariantCheck], folder: Path, first: int, stop: int, printed: Path, errors: Path) -> None:
+    """Write the outcomes to files; the main function of a worker process."""
+    for path, descriptor in ((printed, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdout, sys.stderr = open(1, "w", closefd=False, encoding="utf-8"), open(2, "w", closefd=False)  # noqa: SIM115
+    check_variants(prepare(folder), first, stop)
