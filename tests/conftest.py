@@ -42,13 +42,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ[REPORTS_FOLDER_VARIABLE] = ""
 
 # No deadline: a slow example on a loaded machine is not an error.
-hypothesis.settings.register_profile("project", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("project", deadline=None, max_examples=30)
 hypothesis.settings.register_profile("soak", deadline=None, max_examples=1_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--soak", action="store_true", help="Sweep in full where a handful is tried otherwise: every kill, twenty times the examples."
+        "--soak", action="store_true", help="Sweep in full where a handful is tried otherwise: every kill, thirty times the examples."
     )
 
 

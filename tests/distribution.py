@@ -16,6 +16,13 @@ LONGEST_FIRST = (
     ("tests/documentation/test_blocks.py",),
     ("tests/orchestration/test_sensors.py",),
     ("tests/datasets/train/lm/test_from_hub.py", "tests/sources/test_hub.py", "tests/sources/test_everywhere.py"),
+    (  # what trainers import takes seconds
+        "tests/datasets/test_loss_ledger.py",
+        "tests/datasets/test_sharding.py",
+        "tests/datasets/test_training.py",
+        "tests/datasets/test_training_table.py",
+    ),
+    ("tests/datasets/test_loader_workers.py", "tests/datasets/test_mixture_loader.py", "tests/datasets/test_mixture.py"),
     ("tests/datasets/train/lm/test_tokenizing.py",),
     ("tests/test_bucket_commands.py",),
     ("tests/orchestration/test_materialize.py",),
@@ -28,9 +35,7 @@ LONGEST_FIRST = (
     ("tests/tokenizers/test_conformance.py",),
     ("tests/build/test_partitions.py",),
     ("tests/reading/test_bucket_arrays.py",),
-    ("tests/datasets/test_sharding.py",),
     ("tests/store/test_bucket_store.py",),
-    ("tests/datasets/test_loader_workers.py",),
     ("tests/documentation/test_accessibility.py", "tests/test_site.py"),
     ("tests/benchmarks/test_text.py",),
     ("tests/robustness/test_at_once.py",),
@@ -40,14 +45,12 @@ LONGEST_FIRST = (
     ("tests/robustness/test_kills.py",),
     ("tests/order/test_laws.py",),
     ("tests/tokenizers/test_prepare.py",),
-    ("tests/datasets/test_loss_ledger.py",),
-    ("tests/datasets/test_training.py",),
-    ("tests/datasets/test_mixture_loader.py",),
     ("tests/robustness/test_kills_of_removal.py",),
     ("tests/robustness/test_full_disk.py",),
     ("tests/test_deployment.py",),
 )
-"""Files by the time that they take; the many short ones are left out. Files beside each other share a fixture, such as a Ray cluster."""
+"""Files by the time that they take; the many short ones are left out. Files beside each other share a fixture, such as a Ray cluster, or
+slow imports."""
 
 _SHORT = len(LONGEST_FIRST)
 _RANKS = {file: rank for rank, files in enumerate(LONGEST_FIRST) for file in files}

@@ -26,7 +26,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.support import DATA, GPT2, write_jsonl, write_text
+from tests.support import DATA, GPT2, save_small_gpt2, write_jsonl, write_text
 
 RENAMED = {"datasets/wikitext": "Salesforce/wikitext", "datasets/glue": "nyu-mll/glue", "models/gpt2": "openai-community/gpt2"}
 WIKITEXT = "wikitext-2-raw-v1"
@@ -210,7 +210,10 @@ class Hub:
 
 @contextmanager
 def served(folder: Path, plays: int | None = None) -> Iterator[Hub]:
-    """Create the sample repositories in a folder, with the first `plays` plays in wikitext or all, and serve them on a free port."""
+    """Create the sample repositories in a folder and serve them on a free port.
+
+    With a number of plays, wikitext has only the first ones, and GPT-2's tokenizer is the small one.
+    """
     _make_repositories(folder / "hub", plays)
     traffic = Traffic()
     handler = type("Handler", (_Handler,), {"root": folder / "hub", "traffic": traffic})
@@ -243,7 +246,10 @@ def _make_repositories(root: Path, plays: int | None) -> None:
     sst2 = {"train": sentences[1000:], "validation": sentences[:500], "test": sentences[500:1000]}
     _write_parquet(datasets / "nyu-mll/glue", "sst2", {split: _as_sst2(of_split) for split, of_split in sst2.items()})
     write_jsonl(datasets / JSON_LINES / "countries.jsonl", countries)
-    shutil.copytree(GPT2, models / "openai-community/gpt2")
+    if plays is None:
+        shutil.copytree(GPT2, models / "openai-community/gpt2")
+    else:
+        save_small_gpt2(models / "openai-community/gpt2")
     shutil.copytree(GPT2, models / "microsoft/phi-2")
     _make_phi(models / "microsoft/phi-2" / "tokenizer_config.json")
 

@@ -34,6 +34,8 @@ from phyagi_assets.store.ownership import LOCKS
 REPOSITORY = Path(__file__).parents[1]
 DATA = REPOSITORY / "data"
 GPT2 = DATA / "tokenizers" / "gpt2"
+SMALL_EOS = 256 + 1024
+"""EOS of the small tokenizer."""
 
 
 def declare(data: Path, kind: str, **keys: Any) -> Path:
@@ -141,6 +143,18 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             make(draft)
             draft.rename(shared)
     return shared
+
+
+def save_small_gpt2(folder: Path) -> Path:
+    """Save GPT-2's tokenizer with its first 1,024 merges, which is loaded and saved in a fraction of the time."""
+    folder.mkdir(parents=True)
+    vocabulary = json.loads((GPT2 / "vocab.json").read_text(encoding="utf-8"))
+    fewer = {token: number for token, number in vocabulary.items() if number < SMALL_EOS} | {"<|endoftext|>": SMALL_EOS}
+    (folder / "vocab.json").write_text(json.dumps(fewer), encoding="utf-8")
+    version, *merges = (GPT2 / "merges.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "merges.txt").write_text(version + "".join(merges[: SMALL_EOS - 256]), encoding="utf-8")
+    shutil.copy(GPT2 / "tokenizer_config.json", folder)
+    return folder
 
 
 def sampled_code_points() -> list[int]:

@@ -1,6 +1,7 @@
 """Reset the state that trainers leave in the test process."""
 
 import functools
+import gc
 import multiprocessing
 import signal
 import sys
@@ -18,6 +19,19 @@ WORKER_ITERATORS = (
 
 _POSTPONED: list[Any] = []
 """Iterators that were deleted in other threads than the main one."""
+
+
+@pytest.fixture(scope="session")
+def imports_of_trainers() -> None:
+    """Leave what trainers import to itself: accelerate collects garbage at each training, and would walk through it."""
+    import torch._dynamo
+    import transformers
+
+    assert torch._dynamo
+    assert transformers.Trainer
+    assert transformers.GPT2LMHeadModel
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

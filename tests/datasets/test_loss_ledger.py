@@ -35,7 +35,7 @@ from tests.reading.mixtures import SAMPLES
 from tests.support import DATA, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("imports_of_trainers")]
 
 SEQ_LEN, BATCH, PLANTED = 128, 4, 17
 """Tokens per sample, samples per batch, and the row of the planted document: a thousand repeats of a token."""

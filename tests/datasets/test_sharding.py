@@ -86,7 +86,7 @@ def test_loader_workers_of_all_ranks_together_read_every_sample_without_repetiti
     due = Counter[Any]()
     for rank in range(world_size):
         stream = make(rank=rank, world_size=world_size)
-        read = _read(DataLoader(stream, batch_size=None, num_workers=workers if rank < 3 else 0))
+        read = _read(DataLoader(stream, batch_size=None, num_workers=workers if rank < 2 else 0))
         assert sorted(read) == sorted(_read(stream))
         assert len(read) == len(stream)
         due.update(read)
@@ -198,8 +198,7 @@ def test_state_of_a_loader_worker_raises_in_a_process_without_workers() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
-@pytest.mark.parametrize("make", TWO)
-@pytest.mark.parametrize(("workers", "persistent"), [(0, False), (2, False), (2, True)])
+@pytest.mark.parametrize(("make", "workers", "persistent"), [(TWO[0], 0, False), (TWO[1], 0, False), (TWO[0], 2, False), (TWO[1], 2, True)])
 def test_stateful_loader_resumes_from_any_batch_and_continues_with_the_next_epoch(
     make: Make, workers: int, persistent: bool, pytestconfig: pytest.Config
 ) -> None:

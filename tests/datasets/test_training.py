@@ -30,6 +30,8 @@ from tests.datasets.processes import in_processes
 from tests.support import DATA, REPOSITORY, build, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
 
+pytestmark = pytest.mark.usefixtures("imports_of_trainers")
+
 SEQ_LEN, BATCH, STEPS = 32, 4, 24
 
 

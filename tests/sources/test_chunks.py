@@ -84,7 +84,7 @@ def test_chunks_hold_the_documents_of_the_partition(
         check(corpus, found, wanted)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(texts=st.lists(words, min_size=1, max_size=60), group=st.integers(1, 20), chunk=st.integers(1, 3000))
 def test_chunks_of_a_parquet_file_begin_at_row_groups(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], group: int, chunk: int

@@ -115,7 +115,7 @@ def test_scan_finds_partitions_to_build_without_the_excluded_document(corpus: Co
 TEXTS = st.lists(st.text(alphabet="ab \n€", max_size=4), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=TEXTS, data=st.data())
 def test_arrays_equal_those_of_a_source_without_the_excluded_document(
     workspace: Workspace, texts: Sequence[str], data: st.DataObject

@@ -43,6 +43,8 @@ from tests.tokenizers.faulty_engines import give_report
 BYTES = "tokenizers/bytes"
 ENGINES = EnginePool()
 TEXTS = [f"Document {i}: " + "words and more of them " * (i % 9) if i % 11 else "" for i in range(200)]
+SOME = TEXTS[:100]
+"""Texts of several chunks."""
 RETRIES = RetryPolicy(attempts=3, pause=0.0)
 SMALLEST = 1 << 14
 """Number of bytes that are read at once to find where a chunk begins."""
@@ -113,9 +115,9 @@ def parquet(rows_per_group: int = 40) -> bytes:
 
 
 def arrow(kind: str) -> bytes:
-    made, table = io.BytesIO(), pa.table({"text": TEXTS})
+    made, table = io.BytesIO(), pa.table({"text": SOME})
     writer = (pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file)(made, table.schema)
-    writer.write_table(table, max_chunksize=50)
+    writer.write_table(table, max_chunksize=25)
     writer.close()
     return made.getvalue()
 
@@ -123,13 +125,13 @@ def arrow(kind: str) -> bytes:
 def zipped() -> bytes:
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("one.jsonl", lines(TEXTS[:100]))
-        archive.writestr("two.jsonl", lines(TEXTS[100:]))
+        archive.writestr("one.jsonl", lines(SOME[:50]))
+        archive.writestr("two.jsonl", lines(SOME[50:]))
     return made.getvalue()
 
 
 def csv(delimiter: str = ",") -> bytes:
-    return (f"id{delimiter}text\n" + "".join(f'{i}{delimiter}"{text}"\n' for i, text in enumerate(TEXTS))).encode()
+    return (f"id{delimiter}text\n" + "".join(f'{i}{delimiter}"{text}"\n' for i, text in enumerate(SOME))).encode()
 
 
 CHATS = "".join(
@@ -140,15 +142,15 @@ TEMPLATE = "{% for message in messages %}{{ message.role }}: {% generation %}{{ 
 INVALID = lines()[:9000] + b'{"text": null}\n' + lines(TEXTS[50:]) + b"no json\n"
 
 FORMATS: dict[str, bytes] = {
-    "a.jsonl": lines(),
-    "crlf.jsonl": b"\xef\xbb\xbf" + lines(end="\r\n")[:-2],
-    "a.jsonl.gz": gzip.compress(lines()),
-    "misnamed.jsonl": gzip.compress(lines()),
-    "a.jsonl.zst": pa.compress(lines(), "zstd", asbytes=True),
-    "a.jsonl.xz": lzma.compress(lines()),
-    "a.jsonl.bz2": bz2.compress(lines()),
+    "a.jsonl": lines(SOME),
+    "crlf.jsonl": b"\xef\xbb\xbf" + lines(SOME, end="\r\n")[:-2],
+    "a.jsonl.gz": gzip.compress(lines(SOME)),
+    "misnamed.jsonl": gzip.compress(lines(SOME)),
+    "a.jsonl.zst": pa.compress(lines(SOME), "zstd", asbytes=True),
+    "a.jsonl.xz": lzma.compress(lines(SOME)),
+    "a.jsonl.bz2": bz2.compress(lines(SOME)),
     "a.jsonl.zip": zipped(),
-    "whole.txt": b"\xef\xbb\xbf" + "\n".join(TEXTS).encode(),
+    "whole.txt": b"\xef\xbb\xbf" + "\n".join(SOME).encode(),
     "a.csv": csv(),
     "b.tsv": csv("\t"),
     "a.parquet": parquet(),

@@ -1,5 +1,6 @@
 """Stages of a mixture, and corpora for evaluation only."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,19 +16,26 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.reading import load_mixture
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
-from tests.support import build, declare, declare_corpus, write_jsonl
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import EnginePool
+from tests.support import build, copy_data, copy_store, declare, declare_corpus, made_once, write_jsonl
 
 SEQ_LEN = 16
 NAMES = ("web", "code", "exam")
 
 
 @pytest.fixture
-def corpora(workspace: Workspace) -> Workspace:
-    """Three built corpora of some hundred tokens."""
-    for name in NAMES:
-        write_jsonl(workspace.data / name / "a.jsonl", [f"{name} has words {i}" for i in range(60)])
-        build(declare_corpus(workspace.data, name, f"{name}/*.jsonl", partition_by="file", splits={"validation": 0.3}), workspace)
-    return workspace
+def corpora(data: Path, prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Three corpora of some hundred tokens, built once and copied for each test."""
+
+    def make(folder: Path) -> None:
+        workspace = Workspace(data=folder, store=LocalStore(copy_store(prepared_store, folder / "store")), engines=engines)
+        for name in NAMES:
+            write_jsonl(folder / name / "a.jsonl", [f"{name} has words {i}" for i in range(60)])
+            build(declare_corpus(folder, name, f"{name}/*.jsonl", partition_by="file", splits={"validation": 0.3}), workspace)
+
+    copy_data(made_once(tmp_path_factory, "corpora-of-stages", make), data)
+    return Workspace(data=data, store=LocalStore(data / "store"), engines=engines)
 
 
 def _planned(workspace: Workspace, at: int | None = None, **keys: Any) -> Built:

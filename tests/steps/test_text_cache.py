@@ -21,7 +21,7 @@ from phyagi_assets.tokenizers.exact import EngineChoice, EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus
-from tests.tokenizers.faulty_engines import FailingEngine, faulty
+from tests.tokenizers.faulty_engines import FailingEngine, faulty, pool_of
 
 EOS = 50_256
 TRAIN = ["One document.", "", "Another.", "A third one, which is longer than the others.", "Four.", ""]
@@ -105,11 +105,12 @@ def test_text_with_wrong_ids_of_the_fast_engine_is_encoded_by_the_reference(
     workspace: Workspace,
     gpt2: PreparedTokenizer,
     choice: EngineChoice,
+    engines: EnginePool,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     write(tmp_path / "right", cache_of(gpt2, train=texts(TRAIN), test=texts(TEST)), workspace.store)
-    monkeypatch.setattr(text_cache, "EnginePool", lambda: EnginePool(choice))
+    monkeypatch.setattr(text_cache, "EnginePool", lambda: pool_of(choice, loaded=engines))
     told: list[tuple[str, int]] = []
     with caplog.at_level(logging.WARNING):
         write(tmp_path / "doubted", cache_of(gpt2, train=texts(TRAIN), test=texts(TEST)), workspace.store, told)

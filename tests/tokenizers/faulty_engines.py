@@ -69,6 +69,13 @@ WRONG_ABOUT_BEWARE = EngineChoice(name="wrong 1", make=wrong_about_beware)
 """A faulty engine that another process can load."""
 
 
+def pool_of(*choices: EngineChoice, loaded: EnginePool, small: int = 0) -> EnginePool:
+    """Return a pool of engines with the reference engines that another pool has loaded."""
+    pool = EnginePool(*choices, small=small)
+    pool._references = loaded._references
+    return pool
+
+
 def trusting(workspace: Workspace, corpus: Corpus, choice: EngineChoice) -> Workspace:
     """Return a workspace that uses an engine, with a conformance report like that of the fast engine."""
     give_report(corpus, choice.name, workspace.data, workspace.store, workspace.store)

@@ -21,7 +21,7 @@ from phyagi_assets.tokenizers.exact import FASTOKENS, GIGATOKEN, EngineChoice, E
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.support import declare_corpus
-from tests.tokenizers.faulty_engines import REFUSING, FailingEngine, faulty, refusing, store_contents
+from tests.tokenizers.faulty_engines import REFUSING, FailingEngine, faulty, pool_of, refusing, store_contents
 
 LONG_S, SMILE = "\u017f", "\U0001f642"
 FAILING = EngineChoice(name=FailingEngine.name, make=FailingEngine)
@@ -60,11 +60,10 @@ def test_exactly_the_code_points_that_differ_are_unsafe(run: Run) -> None:
 
 
 def test_documents_have_exact_ids_if_the_fast_engine_is_not_used(run: Run) -> None:
-    exact = ExactTokenizer(
-        Engines.load(run.prepared, run.store, [run.choice], reference=ReferenceEngine(run.prepared.backend)), verify="full"
-    )
+    reference = ReferenceEngine(run.prepared.backend)
+    exact = ExactTokenizer(Engines.load(run.prepared, run.store, [run.choice], reference=reference), verify="full")
     texts = pa.array(["plain", f"I'{LONG_S} there", "", f"{SMILE}", f"a{SMILE}b{LONG_S}", "plain again"])
-    truth = ReferenceEngine(run.prepared.backend).encode(texts)
+    truth = reference.encode(texts)
     encoded, wrong = exact.encode(texts), run.choice.make(run.prepared.backend).encode(texts)
     assert exact.engine == run.choice.name
     assert np.array_equal(encoded.ids, truth.ids)
@@ -99,12 +98,12 @@ def test_engine_conforms_to_gpt2_for_the_code_points_compared(run: Run) -> None:
 )
 @pytest.mark.usefixtures("few_code_points")
 def test_unexplained_difference_uses_the_reference_with_a_warning(
-    run: Run, choice: EngineChoice, reason: str, caplog: pytest.LogCaptureFixture
+    run: Run, engines: EnginePool, choice: EngineChoice, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     choice = replace(choice, name=f"{choice.name}, {reason}")  # a report of its own
     with caplog.at_level(logging.WARNING):
-        engines = EnginePool(choice).engines(run.prepared, run.store)
-    assert engines.fast is None
+        chosen = pool_of(choice, loaded=engines).engines(run.prepared, run.store)
+    assert chosen.fast is None
     (warning,) = caplog.messages
     assert f"is not used for tokenizer {run.prepared.name!r}" in warning
     assert reason in warning
@@ -112,8 +111,8 @@ def test_unexplained_difference_uses_the_reference_with_a_warning(
 
 
 @pytest.mark.usefixtures("few_code_points")
-def test_first_engine_that_conforms_is_used_and_a_corpus_can_name_another(run: Run) -> None:
-    pool = EnginePool(REFUSING, GIGATOKEN, FASTOKENS)
+def test_first_engine_that_conforms_is_used_and_a_corpus_can_name_another(run: Run, engines: EnginePool) -> None:
+    pool = pool_of(REFUSING, GIGATOKEN, FASTOKENS, loaded=engines)
     fast = pool.engines(run.prepared, run.store).fast
     assert fast is not None
     assert fast.name == GIGATOKEN.name
@@ -124,8 +123,8 @@ def test_first_engine_that_conforms_is_used_and_a_corpus_can_name_another(run: R
 
 
 @pytest.mark.usefixtures("few_code_points")
-def test_small_source_is_encoded_by_the_reference_alone_unless_an_engine_is_named(run: Run) -> None:
-    pool = EnginePool(GIGATOKEN, small=100)
+def test_small_source_is_encoded_by_the_reference_alone_unless_an_engine_is_named(run: Run, engines: EnginePool) -> None:
+    pool = pool_of(GIGATOKEN, loaded=engines, small=100)
     assert pool.engines(run.prepared, run.store, size=101).fast is not None
     assert pool.engines(run.prepared, run.store, size=100).fast is None
     assert pool.engines(run.prepared, run.store, engine="gigatoken", size=100).fast is not None

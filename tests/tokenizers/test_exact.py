@@ -56,8 +56,8 @@ def test_reference_encodes_everything_without_a_fast_engine(reference: Reference
     _assert_exact(exact, reference, ["one", "", "three"])
 
 
-RARE = ["The quick brown fox jumps over the lazy dog. " * 3 for _ in range(20_000)]
-RARE[12_345] = "xyzzy"
+RARE = ["The quick brown fox jumps over the lazy dog. " * 3 for _ in range(5_000)]
+RARE[3_210] = "xyzzy"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_sampled_verification_can_miss_a_difference(fast: FastokensEngine, refer
     """Show why `verify: full` exists; the sample is seeded, so that every run draws the same one."""
     engines = Engines(reference=reference, fast=FaultyEngine(fast, lambda text: "xyzzy" in text))
     encoded = ExactTokenizer(engines).encode(pa.array(RARE))
-    assert not np.array_equal(encoded.of(12_345), reference.encode(pa.array(["xyzzy"])).ids)
+    assert not np.array_equal(encoded.of(3_210), reference.encode(pa.array(["xyzzy"])).ids)
 
 
 def test_full_verification_accepts_correct_ids(fast: FastokensEngine, reference: ReferenceEngine) -> None:

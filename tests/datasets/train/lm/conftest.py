@@ -7,14 +7,25 @@ import pytest
 
 from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
-from phyagi_assets.tokenizers.exact import EnginePool
-from tests.support import GPT2, copy_store
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
+from tests.support import copy_store, declare_corpus, save_small_gpt2
+from tests.tokenizers.faulty_engines import give_report
 
 
 @pytest.fixture(scope="session")
-def library_store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> Path:
-    """A store of the library that contains the GPT-2 tokenizer."""
-    return copy_store(prepared_store, tmp_path_factory.mktemp("library") / "store")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_gpt2(tmp_path_factory.mktemp("small") / "gpt2")
+
+
+@pytest.fixture(scope="session")
+def library_store(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path, small_folder: Path) -> Path:
+    """A store of the library that contains the small tokenizer."""
+    folder = tmp_path_factory.mktemp("library")
+    store = LocalStore(copy_store(prepared_store, folder / "store"))
+    corpus = declare_corpus(folder / "data", "any", "any.txt", tokenizer=str(small_folder))
+    give_report(corpus, GIGATOKEN.name, folder / "data", store, LocalStore(prepared_store))
+    return store.root
 
 
 @pytest.fixture
@@ -26,7 +37,7 @@ def in_an_empty_folder(tmp_path: Path, library_store: Path, engines: EnginePool,
 
 
 @pytest.fixture(scope="session")
-def gpt2() -> Any:
+def small(small_folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(GPT2)
+    return AutoTokenizer.from_pretrained(small_folder)

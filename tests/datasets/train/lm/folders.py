@@ -10,7 +10,6 @@ import numpy as np
 
 from phyagi_assets.datasets import LMDatasetProvider
 
-EOS = 50_256
 PLAIN = ["One document.", "", "Another one, of two sentences. Here is the second.", None, "A third.\n", "", "And the last."]
 AWKWARD = [
     "said <|endoftext|>twice<|endoftext|>",
@@ -39,7 +38,8 @@ def made(tokenizer: Any, **arguments: Any) -> LMDatasetProvider:
     return LMDatasetProvider.from_hub(disk_file_path="dataset", tokenizer=tokenizer, seq_len=8, **arguments)
 
 
-def expected(tokenizer: Any, texts: Sequence[str | None], end: Sequence[int] = (EOS,)) -> list[int]:
+def expected(tokenizer: Any, texts: Sequence[str | None], end: Sequence[int] | None = None) -> list[int]:
+    end = [tokenizer.eos_token_id] if end is None else end
     return list(chain.from_iterable([*tokenizer(text)["input_ids"], *end] for text in texts if text))
 
 

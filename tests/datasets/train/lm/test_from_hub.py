@@ -22,7 +22,7 @@ from phyagi_assets.tokenizers.exact import EnginePool
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
 from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, ids, made, saved, shouted, words
 from tests.hub import JSON_LINES, WIKITEXT
-from tests.support import GPT2, write_jsonl
+from tests.support import write_jsonl
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 ENGINES = EnginePool()
@@ -39,14 +39,14 @@ def failing(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_conversion_leaves_no_file_except_the_cache(gpt2: Any, shared: bool) -> None:
+def test_conversion_leaves_no_file_except_the_cache(small: Any, shared: bool) -> None:
     folder = saved(train=DOCUMENTS)
     before, shared_before = contents(folder), in_shared_memory()
-    made(gpt2, validation_split=0.5, use_shared_memory=shared)
+    made(small, validation_split=0.5, use_shared_memory=shared)
     of_cache = {"config.json", "manifest.json", "tokenizer.pkl", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json"}
     of_splits = {f"{split}{ending}" for split in ("train", "validation") for ending in (".npy", ".documents.npy")}
     assert set(contents("cache")) == of_cache | of_splits
-    made(gpt2, validation_split=0.5, use_shared_memory=shared, mapping_fn=shouted, mapping_fn_kwargs={"mark": ""})
+    made(small, validation_split=0.5, use_shared_memory=shared, mapping_fn=shouted, mapping_fn_kwargs={"mark": ""})
     assert set(contents("cache")) == of_cache | {
         f"{split}{ending}" for split in ("train", "validation") for ending in (".npy", "_labels.npy")
     }
@@ -55,35 +55,35 @@ def test_conversion_leaves_no_file_except_the_cache(gpt2: Any, shared: bool) -> 
 
 
 @pytest.mark.parametrize("arguments", [{"mapping_fn": failing}, {}])
-def test_failure_keeps_the_previous_cache_and_no_other_file(gpt2: Any, arguments: dict[str, Any]) -> None:
+def test_failure_keeps_the_previous_cache_and_no_other_file(small: Any, arguments: dict[str, Any]) -> None:
     saved(train=PLAIN)
-    made(gpt2)
+    made(small)
     before, shared_before = contents("cache"), in_shared_memory()
     shutil.rmtree("dataset")
     folder = saved(train=DOCUMENTS[:-1], test=[DOCUMENTS[-1]] if arguments else ["", ""])
     dataset = contents(folder)
     with pytest.raises((ZeroDivisionError, SourceError)):
-        made(gpt2, **arguments)
+        made(small, **arguments)
     assert (contents("cache"), contents(folder)) == (before, dataset)
     assert not left_in_shared_memory(shared_before)
     assert len(LMDatasetProvider.from_cache("cache", seq_len=8).get_train_dataset()) == (len(ids()) - 1) // 8
 
 
-def test_cache_that_replaces_another_keeps_none_of_its_splits(gpt2: Any) -> None:
+def test_cache_that_replaces_another_keeps_none_of_its_splits(small: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN, test=PLAIN, extra=PLAIN)
-    made(gpt2)
+    made(small)
     assert {"validation.npy", "test.npy", "extra.npy"} < set(contents("cache"))
     Path("cache/notes.txt").write_text("the user's own")
     shutil.rmtree("dataset")
     saved(train=PLAIN)
-    provider = made(gpt2)
+    provider = made(small)
     assert {path.name for path in Path("cache").glob("*.npy")} == {"train.npy", "train.documents.npy"}
     assert (provider.get_val_dataset(), Path("cache/notes.txt").read_text()) == (None, "the user's own")
 
 
-def test_cache_loads_by_its_folder_with_its_tokenizer(gpt2: Any) -> None:
+def test_cache_loads_by_its_folder_with_its_tokenizer(small: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN)
-    made(gpt2)
+    made(small)
     assert json.loads(Path("cache/config.json").read_text())["dtype"] == "uint16"
     provider = LMDatasetProvider.from_config(DatasetProviderConfig(cache_dir="cache", seq_len=16))  # type: ignore[arg-type]
     assert provider.get_train_dataset()[1]["input_ids"].tolist() == ids()[16:32]
@@ -91,20 +91,20 @@ def test_cache_loads_by_its_folder_with_its_tokenizer(gpt2: Any) -> None:
     assert len(train) == (len(ids()) - 1) // 4 * 2
     assert evaluation is not None
     assert evaluation["plain"][0]["input_ids"].tolist() == ids("validation")[:4]
-    assert provider.get_tokenizer()(AWKWARD)["input_ids"] == gpt2(AWKWARD)["input_ids"]
+    assert provider.get_tokenizer()(AWKWARD)["input_ids"] == small(AWKWARD)["input_ids"]
     shutil.rmtree("cache/tokenizer")
     Path("cache/manifest.json").unlink()
     allowed = LMDatasetProvider.from_cache("cache", allow_pickle=True)
-    assert allowed.get_tokenizer()(AWKWARD)["input_ids"] == gpt2(AWKWARD)["input_ids"]
+    assert allowed.get_tokenizer()(AWKWARD)["input_ids"] == small(AWKWARD)["input_ids"]
 
 
-def test_cache_does_not_contain_the_path_of_its_folder(gpt2: Any) -> None:
+def test_cache_does_not_contain_the_path_of_its_folder(small: Any, small_folder: Path) -> None:
     saved(train=DOCUMENTS)
     for arguments in ({}, {"mapping_fn": _tokenize_concatenated}):
-        made(gpt2, **arguments)
+        made(small, **arguments)
         for path in Path("cache").rglob("*.json"):
             assert str(Path.cwd()) not in path.read_text(encoding="utf-8")
-            assert str(GPT2) not in path.read_text(encoding="utf-8"), path
+            assert str(small_folder) not in path.read_text(encoding="utf-8"), path
 
 
 # What is refused
@@ -137,26 +137,26 @@ def test_tokenizer_without_an_eos_raises_if_one_is_requested(arguments: dict[str
         ({"dataset_path": "wikitext"}, "dataset_path, disk_file_path: give one"),
         ({"disk_file_path": None}, "dataset_path, disk_file_path: give one"),
         ({"validation_split": 1.5}, "validation_split: is 1.5"),
-        ({"validation_split": 10_000}, "validation_split: 10000 of 8 tokens in 2 documents leave nothing to train on"),
+        ({"validation_split": 10_000}, "validation_split: 10000 of 11 tokens in 2 documents leave nothing to train on"),
         ({"tokenizer": "no/such/folder"}, "tokenizer 'no/such/folder' cannot be loaded: "),
     ],
 )
-def test_invalid_argument_raises_an_error_with_its_name(gpt2: Any, arguments: dict[str, Any], refusal: str) -> None:
+def test_invalid_argument_raises_an_error_with_its_name(small: Any, arguments: dict[str, Any], refusal: str) -> None:
     saved(train={"text": ["Some text.", "", "Some more."], "stars": [1, 2, 3]})
-    given = {"disk_file_path": "dataset", "tokenizer": gpt2, **arguments}
+    given = {"disk_file_path": "dataset", "tokenizer": small, **arguments}
     with pytest.raises((ValueError, PhyagiAssetsError), match=refusal):
         LMDatasetProvider.from_hub(**given)
     assert not Path("cache").exists() or not contents("cache")
 
 
-def test_dataset_without_a_training_split_raises(gpt2: Any) -> None:
+def test_dataset_without_a_training_split_raises(small: Any) -> None:
     saved(test=PLAIN, dev=PLAIN)
     with pytest.raises(SourceError, match="dataset: has no split 'train'; it has test, dev"):
-        made(gpt2)
+        made(small)
     shutil.rmtree("dataset")
     saved(train=PLAIN, test=["", None])
     with pytest.raises(SourceError, match="split 'test' has 2 documents, none with any text"):
-        made(gpt2)
+        made(small)
 
 
 # Of the Hub and of files
@@ -189,13 +189,13 @@ def texts_of(folder: Path, *names: Any, **arguments: Any) -> dict[str, list[str]
 
 
 def test_hub_dataset_loads_by_its_former_name_and_offline_by_its_present_name(
-    hub_client: ProcessPoolExecutor, caches: Callable[..., Any], tmp_path: Path, gpt2: Any
+    hub_client: ProcessPoolExecutor, caches: Callable[..., Any], tmp_path: Path, small: Any
 ) -> None:
     texts = hub_client.submit(texts_of, tmp_path, "Salesforce/wikitext", WIKITEXT).result()
     arguments = {"dataset_name": WIKITEXT, "tokenizer": "gpt2"}
     first, tokens = caches(dataset_path="wikitext", revision="main", **arguments)
-    assert tokens == {split: len(expected(gpt2, of)) for split, of in texts.items()}
-    assert first == expected(gpt2, texts["train"][:20])[:16]
+    assert tokens == {split: len(expected(small, of)) for split, of in texts.items()}
+    assert first == expected(small, texts["train"][:20])[:16]
     assert caches(dataset_path="Salesforce/wikitext", **arguments, offline=True) == (first, tokens)
     with pytest.raises(SourceError, match=r"wikitext: .*without the Hub, cached datasets are found only by their full name"):
         caches(dataset_path="wikitext", **arguments, offline=True)
@@ -212,13 +212,13 @@ def test_hub_dataset_without_configurations_and_splits_is_a_training_split(cache
 
 
 @pytest.mark.parametrize("named", ["files", "folder"])
-def test_local_files_load_by_their_format(caches: Callable[..., Any], tmp_path: Path, gpt2: Any, named: str) -> None:
+def test_local_files_load_by_their_format(caches: Callable[..., Any], tmp_path: Path, small: Any, small_folder: Path, named: str) -> None:
     texts = {"train": DOCUMENTS, "test": PLAIN[:3]}
     files = {split: str(write_jsonl(tmp_path / "raw" / f"{split}.jsonl", of_split)) for split, of_split in texts.items()}
     where: dict[str, Any] = {"data_files": files} if named == "files" else {"data_dir": str(tmp_path / "raw")}
-    first, tokens = caches(dataset_path="json", tokenizer=str(GPT2), **where)
-    assert first == expected(gpt2, DOCUMENTS)[:16]
-    assert tokens == {split: len(expected(gpt2, of_split)) for split, of_split in texts.items()}
+    first, tokens = caches(dataset_path="json", tokenizer=str(small_folder), **where)
+    assert first == expected(small, DOCUMENTS)[:16]
+    assert tokens == {split: len(expected(small, of_split)) for split, of_split in texts.items()}
 
 
 @pytest.mark.parametrize(

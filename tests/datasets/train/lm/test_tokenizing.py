@@ -11,8 +11,8 @@ from phyagi_assets.datasets import LMDatasetProvider, process_dataset_to_memory,
 from phyagi_assets.datasets.train.lm.lm_dataset_provider import _tokenize_concatenated
 from phyagi_assets.errors import SourceError
 from tests.datasets.leftovers import contents
-from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, EOS, PLAIN, expected, fingerprints, ids, made, saved, shouted, words
-from tests.support import GPT2
+from tests.datasets.train.lm.folders import AWKWARD, DOCUMENTS, PLAIN, expected, fingerprints, ids, made, saved, shouted, words
+from tests.support import SMALL_EOS
 
 pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 
@@ -20,40 +20,41 @@ pytestmark = pytest.mark.usefixtures("in_an_empty_folder")
 # What the ids are
 
 
-@pytest.mark.parametrize("end", [(EOS,), ()])
-def test_ids_equal_those_of_transformers_with_an_eos_after_every_non_empty_text(gpt2: Any, end: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("end", [(SMALL_EOS,), ()])
+def test_ids_equal_those_of_transformers_with_an_eos_after_every_non_empty_text(small: Any, end: tuple[int, ...]) -> None:
     saved(train=PLAIN + AWKWARD, test=AWKWARD)
-    made(gpt2, use_eos_token=bool(end))
-    assert ids() == expected(gpt2, PLAIN + AWKWARD, end)
-    assert ids("test") == expected(gpt2, AWKWARD, end)
+    made(small, use_eos_token=bool(end))
+    assert ids() == expected(small, PLAIN + AWKWARD, end)
+    assert ids("test") == expected(small, AWKWARD, end)
 
 
-def test_texts_of_a_row_are_documents_in_the_order_of_the_columns(gpt2: Any) -> None:
+def test_texts_of_a_row_are_documents_in_the_order_of_the_columns(small: Any) -> None:
     saved(train={"question": ["What?", None, "Who?", ""], "id": [1, 2, 3, 4], "answer": ["That.", "Nothing.", "", None]})
-    made(gpt2, mapping_column_name=["answer", "question"])
-    assert ids() == expected(gpt2, ["That.", "What?", "Nothing.", "Who?"])
-    assert np.load("cache/train.documents.npy").tolist() == np.cumsum([3, 3, 3, 3]).tolist()
+    made(small, mapping_column_name=["answer", "question"])
+    assert ids() == expected(small, ["That.", "What?", "Nothing.", "Who?"])
+    lengths = [len(expected(small, [text])) for text in ("That.", "What?", "Nothing.", "Who?")]
+    assert np.load("cache/train.documents.npy").tolist() == np.cumsum(lengths).tolist()
 
 
-def test_selected_rows_keep_the_order_of_the_dataset(gpt2: Any) -> None:
+def test_selected_rows_keep_the_order_of_the_dataset(small: Any) -> None:
     from datasets import Dataset
 
     Dataset.from_dict({"text": DOCUMENTS}).select([5, 3, 3, 40]).save_to_disk("dataset")
-    made(gpt2)
-    assert ids() == expected(gpt2, [DOCUMENTS[i] for i in (5, 3, 3, 40)])
+    made(small)
+    assert ids() == expected(small, [DOCUMENTS[i] for i in (5, 3, 3, 40)])
 
 
-def test_class_style_and_functional_style_write_the_same_arrays(gpt2: Any) -> None:
+def test_class_style_and_functional_style_write_the_same_arrays(small: Any) -> None:
     from datasets import load_from_disk
 
     splits = {"train": AWKWARD * 3, "validation": PLAIN, "test": DOCUMENTS * 20 + PLAIN}
     saved(**splits)
-    made(gpt2)
-    arguments = {"tokenizer": gpt2, "mapping_column_name": ["text"], "use_eos_token": True, "dtype": np.uint16}
+    made(small)
+    arguments = {"tokenizer": small, "mapping_column_name": ["text"], "use_eos_token": True, "dtype": np.uint16}
     rows = load_from_disk("dataset").map(_tokenize_concatenated, fn_kwargs=arguments, batched=True, remove_columns=["text"])
     assert rows.num_rows == {"train": 1, "validation": 1, "test": 2}
-    save_memory_dataset(process_dataset_to_memory(rows, "functional", np.uint16, ["input_ids"]), gpt2, "functional")
-    made(gpt2, cache_dir="mapped", mapping_fn=_tokenize_concatenated)
+    save_memory_dataset(process_dataset_to_memory(rows, "functional", np.uint16, ["input_ids"]), small, "functional")
+    made(small, cache_dir="mapped", mapping_fn=_tokenize_concatenated)
     for split in splits:
         written = Path(f"cache/{split}.npy").read_bytes()
         assert written == Path(f"functional/{split}.npy").read_bytes() == Path(f"mapped/{split}.npy").read_bytes()
@@ -73,10 +74,10 @@ def test_dtype_fits_the_largest_id_including_added_tokens(size: int, dtype: str)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
-def test_tokenizer_of_the_caller_is_not_modified_and_its_padding_is_ignored(arguments: dict[str, Any]) -> None:
+def test_tokenizer_of_the_caller_is_not_modified_and_its_padding_is_ignored(small_folder: Path, arguments: dict[str, Any]) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(GPT2, pad_token="<|endoftext|>")
+    tokenizer = AutoTokenizer.from_pretrained(small_folder, pad_token="<|endoftext|>")
     tokenizer(DOCUMENTS[:2], truncation=True, max_length=4, padding=True)
     saved(train=DOCUMENTS)
     before = (repr(tokenizer), dict(tokenizer.init_kwargs), tokenizer.name_or_path)
@@ -86,7 +87,7 @@ def test_tokenizer_of_the_caller_is_not_modified_and_its_padding_is_ignored(argu
     assert arguments or tokenizer.backend_tokenizer.truncation == truncation  # a call without it takes it off, as ever
     assert ids() == expected(tokenizer, DOCUMENTS)
     made_of = fingerprints()
-    made(AutoTokenizer.from_pretrained(GPT2, pad_token="<|endoftext|>"), **arguments)
+    made(AutoTokenizer.from_pretrained(small_folder, pad_token="<|endoftext|>"), **arguments)
     assert fingerprints() == made_of
 
 
@@ -94,46 +95,46 @@ def test_tokenizer_of_the_caller_is_not_modified_and_its_padding_is_ignored(argu
 
 
 @pytest.mark.parametrize("part", [0.25, 100])
-def test_validation_split_is_the_last_whole_documents(gpt2: Any, part: float) -> None:
+def test_validation_split_is_the_last_whole_documents(small: Any, part: float) -> None:
     saved(train=DOCUMENTS)
-    made(gpt2, validation_split=part, shuffle=False)
-    whole = expected(gpt2, DOCUMENTS)
+    made(small, validation_split=part, shuffle=False)
+    whole = expected(small, DOCUMENTS)
     assert ids() + ids("validation") == whole
-    assert ids()[-1] == ids("validation")[-1] == EOS
-    longest = max(len(expected(gpt2, [text])) for text in DOCUMENTS)
+    assert ids()[-1] == ids("validation")[-1] == SMALL_EOS
+    longest = max(len(expected(small, [text])) for text in DOCUMENTS)
     assert abs(len(ids("validation")) - (part * len(whole) if part < 1 else part)) <= longest
     for split in ("train", "validation"):
-        assert np.load(f"cache/{split}.documents.npy").tolist() == [i + 1 for i, token in enumerate(ids(split)) if token == EOS]
+        assert np.load(f"cache/{split}.documents.npy").tolist() == [i + 1 for i, token in enumerate(ids(split)) if token == SMALL_EOS]
 
 
 @pytest.mark.parametrize("arguments", [{}, {"mapping_fn": _tokenize_concatenated}])
-def test_document_shuffle_depends_only_on_the_seed(gpt2: Any, arguments: dict[str, Any]) -> None:
+def test_document_shuffle_depends_only_on_the_seed(small: Any, arguments: dict[str, Any]) -> None:
     saved(train=DOCUMENTS * (30 if arguments else 1))
     written = []
     for seed in (1, 1, 2):
-        made(gpt2, validation_split=0.2, seed=seed, **arguments)
+        made(small, validation_split=0.2, seed=seed, **arguments)
         written.append((ids(), ids("validation")))
-        assert sorted(ids() + ids("validation")) == sorted(expected(gpt2, DOCUMENTS) * (30 if arguments else 1))
+        assert sorted(ids() + ids("validation")) == sorted(expected(small, DOCUMENTS) * (30 if arguments else 1))
     assert written[0] == written[1] != written[2]
 
 
-def test_dataset_keeps_its_own_validation_split(gpt2: Any) -> None:
+def test_dataset_keeps_its_own_validation_split(small: Any) -> None:
     saved(train=DOCUMENTS, validation=PLAIN)
-    made(gpt2, validation_split=0.5)
-    assert (ids(), ids("validation")) == (expected(gpt2, DOCUMENTS), expected(gpt2, PLAIN))
+    made(small, validation_split=0.5)
+    assert (ids(), ids("validation")) == (expected(small, DOCUMENTS), expected(small, PLAIN))
 
 
 # A function of the user's own
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_mapping_function_can_return_labels(gpt2: Any, num_workers: int) -> None:
+def test_mapping_function_can_return_labels(small: Any, num_workers: int) -> None:
     saved(train=DOCUMENTS, test=DOCUMENTS[:3])
-    made(gpt2, mapping_fn=shouted, mapping_fn_kwargs={"mark": "!"}, validation_split=0.3, shuffle=False, num_workers=num_workers)
+    made(small, mapping_fn=shouted, mapping_fn_kwargs={"mark": "!"}, validation_split=0.3, shuffle=False, num_workers=num_workers)
     texts = [f"{text.upper()}!" for text in DOCUMENTS]
-    assert ids() + ids("validation") == expected(gpt2, texts, end=())
-    assert (ids("test"), ids("test_labels")[:3]) == (expected(gpt2, texts[:3], end=()), [-100, *ids("test")[1:3]])
-    assert (ids("validation")[0], ids("validation_labels")[0]) == (gpt2("DOC")["input_ids"][0], -100)
+    assert ids() + ids("validation") == expected(small, texts, end=())
+    assert (ids("test"), ids("test_labels")[:3]) == (expected(small, texts[:3], end=()), [-100, *ids("test")[1:3]])
+    assert (ids("validation")[0], ids("validation_labels")[0]) == (small("DOC")["input_ids"][0], -100)
     first = LMDatasetProvider.from_cache("cache", seq_len=4).get_train_dataset()[0]
     assert (first["input_ids"].tolist(), first["labels"].tolist()) == (ids()[:4], [-100, *ids()[1:4]])
 
@@ -168,9 +169,9 @@ def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
     ],
 )
 def test_invalid_result_of_a_mapping_function_raises(
-    gpt2: Any, mapping_fn: Callable[..., Any], arguments: dict[str, Any], refusal: str
+    small: Any, mapping_fn: Callable[..., Any], arguments: dict[str, Any], refusal: str
 ) -> None:
     saved(train=DOCUMENTS)
     with pytest.raises(SourceError, match=refusal):
-        made(gpt2, mapping_fn=mapping_fn, **arguments)
+        made(small, mapping_fn=mapping_fn, **arguments)
     assert not contents("cache")
