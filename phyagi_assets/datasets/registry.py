@@ -109,6 +109,8 @@ def get_dataset(
     ------
     FileNotFoundError
         A cache does not exist.
+    TypeError
+        A configuration is not an object or a mapping.
     ValueError
         A name is unknown, there is no configuration or no dataset, a factor is negative, the training datasets have no sample, or two
         caches have different tokenizers.
@@ -126,7 +128,7 @@ def get_dataset(
     """
     concat = named("dataset_concat", _CONCATS, dataset_concat)
     eval_concat = named("eval_dataset_concat", _CONCATS, eval_dataset_concat) if eval_dataset_concat is not None else None
-    given = [dataset_configs] if isinstance(dataset_configs, ProviderConfig | Mapping) else list(dataset_configs)
+    given = _listed(dataset_configs)
     if not given:
         raise ValueError("dataset_configs: is empty; name at least one dataset")
     if not 0 <= dataset_global_weight < math.inf:
@@ -142,6 +144,14 @@ def get_dataset(
     if train is None and not evaluation:
         raise ValueError("dataset_configs: no array that they name exists; give a train_file, a validation_file or a cache_dir")
     return train, evaluation or None
+
+
+def _listed(configs: Config | Iterable[Config]) -> list[Config]:
+    given = [configs] if isinstance(configs, ProviderConfig | Mapping | str) or not isinstance(configs, Iterable) else list(configs)
+    for config in given:
+        if not isinstance(config, ProviderConfig | Mapping):
+            raise TypeError(f"dataset_configs: {config!r} is not a configuration; give an object or a mapping, such as {{'cache_dir': PATH}}")
+    return given
 
 
 def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int) -> Any:

@@ -146,6 +146,12 @@ def test_unknown_name_raises_an_error_that_lists_the_names(files: list[str], arg
         get_dataset(**{"dataset_configs": [_config(files[0])], **arguments})
 
 
+@pytest.mark.parametrize("configs", ["cache", None, ["cache"], 3])
+def test_value_that_is_not_a_configuration_is_named(configs: Any) -> None:
+    with pytest.raises(TypeError, match=r"dataset_configs: ('cache'|None|3) is not a configuration; give an object or a mapping"):
+        get_dataset(configs)
+
+
 def test_providers_and_collators_are_known_by_name() -> None:
     assert (get_dataset_provider("lm"), get_dataset_provider("stream_lm")) == (LMDatasetProvider, StreamLMDatasetProvider)
     collator = get_data_collator("lm", ignore_token_ids=[5], ignore_token_id_range=(1, 2), ignore_index=-1)
