@@ -80,7 +80,8 @@ def _of_plan(
     is_published: bool,
 ) -> Iterator[Exposure]:
     named = [number for number, planned in enumerate(plan.corpora) if planned.name == corpus]
-    trained = [number for number in named if number not in plan.evaluation]
+    read = {source.corpus for segment in plan.segments for source in segment.sources}
+    trained = [number for number in named if number in read]
     searched: list[tuple[str, Split, Plan, list[int]]] = [(split, split, plan, trained) for split in SPLITS]
     if evaluated := [number for number in named if number in plan.evaluation]:
         searched.append((EVALUATION, "validation", dict(plan.evaluated())[corpus], evaluated))

@@ -24,7 +24,7 @@ from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
-from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name
+from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name, stale_job_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
@@ -85,6 +85,9 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
             recorded={name: recorded_of_partitions(context.instance, name, flow)} if context.retry_number else None,
             checks={name: {key.asset_key.path[-1] for key in context.selected_asset_check_keys}},
         )
+        if not (context.has_partition_key or context.has_partition_key_range):
+            remedy = f"select some, or launch {stale_job_name(name)}, which builds those that are stale"
+            raise dg.Failure(description=f"no partition of {name} is selected; {remedy}", allow_retries=False)
         if len(selected) == len(steps):
             context.instance.add_run_tags(context.run.run_id, BUILDS_ALL_TAG)
         with run_of(context, builder, [name]):

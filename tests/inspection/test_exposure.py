@@ -86,6 +86,9 @@ def test_samples_for_evaluation_are_found_in_all_splits_of_the_corpus(
     assert {one.id for one in found} == set(ids)
     assert {position for one in found for position in one.positions} == set(range(len(load_mixture(plan).validation_by_corpus["c"])))
     assert not caplog.messages
+    path = declare(workspace.data, "mixtures", name="mix", seq_len=SEQ_LEN, datasets=[{"corpus": "d", "weight": 2}], evaluation=["c"])
+    build_mixture(load_yaml(path, MixtureConfig), corpora, caches, workspace, 4)
+    assert [one for one in exposures("c", ids, workspace.store) if one.split != "evaluation"] == []
 
 
 def test_replaced_plan_shows_exposures_and_the_new_plan_none(corpora: dict[str, Corpus], workspace: Workspace) -> None:

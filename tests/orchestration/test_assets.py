@@ -35,6 +35,12 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.user_failure_data.description)
 
 
+def test_run_without_a_partition_fails_with_a_remedy(project: Project) -> None:
+    assert failure(run(project, key("plays", "raw_dataset"))) == (
+        "no partition of plays is selected; select some, or launch plays_build_stale, which builds those that are stale"
+    )
+
+
 def test_lineage_follows_the_steps(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
     upstream = {spec.key: [dep.asset_key for dep in spec.deps] for spec in graph.values()}
     assert upstream == {
