@@ -150,7 +150,7 @@ def _listed(configs: Config | Iterable[Config]) -> list[Config]:
     given = [configs] if isinstance(configs, ProviderConfig | Mapping | str) or not isinstance(configs, Iterable) else list(configs)
     for config in given:
         if not isinstance(config, ProviderConfig | Mapping):
-            raise TypeError(f"dataset_configs: {config!r} is not a configuration; give an object or a mapping, such as {{'cache_dir': PATH}}")
+            raise TypeError(f"dataset_configs: {config!r} is not a configuration; give an object or a mapping, as in {{'cache_dir': PATH}}")
     return given
 
 

@@ -44,9 +44,11 @@ class ChatDataset(Dataset[dict[str, Any]]):
 
     Raises
     ------
+    TypeError
+        The dataset is not one of the package ``datasets``.
     ValueError
         There are several splits, a column does not exist, there is no tokenizer, prompts cannot be left out because they are not encoded,
-        or all of them are too long. When a sample is read: its prompt is too long.
+        or all of them are too long. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
 
     Examples
     --------
@@ -76,6 +78,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
             if len(dataset) != 1:
                 raise ValueError(f"dataset: has {counted(len(dataset), 'split')} ({', '.join(dataset)}); give one of them")
             (dataset,) = dataset.values()
+        if not hasattr(dataset, "column_names"):
+            raise TypeError(f"dataset: is a {type(dataset).__name__}; give a dataset of the package datasets")
         for name in filter(None, (messages_column_name, ground_truth_column_name)):
             if name not in dataset.column_names:
                 raise ValueError(f"{name}: is not a column of the dataset; the columns are: {', '.join(dataset.column_names)}")
@@ -99,7 +103,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, idx: int) -> dict[str, Any]:
         index = checked_index(idx, len(self), "prompt")
         row = self._rows[index]
-        messages = _plain(row[self._messages_column])
+        messages = self._messages(row[self._messages_column], index)
         text, ids = self._prompt(messages) if self._prompts is None else self._prompts[index].values()
         if self.max_length is not None and len(ids) > self.max_length:
             raise ValueError(f"prompt {index} has {counted(len(ids), 'token')}, and max_length is {self.max_length}; {_REMEDY}")
@@ -122,6 +126,15 @@ class ChatDataset(Dataset[dict[str, Any]]):
         if longest > self.max_length:
             raise ValueError(f"the longest prompt has {counted(longest, 'token')}, and max_length is {self.max_length}; {_REMEDY}")
 
+    def _messages(self, given: Any, index: int) -> list[Any]:
+        """Return the conversation of a row as a list; some formats of ``datasets`` give an array."""
+        messages = given.tolist() if hasattr(given, "tolist") else given
+        if not isinstance(messages, list | tuple) or not all(isinstance(message, Mapping) for message in messages):
+            raise ValueError(
+                f"{self._messages_column}: row {index} holds {type(given).__name__}, not a list of messages with role and content"
+            )
+        return list(messages)
+
     def _prompt(self, messages: list[Any]) -> tuple[str, list[int]]:
         text = self._text(messages)
         return text, self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -136,7 +149,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
 
         prompts: dict[str, list[Any]] = {"text": [], "ids": []}
         for batch in self._rows.select_columns([self._messages_column]).iter(batch_size=_BATCH):
-            texts = [self._text(_plain(messages)) for messages in batch[self._messages_column]]
+            first, given = len(prompts["text"]), batch[self._messages_column]
+            texts = [self._text(self._messages(messages, index)) for index, messages in enumerate(given, first)]
             prompts["text"] += texts
             prompts["ids"] += self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
         return Rows.from_dict(prompts)
@@ -147,8 +161,3 @@ class ChatDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"all prompts have more than {max_length} tokens; raise max_length, or set filter_max_length to false")
         self.removed_rows = len(self._rows) - len(kept)
         self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)
-
-
-def _plain(messages: Any) -> list[Any]:
-    """Return a conversation as a list; some formats of ``datasets`` give an array."""
-    return messages.tolist() if hasattr(messages, "tolist") else list(messages)

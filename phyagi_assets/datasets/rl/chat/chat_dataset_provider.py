@@ -146,7 +146,7 @@ class ChatDatasetProvider(DatasetProvider):
         FileNotFoundError
             The file does not exist.
         ValueError
-            The file has an unknown format, or `ChatDataset` refuses it.
+            The path is a folder, the file has an unknown format, or `ChatDataset` refuses it.
         """
         return self._dataset("train_file")
 
@@ -163,6 +163,8 @@ class ChatDatasetProvider(DatasetProvider):
         if given is None:
             return None
         path = Path(given).expanduser()
+        if path.is_dir():
+            raise ValueError(f"{name}: {path} is a folder; give a file with one of the suffixes {', '.join(_READERS)}")
         if not path.is_file():
             raise FileNotFoundError(f"{name}: {path} does not exist; give a file of conversations")
         dataset = ChatDataset(self._read(name, path), self._tokenizer, **self._arguments)

@@ -62,6 +62,16 @@ def test_invalid_argument_raises(rows: Any, tokenizer: Any, arguments: dict[str,
         ChatDataset(rows, **{"tokenizer": tokenizer, "messages_column_name": "talk", **arguments})
 
 
+@pytest.mark.parametrize("tokenize", [True, False])
+@pytest.mark.parametrize("given", ["What is 1 + 1?", ["What?"]])
+def test_row_without_a_list_of_messages_is_named(tokenizer: Any, given: Any, tokenize: bool) -> None:
+    rows = Dataset.from_dict({"question": [given]})
+    with pytest.raises(ValueError, match=r"question: row 0 holds (str|list), not a list of messages with role and content"):
+        ChatDataset(rows, tokenizer, "question", tokenize=tokenize)[0]
+    with pytest.raises(TypeError, match="dataset: is a list; give a dataset of the package datasets"):
+        ChatDataset([given], tokenizer)
+
+
 def test_lengths_are_unknown_without_encoding(rows: Any, tokenizer: Any) -> None:
     ChatDataset(rows, tokenizer, "talk", tokenize=False).assert_within_max_length()
     with pytest.raises(ValueError, match="tokenize: is false"):

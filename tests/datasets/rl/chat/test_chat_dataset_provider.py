@@ -80,6 +80,8 @@ def test_invalid_configuration_raises(fields: dict[str, Any], refusal: str) -> N
 
 
 def test_file_that_cannot_be_read_raises(tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match=r"train_file: .* is a folder; give a file with one of the suffixes \.parquet, \.json, \.jsonl"):
+        ChatDatasetProvider(train_file=tmp_path, tokenizer=tokenizer).get_train_dataset()
     with pytest.raises(FileNotFoundError, match=r"train_file: none\.parquet does not exist"):
         ChatDatasetProvider("none.parquet", tokenizer=tokenizer).get_train_dataset()
     (tmp_path / "talk.csv").write_text("a,b")
