@@ -40,6 +40,8 @@ class WorkersTime:
 
     def __init__(self, raylets: list[int]) -> None:
         self._raylets, self._seen, self._done = raylets, dict[int, float](), threading.Event()
+        self.spent = 0.0
+        """Processor time of watching, in seconds."""
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -50,6 +52,7 @@ class WorkersTime:
                     for child in path.read_text(encoding="ascii").split():
                         with suppress(OSError):
                             self._look(int(child))
+            self.spent = time.thread_time()
 
     def _look(self, process: int) -> None:
         if b"ray::" in Path(f"/proc/{process}/cmdline").read_bytes():  # not Ray's agents
@@ -134,7 +137,7 @@ def compare(given: Namespace, address: RayAddress, raylets: list[int], folder: P
             before, watch = own_time(), WorkersTime(raylets)
             tokens = build(made, "large", given.processors, None if where == "local pool" else address)
             workers = watch.stop() if where == "Ray" else 0.0
-            own = own_time() - before
+            own = own_time() - before - watch.spent
             rates.setdefault(where, []).append(tokens / (own + workers))
             print(f"{where}: {tokens:,} tokens, {own:.1f} s of the driver and its processes, {workers:.1f} s of the nodes' processes")
     best = {where: max(of) for where, of in rates.items()}

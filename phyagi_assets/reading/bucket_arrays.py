@@ -4,6 +4,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,8 @@ class BucketShards(TokenShards):
         self._reader = RangeReader(arrays, source.fetching, source.cache, BlockUses(layout.blocks, self._count), source.kept)
         self._keys = [array.key for array in arrays[: self._count]]
         self._ends: OrderedDict[int, npt.NDArray[Any]] = OrderedDict()
-        self._masks: tuple[Runs | None, Ints, npt.NDArray[np.uint8]] = (None, np.zeros(0, np.int64), np.zeros(0, np.uint8))
-        """Runs, sizes and bytes of the masks that were read last."""
+        self._masks: dict[int, tuple[Runs, Ints, npt.NDArray[np.uint8]]] = {}
+        """Runs, sizes and bytes of the masks that each thread has read, until it asks for them."""
 
     @property
     def tokens_per_read(self) -> int:
@@ -123,7 +124,9 @@ class BucketShards(TokenShards):
         joined = self._reader.read(ranges, position)
         real = runs.shard != PADDING
         size = int(runs.tokens[real].sum()) * self._dtype.itemsize
-        self._masks = runs, ranges.end[int(real.sum()) :] - ranges.begin[int(real.sum()) :], np.frombuffer(joined, np.uint8)[size:]
+        if self.has_masks:
+            masked = slice(int(real.sum()), None)
+            self._masks[get_ident()] = runs, ranges.end[masked] - ranges.begin[masked], np.frombuffer(joined, np.uint8)[size:]
         tokens = np.frombuffer(joined, self._dtype, count=size // self._dtype.itemsize)
         if real.all():
             return tokens.reshape(-1, width)
@@ -156,9 +159,9 @@ class BucketShards(TokenShards):
 
     def trained(self, runs: Runs, samples: int, *, width: int) -> npt.NDArray[np.bool_]:
         """Return which tokens of the samples that were read last are trained on, as `TokenShards.trained` does."""
-        read, sizes, octets = self._masks
-        if read is not runs:
-            raise ValueError("runs: are not those of the samples that were read last")
+        read, sizes, octets = self._masks.pop(get_ident(), (None, None, None))
+        if read is not runs or sizes is None or octets is None:
+            raise ValueError("runs: are not those of the samples that this thread read last")
         masked = np.flatnonzero((runs.shard != PADDING) & self._masked[runs.shard])
         return trained_in(octets, sizes, masked, runs).reshape(samples, width)
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formatting import LARGEST
 from phyagi_assets.order.mixture_order import MixtureOrder
@@ -199,6 +201,11 @@ class MixtureSamples:
     def follow(self, reads: PlannedReads) -> Generator[dict[str, Any], None, None]:
         """Yield the batches of planned reads in order; what comes next is fetched or announced meanwhile."""
         self.expect(iter(reads))
+        if not self.shards.on_disk:
+            with closing(prefetch((self.read(positions) for positions in reads), depth=1)) as blocks:  # a read takes as long as a batch
+                for samples in blocks:
+                    yield from self.batches(samples, min(reads.steps.batch_size, len(samples.positions)))
+            return
         for positions, then in with_following(iter(reads)):
             samples = self.read(positions)
             for number, batch in enumerate(self.batches(samples, min(reads.steps.batch_size, len(positions)))):

@@ -274,9 +274,9 @@ class RangeReader:
         return self._arrays[key[0]].block_at(key[1])
 
     def _is_here(self, key: tuple[int, int]) -> bool:
-        """Return whether a block is in the cache."""
+        """Return whether a block is in the cache. Blocks of whole arrays are hardly ever evicted; reading notices it."""
         file = self._files.get(key)
-        if file is not None and not os.fstat(file[0]).st_nlink:  # it was evicted
+        if file is not None and not self._arrays[key[0]].is_whole and not os.fstat(file[0]).st_nlink:  # it was evicted
             os.close(self._files.pop(key)[0])
             file = None
         return file is not None or self._cache.has(self._block_of(key))

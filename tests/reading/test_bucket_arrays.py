@@ -2,8 +2,9 @@
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from phyagi_assets.formats.find_plan import remote_plan
 from phyagi_assets.formats.plan import Window
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.objects.retries import RetryPolicy
+from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading import LoadedMixture, MixtureLoader, load_mixture
 from phyagi_assets.reading.bucket_arrays import BucketSource
+from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.settings import CacheSettings
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
@@ -95,6 +98,23 @@ def test_fast_caller_waits_for_whole_arrays_instead_of_fetching_single_samples(s
     s3.faults.latency = 0.1
     assert sum(len(batch["position"]) for batch in MixtureLoader(train, batch_size=16)) == len(train) > 1_300
     assert len(s3.faults.contents) < 50  # those of the first batch, and the four arrays
+
+
+@pytest.mark.usefixtures("disk")
+def test_next_samples_are_read_while_the_caller_has_those_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = opened(tmp_path / "cache").train
+    read, is_ahead = train.read, threading.Event()
+
+    def noted(positions: Ints) -> ReadSamples:
+        found = read(positions)
+        if positions[0] > 0:
+            is_ahead.set()
+        return found
+
+    monkeypatch.setattr(train, "read", noted)
+    with closing(iter(MixtureLoader(train, batch_size=16, prefetch=0))) as batches:
+        next(batches)
+        assert is_ahead.wait(10)
 
 
 def test_window_is_fetched_in_blocks_that_are_used_up(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
