@@ -51,6 +51,17 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def short_counted(number: float, what: str) -> str:
+    """Return a count with three significant digits and its noun, in the plural unless the number is 1.
+
+    Examples
+    --------
+    >>> short_counted(1, "token"), short_counted(282_341, "token")
+    ('1 token', '282k tokens')
+    """
+    return f"{short(number)} {what}{'' if number == 1 else 's'}"
+
+
 def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:
     """Return the first items of a list, and how many more there are.
 

@@ -10,7 +10,7 @@ from rich.table import Column
 
 from phyagi_assets.build.work import PartitionResult
 from phyagi_assets.cli.output import Output
-from phyagi_assets.formatting import counted, short, short_size
+from phyagi_assets.formatting import counted, short_counted, short_size
 
 _STARTED = 20
 """Number of items from which on, outside of a terminal, only the ends of items are printed, not their beginnings."""
@@ -85,7 +85,7 @@ class CommandProgress:
     def ended(self, result: PartitionResult, *, is_current: bool) -> None:
         """Count a partition that has ended."""
         self._ended += 1
-        tokens = f", {short(result.tokens)} tokens" if result.tokens else ""
+        tokens = f", {short_counted(result.tokens, 'token')}" if result.tokens else ""
         outcome = f"failed: {result.failure}" if result.failure else "up to date" if is_current else f"built{tokens}"
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
 

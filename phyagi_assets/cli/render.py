@@ -16,7 +16,7 @@ from phyagi_assets.cli.console import boxed
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formatting import counted, listed, short, short_size
+from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
 from phyagi_assets.inspection.materializing import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
@@ -75,7 +75,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
             if name in partitions:
                 addresses = [address for address in addresses if address.key in partitions[name]]
             caches = [artifact for address in addresses if (artifact := store.open(address))]
-            yield Tree(f"[bold]{name}[/] {short(sum(map(_tokens, caches)))} tokens in {counted(len(caches), 'partition')}")
+            yield Tree(f"[bold]{name}[/] {short_counted(sum(map(_tokens, caches)), 'token')} in {counted(len(caches), 'partition')}")
 
 
 def show_outcome(
@@ -115,7 +115,7 @@ def show_check(console: Console, report: "CheckReport") -> None:
 
 def show_forecast(console: Console, found: "Forecast") -> None:
     """Print the forecast of a run."""
-    console.print(f"[bold]{found.mixture}[/] {short(found.tokens)} tokens, {_epochs(found.epochs)} of the mixture")
+    console.print(f"[bold]{found.mixture}[/] {short_counted(found.tokens, 'token')}, {_epochs(found.epochs)} of the mixture")
     is_packed = any(corpus.fill is not None for corpus in found.corpora)
     fill_of_packed = ["packed, full"] if is_packed else []
     repeats = any(corpus.repeats_too_often for corpus in found.corpora)
@@ -255,7 +255,7 @@ def show_inspection(console: Console, found: "Inspection") -> None:
     if found.lengths:
         console.print(_lengths(found.lengths))
     for sample in found.samples:
-        console.print(boxed(console, sample.text, f"{sample.where}, {sample.tokens:,} tokens"))
+        console.print(boxed(console, sample.text, f"{sample.where}, {counted(sample.tokens, 'token')}"))
 
 
 def _show_parts(console: Console, parts: "Sequence[Part]") -> None:

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from phyagi_assets.cli.console import boxed
-from phyagi_assets.formatting import counted, listed, short
+from phyagi_assets.formatting import counted, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
 
@@ -21,7 +21,7 @@ _LISTED = 8
 
 def show_losses(console: Console, report: LossReport) -> None:
     """Print the losses of each corpus, the spikes with their documents, and the proposed shares."""
-    steps = f"steps {report.first_step:,} to {report.last_step:,}, {short(report.tokens)} tokens, {counted(report.ranks, 'rank')}"
+    steps = f"steps {report.first_step:,} to {report.last_step:,}, {short_counted(report.tokens, 'token')}, {counted(report.ranks, 'rank')}"
     again = f"; {counted(report.runs, 'run')}, {counted(report.replaced, 'row')} replaced" if report.runs > 1 else ""
     console.print(f"[bold]{escape(report.mixture)}[/] {steps}{again}, loss {_loss(report.loss)}", soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from phyagi_assets.build.work import PartitionResult, Work
-from phyagi_assets.formatting import counted, short
+from phyagi_assets.formatting import counted, short_counted
 
 
 class RunProgress(Protocol):
@@ -91,6 +91,6 @@ class _Logged:
         rate = self._consumed / 1e6 / max(self._told - self._began, 1e-3)
         failed = f" ({self._failed:,} failed)" if self._failed else ""
         self._log.info(
-            f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short(self._tokens)} tokens, "
+            f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short_counted(self._tokens, 'token')}, "
             f"{self._consumed / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB of source encoded, {rate:,.1f} MB/s"
         )

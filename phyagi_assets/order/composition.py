@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.formatting import short
+from phyagi_assets.formatting import counted, short_counted
 from phyagi_assets.order.mixture_order import MixtureOrder
 
 _PREFIX = 200_000
@@ -77,17 +77,18 @@ def largest_deviation(plan: Plan) -> float:
 def plan_lines(plan: Plan) -> list[str]:
     """Return one line about the mixture and one about each corpus."""
     tokens = sum(plan.total(split, "tokens") for split in ("train", "validation", "test"))
-    epoch = f"{plan.current.drawn:,} samples of {plan.seq_len} ({short(plan.current.drawn * plan.seq_len)} tokens) in an epoch"
-    lines = [f"{plan.name} {short(tokens)} tokens; {epoch}"]
+    drawn, seq_len = plan.current.drawn, plan.seq_len
+    epoch = f"{counted(drawn, 'sample')} of {seq_len} ({short_counted(drawn * seq_len, 'token')}) in an epoch"
+    lines = [f"{plan.name} {short_counted(tokens, 'token')}; {epoch}"]
     if len(plan.segments) > 1:
         lines[0] += f", from position {plan.current.start:,} on"
     for component in composition(plan):
-        partitions = f"{component.partitions:,} partition{'' if component.partitions == 1 else 's'}"
+        partitions = counted(component.partitions, "partition")
         is_packed = component.fill is not None
         rest = f"packed, {100 * (component.fill or 0):.2f} % full" if is_packed else f"{component.uncovered:,} of them in no sample"
-        lines.append(f"{component.corpus} {component.amount}  {short(component.tokens)} training tokens in {partitions}, {rest}")
+        lines.append(f"{component.corpus} {component.amount}  {short_counted(component.tokens, 'training token')} in {partitions}, {rest}")
     for name, of in plan.evaluated():
-        lines.append(f"{name} for evaluation only  {short(of.total('validation', 'tokens'))} tokens")
+        lines.append(f"{name} for evaluation only  {short_counted(of.total('validation', 'tokens'), 'token')}")
     for before, after in pairwise(plan.segments):
         corpora = ", ".join(f"{plan.corpora[source.corpus].name} {source.amount}" for source in before.sources)
         lines.append(f"positions {before.start:,} to {after.start - 1:,}: {corpora}")

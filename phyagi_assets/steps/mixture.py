@@ -277,6 +277,8 @@ def _build(
         for start, parts in stages[1:]:
             plan = replace(extended(plan, wanted.fingerprint, start, parts, found), ancestors=plan.ancestors)
         plan = with_evaluation(plan, [evaluated_corpus(name, found[name]) for name in mixture.config.evaluation])
+        for name in (name for name, of in plan.evaluated() if not of.total("validation", "tokens")):
+            logger.warning("%s: the corpus %s, for evaluation only, has no tokens; it is not in validation_by_corpus", plan.name, name)
         _check_draws(mixture, plan)
         (folder / PLAN).write_text(plan.to_json(), encoding="utf-8")
         counts = {split: {count: plan.total(split, count) for count in ("documents", "tokens", "samples")} for split in SPLITS}

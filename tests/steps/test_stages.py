@@ -140,6 +140,17 @@ def test_evaluation_corpora_are_read_whole_and_never_trained_on(corpora: Workspa
     assert mixture.test_by_corpus == {}
 
 
+@pytest.mark.parametrize(("texts", "shown"), [([], "0 tokens"), (["x"], "1 token")])
+def test_evaluation_corpus_without_tokens_is_reported(
+    corpora: Workspace, caplog: pytest.LogCaptureFixture, texts: list[str], shown: str
+) -> None:
+    write_jsonl(corpora.data / "few" / "a.jsonl", texts)
+    build(declare_corpus(corpora.data, "few", "few/*.jsonl", append_eos=False), corpora)
+    _planned(corpora, datasets=[WEB], evaluation=["few"])
+    assert repr(load_mixture("mix", store=corpora.store.root)).endswith(f"few for evaluation only  {shown}")
+    assert ("mix: the corpus few, for evaluation only, has no tokens" in caplog.text) == (not texts)
+
+
 def test_plan_without_evaluation_is_written_as_before(corpora: Workspace) -> None:
     with_it = _planned(corpora, datasets=[WEB], evaluation=["exam"])
     without = _planned(corpora, datasets=[WEB])
