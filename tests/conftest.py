@@ -1,5 +1,6 @@
 """Fixtures: folders for tests, and tokenizers whose conformance run is shared by all tests."""
 
+import fcntl
 import gc
 import hashlib
 import importlib
@@ -60,10 +61,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    gc.disable()  # imports leave no garbage, and the collector would walk through all of them again and again
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Let one test process compile the tests for all, and none look for garbage, of which imports leave little."""
+    gc.disable()
     try:
-        return (yield)
+        if not hasattr(session.config, "workerinput"):
+            return (yield)
+        with (session.config.rootpath / "pyproject.toml").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            return (yield)
     finally:
         gc.enable()
 
