@@ -32,11 +32,12 @@ import torch
 from phyagi_assets.datasets import MixtureLoader, load_mixture
 mixture = load_mixture(sys.argv[1])
 model = torch.nn.Sequential(torch.nn.Embedding(50_304, 8), torch.nn.Linear(8, 50_304))
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 batch = next(iter(MixtureLoader(mixture.train, batch_size=2, num_workers=0)))
 loss = torch.nn.functional.cross_entropy(model(batch["input_ids"]).flatten(0, 1), batch["labels"].flatten())
 loss.backward()
-optimizer.step()
+with torch.no_grad():
+    for parameter in model.parameters():
+        parameter -= 0.1 * parameter.grad
 print("trained", bool(loss > 0), mixture.explain(0)[0].documents[0].file)
 """
 

@@ -30,6 +30,11 @@ def words(texts: list[str]) -> list[str]:
     return [word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text)]
 
 
+@cache
+def known_words() -> set[str]:
+    return set(words([piece for kind in sources().values() for source in kind for piece in source]))
+
+
 def test_documents_depend_only_on_the_seed() -> None:
     assert drawn(1) == drawn_again(1, 0.02)
     assert len(set(drawn(1)) & set(drawn(2))) < len(drawn(1)) / 20  # short documents can be equal by chance
@@ -43,9 +48,8 @@ def test_documents_vary_in_length_and_have_the_requested_total_size() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 1.0])
 def test_share_of_new_words_is_at_most_the_requested_share(share: float) -> None:
-    known = set(words([piece for kind in sources().values() for source in kind for piece in source]))
     found = words(drawn(1, share))
-    new = sum(word not in known for word in found) / len(found)
+    new = sum(word not in known_words() for word in found) / len(found)
     assert share * 0.6 <= new <= share  # an exchange of letters can produce a known word
 
 
