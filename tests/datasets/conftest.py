@@ -1,4 +1,4 @@
-"""Reset the state that trainers leave in the test process."""
+"""A small tokenizer, and resets of the state that trainers leave in the test process."""
 
 import functools
 import gc
@@ -8,9 +8,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support import save_small_gpt2
 
 WORKER_ITERATORS = (
     ("torch.utils.data.dataloader", "_MultiProcessingDataLoaderIter"),
@@ -19,6 +22,18 @@ WORKER_ITERATORS = (
 
 _POSTPONED: list[Any] = []
 """Iterators that were deleted in other threads than the main one."""
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_gpt2(tmp_path_factory.mktemp("small") / "gpt2")
+
+
+@pytest.fixture(scope="session")
+def small(small_folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(small_folder)
 
 
 @pytest.fixture(scope="session")

@@ -137,10 +137,11 @@ def test_choice_of_masked_windows_is_a_function_of_seed_and_index() -> None:
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
         return sorted(index for index in order if dataset[index]["labels"].tolist() == [-7, -7])
 
-    assert hidden(1) == hidden(1) != hidden(2)
-    assert abs(len(hidden(1)) / 4_000 - 0.25) < 0.03
-    assert set(hidden(1)) <= set(hidden(1, 0.5))
-    assert abs(len(set(hidden(1)) & set(hidden(2))) / 4_000 - 0.25**2) < 0.02
+    one, other = hidden(1), hidden(2)
+    assert one == hidden(1) != other
+    assert abs(len(one) / 4_000 - 0.25) < 0.03
+    assert set(one) <= set(hidden(1, 0.5))
+    assert abs(len(set(one) & set(other)) / 4_000 - 0.25**2) < 0.02
 
 
 def test_ids_that_collide_with_the_mark_raise_when_read() -> None:

@@ -15,19 +15,11 @@ from phyagi_assets.datasets.shared_memory_utils import _SHMArray
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formats.token_file import open_tokens
 from tests.datasets.leftovers import contents, in_shared_memory, left_in_shared_memory
-from tests.support import GPT2
 
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def gpt2() -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(GPT2)
 
 
 def dataset(*, kind: Any = None, **columns: Sequence[Any]) -> Any:
@@ -105,10 +97,10 @@ def test_missing_column_raises_an_error_that_lists_the_columns() -> None:
         process_dataset_to_memory(dataset(input_ids=[[1]]), "cache", np.uint16, ["input_ids", "labels"])
 
 
-def test_saved_cache_has_the_returned_files_and_opens(gpt2: Any) -> None:
+def test_saved_cache_has_the_returned_files_and_opens(small: Any) -> None:
     ids, labels = np.arange(100, dtype=np.int32), -np.arange(100, dtype=np.int32)
     arrays = {"test": ids, "train": np.stack([ids[::-1], labels])}
-    told = save_memory_dataset(arrays, gpt2, Path("cache"))
+    told = save_memory_dataset(arrays, small, Path("cache"))
     assert list(told.items()) == [
         ("test_file", Path("cache/test.npy")),
         ("train_file", Path("cache/train.npy")),
@@ -120,18 +112,18 @@ def test_saved_cache_has_the_returned_files_and_opens(gpt2: Any) -> None:
     assert (opened.ids.tolist(), opened.labels.tolist()) == (ids[::-1].tolist(), labels.tolist())
     provider = LMDatasetProvider.from_cache("cache", seq_len=4)
     assert provider.get_train_dataset()[0]["labels"].tolist() == [0, -1, -2, -3]
-    assert provider.get_tokenizer()("A text.")["input_ids"] == gpt2("A text.")["input_ids"]
+    assert provider.get_tokenizer()("A text.")["input_ids"] == small("A text.")["input_ids"]
 
 
-def test_arrays_of_a_cache_have_the_dtype_that_fits_all_splits(gpt2: Any) -> None:
-    save_numpy_dataset({"train": np.arange(9, dtype=np.uint16), "test": np.arange(5, dtype=np.int32)[None]}, gpt2, "cache")
+def test_arrays_of_a_cache_have_the_dtype_that_fits_all_splits(small: Any) -> None:
+    save_numpy_dataset({"train": np.arange(9, dtype=np.uint16), "test": np.arange(5, dtype=np.int32)[None]}, small, "cache")
     assert [open_tokens(Path(f"cache/{split}.npy")).ids.dtype for split in ("train", "test")] == [np.int32, np.int32]
 
 
-def test_cache_in_use_is_replaced_without_changing_its_readers(gpt2: Any) -> None:
+def test_cache_in_use_is_replaced_without_changing_its_readers(small: Any) -> None:
     for first in (0, 1):
         arrays = process_dataset_to_memory(dataset(input_ids=[list(range(first, first + 50))]), "cache", np.uint16, ["input_ids"])
-        save_memory_dataset(arrays, gpt2, "cache")
+        save_memory_dataset(arrays, small, "cache")
         if not first:
             reader = LMDatasetProvider.from_cache("cache", seq_len=4).get_train_dataset()
     assert reader[0]["input_ids"].tolist() == [0, 1, 2, 3]
@@ -146,11 +138,11 @@ def test_cache_in_use_is_replaced_without_changing_its_readers(gpt2: Any) -> Non
         ({}, "dataset_dict: has no split"),
     ],
 )
-def test_invalid_arrays_raise_and_keep_the_previous_cache(gpt2: Any, arrays: dict[str, Any], refusal: str) -> None:
-    save_memory_dataset({"train": np.arange(3, dtype=np.uint16)}, gpt2, "cache")
+def test_invalid_arrays_raise_and_keep_the_previous_cache(small: Any, arrays: dict[str, Any], refusal: str) -> None:
+    save_memory_dataset({"train": np.arange(3, dtype=np.uint16)}, small, "cache")
     before = contents("cache")
     with pytest.raises(SourceError, match=refusal):
-        save_memory_dataset(arrays, gpt2, "cache")
+        save_memory_dataset(arrays, small, "cache")
     assert contents("cache") == before
 
 

@@ -63,11 +63,11 @@ def _assert_rows(artifact: Artifact, wanted: list[list[int]]) -> None:
 def samples(
     prepared_store: Path, engines: EnginePool, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
 ) -> dict[str, dict[str, tuple[Partition, list[Built]]]]:
-    """The artifacts of three partitions of each sample corpus, or of all with ``--soak``, by corpus and partition."""
+    """The artifacts of two partitions of each sample corpus, or of all with ``--soak``, by corpus and partition."""
     root = tmp_path_factory.mktemp("samples") / "store"
     copy_store(prepared_store, root)
     workspace = Workspace(data=DATA, store=LocalStore(root), engines=engines)
-    most = None if pytestconfig.getoption("soak") else 3
+    most = None if pytestconfig.getoption("soak") else 2
     return {
         name: {
             key: (partition, build_partition(corpus, partition, workspace))

@@ -1,7 +1,6 @@
 """Fixtures for creating caches."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,13 +8,8 @@ from phyagi_assets.settings import STORE_VARIABLE
 from phyagi_assets.steps import text_cache
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.tokenizers.exact import GIGATOKEN, EnginePool
-from tests.support import copy_store, declare_corpus, save_small_gpt2
+from tests.support import copy_store, declare_corpus
 from tests.tokenizers.faulty_engines import give_report
-
-
-@pytest.fixture(scope="session")
-def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_small_gpt2(tmp_path_factory.mktemp("small") / "gpt2")
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +28,3 @@ def in_an_empty_folder(tmp_path: Path, library_store: Path, engines: EnginePool,
     monkeypatch.setattr(text_cache, "EnginePool", lambda: engines)
     monkeypatch.setenv(STORE_VARIABLE, str(library_store))
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def small(small_folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(small_folder)
