@@ -1,6 +1,7 @@
 """phyagi-assets: `MixtureLoader` over a mixture on disk or in the bucket."""
 
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ given = task()
 def opened(cache: Path) -> Iterable[Any]:
     place = str(given.source) if given.on_disk else given.place
     mixture = load_mixture(given.mixture, store=place, cache_dir=cache, cache_bytes=int(given.cache_share * given.bytes))
-    return MixtureLoader(mixture.train, batch_size=BATCH)
+    return islice(MixtureLoader(mixture.train, batch_size=BATCH), getattr(given, "batches", None))
 
 
 if __name__ == "__main__":
