@@ -15,6 +15,7 @@ from phyagi_assets.inspection.integrity import store_problems
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.support import build, declare, declare_corpus, write_jsonl
 
 
@@ -130,6 +131,19 @@ def test_link_in_a_loop_exits_with_a_user_error(workspace: Workspace, where: str
     assert done.exit_code in (1, 2)
     assert "error: " in done.output
     assert str(path) in done.output or "materialize it with" in done.output
+
+
+@pytest.mark.parametrize("words", ["check", "plan mix"])
+def test_store_that_is_a_link_to_a_missing_disk_is_a_user_error(tmp_path: Path, words: str) -> None:
+    data, store = tmp_path / "data", tmp_path / "data" / "store"
+    save_byte_tokenizer(data / "tk")
+    write_jsonl(data / "raw" / "a.jsonl", ["a document"] * 20)
+    declare_corpus(data, "first", "raw/*.jsonl", tokenizer="tk")
+    declare(data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "first"}])
+    store.symlink_to(tmp_path / "disk" / "store")
+    done = run(words, data)
+    assert isinstance(done.exception, SystemExit), done.exc_info
+    assert f"cannot be written to: File exists: {store}" in done.output
 
 
 def test_link_in_a_loop_raises_a_user_error_in_the_library(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def _location(config: Config) -> object:
 class _KeptOpen(QueuePool):
     """Connections that stay open when Dagster disposes of their engine."""
 
+    __module__ = QueuePool.__module__  # SQLAlchemy names a pool's logger after it, and the command prints what loggers of this package say
+
     def dispose(self) -> None:
         pass
 

@@ -48,12 +48,15 @@ def writing_to(root: Path, remedy: str = "what was published is kept, and the bu
     try:
         yield
     except OSError as problem:
-        inside = str(problem.filename2 or problem.filename or "").startswith((f"{root}", f"{real_path(root)}"))
-        if problem.errno not in _FULL and not (problem.errno in _REFUSED and inside) and problem.errno != errno.EIO:
+        named = str(problem.filename2 or problem.filename or "")
+        inside = named.startswith((f"{root}", f"{real_path(root)}"))
+        above = bool(named) and root.is_relative_to(named)
+        is_refused = (problem.errno in _REFUSED and (inside or above)) or (problem.errno == errno.ENOENT and above)
+        if problem.errno not in _FULL and not is_refused and problem.errno != errno.EIO:
             raise
         said = os.strerror(problem.errno or 0)
-        if inside and problem.errno in _REFUSED:
-            said = f"{said}: {problem.filename2 or problem.filename}"
+        if is_refused:
+            said = f"{said}: {named}"
         raise StoreError(f"{root}: cannot be written to: {said}; {remedy}") from problem
 
 

@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
 
+import pytest
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from sqlalchemy import text
@@ -26,7 +27,8 @@ def test_engines_are_used_again_within_the_outermost_context_alone(tmp_path: Pat
     assert (vars(sqlite_event_log)["create_engine"], vars(ScriptDirectory)["from_config"]) == declared
 
 
-def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path) -> None:
+def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="phyagi_assets")
     records = tmp_path / "records.db"
     opened = set()
     with fast_records():
@@ -44,3 +46,4 @@ def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["records.db"]
     with closing(connect(records)) as another:
         assert another.execute("select count(*) from events").fetchone() == (3,)
+    assert not [record for record in caplog.records if record.name.startswith("phyagi_assets")]
