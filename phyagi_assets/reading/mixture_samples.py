@@ -137,8 +137,7 @@ class MixtureSamples:
         ReadSamples
             The samples, with the ids in the dtype of the token arrays.
         """
-        if len(positions) and positions.min() < 0:
-            raise IndexError(f"position {positions.min()} does not exist; positions count from 0")
+        positions = _checked(positions)
         if not self.shards.expects:
             self._guess(positions)
         found, ahead = self._located(positions), int(self.shift_labels)
@@ -253,3 +252,14 @@ class MixtureSamples:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_blocks": {}}
+
+
+def _checked(positions: Ints) -> Ints:
+    """Return positions as 64-bit integers; they may be given in any form that NumPy makes an array of."""
+    found = np.asarray(positions)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+        raise TypeError(f"positions: is an array of {found.dtype} with shape {found.shape}; give a 1-D array of integers")
+    found = found.astype(np.int64, copy=False)
+    if len(found) and found.min() < 0:
+        raise IndexError(f"position {found.min()} does not exist; positions count from 0")
+    return found

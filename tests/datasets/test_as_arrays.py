@@ -38,6 +38,21 @@ def test_batches_are_equal(home: Path, shift_labels: bool, mask_boundaries: bool
         assert_equal(dataset.batch(np.arange(len(dataset))), arrays.validation_by_corpus[name].batch(np.arange(len(dataset))))
 
 
+def test_positions_are_integers_of_any_form(home: Path) -> None:
+    train = datasets.load_mixture(home).train
+    wanted: Any = train.batch(np.array([3, 170]))
+    given: list[Any] = [[3, 170], (3, 170), torch.tensor([3, 170]), np.array([3, 170], np.uint64), np.array([3, 170], np.int16)]
+    for positions in given:
+        found = train.batch(positions)
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted.keys() - {"corpus"})
+    refused: list[Any] = [[1.0], [[1]], ["1"], [True], 3]
+    for positions in refused:
+        with pytest.raises(TypeError, match=r"positions: is an array of .*; give a 1-D array of integers"):
+            train.batch(positions)
+    with pytest.raises(IndexError, match="position -1 does not exist"):
+        train.batch([2, -1])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("batch_size", "world_size"), [(1, 1), (4, 3), (50, 2)])
 def test_loaders_read_the_same_and_resume_each_other(home: Path, batch_size: int, world_size: int) -> None:
     for rank in range(world_size):
