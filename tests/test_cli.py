@@ -3,10 +3,8 @@
 import json
 import os
 import re
+import select
 import shutil
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +20,6 @@ from tests.support import declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import give_report
 
 BYTES = "tokenizers/bytes"
-PROGRAM = "import sys; from phyagi_assets.cli import main; sys.argv[0] = 'phyagi-assets'; main()"
 
 
 def published(data: Path) -> dict[str, bytes]:
@@ -142,17 +139,16 @@ def test_commands_write_only_to_the_store(data: Path, tmp_path: Path) -> None:
 
 
 def test_terminal_shows_a_progress_bar_of_source_bytes(data: Path) -> None:
+    write_jsonl(data / "raw" / "a.jsonl", [f"The first corpus, document {i}." for i in range(20_000)])  # longer than between two pictures
     reader, terminal = os.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "materialize", "--data", str(data)], stdout=subprocess.DEVNULL, stderr=terminal
-    ) as done:
-        os.close(terminal)
-        drawn = b""
-        with suppress(OSError):  # what reading a terminal ends with
-            while read := os.read(reader, 1 << 16):
-                drawn += read
+    running = Command("materialize", "--data", data, log=Path(os.ttyname(terminal)))
+    drawn = b""
+    while running.is_running or select.select([reader], [], [], 0)[0]:
+        if select.select([reader], [], [], 0.1)[0]:
+            drawn += os.read(reader, 1 << 16)
+    os.close(terminal)
     os.close(reader)
-    assert done.returncode == 0
+    assert running.ended().code == 0
     size = sum((data / "raw" / name).stat().st_size for name in ("a.jsonl", "b.txt"))
     assert "first/all" in drawn.decode()
     assert f"{size / 1000:.1f}/{size / 1000:.1f} kB" in drawn.decode()
