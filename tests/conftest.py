@@ -82,9 +82,12 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in (DATA_VARIABLE, STORE_VARIABLE, "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
+    environment = os.environ
+    yield
+    os.environ = environment  # noqa: B003 (`datasets` replaces it by a copy, in which nothing would be undone)
 
 
 @pytest.fixture(autouse=True)
