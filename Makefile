@@ -16,8 +16,8 @@ OTHERS := $(BENCH)-streaming $(BENCH)-tokenizers1
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell python$(version) -c "import venv" 2>/dev/null && command -v python$(version))) python3)
 interpreter = $(or $(PYTHON$(1)),python$(1))
 EXTRAS := train,pipeline,ray,test
-# Processes of the tests: one more than two cores, because many tests wait for a server.
-PROCESSES := 3
+# Processes of the tests: twice two cores, because many tests wait for a server.
+PROCESSES := 4
 export TOKENIZERS_PARALLELISM := true
 # As pip does; otherwise the first imports of a benchmark's environment take many times as long.
 export UV_COMPILE_BYTECODE := 1
