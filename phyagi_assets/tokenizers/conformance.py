@@ -54,9 +54,7 @@ class Conformance:
     """Reason why the engine is not used for this tokenizer at all; empty if it is used."""
 
 
-def conformance(
-    prepared: PreparedTokenizer, engine: Callable[[Path], Engine], engine_name: str, store: Store, reference: Engine | None = None
-) -> Conformance:
+def conformance(prepared: PreparedTokenizer, engine: Callable[[Path], Engine], engine_name: str, store: Store) -> Conformance:
     """Return the conformance report for a tokenizer and an engine.
 
     It is read from the store or from the reports that are known to this user; else, the run is done, and its report is kept in both.
@@ -67,8 +65,6 @@ def conformance(
         Creates the engine from the tokenizer's JSON file. If it raises an error, the engine is not used, for that reason.
     engine_name
         Name of the engine, with its version; each version gets its own run.
-    reference
-        The reference engine, which reads special tokens as such; loaded for a run if it is not given.
     """
     settings = {"engine": engine_name, "reference": ReferenceEngine.name}
     inputs = {"backend": file_digest(prepared.backend)}
@@ -85,7 +81,7 @@ def conformance(
                 ReferenceEngine.name,
                 prepared.name,
             )
-            report = examine(prepared.backend, engine, engine_name, reference)
+            report = examine(prepared.backend, engine, engine_name)
             details = {"unsafe": list(report.unsafe), "distrust": report.distrust}
             if not report.distrust:  # an engine that failed may work in another store
                 keep_report(wanted.fingerprint, {"tokenizer": prepared.name, **settings, **details})
@@ -94,7 +90,7 @@ def conformance(
     return Conformance(engine=engine_name, unsafe=tuple(found["unsafe"]), distrust=found["distrust"])
 
 
-def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str, reference: Engine | None = None) -> Conformance:
+def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: str) -> Conformance:
     """Do a conformance run, which takes about 5 seconds on two cores.
 
     Parameters
@@ -111,7 +107,7 @@ def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: s
         return Conformance(engine=engine_name, distrust=f"the engine refuses the tokenizer: {problem}")
     try:
         added = [token["content"] for token in declared.get("added_tokens", [])]
-        return _compared(engine, reference or ReferenceEngine(backend), engine_name, added)
+        return _compared(engine, ReferenceEngine(backend), engine_name, added)
     except Exception as problem:
         return Conformance(engine=engine_name, distrust=f"the engine fails: {problem}")
 

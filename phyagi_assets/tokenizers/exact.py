@@ -98,7 +98,7 @@ class Engines:
             return cls(reference=reference)  # such a token matches normalized text, so searching the text cannot find it
         spellings = tuple(token.content for token in special)
         for choice, otherwise in zip(choices, [*(choice.name for choice in choices[1:]), reference.name], strict=False):
-            report = conformance(prepared, choice.make, choice.name, store, reference if special_tokens == "allow" else None)
+            report = conformance(prepared, choice.make, choice.name, store)
             if report.distrust:
                 logger.warning(
                     "%s is not used for tokenizer %r: %s; %s is used instead", choice.name, prepared.name, report.distrust, otherwise
