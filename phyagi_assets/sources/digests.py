@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from phyagi_assets.sources.files import SourceFile
-from phyagi_assets.sources.local_file import stamp_of
 from phyagi_assets.sources.readable import Stamp
+from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 

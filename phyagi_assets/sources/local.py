@@ -13,7 +13,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
-from phyagi_assets.sources.local_file import stamp_of
+from phyagi_assets.store.disk import stamp_of
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 """Name of the file that marks the folder of a saved dataset, and of the file that marks that of a saved dictionary of datasets."""

@@ -1,6 +1,5 @@
 """A local file to read."""
 
-import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -11,21 +10,7 @@ import pyarrow as pa
 
 from phyagi_assets.sources.readable import ByteRange, Stamp
 from phyagi_assets.sources.signatures import HEAD
-
-FileStamp = tuple[str, int, int, int, int]
-"""Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
-
-
-def stamp_of(path: Path | str) -> FileStamp:
-    """Return the stamp of a local file.
-
-    Raises
-    ------
-    OSError
-        The file does not exist or cannot be accessed.
-    """
-    seen = os.stat(path)  # noqa: PTH116 (called for every source file)
-    return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+from phyagi_assets.store.disk import stamp_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

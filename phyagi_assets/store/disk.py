@@ -11,6 +11,8 @@ from pathlib import Path
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
 
+FileStamp = tuple[str, int, int, int, int]
+"""Stamp of a local file: path, size in bytes, times of modification and change in nanoseconds, and inode."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """Error numbers of a disk that is full or read-only. Such an error need not name a file."""
 _REFUSED = {
@@ -29,6 +31,18 @@ _REFUSED = {
     errno.ESTALE,
 }
 """Error numbers that the user can correct, or that come from the disk, if the error names a file in the store."""
+
+
+def stamp_of(path: Path | str) -> FileStamp:
+    """Return the stamp of a local file.
+
+    Raises
+    ------
+    OSError
+        The file does not exist or cannot be accessed.
+    """
+    seen = os.stat(path)  # noqa: PTH116 (called for every source file and artifact)
+    return (str(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
-from phyagi_assets.sources.local_file import FileStamp, stamp_of
+from phyagi_assets.store.disk import FileStamp, stamp_of
 from phyagi_assets.store.fingerprint import canonical_json, file_digest, text_digest
 
 _QUIET_NS = 2_000_000_000

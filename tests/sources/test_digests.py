@@ -8,7 +8,7 @@ import pytest
 from phyagi_assets.sources import digests
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import SourceFile
-from phyagi_assets.sources.local_file import stamp_of
+from phyagi_assets.store.disk import stamp_of
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.state import State
 
