@@ -68,7 +68,7 @@ def tables(suite: Suite, runs: Sequence[Run], settings: Sequence[Setting], notes
     wrong = differing(suite, runs)
     lines = ["\n\n".join(filter(None, [suite.notes, *notes])), ""]
     if compared := sum(bool(run.digests) for run in runs):
-        lines += [f"Of {compared} compared runs, {len(wrong) or 'none'} differ from the others in the same round.", ""]
+        lines += [f"The outputs of {compared} runs were compared with the others in the same round: {len(wrong) or 'none'} differed.", ""]
     shown = [figure for figure in suite.figures if any(figure.name in run.figures for run in runs)]
     if suite.is_by_setting:
         for setting in settings:

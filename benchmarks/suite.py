@@ -1,4 +1,4 @@
-"""What a suite declares, and the runs that come of it: contenders, settings, figures and ratios."""
+"""A benchmark suite, with its contenders, settings, figures and ratios, and the runs that it produces."""
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

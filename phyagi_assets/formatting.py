@@ -48,7 +48,7 @@ def counted(number: int, what: str) -> str:
     >>> counted(1, "document"), counted(2000, "document")
     ('1 document', '2,000 documents')
     """
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {_noun(number, what)}"
 
 
 def short_counted(number: float, what: str) -> str:
@@ -59,7 +59,11 @@ def short_counted(number: float, what: str) -> str:
     >>> short_counted(1, "token"), short_counted(282_341, "token")
     ('1 token', '282k tokens')
     """
-    return f"{short(number)} {what}{'' if number == 1 else 's'}"
+    return f"{short(number)} {_noun(number, what)}"
+
+
+def _noun(number: float, what: str) -> str:
+    return what if number == 1 else f"{what}s"
 
 
 def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str:

@@ -226,7 +226,7 @@ def s3(_s3_running: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 
 _RUNNING = pytest.StashKey[dict[str, tuple[Any, ExitStack]]]()
-"""What runs until a test does not use it, by the name of its fixture."""
+"""Services that keep running until a test does not need them, by the name of their fixture."""
 
 
 def _kept_running(config: pytest.Config, name: str, start: Callable[[], AbstractContextManager[Any]]) -> Any:

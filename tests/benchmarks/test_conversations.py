@@ -27,4 +27,4 @@ def test_quick_run_compares_ids_and_masks(tmp_path: Path, request: pytest.Fixtur
     program = REPOSITORY / "benchmarks" / "conversations.py"
     command = [sys.executable, str(program), "--quick", "--count", "4000", "--work", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Of 2 compared runs, none differ from the others in the same round." in done.stdout
+    assert "The outputs of 2 runs were compared with the others in the same round: none differed." in done.stdout
