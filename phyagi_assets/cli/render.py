@@ -21,7 +21,7 @@ from phyagi_assets.inspection.materializing import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
-from phyagi_assets.steps.mixture import STAGE as MIXED
+from phyagi_assets.steps.mixture_version import STAGE as MIXED
 from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:

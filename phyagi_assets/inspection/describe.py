@@ -165,7 +165,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
     facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
-    if manifest.step == mixture.STAGE:
+    if manifest.step == mixture.MIXTURE.name:
         plan = read_plan(artifact.folder() / PLAN)
         facts["segments"] = ", ".join(f"from position {segment.start:,} on" for segment in plan.segments)
         facts["in no sample"] = f"{plan.uncovered():,} of {plan.total('train', 'tokens'):,} training tokens"

@@ -2,43 +2,27 @@
 
 import logging
 import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping
 from typing import Literal
-
-import numpy as np
 
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
-from phyagi_assets.errors import DeclarationError, MissingPackageError, translate_missing_packages
+from phyagi_assets.errors import DeclarationError
 from phyagi_assets.formats.plan import PLAN, Plan, samples_in
 from phyagi_assets.formats.plan_file import read_plan
+from phyagi_assets.inspection.corpus_size import CorpusSize, corpus_size
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition
 from phyagi_assets.order.planning import amounts
 from phyagi_assets.order.schedule import Interleaved, InTurn
-from phyagi_assets.sources.documents import read_documents
-from phyagi_assets.sources.files import Partition, readable
-from phyagi_assets.steps.cache import cache_address
-from phyagi_assets.steps.conversations import conversation_recipe
-from phyagi_assets.steps.encoding import eos_to_append, token_dtype
-from phyagi_assets.steps.mixture import check_lengths, expected_mixture, mixture_address, published_mixture
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps.mixture_caches import check_lengths
+from phyagi_assets.steps.mixture_version import expected_mixture, mixture_address, published_mixture
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.tokenizers.exact import ExactTokenizer
-from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 logger = logging.getLogger(__name__)
-
-_PROBED = 4
-"""Number of batches (of about a megabyte) that are encoded to measure tokens per byte and bytes per second."""
-_BYTES_A_TOKEN = 4.3
-"""Bytes per token of English text, assumed for remote sources that have no local partition to measure."""
-_BYTES_A_SECOND = 50e6
-"""Bytes per second at which such sources are assumed to be fetched and encoded."""
 
 
 class CorpusForecast(Record):
@@ -85,16 +69,6 @@ class Forecast(Report):
     """Estimated time that building takes, in seconds."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Size:
-    """Size of a corpus in training tokens, and the cost of building its missing partitions."""
-
-    tokens: int
-    is_exact: bool
-    bytes_to_write: int = 0
-    seconds: float = 0.0
-
-
 def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspace, tokens: int | None = None) -> Forecast:
     """Forecast a run over a mixture.
 
@@ -111,32 +85,17 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
     """
     config = mixture.config
     partitions = _partitions(mixture, corpora, workspace)
-    sizes = {name: _size(corpora[name], partitions[name], workspace) for name in config.corpora}
+    sizes = {name: corpus_size(corpora[name], partitions[name], workspace) for name in config.corpora}
     published = _published(mixture, corpora, partitions, workspace) if all(size.is_exact for size in sizes.values()) else None
     if published is None:
-        check_lengths(mixture, {name: size.tokens for name, size in sizes.items() if size.is_exact})
-        try:
-            check_lengths(mixture, {name: size.tokens for name, size in sizes.items()})
-        except DeclarationError as problem:
-            logger.warning("%s (the number of tokens is an estimate)", problem)
+        _check_lengths(mixture, sizes)
     samples = {part.corpus: max(1, _samples(config, part, sizes[part.corpus].tokens)) for part in config.parts}
     fills: dict[str, float | None] = {}
     if published:
         sources = [source for segment in published.segments for source in segment.sources]
         samples |= {published.corpora[source.corpus].name: source.samples for source in sources}
         fills |= {component.corpus: component.fill for component in composition(published)}
-    read, epochs = dict.fromkeys(config.trained, 0), 0.0
-    for number, (start, parts) in enumerate(config.timeline):
-        rates = amounts(parts, [samples[part.corpus] for part in parts])
-        if published and config.stages is None:
-            rates = [(source.rate, source.drawn) for source in published.current.sources]
-        epoch = sum(drawn for _, drawn in rates)
-        end = _end(config, number, tokens)
-        positions = epoch if end is None else max(0, end - start)
-        schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
-        for part, count in zip(parts, schedule.given(positions).tolist(), strict=True):
-            read[part.corpus] += count
-        epochs += positions / epoch
+    read, epochs = _read(config, samples, published, tokens)
     return Forecast(
         mixture=config.name,
         tokens=sum(read.values()) * config.seq_len,
@@ -158,6 +117,42 @@ def forecast(mixture: Mixture, corpora: Mapping[str, Corpus], workspace: Workspa
         bytes_to_write=sum(size.bytes_to_write for size in sizes.values()),
         seconds=sum(size.seconds for size in sizes.values()),
     )
+
+
+def _check_lengths(mixture: Mixture, sizes: Mapping[str, CorpusSize]) -> None:
+    """Raise a `DeclarationError` if a corpus has too few tokens for a sample; warn of those that seem to have too few by an estimate."""
+    check_lengths(mixture, {name: size.tokens for name, size in sizes.items() if size.is_exact})
+    try:
+        check_lengths(mixture, {name: size.tokens for name, size in sizes.items()})
+    except DeclarationError as problem:
+        logger.warning("%s (the number of tokens is an estimate)", problem)
+
+
+def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | None, tokens: int | None) -> tuple[dict[str, int], float]:
+    """Return the number of samples of each corpus that a run reads, and the number of its epochs.
+
+    Parameters
+    ----------
+    samples
+        Number of samples of each corpus.
+    published
+        Published plan if it is current, which knows the numbers of samples in an epoch.
+    tokens
+        Number of tokens that the run reads; see `forecast`.
+    """
+    read, epochs = dict.fromkeys(config.trained, 0), 0.0
+    for number, (start, parts) in enumerate(config.timeline):
+        rates = amounts(parts, [samples[part.corpus] for part in parts])
+        if published and config.stages is None:
+            rates = [(source.rate, source.drawn) for source in published.current.sources]
+        epoch = sum(drawn for _, drawn in rates)
+        end = _end(config, number, tokens)
+        positions = epoch if end is None else max(0, end - start)
+        schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
+        for part, count in zip(parts, schedule.given(positions).tolist(), strict=True):
+            read[part.corpus] += count
+        epochs += positions / epoch
+    return read, epochs
 
 
 def _samples(config: MixtureConfig, part: MixturePart, tokens: int) -> int:
@@ -203,65 +198,3 @@ def _published(
     }
     published = published_mixture(expected_mixture(mixture, caches), mixture_address(mixture), workspace.store)
     return read_plan(published.folder() / PLAN) if published else None
-
-
-def _size(corpus: Corpus, partitions: Mapping[str, Partition], workspace: Workspace) -> _Size:
-    missing = []
-    tokens = 0
-    for key, partition in partitions.items():
-        built = partition_artifacts(corpus, partition, workspace)[-1].is_current and workspace.store.open(cache_address(corpus, key))
-        if built:
-            tokens += built.manifest.counts.get("train", {"tokens": 0})["tokens"]
-        else:
-            missing.append(partition)
-    if not missing:
-        return _Size(tokens=tokens, is_exact=True)
-    estimated = _estimated(corpus, missing, workspace)
-    return _Size(
-        tokens=tokens + round(estimated.tokens * (1 - sum(corpus.config.splits.values()))),
-        is_exact=False,
-        bytes_to_write=estimated.bytes_to_write,
-        seconds=estimated.seconds,
-    )
-
-
-def _estimated(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
-    """Estimate the tokens and cost of missing partitions from the beginning of the largest local one, or from their size alone."""
-    try:
-        with translate_missing_packages():
-            return _probed(corpus, partitions, workspace)
-    except MissingPackageError as problem:
-        logger.warning("%s: its tokens are estimated from its size alone: %s", corpus.config.name, problem)
-        return _from_size(sum(partition.bytes for partition in partitions), bytes_per_token=np.dtype(np.uint16).itemsize)
-
-
-def _from_size(size: int, *, bytes_per_token: int) -> _Size:
-    tokens = round(size / _BYTES_A_TOKEN)
-    # Tokens are written twice: as rows and as an array.
-    return _Size(tokens=tokens, is_exact=False, bytes_to_write=size + tokens * 2 * bytes_per_token, seconds=size / _BYTES_A_SECOND)
-
-
-def _probed(corpus: Corpus, partitions: Sequence[Partition], workspace: Workspace) -> _Size:
-    prepared = prepare_tokenizer(corpus, workspace.data, workspace.store)
-    bytes_per_token = token_dtype(corpus, prepared).itemsize
-    size = sum(partition.bytes for partition in partitions)
-    here = [partition for partition in partitions if partition.is_local]
-    if not here:  # nothing is fetched for an estimate
-        return _from_size(size, bytes_per_token=bytes_per_token)
-    probed = max(here, key=lambda partition: partition.bytes)
-    conversations = conversation_recipe(corpus, prepared, workspace)
-    encoding = prepared if conversations is None else conversations.prepared.bare
-    exact = ExactTokenizer(workspace.engines.engines(encoding, workspace.store, corpus.config.special_tokens, corpus.config.engine))
-    appends = eos_to_append(prepared, append_eos=corpus.config.append_eos) is not None
-    consumed = tokens = 0
-    started = time.perf_counter()
-    for documents in islice(read_documents(corpus, readable(probed)), _PROBED):
-        consumed += documents.consumed
-        if conversations is not None:
-            tokens += len(conversations.encode(documents, np.zeros(0, np.uint64), exact, 0).encoded.ids)
-            continue
-        tokens += len(exact.encode(documents.texts).ids) + appends * int(documents.nonempty.sum())
-    seconds = time.perf_counter() - started
-    scale = size / max(1, consumed)
-    whole = round(tokens * scale)
-    return _Size(tokens=whole, is_exact=False, bytes_to_write=whole * 2 * bytes_per_token, seconds=seconds * scale)
