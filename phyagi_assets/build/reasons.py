@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from phyagi_assets.formatting import counted
-from phyagi_assets.steps import raw, tokenize
 from phyagi_assets.steps.exclusions import REMOVED
 from phyagi_assets.steps.pins import is_identity
+from phyagi_assets.steps.raw import RAW
+from phyagi_assets.steps.tokenize import TOKENIZE
 from phyagi_assets.store.manifest import Manifest
 
 _LISTED = 5
@@ -39,7 +40,7 @@ def _of_code(expected: Manifest, published: Manifest) -> Iterator[str]:
 
 
 def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Iterator[str]:
-    if expected.step == raw.STAGE:
+    if expected.step == RAW.name:
         before_, now_ = _mapping(published.inputs.get("files")), _mapping(expected.inputs.get("files"))
         if any(map(is_identity, before_.values())) != any(map(is_identity, now_.values())):
             in_place = any(map(is_identity, now_.values()))
@@ -47,7 +48,7 @@ def _of_inputs(expected: Manifest, published: Manifest, tokenizer: str) -> Itera
             before_, now_ = dict.fromkeys(before_), dict.fromkeys(now_)
         yield from _of_names("source file", "", before_, now_)
         return
-    if expected.step == tokenize.STAGE:
+    if expected.step == TOKENIZE.name:
         now, before = (str(of.inputs.get("tokenizer", "")) for of in (expected, published))
         if now != before:
             yield f"tokenizer changed: {_tokenizer(before, _tokenizer_of(published))} → {_tokenizer(now, tokenizer)}"

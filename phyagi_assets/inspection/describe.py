@@ -26,12 +26,13 @@ from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
-from phyagi_assets.steps import cache, mixture, tokenize
+from phyagi_assets.steps import cache, mixture
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
 from phyagi_assets.steps.step import Scope, Workspace
+from phyagi_assets.steps.token_facts import SKIPPED
 from phyagi_assets.store.base import Address, Artifact, Store
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from phyagi_assets.store.places import artifact_in_bucket, open_store
@@ -162,7 +163,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
     manifest = artifact.manifest
     facts = {"path": artifact.place, "fingerprint": manifest.fingerprint}
     recorded = {**manifest.counts, **manifest.details, **manifest.produced_with}
-    facts |= {name: _flat(value) for name, value in recorded.items() if name != tokenize.SKIPPED}
+    facts |= {name: _flat(value) for name, value in recorded.items() if name != SKIPPED}
     if pins := pins_of(artifact):
         facts["read in place"] = _flat([pin.origin for pin in pins.values()])
     if manifest.step == mixture.MIXTURE.name:
@@ -227,7 +228,7 @@ def _skipped(artifacts: Iterable[Artifact]) -> list[Part]:
     return [
         {"file": file, "rows left out": of["rows"], "of rows": of["of"], "the first": of["first"]}
         for artifact in artifacts
-        for file, of in artifact.manifest.details.get(tokenize.SKIPPED, {}).items()
+        for file, of in artifact.manifest.details.get(SKIPPED, {}).items()
     ]
 
 

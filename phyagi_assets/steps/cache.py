@@ -38,7 +38,8 @@ from phyagi_assets.steps.chunk_results import ChunkFolder, forget_chunks
 from phyagi_assets.steps.facts import Facts, Rows, Text
 from phyagi_assets.steps.lengths import array_lengths, length_facts
 from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, amounts, built_facts, require, reuse_or_build
-from phyagi_assets.steps.tokenize import TOKENIZE, tokenized_address
+from phyagi_assets.steps.tokenize import TOKENIZE
+from phyagi_assets.steps.tokenized_version import tokenized_address
 from phyagi_assets.store.base import Artifact, Assembled, FinishedFile
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import MANIFEST, Manifest

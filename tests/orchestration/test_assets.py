@@ -65,7 +65,7 @@ def test_assets_have_group_kinds_owners_code_version_and_declaration(graph: dict
         assert isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition)
         assert spec.partitions_def.name == "plays"
     mixed = graph[key("mix", "mixed_dataset")]
-    assert (mixed.group_name, mixed.kinds, mixed.code_version) == ("mix", {"json"}, mixture.CODE_VERSION)
+    assert (mixed.group_name, mixed.kinds, mixed.code_version) == ("mix", {"json"}, mixture.MIXTURE.code_version)
     assert mixed.partitions_def is None
     assert mixed.description
     assert "weight: 1.5" in mixed.description

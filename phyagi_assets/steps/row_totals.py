@@ -1,0 +1,72 @@
+"""Totals of the rows that the chunks of a partition were encoded to."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from phyagi_assets.formats.token_rows import rows_in
+from phyagi_assets.sources.documents import RowTally
+from phyagi_assets.sources.readable import Readable
+from phyagi_assets.steps.checks.tokens import CheckedRows
+from phyagi_assets.steps.tokenize_chunks import COUNTS, Written
+from phyagi_assets.store.base import FinishedFile
+
+
+@dataclass(kw_only=True, slots=True)
+class RowTotals:
+    """Totals of the rows that were written, and of those that were left out."""
+
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    content: str = ""
+    """Digest of the text hashes in the order of the rows; it does not depend on the origin of the texts."""
+    chunks: int = 0
+    """Number of chunks written."""
+    rows_of_chunks: list[FinishedFile | None] = field(default_factory=list)
+    """File with the rows of each chunk as its task wrote it; None if the rows are in the folder of the artifact."""
+    paths: list[Path | None] = field(default_factory=list)
+    """Path of the rows of each chunk in that folder; None if they are not there."""
+    checked: CheckedRows = field(default_factory=CheckedRows)
+    """What the tasks found in the rows that they wrote."""
+    lengths: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    """Number of tokens of each document in the rows that tasks wrote."""
+    hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    """Text hashes of the documents with tokens in the rows that tasks wrote."""
+    rows: dict[int, RowTally] = field(default_factory=dict)
+    """Row counts by index of the file, for files with rows without text and for files that were read in several chunks."""
+
+    @classmethod
+    def of(cls, written: Generator[Written, None, None]) -> "RowTotals":
+        """Add up the results of all chunks, in their order."""
+        tally, content = cls(), xxhash.xxh3_128()
+        with closing(written):
+            for chunk in written:
+                tally.chunks += 1
+                tally.counts |= {name: tally.counts.get(name, 0) + count for name, count in chunk.counts.items()}
+                for index, rows in chunk.tallies:
+                    tally.rows[index] = tally.rows.get(index, RowTally()) + rows
+                for batch in rows_in(chunk.documents, ["length", "hash"]):
+                    lengths, hashes = (batch.column(name).to_numpy() for name in ("length", "hash"))
+                    content.update(hashes.data)
+                    if chunk.checked:
+                        tally.lengths.append(lengths.copy())  # the file is deleted before they are used
+                        tally.hashes.append(hashes[lengths > 0])
+                tally.rows_of_chunks.append(chunk.rows)
+                tally.paths.append(chunk.path)
+                if chunk.checked:
+                    tally.checked += chunk.checked
+        tally.content = content.hexdigest()
+        return tally
+
+    def skipped(self, files: Sequence[Readable]) -> dict[str, dict[str, Any]]:
+        """Return the files with left-out rows: by file name, the number of left-out rows, the number of rows, and the first problem."""
+        return {
+            files[index].name: {"rows": rows.invalid, "of": rows.invalid + rows.valid, "first": rows.first_problem}
+            for index, rows in sorted(self.rows.items())
+            if rows.invalid
+        }

@@ -1,0 +1,110 @@
+"""The expected version of the tokenized artifact of a partition."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import TokenizerError
+from phyagi_assets.sources.files import Partition, readable
+from phyagi_assets.sources.irregular import IrregularFiles
+from phyagi_assets.sources.readable import Readable
+from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
+from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments
+from phyagi_assets.steps.raw import RAW, held_files, pinned_objects, raw_address, readable_files
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.manifest import Manifest
+from phyagi_assets.tokenizers.identity import tokenizer_identity
+from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from phyagi_assets.tokenizers.prepare_chat import template_identity
+
+STAGE = "tokenized_arrow"
+CODE_VERSION = "1"
+
+
+def tokenized_address(corpus: Corpus, partition: str) -> str:
+    """Return the address of a partition's tokenized artifact."""
+    return f"{corpus.config.name}/{STAGE}/{partition}"
+
+
+def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
+    """Return the expected manifest of a partition's tokenized artifact, given the fingerprint of its raw artifact.
+
+    The settings list the excluded documents and the irregular files that occur in the partition, as far as they are known without
+    fetching or reading documents.
+    """
+    identity = tokenizer_identity(corpus, workspace.data)
+    settings = encoding_settings(corpus, partition, workspace, raw_fingerprint)
+    if corpus.config.append_eos and corpus.config.messages is None and _ends_with_eos(corpus, workspace, identity):
+        settings[EOS_BY] = BY_TOKENIZER
+    if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
+        settings[REMOVED] = removed
+    inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
+    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+
+
+def encoding_settings(
+    corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str, files: Sequence[Readable] | None = None
+) -> dict[str, Any]:
+    config = corpus.config
+    documents: dict[str, Any] = {"columns": config.columns, "separator": config.separator if len(config.columns) > 1 else None}
+    if config.messages is not None:
+        template = template_identity(corpus, workspace.data)
+        documents = {"messages": config.messages, "chat_template": template, "train_on": config.train_on}
+        if config.template_date is not None:
+            documents["template_date"] = config.template_date.isoformat()
+    settings: dict[str, Any] = {
+        "format": config.source.format,
+        "sample_by": config.source.sample_by,
+        **documents,
+        "append_eos": config.append_eos,
+        "dtype": config.dtype,
+        "on_invalid": config.on_invalid,
+    }
+    if config.special_tokens != "allow":
+        settings["special_tokens"] = config.special_tokens
+    if config.source.delimiter is not None:
+        settings["delimiter"] = config.source.delimiter
+    address = tokenized_address(corpus, partition.key)
+
+    def at_hand() -> Sequence[Readable] | None:
+        return _files_at_hand(corpus, partition, workspace, raw_fingerprint) if files is None else files
+
+    def published() -> Mapping[str, str] | None:
+        """Return the irregular files that the published artifact lists, if all that they depend on is the same."""
+        artifact = workspace.store.open(address)
+        if artifact is None or artifact.manifest.inputs.get(RAW.name) != raw_fingerprint:
+            return None
+        listed = artifact.manifest.settings
+        same = all(listed.get(name) == settings[name] for name in ("format", "on_invalid"))
+        return listed.get("irregular", {}) if same else None
+
+    if irregular := IrregularFiles(workspace.store, address).find(corpus, partition, raw_fingerprint, at_hand, published):
+        settings["irregular"] = irregular
+    return settings
+
+
+def _files_at_hand(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Sequence[Readable] | None:
+    """Return the files of a partition for reading; None if one of them is not on this machine or in a snapshot."""
+    if partition.is_local:
+        return readable(partition)
+    if pinned_objects(corpus, partition, workspace) != ():
+        return None
+    raw = workspace.store.find(raw_address(corpus, partition.key), raw_fingerprint, held_files(corpus, partition, workspace))
+    return readable_files(partition, raw, workspace) if raw else None
+
+
+def excluded_documents(
+    corpus: Corpus, partition: str, workspace: Workspace, raw_fingerprint: str, settings: Mapping[str, Any]
+) -> ExcludedDocuments:
+    return ExcludedDocuments(corpus, tokenized_address(corpus, partition), raw_fingerprint, settings, workspace.store)
+
+
+def _ends_with_eos(corpus: Corpus, workspace: Workspace, identity: str) -> bool:
+    """Return whether the corpus's tokenizer itself ends texts with the EOS; loads the tokenizer if the answer is not cached."""
+    known = workspace.engines.ends_with_eos
+    if identity not in known:
+        try:
+            known[identity] = prepare_tokenizer(corpus, workspace.data, workspace.store).ends_with_eos
+        except TokenizerError:
+            return False  # the build says why the tokenizer cannot be loaded
+    return known[identity]
