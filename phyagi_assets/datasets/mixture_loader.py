@@ -146,7 +146,7 @@ class MixtureLoader:
                 yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""
+        """Return the state after the last delivered batch: the position, the same on every rank, its plan and its split."""
         return {name: value for name, value in self._stream.state_dict().items() if name != "end"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -155,7 +155,8 @@ class MixtureLoader:
         Raises
         ------
         ValueError
-            The value is not a state of a mixture, or its plan has another order up to the position than this plan.
+            The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
+            this plan.
         """
         self._stream.load_state_dict(state)
 

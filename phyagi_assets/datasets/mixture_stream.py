@@ -285,7 +285,7 @@ class MixtureStream(DividedStream):
         return self.dataset.batches(samples, min(self.batch_size, len(samples.positions)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the next position and its plan.
+        """Return the next position, its plan and its split.
 
         During an iteration, the state also contains the end of the iteration, on which resumed loader workers have to agree. The state of a
         loader worker, or inside a run of several processes, also identifies its reader, and only the same reader can resume from it.
@@ -300,7 +300,7 @@ class MixtureStream(DividedStream):
         position, given, end = cursor["position"], cursor["given"], cursor["end"]
         if not reader.workers and reader.world_size == 1:
             position, given = position + given, 0
-        state = {**state_at(self.dataset.plan, position), "end": None if end == _NO_END else end}
+        state = {**state_at(self.dataset.plan, self.dataset.split, position), "end": None if end == _NO_END else end}
         if not reader.workers and not given:
             return state
         asked = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
@@ -312,10 +312,10 @@ class MixtureStream(DividedStream):
         Raises
         ------
         ValueError
-            The value is not a state of a mixture; or its plan has another order up to the position than this plan; or it belongs to a
-            loader worker, or lies inside a run, and this reader is another one.
+            The value is not a state of a mixture; or it is that of another split; or its plan has another order up to the position than
+            this plan; or it belongs to a loader worker, or lies inside a run, and this reader is another one.
         """
-        position = position_of(state, self.dataset.plan)
+        position = position_of(state, self.dataset.plan, self.dataset.split)
         try:
             given, asked, end = checked_int("given", state.get("given", 0)), state.get("reader"), state.get("end")
             end = None if end is None else checked_int("end", end)

@@ -7,6 +7,7 @@ validation errors into errors that name the line. Nothing in this module accesse
 from collections.abc import Collection
 from datetime import date
 from fractions import Fraction
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -95,15 +96,22 @@ class SourceConfig(Declared):
 
     @field_validator("delimiter")
     @classmethod
-    def _check_delimiter(cls, delimiter: str | None) -> str | None:
-        if delimiter is not None and (len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n'):
+    def _check_delimiter(cls, delimiter: str | None, info: ValidationInfo) -> str | None:
+        if delimiter is None:
+            return None
+        if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
             raise ValueError(f"{delimiter!r} is not a delimiter; use one ASCII character, as in ';', or \"\\t\" for a tab")
+        declared = info.data.get("format")
+        formats = {declared} if declared else {_format_of_suffix(path) for path in _places(info.data.get("path", ""))}
+        if not formats & {"csv", None}:
+            found = " and ".join(sorted(filter(None, formats)))
+            raise ValueError(f"applies to CSV files, and these are read as {found}; remove it, or declare format: csv")
         return delimiter
 
     @property
     def paths(self) -> tuple[str, ...]:
         """All places that `path` names."""
-        return (self.path,) if isinstance(self.path, str) else tuple(self.path.values())
+        return _places(self.path)
 
     @model_validator(mode="after")
     def _check_hub_keys(self) -> Self:
@@ -113,6 +121,16 @@ class SourceConfig(Declared):
                     f"{key} applies only to datasets on the Hub (path: hf://org/name), not to {', '.join(self.paths)}; remove it"
                 )
         return self
+
+
+def _places(path: str | dict[Split, str]) -> tuple[str, ...]:
+    return (path,) if isinstance(path, str) else tuple(path.values())
+
+
+def _format_of_suffix(path: str) -> Format | None:
+    """Return the format that the suffix of a path determines, before that of a compression; None if it determines none."""
+    suffixes = reversed(PurePosixPath(path.lower()).suffixes[-2:])
+    return next((FORMAT_OF_SUFFIX[suffix] for suffix in suffixes if suffix in FORMAT_OF_SUFFIX), None)
 
 
 class LimitsConfig(Declared):
@@ -211,6 +229,14 @@ class CorpusConfig(Declared):
         if self.snapshot and not any("://" in path for path in self.source.paths):
             raise ValueError("snapshot applies to objects in buckets, and local files are read where they are; remove it")
         return self
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for name in columns:
+            if columns.count(name) > 1:
+                raise ValueError(f"{name!r} is listed {columns.count(name)} times, and each document would repeat its text; list it once")
+        return columns
 
     @field_validator("partition_by")
     @classmethod

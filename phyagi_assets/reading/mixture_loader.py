@@ -119,8 +119,8 @@ class MixtureLoader:
                 self._position = self._steps.following(begin, stop, self._shard)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state after the last delivered batch: the position, the same on every rank, and its plan."""
-        return state_at(self.samples.plan, self.position)
+        """Return the state after the last delivered batch: the position, the same on every rank, its plan and its split."""
+        return state_at(self.samples.plan, self.samples.split, self.position)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a state, with any number of processes and samples per batch.
@@ -128,6 +128,7 @@ class MixtureLoader:
         Raises
         ------
         ValueError
-            The value is not a state of a mixture, or its plan has another order up to the position than this plan.
+            The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
+            this plan.
         """
-        self._position = position_of(state, self.samples.plan)
+        self._position = position_of(state, self.samples.plan, self.samples.split)

@@ -69,3 +69,24 @@ def test_loaders_read_the_same_and_resume_each_other(home: Path, batch_size: int
         again.load_state_dict(of_torch.state_dict())
         of_torch.load_state_dict(of_numpy.state_dict())
         assert_equal(next(iter(of_torch)), next(iter(again)))
+
+
+def test_state_names_its_split_and_is_refused_by_another(home: Path) -> None:
+    kinds = [
+        (datasets.load_mixture(home), datasets.MixtureLoader, datasets.MixtureStream),
+        (reading.load_mixture(home), reading.MixtureLoader),
+    ]
+    for mixture, *readers in kinds:
+        for reader in readers:
+            states = {}
+            for split in ("train", "validation"):
+                of = reader(getattr(mixture, split), batch_size=2)
+                next(iter(of))
+                states[split] = of.state_dict()
+                assert states[split]["split"] == split
+            for saved, other in (("train", "validation"), ("validation", "train")):
+                loaded = reader(getattr(mixture, other), batch_size=2)
+                with pytest.raises(ValueError, match=rf"split: the state is from '{saved}' of mixture 'mix', and is loaded .* '{other}'"):
+                    loaded.load_state_dict(states[saved])
+                loaded.load_state_dict({name: value for name, value in states[saved].items() if name != "split"})  # of an earlier release
+                assert loaded.position == states[saved]["position"]

@@ -76,7 +76,7 @@ def test_restarted_processes_together_read_the_uninterrupted_order(
         following = position + processes * batch_size * steps
         assert together == uninterrupted(mixture, position, following)
         state, position = states[0], following
-        assert all(of == {"position": position, "plan": "first", "mixture": "mix"} for of in states)
+        assert all(of == {"position": position, "plan": "first", "mixture": "mix", "split": "train"} for of in states)
 
 
 PHASES = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 8), st.integers(0, 12)), min_size=1, max_size=6)

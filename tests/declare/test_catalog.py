@@ -45,6 +45,7 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [one, two] (found 'text')"),
         ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {key: value} (found 'raw')"),
         (CORPUS + "columns: []\n", ":5: columns: "),
+        (CORPUS + "columns: [a, text, a]\n", ":5: columns: 'a' is listed 2 times, and each document would repeat its text; list it once"),
         (CORPUS + "columns:\n- text\n- 3\n", ":7: columns.1: Input should be a valid string (found 3)"),
         (CORPUS + "dtype: uint8\n", ":5: dtype: Input should be 'auto', 'uint16' or 'int32' (found 'uint8')"),
         (CORPUS + "on_invalid: ignore\n", ":5: on_invalid: Input should be 'error' or 'skip'"),
@@ -89,10 +90,29 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: Input should be a valid string"),
         (CORPUS.replace("raw/*.txt", "raw/*.txt\n  revision: main"), ":2: source: revision applies only to datasets on the Hub"),
         (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
+        *(
+            (
+                CORPUS.replace("raw/*.txt", f"{declared}\n  delimiter: ';'"),
+                f":{line}: source.delimiter: applies to CSV files, and these are read as {read_as}; remove it, or declare format: csv",
+            )
+            for line, declared, read_as in (
+                (4, "raw/*.JSONL.gz", "json"),
+                (5, "raw/*.csv\n  format: parquet", "parquet"),
+                (4, "{train: raw/a.txt, test: raw/a.json}", "json and text"),
+            )
+        ),
     ],
 )
 def test_invalid_corpus_is_an_error_with_its_line(data: Path, text: str | bytes, message: str) -> None:
     assert corpus_error(data, text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "place", ["raw/*.csv", "raw/*.tsv.zst", "raw/*", "raw/x.1", "{train: raw/a.json, test: raw/a.csv}", "raw/*.txt\n  format: csv"]
+)
+def test_delimiter_may_be_declared_where_files_can_be_csv(data: Path, place: str) -> None:
+    path = write_text(data / "one.yaml", CORPUS.replace("raw/*.txt", f"{place}\n  delimiter: ';'"))
+    assert load_yaml(path, CorpusConfig).config.source.delimiter == ";"
 
 
 @pytest.mark.parametrize(
