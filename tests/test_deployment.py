@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from phyagi_assets.orchestration.instance import dagster_environment
 from phyagi_assets.settings import Settings
 from tests.command import command
 from tests.live import LiveDagster, live_dagster
@@ -55,12 +56,39 @@ def test_web_server_and_daemon_find_the_code_server() -> None:
     assert "ports" not in services["webserver"], "it is reached through the login only"
 
 
+def services_environment() -> set[str]:
+    return {name for service in ("code", "webserver", "daemon") for name in _yaml("compose.yaml")["services"][service]["environment"]}
+
+
 def test_settings_of_the_example_are_those_of_the_services() -> None:
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     used = set(re.findall(r"\$\{(\w+)", text))
     example = set(re.findall(r"^#? ?(\w+)=", (DEPLOY / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
-    assert example <= used
+    documented = set(re.findall(r"`([A-Z_]+)`", "".join(page.read_text(encoding="utf-8") for page in (REPOSITORY / "docs").glob("*.md"))))
+    assert example <= used | documented
+    assert not {name for name in used if name.startswith("AWS_")} & services_environment(), "set but empty, they replace a machine's role"
     assert set(re.findall(r"\$\{(\w+):\?", text)) <= example
+
+
+def test_instances_have_the_settings_of_one_that_the_command_makes(tmp_path: Path) -> None:
+    home = Path(dagster_environment(Settings(data=tmp_path, store=tmp_path / "store"))["DAGSTER_HOME"])
+    own, team, chart = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")), _yaml("dagster.yaml"), _yaml("helm-values.yaml")
+    own["concurrency"]["runs"] = team["concurrency"]["runs"]  # the limit of the machine
+    assert own.items() <= team.items()
+    assert chart["concurrency"]["pools"] == own["concurrency"]["pools"]
+    assert chart["pythonLogs"]["managedPythonLoggers"] == own["python_logs"]["managed_python_loggers"]
+
+
+def test_chart_mounts_declarations_where_they_are_read_and_has_the_version_of_the_image() -> None:
+    (code,) = _yaml("helm-values.yaml")["dagster-user-deployments"]["deployments"]
+    (data,) = code["volumes"]
+    page = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8")
+    assert all(f"--from-file=data/{item['path']}" in page for item in data["configMap"]["items"])
+    assert {"name": "PHYAGI_ASSETS_DATA", "value": code["volumeMounts"][0]["mountPath"]} in code["env"]
+    pins = dict(re.findall(r"^(\S+)==(.*)$", (REPOSITORY / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    assert f"--version {pins['dagster']} " in page
+    libraries = re.findall(r"'dagster-(\w+)==(.*?)'", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"))
+    assert libraries == [(name, pins["dagster-postgres"]) for name in ("postgres", "k8s")]
 
 
 def test_every_file_is_described() -> None:

@@ -18,7 +18,15 @@ from phyagi_assets.cli.start import init, ui
 from phyagi_assets.cli.status import status
 
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Group(click.Group):
+    """The commands, listed in the order in which a new user meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the commands."""
+        return list(self.commands)
+
+
+@click.group(cls=_Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
 @folder_options
 @click.pass_context
@@ -30,12 +38,9 @@ def main(context: click.Context, /, **before: str | None) -> None:
 
     \b
     Start here:
-      phyagi-assets init my_data                  create a data folder
-      phyagi-assets check --data my_data          validate it
-      phyagi-assets materialize --data my_data    build its artifacts
-      phyagi-assets status --data my_data         list what is up to date
-      phyagi-assets inspect example --data my_data  show an artifact
-      phyagi-assets ui --data my_data             open it in Dagster
+      phyagi-assets init data          create a data folder with an example
+      phyagi-assets materialize        build everything that it declares
+      phyagi-assets inspect example    show what was built
     """
     name = context.invoked_subcommand or ""
     given = {option: value for option, value in before.items() if value is not None}
@@ -44,5 +49,5 @@ def main(context: click.Context, /, **before: str | None) -> None:
     context.default_map = {name: given}
 
 
-for command in (materialize, status, plan, check, inspect, explain, losses, report, remove, clean, copy, init, ui):
+for command in (init, materialize, status, plan, inspect, explain, losses, report, check, remove, clean, copy, ui):
     main.add_command(command)

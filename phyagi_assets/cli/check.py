@@ -15,7 +15,7 @@ from phyagi_assets.settings import Settings
 @click.option("--discard", is_flag=True, help="Remove damaged artifacts from the store; materialize builds them again.")
 @folder_options
 def check(output: Output, discard: bool, data: str | None, store: str | None) -> None:
-    """Validate every declaration, and compare the store with its checksums.
+    """Validate declarations, and compare the store with checksums.
 
     All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
     next materialize builds them again, byte for byte. Files that the store did not create are listed and never removed.

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from phyagi_assets.cli.common import folder_options, open_workspace
+from phyagi_assets.cli.common import NumberOption, folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -22,6 +22,7 @@ def _checked(context: click.Context, option: click.Parameter, hours: float) -> f
 @click.option("--yes", is_flag=True, help="Remove what is listed; without this option, nothing is removed.")
 @click.option(
     "--grace",
+    cls=NumberOption,
     metavar="HOURS",
     type=click.FloatRange(min=0, max=1e6),
     callback=_checked,
@@ -31,7 +32,7 @@ def _checked(context: click.Context, option: click.Parameter, hours: float) -> f
 )
 @folder_options
 def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
-    """List the versions in the store that can be removed; with --yes, remove them.
+    """List versions that can be removed; with --yes, remove them.
 
     A version can be removed if a newer one has replaced it, if its partition is gone from the source, or if its corpus or
     mixture is not declared any more. Versions that a plan names are kept, because a training run may still read them. With

@@ -31,6 +31,19 @@ Exit codes:
 """
 
 
+class NumberOption(click.Option):
+    """Option whose value is a number. The help shows its default, and only an error message its range."""
+
+    def __init__(self, *args: Any, metavar: str = "N", **kwargs: Any) -> None:
+        super().__init__(*args, metavar=metavar, **kwargs)
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what the help shows after the meaning."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
 def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")

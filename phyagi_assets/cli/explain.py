@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import NumberOption, folder_options
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -13,10 +13,16 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.argument("position", type=click.IntRange(0, LARGEST), required=False)
-@click.option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
-@click.option("--step", type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0.")
-@click.option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
-@click.option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
+@click.option(
+    "--count", cls=NumberOption, default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain."
+)
+@click.option(
+    "--step", cls=NumberOption, type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0."
+)
+@click.option("--batch-size", cls=NumberOption, type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
+@click.option(
+    "--world-size", cls=NumberOption, default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes."
+)
 @folder_options
 def explain(
     output: Output,
@@ -29,14 +35,14 @@ def explain(
     data: str | None,
     store: str | None,
 ) -> None:
-    """Show which documents a training run reads at a position of a mixture, or at a step.
+    """Show the documents that training reads at a position.
 
     \b
     phyagi-assets explain demo 1200 --count 4
     phyagi-assets explain demo --step 300 --batch-size 16 --world-size 8
 
-    For each document, this shows its corpus, partition, source file and row, its tokens and their text. NAME is a mixture, or
-    the path of a mixture.json.
+    The second command explains a step of training instead of a position. For each document, this shows its corpus, partition, source
+    file and row, its tokens and their text. NAME is a mixture, or the path of a mixture.json.
     """
     if (position is None) == (step is None) or (step is not None and batch_size is None):
         raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")

@@ -12,7 +12,7 @@ from phyagi_assets.settings import Settings
 @click.argument("name", metavar="PATH|NAME")
 @folder_options
 def inspect(output: Output, name: str, data: str | None, store: str | None) -> None:
-    """Show the metadata and statistics of an artifact, and the first words of some of its documents.
+    """Show metadata, statistics and first words of an artifact.
 
     \b
     Name it by

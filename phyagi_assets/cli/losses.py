@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import folder_options, write_file
+from phyagi_assets.cli.common import NumberOption, folder_options, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -14,8 +14,17 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.argument("ledger")
-@click.option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
-@click.option("--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike.")
+@click.option(
+    "--spikes", cls=NumberOption, default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show."
+)
+@click.option(
+    "--documents",
+    cls=NumberOption,
+    default=3,
+    show_default=True,
+    type=click.IntRange(0, 1000),
+    help="Largest number of documents per spike.",
+)
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
 @click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves into an SVG file; it is replaced.")
 @folder_options
@@ -30,7 +39,7 @@ def losses(
     data: str | None,
     store: str | None,
 ) -> None:
-    """Show the losses that a training run recorded: by corpus, the largest spikes, and their documents.
+    """Show recorded losses by corpus, and the documents of spikes.
 
     \b
     phyagi-assets losses demo runs/1/losses

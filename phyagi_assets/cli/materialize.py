@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import exit_after, folder_options, open_workspace
+from phyagi_assets.cli.common import NumberOption, exit_after, folder_options, open_workspace
 from phyagi_assets.cli.imports import keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
@@ -25,8 +25,14 @@ logger = logging.getLogger(__name__)
 
 @verb()
 @click.argument("names", nargs=-1, metavar="[TARGET]...")
-@click.option("--at", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
-@click.option("--jobs", "-j", type=click.IntRange(1, 1024), help="Processes that build in parallel.  [default: one for every 8 processors]")
+@click.option("--at", cls=NumberOption, type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
+@click.option(
+    "--jobs",
+    "-j",
+    cls=NumberOption,
+    type=click.IntRange(1, 1024),
+    help="Processes that build in parallel.  [default: one for every 8 processors]",
+)
 @click.option("--executor", metavar="WHERE", default="local", help="Where to build: local, ray or ray:ADDRESS.  [default: local]")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
 @folder_options
@@ -40,9 +46,10 @@ def materialize(
     data: str | None,
     store: str | None,
 ) -> None:
-    """Bring corpora and mixtures up to date, through Dagster.
+    """Build the corpora and mixtures that are missing or stale.
 
-    Like make, this command builds only what has changed. Without a TARGET, everything that is declared is built.
+    Like make, this command builds only what has changed. Without a TARGET, everything that is declared is built. Dagster records what was
+    built.
 
     \b
     A TARGET is

@@ -14,7 +14,7 @@ from phyagi_assets.settings import Settings
 @click.option("--tokens", metavar="N", help="Tokens that the run reads, such as 300B.  [default: an epoch of the mixture]")
 @folder_options
 def plan(output: Output, name: str, tokens: str | None, data: str | None, store: str | None) -> None:
-    """Show what a run over a mixture would read, before anything is built.
+    """Forecast a run over a mixture before anything is built.
 
     Lists the tokens and epochs of each corpus, marks corpora that would be read more often than max_epochs allows, and estimates
     the disk space and time that building takes. For partitions that are not built yet, numbers are estimated from the beginning of

@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options, open_workspace
+from phyagi_assets.cli.common import NumberOption, folder_options, open_workspace
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
@@ -15,7 +15,13 @@ from phyagi_assets.settings import Settings
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
 @click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
 @click.option("--reason", default="", help="Reason to keep in the record.")
-@click.option("--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position reached by training.  [default: an epoch]")
+@click.option(
+    "--until",
+    cls=NumberOption,
+    type=click.IntRange(1, LARGEST),
+    metavar="POSITION",
+    help="Position reached by training.  [default: an epoch]",
+)
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @folder_options
 def remove(
@@ -29,7 +35,7 @@ def remove(
     data: str | None,
     store: str | None,
 ) -> None:
-    """Exclude documents from a corpus, and show where mixtures have used them.
+    """Exclude documents, and show where mixtures have used them.
 
     \b
     phyagi-assets remove shakespeare --id 8c1f6d0a55e2b793 --reason "on request"

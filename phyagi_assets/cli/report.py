@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options, write_file
+from phyagi_assets.cli.common import NumberOption, folder_options, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -11,14 +11,22 @@ from phyagi_assets.settings import Settings
 @verb(reports=False)
 @click.argument("name")
 @click.option("--output", "-o", "target", metavar="FILE", required=True, help="File to write, such as report.html; it is replaced.")
-@click.option("--samples", default=6, show_default=True, type=click.IntRange(0, 1000), help="Number of samples or documents to show.")
+@click.option(
+    "--samples",
+    cls=NumberOption,
+    default=6,
+    show_default=True,
+    type=click.IntRange(0, 1000),
+    help="Number of samples or documents to show.",
+)
 @folder_options
 def report(output: Output, name: str, target: str, samples: int, data: str | None, store: str | None) -> None:
-    """Write a page about a corpus or a mixture: one HTML file that can be sent to a colleague.
+    """Write an HTML page about a corpus or a mixture.
 
-    It shows the composition, document lengths, tokens by partition, duplicates, samples chosen at random with the boundaries of documents
-    and what is trained on, lineage, fingerprints, and how to load it. It needs neither the store nor a network. Samples are text of the
-    corpus: send the page only to those who may read it, or write it with --samples 0.
+    The page is one file that can be sent to a colleague. It shows the composition, document lengths, tokens by partition, duplicates,
+    samples chosen at random with the boundaries of documents and what is trained on, lineage, fingerprints, and how to load it. It needs
+    neither the store nor a network. Samples are text of the corpus: send the page only to those who may read it, or write it with
+    --samples 0.
     """
     settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render_page import page_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import NumberOption, folder_options
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 @verb(reports=False)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def init(output: Output, folder: Path) -> None:
-    """Create a data folder with a commented corpus and mixture, and a few documents.
+    """Create a data folder with an example.
 
-    You can materialize it right away. DIR must be empty or not exist.
+    The folder has a commented corpus and mixture, a tokenizer and a few documents. You can materialize it right away. DIR must be empty or
+    not exist.
     """
     local_folder(folder, "data folder")  # refuses a URI
     try:
@@ -41,13 +42,13 @@ def init(output: Output, folder: Path) -> None:
         save_byte_tokenizer(folder / "tokenizers" / "bytes")
     except OSError as problem:
         raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror or problem}; name another folder") from None
-    following = f"phyagi-assets materialize --data {shlex.quote(str(folder))}"
-    output.say(f"{folder} is ready. Next: {following}")
+    named = "" if folder.absolute() == Settings.resolve().data.absolute() else f" --data {shlex.quote(str(folder))}"
+    output.say(f"{folder} is ready. Next: phyagi-assets materialize{named}")
 
 
 @verb(reports=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
-@click.option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
+@click.option("--port", "-p", cls=NumberOption, type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
 @folder_options
 def ui(output: Output, host: str, port: int, data: str | None, store: str | None) -> None:
     """Open Dagster's UI on a data folder and its store.
@@ -62,8 +63,7 @@ def ui(output: Output, host: str, port: int, data: str | None, store: str | None
 
     output.messages()
     settings.require_data()
-    is_local = isinstance(settings.store, Path)
-    if not is_local:
+    if not isinstance(settings.store, Path):
         open_store(settings.store).names()  # a bucket that is not there, or refuses, is named here and not in the daemon's log
     environment = ui_environment(settings)
     require_free_port(host, port)
@@ -73,4 +73,4 @@ def ui(output: Output, host: str, port: int, data: str | None, store: str | None
     sys.stdout.flush()
     workspace = Path(__file__).parents[1] / "workspace.yaml"  # the package's own, so that the code location always has the same name
     command = [sys.executable, "-m", "phyagi_assets.orchestration.ui_services", host, str(port), str(workspace)]
-    os.execve(sys.executable, command, {REPORTS_VARIABLE: "/reports", **environment} if is_local else environment)
+    os.execve(sys.executable, command, {REPORTS_VARIABLE: "/reports", **environment})

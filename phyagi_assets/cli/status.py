@@ -14,7 +14,9 @@ from phyagi_assets.settings import Settings
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @folder_options
 def status(output: Output, names: tuple[str, ...], data: str | None, store: str | None) -> None:
-    """Show which partitions and mixtures are up to date, stale or failed, how large they are, and when they were built.
+    """Show what is up to date, stale or failed.
+
+    Lists partitions and mixtures with their sizes and the times at which they were built.
 
     Files of the store are not compared with their records: use check for that. To see why a partition is stale, use
     materialize --dry-run. The exit code is 1 if a source cannot be listed, and 2 if a declaration cannot be used.

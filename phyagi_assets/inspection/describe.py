@@ -22,7 +22,7 @@ from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import SplitMask, mark_trained, shown_share
 from phyagi_assets.formatting import listed
-from phyagi_assets.inspection.missing import nothing_named
+from phyagi_assets.inspection.missing import no_address, nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
@@ -318,7 +318,7 @@ def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -
     if store.is_remote and (artifact := _in_store(store, address)):
         return _with_failed(describe(artifact), name, workspace)
     if "/" in name:
-        raise StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact")
+        raise no_address(name, store)
     found = inspect_corpus(store, name)
     left_out = _left_out(name, workspace) if workspace else ""
     return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found

@@ -1,4 +1,4 @@
-"""The error about a name that nothing in a store has."""
+"""The errors about a name that nothing in a store has."""
 
 from phyagi_assets.errors import StoreError, did_you_mean
 from phyagi_assets.store.base import Store
@@ -8,3 +8,12 @@ def nothing_named(name: str, store: Store) -> StoreError:
     """Return the error: a name in the store that is similar, or else how to build a corpus or mixture of this name."""
     meant = did_you_mean(name, store.names())
     return StoreError(f"{store} has nothing named {name!r}{meant or f'; materialize it with: phyagi-assets materialize {name}'}")
+
+
+def no_address(name: str, store: Store) -> StoreError:
+    """Return the error about a name with slashes: an artifact whose address is similar, such as one of the same partition."""
+    published = list(store.list())
+    corpus, _, key = name.partition("/")
+    of_partition = [found for found in published if found.name == corpus and found.key == key.rpartition("/")[2]]
+    meant = did_you_mean(name, of_partition or published) or (f"; did you mean {of_partition[0]!r}?" if of_partition else "")
+    return StoreError(f"{store} has nothing named {name!r}, as an address or as the path of an artifact{meant}")

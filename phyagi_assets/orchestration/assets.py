@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,7 +30,7 @@ from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, Par
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
 from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
-from phyagi_assets.settings import REPORTS_VARIABLE
+from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Option, Scope, Step, Workspace
@@ -239,9 +240,9 @@ def _tag_value(text: str) -> str:
 
 
 def _report_place(name: str) -> str:
-    """Return the address of the report of a corpus or a mixture; empty if the web server has no reports."""
+    """Return the address of the report of a corpus or a mixture; empty if the web server has none, as of a store in a bucket."""
     place = os.environ.get(REPORTS_VARIABLE)
-    return f"{place.rstrip('/')}/{name}" if place else ""
+    return f"{place.rstrip('/')}/{name}" if place and isinstance(Settings.resolve().store, Path) else ""
 
 
 def _field(option: Option) -> dg.Field:

@@ -17,6 +17,7 @@ from phyagi_assets.sources.files import Span, format_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.readers import Block, read_blocks
 from phyagi_assets.sources.rows import ReadOptions, Rows
+from phyagi_assets.sources.signatures import CONVERT
 
 BATCH_BYTES = 2 << 20
 """Approximate size of a batch as it is read, in bytes, unless one document is longer: large enough that a thread spends its time on the
@@ -58,13 +59,23 @@ class RowTally:
         """Message about the first row without text, which the name of the file precedes."""
         return f"row {self.row + 1}: {self.problem}"
 
+    @property
+    def remedy(self) -> str:
+        """How to correct that row."""
+        return CONVERT if self._is_of_encoding else "correct the row"
+
+    @property
+    def _is_of_encoding(self) -> bool:
+        return "is not UTF-8" in self.problem
+
     def error(self, file: object, corpus: Corpus) -> SourceError:
         """Return the error for a file, or a member of an archive, that has no row with text, or with a conversation."""
         messages = corpus.config.messages
         content = "text" if messages is None else "a conversation"
         key = "columns" if messages is None else f"messages (now {messages})"
         message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_problem}"
-        return SourceError(f"{file}: {message}; give the file its right format or {key}, or leave it out of source.path")
+        remedy = CONVERT if self._is_of_encoding else f"give the file its right format or {key}"
+        return SourceError(f"{file}: {message}; {remedy}, or leave it out of source.path")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,7 +283,7 @@ class SpanTallies:
             self._tally += part.tally
             if self._tally.invalid and self._tally.valid and not self._skips:
                 problem = f"{part.place}: {self._tally.first_problem}"
-                raise SourceError(f"{problem}; correct the row, or declare on_invalid: skip to leave out and count such rows")
+                raise SourceError(f"{problem}; {self._tally.remedy}, or declare on_invalid: skip to leave out and count such rows")
             if part.ends:
                 tallies += self._ended(part.span)
                 self._tally = RowTally()
@@ -292,7 +303,7 @@ class SpanTallies:
         if tally.is_without_text and is_whole:
             raise tally.error(span.file, self._corpus)
         if tally.invalid and not self._skips:
-            raise SourceError(f"{span.file}: {tally.first_problem}; correct the row")
+            raise SourceError(f"{span.file}: {tally.first_problem}; {tally.remedy}")
         if tally.invalid or not is_whole:
             yield span.index, tally
 

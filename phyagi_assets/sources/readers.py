@@ -29,7 +29,7 @@ from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.jsonlines import parse_lines
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.rows import BLOCK, MOST_ROWS, ReadOptions, Rows, consecutive
-from phyagi_assets.sources.signatures import BOM
+from phyagi_assets.sources.signatures import BOM, CONVERT
 from phyagi_assets.sources.table_readers import read_arrow, read_parquet
 
 LONGEST = (1 << 31) - (1 << 21)
@@ -195,9 +195,7 @@ def _decoded(source: Readable, content: bytes, lines_before: int) -> str:
     except UnicodeDecodeError as problem:
         line = lines_before + content.count(b"\n", 0, problem.start) + 1
         found = content[problem.start : problem.start + 1].hex()
-        raise SourceError(
-            f"{source}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); convert the file, as with iconv -t UTF-8"
-        ) from None
+        raise SourceError(f"{source}:{line}: is not UTF-8: byte 0x{found} ({problem.reason}); {CONVERT}") from None
 
 
 def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:

@@ -8,6 +8,9 @@ HEAD = 4096
 BOM = b"\xef\xbb\xbf"
 """Byte order mark of UTF-8, which some editors put before the text; it is not part of the text."""
 
+CONVERT = "convert the file, as with iconv -f WINDOWS-1252 -t UTF-8"
+"""Remedy for text of an unknown encoding of one byte per character; of these, Windows-1252 is the most common one."""
+
 _COMPRESSIONS = {
     "gzip": re.compile(rb"\x1f\x8b"),
     "bz2": re.compile(rb"BZh[1-9](?:\x31\x41\x59\x26\x53\x59|\x17\x72\x45\x38\x50\x90)"),

@@ -8,6 +8,7 @@ import re
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from docs.schemas import FOLDER, schemas
 from phyagi_assets.cli import main
@@ -26,7 +27,7 @@ def rows_of(options: list[click.Parameter]) -> str:
     rows = ["| option | meaning |", "| --- | --- |"]
     for option in options:
         if isinstance(option, click.Option):
-            value = "" if option.is_flag else option.make_metavar(click.Context(main)).replace("INTEGER RANGE", "N")
+            value = "" if option.is_flag else option.make_metavar(click.Context(main))
             names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len, reverse=True))
             default = f" Default: {option.default}." if option.show_default else ""
             help_ = " ".join((option.help or "").split())
@@ -75,3 +76,14 @@ def test_shell_completion_lists_commands_and_options() -> None:
     for words, word, wanted in (("phyagi-assets mat", "1", "materialize"), ("phyagi-assets materialize --dry", "2", "--dry-run")):
         done = command(COMP_WORDS=words, COMP_CWORD=word, _PHYAGI_ASSETS_COMPLETE="bash_complete")
         assert wanted in done.stdout
+
+
+def test_help_lists_commands_in_the_order_of_the_page_with_a_whole_sentence_each(page: str) -> None:
+    listed = CliRunner().invoke(main, ["--help"], terminal_width=80).output.partition("Commands:\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^  (\w+)", listed, re.MULTILINE) == re.findall(r"^## ([a-z]+)$", page, re.MULTILINE)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed.splitlines())
+
+
+def test_help_shows_no_ranges() -> None:
+    texts = [CliRunner().invoke(main, [name, "--help"]).output for name in main.commands]
+    assert not [text for text in texts if re.search(r"RANGE|<=", text)]

@@ -88,6 +88,9 @@ def test_inspection_of_a_corpus_or_mixture_lists_its_parts(workspace: Workspace)
 def test_unknown_name_is_an_error_with_advice(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"has nothing named 'd'; materialize it with: phyagi-assets materialize d"):
         inspect_named("d", workspace.store)
+    for unknown, meant in (("c/a", "c/numpy_cache/a"), ("c/tokenised/b", "c/tokenized_arrow/b"), ("c/raw_dataset", "c/raw_dataset/[ab]")):
+        with pytest.raises(StoreError, match=f"has nothing named '{unknown}', .*; did you mean '{meant}'"):
+            inspect_named(unknown, workspace.store)
     with pytest.raises(StoreError, match="there is no manifest"):
         inspect_artifact(tmp_path)
 

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from phyagi_assets.build.staleness import PARTITION_STEPS
+from phyagi_assets.settings import REPORTS_VARIABLE, STORE_VARIABLE
 from phyagi_assets.steps import cache, mixture, raw, tokenize
 from phyagi_assets.store.base import Artifact
 from tests.project import Project
@@ -39,6 +40,16 @@ def test_run_without_a_partition_fails_with_a_remedy(project: Project) -> None:
     assert failure(run(project, key("plays", "raw_dataset"))) == (
         "no partition of plays is selected; select some, or launch plays_build_stale, which builds those that are stale"
     )
+
+
+@pytest.mark.parametrize(("store", "links"), [("/somewhere", 4), ("s3://bucket/store", 0)])
+def test_assets_link_to_reports_unless_the_store_is_in_a_bucket(
+    project: Project, store: str, links: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(REPORTS_VARIABLE, "/reports")
+    monkeypatch.setenv(STORE_VARIABLE, store)
+    specs = project.definitions.resolve_all_asset_specs()
+    assert sum("report" in spec.metadata for spec in specs) == sum("](/reports/" in (spec.description or "") for spec in specs) == links
 
 
 def test_lineage_follows_the_steps(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:

@@ -57,3 +57,10 @@ def test_files_skipped_by_earlier_releases_are_read_or_refused(workspace: Worksp
         with pytest.raises(SourceError, match=rf"packed\.jsonl: {why}") as refused:
             build(corpus, workspace)
         assert "on_invalid" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("first", "after"), [("plain", "or declare on_invalid: skip"), ("café", "or leave it out")])
+def test_table_in_the_encoding_of_windows_is_to_be_converted(workspace: Workspace, first: str, after: str) -> None:
+    write_text(workspace.data / "raw" / "table.csv", f"id,text\n1,{first}\n2,café\n".encode("cp1252"))
+    with pytest.raises(SourceError, match=rf"'text' is not UTF-8 at byte 3; convert .* iconv -f WINDOWS-1252 -t UTF-8, {after}"):
+        build(declare_corpus(workspace.data, "c", "raw/*.csv"), workspace)
