@@ -44,7 +44,8 @@ NOT_RUN = {
     "docs/command.md": {"ssh -L": "needs another machine"},
     "docs/deploying.md": {
         "cd deploy": "needs Docker; tests/test_deployment.py compares the files",
-        "helm repo add": "needs a Kubernetes cluster; tests/test_deployment.py compares the values with the services",
+        "docker compose up": "needs Docker",
+        "docker build": "needs Docker and a Kubernetes cluster; tests/test_deployment.py compares the values with the services",
         "groupadd corpora": "changes the groups and users of the machine",
     },
     "docs/keeping-fresh.md": {"DAGSTER_HOME=": "needs the instance of a store; a command of Dagster itself"},
