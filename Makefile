@@ -19,8 +19,6 @@ EXTRAS := train,pipeline,ray,test
 # Processes of the tests: twice two cores, because many tests wait for a server.
 PROCESSES := 4
 export TOKENIZERS_PARALLELISM := true
-# As pip does; otherwise the first imports of a benchmark's environment take many times as long.
-export UV_COMPILE_BYTECODE := 1
 # The tests start hundreds of processes, which would each compile the package if the environment forbids to keep the result.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -118,6 +116,10 @@ $(VENV)/installed $(VENV)/installed-pipeline: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python install.py --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
+
+# As pip does; otherwise the first imports, which are measured, take many times as long. Of the other environments, a fraction is imported,
+# and compiled then.
+$(BENCH)/installed $(OTHERS:=/installed): export UV_COMPILE_BYTECODE := 1
 
 $(BENCH)/installed: pyproject.toml constraints.txt benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH)
