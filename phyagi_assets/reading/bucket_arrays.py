@@ -25,6 +25,7 @@ from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
+from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
@@ -33,6 +34,8 @@ from phyagi_assets.store.scratch import scratch_folder
 
 _READ_TIMEOUT = 10.0
 """Time without a byte of an answer after which a request is tried again, in seconds."""
+_TOKENS_PER_READ = 1 << 19
+"""Number of tokens to read at once: a reader whose samples are fetched one by one must have the next ones before the last are used up."""
 _READS_IN_CACHE = 64
 """A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it."""
 _ENDS_IN_MEMORY = 256 << 20
@@ -107,16 +110,16 @@ class BucketShards(TokenShards):
 
     @property
     def tokens_per_read(self) -> int:
-        return max(1, min(super().tokens_per_read, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
+        return max(1, min(_TOKENS_PER_READ, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
 
     @property
     def expects(self) -> bool:
         """Whether reads to come are known."""
         return self._reader.expects
 
-    def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
+    def expect(self, future: Iterator[tuple[int, Runs]], consumer: Consumer | None = None) -> None:
         """Fetch ahead for reads to come, given their first positions and their runs, in order."""
-        self._reader.expect((position, self._ranges(runs)) for position, runs in future)
+        self._reader.expect(((position, self._ranges(runs)) for position, runs in future), consumer)
 
     def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
         """Return the tokens of samples, as `TokenShards.samples` does."""

@@ -10,6 +10,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import Block, BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
+from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -40,8 +42,10 @@ hardly longer than one for some kilobytes, so reading begins at once, and the ar
 _SINGLE_PER_SECOND = 2000
 """Largest number of ranges per second that are fetched one by one until all blocks are there. A caller that takes more has to wait for the
 blocks, so that nothing delays them."""
-_JUDGED = 256
-"""Number of ranges, of one read or several, from whose pace a caller is judged to be slow."""
+_MOST_SINGLES = 256
+"""Largest number of ranges that are fetched one by one for a fast caller."""
+_JUDGED = 64
+"""Number of samples, of one read or several, from whose pace a caller is judged to be slow."""
 _WORTH_WAITING = 8
 """A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
 _GAP = 512
@@ -122,18 +126,20 @@ class RangeReader:
         self._position = 0
         self._returned = time.monotonic()
         """Time at which the last read ended."""
-        self._taken = 0
-        """Number of ranges that the caller took since it was judged."""
-        self._own = 0.0
-        """Time that the caller spent between these reads, in seconds."""
+        self._taken, self._own = 0, 0.0
+        """Number of ranges that the caller took since it was judged, and the time that it spent between these reads, in seconds."""
+        self._consumer: Consumer | None = None
+        """The consumer of what the caller reads ahead; None if the caller uses what it reads."""
+        self._judged = 0, 0.0
+        """Number of samples that the consumer had used when it was judged, and the time that it had taken for them, in seconds."""
         self._serial = 0
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: WholeArrays | None = None
-        self._single = min(_JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
+        self._single = min(_MOST_SINGLES, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
-        self._is_slow = False
-        """Whether the caller takes so few ranges that they can be fetched one by one."""
+        self._is_slow: bool | None = None
+        """Whether the caller takes so few ranges that they can be fetched one by one; None while that is not known."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
         return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
@@ -143,23 +149,26 @@ class RangeReader:
         """Whether reads to come are known."""
         return bool(self._ahead)
 
-    def expect(self, future: Iterator[tuple[int, Ranges]]) -> None:
+    def expect(self, future: Iterator[tuple[int, Ranges]], consumer: Consumer | None = None) -> None:
         """Fetch ahead for reads to come, in place of those that were expected before.
 
         Parameters
         ----------
         future
             Their first positions and their ranges, in order.
+        consumer
+            The consumer, if a thread reads ahead for it.
         """
         with self._locked():
             self._forget()
-            self._future = future
+            self._future, self._consumer = future, consumer
 
     def _forget(self) -> None:
         self._parts.clear()
         self._ahead.clear()
         self._ahead_bytes = 0
         self._future = iter(())
+        self._consumer, self._judged = None, (0, 0.0)
 
     def _locked(self) -> Any:
         if self._owner != os.getpid():  # forked; what is on its way comes to the parent
@@ -221,15 +230,22 @@ class RangeReader:
                 self._returned = time.monotonic()
 
     def _judge_caller(self) -> None:
-        """Find out whether the caller is slow, from the time that it spends between reads."""
+        """Find out whether the caller is slow, from the time that it spends between reads, or that its consumer spends on samples."""
         if self._taken:
             self._own += time.monotonic() - self._returned
-        if self._taken >= _JUDGED:
-            self._is_slow = self._taken < _SINGLE_PER_SECOND * self._own
+        samples, seconds = self._taken, self._own
+        if consumer := self._consumer:
+            used = consumer.used, consumer.seconds
+            samples, seconds = used[0] - self._judged[0], used[1] - self._judged[1]
+        if samples >= _JUDGED:
+            self._is_slow = samples < _SINGLE_PER_SECOND * seconds
+            self._judged = used if consumer else (0, 0.0)
             self._taken, self._own = 0, 0.0
 
     def _advance(self) -> None:
-        """Fetch ahead, up to the limit, and at least one read."""
+        """Fetch ahead, up to the limit, and at least one read; nothing before it is known whether single ranges are worth fetching."""
+        if self._filler and self._is_slow is None and self._single <= 0:
+            return
         limit = min(_AHEAD_OF_WHOLE if self._filler else _AHEAD, self._cache.bound // 16)
         while self._ahead_bytes < limit or len(self._ahead) < 2:
             following = next(self._future, None)
@@ -297,7 +313,7 @@ class RangeReader:
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
-            elif self._single <= 0 and not self._is_slow:  # otherwise it comes in the background
+            elif self._single <= 0 and self._is_slow is False:  # otherwise it comes in the background
                 wanted.append(key)
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
         blocks = [self._block_of(key) for key in wanted]
@@ -406,23 +422,25 @@ class RangeReader:
         alone = []
         for piece in pieces:
             array, begin, end, number, _ = piece
-            is_worth = not self._is_slow or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
-            is_awaited = is_worth and (array, number) in self._coming
-            if (array, begin, end) not in self._parts and not is_awaited:
+            is_worth = self._is_slow is False or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            comes = is_worth and (array, number) in self._coming
+            if (array, begin, end) not in self._parts and not comes:
                 alone.append((array, begin, end))
         if alone:
             serial, self._serial = self._serial, 0
             self._request_parts(*np.array(alone, dtype=np.int64).T)
             self._serial = serial
         late: list[_Piece] = []
-        for piece in pieces:
-            array, begin, end, number, place = piece
-            part = self._parts.pop((array, begin, end), None)
-            if part is not None:
-                view[place : place + end - begin] = part.of(end - begin)
-            else:
-                self._wait((array, number))
-                late += self._read_blocks([piece], view)
+        is_awaited = not self._consumer or self._consumer.read - self._consumer.used <= len(pieces)
+        with self._fetching.hurry() if is_awaited and self._filler else nullcontext():
+            for piece in pieces:
+                array, begin, end, number, place = piece
+                part = self._parts.pop((array, begin, end), None)
+                if part is not None:
+                    view[place : place + end - begin] = part.of(end - begin)
+                else:
+                    self._wait((array, number))
+                    late += self._read_blocks([piece], view)
         self._collect()
         if late:
             self._request_parts(*np.array([piece[:3] for piece in late], dtype=np.int64).T)
