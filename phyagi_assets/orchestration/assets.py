@@ -15,8 +15,8 @@ import dagster as dg
 
 from phyagi_assets.build.available import available_partitions
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import work_of
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig

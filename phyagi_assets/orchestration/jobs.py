@@ -10,8 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from phyagi_assets.build.partitions import Builder
 from phyagi_assets.build.stale import examine_partitions, stale_partitions
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError

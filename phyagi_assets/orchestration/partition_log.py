@@ -6,7 +6,7 @@ import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from phyagi_assets.build.partitions import Builder
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.describe import LEFT_OUT

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from phyagi_assets.build.executors import new_executor
 from phyagi_assets.build.failures import Failures
-from phyagi_assets.build.partitions import Builder, build_partitions, new_executor
+from phyagi_assets.build.partitions import build_partitions
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDownError, SourceError, TokenizerError, translate_memory_errors

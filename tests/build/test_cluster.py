@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.build.partitions import Builder, build_partitions, needed_folders, new_executor, node_check
+from phyagi_assets.build.executors import needed_folders, new_executor, node_check
+from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.stale import work_of
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id

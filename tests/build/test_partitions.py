@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.partitions import Builder, _prepared, processes_by_default
+from phyagi_assets.build.executors import _prepared, processes_by_default
+from phyagi_assets.build.tasks import Builder
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.identity import find_commits, forget_commits, tokenizer_identity
 from tests.hub import Hub, served

@@ -1,0 +1,152 @@
+"""Executors for building partitions: this process, a pool of local processes, or a Ray cluster."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
+from phyagi_assets.build.work import Work
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.declare.removals import removals_file
+from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
+from phyagi_assets.execution.executor import Executor, InProcessExecutor
+from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
+from phyagi_assets.execution.process_pool import ProcessPool
+from phyagi_assets.execution.processors import THREADS, processors
+from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.execution.ray_cluster import RayExecutor
+from phyagi_assets.steps.step import Workspace
+from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.parcels import Parcels, StoreMarkers
+from phyagi_assets.tokenizers.identity import Commits, use_commits, use_identities
+from phyagi_assets.tokenizers.prepare import find_identities
+
+PROCESSORS_EACH = 8
+"""Number of processors that one process can keep busy: the work per batch outside of the engine is sequential."""
+
+
+def processes_by_default() -> int:
+    """Return the number of processes that keeps all processors busy."""
+    return max(1, processors() // PROCESSORS_EACH)
+
+
+def new_executor(
+    builder: Builder,
+    work: Sequence[Work],
+    processes: int | None,
+    commits: Commits,
+    *,
+    cluster: RayAddress | None = None,
+    on_start: Callable[[str], None],
+    on_progress: Callable[[Work, int], None],
+) -> Executor[Task, TaskResult]:
+    """Return an executor for building partitions: this process, a pool of local processes where there is work for several, or a cluster.
+
+    Parameters
+    ----------
+    builder
+        Runs the tasks. A pool sends a copy of it to each of its processes.
+    processes
+        Largest number of processes; None for as many as keep all processors of this machine or the cluster busy.
+    commits
+        Commits of tokenizers that all processes use. If each process asked the Hub, a branch could move in between.
+    cluster
+        Address of the Ray cluster to run the tasks on; None for this machine.
+    on_start
+        Called with the name of each partition that is started.
+    on_progress
+        Called with a partition and the bytes of its source that were processed since the last call.
+    """
+    processes_here = processes_by_default() if processes is None else processes
+    size = min(processes_here, sum(item.chunks for item in work))
+
+    def started(task: Task) -> None:
+        if isinstance(task, PartitionTask) and not task.is_begun:
+            on_start(task.name)
+
+    def progressed(task: Task, consumed: int) -> None:
+        on_progress(task.work, consumed)
+
+    if cluster is not None:
+        return _on_cluster(cluster, builder, work, processes, commits, started, progressed)
+    prepare = partial(_prepared, builder, commits)
+    if size <= 1:
+        return InProcessExecutor(prepare=prepare, name=_task_name, on_start=started, on_progress=progressed)
+    return ProcessPool(prepare=prepare, size=size, threads=_threads(size), name=_task_name, on_start=started, on_progress=progressed)
+
+
+def _on_cluster(
+    cluster: RayAddress,
+    builder: Builder,
+    work: Sequence[Work],
+    processes: int | None,
+    commits: Commits,
+    on_start: Callable[[Task], None],
+    on_progress: Callable[[Task, int], None],
+) -> Executor[Task, TaskResult]:
+    workspace, corpora = builder.workspace, [builder.corpora[name] for name in sorted({item.corpus for item in work})]
+    parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
+    identities = find_identities(corpora, workspace.data, workspace.store)
+    return RayExecutor(
+        cluster=cluster,
+        prepare=partial(_prepared, builder, commits, identities=identities),
+        parcels=parcels,
+        check=node_check(corpora, work, workspace, parcels),
+        limit=processes,
+        processors=PROCESSORS_EACH,
+        name=_task_name,
+        on_start=on_start,
+        on_progress=on_progress,
+    )
+
+
+def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, parcels: Parcels) -> NodeCheck:
+    """Return what every node of a cluster has to have to build partitions."""
+    store = StoreMarkers(parcels) if workspace.store.is_remote else None
+    return NodeCheck(folders=tuple(needed_folders(corpora, work, workspace)), store=store)
+
+
+def needed_folders(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace) -> Iterator[NeededFolder]:
+    """Yield the folders that building partitions needs on every node of a cluster.
+
+    Tokenizers are taken from the store, and need not be visible.
+    """
+    if isinstance(workspace.store, LocalStore):
+        yield NeededFolder(what="the store", path=workspace.store.root)
+    data = [
+        corpus
+        for corpus in corpora
+        if removals_file(corpus).exists() or (corpus.config.messages is not None and corpus.config.chat_template != TOKENIZERS_TEMPLATE)
+    ]
+    if data:
+        yield NeededFolder(what=f"the data folder, with the chat template or the removed documents of {data[0].path}", path=workspace.data)
+    paths, seen = {corpus.config.name: corpus.path for corpus in corpora}, set[Path]()
+    for item in work:
+        for file in item.partition.files[:1] if item.partition else ():
+            if file.path and file.path.parent not in seen:
+                seen.add(file.path.parent)
+                yield NeededFolder(what=f"source files of {paths[item.corpus]}", path=file.path.parent)
+
+
+def _threads(size: int) -> int:
+    """Return the number of engine threads per process: its share of the processors, or the limit set for this process if it is lower."""
+    share, given = max(1, processors() // size), os.environ.get(THREADS, "")
+    return min(share, int(given)) if given.isdecimal() and int(given) else share
+
+
+@contextmanager
+def _prepared(
+    builder: Builder, commits: Commits, on_progress: OnProgress, *, identities: Mapping[str, str] | None = None
+) -> Iterator[Callable[[Task], TaskResult]]:
+    use_commits(commits)
+    if identities is not None:
+        use_identities(identities)
+    yield partial(builder.run, on_progress=on_progress)
+
+
+def _task_name(task: Task) -> str:
+    return task.name if isinstance(task, ChunkTask) else "its process"  # a message about a partition begins with the partition

@@ -1,0 +1,136 @@
+"""The tasks of building partitions, and how a process runs them."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from phyagi_assets.build.staleness import partition_artifacts
+from phyagi_assets.build.work import PartitionResult, StepResult, Work
+from phyagi_assets.declare.catalog import Corpus
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.sources.files import Partition
+from phyagi_assets.steps import raw
+from phyagi_assets.steps.flow import FLOW, Flow
+from phyagi_assets.steps.step import Built, Chunk, Step, Workspace
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partly:
+    """A partition that is built up to a step whose work is cut into chunks."""
+
+    work: Work
+    """The steps that are left."""
+    done: Sequence[StepResult]
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionTask:
+    """Building the steps of a partition."""
+
+    work: Work
+    done: Sequence[StepResult] = ()
+    """Results of the steps before them."""
+    hands_out: bool = False
+    """Whether the task ends before a step whose work can be cut into chunks."""
+    handed_out: str = ""
+    """Name of the step whose chunks are done: the task builds it."""
+    is_begun: bool = False
+    """Whether a task of this partition has run before."""
+
+    @property
+    def name(self) -> str:
+        return self.work.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkTask:
+    """Doing one chunk of a step of a partition."""
+
+    work: Work
+    chunk: Chunk
+
+    @property
+    def name(self) -> str:
+        return self.chunk.name
+
+
+Task = PartitionTask | ChunkTask
+TaskResult = PartitionResult | Partly | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Builder:
+    """Runs the tasks of a process."""
+
+    corpora: Mapping[str, Corpus]
+    workspace: Workspace
+    flow: Flow = FLOW
+
+    def run(self, task: Task, on_progress: OnProgress) -> TaskResult:
+        """Run a task.
+
+        Returns
+        -------
+        PartitionResult, Partly or None
+            The outcome of a partition, or the chunks that have to be done before its remaining steps; None for a chunk.
+        """
+        if isinstance(task, ChunkTask):
+            task.chunk.run(self.workspace, on_progress)
+            return None
+        if task.is_begun:  # by another process
+            self.workspace.store.refresh()
+        with self.workspace.store.lock(f"runs/{task.name}"):  # another command may be building it
+            return self._partition(task, on_progress)
+
+    def _partition(self, task: PartitionTask, on_progress: OnProgress) -> PartitionResult | Partly:
+        work, done, left = task.work, list(task.done), deque(task.work.steps)
+        corpus = self.corpora[work.corpus]
+        try:
+            while left:
+                step = self.flow[left[0]]
+                partition = self._files(corpus, work, step)
+                chunks = step.chunks(corpus, partition, self.workspace) if task.hands_out and step.name != task.handed_out else ()
+                if len(chunks) > 1:
+                    return Partly(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
+                options = {option: work.options.get(option, of.default) for option, of in step.options.items()}
+                built = step.build(corpus, partition, self.workspace, on_progress, **options)
+                done.append(_result(step, built))
+                if built.failures:
+                    break
+                left.popleft()
+                if not left and work.follows:
+                    left.extend(self._found_stale(corpus, partition, {result.step for result in done}))
+        except PhyagiAssetsError as problem:
+            return PartitionResult(work=work, done=done, problem=problem)
+        return PartitionResult(work=work, done=done)
+
+    def _files(self, corpus: Corpus, work: Work, step: Step) -> Partition:
+        """Return a partition: as the source lists it for the first step, which pins it; as it was pinned for all other steps."""
+        if step.input is None:
+            assert work.partition is not None, "a partition is listed before its first step is built"
+            return work.partition
+        address = step.address(corpus.config.name, work.key)
+        return raw.pinned_partition(corpus, work.key, self.workspace, listed=work.partition, needed_by=address)
+
+    def _found_stale(self, corpus: Corpus, partition: Partition, done: set[str]) -> list[str]:
+        """Return the steps that are stale now that the content is known."""
+        return [
+            artifact.step
+            for artifact in partition_artifacts(corpus, partition, self.workspace, self.flow)
+            if not artifact.is_current and artifact.step not in done
+        ]
+
+
+def _result(step: Step, built: Built) -> StepResult:
+    facts = {} if built.failures else step.facts(built)
+    artifact = built.artifact
+    return StepResult(
+        step=step.name,
+        fingerprint=artifact.fingerprint,
+        reused=built.reused,
+        facts=facts,
+        checks=tuple(built.checks),
+        totals=step.totals(artifact.manifest),
+    )
