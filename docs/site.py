@@ -56,6 +56,8 @@ def llms_text() -> str:
 def _first_paragraph(text: str) -> str:
     paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
     plain = next((part for part in paragraphs if part and not part.startswith(("#", "|", "!", "```", "*", "-", ":::"))), "")
+    if plain.endswith(":"):  # a sentence that introduces what the page shows next
+        plain = re.sub(r"(?<=[.!?]) [^.!?]*:$|:$", "", plain).rstrip(".") + "."
     return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)
 
 

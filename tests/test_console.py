@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, new_console, visible
+from phyagi_assets.cli.console import boxed, new_console, print_table, visible
 
 EMBEDDINGS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 UNSAFE = {chr(point) for point in (*range(0x20), *range(0x7F, 0xA0))} - {"\t", "\n"}
@@ -53,3 +53,14 @@ def test_lines_are_not_broken_where_the_output_is_not_a_terminal(monkeypatch: py
     line, *box = out.getvalue().splitlines()
     assert line.rstrip() == ("word " * 100).rstrip()
     assert {len(row) for row in box} == {100}
+
+
+@pytest.mark.parametrize("columns", [20, 60, 200])
+def test_tables_show_whole_numbers_on_a_narrow_console(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = io.StringIO()
+    table = Table("corpus", "tokens", "positions")
+    table.add_row("a_long_name_of_a_corpus", "161,234,567", "1,234, 5,678, 9,012")
+    print_table(new_console(file=out), table)
+    assert "…" not in out.getvalue()
+    assert {"a_long_name_of_a_corpus", "161,234,567", "1,234,", "9,012"} <= set(out.getvalue().split())

@@ -13,8 +13,10 @@ from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.segment import Segment
+from rich.table import Table
 
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, except tabs and line feeds
@@ -59,6 +61,15 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
         console.width = _UNBROKEN
     console.push_render_hook(_Visible(console.encoding))
     return console
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is shortened."""
+    unbroken = console.options.update(width=_UNBROKEN)
+    for column in table.columns:
+        sizes = [Measurement.get(console, unbroken, cell) for cell in (column.header, *column.cells)]
+        column.min_width = max(size.maximum if column.no_wrap else size.minimum for size in sizes)
+    console.print(table, crop=False)
 
 
 def boxed(console: Console, text: str, title: str) -> Panel:

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.tree import Tree
 
-from phyagi_assets.cli.console import boxed
+from phyagi_assets.cli.console import boxed, print_table
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
@@ -127,7 +127,7 @@ def show_forecast(console: Console, found: "Forecast") -> None:
         uncovered = f"{corpus.uncovered:,}" if corpus.is_exact else ""
         fill = ["" if corpus.fill is None else f"{100 * corpus.fill:.2f} %"] if is_packed else []
         table.add_row(corpus.corpus, corpus.amount, f"{about}{short(corpus.tokens)}", uncovered, *fill, short(corpus.read), epochs, *note)
-    console.print(table)
+    print_table(console, table)
     if found.bytes_to_write:
         size, seconds = short_size(found.bytes_to_write), max(1, round(found.seconds))
         console.print(f"To build: about {size} on disk, {_duration(seconds)} on this machine")
@@ -217,7 +217,7 @@ def _show_exposures(console: Console, found: "Iterable[Exposure]") -> None:
         until = f"of {one.until:,}"
         table.add_row(one.mixture, plan, one.split, one.id, f"{len(one.positions):,} {until}", positions)
     if table.rows:
-        console.print(table)
+        print_table(console, table)
     else:
         console.print("No mixture in the store contains these documents")
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed
+from phyagi_assets.cli.console import boxed, print_table
 from phyagi_assets.formatting import counted, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
@@ -32,7 +32,7 @@ def show_losses(console: Console, report: LossReport) -> None:
         numbers = [_loss(number) for number in (corpus.loss, corpus.first, corpus.last)]
         curve = _sparkline([point.loss for point in corpus.curve], low, high)
         table.add_row(escape(corpus.corpus), short(corpus.tokens), f"{corpus.share:.1%}", *numbers, curve)
-    console.print(table)
+    print_table(console, table)
     if not report.spikes:
         console.print("No spikes")
     for spike in report.spikes:
@@ -72,7 +72,7 @@ def _show_proposal(console: Console, proposal: Proposal) -> None:
         table.add_row(
             escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", f"{corpus.speed:.3g}", f"{corpus.share:.2%}"
         )
-    console.print(table)
+    print_table(console, table)
     console.print(proposal.declaration, markup=False, soft_wrap=True, end="")
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from phyagi_assets.cli.console import print_table
 from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport
@@ -39,22 +40,34 @@ def _members(name: str, members: Sequence[Stale]) -> str:
 
 def show_status(console: Console, report: StatusReport) -> None:
     """Print a table of the corpora, one of the mixtures, and the partitions and mixtures that are not up to date."""
-    if report.corpora:
-        table = _table("corpus", "partitions", "current", "stale", "failed", "tokens", "size", "last built")
-        for corpus in report.corpora:
-            counts = [f"{count:,}" for count in (corpus.partitions, corpus.current, corpus.stale, corpus.failed)]
-            failed = f"[red]{counts[3]}[/]" if corpus.failed else counts[3]
-            size = short_size(corpus.bytes)
-            table.add_row(escape(corpus.name), *counts[:3], failed, short(corpus.tokens), size, _minute(corpus.last_built))
-        console.print(table)
-    if report.mixtures:
-        table = _table("mixture", "state", "samples", "tokens", "plan", "last built")
-        for of in report.mixtures:
-            plan = (of.fingerprint or "")[:8]
-            table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
-        console.print(table)
-    for line in _not_current(report):
+    tables = [table for table in (_corpora(report), _mixtures(report)) if table.rows]
+    for i, table in enumerate(tables):
+        if i:
+            console.print()
+        print_table(console, table)
+    lines = list(_not_current(report))
+    if tables and lines:
+        console.print()
+    for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _corpora(report: StatusReport) -> Table:
+    table = _table("corpus", "partitions", "current", "stale", "failed", "tokens", "size", "last built")
+    for corpus in report.corpora:
+        counts = [f"{count:,}" for count in (corpus.partitions, corpus.current, corpus.stale, corpus.failed)]
+        failed = f"[red]{counts[3]}[/]" if corpus.failed else counts[3]
+        size = short_size(corpus.bytes)
+        table.add_row(escape(corpus.name), *counts[:3], failed, short(corpus.tokens), size, _minute(corpus.last_built))
+    return table
+
+
+def _mixtures(report: StatusReport) -> Table:
+    table = _table("mixture", "state", "samples", "tokens", "plan", "last built")
+    for of in report.mixtures:
+        plan = (of.fingerprint or "")[:8]
+        table.add_row(escape(of.name), of.state, f"{of.samples:,}", short(of.tokens), plan, _minute(of.last_built))
+    return table
 
 
 def _not_current(report: StatusReport) -> Iterator[str]:
@@ -76,7 +89,7 @@ def _not_current(report: StatusReport) -> Iterator[str]:
 
 def _table(*columns: str) -> Table:
     """Return a table whose first column is text, and whose numbers are aligned."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=True)
     return table

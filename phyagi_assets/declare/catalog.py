@@ -25,6 +25,14 @@ class Broken:
     reason: DeclarationError
 
 
+def nothing_declared(data: Path) -> str:
+    """Return the message about a data folder without declarations."""
+    return (
+        f"{data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; "
+        "make a data folder to start from with: phyagi-assets init DIR"
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Catalog:
     """The usable declarations of a data folder, by name, and the broken ones."""
@@ -58,10 +66,7 @@ class Catalog:
         if not known and self.broken:
             raise self.broken[0].reason
         if not known:
-            raise PhyagiAssetsError(
-                f"{self.data}: nothing is declared here, in corpora/*.yaml or mixtures/*.yaml; "
-                "make a data folder to start from with: phyagi-assets init DIR"
-            )
+            raise PhyagiAssetsError(nothing_declared(self.data))
         if not wanted:
             return self
         for name in wanted:

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -35,6 +36,9 @@ _AMBIGUOUS = re.compile(r"[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_
 """Plain scalars that YAML 1.1 reads as octal or sexagesimal numbers: 010 is 8, and 1:30 is 90."""
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+")
 """Numbers with an exponent, which YAML 1.1 reads as text unless they have a point and a sign."""
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,9})? ?%")
+_PLAIN = re.compile(r"[\w./*@~:-]{1,80}")
+"""Texts that YAML reads as they are."""
 _SHOWN = 100
 """Largest number of characters of a wrong value that an error message shows."""
 
@@ -204,7 +208,7 @@ class _Reader:
         """Return one validation error, unknown keys first, in terms of the YAML file."""
         problem = min(problems.errors(), key=lambda found: found["type"] != "extra_forbidden")
         at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
-        message = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, at[:-1])
             close = difflib.get_close_matches(str(at[-1]), known, n=1)
@@ -213,7 +217,7 @@ class _Reader:
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] in _SHAPES:
-            message = f"should be {_SHAPES[problem['type']]} (found {_shown(problem['input'])})"
+            message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {_shown(problem['input'])})"
         elif problem["type"] == "too_short":  # pydantic names the Python type
             message = "is empty; write at least one item"
         elif problem["type"] not in ("value_error",):
@@ -228,10 +232,19 @@ def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> 
     return DeclarationError(path, message, line=lines[known], key=_dotted(at))
 
 
+def _shape(kind: str, found: Any, keys: Sequence[str]) -> str:
+    """Return the shape that a value should have, with the value that was found under the first of the keys if it may be meant for it."""
+    if kind == "model_type" and keys and isinstance(found, str) and _PLAIN.fullmatch(found):
+        return f"a mapping, as in {{{keys[0]}: {redacted(found)}}}"
+    return _SHAPES[kind]
+
+
 def _hint(kind: str, found: Any) -> str:
     """Return a hint for a value that YAML may have read as another type than its writer meant, or an empty string."""
     if kind == "string_type" and not isinstance(found, list | dict | NoneType):
         return "; quote it if you mean text"
+    if kind == "float_type" and isinstance(found, str) and _PERCENT.fullmatch(found):
+        return f"; write {float(found.rstrip('% ')) / 100:g}"
     if kind in ("float_type", "int_type") and isinstance(found, str) and _EXPONENT.fullmatch(found):
         return "; YAML reads an exponent only after a point and with a sign: write 1.0e+6, not 1e6"
     return ""

@@ -15,7 +15,7 @@ from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact, Store, Version, is_part, root_around
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.store.places import artifact_in_bucket, open_store
+from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
 
 if TYPE_CHECKING:
     from phyagi_assets.store.bucket_store import BucketStore
@@ -157,7 +157,7 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
 def _no_mixture(name: str | Path, store: Store) -> StoreError:
     """Return the error about a mixture that is not in a store: it names the mixtures there, and says what is probably meant."""
     mixtures = mixtures_in(store)
-    advice = did_you_mean(str(name), mixtures) or f"; materialize it with: phyagi-assets materialize {name}"
+    advice = did_you_mean(str(name), mixtures) or advice_on_no_store(store) or f"; materialize it with: phyagi-assets materialize {name}"
     if str(name) in store.names():
         advice = "; it is a corpus, which a mixture can contain"
     found = ", ".join(mixtures) or "none"

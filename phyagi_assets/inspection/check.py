@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from phyagi_assets.declare.catalog import read_catalog
+from phyagi_assets.declare.catalog import nothing_declared, read_catalog
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.integrity import declaration_problems, discard_damaged, links_in_loops, store_problems
 from phyagi_assets.inspection.report import Record, Report
@@ -66,6 +66,8 @@ def check_everything(workspace: Workspace, linked: Sequence[Path], *, discard: b
         Problem(kind="declaration", message=found) for found in declaration_problems(workspace, declarations.append, left_out.__setitem__)
     ]
     stored = list(store_problems(store, artifacts.append))
+    if not declarations and not problems and not artifacts:
+        problems.append(Problem(kind="declaration", message=nothing_declared(workspace.data)))
     problems += [
         Problem(kind="artifact", message=str(found), address=found.address, is_damage=found.version is not None) for found in stored
     ]

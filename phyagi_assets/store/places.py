@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from phyagi_assets.settings import BucketAddress
+from phyagi_assets.settings import STORE_VARIABLE, BucketAddress
 from phyagi_assets.store.base import Store, split_version_name
 from phyagi_assets.store.local import LocalStore
 
@@ -22,6 +22,16 @@ def open_store(place: Path | BucketAddress) -> Store:
     from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
 
     return BucketStore(place)
+
+
+def advice_on_no_store(store: Store) -> str:
+    """Return what to do if the folder of a store does not exist, for messages about names in it; empty if it exists or is in a bucket."""
+    if store.is_remote or (isinstance(store, LocalStore) and store.root.is_dir()):
+        return ""
+    return (
+        "; there is no such folder: go to the folder that contains the data folder, or name the store with --store, in Python with store=, "
+        f"or with ${STORE_VARIABLE}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,11 @@
 """How commands print failures."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from phyagi_assets.cli import main
 from phyagi_assets.cli.common import FAILED, exit_after
 
 
@@ -14,3 +18,16 @@ def test_what_failed_for_the_same_reason_is_one_line_with_the_first_names(capsys
         "error: news/a: no text",
         "error: news/0, news/1, news/2, news/3, news/4 and 2 more: the server is down",
     ]
+
+
+@pytest.mark.parametrize("words", ["inspect x", "explain x 1", "report x -o x.html"])
+def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(words: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, [*words.split(), "--data", str(tmp_path / "data")])
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'data' / 'store'}" in done.stderr
+    assert "there is no such folder: go to the folder that contains the data folder" in done.stderr
+
+
+def test_check_of_a_folder_without_declarations_is_an_error(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["check", "--data", str(tmp_path)])
+    assert (done.exit_code, "nothing is declared here" in done.stderr) == (2, True)

@@ -40,15 +40,16 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("path", "paht"), ":3: source.paht: is an unknown key; did you mean 'path'? The keys are: path, name"),
         ("source:\n  path: x\ntokenizer: t@1\n", ":1: name: is missing"),
         ("name: one\ntokenizer: t@1\n", ":1: source: is missing"),
-        (CORPUS.replace("name: one", "name: 7"), ":1: name: Input should be a valid string (found 7)"),
-        (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: Input should be a valid boolean"),
+        (CORPUS.replace("name: one", "name: 7"), ":1: name: should be a valid string (found 7)"),
+        (CORPUS + "append_eos: 'yes'\n", ":5: append_eos: should be a valid boolean"),
         (CORPUS + "columns: text\n", ":5: columns: should be a list, as in [one, two] (found 'text')"),
-        ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {key: value} (found 'raw')"),
+        ("name: one\ntokenizer: t@1\nsource: raw\n", ":3: source: should be a mapping, as in {path: raw} (found 'raw')"),
+        (CORPUS + "splits: {validation: 5%}\n", ":5: splits.validation: should be a valid number (found '5%'); write 0.05"),
         (CORPUS + "columns: []\n", ":5: columns: "),
         (CORPUS + "columns: [a, text, a]\n", ":5: columns: 'a' is listed 2 times, and each document would repeat its text; list it once"),
-        (CORPUS + "columns:\n- text\n- 3\n", ":7: columns.1: Input should be a valid string (found 3)"),
-        (CORPUS + "dtype: uint8\n", ":5: dtype: Input should be 'auto', 'uint16' or 'int32' (found 'uint8')"),
-        (CORPUS + "on_invalid: ignore\n", ":5: on_invalid: Input should be 'error' or 'skip'"),
+        (CORPUS + "columns:\n- text\n- 3\n", ":7: columns.1: should be a valid string (found 3)"),
+        (CORPUS + "dtype: uint8\n", ":5: dtype: should be 'auto', 'uint16' or 'int32' (found 'uint8')"),
+        (CORPUS + "on_invalid: ignore\n", ":5: on_invalid: should be 'error' or 'skip'"),
         (CORPUS + "splits: {validation: 1.5}\n", ":5: splits: validation takes 1.5 of the documents; use a share from 0.000001 up to"),
         (CORPUS + "splits: {validation: 0.5, test: 0.5}\n", ":5: splits: the shares add up to 1; less than 1 leaves something to train on"),
         (CORPUS + "splits: {valid: 0.5}\n", ":5: splits.valid: "),
@@ -86,8 +87,8 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("raw/*.txt", "ftp://host/x"), ":3: source.path: 'ftp://host/x' cannot be read; a source is a local path or glob"),
         (CORPUS.replace("raw/*.txt", "s3://key:secret@bucket/x"), ":3: source.path: holds credentials; take them out"),
         (CORPUS.replace("raw/*.txt", "{tran: raw/*.txt}"), ":3: source.path.tran: "),
-        (CORPUS.replace("raw/*.txt", "[raw/*.txt]"), ":3: source.path: Input should be a valid string (found ['raw/*.txt'])"),
-        (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: Input should be a valid string"),
+        (CORPUS.replace("raw/*.txt", "[raw/*.txt]"), ":3: source.path: should be a valid string (found ['raw/*.txt'])"),
+        (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: should be a valid string"),
         (CORPUS.replace("raw/*.txt", "raw/*.txt\n  revision: main"), ":2: source: revision applies only to datasets on the Hub"),
         (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
         *(
@@ -131,16 +132,16 @@ def test_name_unfit_for_a_path_is_refused_with_a_suggestion(data: Path, name: st
         (MIXTURE.replace("one", "two"), ":3: datasets.0.corpus: 'two' is not declared under"),
         (MIXTURE + "  - {corpus: one, weight: 2}\n", ":2: datasets: corpus 'one' is listed 2 times; give it one weight"),
         (MIXTURE.replace("mix", "ONE"), ":1: name: 'ONE' is also the name in "),
-        (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: Input should be greater than or equal to 0.000001 (found 0)"),
+        (MIXTURE + "    weight: 0\n", ":4: datasets.0.weight: should be greater than or equal to 0.000001 (found 0)"),
         (MIXTURE + "    weight: -.inf\n", ":4: datasets.0.weight: "),
         (
             MIXTURE + "    weight: 1.0e+15\n",
-            ":4: datasets.0.weight: Input should be less than or equal to 1000000 (found 100",
+            ":4: datasets.0.weight: should be less than or equal to 1000000 (found 100",
         ),
         (MIXTURE + "    weight: .nan\n", ":4: datasets.0.weight: "),
         (MIXTURE + "    share: 1.0e-300\n", ":4: datasets.0.share: "),
-        (MIXTURE + "seq_len: 1000000000000\n", ":4: seq_len: Input should be less than or equal to 1073741824"),
-        (MIXTURE + f"seed: {'9' * 4000}\n", ":4: seed: Input should be less than 9223372036854775808 (found a number of 13,288 bits)"),
+        (MIXTURE + "seq_len: 1000000000000\n", ":4: seq_len: should be less than or equal to 1073741824"),
+        (MIXTURE + f"seed: {'9' * 4000}\n", ":4: seed: should be less than 9223372036854775808 (found a number of 13,288 bits)"),
         (MIXTURE + "    wieght: 1\n", ":4: datasets.0.wieght: is an unknown key; did you mean 'weight'? The keys are: corpus, weight"),
         (MIXTURE + "seq_len: 0\n", ":4: seq_len: "),
         ("name: mix\ndatasets: []\n", ":2: datasets: "),
@@ -170,7 +171,7 @@ def test_environment_variables_are_expanded_before_types_are_checked(data: Path,
     read = load_yaml(path, MixtureConfig).config
     assert (read.name, read.seq_len, read.description, read.datasets[0].weight) == ("mix_2", 64, "1.5", 1.5)
     quoted = write_text(data / "mixtures" / "quoted.yaml", text.replace("weight: ${WEIGHT}", 'weight: "${WEIGHT}"'))
-    with pytest.raises(DeclarationError, match=r":6: datasets.0.weight: Input should be a valid number \(found '1.5'\)"):
+    with pytest.raises(DeclarationError, match=r":6: datasets.0.weight: should be a valid number \(found '1.5'\)"):
         load_yaml(quoted, MixtureConfig)
     monkeypatch.delenv("NAME")
     with pytest.raises(DeclarationError, match=r":1: name: the environment variable NAME is not set; .*\$\{NAME:-default\}"):

@@ -129,6 +129,7 @@ SCENES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "README.md": ("small", {"names": {"model": lambda **_: SimpleNamespace(loss=0.0)}}),
     "docs/assistants.md": ("news", {}),
     "docs/command.md": ("small", {}),
+    "docs/index.md": ("small", {}),
     "docs/object-store.md": ("bucket", {"replaced": {"s3://bucket/": f"s3://{BUCKET}/", "/disk/store": "disk"}}),
     "docs/order.md": ("small", {}),
     "docs/removing-documents.md": ("demo", {}),

@@ -138,7 +138,7 @@ def test_weight_too_large_to_count_draws_is_refused_with_its_line(workspace: Wor
     corpora = _corpora(workspace)
     _built(workspace, corpora)
     before = _plan(_mixture(workspace), corpora, workspace)
-    with pytest.raises(DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: Input should be less than or equal to 1000000"):
+    with pytest.raises(DeclarationError, match=r"mix\.yaml:\d+: datasets\.1\.weight: should be less than or equal to 1000000"):
         _plan(_mixture(workspace, weights=(1.0, 1e15)), corpora, workspace)
     for share in (0.9999999999, 0.999999999999999):  # with the second one, the number of samples does not fit 64 bits
         parts = [{"corpus": "one", "weight": 1e6}, {"corpus": "two", "share": share}]
@@ -284,5 +284,5 @@ def test_window_of_the_shuffle_is_part_of_the_plan(workspace: Workspace) -> None
         _at(_mixture(workspace, seq_len=4, shuffle={"window": 1000}), corpora, workspace, 5)
     with pytest.raises(DeclarationError, match=r"shuffle\.window: 'some' is not a size; write it as in 8GB"):
         _mixture(workspace, shuffle={"window": "some"})
-    with pytest.raises(DeclarationError, match="shuffle: Input should be a valid boolean"):
+    with pytest.raises(DeclarationError, match="shuffle: should be a valid boolean"):
         _mixture(workspace, shuffle=3)

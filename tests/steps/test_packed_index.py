@@ -208,10 +208,10 @@ def test_facts_and_forecast_of_a_packed_mixture_name_fill_and_padding(packs: Wor
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"packing": "best-fit"}, r"mix\.yaml:5: packing: Input should be 'concat' or 'best_fit' \(found 'best-fit'\)"),
+        ({"packing": "best-fit"}, r"mix\.yaml:5: packing: should be 'concat' or 'best_fit' \(found 'best-fit'\)"),
         (
             {"datasets": [{"corpus": "text", "packing": "full"}]},
-            r"mix\.yaml:5: datasets\.0\.packing: Input should be 'concat' or 'best_fit' \(found 'full'\)",
+            r"mix\.yaml:5: datasets\.0\.packing: should be 'concat' or 'best_fit' \(found 'full'\)",
         ),
         ({"packing": "best_fit", "seq_len": 1}, r"mix\.yaml:2: seq_len: is 1, which is too short for packing: best_fit; .* at least 2"),
     ],
