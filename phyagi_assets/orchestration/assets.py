@@ -24,6 +24,7 @@ from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memor
 from phyagi_assets.execution.ray_address import LOCAL
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
+from phyagi_assets.orchestration.metadata import fenced
 from phyagi_assets.orchestration.mixed_samples import mixture_facts
 from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUTOR, PROCESSES, partitions_op_name, stale_job_name
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
@@ -277,6 +278,6 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
 
 def _described(declared: Corpus | Mixture, what: str) -> str:
     summary = f"{declared.config.description}\n\n" if declared.config.description else ""
-    link = f" [Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
-    where = f"{declared.path.parent.name}/{declared.path.name}"
-    return f"{summary}{what}{link}\n\nDeclared in `{where}`:\n\n```yaml\n{declared.text.rstrip()}\n```"
+    link = f"\n\n[Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
+    where = f"{declared.path.parent.name}/{declared.path.name}"  # the catalog shows the beginning as plain text
+    return f"{summary}{what}\n\nDeclared in {where}:\n\n{fenced(declared.text, 'yaml')}{link}"

@@ -10,11 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from phyagi_assets.declare.catalog import Broken, Catalog, Corpus, Mixture, read_catalog
 from phyagi_assets.errors import DeclarationError
+from phyagi_assets.orchestration.names import HIDDEN
 
-DECLARED_TAG = "phyagi_assets/declared"
+DECLARED_TAG = f"{HIDDEN}declared"
 """Tag of a run: the digests of the declarations for which it was requested, by name, as JSON."""
 
 RELOAD = "reload the code location (Deployment, Reload)"
@@ -31,7 +33,8 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     Parameters
     ----------
     tags
-        Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted.
+        Tags of the run. Without a valid `DECLARED_TAG`, any declaration is accepted. A run that a user executes again has the tag of the
+        first, and builds from the declaration of now.
     declared
         The declaration as this process read it.
 
@@ -40,6 +43,8 @@ def require_as_requested(tags: Mapping[str, str], declared: Corpus | Mixture) ->
     DeclarationError
         The declaration was edited after the code location was loaded.
     """
+    if PARENT_RUN_ID_TAG in tags:
+        return
     try:
         asked = json.loads(tags.get(DECLARED_TAG, "{}"))
     except ValueError:  # a tag written by a user requires nothing

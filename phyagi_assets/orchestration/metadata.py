@@ -1,5 +1,6 @@
 """Metadata of materializations for the UI: the facts of a step as Dagster metadata."""
 
+import re
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,12 @@ def metadata(facts: Facts) -> Metadata:
     return {name: _value(fact) for name, fact in facts.items()}
 
 
+def fenced(text: str, language: str) -> str:
+    """Return a text as a block of Markdown, whatever is in it."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
 def _value(fact: Fact) -> Any:
     match fact:
         case Rows(rows=rows):
@@ -22,7 +29,7 @@ def _value(fact: Fact) -> Any:
         case Listing(items=items):
             return dg.MetadataValue.md("\n".join(f"- `{item}`" for item in items))
         case Text(text=text):
-            return dg.MetadataValue.md(f"```text\n{text}\n```")
+            return dg.MetadataValue.md(fenced(text, "text"))
         case Bars(title=title, bars=bars):
             return dg.MetadataValue.md(bar_chart(title, bars))
         case Place(path=path):

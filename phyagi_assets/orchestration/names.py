@@ -17,7 +17,9 @@ BUILD_POOL, CHECK_POOL = "build_partitions", "check_store"
 """Concurrency pools of the ops that build partitions, and of those that read the whole store: an operator can limit how many runs of each
 are in progress."""
 
-BUILDS_ALL_TAG = {"phyagi_assets/builds": "all stale steps"}
+HIDDEN = ".dagster/phyagi_assets_"
+"""Prefix of tags of runs that are not for people: the UI does not show tags with Dagster's part of it."""
+BUILDS_ALL_TAG = {f"{HIDDEN}builds": "all stale steps"}
 """Tag of the runs that build the steps that follow a change themselves, so that automation need not."""
 CORPUS_TAG = "phyagi_assets/corpus"
 """Tag of a run: the corpus that it builds."""

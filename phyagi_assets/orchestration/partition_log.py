@@ -4,19 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.formatting import counted
 from phyagi_assets.inspection.describe import LEFT_OUT
+from phyagi_assets.orchestration.check_records import PartitionVerdict, insert_passed, latest_evaluation
 from phyagi_assets.orchestration.checks import Verdict, limits_of, verdicts
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals
 from phyagi_assets.orchestration.metadata import metadata
 from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
-from phyagi_assets.steps.step import Scope
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
+_INSERTED = 100
+"""Largest number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
 
 
 class PartitionLog:
@@ -31,7 +33,7 @@ class PartitionLog:
     recorded
         Data versions that Dagster has recorded, by corpus; a version that is recorded is not logged again. None to log everything.
     checks
-        Names of the steps, by corpus, of which every result of every check is logged.
+        Names of the steps, by corpus, of which Dagster expects every result of every check as an event in the log of the run.
     """
 
     def __init__(
@@ -40,8 +42,8 @@ class PartitionLog:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
-        self._failed_before: dict[dg.AssetCheckKey, set[str]] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
+        self._not_inserted: list[PartitionVerdict] = []
         self._last: set[str] = set()
         self._announces = False
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
@@ -88,9 +90,10 @@ class PartitionLog:
                         self._announce(result.work, step)
 
     def close(self) -> None:
-        """Log what was held back, and one result for each check that is not logged for every partition."""
+        """Log what was held back, and one event for all results of each check that were recorded without one."""
         for result, left in self._held:
             self._write(result, left)
+        self.flush()
         for key, passed in self._passed.items():
             self._log_evaluation(
                 dg.AssetCheckEvaluation(
@@ -130,21 +133,22 @@ class PartitionLog:
             self._left_out[corpus] = self._builder.workspace.sources.left_out(self._builder.corpora[corpus])
         return self._left_out[corpus]
 
+    def flush(self) -> None:
+        """Record the passed checks that are not recorded yet."""
+        results, self._not_inserted = self._not_inserted, []
+        if results:
+            insert_passed(self._context.instance, self._context.run, str(self._context.op_handle), results)
+
     def _log_check(self, work: Work, step: str, verdict: Verdict) -> None:
         key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), verdict.name)
-        if verdict.passed and step not in self._checks.get(work.corpus, ()) and work.key not in self._failing(key):
-            self._passed[key] = self._passed.get(key, 0) + 1
+        result = PartitionVerdict(key=key, partition=work.key, verdict=verdict)
+        if not verdict.passed or step in self._checks.get(work.corpus, ()):
+            self._log_evaluation(latest_evaluation(self._context.instance, result))
             return
-        self._log_evaluation(
-            dg.AssetCheckEvaluation(
-                asset_key=key.asset_key,
-                check_name=key.name,
-                passed=verdict.passed,
-                metadata=verdict.metadata,
-                description=verdict.description,
-                partition=work.key,
-            )
-        )
+        self._passed[key] = self._passed.get(key, 0) + 1
+        self._not_inserted.append(result)
+        if len(self._not_inserted) >= _INSERTED:
+            self.flush()
 
     def _log_evaluation(self, evaluation: dg.AssetCheckEvaluation) -> None:
         self._context.log_event(evaluation)  # type: ignore[arg-type]  # logged like any other event, though it is not declared
@@ -157,16 +161,3 @@ class PartitionLog:
             for check in self._builder.flow[name].checks:
                 verdict = Verdict(name=check, passed=False, description=f"Not built: {result.failure}")
                 self._log_check(result.work, name, verdict)
-
-    def _failing(self, key: dg.AssetCheckKey) -> set[str]:
-        """Return the partitions whose last result of a check was a failure."""
-        if key not in self._failed_before:
-            corpus = key.asset_key.path[0]
-            steps = self._builder.flow.of(Scope.PARTITION)
-            declared = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
-            keys = list(dict.fromkeys([key, *declared]))
-            self._failed_before |= {each: set() for each in keys}
-            for of in self._context.instance.event_log_storage.get_asset_check_partition_info(keys):  # one call costs as much for all
-                if of.partition_key and of.latest_execution_status is not AssetCheckExecutionRecordStatus.SUCCEEDED:
-                    self._failed_before[of.check_key].add(of.partition_key)
-        return self._failed_before[key]

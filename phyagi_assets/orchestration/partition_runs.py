@@ -21,7 +21,7 @@ from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, SourceDown
 from phyagi_assets.execution.ray_address import LOCAL, chosen_executor
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import require_as_requested
-from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY, REFRESH
+from phyagi_assets.orchestration.names import COMMAND, HIDDEN, LAUNCHED_BY, REFRESH
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
@@ -29,9 +29,9 @@ from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.tokenizers.identity import find_commits
 
-FAILURE_TAG, LASTING = "phyagi_assets/failure", "lasting"
-"""Tag of a failed run, and its value if the cause persists until one of the run's inputs changes."""
-LASTING_TAG = "phyagi_assets/lasting_failures"
+FAILURE_TAG, LASTING, OPEN = "phyagi_assets/failure", "lasting", "open"
+"""Tag of a failed run; its value if the cause persists until one of the run's inputs changes, and if a run is executed again."""
+LASTING_TAG = f"{HIDDEN}lasting_failures"
 """Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
 _RETRIES = 3
 """Number of further attempts of a run that the UI or automation launched and whose sources are down."""
@@ -63,8 +63,8 @@ class PartitionRun:
         Data versions that Dagster has recorded, by corpus. A version that another run has built and recorded in the meantime is not logged
         again. None if everything is logged, because a user asked for it.
     checks
-        Names of the steps, by corpus, of which Dagster expects the result of every check of every partition. For other steps, results are
-        logged for partitions that fail, or whose last result was a failure, and once for all others.
+        Names of the steps, by corpus, of which Dagster expects the result of every check of every partition as an event. For other steps,
+        the results of partitions that fail are events, and there is one event for all others.
     """
 
     context: Context
@@ -126,10 +126,14 @@ class PartitionRun:
                 on_start=progress.started,
                 on_progress=on_progress,
             )
-            with closing(build_partitions(work, executor)) as ended:
-                for result in ended:
-                    on_progress(result.work, bytes_left[result.work.name])  # bytes that were not reported, as of a version that is reused
-                    on_end(result)
+            try:
+                with closing(build_partitions(work, executor)) as ended:
+                    for result in ended:
+                        # A version that is reused reports no bytes.
+                        on_progress(result.work, bytes_left[result.work.name])
+                        on_end(result)
+            finally:
+                log.flush()  # also if the run is cancelled
             self.builder.workspace.store.refresh()  # the processes that built the partitions have published them
             log.close()
         self._raise(results)
@@ -173,6 +177,8 @@ def run_of(context: Context, builder: Builder, names: Collection[str]) -> Iterat
     workspace = builder.workspace
     try:
         with translate_memory_errors(", ".join(names)), workspace.store.hold_run_lock(context.run.run_id), fast_records():
+            if FAILURE_TAG in context.run.tags or LASTING_TAG in context.run.tags:  # a run that is executed again has the tags of the first
+                context.instance.add_run_tags(context.run.run_id, {FAILURE_TAG: OPEN, LASTING_TAG: "[]"})
             for name in names:
                 require_as_requested(context.run.tags, builder.corpora[name])
             claim(workspace.store, workspace.data, list(names), context.log)

@@ -1,12 +1,19 @@
-"""Dagster's dynamic partitions, kept in sync with the listings of the sources."""
+"""Dagster's dynamic partitions, kept in sync with the listings of the sources.
 
-from collections.abc import Collection, Mapping
+A backfill fails as a whole when one of its partitions is deleted. So while a backfill of a corpus is in progress, none is deleted: the
+runs of those that are gone from the source fail, and the others are built.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import RELOAD
 from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
@@ -20,34 +27,61 @@ def partitions_def(corpus: Corpus) -> dg.DynamicPartitionsDefinition:
 
 PartitionRequest = dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest
 
+_IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionChanges:
+    """The changes that make Dagster's partitions of a corpus those of its source."""
+
+    corpus: str
+    new: Sequence[str]
+    """Keys to add."""
+    gone: Sequence[str]
+    """Keys to delete."""
+    kept: Sequence[str]
+    """Keys to delete after the backfill of the corpus that is in progress."""
+
+    def requests(self) -> list[PartitionRequest]:
+        """Return the requests with which a sensor makes the changes."""
+        definition = dg.DynamicPartitionsDefinition(name=self.corpus)
+        add: list[PartitionRequest] = [definition.build_add_request(list(self.new))] if self.new else []
+        return [*add, *([definition.build_delete_request(list(self.gone))] if self.gone else [])]
+
+    def __str__(self) -> str:
+        """Return a sentence about the changes; empty if there are none."""
+        told = [
+            *([f"{counted(len(self.new), 'partition')} added"] if self.new else []),
+            *([f"{counted(len(self.gone), 'partition')} retired"] if self.gone else []),
+            *([f"{counted(len(self.kept), 'partition')} to retire after the backfill in progress"] if self.kept else []),
+        ]
+        return f"{self.corpus}: {', '.join(told)}." if told else ""
+
 
 def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> None:
     """Add and delete Dagster's partitions of a corpus until they are the listed ones."""
-    new, gone = _changes(instance, corpus, listed)
-    if new:
-        instance.add_dynamic_partitions(corpus.config.name, new)
-    for key in gone:
+    changes = partition_changes(instance, corpus, listed)
+    if changes.new:
+        instance.add_dynamic_partitions(corpus.config.name, list(changes.new))
+    for key in changes.gone:
         instance.delete_dynamic_partition(corpus.config.name, key)
 
 
-def partition_requests(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> list[PartitionRequest]:
-    """Return the requests with which a sensor adds and deletes Dagster's partitions of a corpus until they are the listed ones."""
-    new, gone = _changes(instance, corpus, listed)
-    requests: list[PartitionRequest] = []
-    if new:
-        requests.append(partitions_def(corpus).build_add_request(new))
-    if gone:
-        requests.append(partitions_def(corpus).build_delete_request(gone))
-    return requests
-
-
-def _changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> tuple[list[str], list[str]]:
-    """Return the keys to add and the keys to delete. A corpus with keys to delete no longer counts as recorded, for when they come back."""
-    known = set(instance.get_dynamic_partitions(corpus.config.name))
+def partition_changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> PartitionChanges:
+    """Return the changes that are due. A corpus with keys to delete no longer counts as recorded, for when they come back."""
+    name = corpus.config.name
+    known = set(instance.get_dynamic_partitions(name))
     new, gone = sorted(set(listed) - known), sorted(known - set(listed))
     if gone:
-        RecordedDigests(Path(instance.root_directory)).forget([corpus.config.name])
-    return new, gone
+        RecordedDigests(Path(instance.root_directory)).forget([name])
+    waits = bool(gone) and _in_backfill(instance, name)
+    return PartitionChanges(corpus=name, new=new, gone=[] if waits else gone, kept=gone if waits else [])
+
+
+def _in_backfill(instance: dg.DagsterInstance, corpus: str) -> bool:
+    """Return whether a backfill of a corpus is in progress."""
+    backfills = instance.get_backfills(filters=BulkActionsFilter(statuses=_IN_PROGRESS))
+    return any(key.path[0] == corpus for backfill in backfills for key in backfill.asset_selection or ())
 
 
 def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names: Collection[str]) -> dg.SensorDefinition:
@@ -68,22 +102,24 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
         for run_id in fail_abandoned(context.instance, workspace.store, names):
             context.log.warning(f"run {run_id} is reported as failed: its process is gone")
         requests: list[PartitionRequest] = []
-        problems: list[str] = []
+        told: list[str] = []
         for corpus in corpora.values():
             if any(workspace.sources.remote(path) for path in corpus.config.source.paths):
                 continue  # too slow for every half minute: its own sensor or schedule lists it
             if edit := corpus.changed_since_load():
-                problems.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
+                told.append(f"{edit}: its partitions are left as they are until you {RELOAD}")
                 continue
             try:
                 listed = workspace.sources.partitions(corpus)
             except PhyagiAssetsError as problem:
                 context.log.error(str(problem))
-                problems.append(str(problem))
+                told.append(str(problem))
                 continue
-            requests += partition_requests(context.instance, corpus, listed)
-        idle = "\n".join(problems) or "The sources list the partitions known."
-        return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=None if requests else idle)
+            changes = partition_changes(context.instance, corpus, listed)
+            requests += changes.requests()
+            told += [str(changes)] if str(changes) else []
+        reason = "\n".join(told) or "The sources list the partitions known."
+        return dg.SensorResult(dynamic_partitions_requests=requests, skip_reason=reason)
 
     return partitions
 

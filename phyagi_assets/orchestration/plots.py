@@ -4,8 +4,10 @@ The UI shows Markdown of fewer than 1,000 characters at once, and the rest behin
 labels as fit. Its colors are legible on a light and on a dark page.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
+from itertools import takewhile
 
 from phyagi_assets.formatting import short
 
@@ -49,28 +51,39 @@ def bar_chart_svg(title: str, bars: Sequence[tuple[str, float]], every: int = 1)
     bars
         Label and height of each bar.
     every
-        Draw the label and the value of every such bar, beginning with the first. A label that is too long is cut.
+        Draw the label and the value of every such bar, beginning with the first. Labels that are too long are cut, first by what all of
+        them begin with.
     """
     top = max((height for _, height in bars), default=0) or 1
     step, room = _step(len(bars)), _room(len(bars), every)
-    longest = min(room, max((len(label) for label, _ in bars), default=0))
+    labels = _shortened([label for label, _ in bars], room)
+    longest = max(map(len, labels), default=0)
     left = _GAP + max(0, int(_LETTER * longest - step) // 2)
     width = max(2 * left + len(bars) * step, round(_LETTER * len(title)) + _GAP)
     floor = _TOP + _TALL
     texts, path = [f"<text x='2' y='11' text-anchor='start'>{escape(title)}</text>"], ""
-    for i, (label, height) in enumerate(bars):
+    for i, (label, (_, height)) in enumerate(zip(labels, bars, strict=True)):
         tall, middle = round(_TALL * height / top), left + i * step + step // 2
         path += f"M{middle} {floor}v-{tall}"
         if i % every == 0:
-            cut = label if len(label) <= room else f"{label[: max(1, room - 1)]}…"
             texts += [
                 f"<text x='{middle}' y='{floor - tall - 3}'>{short(height)}</text>",
-                f"<text x='{middle}' y='{floor + _LINE - 2}'>{escape(cut)}</text>",
+                f"<text x='{middle}' y='{floor + _LINE - 2}'>{escape(label)}</text>",
             ]
     return (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{floor + _LINE}' font-family='sans-serif' font-size='11' "
         f"text-anchor='middle' fill='#888'>{''.join(texts)}<path stroke='#7a6ff0' stroke-width='{max(1, step - _GAP)}' d='{path}'/></svg>"
     )
+
+
+def _shortened(labels: Sequence[str], room: int) -> list[str]:
+    """Return labels of at most `room` characters, without the words that all of them begin with if one is longer."""
+    if all(len(label) <= room for label in labels):
+        return list(labels)
+    common = "".join(letters[0] for letters in takewhile(lambda letters: len(set(letters)) == 1, zip(*labels, strict=False)))
+    shared = re.sub(r"\w*$", "", common) if len(labels) > 1 else ""
+    shown = [f"…{label[len(shared) :]}" for label in labels] if len(shared) > 1 else labels
+    return [label if len(label) <= room else f"{label[: max(1, room - 1)]}…" for label in shown]
 
 
 def _step(count: int) -> int:

@@ -88,9 +88,11 @@ class _Logged:
     def tell(self) -> None:
         """Write one line."""
         self._told = time.monotonic()
-        rate = self._consumed / 1e6 / max(self._told - self._began, 1e-3)
+        if not self._partitions:
+            self._log.info("nothing to build: all partitions are up to date")
+            return
         failed = f" ({self._failed:,} failed)" if self._failed else ""
-        self._log.info(
-            f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short_counted(self._tokens, 'token')}, "
-            f"{self._consumed / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB of source encoded, {rate:,.1f} MB/s"
-        )
+        done = f"{self._ended:,} of {counted(self._partitions, 'partition')}{failed}, {short_counted(self._tokens, 'token')}"
+        rate = self._consumed / 1e6 / max(self._told - self._began, 1e-3)
+        encoded = f", {self._consumed / 1e6:,.1f} of {self._bytes / 1e6:,.1f} MB of source encoded, {rate:,.1f} MB/s"
+        self._log.info(done + encoded * bool(self._bytes))

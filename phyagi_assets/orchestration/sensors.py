@@ -36,7 +36,7 @@ from phyagi_assets.orchestration.names import (
     stale_op_name,
 )
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, LASTING_TAG
-from phyagi_assets.orchestration.partitions import partition_requests, sync_partitions
+from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
 from phyagi_assets.orchestration.run_requests import Attempt, Decision, decide
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
@@ -73,7 +73,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
     def refresh_corpus(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         listing, _, told = (context.cursor or "").partition(" ")
         scanned = _scan(corpus, workspace, flow, listing)
-        changes = partition_requests(context.instance, corpus, scanned.partitions)
+        changes = partition_changes(context.instance, corpus, scanned.partitions)
         warnings = _warnings(corpus, workspace)
         for warning in warnings:
             context.log.warning(warning)
@@ -82,9 +82,9 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
         told = _log_settled(context.log, corpus, asked, told)
         return dg.SensorResult(
             run_requests=requests,
-            dynamic_partitions_requests=changes,
+            dynamic_partitions_requests=changes.requests(),
             cursor=f" {told}" if scanned.due else scanned.listing,
-            skip_reason=None if requests or changes else "\n".join([_skip_reason(scanned, asked.left), *warnings]),
+            skip_reason=None if requests else "\n".join([_skip_reason(scanned, asked.left, str(changes)), *warnings]),
         )
 
     return refresh_corpus
@@ -306,7 +306,8 @@ def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str 
     return told
 
 
-def _skip_reason(scanned: Scan, left: Mapping[Decision, int]) -> str:
+def _skip_reason(scanned: Scan, left: Mapping[Decision, int], changes: str = "") -> str:
     if left:
-        return "No runs requested. " + " ".join(f"{counted(count, 'partition')}: {decision.value}." for decision, count in left.items())
-    return f"No changes in {counted(len(scanned.partitions), 'partition')}."
+        reasons = " ".join(f"{counted(count, 'partition')}: {decision.value}." for decision, count in left.items())
+        return f"{changes} No runs requested. {reasons}".strip()
+    return changes or f"No changes in {counted(len(scanned.partitions), 'partition')}."

@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.declare.catalog import Corpus
@@ -49,17 +51,38 @@ def evaluations(project: Project, result: dg.ExecuteInProcessResult) -> set[tupl
 CHECKS = ("tokenized_arrow.sound", "tokenized_arrow.within_limits", "numpy_cache.sound")
 
 
+def shown(project: Project) -> set[tuple[str, str, bool]]:
+    """Return what the page of a check shows: the check, the partition, and whether it passed; nothing of partitions that it misses."""
+    keys = [dg.AssetCheckKey(dg.AssetKey(["plays", *check.split(".")[:1]]), check.split(".")[1]) for check in CHECKS]
+    found = project.instance.event_log_storage.get_asset_check_partition_info(keys)
+    ended = {AssetCheckExecutionRecordStatus.SUCCEEDED: True, AssetCheckExecutionRecordStatus.FAILED: False}
+    return {
+        (f"{of.check_key.asset_key.path[-1]}.{of.check_key.name}", of.partition_key, ended[of.latest_execution_status])
+        for of in found
+        if of.is_current and of.partition_key
+    }
+
+
 def test_job_builds_stale_partitions_once(project: Project) -> None:
     first = run_stale(project)
     assert first.success
     assert project.materialized("plays", "numpy_cache") == 3
     assert evaluations(project, first) == {(check, None, True) for check in CHECKS}
+    all_of_them = {(check, key, True) for check in CHECKS for key in ("one", "two", "three")}
+    assert shown(project) == all_of_them
     second = run_stale(project)
     assert second.success
     assert project.materialized("plays", "numpy_cache") == 3
     write_text(project.raw / "two.txt", PLAY * 9)
     assert run_stale(project).success
     assert project.materialized("plays", "numpy_cache") == 4
+    assert shown(project) == all_of_them
+    sound = dg.AssetCheckKey(dg.AssetKey(["plays", "numpy_cache"]), "sound")
+    (record,) = project.instance.event_log_storage.get_asset_check_execution_history(
+        sound, 1, partition_filter=PartitionKeyFilter(key="two")
+    )
+    assert record.evaluation
+    assert "looked at" in record.evaluation.metadata
 
 
 def test_job_builds_the_listed_partitions_and_names_those_that_are_not_in_the_source(project: Project) -> None:
@@ -83,10 +106,11 @@ def test_checks_of_a_partition_that_fails_are_logged_and_so_is_its_recovery(proj
     assert 'plays/same: check "duplicates" failed' in failure(failed)
     rest = {(check, None, True) for check in CHECKS}
     assert evaluations(project, failed) == rest | {("tokenized_arrow.within_limits", "same", False)}
+    assert ("tokenized_arrow.within_limits", "same", False) in shown(project)
     declare_limit(1)
     recovered = run_stale(project)
     assert recovered.success
-    assert ("tokenized_arrow.within_limits", "same", True) in evaluations(project, recovered)
+    assert ("tokenized_arrow.within_limits", "same", True) in shown(project)
 
 
 def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project) -> None:
@@ -97,6 +121,7 @@ def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project
     assert failure(result).startswith("1 of 3 partitions failed:\nplays/two: ")
     assert evaluations(project, result) == {(check, key, key != "two") for check in CHECKS for key in ("one", "two", "three")}
     assert project.instance.get_materialized_partitions(dg.AssetKey(["plays", "numpy_cache"])) == {"one", "three"}
+    assert shown(project) == evaluations(project, result)
     (project.raw / "one.txt").unlink()
     gone = run_range(project, "one", "three", "numpy_cache")
     assert "plays/one: " in failure(gone)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from phyagi_assets.declare.catalog import load_catalog
-from phyagi_assets.orchestration.partitions import partition_requests, sync_partitions
+from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_text
@@ -38,6 +39,7 @@ def test_new_partitions_are_added_and_missing_partitions_removed(project: Projec
     result = tick(project)
     assert added(result) == {"four"}
     assert deleted(result) == {"one"}
+    assert str(result.skip_reason and result.skip_reason.skip_message) == "plays: 1 partition added, 1 partition retired."
 
 
 def test_removed_partition_is_not_taken_for_recorded_when_it_comes_back(project: Project) -> None:
@@ -55,12 +57,32 @@ def test_removed_partition_is_not_taken_for_recorded_when_it_comes_back(project:
 def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(built_project: Project) -> None:
     corpus = load_catalog(built_project.workspace.data).corpora["plays"]
     recorded = RecordedDigests(Path(built_project.instance.root_directory))
-    for listed, change in (({"one", "two"}, sync_partitions), ({"one"}, partition_requests)):
+    for listed, change in (({"one", "two"}, sync_partitions), ({"one"}, partition_changes)):
         recorded.remember({"plays": "as it was"})
         change(built_project.instance, corpus, {"one", "two", "three"} & set(built_project.instance.get_dynamic_partitions("plays")))
         assert recorded.match({"plays": "as it was"})
         change(built_project.instance, corpus, listed)
         assert not recorded.match({"plays": "as it was"})
+
+
+def test_partitions_of_a_backfill_in_progress_are_retired_when_it_ends(built_project: Project) -> None:
+    instance, targeted = built_project.instance, dg.AssetKey(["plays", "numpy_cache"])
+    backfill = PartitionBackfill(
+        backfill_id="b",
+        status=BulkActionStatus.REQUESTED,
+        from_failure=False,
+        tags={},
+        backfill_timestamp=0.0,
+        asset_selection=[targeted],
+    )
+    instance.add_backfill(backfill)
+    (built_project.raw / "one.txt").unlink()
+    result = tick(built_project)
+    assert not result.dynamic_partitions_requests
+    assert str(result.skip_reason and result.skip_reason.skip_message) == "plays: 1 partition to retire after the backfill in progress."
+    assert "one" in instance.get_dynamic_partitions("plays")
+    instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+    assert deleted(tick(built_project)) == {"one"}
 
 
 def test_unchanged_partitions_need_no_request(built_project: Project) -> None:

@@ -26,7 +26,12 @@ def test_chart_is_well_formed_with_proportional_bars_and_labels(title: str, bars
     assert written[0] == title
     assert written[1::2] == [short(height) for _, height in bars]
     for (label, _), shown in zip(bars, written[2::2], strict=True):
-        assert shown == label or (shown.endswith("…") and label.startswith(shown[:-1]))
+        assert shown == label or label.startswith(shown.removesuffix("…")) or shown.removeprefix("…").removesuffix("…") in label
+
+
+def test_labels_that_do_not_fit_lose_what_all_of_them_begin_with() -> None:
+    chart = bar_chart_svg("tokens", [(f"2026-11-{day:02}", day) for day in range(10, 22)])
+    assert re.findall(r">(…[^<]*)<", chart) == [f"…{day}" for day in range(10, 22)]
 
 
 def test_chart_is_embedded_in_markdown() -> None:

@@ -13,12 +13,15 @@ from phyagi_assets.build import scan
 from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import StepResult, Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
+from phyagi_assets.errors import SourceDownError
 from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.names import CORPUS_TAG, LAUNCHED_BY
+from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING_TAG
 from phyagi_assets.orchestration.progress import LoggedProgress
 from phyagi_assets.orchestration.sensors import run_request
 from phyagi_assets.sources import digests
+from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
 from tests.project import PLAY, Project, RecordingProgress
@@ -196,6 +199,36 @@ def test_edited_declaration_fails_ticks_and_runs_without_building(built_project:
     assert reloaded == {"one", "two", "three"}
 
 
+def test_requested_run_that_a_user_executes_again_uses_the_declarations_of_now(built_project: Project) -> None:
+    write_text(built_project.raw / "two.txt", b"\xff\xfe no text")
+    result = tick(built_project)
+    assert carry_out(built_project, result) == [False]
+    (parent,) = built_project.instance.get_runs(dg.RunsFilter(tags={LAUNCHED_BY: "refresh"}))
+    declare_corpus(built_project.workspace.data, "plays", "raw/*.txt", partition_by="file", append_eos=False)
+    write_text(built_project.raw / "two.txt", PLAY * 9)
+
+    def again() -> dg.DagsterRun:
+        job = built_project.definitions.resolve_job_def(JOB)
+        done = job.execute_in_process(
+            instance=built_project.instance,
+            run_config=parent.run_config,
+            tags={**parent.tags, "dagster/parent_run_id": parent.run_id, "dagster/root_run_id": parent.run_id},
+            raise_on_error=False,
+        )
+        return done.dagster_run
+
+    assert again().status is DagsterRunStatus.SUCCESS
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Sources, "partitions", _down)
+        failed = built_project.instance.get_run_by_id(again().run_id)
+    assert failed
+    assert (failed.tags[FAILURE_TAG], failed.tags[LASTING_TAG]) == ("open", "[]"), "not what the first run ended with"
+
+
+def _down(*_: object) -> None:
+    raise SourceDownError("s3://raw: cannot be reached")
+
+
 def test_comment_in_a_declaration_makes_nothing_stale(built_project: Project) -> None:
     sensor = built_project.definitions.resolve_sensor_def("plays_refresh")
     path = built_project.workspace.data / "corpora" / "plays.yaml"
@@ -328,7 +361,7 @@ def test_failed_partition_is_requested_again_only_if_it_may_succeed_and_others_a
     assert asked(result) == {"one", "three", "two"}
     assert carry_out(project, result) == [False]
     (run,) = project.instance.get_runs(dg.RunsFilter(tags={LAUNCHED_BY: "refresh"}))
-    assert run.tags["phyagi_assets/lasting_failures"] == '["plays/two"]'
+    assert run.tags[LASTING_TAG] == '["plays/two"]'
     assert {str(artifact).partition("/")[2] for artifact in project.workspace.store.list()} >= {"numpy_cache/one", "numpy_cache/three"}
     again = tick(project)
     assert not again.run_requests

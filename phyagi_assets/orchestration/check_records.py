@@ -1,0 +1,125 @@
+"""Results of checks of partitions in Dagster's records.
+
+Dagster takes a result for the current one only if it names the materialization that was checked; it shows all other partitions as missing
+on the page of the check.
+
+A run that logs every result as an event spends more time on its log than on building small partitions, and no one reads thousands of
+events that say "passed". So passed results are inserted into the table of results in one statement, and the run logs one event for all.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
+from dagster._core.events import DagsterEvent
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from dagster._serdes import serialize_value
+
+from phyagi_assets.orchestration.checks import Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionVerdict:
+    """The result of a check of one partition."""
+
+    key: dg.AssetCheckKey
+    partition: str
+    verdict: Verdict
+
+    def evaluation(self, checked: AssetCheckEvaluationTargetMaterializationData | None) -> dg.AssetCheckEvaluation:
+        """Return the result as Dagster records it, given the materialization that was checked."""
+        return dg.AssetCheckEvaluation(
+            asset_key=self.key.asset_key,
+            check_name=self.key.name,
+            passed=self.verdict.passed,
+            metadata=self.verdict.metadata,
+            description=self.verdict.description,
+            partition=self.partition,
+            target_materialization_data=checked,
+        )
+
+
+def latest_evaluation(instance: dg.DagsterInstance, result: PartitionVerdict) -> dg.AssetCheckEvaluation:
+    """Return a result as Dagster records it, as that of the latest materialization of the partition."""
+    only = dg.AssetRecordsFilter(asset_key=result.key.asset_key, asset_partitions=[result.partition])
+    for found in instance.fetch_materializations(only, limit=1).records:
+        return result.evaluation(
+            AssetCheckEvaluationTargetMaterializationData(storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp)
+        )
+    return result.evaluation(None)
+
+
+def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, results: Collection[PartitionVerdict]) -> None:
+    """Record passed checks of partitions whose latest materializations are those of a run, without events in its log.
+
+    Parameters
+    ----------
+    instance
+        The Dagster instance.
+    run
+        The run.
+    step
+        Key of the step of the run.
+    results
+        Results of checks that passed.
+    """
+    storage, now = instance.event_log_storage, time.time()
+    assert isinstance(storage, SqlEventLogStorage), "Dagster keeps its records in a database"
+    materialized = _materialized(storage, {result.key.asset_key for result in results})
+    rows = list(_rows(results, materialized, run, step, now))
+    if rows:
+        with storage.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.insert(), rows)
+
+
+def _materialized(storage: SqlEventLogStorage, assets: Iterable[dg.AssetKey]) -> Mapping[dg.AssetKey, Mapping[str, int]]:
+    """Return the id of the latest materialization of each partition of assets."""
+    return {key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION) for key in assets}
+
+
+def _rows(
+    results: Iterable[PartitionVerdict],
+    materialized: Mapping[dg.AssetKey, Mapping[str, int]],
+    run: dg.DagsterRun,
+    step: str,
+    now: float,
+) -> Iterable[dict[str, Any]]:
+    for result in results:
+        checked = materialized[result.key.asset_key].get(result.partition)
+        if checked is None:  # wiped by a user since it was built
+            continue
+        target = AssetCheckEvaluationTargetMaterializationData(storage_id=checked, run_id=run.run_id, timestamp=now)
+        event = DagsterEvent(
+            event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value,
+            job_name=run.job_name,
+            step_key=step,
+            event_specific_data=result.evaluation(target),
+        )
+        entry = dg.EventLogEntry(  # type: ignore[no-untyped-call]
+            error_info=None,
+            level=logging.DEBUG,
+            user_message="",
+            run_id=run.run_id,
+            timestamp=now,
+            step_key=step,
+            job_name=run.job_name,
+            dagster_event=event,
+        )
+        yield {
+            "asset_key": result.key.asset_key.to_string(),
+            "check_name": result.key.name,
+            "partition": result.partition,
+            "run_id": run.run_id,
+            "execution_status": AssetCheckExecutionRecordStatus.SUCCEEDED.value,
+            "evaluation_event": serialize_value(entry),
+            "evaluation_event_timestamp": datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
+            "evaluation_event_storage_id": checked,
+            "materialization_event_storage_id": checked,
+        }
