@@ -16,7 +16,7 @@ from phyagi_assets.inspection.dry_run import DryRunReport
 from phyagi_assets.inspection.explain_report import ExplainReport
 from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import CleanReport
-from phyagi_assets.inspection.losses import LossReport
+from phyagi_assets.inspection.loss_report import LossReport
 from phyagi_assets.inspection.materializing import MaterializeReport
 from phyagi_assets.inspection.removal import RemoveReport
 from phyagi_assets.inspection.report import Report

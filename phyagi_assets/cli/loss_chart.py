@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from phyagi_assets.cli.charts import PALETTE
-from phyagi_assets.inspection.losses import CorpusLosses, LossPoint, LossReport
+from phyagi_assets.inspection.loss_report import CorpusLosses, LossPoint, LossReport
 
 _WIDTH, _HEIGHT = 900, 460
 """Size of the chart without its legend, in pixels of the drawing."""

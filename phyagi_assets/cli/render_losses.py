@@ -10,7 +10,7 @@ from rich.table import Table
 from phyagi_assets.cli.console import boxed, print_table
 from phyagi_assets.formatting import counted, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
-from phyagi_assets.inspection.losses import CorpusLosses, LossDocument, LossReport, LossSpike
+from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, LossReport, LossSpike
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVE = 40

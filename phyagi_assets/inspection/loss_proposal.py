@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import numpy as np
-import numpy.typing as npt
 
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.loss_ledger import Ledger
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formatting import counted
+from phyagi_assets.inspection.loss_series import Floats
 from phyagi_assets.inspection.report import Record
 
 RULE = "Adaptive Data Optimization (ADO), Jiang et al. 2025, arXiv:2410.11820"
@@ -31,8 +31,6 @@ _SMALLEST = Decimal("0.01")
 """Smallest share."""
 _STEP = Decimal("0.0001")
 """Shares are multiples of this number."""
-
-Floats = npt.NDArray[np.float64]
 
 
 class ProposedShare(Record):

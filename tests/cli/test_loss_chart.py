@@ -7,7 +7,7 @@ import pytest
 
 from phyagi_assets.cli.charts import PALETTE
 from phyagi_assets.cli.loss_chart import _ticks, loss_chart
-from phyagi_assets.inspection.losses import CorpusLosses, LossPoint, LossReport, LossSpike
+from phyagi_assets.inspection.loss_report import CorpusLosses, LossPoint, LossReport, LossSpike
 
 SVG = "{http://www.w3.org/2000/svg}"
 
