@@ -28,6 +28,8 @@ class BucketServer(ThreadingHTTPServer):
         """Region that requests to S3 must be signed for; if empty, any region."""
         self.etag = ""
         """ETag of every object, instead of one computed from the content."""
+        self.refusal = ""
+        """Code with which all requests are refused."""
         self.fetched: list[str] = []
         """Keys whose content was requested."""
 
@@ -54,6 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = {name: values[0] for name, values in parse_qs(address.query).items()}
         if self.server.is_busy:
             self._error(503, "ServerBusy")
+        elif self.server.refusal:
+            self._error(301 if "Redirect" in self.server.refusal else 403, self.server.refusal)
         elif self.server.region and f"/{self.server.region}/" not in self.headers.get("Authorization", ""):
             self._answer(301, b"", {"x-amz-bucket-region": self.server.region})
         elif "Authorization" not in self.headers and not self.server.is_public:

@@ -122,17 +122,29 @@ def test_interrupted_copy_goes_on_where_it_ended(built: Workspace, s3: S3Server,
     assert artifacts(tmp_path / "back") == artifacts(disk)
 
 
-def test_damaged_version_is_not_copied(built: Workspace, tmp_path: Path) -> None:
+def test_damaged_version_is_reported_and_all_that_does_not_need_it_is_copied(built: Workspace, s3: S3Server, tmp_path: Path) -> None:
     disk = built.data / "store"
     damaged = next(disk.glob("plays/numpy_cache/one/train.npy"))
     content = damaged.read_bytes()
+    assert run(f"copy {disk} s3://raw/lab/damaged").exit_code == 0
     damaged.unlink()  # it is linked to the store that it was copied from
     damaged.write_bytes(content[:-1] + b"x")
-    for target in (PLACE, tmp_path / "other"):
-        done = run(f"copy {disk} {target}")
+    (key,) = (key for key in s3.listed() if key.startswith("lab/damaged/plays/numpy_cache/.artifacts/one@") and key.endswith("/train.npy"))
+    s3.put(key, content[:-1] + b"x")
+    for source, target in ((disk, PLACE), (disk, tmp_path / "other"), ("s3://raw/lab/damaged", tmp_path / "third")):
+        done = run(f"copy {source} {target}")
         assert done.exit_code == 1
         assert "train.npy: its content is not what was written (checksum differs)" in done.stderr
-    assert BucketStore(PLACE).open("plays/numpy_cache/one") is None
+        assert "mixed_dataset" in done.stderr
+        assert "is not copied, because it names plays/numpy_cache/" in done.stderr
+        assert "10 versions copied" in done.stdout
+        assert "2 versions not copied" in done.stdout
+        store = open_store(Settings.resolve(store=target).store)
+        assert store.open("plays/numpy_cache/one") is None
+        assert store.open("mix/mixed_dataset") is None
+        assert store.open("plays/numpy_cache/two")
+    damaged.write_bytes(content)
+    assert "2 versions copied" in run(f"copy {disk} {PLACE}").stdout
 
 
 def test_commands_build_check_and_show_a_store_in_a_bucket(

@@ -1,7 +1,10 @@
 """The command that copies stores."""
 
+import sys
+
 import click
 
+from phyagi_assets.cli.common import FAILED, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 
@@ -28,7 +31,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     SRC and DST are folders or addresses of buckets. If mixtures are named, their published plans and the caches that the plans name are
     copied, else all versions. What is at DST already is not copied again, so that an interrupted copy goes on; every file is verified by
     its checksum. Versions that are published in SRC are then published in DST. Nothing is removed from DST. Objects that raw_dataset reads
-    in their buckets stay there.
+    in their buckets stay there. A damaged version is reported and not copied, and neither is a plan that names it; the others are.
 
     With --layout reference, DST gets a folder CORPUS/PARTITION for each published cache, in which arrays in pieces are joined; if corpora
     or mixtures are named, only for theirs.
@@ -37,7 +40,7 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
     from phyagi_assets.exports.reference_layout import joinings, open_target, run_joinings
-    from phyagi_assets.formats.plan_versions import versions_of_mixtures
+    from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
     from phyagi_assets.inspection.copied import CopyReport
     from phyagi_assets.settings import holds, store_place
     from phyagi_assets.steps.pins import has_pins
@@ -51,28 +54,38 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     store = open_store(places[0])
     progress = CommandProgress(output, output.messages())
     referring = 0
+    problems: list[str] = []
+    left_out: list[int] = []
     if layout == "reference":
         joined = joinings(store, open_target(places[1]), chosen)
         work = [(item.cache.address, item.bytes, item.is_there) for item in joined]
-        done = ((item.cache.address, item.bytes) for item in run_joinings(joined))
+        done = ((item.cache.address, item.bytes, reasons) for item, reasons in run_joinings(joined))
     else:
         copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
         work = [(item.version.address, item.bytes, item.is_there) for item in copied]
-        done = ((item.version.address, item.bytes) for item in run_all(copied))
+        done = ((item.version.address, item.bytes, reasons) for item, reasons in run_all(copied, versions_named))
         referring = sum(has_pins(item.version) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
     with progress.over({address: () for address, _, _ in work}, sum(size for _, size, _ in work), verb="copying", noun="version"):
-        for address, size in done:
+        for address, size, reasons in done:
             progress.started(address)
             progress.advanced(size)
+            if reasons:
+                problems += reasons
+                left_out.append(size)
+    for problem in problems:
+        print_error(problem)
     missing = [size for _, size, is_there in work if not is_there]
     report = CopyReport(
         source=str(store),
         target=str(places[1]),
-        copied=len(missing),
-        bytes=sum(missing),
+        copied=len(missing) - len(left_out),
+        bytes=sum(missing) - sum(left_out),
         present=len(work) - len(missing),
         referring=referring,
+        left_out=len(left_out),
+        problems=problems,
     )
     output.report(report, lambda console: show_copied(console, report))
+    sys.exit(FAILED if problems else 0)

@@ -94,6 +94,11 @@ def show_copied(console: Console, report: "CopyReport") -> None:
     """Print the outcome of copying a store."""
     size = short_size(report.bytes)
     console.print(f"{counted(report.copied, 'version')} copied ({size}), {report.present:,} there already")
+    if report.left_out:
+        line = (
+            f"{counted(report.left_out, 'version')} not copied; materialize builds damaged ones again after: phyagi-assets check --discard"
+        )
+        console.print(line, soft_wrap=True)
     if report.referring:
         refer = "refers" if report.referring == 1 else "refer"
         line = f"{counted(report.referring, 'version')} of raw_dataset {refer} to objects in their buckets, which are not copied"

@@ -220,11 +220,17 @@ def _caches(store: Store, name: str, published: list[Version], corpora: Collecti
     return caches_of_plan(published_plan(store, name)[1]).values()
 
 
-def run_joinings(work: Sequence[Joining]) -> Iterator[Joining]:
-    """Copy caches, one after another, and yield each when it is done."""
+def run_joinings(work: Sequence[Joining]) -> Iterator[tuple[Joining, Sequence[str]]]:
+    """Copy caches, one after another, and yield each when it is done, with its damage if it is not copied because of that."""
     for item in work:
-        item.run()
-        yield item
+        damage: Sequence[str] = ()
+        try:
+            item.run()
+        except StoreError:
+            damage = item.cache.damage(checksums=True)
+            if not damage:
+                raise
+        yield item, damage
 
 
 def _join(cache: Artifact, folder: Path) -> Manifest:

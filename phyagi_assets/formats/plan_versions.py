@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.store.base import Address, Store, Version, is_part
+from phyagi_assets.store.base import Address, Artifact, Store, Version, is_part
 
 _STEP = "mixed_dataset"
 
@@ -13,6 +13,17 @@ _STEP = "mixed_dataset"
 def versions_of_plan(plan: Plan) -> set[Version]:
     """Return the versions of caches that a plan reads, including that of its tokenizer."""
     return {version for path in plan.paths() if (version := Version.in_path(path))}
+
+
+def versions_named(artifact: Artifact) -> set[Version]:
+    """Return the versions of caches that an artifact reads if it is a mixture.
+
+    Raises
+    ------
+    StoreError
+        Its plan cannot be read.
+    """
+    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if Address(artifact.address).step == _STEP else set()
 
 
 def caches_of_plan(plan: Plan) -> dict[Address, Version]:

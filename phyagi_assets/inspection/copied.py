@@ -1,5 +1,6 @@
 """The report of a command that has copied a store."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from phyagi_assets.inspection.report import Report
@@ -22,3 +23,7 @@ class CopyReport(Report):
     """Number of versions that the other store had already."""
     referring: int
     """Number of versions of ``raw_dataset`` that refer to objects in buckets, which were not copied."""
+    left_out: int = 0
+    """Number of versions that are not copied, because they are damaged or name one that is."""
+    problems: Sequence[str] = ()
+    """Damaged files, and plans that are not copied because of them."""

@@ -304,6 +304,7 @@ class BucketFolder:
             The object does not exist, cannot be read, or has another content.
         """
         draft = path.with_name(f".{uuid.uuid4().hex}.part")
+        came: set[tuple[int, str]] = set()
 
         def get(client: ObjectStore) -> None:
             state, read = xxhash.xxh3_128(), 0
@@ -312,7 +313,11 @@ class BucketFolder:
                     file.write(chunk)
                     state.update(chunk)
                     read += len(chunk)
-            if (read, state.hexdigest()) != (size, checksum):
+            content = read, state.hexdigest()
+            if content in came:
+                raise SourceError(f"{key}: its content is not what was written (checksum differs)")
+            if content != (size, checksum):
+                came.add(content)
                 raise TransientError(f"{key}: the {read:,} bytes that came are not the {size:,} that were written (checksum differs)")
 
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ _NAMES = {S3: "S3", GCS: "Google Cloud Storage", AZURE: "Azure"}
 _CREDENTIALS = {
     S3: "AWS_PROFILE, AWS_ACCESS_KEY_ID, ~/.aws",
     GCS: "GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login",
-    AZURE: "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_USE_AZURE_CLI",
+    AZURE: "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, AZURE_USE_AZURE_CLI",
 }
 _UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZURE_SKIP_SIGNATURE"}
 _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
@@ -144,14 +144,16 @@ class Clients:
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
             return self._refusal(answer)
         if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
-            return TransientError(f"{self._server} cannot be reached, or broke off: {kind[1]}")
+            return TransientError(f"{self._server} cannot be reached, or broke off: {kind[1]}{_by_proxy()}")
         if isinstance(problem, OSError):
             return TransientError(f"{self._server} cannot be reached, or broke off: {type(problem).__name__}")
         if missing := re.search(r"missing field `(\w+)`", text):
             thing = _ELEMENTS.get(missing[1], missing[1])
             return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
         said = re.sub(r"^Generic \w+ error: ", "", _first_line(problem))
-        return SourceError(f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})")
+        is_elsewhere = "Received redirect" in text  # by a server that does not name the region
+        unusable = f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})"
+        return SourceError(_REASONS["AuthorizationHeaderMalformed"] if is_elsewhere else unusable)
 
     def _refusal(self, answer: "_Answer") -> Exception:
         """Return the error for a request that the server refused."""
@@ -257,6 +259,12 @@ def _element(name: str, text: str) -> str:
     return found[1].strip() if found else ""
 
 
+def _by_proxy() -> str:
+    """Return the variables that name proxies, for messages; empty if none is set."""
+    found = [name for name in _PROXIES if os.environ.get(name) or os.environ.get(name.lower())]
+    return f" (by the proxy of {', '.join(found)})" if found else ""
+
+
 def _read(bundle: str) -> bytes:
     try:
         return Path(bundle).read_bytes()
@@ -279,6 +287,8 @@ def _headers(address: str) -> Message:
         return Message()
 
 
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+
 _ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 
 _BUSY = (
@@ -288,7 +298,6 @@ _BUSY = (
     "ServerBusy",
     "OperationTimedOut",
     "RequestTimeout",
-    "RequestTimeTooSkewed",
     "ThrottlingException",
 )
 
@@ -303,5 +312,8 @@ _REASONS = {
     "AuthenticationFailed": "the credentials are not right ({credentials})",
     "InvalidAccessKeyId": "the access key is not known ({credentials})",
     "SignatureDoesNotMatch": "the secret key is not right (AWS_PROFILE, AWS_SECRET_ACCESS_KEY, ~/.aws)",
+    "AuthorizationHeaderMalformed": "the bucket is in another region (AWS_REGION, or region in ~/.aws/config)",
+    "RequestTimeTooSkewed": "the clock of this machine and that of the server differ too much; set the clock right",
+    "InvalidToken": "the session token is not valid; log in again (AWS_SESSION_TOKEN, {credentials})",
     "ExpiredToken": "the credentials have expired; log in again ({credentials})",
 }

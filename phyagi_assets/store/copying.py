@@ -1,14 +1,19 @@
 """Copy the versions of one store to another, between disks and buckets.
 
 A version is copied completely or not at all, and only if it is not there yet, so that a copy that was interrupted goes on where it ended.
-A pointer is set after the version that it names is there. A plan is copied after the versions that it names.
+A pointer is set after the version that it names is there. A plan is copied after the versions that it names, and only if all of them are
+there. A damaged version does not stop the others.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import concurrently
 from phyagi_assets.store.base import Address, Artifact, Store, Version
+
+Named = Callable[[Artifact], Collection[Version]]
+"""Function that returns the versions that a plan names."""
 
 _AT_ONCE = 8
 """Number of versions that are copied at the same time."""
@@ -33,21 +38,34 @@ class Copying:
         """Number of bytes to copy."""
         return 0 if self.is_there else self.version.bytes
 
-    def run(self) -> None:
+    def run(self) -> Sequence[str]:
         """Copy the version unless it is there, and publish it if it is published in the source.
+
+        Returns
+        -------
+        sequence of str
+            Damage of the version, because of which it is not copied.
 
         Raises
         ------
         StoreError
-            The version is damaged, the source cannot be read, or the target cannot be written.
+            The source cannot be read, or the target cannot be written.
         """
         address, fingerprint = self.version.address, self.version.fingerprint
         if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):
-            return
+            return ()
         with self.target.lock(address):
-            copied = self.target.find(address, fingerprint, self.version.manifest.files) or self.target.put(self.version)
+            copied = self.target.find(address, fingerprint, self.version.manifest.files)
+            if copied is None:
+                try:
+                    copied = self.target.put(self.version)
+                except StoreError:
+                    if damage := self.version.damage(checksums=True):
+                        return damage
+                    raise
             if self.is_published:
                 self.target.publish(copied)
+        return ()
 
 
 def copyings(source: Store, target: Store, chosen: Collection[Version] | None = None) -> list[Copying]:
@@ -82,24 +100,44 @@ def _version(artifact: Artifact) -> Version:
     return Version(Address(artifact.address), artifact.fingerprint)
 
 
-def run_all(work: Sequence[Copying]) -> Iterator[Copying]:
+def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tuple[Copying, Sequence[str]]]:
     """Copy versions, several addresses at once, and yield them when they are done: plans after all others.
+
+    Yields
+    ------
+    Copying
+        The version.
+    sequence of str
+        Reasons why it is not copied: damage of its files, or of a version that a plan names.
 
     Raises
     ------
     StoreError
-        A version is damaged, the source cannot be read, or the target cannot be written. What was copied stays.
+        The source cannot be read, or the target cannot be written. What was copied stays.
     """
+    left_out: set[Version] = set()
 
-    def run(items: list[Copying]) -> list[Copying]:
-        for item in items:
-            item.run()
-        return items
+    def run(items: list[Copying]) -> list[tuple[Copying, Sequence[str]]]:
+        return [(item, _lacking(item, left_out, named) or item.run()) for item in items]
 
     for plans in (False, True):
         together: dict[tuple[int, str], list[Copying]] = {}  # versions of one address wait for each other anyway
         for item in work:
             if Address(item.version.address).is_of_partition is not plans:
                 together.setdefault((id(item.target), item.version.address), []).append(item)
+        failed = set()
         for items in concurrently(run, together.values(), _AT_ONCE):
+            failed |= {_version(item.version) for item, reasons in items if reasons}
             yield from items
+        left_out |= failed
+
+
+def _lacking(item: Copying, left_out: Collection[Version], named: Named) -> Sequence[str]:
+    """Return the reasons why a plan is not copied: versions that it names, and that were not copied."""
+    if not left_out or item.is_there or Address(item.version.address).is_of_partition:
+        return ()
+    try:
+        lacking = sorted(version.path for version in named(item.version) if version in left_out)
+    except StoreError as problem:
+        return [str(problem)]
+    return [f"{item.version.place}: is not copied, because it names {path}, which is damaged" for path in lacking]

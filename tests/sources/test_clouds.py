@@ -31,7 +31,7 @@ def bucket(_running: BucketServer, monkeypatch: pytest.MonkeyPatch) -> BucketSer
             monkeypatch.setenv(name, value)
     _running.objects.clear()
     _running.fetched.clear()
-    _running.is_busy, _running.is_public, _running.region, _running.etag = False, False, "", ""
+    _running.is_busy, _running.is_public, _running.region, _running.etag, _running.refusal = False, False, "", "", ""
     return _running
 
 
@@ -90,7 +90,11 @@ def test_folder_placeholder_is_ignored_and_key_with_a_trailing_slash_is_refused(
     ("scheme", "variables", "message"),
     [
         ("gs", {"GOOGLE_SKIP_SIGNATURE": "true"}, r"gs://lake/: access is denied without credentials, .* \(GOOGLE_APPLICATION_CREDENTIALS"),
-        ("az", {"AZURE_SKIP_SIGNATURE": "true"}, r"az://lake/: access is denied without credentials, .* \(AZURE_STORAGE_ACCOUNT_KEY"),
+        (
+            "az",
+            {"AZURE_SKIP_SIGNATURE": "true"},
+            r"az://lake/: access is denied without credentials, .* \(AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+        ),
         ("az", {"AZURE_STORAGE_ACCOUNT_NAME": ""}, r"az://lake/: the settings of Azure are not valid: .*ccount"),
         (
             "az",
@@ -143,6 +147,20 @@ def test_bucket_in_another_region_is_requested_there(bucket: BucketServer, works
     bucket.region = "eu-west-1"
     built = build(declare_corpus(workspace.data, "corpus", "s3://lake/*.txt"), workspace)["all"]
     assert built[-1].artifact.manifest.counts["train"]["documents"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("RequestTimeTooSkewed", "the clock of this machine and that of the server differ too much; set the clock right"),
+        ("InvalidToken", r"the session token is not valid; log in again \(AWS_SESSION_TOKEN, "),
+        ("PermanentRedirect", r"the bucket is in another region \(AWS_REGION, "),
+    ],
+)
+def test_refusal_names_what_to_set_and_is_not_retried(bucket: BucketServer, workspace: Workspace, code: str, message: str) -> None:
+    bucket.refusal = code
+    with pytest.raises(SourceError, match=message):
+        workspace.sources.partitions(declare_corpus(workspace.data, "corpus", "s3://lake/*.txt"))
 
 
 def test_requests_without_credentials_are_unsigned(
