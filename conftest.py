@@ -11,11 +11,18 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 
 pytest_plugins = ["tests.distribution"]
 
+collect_ignore = ["tests/interpreter"]
 _MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
+_INTERPRETER = str(Path(__file__).parent / collect_ignore[0])
 
 
 def pytest_configure() -> None:
-    """Keep temporary folders in memory where there is room: Dagster's databases and the store wait for a disk at every event and file."""
+    """Set the environment of the processes that are started from here on.
+
+    Temporary folders are kept in memory where there is room: Dagster's databases and the store wait for a disk at every event and file.
+    """
+    if _INTERPRETER not in (paths := os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_INTERPRETER, *paths]))
     if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 

@@ -70,7 +70,11 @@ def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> l
     store = copy_store(prepared_store, folder / "store")
     (folder / "work").mkdir()
     with served(folder) as hub:
-        environment = {**hub.environment(store), "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "ignore"}
+        environment = {
+            **hub.environment(store),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ["PYTHONPATH"]]),
+            "PYTHONWARNINGS": "ignore",
+        }
         command = [sys.executable, "-m", "tests.test_tutorial", str(folder / "printed.json")]
         subprocess.run(command, cwd=folder / "work", env=environment, check=True)
     outputs: list[str] = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
