@@ -65,7 +65,7 @@ class MixtureLoader:
         collate_fn: Collate | None = None,
         **loader: Any,
     ) -> None:
-        self._stream = MixtureStream(
+        self._stream = _OwnStream(
             dataset,
             batch_size=batch_size,
             position=position,
@@ -159,6 +159,14 @@ class MixtureLoader:
             this plan.
         """
         self._stream.load_state_dict(state)
+
+
+class _OwnStream(MixtureStream):
+    """The stream of a loader, whose batches nothing sends to other processes."""
+
+    @property
+    def _leaves_out_names(self) -> bool:
+        return False
 
 
 _LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))

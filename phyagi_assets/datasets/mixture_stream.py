@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, shard_of_process, this_reader
+from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
 from phyagi_assets.reading.mixture_samples import ReadSamples
@@ -271,8 +271,14 @@ class MixtureStream(DividedStream):
             put(self._steps.following(begin, stop, self.shard), 0)
             self._cursor.put(end=_NO_END)
 
+    @property
+    def _leaves_out_names(self) -> bool:
+        """Whether batches have no `corpus`, because ``accelerate`` reads them in one process and sends tensors to all, even if alone."""
+        world_size = shard_of_process().world_size
+        return accelerate_runs() and is_distributed() and (world_size == 1 or self.shard.world_size < world_size)
+
     def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
-        leaves_out_names = accelerate_runs() and reader.world_size < shard_of_process().world_size
+        leaves_out_names = self._leaves_out_names
         tokens = self.dataset.shards.tokens_per_read
         reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
         for batch in self.dataset.follow(reads):

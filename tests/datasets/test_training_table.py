@@ -182,9 +182,14 @@ def trained(train: Any, folder: Path, *, checkpoint: str | None = None, **argume
 
 def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
     stream, resumed = (MixtureStream(mixture.train, batch_size=4, samples=True) for _ in range(2))
-    order = {exact(trained(stream, folder, num_train_epochs=2), 0, 84)}
+    order = {exact(trained(stream, folder, num_train_epochs=2, save_strategy="steps", save_steps=4), 0, 84)}
     resumed.load_state_dict({**resumed.state_dict(), "position": 52})
-    return order, {exact(trained(resumed, folder, max_steps=5), 52, 72)}
+    resume = {exact(trained(resumed, folder, max_steps=5), 52, 72)}
+    for step in (4, 12):
+        again = MixtureStream(mixture.train, batch_size=4, samples=True)
+        checkpoint = str(folder / f"checkpoint-{step}")
+        resume.add(exact(trained(again, folder, num_train_epochs=2, checkpoint=checkpoint), 4 * step, 84))
+    return order, resume
 
 
 def trainer_of_a_map_style_split(mixture: LoadedMixture, folder: Path) -> Shown:
@@ -198,9 +203,14 @@ def trainer_of_a_map_style_split(mixture: LoadedMixture, folder: Path) -> Shown:
     return order, {exact(trained(train(), folder, **in_order, checkpoint=str(folder / "checkpoint-13")), 49, 82)}
 
 
+def _tell_accelerate(rank: int, world_size: int) -> None:
+    of_processes = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 1}
+    os.environ.update({name: str(value) for name, value in of_processes.items()})
+
+
 def by_accelerate(home: Path, cache: Path, rank: int) -> Any:
     """Return the samples that a rank reads from a prepared loader from positions 0 and 16, and the verdict on a stream of one rank."""
-    os.environ |= {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    _tell_accelerate(rank, 2)
     from accelerate import Accelerator
 
     accelerator, train, reads = Accelerator(cpu=True), load_mixture(home).train, []
@@ -219,6 +229,16 @@ def accelerate(mixture: LoadedMixture, folder: Path) -> Shown:
     first, resumed, verdicts = zip(*in_processes(folder, 2, partial(by_accelerate, mixture.home, folder)), strict=True)
     reads = [[position for step in zip(*ranks, strict=True) for batch in step for position in batch] for ranks in (first, resumed)]
     return {exact(reads[0][:41], 0, 41), *verdicts}, {exact(reads[1][:25], 16, 41)}
+
+
+def by_accelerate_alone(home: Path, rank: int) -> Any:
+    """Return the samples from a prepared loader, and the names from a `MixtureLoader`, where ``accelerate`` has a single process."""
+    _tell_accelerate(rank, 1)
+    from accelerate import Accelerator
+
+    accelerator, train = Accelerator(cpu=True), load_mixture(home).train
+    prepared = accelerator.prepare(DataLoader(MixtureStream(train, batch_size=4, samples=True), batch_size=4))
+    return [positions(prepared), next(iter(MixtureLoader(train, batch_size=2)))["corpus"]]
 
 
 def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
@@ -287,3 +307,9 @@ def test_every_row_of_the_training_table_has_a_case_and_every_case_a_row() -> No
 def test_row_of_the_training_table_is_true(mixture: LoadedMixture, tmp_path: Path, row: str) -> None:
     order, resume = rows_of_the_table()[row]
     assert CASES[row](mixture, tmp_path) == (order, resume)
+
+
+def test_single_process_of_accelerate_reads_a_stream(mixture: LoadedMixture, tmp_path: Path) -> None:
+    (read,) = in_processes(tmp_path, 1, partial(by_accelerate_alone, mixture.home))
+    assert read[0] == list(range(44))
+    assert len(read[1]) == 2
