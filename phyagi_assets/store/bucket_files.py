@@ -1,7 +1,6 @@
 """The files of one version in a bucket, which are fetched to the scratch folder."""
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +10,9 @@ from phyagi_assets.store import base
 from phyagi_assets.store.base import Version
 from phyagi_assets.store.bucket_keys import shared_name, version_key
 from phyagi_assets.store.bucket_listing import Objects
-from phyagi_assets.store.disk import link, replace_file
+from phyagi_assets.store.bucket_manifests import BucketManifests
+from phyagi_assets.store.bucket_shared import SharedFiles
+from phyagi_assets.store.disk import replace_file
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
 from phyagi_assets.store.scratch import Scratch
 
@@ -20,18 +21,12 @@ class FileSource(Protocol):
     """The parts of a store in a bucket that its files need."""
 
     bucket: BucketFolder
-    shared: BucketFolder
+    shared: SharedFiles
+    manifests: BucketManifests
     local: Scratch
-    shared_copies: Path
 
     def place(self, name: str) -> str:
         """Return the address of an object, for messages."""
-
-    def missing_shared(self, wanted: Collection[FileRecord]) -> set[str]:
-        """Return the names of the shared objects that do not exist or have another size."""
-
-    def manifest_content(self, version: Version, objects: Objects) -> bytes:
-        """Return the content of the manifest of a version."""
 
 
 @dataclass(eq=False)
@@ -71,13 +66,13 @@ class BucketFiles(base.RemoteFiles):
             return
         if not self.fetched:
             local.hold(self.version, self)
-        missing = [name for name in sorted(wanted) if not _has(folder / name, files[name])]
+        missing = [name for name in sorted(wanted) if not files[name].is_size_of(folder / name)]
         if missing:
             local.make_room(sum(files[name].bytes for name in missing))
             with local.writing():
                 list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), missing))
         if (not only or MANIFEST in only) and not (folder / MANIFEST).exists():
-            content = self.store.manifest_content(self.version, self.objects)
+            content = self.store.manifests.content(self.version, self.objects)
             with local.writing():
                 replace_file(folder / MANIFEST, content)
         self.fetched |= wanted
@@ -87,20 +82,14 @@ class BucketFiles(base.RemoteFiles):
         list(concurrently(lambda name: self._fetch(folder / name, name, files[name]), sorted(files)))
 
     def _fetch(self, path: Path, name: str, record: FileRecord) -> None:
-        store = self.store
-        if not is_shared(name):
-            store.bucket.download(f"{version_key(self.version)}/{name}", path, record.bytes, record.xxh3_128)
-            return
-        shared = store.shared_copies / shared_name(record)
-        if not _has(shared, record):
-            store.shared.download(shared_name(record), shared, record.bytes, record.xxh3_128)
-        with suppress(FileNotFoundError):
-            path.unlink()
-        link(shared, path)
+        if is_shared(name):
+            self.store.shared.fetch(record, path)
+        else:
+            self.store.bucket.download(f"{version_key(self.version)}/{name}", path, record.bytes, record.xxh3_128)
 
     def damage(self, *, checksums: bool) -> Sequence[str]:
         files = self.manifest.files
-        missing = self.store.missing_shared([record for name, record in files.items() if is_shared(name)])
+        missing = self.store.shared.missing([record for name, record in files.items() if is_shared(name)])
         found, sound = [], []
         for name, record in files.items():
             stored = self.objects.get(name)
@@ -119,12 +108,5 @@ class BucketFiles(base.RemoteFiles):
 
     def _digest(self, name: str) -> str:
         if is_shared(name):
-            return self.store.shared.digest(shared_name(self.manifest.files[name]))
+            return self.store.shared.digest(self.manifest.files[name])
         return self.store.bucket.digest(f"{version_key(self.version)}/{name}")
-
-
-def _has(path: Path, record: FileRecord) -> bool:
-    try:
-        return path.stat().st_size == record.bytes
-    except OSError:
-        return False

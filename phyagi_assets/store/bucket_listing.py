@@ -1,12 +1,15 @@
-"""Listings of a store in a bucket."""
+"""Listings of a store in a bucket, each of which is used for some seconds."""
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
-from phyagi_assets.objects.bucket import StoredObject
-from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.store.base import Version
+from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_address, split_key, version_key, version_name
 
 _FRESH = 10.0
 """Time for which a listing is used again, in seconds."""
@@ -45,7 +48,96 @@ class FolderListing:
         return max(self.pointers[key])[1] if self.pointers.get(key) else ""
 
 
-def used_until(began: float) -> float:
+class Listings:
+    """What is known of the folders of a store in a bucket.
+
+    Parameters
+    ----------
+    bucket
+        Folder of the store.
+    """
+
+    def __init__(self, bucket: BucketFolder) -> None:
+        self._bucket = bucket
+        self._folders: dict[str, FolderListing] = {}
+        self._all_until = 0.0
+        """Time until which the folders are taken for all that there are."""
+        self.lock = threading.RLock()
+        """Held while what is known changes."""
+
+    def folders(self) -> Mapping[str, FolderListing]:
+        """Return all folders of artifacts; list the store if that was not done lately."""
+        with self.lock:
+            return self._folders if self._all_until > time.monotonic() else self.all()[0]
+
+    def all(self) -> tuple[Mapping[str, FolderListing], Sequence[str]]:
+        """List the whole store. Return its folders of artifacts, and the keys of the objects that the store did not make."""
+        began = time.monotonic()
+        folders: dict[str, FolderListing] = {}
+        foreign = []
+        found = self._bucket.list()
+        until = _used_until(began)
+        for stored in found:
+            if stored.key.startswith("."):
+                continue
+            folder, path = split_key(stored.key)
+            if folder:
+                folders.setdefault(folder, FolderListing(until=until)).add([(path, stored)])
+            else:
+                foreign.append(stored.key)
+        with self.lock:
+            self._folders, self._all_until = folders, until
+        return folders, foreign
+
+    def folder(self, folder: str) -> FolderListing:
+        """Return what is known of a folder of artifacts; list it if that is not known, or too old."""
+        with self.lock:
+            known = self._folders.get(folder)
+            if known is None or known.until < time.monotonic():
+                began = time.monotonic()
+                found = list(concurrently(lambda kind: self._bucket.list(f"{folder}/{kind}"), (VERSIONS, PUBLISHED)))
+                known = self._folders[folder] = FolderListing(until=_used_until(began))
+                known.add((stored.key.removeprefix(f"{folder}/"), stored) for part in found for stored in part)
+            return known
+
+    def version(self, version: Version) -> Objects:
+        """List the objects of one version."""
+        objects = {stored.key.removeprefix(f"{version_key(version)}/"): stored for stored in self._bucket.list(version_key(version))}
+        with self.lock:
+            if known := self._folders.get(split_address(version.address)[0]):
+                known.versions[version_name(version)] = objects
+        return objects
+
+    def pointers(self, folder: str, key: str) -> Mapping[tuple[int, str], StoredObject]:
+        """List the pointers of one artifact, by their number and fingerprint."""
+        listed = self._bucket.list(f"{folder}/{PUBLISHED}/{key}")
+        pointers = {found: stored for stored in listed if (found := parsed_pointer(stored.key.rpartition("/")[2]))}
+        with self.lock:
+            if folder in self._folders:
+                self._folders[folder].pointers[key] = pointers
+        return pointers
+
+    def note_pointer(self, folder: str, key: str, newest: tuple[int, str], stored: StoredObject | None) -> None:
+        """Note that a pointer is now the only one of its artifact; without its object, it was created just now."""
+        with self.lock:
+            if folder not in self._folders:
+                self._all_until = 0.0
+            else:
+                self._folders[folder].pointers[key] = {newest: stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))}
+
+    def forget(self, folder: str) -> None:
+        """Forget a folder of artifacts."""
+        with self.lock:
+            self._folders.pop(folder, None)
+            self._all_until = 0.0
+
+    def forget_all(self) -> None:
+        """Forget everything: other processes may have published since."""
+        with self.lock:
+            self._folders, self._all_until = {}, 0.0
+
+
+def _used_until(began: float) -> float:
     """Return the time until which a listing is used that began at a time."""
     now = time.monotonic()
     return now + max(_FRESH, (now - began) / _SHARE_OF_LISTING)

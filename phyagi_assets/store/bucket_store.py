@@ -14,11 +14,9 @@ Steps work in `Scratch`, a local store that has the layout of this one. What is 
 
 import logging
 import socket
-import threading
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -43,19 +41,16 @@ from phyagi_assets.store.base import (
 )
 from phyagi_assets.store.bucket_files import BucketFiles
 from phyagi_assets.store.bucket_keys import (
-    PUBLISHED,
     SHARED,
     VERSIONS,
-    parsed_pointer,
     pointer_key,
-    shared_name,
     split_address,
-    split_key,
     version_key,
     version_name,
 )
-from phyagi_assets.store.bucket_listing import FolderListing, Objects, used_until
-from phyagi_assets.store.disk import replace_file
+from phyagi_assets.store.bucket_listing import FolderListing, Listings, Objects
+from phyagi_assets.store.bucket_manifests import BucketManifests
+from phyagi_assets.store.bucket_shared import SharedFiles
 from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
@@ -68,8 +63,6 @@ _BUILDS, _REMOVALS = "builds", "removals"
 _BROKEN_OFF = timedelta(days=1)
 """Age of the last object of a version without a manifest, after which its upload was broken off."""
 logger = logging.getLogger(__name__)
-
-_Listed = tuple[dict[str, FolderListing], list[Foreign]]
 
 
 class BucketStore(base.Store):
@@ -104,21 +97,17 @@ class BucketStore(base.Store):
     ) -> None:
         bucket = BucketFolder(address.rstrip("/"), retry_policy or RetryPolicy(), read_timeout=read_timeout)
         local = Scratch(scratch or scratch_folder(bucket.address), scratch_bytes)
-        self._assemble(bucket, bucket.folder(SHARED), local, local.root / SHARED, holder)
+        self._assemble(bucket, SharedFiles(bucket.folder(SHARED), local.root / SHARED), local, holder)
 
-    def _assemble(self, bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path, holder: str) -> None:
-        self.bucket, self.shared, self.local, self.shared_copies = bucket, shared, local, shared_copies
+    def _assemble(self, bucket: BucketFolder, shared: SharedFiles, local: Scratch, holder: str) -> None:
+        self.bucket, self.shared, self.local = bucket, shared, local
+        self.manifests = BucketManifests(bucket, local.root / _MANIFESTS, local.writing)
         self._holder = holder
         self._leases = Leases(folder=bucket.folder(".leases"), machine=holder or f"{socket.gethostname()}:{local.root}")
-        self._folders: dict[str, FolderListing] = {}
-        self._all_until = 0.0
-        """Time until which the folders are taken for all that there are."""
-        self._manifests: dict[tuple[str, str], Manifest | None] = {}
-        self._shared_listed: dict[str, StoredObject] | None = None
-        self._lock = threading.RLock()
+        self._listings = Listings(bucket)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _assembled, (self.bucket, self.shared, self.local, self.shared_copies, self._holder)
+        return _assembled, (self.bucket, self.shared, self.local, self._holder)
 
     def __str__(self) -> str:
         return self.bucket.address
@@ -128,7 +117,7 @@ class BucketStore(base.Store):
         return True
 
     def names(self) -> Sequence[str]:
-        return sorted({folder.partition("/")[0] for folder in self._list_all()[0]})
+        return sorted({folder.partition("/")[0] for folder in self._listings.all()[0]})
 
     def place(self, name: str) -> str:
         return f"{self.bucket.address}/{name}"
@@ -146,43 +135,41 @@ class BucketStore(base.Store):
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         of = Address(address)
         folder, key = split_address(of)
-        with self._lock:
-            known = self._folder(folder)
+        with self._listings.lock:
+            known = self._listings.folder(folder)
             fingerprint = known.published(key)
             if not fingerprint:
                 return None
             version = Version(of, fingerprint)
             objects = known.versions.get(version_name(version), {})
-            if MANIFEST in objects and self._recall(version, objects) is None:
+            if MANIFEST in objects and self.manifests.recall(version, objects) is None:
                 if known.has_missed:  # probably, all are needed
-                    self._fetch_manifests(folder, known)
+                    self.manifests.fetch(folder, known)
                 known.has_missed = True
             published = known.pointers[key][max(known.pointers[key])]
         return self._artifact(version, objects, published, intact=intact)
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
         version = Version(Address(address), fingerprint)
-        artifact = self._artifact(version, self._look_at(version), None, intact=True)
+        artifact = self._artifact(version, self._listings.version(version), None, intact=True)
         return artifact if artifact and artifact.holds(holding) else None
 
     def list(self) -> Iterator[Address]:
-        with self._lock:
-            folders = self._folders if self._all_until > time.monotonic() else self._list_all()[0]
-        for prefix, folder in sorted(folders.items()):
+        for prefix, folder in sorted(self._listings.folders().items()):
             yield from (Address(f"{prefix}/{key}") for key in sorted(folder.pointers) if folder.pointers[key])
 
     def versions(self) -> Iterator[Artifact]:
-        for prefix, folder in sorted(self._list_all()[0].items()):
-            self._fetch_manifests(prefix, folder)
+        for prefix, folder in sorted(self._listings.all()[0].items()):
+            self.manifests.fetch(prefix, folder)
             for name, objects in sorted(folder.versions.items()):
                 if (version := Version.of_folder(prefix, name)) and (found := self._artifact(version, objects, None, intact=False)):
                     yield found
 
     def survey(self) -> Survey:
-        folders, foreign = self._list_all()
-        found = Survey(foreign=foreign)
+        folders, foreign = self._listings.all()
+        found = Survey(foreign=[Foreign(path=self.place(key), why="was not made by the store") for key in foreign])
         for prefix, folder in sorted(folders.items()):
-            self._fetch_manifests(prefix, folder)
+            self.manifests.fetch(prefix, folder)
             for name, objects in sorted(folder.versions.items()):
                 version = Version.of_folder(prefix, name)
                 if version is None:
@@ -217,7 +204,7 @@ class BucketStore(base.Store):
 
     def published_fingerprint(self, address: str) -> str:
         folder, key = split_address(Address(address))
-        pointers = self._pointers(folder, key)
+        pointers = self._listings.pointers(folder, key)
         return max(pointers)[1] if pointers else ""
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
@@ -251,13 +238,13 @@ class BucketStore(base.Store):
         self, version: Version, built: Artifact, holding: Collection[str], finished: Mapping[str, FinishedFile] = MappingProxyType({})
     ) -> Artifact:
         """Upload a version that was built, unless another machine did in the meantime. The manifest is the last object."""
-        objects = self._look_at(version)
+        objects = self._listings.version(version)
         there = self._artifact(version, objects, None, intact=True)
         if there and there.holds(holding):
             return there
         if MANIFEST in objects:  # of a damaged version
             self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
-        shared = self._shared_objects(anew=True)
+        shared = self.shared.objects(anew=True)
 
         def upload(item: tuple[str, FileRecord]) -> None:
             name, record = item
@@ -267,16 +254,14 @@ class BucketStore(base.Store):
             if not is_shared(name):
                 self.bucket.upload(built.path / name, f"{version_key(version)}/{name}", record.xxh3_128, objects.get(name))
                 return
-            there = shared.get(shared_name(record))
-            if there is None or there.size != record.bytes or there.tells_content:  # a damaged one is replaced
-                self.shared.upload(built.path / name, shared_name(record), record.xxh3_128, there)
+            self.shared.upload(built.path / name, record, shared)
 
         list(concurrently(upload, sorted(built.manifest.files.items())))
-        self._shared_listed = None
+        self.shared.forget()
         self.bucket.write(f"{version_key(version)}/{MANIFEST}", built.manifest.to_json().encode())
         outdated = there.manifest.files.keys() - built.manifest.files.keys() if there else ()
         self.bucket.delete(f"{version_key(version)}/{name}" for name in outdated if name in objects)
-        written = self._artifact(version, self._look_at(version), None, intact=True)
+        written = self._artifact(version, self._listings.version(version), None, intact=True)
         if written is None:
             place = self.place(version_key(version))
             raise StoreError(f"{place}: is not what was uploaded; another command changes it; run the command again")
@@ -284,26 +269,21 @@ class BucketStore(base.Store):
 
     def publish(self, artifact: Artifact) -> None:
         folder, key = split_address(Address(artifact.address))
-        pointers = self._pointers(folder, key)
+        pointers = self._listings.pointers(folder, key)
         newest = max(pointers, default=(0, ""))
         if newest[1] != artifact.fingerprint:
             newest = newest[0] + 1, artifact.fingerprint
             self.bucket.create(pointer_key(folder, key, newest), b"")
         self.bucket.delete(pointer_key(folder, key, older) for older in pointers if older < newest)
-        with self._lock:
-            if folder not in self._folders:
-                self._all_until = 0.0
-            else:
-                now = StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))
-                self._folders[folder].pointers[key] = {newest: pointers.get(newest, now)}
+        self._listings.note_pointer(folder, key, newest, pointers.get(newest))
 
     def published_path(self, address: str) -> Path:
         folder, key = split_address(Address(address))
-        return self.version_path(address, self._folder(folder).published(key))
+        return self.version_path(address, self._listings.folder(folder).published(key))
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
         of = Version(Address(address), split_version_name(version.name)[1])
-        artifact = self._artifact(of, self._look_at(of), None, intact=False)
+        artifact = self._artifact(of, self._listings.version(of), None, intact=False)
         if artifact is None:
             return [f"{self.place(version_key(of))}/{MANIFEST}: is missing, or is not a manifest of this version"]
         return artifact.damage(checksums=True)
@@ -323,8 +303,8 @@ class BucketStore(base.Store):
         self._remove(Version(Address(address), split_version_name(version.name)[1]))
 
     def _remove(self, version: Version) -> None:
-        objects = self._look_at(version)
-        manifest = self._manifest(version, objects) if MANIFEST in objects else None
+        objects = self._listings.version(version)
+        manifest = self.manifests.read(version, objects) if MANIFEST in objects else None
         if manifest and (unknown := sorted(objects.keys() - {MANIFEST, *manifest.files})):
             raise StoreError(f"{self.place(version_key(version))}: {unknown[0]} in it was not written by the store; it is left as it is")
         if MANIFEST in objects:
@@ -332,14 +312,12 @@ class BucketStore(base.Store):
         recorded = objects.keys() & set(manifest.files) if manifest else set()
         self.bucket.delete(f"{version_key(version)}/{name}" for name in recorded)
         folder, key = split_address(version.address)
-        pointers = self._pointers(folder, key)
+        pointers = self._listings.pointers(folder, key)
         if pointers and max(pointers)[1] == version.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
                 self.bucket.delete([pointer_key(folder, key, pointer)])
         self.local.forget(version)
-        with self._lock:
-            self._folders.pop(folder, None)
-            self._all_until = 0.0
+        self._listings.forget(folder)
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:
@@ -395,14 +373,13 @@ class BucketStore(base.Store):
         return self.local.state(kind, name)
 
     def inner(self, name: str) -> "BucketStore":
-        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self.shared_copies, self._holder)
+        return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self._holder)
 
     def scratch(self, kind: base.Scratch, name: str) -> Path:
         return self.local.scratch(kind, name)
 
     def refresh(self) -> None:
-        with self._lock:
-            self._folders, self._all_until = {}, 0.0
+        self._listings.forget_all()
 
     @property
     def exchange(self) -> Exchange | None:
@@ -420,64 +397,17 @@ class BucketStore(base.Store):
     def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
         self.local.remove_abandoned_files()
         if everywhere:
-            uploads = (uploaded for folder in self._list_all()[0].values() for uploaded in folder.versions.values())
+            uploads = (uploaded for folder in self._listings.all()[0].values() for uploaded in folder.versions.values())
             broken_off = [uploaded.values() for uploaded in uploads if uploaded and MANIFEST not in uploaded]
             before = datetime.now(UTC) - _BROKEN_OFF
             old = (stored for uploaded in broken_off if max(each.written for each in uploaded) < before for stored in uploaded)
             self.bucket.delete(stored.key for stored in old)
             self._exchange().forget_abandoned(_BROKEN_OFF)
 
-    def _list_all(self) -> _Listed:
-        """List the whole store. Return its folders of artifacts, and the objects that the store did not make."""
-        began = time.monotonic()
-        folders: dict[str, FolderListing] = {}
-        foreign = []
-        found = self.bucket.list()
-        until = used_until(began)
-        for stored in found:
-            if stored.key.startswith("."):
-                continue
-            folder, path = split_key(stored.key)
-            if not folder:
-                foreign.append(Foreign(path=self.place(stored.key), why="was not made by the store"))
-                continue
-            folders.setdefault(folder, FolderListing(until=until)).add([(path, stored)])
-        with self._lock:
-            self._folders, self._all_until = folders, until
-        return folders, foreign
-
-    def _folder(self, folder: str) -> FolderListing:
-        """Return what is known of a folder of artifacts; list it if that is not known, or too old."""
-        with self._lock:
-            known = self._folders.get(folder)
-            if known is None or known.until < time.monotonic():
-                began = time.monotonic()
-                found = list(concurrently(lambda kind: self.bucket.list(f"{folder}/{kind}"), (VERSIONS, PUBLISHED)))
-                known = self._folders[folder] = FolderListing(until=used_until(began))
-                known.add((stored.key.removeprefix(f"{folder}/"), stored) for part in found for stored in part)
-            return known
-
-    def _look_at(self, version: Version) -> dict[str, StoredObject]:
-        """List the objects of one version."""
-        objects = {stored.key.removeprefix(f"{version_key(version)}/"): stored for stored in self.bucket.list(version_key(version))}
-        with self._lock:
-            if known := self._folders.get(split_address(version.address)[0]):
-                known.versions[version_name(version)] = objects
-        return objects
-
-    def _pointers(self, folder: str, key: str) -> dict[tuple[int, str], StoredObject]:
-        """List the pointers of one artifact."""
-        listed = self.bucket.list(f"{folder}/{PUBLISHED}/{key}")
-        pointers = {found: stored for stored in listed if (found := parsed_pointer(stored.key.rpartition("/")[2]))}
-        with self._lock:
-            if folder in self._folders:
-                self._folders[folder].pointers[key] = pointers
-        return pointers
-
     def _artifact(self, version: Version, objects: Objects, published: StoredObject | None, *, intact: bool) -> Artifact | None:
         if MANIFEST not in objects:
             return None
-        manifest = self._manifest(version, objects)
+        manifest = self.manifests.read(version, objects)
         if manifest is None:
             return None
         files = BucketFiles(self, version, manifest, dict(objects), published)
@@ -485,82 +415,12 @@ class BucketStore(base.Store):
             return None
         return Artifact(address=version.address, path=self.local.root / version.path, manifest=manifest, remote=files)
 
-    def _recall(self, version: Version, objects: Objects) -> Manifest | None:
-        """Return the manifest of a version if it was fetched before."""
-        stored = objects[MANIFEST]
-        known = (version_key(version), stored.e_tag)
-        if known not in self._manifests:
-            try:
-                content = self._manifest_copy(version, stored).read_bytes()
-            except OSError:
-                return None
-            self._manifests[known] = self._parsed(content, version)
-        return self._manifests[known]
-
-    def _manifest(self, version: Version, objects: Objects) -> Manifest | None:
-        """Return the manifest of a version; None if it cannot be read, or is of another version."""
-        known = (version_key(version), objects[MANIFEST].e_tag)
-        if known not in self._manifests and self._recall(version, objects) is None:
-            content = self.bucket.read(f"{version_key(version)}/{MANIFEST}")
-            if content is None:  # removed since the listing
-                return None
-            copy = self._manifest_copy(version, objects[MANIFEST])
-            with self.writing():
-                replace_file(copy, content)
-            self._manifests[known] = self._parsed(content, version)
-        return self._manifests[known]
-
-    def _parsed(self, content: bytes, version: Version) -> Manifest | None:
-        try:
-            manifest = Manifest.parse(content, self.place(f"{version_key(version)}/{MANIFEST}"))
-        except StoreError:
-            return None
-        return manifest if manifest.fingerprint == version.fingerprint else None
-
-    def _manifest_copy(self, version: Version, stored: StoredObject) -> Path:
-        tag = "".join(letter for letter in stored.e_tag if letter.isalnum()) or "none"
-        return self.local.root / _MANIFESTS / f"{version_key(version)}.{tag}-{stored.size}.json"
-
-    def _fetch_manifests(self, folder: str, known: FolderListing) -> None:
-        """Fetch the manifests of a folder that are not here, several at once."""
-        versions = ((Version.of_folder(folder, name), objects) for name, objects in known.versions.items() if MANIFEST in objects)
-        missing = [(version, objects) for version, objects in versions if version and self._recall(version, objects) is None]
-        list(concurrently(lambda item: self._manifest(*item), missing))
-
-    def _shared_objects(self, *, anew: bool = False) -> dict[str, StoredObject]:
-        """Return the shared objects by name."""
-        with self._lock:
-            if self._shared_listed is None or anew:
-                self._shared_listed = {stored.key: stored for stored in self.shared.list()}
-            return self._shared_listed
-
-    def missing_shared(self, wanted: Collection[FileRecord]) -> set[str]:
-        """Return the names of the shared objects that do not exist or have another size."""
-        if not wanted:
-            return set()
-        for anew in (False, True):
-            there = self._shared_objects(anew=anew)
-            sizes = {name: stored.size for name, stored in there.items()}
-            missing = {shared_name(record) for record in wanted if sizes.get(shared_name(record)) != record.bytes}
-            if not missing:
-                break
-        return missing
-
-    def manifest_content(self, version: Version, objects: Objects) -> bytes:
-        """Return the content of the manifest of a version."""
-        with suppress(OSError):
-            return self._manifest_copy(version, objects[MANIFEST]).read_bytes()
-        content = self.bucket.read(f"{version_key(version)}/{MANIFEST}")
-        if content is None:
-            raise StoreError(f"{self.place(version_key(version))}: was removed by another command; run the command again")
-        return content
-
 
 class _Owner:
     """Something for which a version is held."""
 
 
-def _assembled(bucket: BucketFolder, shared: BucketFolder, local: Scratch, shared_copies: Path, holder: str) -> BucketStore:
+def _assembled(bucket: BucketFolder, shared: SharedFiles, local: Scratch, holder: str) -> BucketStore:
     store = BucketStore.__new__(BucketStore)
-    store._assemble(bucket, shared, local, shared_copies, holder)
+    store._assemble(bucket, shared, local, holder)
     return store

@@ -41,6 +41,13 @@ class FileRecord:
     def of(cls, path: Path) -> Self:
         return cls(bytes=path.stat().st_size, xxh3_128=file_digest(path))
 
+    def is_size_of(self, path: Path) -> bool:
+        """Return whether a file exists and has this size."""
+        try:
+            return path.stat().st_size == self.bytes
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:

@@ -1,0 +1,92 @@
+"""The manifests of versions in a bucket, which are kept in memory and as copies on this machine."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+
+from phyagi_assets.errors import StoreError
+from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
+from phyagi_assets.store.base import Version
+from phyagi_assets.store.bucket_keys import version_key
+from phyagi_assets.store.bucket_listing import FolderListing, Objects
+from phyagi_assets.store.disk import replace_file
+from phyagi_assets.store.manifest import MANIFEST, Manifest
+
+
+class BucketManifests:
+    """The manifests of the versions of a store in a bucket.
+
+    Parameters
+    ----------
+    bucket
+        Folder of the store.
+    copies
+        Folder of the copies on this machine.
+    writing
+        Context in which copies are written; see `Store.writing`.
+    """
+
+    def __init__(self, bucket: BucketFolder, copies: Path, writing: Callable[[], AbstractContextManager[None]]) -> None:
+        self._bucket, self._copies, self._writing = bucket, copies, writing
+        self._known: dict[tuple[str, str], Manifest | None] = {}
+        """Manifests by the key of their version and their entity tag; None for those that cannot be read."""
+
+    def recall(self, version: Version, objects: Objects) -> Manifest | None:
+        """Return the manifest of a version if it was fetched before."""
+        stored = objects[MANIFEST]
+        known = (version_key(version), stored.e_tag)
+        if known not in self._known:
+            try:
+                content = self._copy(version, stored).read_bytes()
+            except OSError:
+                return None
+            self._known[known] = self._parsed(content, version)
+        return self._known[known]
+
+    def read(self, version: Version, objects: Objects) -> Manifest | None:
+        """Return the manifest of a version; None if it cannot be read, or is of another version."""
+        known = (version_key(version), objects[MANIFEST].e_tag)
+        if known not in self._known and self.recall(version, objects) is None:
+            content = self._bucket.read(self._key(version))
+            if content is None:  # removed since the listing
+                return None
+            copy = self._copy(version, objects[MANIFEST])
+            with self._writing():
+                replace_file(copy, content)
+            self._known[known] = self._parsed(content, version)
+        return self._known[known]
+
+    def fetch(self, folder: str, listing: FolderListing) -> None:
+        """Fetch the manifests of a folder that are not here, several at once."""
+        versions = ((Version.of_folder(folder, name), objects) for name, objects in listing.versions.items() if MANIFEST in objects)
+        missing = [(version, objects) for version, objects in versions if version and self.recall(version, objects) is None]
+        list(concurrently(lambda item: self.read(*item), missing))
+
+    def content(self, version: Version, objects: Objects) -> bytes:
+        """Return the content of the manifest of a version.
+
+        Raises
+        ------
+        StoreError
+            The version was removed in the meantime.
+        """
+        with suppress(OSError):
+            return self._copy(version, objects[MANIFEST]).read_bytes()
+        content = self._bucket.read(self._key(version))
+        if content is None:
+            raise StoreError(f"{self._bucket.address}/{version_key(version)}: was removed by another command; run the command again")
+        return content
+
+    def _key(self, version: Version) -> str:
+        return f"{version_key(version)}/{MANIFEST}"
+
+    def _parsed(self, content: bytes, version: Version) -> Manifest | None:
+        try:
+            manifest = Manifest.parse(content, f"{self._bucket.address}/{self._key(version)}")
+        except StoreError:
+            return None
+        return manifest if manifest.fingerprint == version.fingerprint else None
+
+    def _copy(self, version: Version, stored: StoredObject) -> Path:
+        tag = "".join(letter for letter in stored.e_tag if letter.isalnum()) or "none"
+        return self._copies / f"{version_key(version)}.{tag}-{stored.size}.json"
