@@ -1,6 +1,7 @@
 """The command that checks declarations and the store."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ def check(output: Output, discard: bool, data: str | None, store: str | None) ->
     workspace = open_workspace(settings)
     linked = [settings.store, *filter(Path.is_symlink, settings.store.glob("*"))] if isinstance(settings.store, Path) else []
     report = check_everything(workspace, linked, discard=discard and settings.has_store)
-    for problem in report.problems:
-        print_error(problem.message)
+    for message, count in Counter(problem.message for problem in report.problems).items():
+        print_error(f"{message} ({count:,} times)" if count > 1 else message)
     output.report(report, lambda console: show_check(console, report))
     sys.exit(MISUSED if report.has("declaration") else FAILED if report.problems else 0)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import BaseModel
 
 from phyagi_assets.declare.schema import CorpusConfig, MixtureConfig
-from phyagi_assets.declare.yaml_reader import _model_in
+from phyagi_assets.declare.yaml_reader import _model_in, load_yaml
 from phyagi_assets.steps.flow import FLOW
-from tests.support import REPOSITORY
+from tests.support import REPOSITORY, write_text
 
 
 def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -38,3 +39,12 @@ def test_table_of_steps_matches_the_flow() -> None:
     rows = [line for line in section.splitlines() if line.startswith("| `")]
     sources = {step.name: f"`{step.input}`" if step.input else "the source" for step in FLOW.steps}
     assert rows == [f"| `{step.name}` | {step.scope.value} | {sources[step.name]} | {step.description} |" for step in FLOW.steps]
+
+
+def test_common_forms_are_declarations(tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "declaring-data.md").read_text(encoding="utf-8")
+    section = page[page.index("## Common forms\n") :].partition("\n## ")[0]
+    rows = [re.findall(r"`([^`]*: [^`]*)`", row.split(" | ", 1)[1]) for row in section.splitlines() if row.startswith("| ") and "`" in row]
+    assert rows
+    for keys in rows:
+        load_yaml(write_text(tmp_path / "form.yaml", "\n".join(["name: form", "tokenizer: tokenizers/bytes", *keys])), CorpusConfig)
