@@ -88,8 +88,9 @@ class MixtureStream(DividedStream):
         self.drop_last = drop_last
         # `origin`: position from which steps are counted. `end`: end of the current iteration. `loaded_end`: end of the iteration that a
         # loaded state belongs to. `given`: number of samples of the run at `position` that were yielded. In a loader worker, the next run
-        # begins at `position` plus one step for each worker before it.
-        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0}
+        # begins at `position` plus one step for each worker before it. `is_placed`: whether the next iteration begins at `position` because
+        # that was asked for; if not, the next pass over another split than train begins at its start, wherever the last one was left.
+        numbers = {"position": position, "origin": position, "end": _NO_END, "loaded_end": _NO_END, "given": 0, "is_placed": 1}
         super().__init__(rank, world_size, numbers)
 
     @property
@@ -105,7 +106,7 @@ class MixtureStream(DividedStream):
     @position.setter
     def position(self, position: int) -> None:
         position = checked_int("position", position)
-        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0)
+        self._cursor.move(position=position, origin=position, loaded_end=_NO_END, given=0, is_placed=1)
 
     @property
     def step(self) -> int:
@@ -150,8 +151,12 @@ class MixtureStream(DividedStream):
         """Return the end of an iteration that begins at a position: the end of the epoch, or that of an interrupted iteration."""
         return loaded_end if self._trains and not self.endless and loaded_end != _NO_END else self._steps.end(position)
 
-    def _first_position(self) -> int:
-        return self._steps.first(self._cursor["position"])
+    def _begin(self) -> tuple[int, int]:
+        """Return the position at which the next iteration begins, and the number of samples of its run that were yielded before."""
+        cursor = self._cursor
+        if not self._trains and not self.endless and not cursor["is_placed"]:
+            return 0, 0
+        return self._steps.first(cursor["position"]), cursor["given"]
 
     def __len__(self) -> int:
         """Return the number of batches, or of samples, that this process reads in an iteration from the current position.
@@ -161,13 +166,13 @@ class MixtureStream(DividedStream):
         TypeError
             The stream is endless.
         """
-        begin = self._first_position()
+        begin, given = self._begin()
         stop = self._end_position(begin, self._cursor["loaded_end"])
         if stop is None:
             raise TypeError("an endless stream has no length")
         steps, shard = self._steps, self.shard
         whole, last = max(0, steps.whole(begin, stop, shard)), steps.in_last(begin, stop, shard)
-        return whole * self.batch_size + last - self._cursor["given"] if self.samples else whole + (last > 0)
+        return whole * self.batch_size + last - given if self.samples else whole + (last > 0)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches or samples of this process and loader worker, as `MixedDataset.batch` or `MixedDataset.__getitem__` does.
@@ -181,8 +186,8 @@ class MixtureStream(DividedStream):
         reader, cursor = self._reader(), self._cursor
         if reader.workers:
             return self._in_worker(reader)
-        begin, given = self._first_position(), cursor["given"]
-        return self._read(reader, begin, given, self._start_iteration(begin), cursor.setter("position", "given"))
+        begin, given = self._begin()
+        return self._read(reader, begin, given, self._start_iteration(begin, given), cursor.setter("position", "given"))
 
     def blocks(self) -> PlannedReads:
         """Return the positions that this process reads, in blocks of several batches, for loader workers to read in order.
@@ -192,8 +197,9 @@ class MixtureStream(DividedStream):
         ValueError
             As in iteration.
         """
-        reader, begin = self._reader(), self._first_position()
+        reader, (begin, _) = self._reader(), self._begin()
         tokens = min(_TOKENS_PER_MESSAGE, self.dataset.shards.tokens_per_read)
+        self._cursor.put(is_placed=0)
         return PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=self._start_iteration(begin), tokens=tokens)
 
     def delivery(self) -> Callable[[], None]:
@@ -210,19 +216,19 @@ class MixtureStream(DividedStream):
 
         return deliver
 
-    def _start_iteration(self, begin: int) -> int | None:
+    def _start_iteration(self, begin: int, given: int = 0) -> int | None:
         stop = self._end_position(begin, self._cursor["loaded_end"])
-        self._cursor.put(position=begin, end=_NO_END if stop is None else stop, loaded_end=_NO_END)
+        self._cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop, loaded_end=_NO_END)
         return stop
 
     def _in_worker(self, reader: Reader) -> Iterator[dict[str, Any]]:
         cursor, moves, is_loaded = self._cursor, self._cursor.moves, self._cursor.is_loaded_here
         if is_loaded:
-            begin = cursor["position"]  # unchanged: a worker without further runs is beyond the end
+            begin, given = cursor["position"], cursor["given"]  # unchanged: a worker without further runs is beyond the end
         else:
             cursor.forget_own()
-            begin = self._first_position()
-        given, stop = cursor["given"], self._end_position(begin, cursor["loaded_end"])
+            begin, given = self._begin()
+        stop = self._end_position(begin, cursor["loaded_end"])
         if not is_loaded:
             cursor.put(position=begin, given=given, end=_NO_END)
         return self._read_in_worker(reader, begin, given, stop, moves, is_loaded=is_loaded)
@@ -256,6 +262,9 @@ class MixtureStream(DividedStream):
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
         """Read from a position; before each batch or sample is yielded, call `put` with the position that follows it."""
         run, stride = begin, reader.stride * self.step
+        self._cursor.put(
+            is_placed=0
+        )  # not before the first batch is requested: some trainers begin an iteration only to see whether they can
         for batch in self._batches(reader, begin, stop):
             following = run + stride
             if self.samples:
@@ -340,7 +349,7 @@ class MixtureStream(DividedStream):
                 "processes; it is valid only if both are unchanged"
             )
         loaded_end = _NO_END if end is None else int(end)
-        numbers = {"position": position, "given": given, "loaded_end": loaded_end}
+        numbers = {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1}
         self._cursor.load(**numbers, **({"end": loaded_end} if reader.workers else {"origin": position}))
 
     def _require_same(self, asked: Mapping[str, Any], reader: Reader) -> None:

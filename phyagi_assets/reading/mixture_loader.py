@@ -87,6 +87,12 @@ class MixtureLoader:
     @position.setter
     def position(self, position: int) -> None:
         self._position = checked_int("position", position)
+        self._is_placed = True
+
+    def _begin(self) -> int:
+        """Return where the next iteration begins: a pass over another split than train, at its start unless a position was asked for."""
+        steps = self._steps
+        return steps.first(self.position) if steps.trains or steps.endless or self._is_placed else 0
 
     def __len__(self) -> int:
         """Return the number of batches up to the end of the epoch of the mixture, or of the pass over another split.
@@ -96,7 +102,7 @@ class MixtureLoader:
         TypeError
             The loader is endless.
         """
-        begin = self._steps.first(self.position)
+        begin = self._begin()
         stop = self._steps.end(begin)
         if stop is None:
             raise TypeError("an endless loader has no length")
@@ -104,13 +110,13 @@ class MixtureLoader:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the batches that follow the last delivered one, as `MixtureSamples.batch` returns them."""
-        begin, stride = self._steps.first(self.position), self._shard.step(self._steps.batch_size)
+        begin, stride = self._begin(), self._shard.step(self._steps.batch_size)
         stop = self._steps.end(begin)
         reader = Reader(rank=self._shard.rank, world_size=self._shard.world_size)
         tokens = self.samples.shards.tokens_per_read
         batches = self.samples.follow(PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens))
         with closing(prefetch(batches, depth=self._prefetch) if self._prefetch else batches) as ready:
-            self._position = begin
+            self._position, self._is_placed = begin, False
             for batch in ready:
                 following = self._position + stride
                 self._position = following if stop is None or following < stop else self._steps.following(begin, stop, self._shard)
@@ -131,4 +137,4 @@ class MixtureLoader:
             The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than
             this plan.
         """
-        self._position = position_of(state, self.samples.plan, self.samples.split)
+        self.position = position_of(state, self.samples.plan, self.samples.split)

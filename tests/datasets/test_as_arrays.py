@@ -1,5 +1,6 @@
 """The torch datasets return the same as the arrays of `phyagi_assets.reading`."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,32 @@ def test_state_names_its_split_and_is_refused_by_another(home: Path) -> None:
                     loaded.load_state_dict(states[saved])
                 loaded.load_state_dict({name: value for name, value in states[saved].items() if name != "split"})  # of an earlier release
                 assert loaded.position == states[saved]["position"]
+
+
+def test_pass_over_a_split_that_was_left_early_is_followed_by_a_whole_one(home: Path) -> None:
+    tensors, arrays = datasets.load_mixture(home).validation, reading.load_mixture(home).validation
+    readers: list[Callable[[], Any]] = [
+        lambda: datasets.MixtureLoader(tensors, batch_size=4),
+        lambda: datasets.MixtureLoader(tensors, batch_size=4, num_workers=1),
+        lambda: datasets.MixtureStream(tensors, batch_size=4),
+        lambda: datasets.MixtureStream(tensors, batch_size=4, samples=True),
+        lambda: reading.MixtureLoader(arrays, batch_size=4),
+    ]
+    whole = list(range(41))
+
+    def read(reader: Any, count: int | None = None) -> list[int]:
+        return [p for one in islice(reader, count) for p in np.atleast_1d(one["position"]).tolist()]
+
+    for make in readers:
+        reader = make()
+        begun = read(reader, 2)
+        state = reader.state_dict()
+        assert len(reader) == len(make())
+        iter(reader)
+        assert read(reader) == whole
+        assert read(reader, 1)[0] == 0
+        resumed = make()
+        resumed.load_state_dict(state)
+        iter(resumed)  # some trainers begin an iteration only to see whether they can
+        assert begun + read(resumed) == whole
+        assert read(resumed) == whole

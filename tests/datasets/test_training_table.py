@@ -182,13 +182,11 @@ def trained(train: Any, folder: Path, *, checkpoint: str | None = None, **argume
 
 def trainer_of_a_stream(mixture: LoadedMixture, folder: Path) -> Shown:
     stream, resumed = (MixtureStream(mixture.train, batch_size=4, samples=True) for _ in range(2))
-    order = {exact(trained(stream, folder, num_train_epochs=2, save_strategy="steps", save_steps=4), 0, 84)}
+    order = {exact(trained(stream, folder, num_train_epochs=2, save_strategy="steps", save_steps=12), 0, 84)}
     resumed.load_state_dict({**resumed.state_dict(), "position": 52})
     resume = {exact(trained(resumed, folder, max_steps=5), 52, 72)}
-    for step in (4, 12):
-        again = MixtureStream(mixture.train, batch_size=4, samples=True)
-        checkpoint = str(folder / f"checkpoint-{step}")
-        resume.add(exact(trained(again, folder, num_train_epochs=2, checkpoint=checkpoint), 4 * step, 84))
+    again = MixtureStream(mixture.train, batch_size=4, samples=True)
+    resume.add(exact(trained(again, folder, num_train_epochs=2, checkpoint=str(folder / "checkpoint-12")), 48, 84))
     return order, resume
 
 
