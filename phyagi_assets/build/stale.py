@@ -12,6 +12,9 @@ from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 
+CHECK_FAILED = ""
+"""Recorded version of an artifact whose latest check failed: it is checked again, although its version may be published."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExaminedCorpus:
@@ -114,7 +117,8 @@ def _stale_steps(
     expected: Sequence[ExpectedArtifact], key: str, recorded: Mapping[str, Mapping[str, str]], workspace: Workspace
 ) -> list[str]:
     if expected[0].fingerprint is None and workspace.store.open(expected[0].address):
-        return [expected[0].step]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
+        failed = [artifact.step for artifact in expected[1:] if recorded.get(artifact.step, {}).get(key) == CHECK_FAILED]
+        return [expected[0].step, *failed]  # its content may turn out to be unchanged; the later steps are examined after it is fetched
     return [
         artifact.step
         for artifact in expected

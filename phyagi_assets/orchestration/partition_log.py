@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import dagster as dg
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 
+from phyagi_assets.build.stale import CHECK_FAILED
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.formatting import counted
@@ -109,8 +110,9 @@ class PartitionLog:
         if self._recorded is None or not done.reused or done.failures:
             return False
         key = dg.AssetKey([work.corpus, done.step])
-        if self._recorded[work.corpus][done.step].get(work.key) == done.fingerprint:
-            return True
+        recorded = self._recorded[work.corpus][done.step].get(work.key)
+        if recorded in (done.fingerprint, CHECK_FAILED):
+            return recorded == done.fingerprint
         record = self._context.instance.get_latest_data_version_record(key, partition_key=work.key)  # another run may have built it
         event = record.event_log_entry.asset_materialization if record else None
         return bool(event and (event.tags or {}).get(DATA_VERSION) == done.fingerprint)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import dagster as dg
 
@@ -25,11 +26,12 @@ from phyagi_assets.orchestration.names import COMMAND, HIDDEN, LAUNCHED_BY, REFR
 from phyagi_assets.orchestration.partition_log import Context, PartitionLog
 from phyagi_assets.orchestration.progress import Progress
 from phyagi_assets.orchestration.recorded import Recorded
+from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.orchestration.sqlite import fast_records
 from phyagi_assets.store.data_folders import claim
 from phyagi_assets.tokenizers.identity import find_commits
 
-FAILURE_TAG, LASTING, OPEN = "phyagi_assets/failure", "lasting", "open"
+FAILURE_TAG, LASTING, OPEN = f"{HIDDEN}failure", "lasting", "open"
 """Tag of a failed run; its value if the cause persists until one of the run's inputs changes, and if a run is executed again."""
 LASTING_TAG = f"{HIDDEN}lasting_failures"
 """Tag of a failed run: the partitions (``corpus/partition``) whose failure persists until an input changes, as a list in JSON."""
@@ -146,6 +148,8 @@ class PartitionRun:
         failed = [result for result in results if result.failure]
         if not failed:
             return
+        home = Path(self.context.instance.root_directory)
+        RecordedDigests(home).forget({result.work.corpus for result in failed})  # the failures are recorded now
         lasting = [result.work.name for result in failed if self._lasts(result)]
         tags = {LASTING_TAG: json.dumps(lasting[:_TAGGED])} if lasting else {}
         if len(lasting) == len(failed):

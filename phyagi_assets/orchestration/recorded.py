@@ -1,21 +1,34 @@
-"""Data versions that Dagster has recorded for the artifacts of a catalog."""
+"""Data versions that Dagster has recorded for the artifacts of a catalog.
+
+A version whose latest check failed counts as not recorded, so that it is checked again, and Dagster does not show it as failed forever
+after the cause is gone.
+"""
 
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from phyagi_assets.build.stale import CHECK_FAILED
 from phyagi_assets.steps.flow import Flow
 from phyagi_assets.steps.step import Scope
 
 DATA_VERSION = "dagster/data_version"
 """Tag of a materialization: the data version."""
 Recorded = Mapping[str, Mapping[str, str]]
-"""Recorded data version, by step and partition."""
+"""Recorded data version, by step and partition; `CHECK_FAILED` if the latest result of a check is a failure."""
 
 
 def recorded_of_partitions(instance: dg.DagsterInstance, corpus: str, flow: Flow) -> Recorded:
     """Return the recorded data version of each partition of a corpus, by step."""
-    return {step.name: _of_step(instance, dg.AssetKey([corpus, step.name])) for step in flow.of(Scope.PARTITION)}
+    steps = list(flow.of(Scope.PARTITION))
+    recorded = {step.name: _of_step(instance, dg.AssetKey([corpus, step.name])) for step in steps}
+    checks = [dg.AssetCheckKey(dg.AssetKey([corpus, step.name]), check) for step in steps for check in step.checks]
+    for of in instance.event_log_storage.get_asset_check_partition_info(checks):
+        versions = recorded[of.check_key.asset_key.path[-1]]
+        if of.latest_execution_status is AssetCheckExecutionRecordStatus.FAILED and of.partition_key in versions:
+            versions[of.partition_key] = CHECK_FAILED
+    return recorded
 
 
 def _of_step(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Runs that build many partitions: the jobs for stale partitions, and ranges of partitions of the assets."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY, REFRESH, run_config
+from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.sources.listing import Sources
 from tests.project import PLAY, Project
 from tests.support import declare_corpus, write_jsonl, write_text
@@ -111,6 +113,22 @@ def test_checks_of_a_partition_that_fails_are_logged_and_so_is_its_recovery(proj
     recovered = run_stale(project)
     assert recovered.success
     assert ("tokenized_arrow.within_limits", "same", True) in shown(project)
+
+
+def test_failed_checks_pass_again_once_the_cause_of_their_failure_is_gone(built_project: Project) -> None:
+    good = (built_project.raw / "two.txt").read_bytes()
+    write_text(built_project.raw / "two.txt", b"\xff")
+    recorded = RecordedDigests(Path(built_project.instance.root_directory))
+    recorded.remember({"plays": "as it was"})
+    assert not run_range(built_project, "one", "two").success
+    assert not recorded.match({"plays": "as it was"}), "the next command looks at the records"
+    failed = {key for _, key, passed in shown(built_project) if not passed}
+    assert "two" in failed
+    write_text(built_project.raw / "two.txt", good)
+    runner = built_project.runner("plays")
+    runner.run(runner.stale())
+    assert not [key for _, key, passed in shown(built_project) if not passed]
+    assert not built_project.runner("plays").stale()
 
 
 def test_range_of_partitions_is_one_run_with_all_checks_of_each(project: Project) -> None:
