@@ -41,8 +41,8 @@ class ConversationRecipe:
     """Everything that a process needs, apart from the engines, to encode conversations."""
 
     prepared: PreparedChat
-    backend: Path
-    """The ``tokenizers`` JSON file of the tokenizer as declared."""
+    declared: PreparedTokenizer
+    """The tokenizer as declared, which may add tokens around every text."""
     train_on: TrainOn
 
     def encode(self, documents: Documents, removed: npt.NDArray[np.uint64], tokenizer: ExactTokenizer, batch: int) -> EncodedConversations:
@@ -78,7 +78,7 @@ class ConversationRecipe:
     def _places(self, tokenizer: ExactTokenizer) -> TokenPlaces:
         if not self.prepared.trims_offsets:
             return TokenPlaces(token_bytes=_token_bytes(tokenizer.reference), reference=tokenizer.reference.tokenizer, trims=False)
-        reference = _reference(self.backend)
+        reference = _reference(self.declared.saved_backend)
         return TokenPlaces(token_bytes=_token_bytes(reference), reference=reference.tokenizer, trims=True)
 
     def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
@@ -121,7 +121,7 @@ def conversation_recipe(corpus: Corpus, prepared: PreparedTokenizer, workspace: 
     if corpus.config.messages is None:
         return None
     chat = prepare_chat(corpus, prepared, workspace.data, workspace.store)
-    return ConversationRecipe(prepared=chat, backend=prepared.backend, train_on=corpus.config.train_on)
+    return ConversationRecipe(prepared=chat, declared=prepared, train_on=corpus.config.train_on)
 
 
 @lru_cache(maxsize=4)

@@ -178,7 +178,7 @@ class EnginePool:
         splits = special_tokens == "text"
         key = prepared.artifact.fingerprint, splits
         if key not in self._references:
-            self._references[key] = ReferenceEngine(prepared.backend, splits_special_tokens=splits)
+            self._references[key] = ReferenceEngine(prepared.saved_backend, splits_special_tokens=splits)
         return self._references[key]
 
     def decoder(self, prepared: PreparedTokenizer, special_tokens: SpecialTokens = "allow") -> Decoder:

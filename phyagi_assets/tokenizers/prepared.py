@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.formats.cache_tokenizer import BACKEND as SAVED_BACKEND
 from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.state import State
 
@@ -39,6 +40,11 @@ class PreparedTokenizer:
     def backend(self) -> Path:
         """The ``tokenizers`` JSON file."""
         return self.artifact.folder(BACKEND) / BACKEND
+
+    @property
+    def saved_backend(self) -> Path:
+        """The same definition as in `backend`, in the folder of ``save_pretrained`` that caches carry."""
+        return self.artifact.folder(SAVED_BACKEND) / SAVED_BACKEND
 
     @property
     def special_tokens(self) -> tuple["SpecialToken", ...]:

@@ -21,6 +21,7 @@ from phyagi_assets.tokenizers.chat_template import DEFAULT, ChatFormat
 from phyagi_assets.tokenizers.exact import EnginePool, ExactTokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import PreparedChat, prepare_chat
+from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 from tests.chat.conversations import SPELLINGS, conversations
 from tests.chat.tokenizers import save
 from tests.support import declare_corpus, local_file
@@ -47,7 +48,7 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
     store, engines = LocalStore(data / "store"), EnginePool()
 
     @lru_cache
-    def prepared(kind: str) -> tuple[Any, PreparedChat, Path, ExactTokenizer]:
+    def prepared(kind: str) -> tuple[Any, PreparedChat, PreparedTokenizer, ExactTokenizer]:
         reference = save(kind, data / kind, TEMPLATES["chatml"])
         corpus = declare_corpus(data, kind, "any.jsonl", tokenizer=kind, messages="messages")
         tokenizer = prepare_tokenizer(corpus, data, store)
@@ -55,12 +56,12 @@ def chat(tmp_path_factory: pytest.TempPathFactory) -> Chat:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(conformance, "_code_point_groups", lambda: [range(0x300)])
             exact = ExactTokenizer(engines.engines(own.bare, store))
-        return reference, own, tokenizer.backend, exact
+        return reference, own, tokenizer, exact
 
     def make(kind: str, template: str, train_on: TrainOn = "assistant") -> tuple[Any, ConversationRecipe, ExactTokenizer]:
-        reference, own, backend, exact = prepared(kind)
+        reference, own, declared, exact = prepared(kind)
         format_ = ChatFormat(templates=((DEFAULT, template),), variables=own.chat.variables)
-        return reference, ConversationRecipe(prepared=replace(own, chat=format_), backend=backend, train_on=train_on), exact
+        return reference, ConversationRecipe(prepared=replace(own, chat=format_), declared=declared, train_on=train_on), exact
 
     return make
 

@@ -4,6 +4,7 @@ import json
 import pickle
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,9 @@ from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Built, Workspace
 from phyagi_assets.steps.tokenize import TOKENIZE, token_chunks
+from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.parcels import Parcels
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
@@ -318,6 +321,30 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
     mask = open_mask(caches[1].artifact.path, "train")
     assert np.array_equal(mask.between(5, len(found.ids)), found.labels[5:] != -100)
     assert whole[1].artifact.manifest.counts == again[1].artifact.manifest.counts
+
+
+@pytest.mark.usefixtures("s3")
+def test_chunk_of_conversations_is_encoded_on_a_machine_without_the_tokenizer(chats: Workspace, tmp_path: Path) -> None:
+    backend = chats.data / "tok" / "tokenizer.json"
+    saved = json.loads(backend.read_text())
+    added = {"id": "A", "ids": [65], "tokens": ["A"]}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    }
+    template |= {"pair": template["single"], "special_tokens": {"A": added}}
+    trimming = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    # Two forms of such a tokenizer are needed: with and without the token that it adds.
+    backend.write_text(json.dumps({**saved, "post_processor": {"type": "Sequence", "processors": [trimming, template]}}))
+    corpus = declare_chats(chats, [turns(f"{i} é", "yes 🙂") for i in range(100)])
+    here, there = (BucketStore("s3://raw/chats", scratch=tmp_path / name, holder="run") for name in ("here", "there"))
+    sending = replace(chats, store=here, chunk_bytes=4_000)
+    (partition,) = sending.sources.partitions(corpus).values()
+    build_raw(corpus, partition, sending)
+    chunks = token_chunks(corpus, partition, sending)
+    first, *_ = Parcels.of(there, "run").unpack(Parcels.of(here, "run").pack(chunks))
+    first.run(replace(chats, store=there, chunk_bytes=4_000), id)
+    assert [chunk.number for chunk in token_chunks(corpus, partition, sending)] == [chunk.number for chunk in chunks[1:]]
 
 
 def test_saved_dataset_of_conversations_is_read(chats: Workspace) -> None:
