@@ -91,6 +91,15 @@ def test_chart_mounts_declarations_where_they_are_read_and_has_the_version_of_th
     assert libraries == [(name, pins["dagster-postgres"]) for name in ("postgres", "k8s")]
 
 
+def test_image_is_built_from_the_files_that_it_copies_alone() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").split()
+    assert "*" in ignored
+    assert copied == {pattern[1:] for pattern in ignored if pattern.startswith("!")}
+    assert all((REPOSITORY / name).exists() for name in copied)
+
+
 def test_every_file_is_described() -> None:
     page = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8")
     assert all(f"`deploy/{path.name}`" in page for path in DEPLOY.iterdir() if path.is_file())

@@ -75,3 +75,4 @@ def test_commands_that_build_name_the_missing_extra(mixed: Workspace, words: str
     assert code == 1
     assert "is not installed; install it with: pip install 'phyagi-assets[pipeline]'" in output
     assert "Traceback" not in output
+    assert not (mixed.data / "fresh").exists()

@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -37,9 +38,11 @@ def init(output: Output, folder: Path) -> None:
     from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
     try:
-        with as_file(files("phyagi_assets") / "templates") as templates:
+        with tempfile.TemporaryDirectory() as draft, as_file(files("phyagi_assets") / "templates") as templates:
+            tokenizer = Path(draft) / "bytes"
+            save_byte_tokenizer(tokenizer)  # first, because it may need a package that is not installed
             shutil.copytree(templates, folder, dirs_exist_ok=True)
-        save_byte_tokenizer(folder / "tokenizers" / "bytes")
+            shutil.copytree(tokenizer, folder / "tokenizers" / "bytes")
     except OSError as problem:
         raise PhyagiAssetsError(f"{folder}: cannot be created: {problem.strerror or problem}; name another folder") from None
     named = "" if folder.absolute() == Settings.resolve().data.absolute() else f" --data {shlex.quote(str(folder))}"
