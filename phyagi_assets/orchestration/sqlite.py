@@ -8,7 +8,7 @@ small change, in four ways:
   events may be missing, and the next command records them again.
 * A database is opened and prepared again, and its schema is read again, for each statement.
 * A new engine compiles each statement anew.
-* Every database that is opened for the first time reads all files of the schema's revisions.
+* Every database that is opened for the first time reads all files of the schema's revisions, which are those of the installed package.
 """
 
 import sqlite3
@@ -39,13 +39,8 @@ def fast_records() -> Iterator[None]:
     with ExitStack() as until_the_end:
         for storage in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
             until_the_end.enter_context(_connections_kept(storage))
-        revisions = _CalledOnce(ScriptDirectory.from_config, _location)
-        until_the_end.enter_context(_replaced(ScriptDirectory, "from_config", revisions))
+        until_the_end.enter_context(_replaced(ScriptDirectory, "from_config", _REVISIONS))
         yield
-
-
-def _location(config: Config) -> object:
-    return config.get_main_option("script_location")
 
 
 class _KeptOpen(QueuePool):
@@ -95,6 +90,14 @@ class _CalledOnce:
         if key not in self._made:
             self._made[key] = self._function(argument, **options)
         return self._made[key]
+
+
+def _location(config: Config) -> object:
+    return config.get_main_option("script_location")
+
+
+_REVISIONS = _CalledOnce(ScriptDirectory.from_config, _location)
+"""The lists of revisions, read once per process."""
 
 
 @contextmanager
