@@ -5,7 +5,6 @@ import gc
 import hashlib
 import importlib
 import logging
-import multiprocessing.forkserver
 import os
 import shutil
 import tempfile
@@ -30,6 +29,7 @@ from phyagi_assets.tokenizers import conformance
 from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE
 from phyagi_assets.tokenizers.exact import EnginePool
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.forks import share_server
 from tests.hub import Hub, served, worker
 from tests.imports import ImportOfDatasets
 from tests.project import Project, declare_plays, opened_project
@@ -55,9 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("soak" if config.getoption("soak") else "project")
-    if hasattr(config, "workerinput"):  # what the pool of processes forks from has the imports of all tests, whichever test comes first
-        importlib.import_module("tests.forks")
-        multiprocessing.forkserver.ensure_running()
+    if config.getoption("dist", "no") != "no" or hasattr(config, "workerinput"):
+        share_server()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,13 +1,17 @@
 """Processes forked from one that has done the imports, because imports take longer than most commands.
 
-A test process has one such server, whose imports are set before its first fork: all that fork from it share this module.
+There is one such server, also where several processes run the tests. Its imports are set before its first fork: all that fork from it
+share this module.
 """
 
 import multiprocessing
+import multiprocessing.forkserver
+import os
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.resource_tracker import ensure_running as ensure_tracker_is_running
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -44,9 +48,25 @@ FORKS.set_forkserver_preload(
         "transformers",
         "upath.implementations.local",
         "watchdog.observers.polling",
+        "tests.opened",
         "tests.frozen",
     ]
 )
+
+_ADDRESS = "PHYAGI_ASSETS_TESTS_FORK_SERVER"
+"""Environment variable with the address of the server, which ends with the process that has started it."""
+
+
+def share_server() -> None:
+    """Start the server for this process and those that it starts, or use that of the process that has started this one."""
+    server: Any = multiprocessing.forkserver._forkserver  # type: ignore[attr-defined]
+    if _ADDRESS not in os.environ:
+        server.ensure_running()
+        os.environ[_ADDRESS] = server._forkserver_address.encode().hex()  # it may begin with a zero byte
+        return
+    server._forkserver_address = bytes.fromhex(os.environ[_ADDRESS]).decode()
+    server._forkserver_alive_fd = os.pipe()[1]  # each request passes one on
+    server.ensure_running = ensure_tracker_is_running  # it would wait for the server as for a child
 
 
 def in_fork(do: Callable[..., Any], *arguments: Any, context: BaseContext = FORKS) -> Any:
