@@ -101,7 +101,8 @@ class MixtureLoader:
         TypeError
             The loader is endless.
         """
-        return len(self._stream)
+        is_of_lightning = sys._getframe(1).f_globals.get("__name__") in _LIGHTNING_LENGTHS
+        return len(self._stream) + (self._stream.batches_before() if is_of_lightning else 0)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches that follow the last iteration or the loaded state.
@@ -168,9 +169,21 @@ class _OwnStream(MixtureStream):
     def _leaves_out_names(self) -> bool:
         return False
 
+    def batches_before(self) -> int:
+        """Return the number of batches of the epoch before the position, if all were read with this batch size by as many processes.
+
+        Lightning compares the length with the number of batches since the epoch began, even those before it was resumed.
+        """
+        if not self._trains:
+            return 0
+        begin = self.shard.covered(self._epochs.start(self._epochs.at(self.position)), self.batch_size)
+        return max(0, self.position - begin) // self.step
+
 
 _LIGHTNING_MODULES = frozenset(f"{package}.trainer.connectors.data_connector" for package in ("lightning.pytorch", "pytorch_lightning"))
 """Names of the modules in which Lightning first iterates over its loaders, to check them."""
+_LIGHTNING_LENGTHS = frozenset(f"{package}.utilities.data" for package in ("lightning.fabric", "lightning_fabric"))
+"""Names of the modules in which Lightning asks for the lengths of its loaders."""
 _PROCESS_OPTIONS = frozenset({"generator", "worker_init_fn", "pin_memory_device"})
 _WORKER_OPTIONS = frozenset({"prefetch_factor", "multiprocessing_context", "timeout", "persistent_workers"})
 _FIXED_OPTIONS = {"shuffle": False, "sampler": None, "batch_sampler": None, "in_order": True}

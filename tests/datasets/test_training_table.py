@@ -257,11 +257,10 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
             if self.trainer.global_step == 5:
                 self.trainer.save_checkpoint(saved)
 
-    def fitted(checkpoint: Path | None = None, **options: Any) -> list[int]:
+    def fitted(checkpoint: Path | None = None, max_epochs: int = -1, **options: Any) -> list[int]:
         model, quiet = Model(), {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-        trainer = lightning.Trainer(
-            max_steps=13, max_epochs=-1, accelerator="cpu", enable_checkpointing=False, default_root_dir=folder, **quiet
-        )
+        end = {"max_epochs": max_epochs, "max_steps": 13 if max_epochs < 0 else -1}
+        trainer = lightning.Trainer(accelerator="cpu", enable_checkpointing=False, default_root_dir=folder, **quiet, **end)
         trainer.fit(model, MixtureLoader(mixture.train, batch_size=4, **options), ckpt_path=checkpoint)
         read: list[int] = model.watched.read
         return read
@@ -270,6 +269,7 @@ def lightning(mixture: LoadedMixture, folder: Path) -> Shown:
     for workers in (0, 1):
         order.add(exact(fitted(num_workers=workers), 0, 52))
         resume.add(exact(fitted(saved, num_workers=workers), 20, 52))
+    resume.add(exact(fitted(saved, max_epochs=2), 20, 84))
     return order, resume
 
 
