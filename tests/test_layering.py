@@ -21,6 +21,7 @@ PACKAGE = REPOSITORY / "phyagi_assets"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS = [
+    ("__main__",),
     ("cli",),
     ("defs", "definitions", "components"),
     ("orchestration",),
@@ -134,7 +135,7 @@ def modules_of(layers: set[str]) -> list[str]:
 
 
 def test_modules_are_imported_without_any_extra() -> None:
-    modules = modules_of({"cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH)
+    modules = modules_of({"__main__", "cli"} | set(RANKS) - KNOW_DAGSTER - KNOW_TORCH)
     blocked = f"import sys, importlib; sys.modules.update(dict.fromkeys({list(EXTRAS)}))"
     done = run_python(f"{blocked}; print(len([importlib.import_module(name) for name in {modules}]))")
     assert done.stdout.strip() == str(len(modules)), done.stderr

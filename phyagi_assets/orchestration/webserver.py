@@ -39,7 +39,7 @@ def report(request: Request) -> Response:
         return _refusal(name, f"The store is in a bucket. Write the report with: phyagi-assets report {name} -o report.html")
     with _one_at_a_time, tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        command = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "report", "--quiet", "-o", str(page), "--", name]
+        command = [sys.executable, "-m", "phyagi_assets", "report", "--quiet", "-o", str(page), "--", name]
         done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")
         if done.returncode == 0:
             return HTMLResponse(page.read_bytes(), headers=_HEADERS)

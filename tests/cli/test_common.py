@@ -1,5 +1,8 @@
 """How commands print failures."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,23 @@ def test_name_in_a_store_that_does_not_exist_is_an_error_that_says_where_to_go(w
 def test_check_of_a_folder_without_declarations_is_an_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["check", "--data", str(tmp_path)])
     assert (done.exit_code, "nothing is declared here" in done.stderr) == (2, True)
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "phyagi_assets.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupt())
+from phyagi_assets.__main__ import main
+main()
+"""
+
+
+def test_interrupt_while_the_command_is_imported_prints_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
