@@ -185,7 +185,7 @@ def _receive(running: "weakref.ref[_Running]", connection: Connection, is_ending
     while True:
         try:
             number, found = connection.recv()
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):  # TypeError: it was closed while this thread received a part
             break
         if (receiver := running()) is None:
             return

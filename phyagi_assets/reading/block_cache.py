@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ _DIGITS = 20
 """Width of a number of bytes in the file of the size."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 """Error numbers of a disk that is full, or of a quota that is used up."""
+_ATTEMPTS = 100
+"""Number of attempts to open the folder while another program deletes it."""
 NEVER = 1 << 62
 """Next use of a block that is never used again, as far as is known."""
 
@@ -118,19 +120,25 @@ class BlockCache:
         if not blocks:
             return []
         with self._locked():
-            if self._owner != os.getpid() or not self._drafts.exists():
-                self._open_drafts()
-            found: list[Path | bool | None] = [self._is_coming(block) or None for block in blocks]
-            needed = sum(block.size for block, is_coming in zip(blocks, found, strict=True) if not is_coming)
-            used = self._read_used()
-            if used + needed > self._room:
-                used = self._evict(needed, position, next_uses)
-            for number, block in enumerate(blocks):
-                if not found[number] and used + block.size <= self._room and (draft := self._draft(block, used)):
-                    found[number] = draft
-                    used += block.size
-            self._write_used(used)
-            return found
+            try:
+                return self._reserved(blocks, position, next_uses)
+            except (FileExistsError, FileNotFoundError):  # the cache is being deleted
+                return [None] * len(blocks)
+
+    def _reserved(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | bool | None]:
+        if self._owner != os.getpid() or not self._drafts.exists():
+            self._open_drafts()
+        found: list[Path | bool | None] = [self._is_coming(block) or None for block in blocks]
+        needed = sum(block.size for block, is_coming in zip(blocks, found, strict=True) if not is_coming)
+        used = self._read_used()
+        if used + needed > self._room:
+            used = self._evict(needed, position, next_uses)
+        for number, block in enumerate(blocks):
+            if not found[number] and used + block.size <= self._room and (draft := self._draft(block, used)):
+                found[number] = draft
+                used += block.size
+        self._write_used(used)
+        return found
 
     @property
     def _room(self) -> int:
@@ -194,10 +202,16 @@ class BlockCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with self.errors():
-            self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
-            with locked(self._folder / _LOCK):
-                yield
+        with self.errors(), ExitStack() as held:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    self._folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+                    held.enter_context(locked(self._folder / _LOCK))
+                    break
+                except (FileExistsError, FileNotFoundError):  # it was deleted between two steps
+                    if attempt == _ATTEMPTS:
+                        raise
+            yield
 
     @contextmanager
     def errors(self) -> Iterator[None]:

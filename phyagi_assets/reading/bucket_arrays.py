@@ -34,8 +34,6 @@ from phyagi_assets.store.scratch import scratch_folder
 
 _READ_TIMEOUT = 10.0
 """Time without a byte of an answer after which a request is tried again, in seconds."""
-_TOKENS_PER_READ = 1 << 19
-"""Number of tokens to read at once: a reader whose samples are fetched one by one must have the next ones before the last are used up."""
 _READS_IN_CACHE = 64
 """A read is at most 1/_READS_IN_CACHE of the cache, so that what is read and what is fetched ahead fit in it."""
 _ENDS_IN_MEMORY = 256 << 20
@@ -110,7 +108,7 @@ class BucketShards(TokenShards):
 
     @property
     def tokens_per_read(self) -> int:
-        return max(1, min(_TOKENS_PER_READ, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
+        return max(1, min(super().tokens_per_read, self._source.cache.bound // _READS_IN_CACHE // self._dtype.itemsize))
 
     @property
     def expects(self) -> bool:

@@ -32,6 +32,10 @@ from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
 _AHEAD = 64 << 20
 """Number of bytes to fetch ahead, at most."""
+_AHEAD_AT_FIRST = 8 << 20
+"""Number of bytes to fetch ahead, at most, until 1/_OF_READ of what was read is more."""
+_OF_READ = 16
+"""1/_OF_READ of what was read is fetched ahead, so that little was fetched in vain when reading ends."""
 _AHEAD_OF_WHOLE = 1 << 20
 """Number of bytes to fetch ahead, at most, while whole arrays are fetched in the background."""
 _OPEN_FILES = 2048
@@ -48,6 +52,8 @@ _JUDGED = 64
 """Number of samples, of one read or several, from whose pace a caller is judged to be slow."""
 _WORTH_WAITING = 8
 """A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
+_SCARCE = 2
+"""Number of reads of the same size before whose use the ranges of a read have to be there, or they pass blocks."""
 _GAP = 512
 """Largest number of unused bytes between two ranges that are fetched together."""
 _LARGEST_PART = 4 << 20
@@ -122,7 +128,8 @@ class RangeReader:
         self._parts: dict[tuple[int, int, int], _Part] = {}
         self._future: Iterator[tuple[int, Ranges]] = iter(())
         self._ahead: deque[tuple[int, Ranges]] = deque()
-        self._ahead_bytes = 0
+        self._ahead_bytes, self._read_bytes = 0, 0
+        """Number of bytes of the reads ahead, and of those that were read."""
         self._position = 0
         self._returned = time.monotonic()
         """Time at which the last read ended."""
@@ -226,6 +233,7 @@ class RangeReader:
                 return self._gathered(ranges, position)
             finally:
                 self._ahead_bytes -= self._ahead.popleft()[1].size
+                self._read_bytes += ranges.size
                 self._advance()
                 self._returned = time.monotonic()
 
@@ -246,7 +254,8 @@ class RangeReader:
         """Fetch ahead, up to the limit, and at least one read; nothing before it is known whether single ranges are worth fetching."""
         if self._filler and self._is_slow is None and self._single <= 0:
             return
-        limit = min(_AHEAD_OF_WHOLE if self._filler else _AHEAD, self._cache.bound // 16)
+        most = _AHEAD_OF_WHOLE if self._filler else min(_AHEAD, max(_AHEAD_AT_FIRST, self._read_bytes // _OF_READ))
+        limit = min(most, self._cache.bound // 16)
         while self._ahead_bytes < limit or len(self._ahead) < 2:
             following = next(self._future, None)
             if following is None:
@@ -431,7 +440,7 @@ class RangeReader:
             self._request_parts(*np.array(alone, dtype=np.int64).T)
             self._serial = serial
         late: list[_Piece] = []
-        is_awaited = not self._consumer or self._consumer.read - self._consumer.used <= len(pieces)
+        is_awaited = not self._consumer or self._consumer.read - self._consumer.used <= _SCARCE * len(pieces)
         with self._fetching.hurry() if is_awaited and self._filler else nullcontext():
             for piece in pieces:
                 array, begin, end, number, place = piece

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -64,3 +65,21 @@ def test_cache_that_is_deleted_begins_anew_and_one_that_cannot_be_written_names_
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="file/cache: cannot be written: Not a directory; set cache_dir"):
         BlockCache(tmp_path / "file" / "cache", 300, "set cache_dir")
+
+
+def test_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
+    cache, is_over = BlockCache(tmp_path / "cache", 1000, "remedy"), threading.Event()
+
+    def delete() -> None:
+        while not is_over.is_set():
+            shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        for number in range(300):
+            (reserved,) = cache.reserve([BLOCKS[number % 3]], 0, lambda blocks: [0] * len(blocks))
+            assert reserved is None or isinstance(reserved, Path | bool)
+    finally:
+        is_over.set()
+        deleting.join()
