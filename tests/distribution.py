@@ -27,7 +27,7 @@ LONGEST_FIRST = (
     ("tests/test_bucket_commands.py",),
     ("tests/orchestration/test_materialize.py",),
     ("tests/steps/test_tokenize.py",),
-    ("tests/build/test_cluster.py", "tests/execution/test_ray_cluster.py"),
+    ("tests/build/test_cluster.py", "tests/build/test_ways.py", "tests/execution/test_ray_cluster.py"),
     ("tests/orchestration/test_recorded_digests.py",),
     ("tests/steps/test_tokenize_chunks.py",),
     ("tests/robustness/test_storms.py",),
