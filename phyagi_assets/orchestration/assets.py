@@ -278,6 +278,7 @@ def _failures(context: dg.AssetExecutionContext, corpus: Corpus | None = None) -
 
 def _described(declared: Corpus | Mixture, what: str) -> str:
     summary = f"{declared.config.description}\n\n" if declared.config.description else ""
-    link = f"\n\n[Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
-    where = f"{declared.path.parent.name}/{declared.path.name}"  # the catalog shows the beginning as plain text
-    return f"{summary}{what}\n\nDeclared in {where}:\n\n{fenced(declared.text, 'yaml')}{link}"
+    link = f" [Report of {declared.config.name}]({place})" if (place := _report_place(declared.config.name)) else ""
+    where = f"{declared.path.parent.name}/{declared.path.name}"
+    # The catalog shows the beginning of a description as plain text, so Markdown comes last; assets hide what is below the first lines.
+    return f"{summary}{what}\n\nDeclared in {where}.{link}\n\n{fenced(declared.text, 'yaml')}"

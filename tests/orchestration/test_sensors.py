@@ -3,11 +3,15 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from phyagi_assets.build import scan
 from phyagi_assets.build.staleness import PARTITION_STEPS
@@ -326,6 +330,18 @@ def test_schedule_refreshes_at_its_cron_times(project: Project) -> None:
     assert sorted(partitions_of(request)) == ["one", "three", "two"]
     assert not any(sensor.name == "plays_refresh" for sensor in project.definitions.sensors or [])
     assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"), [("Europe/Berlin", "2027-03-28"), ("Europe/Berlin", "2027-10-31"), ("America/New_York", "2027-03-14")]
+)
+def test_schedule_in_a_zone_fires_once_on_the_day_of_a_change_of_its_time(project: Project, zone: str, change: str) -> None:
+    declare_corpus(project.workspace.data, "plays", "raw/*.txt", partition_by="file", refresh="30 2 * * *", timezone=zone)
+    schedule = project.definitions.resolve_schedule_def("plays_refresh_schedule")
+    day = datetime.fromisoformat(change).replace(tzinfo=ZoneInfo(zone))
+    before = (day - timedelta(days=1)).timestamp()
+    ticks = islice(schedule_execution_time_iterator(before, str(schedule.cron_schedule), schedule.execution_timezone), 3)
+    assert [tick.astimezone(day.tzinfo).date() - day.date() for tick in ticks] == [timedelta(days=of) for of in (-1, 0, 1)]
 
 
 def test_sensor_interval_is_the_declared_span(project: Project) -> None:
