@@ -11,9 +11,8 @@ from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE
 
 pytest_plugins = ["tests.distribution"]
 
-collect_ignore = ["tests/interpreter"]
 _MEMORY, _ENOUGH = Path("/dev/shm"), 6 << 30
-_INTERPRETER = str(Path(__file__).parent / collect_ignore[0])
+_INTERPRETER = str(Path(__file__).parent / "tests" / "interpreter")
 
 
 def pytest_configure() -> None:
@@ -29,6 +28,13 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--without-torch", action="store_true", help="Skip tests that need torch, in an environment without it.")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out modules without examples, which each test process would only import; tests/test_layering.py imports them all."""
+    if collection_path.suffix != ".py" or collection_path.name.startswith(("test_", "conftest")):
+        return None
+    return True if ">>>" not in collection_path.read_text(encoding="utf-8") else None
 
 
 @pytest.hookimpl(wrapper=True)
