@@ -237,13 +237,17 @@ class MixtureStream(DividedStream):
         self, reader: Reader, begin: int, given: int, stop: int | None, moves: int, *, is_loaded: bool
     ) -> Iterator[dict[str, Any]]:
         cursor = self._cursor
+        has_ended = is_loaded and stop is not None and begin + reader.worker * self.step >= stop
+        if has_ended and moves:  # if all workers have ended, the loader begins the iteration that set_epoch asked for, with new workers
+            cursor.is_loaded_here = False
+            return
         is_first = cursor.begin_in_worker(moves)  # not before the first batch is requested, because a state may be loaded until then
         if not is_first and not is_loaded:
             if self._trains:
                 raise ValueError(
                     f"loader workers have read the mixture from position {begin} before, and how much of it was delivered is "
-                    f"unknown here; call set_epoch({self._epochs.at(begin) + 1}), or load a state, before the next iteration, or "
-                    "use MixtureLoader, which knows"
+                    f"unknown here; call set_epoch({self._epochs.at(begin) + 1}), or with the epoch that follows a resumed one, or load a "
+                    "state, before the next iteration, or use MixtureLoader, which knows"
                 )
             begin = given = 0
         if self.samples and reader.workers > 1:

@@ -134,7 +134,12 @@ def stateful_loader_with_workers(mixture: LoadedMixture, _: Path) -> Shown:
     for epoch, begin, end in ((0, 0, 44), (1, 44, 84)):
         loader.dataset.set_epoch(epoch)
         order.add(exact(positions(loader), begin, end))
+    ended = loader.state_dict()
     order.add(refused(r"call set_epoch\(2\)", partial(positions, loader)))
+    resumed = stateful_loader(mixture, 2, world_size=1)
+    resumed.load_state_dict(ended)
+    resumed.dataset.set_epoch(2)
+    assert exact(positions(resumed), 84, 124) == "exact"
     before = stateful_loader(mixture, 2, world_size=1)
     positions(islice(before, 3))
     state = json.loads(json.dumps(before.state_dict()))
