@@ -171,8 +171,9 @@ def _environment(day: date | None) -> Any:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Tracker, "jinja2.ext.loopcontrols"]
     )
-    environment.filters["tojson"] = _to_json
+    environment.filters |= {"tojson": _to_json, "random": _refuse_chance}
     environment.globals |= {
+        "lipsum": _refuse_chance,
         "raise_exception": _raise,
         "strftime_now": partial(_formatted, day),
         "dict": _Dictionary(),
@@ -201,6 +202,10 @@ class TemplateRefusal(Exception):
 
 def _raise(message: str) -> None:
     raise TemplateRefusal(message)
+
+
+def _refuse_chance(*_: Any, **__: Any) -> None:
+    raise TemplateRefusal("it draws at random (random, lipsum), so that the same conversation has other ids each time; choose one text")
 
 
 def _formatted(day: date | None, form: str) -> str:

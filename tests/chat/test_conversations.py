@@ -236,9 +236,17 @@ def test_template_that_fails_for_all_rows_is_named_before_a_later_row(chats: Wor
         built(declare_chats(chats, rows, on_invalid="skip"), chats)
 
 
-def test_template_that_writes_the_date_is_refused(chats: Workspace) -> None:
-    write_text(chats.data / "chat.jinja", "{{ strftime_now('%d %b %Y') }}" + MARKED)
-    with pytest.raises(SourceError, match="writes the date of today"):
+@pytest.mark.parametrize(
+    ("varies", "message"),
+    [
+        ("{{ strftime_now('%d %b %Y') }}", "writes the date of today"),
+        ("{{ ['Hi', 'Hello'] | random }}", "draws at random"),
+        ("{{ lipsum(1) }}", "draws at random"),
+    ],
+)
+def test_template_that_renders_otherwise_another_time_is_refused(varies: str, message: str, chats: Workspace) -> None:
+    write_text(chats.data / "chat.jinja", varies + MARKED)
+    with pytest.raises(SourceError, match=message):
         built(declare_chats(chats, [turns("a", "b")]), chats)
 
 
