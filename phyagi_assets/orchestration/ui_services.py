@@ -1,5 +1,6 @@
 """The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -27,6 +28,8 @@ def start(host: str, port: str, workspace: str) -> None:
     workspace
         Path of the file that names the code location.
     """
+    # A script starts its background processes with SIGINT ignored. Dagster handles SIGTERM as SIGINT, so neither would stop the UI.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     open_subprocess = vars(dev)[_STARTS]
 
     def with_reports(command: Sequence[str], **options: Any) -> Any:
