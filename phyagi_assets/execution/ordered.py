@@ -4,6 +4,7 @@ Each thread takes an item and works on it to the end, so that nothing is handed 
 outside the global interpreter lock (in Arrow, in the engine, in the kernel).
 """
 
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
@@ -51,17 +52,19 @@ def map_in_order(
     """
     run = _Run(work, items, in_flight or 2 * threads, size, ahead)
     workers = [threading.Thread(target=run.work, name=name, daemon=True) for _ in range(threads)]
+    program_ends = sys.is_finalizing  # by then, globals may be gone
     for worker in workers:
         worker.start()
     try:
         yield from run.results()
     finally:
-        run.stop()
-        for worker in workers:
-            worker.join()
-        close = getattr(items, "close", None)
-        if close:
-            close()
+        if not program_ends():  # which ends the threads where they are
+            run.stop()
+            for worker in workers:
+                worker.join()
+            close = getattr(items, "close", None)
+            if close:
+                close()
 
 
 class _Run(Generic[T, R]):

@@ -236,6 +236,8 @@ def _translated(source: SourceConfig | None) -> Iterator[None]:
 
 
 def _of_status(status: int) -> Exception:
+    if reason := _REFUSALS.get(status):
+        return SourceError(f"{reason} (HF_TOKEN, or: hf auth login)")
     if status < 500 and status not in (408, 429):
         return SourceError(f"the Hub answers {status}")
     return TransientError(f"the Hub answers {status}")
@@ -261,3 +263,7 @@ _NETWORK = {
 """Package and class of the exceptions that are transient."""
 _OF_SETTINGS = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
 """Exceptions of HTTP clients for addresses and headers that they cannot use; some of them derive from network errors."""
+_REFUSALS = {
+    401: "the Hub refuses the token, which is wrong or has expired; log in again",
+    403: "access is denied; use a token that may read the dataset",
+}

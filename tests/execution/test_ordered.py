@@ -1,5 +1,7 @@
 """Threads change when results are computed, not which ones or their order."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -86,3 +88,24 @@ def test_items_in_flight_are_bounded_by_number_and_by_size() -> None:
         assert sum(taken[consumed:-1]) < 100
         consumed += 1
     assert consumed == 9
+
+
+def test_program_that_ends_while_a_thread_works_prints_nothing() -> None:
+    program = """
+import threading
+from contextlib import closing
+from phyagi_assets.execution.ordered import map_in_order
+
+def items():
+    yield 1
+    threading.Event().wait(60)
+
+def results():
+    with closing(map_in_order(str, items(), threads=1)) as found:
+        yield from found
+
+threading.kept = results()  # until the very end of the program
+print(next(threading.kept))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")

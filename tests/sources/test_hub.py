@@ -143,6 +143,15 @@ def test_busy_hub_is_retried_and_reported(hub: Hub, run: Callable[..., Any]) -> 
     assert "hf://lab/plays: the Hub answers 503 (tried 3 times)" in said
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(401, "the Hub refuses the token, which is wrong or has expired; log in again (HF_TOKEN"), (403, "access is denied")],
+)
+def test_refused_token_is_named(hub: Hub, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, status: int, message: str) -> None:
+    monkeypatch.setattr(hub.traffic, "refusal", status)
+    assert run(_listed, f"hf://{REPOSITORY}/plays/*.txt").startswith(f"hf://lab/plays: {message}")
+
+
 @pytest.mark.usefixtures("hub")
 def test_configuration_has_its_splits(run: Callable[..., Any]) -> None:
     splits = {"test": "test", "train": None, "validation": "validation"}
