@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from docs.chromium import Page, open_chromium
 from phyagi_assets.settings import Settings
-from tests.live import live_dagster
+from tests.orchestration.live import live_dagster
 
 PICTURES = Path(__file__).with_name("ui")
 DATA = Path(__file__).parents[1] / "data"

@@ -13,7 +13,7 @@ import yaml
 from phyagi_assets.orchestration.instance import dagster_environment
 from phyagi_assets.settings import Settings
 from tests.command import command
-from tests.live import LiveDagster, live_dagster
+from tests.orchestration.live import LiveDagster, live_dagster
 from tests.postgres import postgres_server
 from tests.project import PLAY
 from tests.support import REPOSITORY, copy_store, declare_corpus, write_text

@@ -23,7 +23,7 @@ from phyagi_assets.steps.raw import build_raw
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.steps.tokenize import build_tokenized
 from phyagi_assets.store.local import LocalStore
-from tests.live import live_dagster
+from tests.orchestration.live import live_dagster
 
 NAME = "many"
 LAUNCHED = 100

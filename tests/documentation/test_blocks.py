@@ -28,13 +28,13 @@ from tests.support import DATA, GPT2, build, copy_store, declare, declare_corpus
 REWRITES = bool(os.environ.get("REWRITE_PAGES"))
 PAGES = [path.relative_to(ROOT).as_posix() for path in page_files()]
 
-ELSEWHERE = {"docs/tutorial.md": "tests/test_tutorial.py runs it as a notebook, against a local server of the Hub"}
+ELSEWHERE = {"docs/tutorial.md": "tests/documentation/test_tutorial.py runs it as a notebook, against a local server of the Hub"}
 """Pages whose blocks another test runs."""
 
 NOT_RUN = {
     "README.md": {
         "make demo": "installs an environment",
-        "pip install": "installs packages; tests/test_quickstart.py does so with --soak",
+        "pip install": "installs packages; tests/documentation/test_quickstart.py does so with --soak",
     },
     "docs/cluster.md": {
         "ray start --head": "starts a cluster of the whole machine; tests/build/test_cluster.py builds on one of its own",
@@ -50,7 +50,7 @@ NOT_RUN = {
     },
     "docs/keeping-fresh.md": {"DAGSTER_HOME=": "needs the instance of a store; a command of Dagster itself"},
     "docs/performance.md": {".venv-bench/bin/python": "needs the environment of the benchmarks; tests/benchmarks runs the program"},
-    "docs/quickstart.md": {"python3 -m venv": "installs an environment; tests/test_quickstart.py does so with --soak"},
+    "docs/quickstart.md": {"python3 -m venv": "installs an environment; tests/documentation/test_quickstart.py does so with --soak"},
 }
 """Beginnings of the blocks that do not run, by page, with the reason."""
 

@@ -1,6 +1,6 @@
 """The cells of the tutorial, a page and a notebook, print the documented output, and its arithmetic is correct.
 
-``REWRITE_PAGES=1 pytest tests/test_tutorial.py`` writes what the cells print into the page, and the notebook.
+``REWRITE_PAGES=1 pytest tests/documentation/test_tutorial.py`` writes what the cells print into the page, and the notebook.
 """
 
 import ast
@@ -75,7 +75,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory, prepared_store: Path) -> l
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ["PYTHONPATH"]]),
             "PYTHONWARNINGS": "ignore",
         }
-        command = [sys.executable, "-m", "tests.test_tutorial", str(folder / "printed.json")]
+        command = [sys.executable, "-m", "tests.documentation.test_tutorial", str(folder / "printed.json")]
         subprocess.run(command, cwd=folder / "work", env=environment, check=True)
     outputs: list[str] = json.loads((folder / "printed.json").read_text(encoding="utf-8"))
     return outputs

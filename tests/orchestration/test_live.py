@@ -16,7 +16,7 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
-from tests.live import LiveDagster, live_dagster
+from tests.orchestration.live import LiveDagster, live_dagster
 from tests.support import DATA, build_partition, copy_store, declare, declare_corpus
 
 CHROMIUM = shutil.which("chromium")
