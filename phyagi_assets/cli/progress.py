@@ -76,6 +76,7 @@ class CommandProgress:
         number = min(self._ended + 1, self._count)
         self._show(f"{number:,} of {self._count:,} {name}{': ' * bool(steps)}{steps}")
         if self._count < _STARTED:
+            self._bar.refresh()  # a small one ends before the line is drawn by itself
             self._tell(f"{name}: started{f' ({steps})' * bool(steps)}")
 
     def advanced(self, consumed: int) -> None:
@@ -87,6 +88,8 @@ class CommandProgress:
         self._ended += 1
         tokens = f", {short_counted(result.tokens, 'token')}" if result.tokens else ""
         outcome = f"failed: {result.failure}" if result.failure else "up to date" if is_current else f"built{tokens}"
+        if self._ended == self._count:
+            self._bar.refresh()
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
 
     def started_whole(self, name: str, step: str) -> None:

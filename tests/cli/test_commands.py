@@ -139,7 +139,6 @@ def test_commands_write_only_to_the_store(data: Path, tmp_path: Path) -> None:
 
 
 def test_terminal_shows_a_progress_bar_of_source_bytes(data: Path) -> None:
-    write_jsonl(data / "raw" / "a.jsonl", [f"The first corpus, document {i}." for i in range(20_000)])  # longer than between two pictures
     reader, terminal = os.openpty()
     running = Command("materialize", "--data", data, log=Path(os.ttyname(terminal)))
     drawn = b""
