@@ -24,7 +24,7 @@ FORKS.set_forkserver_preload(
         "dagster._core.executor.in_process",
         "dagster._core.instance.factory",
         "dagster._core.storage.legacy_storage",
-        "dagster._core.storage.local_compute_log_manager",
+        "dagster._core.storage.noop_compute_log_manager",
         "dagster._core.storage.sqlite_storage",
         "datasets",
         "dotenv",

@@ -49,6 +49,11 @@ _EARLIER_YAML = (_WITHOUT_POOLS, _WITHOUT_POOLS.partition("sensors:")[0])
 """Configurations written by earlier releases, which are replaced. A file that a user changed is left alone."""
 
 
+_WITHOUT_CAPTURE = {"compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}}
+"""Configuration of the command: its runs have no output beside the terminal's. To capture it, Dagster starts two processes for each stream
+of each run, and its own process waits for them."""
+
+
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """Return the environment in which any Dagster command uses these folders and this instance.
 
@@ -184,7 +189,7 @@ def _opened(settings: Settings, home: str) -> dg.DagsterInstance:
             _locks(settings).lock("dagster/instance", silent=True),  # one process creates the databases at the first opening
             _configuration_errors(home),
         ):
-            return dg.DagsterInstance.from_config(home)
+            return dg.DagsterInstance.from_ref(InstanceRef.from_dir(home, overrides=_WITHOUT_CAPTURE))
     except PermissionError as problem:
         raise StoreError(
             f"{problem.filename or home}: you may not write here; ask for the right to, or name a store of your own with --store or "
