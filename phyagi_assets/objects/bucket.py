@@ -160,15 +160,13 @@ class BucketFolder:
 
         return self._ask(key, f"{key} cannot be read", content)
 
-    def download_range(self, key: str, start: int, stop: int, path: Path, before_piece: Callable[[], None] = lambda: None) -> int:
+    def download_range(self, key: str, start: int, stop: int, path: Path) -> int:
         """Download a part of an object to a file, and return the size of the whole object, in bytes.
 
         Parameters
         ----------
         start, stop
             First byte, and the byte after the last one.
-        before_piece
-            Function to call before each piece of the content is taken from the connection; it may wait for a while.
 
         Raises
         ------
@@ -184,7 +182,6 @@ class BucketFolder:
                 for chunk in found.stream(min_chunk_size=_STREAMED):
                     read += len(chunk)
                     _write_all(file, memoryview(chunk))
-                    before_piece()
             _require_part(key, read, start, stop, found.meta["size"])
             return found.meta["size"]
 

@@ -3,9 +3,6 @@
 The client of the object store cannot be used in a process that was forked after its first use, as loader workers are. So every process
 that reads starts a process that fetches for it, on its first request. That process also keeps requests off the interpreter of the training
 process. It ends when the connection to it is closed, however the reader ends.
-
-Parts that are returned are samples that somebody soon waits for. They are small, and are fetched before blocks, which are written to files:
-some of the threads are kept for them, and while somebody waits for samples, blocks on their way let them pass.
 """
 
 import os
@@ -13,14 +10,14 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from itertools import count
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from queue import PriorityQueue
 from typing import Any
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
@@ -28,12 +25,6 @@ from phyagi_assets.objects.bucket import BucketFolder
 
 _THREADS = 32
 """Number of requests at the same time."""
-_KEPT = 8
-"""Number of these that are never blocks, so that a sample does not wait for a block to end."""
-_BYTES_OF_BLOCKS = 128 << 20
-"""Size of the blocks that are fetched at the same time, in bytes, from which on no further one is begun."""
-_LET_PASS = 0.1
-"""Longest time for which a block lets samples pass before its next piece is taken, in seconds, so that samples cannot stop it."""
 _MOST_STARTS = 3
 """Number of times that the process is started for requests that it did not answer."""
 
@@ -56,11 +47,6 @@ class PartRequest:
     """Path at which the part is written to a file; if empty, the part is returned."""
     path: str = ""
     """Path to which the complete file is renamed."""
-
-    @property
-    def is_block(self) -> bool:
-        """Whether the part is written to a file."""
-        return bool(self.path)
 
 
 class FetchingProcess:
@@ -96,19 +82,6 @@ class FetchingProcess:
                 self._running = _Running(self._folder)
             return self._running.submit([(next(self._numbers), request) for request in requests])
 
-    @contextmanager
-    def hurry(self) -> Iterator[None]:
-        """Let samples pass blocks, while somebody waits for them."""
-        running = self._running
-        if running is None or self._owner != os.getpid():
-            yield
-            return
-        running.send(True)
-        try:
-            yield
-        finally:
-            running.send(False)
-
 
 class _Running:
     """A running process, and the thread that receives its answers."""
@@ -143,17 +116,9 @@ class _Running:
         futures: list[Future[bytes]] = [Future() for _ in requests]
         with self._lock:
             self._waiting |= {number: (future, request) for future, (number, request) in zip(futures, requests, strict=True)}
-            self._send(requests)
+            with suppress(OSError):  # the receiver notices that the process ended
+                self._connection.send(requests)
         return futures
-
-    def send(self, is_awaited: bool) -> None:
-        """Tell the process whether somebody waits for samples."""
-        with self._lock:
-            self._send(is_awaited)
-
-    def _send(self, message: Sequence[tuple[int, PartRequest]] | bool) -> None:
-        with suppress(OSError):  # the receiver notices that the process ended
-            self._connection.send(message)
 
     def answer(self, number: int, found: bytes | BaseException) -> None:
         with self._lock:
@@ -208,94 +173,36 @@ def serve(descriptor: int) -> None:
     """Answer the requests that come over a connection, until it is closed."""
     connection = Connection(descriptor)
     folder: BucketFolder = connection.recv()
-    queue, sending = _Queue(), threading.Lock()
+    queue: PriorityQueue[tuple[int, int, PartRequest]] = PriorityQueue()
+    sending = threading.Lock()
 
     def work() -> None:
         while True:
-            number, request = queue.take()
-            found = _answered(folder, request, queue.let_pass)
+            _, number, request = queue.get()
+            found = _answered(folder, request)
             with sending, suppress(OSError):  # the reader has ended
                 connection.send((number, found))
-            queue.done(request)
 
     for _ in range(_THREADS):
         threading.Thread(target=work, daemon=True).start()
     with suppress(EOFError, OSError):
         while True:
-            message: Sequence[tuple[int, PartRequest]] | bool = connection.recv()
-            if isinstance(message, bool):
-                queue.is_awaited = message
-            else:
-                queue.add(message)
+            requests: Iterable[tuple[int, PartRequest]] = connection.recv()
+            for number, request in requests:
+                queue.put((request.urgency, number, request))
     os._exit(0)  # without waiting for requests that nobody needs
 
 
-class _Queue:
-    """The requests that wait for a thread: samples first, then blocks, each by urgency."""
-
-    def __init__(self) -> None:
-        self._samples: list[tuple[int, int, PartRequest]] = []
-        self._blocks: list[tuple[int, int, PartRequest]] = []
-        self._lock = threading.Lock()
-        self._has_work, self._is_quiet = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._samples_begun, self._blocks_begun, self._bytes_of_blocks = 0, 0, 0
-        """Requests that are being made, and the bytes of the blocks among them."""
-        self.is_awaited = False
-        """Whether somebody waits for samples."""
-
-    def add(self, requests: Sequence[tuple[int, PartRequest]]) -> None:
-        with self._lock:
-            for number, request in requests:
-                heappush(self._blocks if request.is_block else self._samples, (request.urgency, number, request))
-            self._has_work.notify(len(requests))
-
-    def take(self) -> tuple[int, PartRequest]:
-        """Wait for the next request, and return it with its number."""
-        with self._lock:
-            self._has_work.wait_for(lambda: self._samples or self._may_begin_block())
-            _, number, request = heappop(self._samples or self._blocks)
-            self._count(request, 1)
-            return number, request
-
-    def done(self, request: PartRequest) -> None:
-        """Take note that a request is answered."""
-        with self._lock:
-            self._count(request, -1)
-            if self._may_begin_block():
-                self._has_work.notify()
-            if self._has_no_samples():
-                self._is_quiet.notify_all()
-
-    def let_pass(self) -> None:
-        """Wait until all samples have arrived if somebody waits for some, but not for long."""
-        if self.is_awaited:
-            with self._lock:
-                self._is_quiet.wait_for(self._has_no_samples, _LET_PASS)
-
-    def _has_no_samples(self) -> bool:
-        return not self._samples and not self._samples_begun
-
-    def _may_begin_block(self) -> bool:
-        return bool(self._blocks) and self._blocks_begun < _THREADS - _KEPT and self._bytes_of_blocks < _BYTES_OF_BLOCKS
-
-    def _count(self, request: PartRequest, change: int) -> None:
-        if request.is_block:
-            self._blocks_begun += change
-            self._bytes_of_blocks += change * (request.stop - request.start)
-        else:
-            self._samples_begun += change
-
-
-def _answered(folder: BucketFolder, request: PartRequest, let_pass: Callable[[], None]) -> Any:
+def _answered(folder: BucketFolder, request: PartRequest) -> Any:
     """Return the part, an empty part if it was written to a file, or the exception to raise in the reader."""
     try:
-        if not request.is_block:
+        if not request.path:
             content, size = folder.read_range(request.key, request.start, request.stop)
             _require_size(folder, request, size)
             return content
         draft = Path(request.draft)
         try:
-            _require_size(folder, request, folder.download_range(request.key, request.start, request.stop, draft, let_pass))
+            _require_size(folder, request, folder.download_range(request.key, request.start, request.stop, draft))
             draft.replace(request.path)
         finally:
             draft.unlink(missing_ok=True)

@@ -25,7 +25,6 @@ from phyagi_assets.reading.array_maps import REMEDY
 from phyagi_assets.reading.block_cache import BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses, CacheLayout
-from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.range_reader import RangeReader
 from phyagi_assets.reading.token_shards import TokenShards, trained_in
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE, CACHE_VARIABLE, CacheSettings
@@ -115,9 +114,9 @@ class BucketShards(TokenShards):
         """Whether reads to come are known."""
         return self._reader.expects
 
-    def expect(self, future: Iterator[tuple[int, Runs]], consumer: Consumer | None = None) -> None:
+    def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
         """Fetch ahead for reads to come, given their first positions and their runs, in order."""
-        self._reader.expect(((position, self._ranges(runs)) for position, runs in future), consumer)
+        self._reader.expect((position, self._ranges(runs)) for position, runs in future)
 
     def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:
         """Return the tokens of samples, as `TokenShards.samples` does."""

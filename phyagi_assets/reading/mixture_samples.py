@@ -1,6 +1,5 @@
 """The samples of a mixture as NumPy arrays, in the order of training."""
 
-import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -17,7 +16,6 @@ from phyagi_assets.formatting import LARGEST
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.order.segment_order import Located
-from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
@@ -26,8 +24,6 @@ from phyagi_assets.reading.token_shards import TokenShards
 
 _BLOCK = 4096
 """Number of consecutive positions to locate in one pass; for fewer positions, overhead would dominate."""
-_READ_AHEAD = 3
-"""Number of reads from a bucket that are ready beyond the one in use, because some requests take long."""
 _LOCATED = 16
 """Largest number of such passes whose samples are kept."""
 
@@ -163,9 +159,9 @@ class MixtureSamples:
             packed=packed,
         )
 
-    def expect(self, reads: Iterator[Ints], consumer: Consumer | None = None) -> None:
+    def expect(self, reads: Iterator[Ints]) -> None:
         """Fetch ahead for reads to come, given the positions of each, if the arrays are not on this machine."""
-        self.shards.expect(((int(of[0]), self.order.runs(self._located(of), int(self.shift_labels))) for of in reads), consumer)
+        self.shards.expect((int(of[0]), self.order.runs(self._located(of), int(self.shift_labels))) for of in reads)
 
     def _guess(self, positions: Ints) -> None:
         """Expect reads to go on as before, if they have the same number of consecutive positions, and the same distance."""
@@ -203,16 +199,11 @@ class MixtureSamples:
 
     def follow(self, reads: PlannedReads) -> Generator[dict[str, Any], None, None]:
         """Yield the batches of planned reads in order; what comes next is fetched or announced meanwhile."""
-        consumer = Consumer()
-        self.expect(iter(reads), consumer)
+        self.expect(iter(reads))
         if not self.shards.on_disk:
-            with closing(prefetch(self._read_for(consumer, reads), depth=_READ_AHEAD)) as blocks:
+            with closing(prefetch((self.read(positions) for positions in reads), depth=1)) as blocks:  # a read takes as long as a batch
                 for samples in blocks:
-                    for batch in self.batches(samples, min(reads.steps.batch_size, len(samples.positions))):
-                        given = time.monotonic()
-                        yield batch
-                        consumer.seconds += time.monotonic() - given
-                        consumer.used += len(batch["position"])
+                    yield from self.batches(samples, min(reads.steps.batch_size, len(samples.positions)))
             return
         for positions, then in with_following(iter(reads)):
             samples = self.read(positions)
@@ -220,11 +211,6 @@ class MixtureSamples:
                 yield batch
                 if not number and then is not None:  # after the first batch, which may be urgent
                     self.announce(then)
-
-    def _read_for(self, consumer: Consumer, reads: PlannedReads) -> Iterator[ReadSamples]:
-        for positions in reads:
-            yield self.read(positions)
-            consumer.read += len(positions)
 
     def _documents(self, samples: ReadSamples) -> SampleDocuments | None:
         """Return the documents of a block of samples, if they matter; packed samples always tell of theirs."""

@@ -10,7 +10,6 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import Block, BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
-from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -46,14 +44,10 @@ hardly longer than one for some kilobytes, so reading begins at once, and the ar
 _SINGLE_PER_SECOND = 2000
 """Largest number of ranges per second that are fetched one by one until all blocks are there. A caller that takes more has to wait for the
 blocks, so that nothing delays them."""
-_MOST_SINGLES = 256
-"""Largest number of ranges that are fetched one by one for a fast caller."""
-_JUDGED = 64
-"""Number of samples, of one read or several, from whose pace a caller is judged to be slow."""
+_JUDGED = 256
+"""Number of ranges, of one read or several, from whose pace a caller is judged to be slow."""
 _WORTH_WAITING = 8
 """A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
-_SCARCE = 2
-"""Number of reads of the same size before whose use the ranges of a read have to be there, or they pass blocks."""
 _GAP = 512
 """Largest number of unused bytes between two ranges that are fetched together."""
 _LARGEST_PART = 4 << 20
@@ -133,20 +127,18 @@ class RangeReader:
         self._position = 0
         self._returned = time.monotonic()
         """Time at which the last read ended."""
-        self._taken, self._own = 0, 0.0
-        """Number of ranges that the caller took since it was judged, and the time that it spent between these reads, in seconds."""
-        self._consumer: Consumer | None = None
-        """The consumer of what the caller reads ahead; None if the caller uses what it reads."""
-        self._judged = 0, 0.0
-        """Number of samples that the consumer had used when it was judged, and the time that it had taken for them, in seconds."""
+        self._taken = 0
+        """Number of ranges that the caller took since it was judged."""
+        self._own = 0.0
+        """Time that the caller spent between these reads, in seconds."""
         self._serial = 0
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: WholeArrays | None = None
-        self._single = min(_MOST_SINGLES, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
+        self._single = min(_JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
-        self._is_slow: bool | None = None
-        """Whether the caller takes so few ranges that they can be fetched one by one; None while that is not known."""
+        self._is_slow = False
+        """Whether the caller takes so few ranges that they can be fetched one by one."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
         return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
@@ -156,26 +148,23 @@ class RangeReader:
         """Whether reads to come are known."""
         return bool(self._ahead)
 
-    def expect(self, future: Iterator[tuple[int, Ranges]], consumer: Consumer | None = None) -> None:
+    def expect(self, future: Iterator[tuple[int, Ranges]]) -> None:
         """Fetch ahead for reads to come, in place of those that were expected before.
 
         Parameters
         ----------
         future
             Their first positions and their ranges, in order.
-        consumer
-            The consumer, if a thread reads ahead for it.
         """
         with self._locked():
             self._forget()
-            self._future, self._consumer = future, consumer
+            self._future = future
 
     def _forget(self) -> None:
         self._parts.clear()
         self._ahead.clear()
         self._ahead_bytes = 0
         self._future = iter(())
-        self._consumer, self._judged = None, (0, 0.0)
 
     def _locked(self) -> Any:
         if self._owner != os.getpid():  # forked; what is on its way comes to the parent
@@ -238,22 +227,15 @@ class RangeReader:
                 self._returned = time.monotonic()
 
     def _judge_caller(self) -> None:
-        """Find out whether the caller is slow, from the time that it spends between reads, or that its consumer spends on samples."""
+        """Find out whether the caller is slow, from the time that it spends between reads."""
         if self._taken:
             self._own += time.monotonic() - self._returned
-        samples, seconds = self._taken, self._own
-        if consumer := self._consumer:
-            used = consumer.used, consumer.seconds
-            samples, seconds = used[0] - self._judged[0], used[1] - self._judged[1]
-        if samples >= _JUDGED:
-            self._is_slow = samples < _SINGLE_PER_SECOND * seconds
-            self._judged = used if consumer else (0, 0.0)
+        if self._taken >= _JUDGED:
+            self._is_slow = self._taken < _SINGLE_PER_SECOND * self._own
             self._taken, self._own = 0, 0.0
 
     def _advance(self) -> None:
-        """Fetch ahead, up to the limit, and at least one read; nothing before it is known whether single ranges are worth fetching."""
-        if self._filler and self._is_slow is None and self._single <= 0:
-            return
+        """Fetch ahead, up to the limit, and at least one read."""
         most = _AHEAD_OF_WHOLE if self._filler else min(_AHEAD, max(_AHEAD_AT_FIRST, self._read_bytes // _OF_READ))
         limit = min(most, self._cache.bound // 16)
         while self._ahead_bytes < limit or len(self._ahead) < 2:
@@ -322,7 +304,7 @@ class RangeReader:
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
-            elif self._single <= 0 and self._is_slow is False:  # otherwise it comes in the background
+            elif self._single <= 0 and not self._is_slow:  # otherwise it comes in the background
                 wanted.append(key)
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
         blocks = [self._block_of(key) for key in wanted]
@@ -431,25 +413,23 @@ class RangeReader:
         alone = []
         for piece in pieces:
             array, begin, end, number, _ = piece
-            is_worth = self._is_slow is False or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
-            comes = is_worth and (array, number) in self._coming
-            if (array, begin, end) not in self._parts and not comes:
+            is_worth = not self._is_slow or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            is_awaited = is_worth and (array, number) in self._coming
+            if (array, begin, end) not in self._parts and not is_awaited:
                 alone.append((array, begin, end))
         if alone:
             serial, self._serial = self._serial, 0
             self._request_parts(*np.array(alone, dtype=np.int64).T)
             self._serial = serial
         late: list[_Piece] = []
-        is_awaited = not self._consumer or self._consumer.read - self._consumer.used <= _SCARCE * len(pieces)
-        with self._fetching.hurry() if is_awaited and self._filler else nullcontext():
-            for piece in pieces:
-                array, begin, end, number, place = piece
-                part = self._parts.pop((array, begin, end), None)
-                if part is not None:
-                    view[place : place + end - begin] = part.of(end - begin)
-                else:
-                    self._wait((array, number))
-                    late += self._read_blocks([piece], view)
+        for piece in pieces:
+            array, begin, end, number, place = piece
+            part = self._parts.pop((array, begin, end), None)
+            if part is not None:
+                view[place : place + end - begin] = part.of(end - begin)
+            else:
+                self._wait((array, number))
+                late += self._read_blocks([piece], view)
         self._collect()
         if late:
             self._request_parts(*np.array([piece[:3] for piece in late], dtype=np.int64).T)

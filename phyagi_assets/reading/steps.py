@@ -15,8 +15,6 @@ from phyagi_assets.reading.numbers import checked_int
 
 TOKENS_PER_READ = 1 << 21
 """Number of tokens to gather in one pass: enough to make the overhead per array negligible."""
-_AT_FIRST, _OF_EARLIER = 4, 8
-"""The first reads have up to 1/_AT_FIRST of the tokens of later ones, or 1/_OF_EARLIER of what was read before, if that is more."""
 _MAX_SAMPLES_PER_READ = 4096
 """Largest number of samples to read in one pass, however short they are."""
 
@@ -154,17 +152,14 @@ class Steps:
     def blocks(self, reader: Reader, begin: int, stop: int | None, tokens: int = TOKENS_PER_READ) -> Iterator[Ints]:
         """Yield the positions of a reader in blocks of runs with about `tokens` tokens.
 
-        The first block is one run, so that it arrives early. Each following block is up to four times as large; from a quarter of the
-        final size on, blocks grow slowly, because each has to arrive from a bucket before those ahead of it are used up. A short last step
-        is a block.
+        The first block is one run, so that it arrives early; each following block is four times as large. A short last step is a block.
         """
         most = max(1, min(_MAX_SAMPLES_PER_READ, tokens // self.seq_len) // self.batch_size)
         whole = sys.maxsize if stop is None else self.whole(begin, stop, reader)
-        turns, together, before = reader.turns(whole), 1, 0
+        turns, together = reader.turns(whole), 1
         while turns:
             yield begin + reader.positions(turns[:together], self.batch_size)
-            turns, before = turns[together:], before + together
-            together = max(1, min(4 * together, most, max(most // _AT_FIRST, before // _OF_EARLIER)))
+            turns, together = turns[together:], min(4 * together, most)
         last = 0 if stop is None else self.in_last(begin, stop, reader)
         if last and whole in reader.turns(whole + 1):
             yield begin + whole * reader.step(self.batch_size) + reader.positions([0], last)

@@ -18,7 +18,6 @@ from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
-from phyagi_assets.reading.consumer import Consumer
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.run_copies import joined_runs
 from phyagi_assets.reading.steps import TOKENS_PER_READ
@@ -102,7 +101,7 @@ class TokenShards:
         """Whether reads to come are known, or need not be."""
         return True
 
-    def expect(self, future: Iterator[tuple[int, Runs]], consumer: Consumer | None = None) -> None:
+    def expect(self, future: Iterator[tuple[int, Runs]]) -> None:
         """Fetch ahead for reads to come, if the arrays are not on this machine."""
 
     def samples(self, runs: Runs, *, width: int, position: int = 0) -> npt.NDArray[Any]:

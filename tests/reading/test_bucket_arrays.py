@@ -3,7 +3,6 @@
 import re
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import islice
@@ -22,7 +21,6 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading import LoadedMixture, MixtureLoader, load_mixture
 from phyagi_assets.reading.bucket_arrays import BucketSource
 from phyagi_assets.reading.mixture_samples import ReadSamples
-from phyagi_assets.reading.whole_arrays import WholeArrays
 from phyagi_assets.settings import CacheSettings
 from phyagi_assets.store.bucket_store import BucketStore
 from phyagi_assets.store.local import LocalStore
@@ -100,17 +98,6 @@ def test_fast_caller_waits_for_whole_arrays_instead_of_fetching_single_samples(s
     s3.faults.latency = 0.1
     assert sum(len(batch["position"]) for batch in MixtureLoader(train, batch_size=16)) == len(train) > 1_300
     assert len(s3.faults.contents) < 50  # those of the first batch, and the four arrays
-
-
-@pytest.mark.usefixtures("disk")
-def test_slow_caller_waits_for_no_whole_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WholeArrays, "_run", lambda _self: None)  # they never arrive
-    for number, batch in enumerate(MixtureLoader(opened(tmp_path / "cache").train, batch_size=16, prefetch=0)):
-        assert len(batch["position"]) == 16
-        time.sleep(0.012)
-        if number == 40:
-            break
-    assert not list(tmp_path.glob("cache/*/.blocks/*/*-*"))
 
 
 @pytest.mark.usefixtures("disk")
