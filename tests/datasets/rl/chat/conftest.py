@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from phyagi_assets.datasets.rl.formatting_utils import PHI_CHAT_TEMPLATE
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from phyagi_assets.datasets.rl.formatting_utils import PHI_CHAT_TEMPLATE  # needs torch, which this file is loaded without
+
     folder = tmp_path_factory.mktemp("bytewise")
     save_byte_tokenizer(folder)
     (folder / "chat_template.jinja").write_text(PHI_CHAT_TEMPLATE, encoding="utf-8")
