@@ -266,9 +266,8 @@ class MixtureStream(DividedStream):
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
         """Read from a position; before each batch or sample is yielded, call `put` with the position that follows it."""
         run, stride = begin, reader.stride * self.step
-        self._cursor.put(
-            is_placed=0
-        )  # not before the first batch is requested: some trainers begin an iteration only to see whether they can
+        # Not before the first batch is requested: some trainers begin an iteration only to see whether they can.
+        self._cursor.put(is_placed=0)
         for batch in self._batches(reader, begin, stop):
             following = run + stride
             if self.samples:

@@ -49,11 +49,12 @@ class PartitionVerdict:
 def latest_evaluation(instance: dg.DagsterInstance, result: PartitionVerdict) -> dg.AssetCheckEvaluation:
     """Return a result as Dagster records it, as that of the latest materialization of the partition."""
     only = dg.AssetRecordsFilter(asset_key=result.key.asset_key, asset_partitions=[result.partition])
-    for found in instance.fetch_materializations(only, limit=1).records:
-        return result.evaluation(
-            AssetCheckEvaluationTargetMaterializationData(storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp)
-        )
-    return result.evaluation(None)
+    found = next(iter(instance.fetch_materializations(only, limit=1).records), None)
+    if found is None:
+        return result.evaluation(None)
+    return result.evaluation(
+        AssetCheckEvaluationTargetMaterializationData(storage_id=found.storage_id, run_id=found.run_id, timestamp=found.timestamp)
+    )
 
 
 def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, results: Collection[PartitionVerdict]) -> None:

@@ -34,7 +34,7 @@ _IN_PROGRESS = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActi
 class PartitionChanges:
     """The changes that make Dagster's partitions of a corpus those of its source."""
 
-    corpus: str
+    corpus: Corpus
     new: Sequence[str]
     """Keys to add."""
     gone: Sequence[str]
@@ -44,7 +44,7 @@ class PartitionChanges:
 
     def requests(self) -> list[PartitionRequest]:
         """Return the requests with which a sensor makes the changes."""
-        definition = dg.DynamicPartitionsDefinition(name=self.corpus)
+        definition = partitions_def(self.corpus)
         add: list[PartitionRequest] = [definition.build_add_request(list(self.new))] if self.new else []
         return [*add, *([definition.build_delete_request(list(self.gone))] if self.gone else [])]
 
@@ -55,7 +55,7 @@ class PartitionChanges:
             *([f"{counted(len(self.gone), 'partition')} retired"] if self.gone else []),
             *([f"{counted(len(self.kept), 'partition')} to retire after the backfill in progress"] if self.kept else []),
         ]
-        return f"{self.corpus}: {', '.join(told)}." if told else ""
+        return f"{self.corpus.config.name}: {', '.join(told)}." if told else ""
 
 
 def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collection[str]) -> None:
@@ -75,7 +75,7 @@ def partition_changes(instance: dg.DagsterInstance, corpus: Corpus, listed: Coll
     if gone:
         RecordedDigests(Path(instance.root_directory)).forget([name])
     waits = bool(gone) and _in_backfill(instance, name)
-    return PartitionChanges(corpus=name, new=new, gone=[] if waits else gone, kept=gone if waits else [])
+    return PartitionChanges(corpus=corpus, new=new, gone=[] if waits else gone, kept=gone if waits else [])
 
 
 def _in_backfill(instance: dg.DagsterInstance, corpus: str) -> bool:

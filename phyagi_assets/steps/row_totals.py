@@ -32,7 +32,7 @@ class RowTotals:
     paths: list[Path | None] = field(default_factory=list)
     """Path of the rows of each chunk in that folder; None if they are not there."""
     checked: CheckedRows = field(default_factory=CheckedRows)
-    """What the tasks found in the rows that they wrote."""
+    """Findings of the tasks, each of which reads its rows again."""
     lengths: list[npt.NDArray[np.int64]] = field(default_factory=list)
     """Number of tokens of each document in the rows that tasks wrote."""
     hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)

@@ -49,7 +49,7 @@ class FolderListing:
 
 
 class Listings:
-    """What is known of the folders of a store in a bucket.
+    """The folders of a store in a bucket, as they were listed last.
 
     Parameters
     ----------

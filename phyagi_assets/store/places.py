@@ -29,8 +29,8 @@ def advice_on_no_store(store: Store) -> str:
     if store.is_remote or (isinstance(store, LocalStore) and store.root.is_dir()):
         return ""
     return (
-        "; there is no such folder: go to the folder that contains the data folder, or name the store with --store, in Python with store=, "
-        f"or with ${STORE_VARIABLE}"
+        "; that folder does not exist. Change to the folder that contains the data folder, or name the store with --store (in Python, "
+        f"store=) or ${STORE_VARIABLE}"
     )
 
 

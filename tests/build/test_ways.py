@@ -24,9 +24,9 @@ from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
-from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.build.test_cluster import bucket, build_all
 from tests.chat.test_conversations import MARKED, turns
+from tests.chat.tokenizers import save_adding_bytes
 from tests.ray_nodes import RayNodes
 from tests.s3 import S3Server
 from tests.support import declare, declare_corpus, write_text
@@ -81,20 +81,6 @@ def parquet(rows: list[dict[str, Any]], group: int) -> bytes:
     return file.getvalue()
 
 
-def save_tokenizer(folder: Path) -> None:
-    """Write a tokenizer of bytes that begins every text with an A and trims offsets, as Llama's do."""
-    save_byte_tokenizer(folder)
-    backend = folder / "tokenizer.json"
-    pieces = [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    added = {"A": {"id": "A", "ids": [65], "tokens": ["A"]}}
-    processors = [
-        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-        {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": added},
-    ]
-    saved = {**json.loads(backend.read_text()), "post_processor": {"type": "Sequence", "processors": processors}}
-    backend.write_text(json.dumps(saved))
-
-
 def arrays(store: Store) -> dict[str, Any]:
     """Return what readers see of every cache: the counts, the rows left out, and the arrays without regard to pieces."""
     found = {}
@@ -121,7 +107,7 @@ def test_every_way_of_building_gives_the_same_arrays(
 ) -> None:
     if not pytestconfig.getoption("soak"):
         pytest.skip("builds 27 corpora six times; --soak does it")
-    save_tokenizer(data / "tok")
+    save_adding_bytes(data / "tok")
     write_text(data / "chat.jinja", MARKED)
     for name, content in contents().items():
         write_text(data / "raw" / name, content)

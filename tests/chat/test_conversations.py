@@ -37,6 +37,7 @@ from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.parcels import Parcels
 from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
+from tests.chat.tokenizers import save_adding_bytes
 from tests.support import build, declare, declare_corpus, write_jsonl, write_text
 
 MARKED = (
@@ -333,17 +334,7 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
 
 @pytest.mark.usefixtures("s3")
 def test_chunk_of_conversations_is_encoded_on_a_machine_without_the_tokenizer(chats: Workspace, tmp_path: Path) -> None:
-    backend = chats.data / "tok" / "tokenizer.json"
-    saved = json.loads(backend.read_text())
-    added = {"id": "A", "ids": [65], "tokens": ["A"]}
-    template = {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-    }
-    template |= {"pair": template["single"], "special_tokens": {"A": added}}
-    trimming = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    # Two forms of such a tokenizer are needed: with and without the token that it adds.
-    backend.write_text(json.dumps({**saved, "post_processor": {"type": "Sequence", "processors": [trimming, template]}}))
+    save_adding_bytes(chats.data / "tok")  # two forms of it are needed: with and without the token that it adds
     corpus = declare_chats(chats, [turns(f"{i} é", "yes 🙂") for i in range(100)])
     here, there = (BucketStore("s3://raw/chats", scratch=tmp_path / name, holder="run") for name in ("here", "there"))
     sending = replace(chats, store=here, chunk_bytes=4_000)

@@ -1,11 +1,13 @@
 """Small tokenizers for conversations, trained here: byte-level ones, and one like those of SentencePiece."""
 
+import json
 import random
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from phyagi_assets.tokenizers.byte_level import save_byte_tokenizer
 from tests.chat.conversations import SPELLINGS, WORDS
 
 RIGHT_STRIPPED = ("<|end|>", "<|assistant|>")
@@ -34,6 +36,20 @@ def save(kind: str, folder: Path, template: str | None = None) -> Any:
     tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return tokenizer
+
+
+def save_adding_bytes(folder: Path) -> None:
+    """Write a tokenizer of bytes that begins every text with an A and trims offsets, as Llama's do."""
+    save_byte_tokenizer(folder)
+    backend = folder / "tokenizer.json"
+    pieces = [{"SpecialToken": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    added = {"A": {"id": "A", "ids": [65], "tokens": ["A"]}}
+    processors = [
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+        {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": added},
+    ]
+    saved = {**json.loads(backend.read_text()), "post_processor": {"type": "Sequence", "processors": processors}}
+    backend.write_text(json.dumps(saved))
 
 
 def _text() -> list[str]:

@@ -151,7 +151,7 @@ def test_link_in_a_loop_raises_a_user_error_in_the_library(tmp_path: Path) -> No
     loop.symlink_to(loop)
     with pytest.raises(PhyagiAssetsError, match="neither a path nor a mixture"):
         load_mixture(loop)
-    with pytest.raises(PhyagiAssetsError, match="there is no such folder"):
+    with pytest.raises(PhyagiAssetsError, match="that folder does not exist"):
         load_mixture("mix", store=loop)
     with pytest.raises(FileNotFoundError, match="loop"):
         LMDatasetProvider.from_config(DatasetProviderConfig(cache_dir=loop)).get_train_dataset()
