@@ -34,7 +34,7 @@ from phyagi_assets.orchestration.sensors import follow_condition, freshness_poli
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow
-from phyagi_assets.steps.step import Option, Scope, Step, Workspace
+from phyagi_assets.steps.step import Column, Option, Scope, Step, Workspace
 from phyagi_assets.store.data_folders import claim
 
 WORKSPACE = "workspace"
@@ -220,10 +220,14 @@ def _shown(declared: Corpus | Mixture, step: Step) -> dict[str, Any]:
             "dagster/code_references": dg.CodeReferencesMetadataValue(
                 code_references=[dg.LocalFileCodeReference(file_path=str(declared.path.resolve()), label=declared.path.name)]
             ),
-            **({COLUMN_SCHEMA: dg.TableSchema([dg.TableColumn(name, of) for name, of in step.columns.items()])} if step.columns else {}),
+            **({COLUMN_SCHEMA: _schema(step.columns)} if step.columns else {}),
             **({"report": dg.MetadataValue.url(place)} if (place := _report_place(declared.config.name)) else {}),
         },
     }
+
+
+def _schema(columns: Mapping[str, Column]) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, of.type, description=of.description) for name, of in columns.items()])
 
 
 def _tags(declared: Corpus | Mixture) -> dict[str, str]:

@@ -116,6 +116,16 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A column of an artifact that is a table."""
+
+    type: str
+    """Type of its values."""
+    description: str
+    """What its values say of a row."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Option:
     """An integer option of a run of a step."""
 
@@ -192,8 +202,8 @@ class Step:
     """Returns the facts about a built artifact, the headline numbers first."""
     totals: Callable[[Manifest], Totals] = _no_totals
     """Returns the numbers of a partition that add up to those of its corpus, given the manifest of its artifact."""
-    columns: Mapping[str, str] = field(default_factory=dict)
-    """Types of the columns of an artifact that is a table, by name."""
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    """Columns of an artifact that is a table, by name."""
     lengths: Callable[[Artifact], npt.NDArray[np.int64]] | None = None
     """Returns the number of tokens of each document of an artifact, 1-D; None if the step's artifacts hold no documents."""
     options: Mapping[str, Option] = field(default_factory=dict)

@@ -29,7 +29,7 @@ from phyagi_assets.steps.exclusions import REMOVED, hashes_of
 from phyagi_assets.steps.lengths import row_lengths
 from phyagi_assets.steps.raw import RAW, expected_raw, raw_address, readable_files
 from phyagi_assets.steps.row_totals import RowTotals
-from phyagi_assets.steps.step import Built, Scope, Step, Totals, Workspace, require, reuse_or_build
+from phyagi_assets.steps.step import Built, Column, Scope, Step, Totals, Workspace, require, reuse_or_build
 from phyagi_assets.steps.token_facts import SKIPPED, token_facts
 from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, missing_chunks, write_chunks
 from phyagi_assets.steps.tokenized_version import (
@@ -270,7 +270,14 @@ TOKENIZE = Step(
         "left out within `limits.invalid`.",
     },
     facts=token_facts,
-    columns={"input_ids": "list of uint16 or int32", **COLUMNS},
+    columns={
+        "input_ids": Column(type="list of uint16 or int32", description="The token ids of the document."),
+        "length": Column(type=COLUMNS["length"], description="Number of its tokens, with the EOS."),
+        "hash": Column(type=COLUMNS["hash"], description="XXH3-64 of its text."),
+        "file": Column(type=COLUMNS["file"], description="Number of its file in the partition, counted from 0."),
+        "row": Column(type=COLUMNS["row"], description="Number of its row in that file, counted from 0."),
+        TRAINED: Column(type="list of bool", description="Only of conversations: whether each token is trained on."),
+    },
     totals=_totals,
     lengths=row_lengths,
     chunks=token_chunks,
