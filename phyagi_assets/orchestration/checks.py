@@ -25,6 +25,8 @@ _LISTED = 20
 """Largest number of problems that a result lists."""
 
 _LIMITS = {tokens.DUPLICATES, tokens.INVALID}
+_UNPUBLISHED = "What fails is not published, and the version before it stays."
+"""Said of every check, because the UI calls those of partitions non-blocking."""
 
 
 def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] | None = None) -> list[dg.AssetCheckSpec]:
@@ -42,7 +44,7 @@ def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] 
     key = dg.AssetKey([name, step.name])
     blocking = partitions is None  # the events of partitions are logged, which blocks nothing, and nothing is published if a check fails
     return [
-        dg.AssetCheckSpec(check_name, asset=key, blocking=blocking, description=description, partitions_def=partitions)
+        dg.AssetCheckSpec(check_name, asset=key, blocking=blocking, description=f"{description} {_UNPUBLISHED}", partitions_def=partitions)
         for check_name, description in step.checks.items()
     ]
 
