@@ -10,7 +10,7 @@ from phyagi_assets.settings import Settings
 
 @verb(reports=False)
 @click.argument("name")
-@click.option("--output", "-o", "target", metavar="FILE", required=True, help="File to write, such as report.html; it is replaced.")
+@click.option("--output", "-o", "target", metavar="FILE", help="File to write; it is replaced.  [default: NAME.html]")
 @click.option(
     "--samples",
     cls=NumberOption,
@@ -20,7 +20,7 @@ from phyagi_assets.settings import Settings
     help="Number of samples or documents to show.",
 )
 @folder_options
-def report(output: Output, name: str, target: str, samples: int, data: str | None, store: str | None) -> None:
+def report(output: Output, name: str, target: str | None, samples: int, data: str | None, store: str | None) -> None:
     """Write an HTML page about a corpus or a mixture.
 
     The page is one file that can be sent to a colleague. It shows the composition, document lengths, tokens by partition, duplicates,
@@ -38,5 +38,6 @@ def report(output: Output, name: str, target: str, samples: int, data: str | Non
     output.messages()
     catalog = read_catalog(settings.data)[0] if settings.data.is_dir() else None
     page = page_of(overview(name, open_store(settings.store), settings.store, catalog, samples=samples)).encode(errors="replace")
+    target = target or f"{name.replace('/', '--')}.html"
     write_file(target, page)
     output.say(f"{target}: {short_size(len(page))}")

@@ -333,6 +333,10 @@ class WeightedConcatIterableDataset(SharedStream):
             raise ValueError(f"{file}: is not a valid state: {problem}") from None
         self.load_state_dict(state)
 
+    @property
+    def _rotates(self) -> bool:
+        return len(self._whole.datasets) > 1
+
     def _samples(self) -> int:
         return len(self._whole)
 

@@ -1,13 +1,15 @@
 """Streams of samples that training processes and loader workers divide among themselves, and that resume from a state.
 
-Position p of a stream belongs to rank p mod world_size, and the loader workers of a rank take its positions in turn. The state of a reader
-is the number of samples that it has read.
+In each step, every rank reads one of the next world_size positions, and the loader workers of a rank take its steps in turn. In a stream of
+one dataset, the rank reads the position of its number. In a mixture, whose datasets alternate, a fixed place would often mean always the
+same dataset; so the places rotate by a pseudorandom number, anew in each step. The state of a reader is the number of samples that it has
+read.
 """
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch.utils.data import get_worker_info
 
 from phyagi_assets.datasets.cursor import DividedStream
 from phyagi_assets.formatting import counted
+from phyagi_assets.order.permutation import Ints, derived_key, uniform
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Reader
 
@@ -33,6 +36,8 @@ class _Progress:
     taken: int = 0
     """Number of samples that the reader has read."""
     reader: Reader = field(default_factory=Reader)
+    is_rotated: bool = False
+    """Whether the places of the readers rotate; they do not in the rest of an epoch that an earlier release began."""
 
 
 class SharedStream(DividedStream):
@@ -49,7 +54,7 @@ class SharedStream(DividedStream):
 
     def __init__(self, rank: int | None, world_size: int | None, *, endless: bool = False) -> None:
         # All numbers but the epoch are those of a loaded state.
-        super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, **asdict(Reader())})
+        super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, "is_rotated": 0, **asdict(Reader())})
         self._progress = _Progress()
         self.endless = endless
 
@@ -65,6 +70,11 @@ class SharedStream(DividedStream):
     @abstractmethod
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
         """Yield the samples at positions of an epoch."""
+
+    @property
+    def _rotates(self) -> bool:
+        """Whether the places of the readers rotate, because nearby positions belong to several datasets."""
+        return False
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -89,12 +99,13 @@ class SharedStream(DividedStream):
             The loaded state is from another rank, or another number of processes or workers; or ``accelerate`` runs several processes, and
             the rank and world size of the stream are not set.
         """
-        reader, epoch, taken = self._reader(), self._cursor["epoch"], 0
+        reader, epoch, taken, is_rotated = self._reader(), self._cursor["epoch"], 0, self._rotates
         is_first = not reader.workers or self._cursor.begin_in_worker(self._cursor.moves)
         loaded = self._loaded() if is_first or self._cursor.is_loaded_here else None
         if loaded and loaded.epoch == epoch:
             _require_same(loaded, reader)
             taken = loaded.taken
+            is_rotated = loaded.is_rotated if taken else is_rotated
         elif loaded and loaded.taken and self._rest(loaded.reader, loaded.taken):
             logger.warning(
                 "the loaded state is from epoch %d after %s; the rest of that epoch is not read, because the epoch was set to %d",
@@ -104,14 +115,16 @@ class SharedStream(DividedStream):
             self._cursor.forget_own()
         else:
             self._cursor.put(is_loaded=0)
-        self._progress = _Progress(epoch=epoch, taken=taken, reader=reader)
+        self._progress = _Progress(epoch=epoch, taken=taken, reader=reader, is_rotated=is_rotated)
         return self._stream(self._progress)
 
     def _loaded(self) -> _Progress | None:
         """Return the progress that was loaded for the next iteration, if any."""
         cursor = self._cursor
         reader = Reader(**{name: cursor[name] for name in ("rank", "world_size", "worker", "workers")})
-        return _Progress(epoch=cursor["loaded_epoch"], taken=cursor["taken"], reader=reader) if cursor["is_loaded"] else None
+        if not cursor["is_loaded"]:
+            return None
+        return _Progress(epoch=cursor["loaded_epoch"], taken=cursor["taken"], reader=reader, is_rotated=bool(cursor["is_rotated"]))
 
     def _rest(self, reader: Reader, taken: int) -> range:
         return reader.turns(reader.steps(self._samples()), taken)
@@ -119,7 +132,7 @@ class SharedStream(DividedStream):
     def _stream(self, progress: _Progress) -> Iterator[dict[str, Any]]:
         yield from self._rest_of_epoch(progress)
         while self.endless and self._rest(progress.reader, 0):
-            progress = _Progress(epoch=progress.epoch + 1, reader=progress.reader)
+            progress = _Progress(epoch=progress.epoch + 1, reader=progress.reader, is_rotated=self._rotates)
             self._cursor.put(epoch=progress.epoch)
             self._progress = progress
             yield from self._rest_of_epoch(progress)
@@ -129,9 +142,10 @@ class SharedStream(DividedStream):
         rest = self._rest(reader, taken)
         for first in range(0, len(rest), _BLOCK):
             turns = rest[first : first + _BLOCK]
-            for sample in self._read(reader.positions(turns) % samples, progress.epoch):
+            positions = _rotated(reader, turns, samples, progress.epoch) if progress.is_rotated else reader.positions(turns)
+            for sample in self._read(positions % samples, progress.epoch):
                 taken += 1
-                self._progress = _Progress(epoch=progress.epoch, taken=taken, reader=reader)
+                self._progress = replace(progress, taken=taken)
                 yield sample
 
     def state_dict(self) -> dict[str, Any]:
@@ -146,7 +160,7 @@ class SharedStream(DividedStream):
         epoch, is_asked = self._cursor["epoch"], get_worker_info() is None or self._cursor.is_loaded_here
         progress = (self._loaded() if is_asked else None) or self._progress
         if progress.epoch != epoch:
-            progress = _Progress(epoch=epoch)
+            progress = _Progress(epoch=epoch, is_rotated=self._rotates)
         return {"stream": self._identity(), **asdict(progress)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -160,7 +174,8 @@ class SharedStream(DividedStream):
         """
         try:
             epoch, taken = (checked_int(name, state_dict[name]) for name in ("epoch", "taken"))
-            progress = _Progress(epoch=epoch, taken=taken, reader=Reader(**state_dict["reader"]))
+            is_rotated = bool(state_dict.get("is_rotated", False))
+            progress = _Progress(epoch=epoch, taken=taken, reader=Reader(**state_dict["reader"]), is_rotated=is_rotated)
             stream = dict(state_dict["stream"])
         except (KeyError, TypeError, ValueError) as problem:
             raise ValueError(f"not a state of a stream: {problem!r}") from None
@@ -170,10 +185,23 @@ class SharedStream(DividedStream):
                     f"{name}: the state is from a stream with {stream.get(name)}, and this stream has {own}; resume with the same value"
                 )
         numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken, **asdict(progress.reader)}
+        numbers["is_rotated"] = int(is_rotated)
         if get_worker_info() is None:  # the training process sets the epoch
             numbers["epoch"] = progress.epoch
             self._progress = progress
         self._cursor.load(**numbers)
+
+
+def _rotated(reader: Reader, turns: Sequence[int], samples: int, epoch: int) -> Ints:
+    """Return the positions that a reader reads at its turns, with the places of workers and ranks rotated.
+
+    The workers of a rank rotate within each round of their turns, the last one of which may be short, and the ranks within each step.
+    """
+    rounds = np.array(turns, dtype=np.int64) // reader.stride * reader.stride
+    places = np.minimum(reader.steps(samples) - rounds, reader.stride)
+    steps = rounds + (reader.worker + (uniform(rounds, derived_key(epoch, 0)) * places).astype(np.int64)) % places
+    shifts = (uniform(steps, derived_key(epoch, 1)) * reader.world_size).astype(np.int64)
+    return np.asarray(steps * reader.world_size + (reader.rank + shifts) % reader.world_size)
 
 
 def _require_same(progress: _Progress, reader: Reader) -> None:

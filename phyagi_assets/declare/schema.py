@@ -4,7 +4,8 @@ The models are frozen and reject unknown keys and wrong types. :mod:`phyagi_asse
 validation errors into errors that name the line. Nothing in this module accesses the disk.
 """
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Iterable
 from datetime import date
 from fractions import Fraction
 from pathlib import PurePosixPath
@@ -101,12 +102,21 @@ class SourceConfig(Declared):
             return None
         if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\r\n':
             raise ValueError(f"{delimiter!r} is not a delimiter; use one ASCII character, as in ';', or \"\\t\" for a tab")
-        declared = info.data.get("format")
-        formats = {declared} if declared else {_format_of_suffix(path) for path in _places(info.data.get("path", ""))}
-        if not formats & {"csv", None}:
-            found = " and ".join(sorted(filter(None, formats)))
-            raise ValueError(f"applies to CSV files, and these are read as {found}; remove it, or declare format: csv")
+        _require_format("csv", info)
         return delimiter
+
+    @field_validator("sample_by")
+    @classmethod
+    def _check_sample_by(cls, unit: str, info: ValidationInfo) -> str:
+        if unit != "document":
+            _require_format("text", info)
+        return unit
+
+    @property
+    def keys_of_formats(self) -> dict[str, Format]:
+        """Keys that are declared and apply only to files of one format, with that format."""
+        keys: dict[str, Format] = {"delimiter": "csv"} if self.delimiter else {}
+        return keys | ({"sample_by": "text"} if self.sample_by != "document" else {})
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -120,7 +130,27 @@ class SourceConfig(Declared):
                 raise ValueError(
                     f"{key} applies only to datasets on the Hub (path: hf://org/name), not to {', '.join(self.paths)}; remove it"
                 )
+        if self.name and not any(_HUB_DATASET.fullmatch(path) for path in self.paths):
+            raise ValueError(f"name chooses a configuration of hf://org/name, and the path {self.paths[0]} names files; remove one of them")
         return self
+
+
+_HUB_DATASET = re.compile(r"hf://(datasets/)?[^/]*/[^/]*/?")
+"""Path of a whole dataset on the Hub, without a pattern of files. A path without an organization is refused when it is listed."""
+
+
+def applies_to(kind: Format, found: Iterable[str]) -> str:
+    """Return the message about a key for files of one format, if the files of a source are read as others."""
+    names = {"csv": "CSV", "text": "text"}
+    return f"applies to {names[kind]} files, and these are read as {' and '.join(sorted(found))}; remove it, or declare format: {kind}"
+
+
+def _require_format(kind: Format, info: ValidationInfo) -> None:
+    """Raise a `ValueError` if the declared format or the suffixes of the paths show that no file has the format of a key."""
+    declared = info.data.get("format")
+    formats = {declared} if declared else {_format_of_suffix(path) for path in _places(info.data.get("path", ""))}
+    if not formats & {kind, None}:
+        raise ValueError(applies_to(kind, filter(None, formats)))
 
 
 def _places(path: str | dict[Split, str]) -> tuple[str, ...]:
@@ -146,6 +176,17 @@ _OF_CONVERSATIONS = ("messages", "chat_template", "template_date", "train_on")
 """Keys of a corpus that only conversations have."""
 
 
+def _date_of_text(given: object) -> object:
+    """Return the day that text such as ``2026-01-31`` names, which YAML reads as text if it is quoted; other values unchanged."""
+    try:
+        return date.fromisoformat(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+_ESCAPE = re.compile(r"\\[nrt]")
+
+
 class CorpusConfig(Declared):
     """One file in ``data/corpora``: a named source of documents, and how it is tokenized."""
 
@@ -166,7 +207,7 @@ class CorpusConfig(Declared):
     """Name of the column that holds conversations, in place of `columns`: lists of messages with a role and a content."""
     chat_template: Annotated[str, Field(min_length=1)] = TOKENIZERS_TEMPLATE
     """Template that renders conversations as text: ``tokenizer`` for the tokenizer's own, or a file, relative to the data folder."""
-    template_date: date | None = None
+    template_date: Annotated[date | None, BeforeValidator(_date_of_text)] = None
     """Day that a template which writes the date of today writes instead, so that the ids do not depend on the day of the build."""
     train_on: TrainOn = "assistant"
     """Part of a conversation that is trained on: what the assistant writes, the last of its turns, or everything."""
@@ -226,9 +267,18 @@ class CorpusConfig(Declared):
 
     @model_validator(mode="after")
     def _check_snapshot(self) -> Self:
-        if self.snapshot and not any("://" in path for path in self.source.paths):
-            raise ValueError("snapshot applies to objects in buckets, and local files are read where they are; remove it")
+        if self.snapshot and not any("://" in path and not path.startswith("hf://") for path in self.source.paths):
+            raise ValueError(
+                "snapshot applies to objects in buckets; local files are read where they are, and the Hub's are copied; remove it"
+            )
         return self
+
+    @field_validator("separator")
+    @classmethod
+    def _check_separator(cls, separator: str) -> str:
+        if _ESCAPE.search(separator):
+            raise ValueError(f"has a backslash before a letter; YAML reads {separator} as a line end or a tab only in double quotes")
+        return separator
 
     @field_validator("columns")
     @classmethod

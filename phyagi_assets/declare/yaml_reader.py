@@ -174,8 +174,14 @@ class _Reader:
         mapping: dict[Any, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise DeclarationError(
+                    self.path, "a key is a plain word; a merge key (<<) is not supported: write its keys out", line=line, key=_dotted(at)
+                )
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != "tag:yaml.org,2002:str":
-                raise DeclarationError(self.path, "a key is a plain word", line=line, key=_dotted(at))
+                raise DeclarationError(
+                    self.path, "a key is a plain word, and not a number, a date, or yes or no", line=line, key=_dotted(at)
+                )
             key = key_node.value
             if key in mapping:
                 first = self.lines[*at, key]

@@ -1,5 +1,6 @@
 """The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports."""
 
+import ctypes
 import signal
 import sys
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def start(host: str, port: str, workspace: str) -> None:
     def with_reports(command: Sequence[str], **options: Any) -> Any:
         if command[: len(_STARTED)] == _STARTED:
             command = [sys.executable, "-m", webserver.__name__, *command[len(_STARTED) :]]
-        return open_subprocess(command, **options)
+        return open_subprocess(command, **{"preexec_fn": _end_with_parent, **options})
 
     vars(dev)[_STARTS] = with_reports
     dev.dev_command_impl(
@@ -49,6 +50,15 @@ def start(host: str, port: str, workspace: str) -> None:
         verbose=False,
         workspace_opts=WorkspaceOpts(workspace=[workspace]),
     )
+
+
+def _end_with_parent() -> None:
+    """Let Linux stop this process when its parent has died, even if it was killed; Dagster's processes would otherwise go on alone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 if __name__ == "__main__":

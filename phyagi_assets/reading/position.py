@@ -1,6 +1,7 @@
 """The state of a reader of a mixture: the next position, and the plan and the split in which it counts."""
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from phyagi_assets.formats.plan import Plan
@@ -9,17 +10,25 @@ from phyagi_assets.reading.numbers import checked_int
 
 def state_at(plan: Plan, split: str, position: int) -> dict[str, Any]:
     """Return the state of a reader of a split whose next position is the given one."""
-    return {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "split": split}
+    state = {"position": position, "plan": plan.fingerprint, "mixture": plan.name, "split": split}
+    return state if split == "train" else {**state, "corpus": _only_corpus(plan, split)}
+
+
+def _only_corpus(plan: Plan, split: str) -> str | None:
+    """Return the corpus whose samples are all that a plan has in a split; None if it has those of several corpora."""
+    names = (plan.corpora[source.corpus].name for source in plan.current.sources if plan.total(split, "samples", source))
+    first, *others = islice(names, 2)  # a reader has samples
+    return None if others else first
 
 
 def position_of(state: Mapping[str, Any], plan: Plan, split: str) -> int:
-    """Return the position of a state. States of earlier releases name no split, and count as states of this one.
+    """Return the position of a state. What states of earlier releases do not name, a split or a corpus, counts as that of this reader.
 
     Raises
     ------
     ValueError
-        The value is not a state of a mixture, or it is that of another split, or its plan has another order up to the position than this
-        plan.
+        The value is not a state of a mixture, or it is that of another split or of other corpora, or its plan has another order up to the
+        position than this plan.
     """
     try:
         fingerprint, position = state["plan"], checked_int("position", state["position"])
@@ -36,4 +45,13 @@ def position_of(state: Mapping[str, Any], plan: Plan, split: str) -> int:
             f"split: the state is from {saved!r} of mixture {state.get('mixture')!r}, and is loaded by a reader of {split!r}, which has "
             f"other samples; load it into a reader of {saved!r}"
         )
+    if split != "train" and "corpus" in state and state["corpus"] != (corpus := _only_corpus(plan, split)):
+        raise ValueError(
+            f"corpus: the state is from the {split} samples of {_of(state['corpus'])}, and is loaded by a reader of those of "
+            f"{_of(corpus)}; load it into a reader of the same corpora"
+        )
     return position
+
+
+def _of(corpus: Any) -> str:
+    return "several corpora" if corpus is None else f"the corpus {corpus!r}"

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from phyagi_assets.declare.catalog import Corpus
-from phyagi_assets.declare.schema import HeldOut
+from phyagi_assets.declare.schema import HeldOut, applies_to
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.retries import RetryPolicy, within
-from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile
+from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
@@ -129,6 +129,7 @@ class Sources:
                     f"{file.origin} is in the source's own {file.split} split; remove {file.split} from splits, or the file from the source"
                 )
                 raise corpus.error(message, "splits")
+        _check_keys_of_formats(corpus, files)
         partitions = partitioned(corpus, files)
         for partition in partitions.values():
             _check_folders(partition)
@@ -194,6 +195,14 @@ def _unfit(file: SourceFile) -> str:
     if file.path is None and any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts):
         return f"a part of its name has more than {_LONGEST_NAME} bytes, which no file here can have; rename it"
     return ""
+
+
+def _check_keys_of_formats(corpus: Corpus, files: Sequence[SourceFile]) -> None:
+    """Refuse a key for files of one format if no file has that format, because it would have no effect."""
+    for key, kind in corpus.config.source.keys_of_formats.items():
+        found = {format_of(corpus, file.name) for file in files}
+        if kind not in found:
+            raise corpus.error(applies_to(kind, found), "source", key)
 
 
 def _check_folders(partition: Partition) -> None:

@@ -51,6 +51,9 @@ def _key(corpus: Corpus, file: SourceFile) -> str:
     if rule == "none":
         return WHOLE
     if rule == "configuration":
+        if not file.configuration:
+            message = f"{file.origin!r} belongs to no configuration; only those of hf://org/name do: use none, file, or a regex"
+            raise corpus.error(message, "partition_by")
         return safe_name(file.configuration)
     if rule == "file":
         plain = plain_name(file.name)

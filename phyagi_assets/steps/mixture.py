@@ -13,7 +13,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.plan import PLAN
-from phyagi_assets.formatting import counted, listed
+from phyagi_assets.formatting import LARGEST, counted, listed
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
 from phyagi_assets.steps.checks.plans import check_plan
@@ -70,8 +70,10 @@ def build_mixture(
         The cache of a partition is missing or damaged.
     DeclarationError
         The corpora have different tokenizers or dtypes, a corpus has too few training tokens for one sample, the weights draw more samples
-        than can be counted, or the new segment does not fit the published plan.
+        than can be counted, the position is not positive, or the new segment does not fit the published plan.
     """
+    if at_position is not None and not 0 < at_position <= LARGEST:
+        raise mixture.error(f"{AT_POSITION} is {at_position:,}; use a position of training from 1 to {LARGEST:,}, or none for a new plan")
     if left_out:
         what = counted(len(left_out), "partition")
         logger.warning("%s leaves out %s that failed: %s", mixture.config.name, what, listed(left_out, _LISTED))
@@ -98,6 +100,10 @@ def _build(
             packed_indices(mixture, caches, store)  # builds those that are gone
         checks = check_found(published, lambda found: check_plan(found, store))
         if checks[0].passed or APPENDED in published.manifest.settings:  # earlier segments cannot be rebuilt from the current caches
+            if at is not None:
+                logger.info(
+                    "%s: no segment begins at position %s, because the published plan is up to date", mixture.config.name, f"{at:,}"
+                )
             return Built(artifact=published, reused=True, seconds=0.0, checks=checks)
         at = None
     earlier = plan_to_extend(mixture, caches, store, at) if at is not None else None

@@ -109,7 +109,7 @@ def test_columns_add_up_to_the_same_sum(count: int) -> None:
     assert max(heights) - min(heights) <= 10
 
 
-def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_path: Path) -> None:
+def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["report", *words, "--data", str(built.data)])
         return done.exit_code, done.output
@@ -117,5 +117,7 @@ def test_report_command_writes_the_page_or_says_why_not(built: Workspace, tmp_pa
     code, told = run("both", "-o", str(tmp_path / "both.html"), "--samples", "0")
     assert (code, told[: len(str(tmp_path))]) == (0, str(tmp_path))
     assert "Samples chosen" not in (tmp_path / "both.html").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert run("both")[1].startswith("both.html: ")
     assert run("nobody", "-o", str(tmp_path / "x.html"))[0] == 1
     assert run("both", "-o", str(tmp_path))[0] == 2

@@ -93,6 +93,26 @@ def test_state_names_its_split_and_is_refused_by_another(home: Path) -> None:
                 assert loaded.position == states[saved]["position"]
 
 
+def test_state_of_another_set_of_corpora_is_refused(home: Path) -> None:
+    mixture = reading.load_mixture(home)
+    of_corpora, of_all = mixture.validation_by_corpus, mixture.validation
+    (one, of_one), (other, of_other) = list(of_corpora.items())[:2]
+
+    def state(samples: Any) -> dict[str, Any]:
+        return reading.MixtureLoader(samples, batch_size=1).state_dict()
+
+    for saved, read, said in (
+        (of_one, of_other, f"{one}'.* of the corpus '{other}'"),
+        (of_all, of_one, "several corpora.*"),
+        (of_one, of_all, one),
+    ):
+        loader = reading.MixtureLoader(read, batch_size=1)
+        with pytest.raises(ValueError, match=f"corpus: the state is from the validation samples of .*{said}"):
+            loader.load_state_dict(state(saved))
+        loader.load_state_dict({name: value for name, value in state(saved).items() if name != "corpus"})  # of an earlier release
+        loader.load_state_dict(state(read))
+
+
 def test_pass_over_a_split_that_was_left_early_is_followed_by_a_whole_one(home: Path) -> None:
     tensors, arrays = datasets.load_mixture(home).validation, reading.load_mixture(home).validation
     readers: list[Callable[[], Any]] = [

@@ -58,7 +58,9 @@ def _through_json(stream: SharedStream) -> Any:
 
 
 @given(make=streams, world_size=st.integers(1, 12), epoch=epochs)
-def test_ranks_take_turns_and_repeat_the_first_samples_to_read_equally_many(make: Make, world_size: int, epoch: int) -> None:
+def test_ranks_read_the_next_samples_in_each_step_and_repeat_the_first_ones_to_read_equally_many(
+    make: Make, world_size: int, epoch: int
+) -> None:
     ranks = [make(rank=rank, world_size=world_size) for rank in range(world_size)]
     whole = make()
     for stream in (whole, *ranks):
@@ -66,8 +68,9 @@ def test_ranks_take_turns_and_repeat_the_first_samples_to_read_equally_many(make
     order, parts = _read(whole), [_read(stream) for stream in ranks]
     assert len(order) == len(whole)
     assert [len(part) for part in parts] == [len(stream) for stream in ranks] == [-(-len(order) // world_size)] * world_size
-    dealt = [parts[turn % world_size][turn // world_size] for turn in range(world_size * len(parts[0]))]
-    assert dealt == (order * world_size)[: len(dealt)]
+    due = iter((order * world_size)[: world_size * len(parts[0])])
+    for step in zip(*parts, strict=True):
+        assert Counter(step) == Counter(islice(due, world_size))
 
 
 @given(samples=st.integers(0, 60), world_size=st.integers(1, 7), workers=st.integers(0, 6))
@@ -93,6 +96,31 @@ def test_loader_workers_of_all_ranks_together_read_every_sample_without_repetiti
     whole = _read(make())
     assert due == Counter((whole * world_size)[: due.total()])
     assert due.total() >= len(whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_every_rank_and_worker_of_a_mixture_reads_all_datasets_in_proportion(world_size: int, workers: int) -> None:
+    make = _mixed([512 * world_size, 512 * world_size], [1.0, 3.0])
+    for rank in range(world_size if not workers else 1):
+        loader = DataLoader(make(rank=rank, world_size=world_size), batch_size=256, num_workers=workers, collate_fn=_read)
+        for batch in loader:  # which one worker read
+            assert 0.62 < sum(dataset_idx for dataset_idx, _ in batch) / len(batch) < 0.88
+
+
+def test_state_of_an_earlier_release_resumes_in_its_division_until_the_epoch_ends() -> None:
+    def stream() -> SharedStream:
+        return _mixed([8, 8], [1, 1])(rank=1, world_size=2)
+
+    begun = stream()
+    list(islice(begun, 3))
+    state = begun.state_dict()
+    assert state.pop("is_rotated")
+    resumed = stream()
+    resumed.load_state_dict(state)
+    assert [dataset_idx for dataset_idx, _ in _read(resumed)] == [1] * 5  # the ranks had a dataset each
+    resumed.set_epoch(1)
+    assert len({dataset_idx for dataset_idx, _ in _read(resumed)}) == 2
 
 
 @given(make=streams, taken=st.integers(0, 30), epoch=epochs, world_size=st.integers(1, 3), data=st.data())
@@ -250,8 +278,8 @@ def _read_in_three_ways(stream: SharedStream, _rank: int) -> list[Any]:
 
 def test_stream_without_a_rank_uses_that_of_torch_distributed_when_read(tmp_path: Path) -> None:
     stream = TWO[0]()  # made before there are processes
-    whole = [list(place) for place in _read(stream)]
-    assert _in_two_processes(tmp_path, partial(_read_in_three_ways, stream)) == [[whole[0::2]] * 3, [whole[1::2]] * 3]
+    of_ranks = [[list(place) for place in _read(TWO[0](rank=rank, world_size=2))] for rank in (0, 1)]
+    assert _in_two_processes(tmp_path, partial(_read_in_three_ways, stream)) == [[places] * 3 for places in of_ranks]
 
 
 def _read_by_accelerate(rank: int) -> Any:

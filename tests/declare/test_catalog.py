@@ -1,6 +1,7 @@
 """Declarations: what is right is read, and what is wrong is an error at its line that says what would be right."""
 
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,21 @@ def corpus_error(data: Path, text: str | bytes) -> str:
         (CORPUS.replace("raw/*.txt", "[raw/*.txt]"), ":3: source.path: should be a valid string (found ['raw/*.txt'])"),
         (CORPUS.replace("raw/*.txt", "{train: 3}"), ":3: source.path.train: should be a valid string"),
         (CORPUS.replace("raw/*.txt", "raw/*.txt\n  revision: main"), ":2: source: revision applies only to datasets on the Hub"),
+        (
+            CORPUS.replace("raw/*.txt", "hf://org/name/*.jsonl\n  name: en"),
+            ":2: source: name chooses a configuration of hf://org/name, and the path hf://org/name/*.jsonl names files",
+        ),
+        (CORPUS.replace("raw/*.txt", "hf://org/name") + "snapshot: true\n", ":1: snapshot applies to objects in buckets"),
+        (
+            CORPUS.replace("raw/*.txt", "raw/*.jsonl\n  sample_by: line"),
+            ":4: source.sample_by: applies to text files, and these are read as",
+        ),
+        (CORPUS + "separator: \\n\n", ":5: separator: has a backslash before a letter; YAML reads \\n as a line end"),
+        (
+            CORPUS + "limits:\n  <<: {invalid: 0.1}\n",
+            ":6: limits: a key is a plain word; a merge key (<<) is not supported: write its keys out",
+        ),
+        (CORPUS + "splits: {no: 0.1}\n", ":5: splits: a key is a plain word, and not a number, a date, or yes or no"),
         (CORPUS.replace("gpt2@main", "tokenizers/none"), ":4: tokenizer: there is no folder "),
         *(
             (
@@ -114,6 +130,12 @@ def test_invalid_corpus_is_an_error_with_its_line(data: Path, text: str | bytes,
 def test_delimiter_may_be_declared_where_files_can_be_csv(data: Path, place: str) -> None:
     path = write_text(data / "one.yaml", CORPUS.replace("raw/*.txt", f"{place}\n  delimiter: ';'"))
     assert load_yaml(path, CorpusConfig).config.source.delimiter == ";"
+
+
+@pytest.mark.parametrize("day", ["2026-01-31", "'2026-01-31'"])
+def test_date_may_be_quoted(data: Path, day: str) -> None:
+    path = write_text(data / "one.yaml", f"{CORPUS}messages: m\ntemplate_date: {day}\n")
+    assert load_yaml(path, CorpusConfig).config.template_date == date(2026, 1, 31)
 
 
 @pytest.mark.parametrize(

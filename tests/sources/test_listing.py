@@ -47,6 +47,13 @@ def test_files_are_partitioned_as_declared(data: Path, path: str, rule: str, exp
     assert listed(data, FILES, path, partition_by=rule) == expected
 
 
+@pytest.mark.parametrize(("key", "value", "kind"), [("sample_by", "line", "text"), ("delimiter", ";", "CSV")])
+def test_key_for_a_format_that_no_file_has_is_an_error(data: Path, key: str, value: str, kind: str) -> None:
+    with pytest.raises(DeclarationError, match=rf":4: source\.{key}: applies to {kind} files, and these are read as json; remove it"):
+        listed(data, ["a.jsonl", "b.json"], "raw/*", source={key: value})
+    assert listed(data, ["c.txt", "d.csv"], "raw/*", source={key: value}) == {"all": ["a.jsonl", "b.json", "c.txt", "d.csv"]}
+
+
 def test_absolute_and_relative_paths_give_the_same_partitions(data: Path) -> None:
     relative = listed(data, FILES, "raw/**/*.txt", partition_by="file")
     assert listed(data, FILES, str(data / "raw" / "**" / "*.txt"), partition_by="file") == relative

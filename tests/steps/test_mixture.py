@@ -236,6 +236,8 @@ def test_invalid_positions_and_changes_of_a_segment_are_refused(workspace: Works
     with pytest.raises(DeclarationError, match="nothing is published that a segment at position 5 could go on from"):
         _at(_mixture(workspace), corpora, workspace, 5)
     _plan(_mixture(workspace), corpora, workspace)
+    with pytest.raises(DeclarationError, match=r"at_position is -5; use a position of training from 1 to"):  # though it is up to date
+        _at(_mixture(workspace), corpora, workspace, -5)
     _at(_mixture(workspace, weights=(1.0, 1.0)), corpora, workspace, 20)
     before = store_contents(workspace.store.root)
     with pytest.raises(DeclarationError, match="a segment begins at position 20 already; the next one begins after it, not at 20"):
