@@ -135,8 +135,8 @@ class SourceConfig(Declared):
         return self
 
 
-_HUB_DATASET = re.compile(r"hf://(datasets/)?[^/]*/[^/]*/?")
-"""Path of a whole dataset on the Hub, without a pattern of files. A path without an organization is refused when it is listed."""
+_HUB_DATASET = re.compile(r"hf://(datasets/)?[^/]+(/[^/]*)?/?")
+"""Path of a whole dataset on the Hub, without a pattern of files."""
 
 
 def applies_to(kind: Format, found: Iterable[str]) -> str:
