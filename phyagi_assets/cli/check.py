@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, open_workspace, print_error
+from phyagi_assets.cli.common import FAILED, MISUSED, open_workspace, print_error, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -14,14 +14,13 @@ from phyagi_assets.settings import Settings
 
 @verb()
 @click.option("--discard", is_flag=True, help="Remove damaged artifacts from the store; materialize builds them again.")
-@folder_options
-def check(output: Output, discard: bool, data: str | None, store: str | None) -> None:
+@with_settings
+def check(output: Output, discard: bool, settings: Settings) -> None:
     """Validate declarations, and compare the store with checksums.
 
     All problems are listed, not only the first one. Damaged artifacts are kept unless you pass --discard: then they are removed, and the
     next materialize builds them again, byte for byte. Files that the store did not create are listed and never removed.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_check
     from phyagi_assets.inspection.check import check_everything
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options, open_workspace
+from phyagi_assets.cli.common import number_option, open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -20,9 +20,8 @@ def _checked(context: click.Context, option: click.Parameter, hours: float) -> f
 @verb()
 @click.option("--old-plans", is_flag=True, help="Also remove superseded plans, and the versions that only they name.")
 @click.option("--yes", is_flag=True, help="Remove what is listed; without this option, nothing is removed.")
-@click.option(
+@number_option(
     "--grace",
-    cls=NumberOption,
     metavar="HOURS",
     type=click.FloatRange(min=0, max=1e6),
     callback=_checked,
@@ -30,8 +29,8 @@ def _checked(context: click.Context, option: click.Parameter, hours: float) -> f
     show_default=True,
     help="Keep versions written or published within this many hours, because a run may be reading them.",
 )
-@folder_options
-def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | None, store: str | None) -> None:
+@with_settings
+def clean(output: Output, old_plans: bool, yes: bool, grace: float, settings: Settings) -> None:
     """List versions that can be removed; with --yes, remove them.
 
     A version can be removed if a newer one has replaced it, if its partition is gone from the source, or if its corpus or
@@ -40,7 +39,6 @@ def clean(output: Output, old_plans: bool, yes: bool, grace: float, data: str | 
 
     Links and files that the store did not create are listed and never removed.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_removable
     from phyagi_assets.declare.catalog import load_catalog
     from phyagi_assets.inspection.garbage import Cleaning, CleanReport

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,11 +32,8 @@ Exit codes:
 """
 
 
-class NumberOption(click.Option):
+class _NumberOption(click.Option):
     """Option whose value is a number. The help shows its default, and only an error message its range."""
-
-    def __init__(self, *args: Any, metavar: str = "N", **kwargs: Any) -> None:
-        super().__init__(*args, metavar=metavar, **kwargs)
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         """Return what the help shows after the meaning."""
@@ -44,12 +42,26 @@ class NumberOption(click.Option):
         return extra
 
 
+number_option = partial(click.option, cls=_NumberOption, metavar="N")
+"""Decorator that adds an option whose value is a number; it takes the arguments of `click.option`."""
+
+
 def folder_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options --data and --store to a command."""
     data = click.option("--data", metavar="DIR", help="The data folder.  [default: $PHYAGI_ASSETS_DATA, else data]")
     told = "The store: a folder, or s3://bucket/folder, gs://… or az://…  [default: $PHYAGI_ASSETS_STORE, else store in the data folder]"
     store = click.option("--store", metavar="PLACE", help=told)
     return data(store(command))
+
+
+def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --data and --store to a command, which is called with the `settings` that they choose."""
+
+    @wraps(command)
+    def run(*args: Any, data: str | None, store: str | None, **options: Any) -> Any:
+        return command(*args, settings=Settings.resolve(data=data, store=store), **options)
+
+    return folder_options(run)
 
 
 def open_workspace(settings: Settings) -> "Workspace":

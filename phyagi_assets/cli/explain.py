@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options
+from phyagi_assets.cli.common import number_option, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -13,17 +13,11 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.argument("position", type=click.IntRange(0, LARGEST), required=False)
-@click.option(
-    "--count", cls=NumberOption, default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain."
-)
-@click.option(
-    "--step", cls=NumberOption, type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0."
-)
-@click.option("--batch-size", cls=NumberOption, type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
-@click.option(
-    "--world-size", cls=NumberOption, default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes."
-)
-@folder_options
+@number_option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
+@number_option("--step", type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0.")
+@number_option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
+@number_option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
+@with_settings
 def explain(
     output: Output,
     name: str,
@@ -32,8 +26,7 @@ def explain(
     step: int | None,
     batch_size: int | None,
     world_size: int,
-    data: str | None,
-    store: str | None,
+    settings: Settings,
 ) -> None:
     """Show the documents that training reads at a position.
 
@@ -46,7 +39,6 @@ def explain(
     """
     if (position is None) == (step is None) or (step is not None and batch_size is None):
         raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_explanation
     from phyagi_assets.inspection.explain import open_explainer
     from phyagi_assets.inspection.explain_report import ExplainReport

@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options
+from phyagi_assets.cli.common import with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -10,8 +10,8 @@ from phyagi_assets.settings import Settings
 
 @verb()
 @click.argument("name", metavar="PATH|NAME")
-@folder_options
-def inspect(output: Output, name: str, data: str | None, store: str | None) -> None:
+@with_settings
+def inspect(output: Output, name: str, settings: Settings) -> None:
     """Show metadata, statistics and first words of an artifact.
 
     \b
@@ -20,7 +20,6 @@ def inspect(output: Output, name: str, data: str | None, store: str | None) -> N
       an address in the store    shakespeare/numpy_cache/hamlet
       a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_inspection
     from phyagi_assets.inspection.describe import InspectReport, inspect_named
     from phyagi_assets.steps.step import Workspace

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options, write_file
+from phyagi_assets.cli.common import number_option, with_settings, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -14,20 +14,11 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.argument("ledger")
-@click.option(
-    "--spikes", cls=NumberOption, default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show."
-)
-@click.option(
-    "--documents",
-    cls=NumberOption,
-    default=3,
-    show_default=True,
-    type=click.IntRange(0, 1000),
-    help="Largest number of documents per spike.",
-)
+@number_option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
+@number_option("--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike.")
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
 @click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves into an SVG file; it is replaced.")
-@folder_options
+@with_settings
 def losses(
     output: Output,
     name: str,
@@ -36,8 +27,7 @@ def losses(
     documents: int,
     proposes: bool,
     target: str | None,
-    data: str | None,
-    store: str | None,
+    settings: Settings,
 ) -> None:
     """Show recorded losses by corpus, and the documents of spikes.
 
@@ -50,7 +40,6 @@ def losses(
     """
     if target is not None and not target.lower().endswith(".svg"):
         raise click.BadParameter(f"{target} does not end in .svg, the only format that is drawn", param_hint="--output")
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.loss_chart import loss_chart
     from phyagi_assets.cli.render_losses import show_losses
     from phyagi_assets.formats.loss_ledger import read_ledger

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, exit_after, folder_options, open_workspace
+from phyagi_assets.cli.common import exit_after, number_option, open_workspace, with_settings
 from phyagi_assets.cli.imports import keep_pandas_out
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
@@ -25,17 +25,16 @@ logger = logging.getLogger(__name__)
 
 @verb()
 @click.argument("names", nargs=-1, metavar="[TARGET]...")
-@click.option("--at", cls=NumberOption, type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
-@click.option(
+@number_option("--at", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Change a mixture from this position on.")
+@number_option(
     "--jobs",
     "-j",
-    cls=NumberOption,
     type=click.IntRange(1, 1024),
     help="Processes that build in parallel.  [default: one for every 8 processors]",
 )
 @click.option("--executor", metavar="WHERE", default="local", help="Where to build: local, ray or ray:ADDRESS.  [default: local]")
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
-@folder_options
+@with_settings
 def materialize(
     output: Output,
     names: tuple[str, ...],
@@ -43,8 +42,7 @@ def materialize(
     jobs: int | None,
     executor: str,
     dry_run: bool,
-    data: str | None,
-    store: str | None,
+    settings: Settings,
 ) -> None:
     """Build the corpora and mixtures that are missing or stale.
 
@@ -62,7 +60,6 @@ def materialize(
     A mixture whose corpora or weights have changed gets a new plan with a new order. If a training run is using the mixture, pass the
     position that it has reached as --at: the order up to that position does not change.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.build.selection import select
     from phyagi_assets.cli.render import show_outcome
     from phyagi_assets.declare.catalog import read_catalog

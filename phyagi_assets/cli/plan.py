@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import folder_options, open_workspace
+from phyagi_assets.cli.common import open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
@@ -12,15 +12,14 @@ from phyagi_assets.settings import Settings
 @verb()
 @click.argument("name")
 @click.option("--tokens", metavar="N", help="Tokens that the run reads, such as 300B.  [default: an epoch of the mixture]")
-@folder_options
-def plan(output: Output, name: str, tokens: str | None, data: str | None, store: str | None) -> None:
+@with_settings
+def plan(output: Output, name: str, tokens: str | None, settings: Settings) -> None:
     """Forecast a run over a mixture before anything is built.
 
     Lists the tokens and epochs of each corpus, marks corpora that would be read more often than max_epochs allows, and estimates
     the disk space and time that building takes. For partitions that are not built yet, numbers are estimated from the beginning of
     their text.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render import show_forecast
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.formatting import parsed

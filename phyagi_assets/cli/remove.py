@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options, open_workspace
+from phyagi_assets.cli.common import number_option, open_workspace, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError, unknown_name
@@ -15,15 +15,9 @@ from phyagi_assets.settings import Settings
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
 @click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
 @click.option("--reason", default="", help="Reason to keep in the record.")
-@click.option(
-    "--until",
-    cls=NumberOption,
-    type=click.IntRange(1, LARGEST),
-    metavar="POSITION",
-    help="Position reached by training.  [default: an epoch]",
-)
+@number_option("--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position reached by training.  [default: an epoch]")
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
-@folder_options
+@with_settings
 def remove(
     output: Output,
     corpus: str,
@@ -32,8 +26,7 @@ def remove(
     reason: str,
     until: int | None,
     dry_run: bool,
-    data: str | None,
-    store: str | None,
+    settings: Settings,
 ) -> None:
     """Exclude documents, and show where mixtures have used them.
 
@@ -47,7 +40,6 @@ def remove(
     """
     if bool(ids) == bool(match):
         raise PhyagiAssetsError("choose documents with --id or with --match")
-    settings = Settings.resolve(data=data, store=store)
     from datetime import date
 
     from phyagi_assets.cli.render import show_removal

@@ -2,7 +2,7 @@
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options, write_file
+from phyagi_assets.cli.common import number_option, with_settings, write_file
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -11,16 +11,9 @@ from phyagi_assets.settings import Settings
 @verb(reports=False)
 @click.argument("name")
 @click.option("--output", "-o", "target", metavar="FILE", help="File to write; it is replaced.  [default: NAME.html]")
-@click.option(
-    "--samples",
-    cls=NumberOption,
-    default=6,
-    show_default=True,
-    type=click.IntRange(0, 1000),
-    help="Number of samples or documents to show.",
-)
-@folder_options
-def report(output: Output, name: str, target: str | None, samples: int, data: str | None, store: str | None) -> None:
+@number_option("--samples", default=6, show_default=True, type=click.IntRange(0, 1000), help="Number of samples or documents to show.")
+@with_settings
+def report(output: Output, name: str, target: str | None, samples: int, settings: Settings) -> None:
     """Write an HTML page about a corpus or a mixture.
 
     The page is one file that can be sent to a colleague. It shows the composition, document lengths, tokens by partition, duplicates,
@@ -28,7 +21,6 @@ def report(output: Output, name: str, target: str | None, samples: int, data: st
     neither the store nor a network. Samples are text of the corpus: send the page only to those who may read it, or write it with
     --samples 0.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render_page import page_of
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.formatting import short_size

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from phyagi_assets.cli.common import NumberOption, folder_options
+from phyagi_assets.cli.common import number_option, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.errors import PhyagiAssetsError
@@ -51,15 +51,14 @@ def init(output: Output, folder: Path) -> None:
 
 @verb(reports=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all addresses of this machine.")
-@click.option("--port", "-p", cls=NumberOption, type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
-@folder_options
-def ui(output: Output, host: str, port: int, data: str | None, store: str | None) -> None:
+@number_option("--port", "-p", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port to listen on.")
+@with_settings
+def ui(output: Output, host: str, port: int, settings: Settings) -> None:
     """Open Dagster's UI on a data folder and its store.
 
     Only one UI can run on a store at a time, because each starts its own daemon. The UI has no login: everyone who reaches the address can
     start runs. Keep the default host, and reach the UI from elsewhere through an SSH tunnel or a reverse proxy with a login.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.ports import require_free_port
     from phyagi_assets.orchestration.instance import ui_environment
     from phyagi_assets.store.places import open_store

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from phyagi_assets.cli.common import FAILED, MISUSED, folder_options, open_workspace, print_error
+from phyagi_assets.cli.common import FAILED, MISUSED, open_workspace, print_error, with_settings
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
 from phyagi_assets.settings import Settings
@@ -12,8 +12,8 @@ from phyagi_assets.settings import Settings
 
 @verb()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@folder_options
-def status(output: Output, names: tuple[str, ...], data: str | None, store: str | None) -> None:
+@with_settings
+def status(output: Output, names: tuple[str, ...], settings: Settings) -> None:
     """Show what is up to date, stale or failed.
 
     Lists partitions and mixtures with their sizes and the times at which they were built.
@@ -21,7 +21,6 @@ def status(output: Output, names: tuple[str, ...], data: str | None, store: str 
     Files of the store are not compared with their records: use check for that. To see why a partition is stale, use
     materialize --dry-run. The exit code is 1 if a source cannot be listed, and 2 if a declaration cannot be used.
     """
-    settings = Settings.resolve(data=data, store=store)
     from phyagi_assets.cli.render_state import show_status
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.inspection.status import status as status_of
