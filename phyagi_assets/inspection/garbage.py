@@ -25,7 +25,7 @@ from phyagi_assets.sources.snapshot import clear_transfers
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.chunk_results import clear_chunks
 from phyagi_assets.steps.mixture import MIXTURE
-from phyagi_assets.store.base import Address, Foreign, Store, StoredVersion, Survey, Transfer, Version
+from phyagi_assets.store.base import Address, Foreign, Store, StoredVersion, Survey, Version
 from phyagi_assets.store.manifest import Manifest
 
 SUPERSEDED = "superseded"
@@ -46,14 +46,9 @@ class Removable:
     bytes: int
     """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     address: Address
-    fingerprint: str
+    fingerprint: str = ""
     """Fingerprint of the version; empty for an interrupted transfer."""
-    is_published: bool
-    cleaning: "Cleaning" = field(repr=False, compare=False)
-
-    def remove(self) -> bool:
-        """Remove the version unless it is needed by now, and return whether it was removed."""
-        return bool(self.cleaning.remove([self]))
+    is_published: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,16 +88,24 @@ class Cleaning:
         """
         surveyed = self.store.survey()
         self.foreign, self.young = list(surveyed.foreign), 0
-        candidates = [(version, why) for version, why in self._unneeded(surveyed) if not version.protected]
         found = []
-        for version, why in candidates:
-            if version.address.name in self.others:
+        for version, why in self._unneeded(surveyed):
+            if version.protected or version.address.name in self.others:
                 continue
             if self._is_young(version.written):
                 self.young += 1
             else:
-                of = version.version
-                found.append(self._removable(version, of.path, why, of.fingerprint, is_published=version.is_published))
+                found.append(
+                    Removable(
+                        name=version.version.path,
+                        path=version.path,
+                        why=why,
+                        bytes=version.manifest.own_bytes,
+                        address=version.address,
+                        fingerprint=version.version.fingerprint,
+                        is_published=version.is_published,
+                    )
+                )
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
         return found + list(self._transfers())
 
@@ -143,21 +146,7 @@ class Cleaning:
             corpus, partition = transfer.address.name, transfer.address.key
             is_gone = partition not in self.partitions.get(corpus, ()) and corpus not in self.others
             if is_gone and not self._is_young(transfer.path.stat().st_mtime):
-                yield self._removable(transfer, transfer.name, BROKEN_OFF)
-
-    def _removable(
-        self, of: StoredVersion | Transfer, name: str, why: str, fingerprint: str = "", *, is_published: bool = False
-    ) -> Removable:
-        return Removable(
-            name=name,
-            path=of.path,
-            why=why,
-            bytes=of.bytes if isinstance(of, Transfer) else of.manifest.own_bytes,
-            address=of.address,
-            fingerprint=fingerprint,
-            is_published=is_published,
-            cleaning=self,
-        )
+                yield Removable(name=transfer.name, path=transfer.path, why=BROKEN_OFF, bytes=transfer.bytes, address=transfer.address)
 
     def remove(self, items: Iterable[Removable]) -> list[Removable]:
         """Remove versions that were found, except those that are needed by now or that another command works on.

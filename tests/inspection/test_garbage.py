@@ -38,6 +38,12 @@ def removable(workspace: Workspace, partitions: dict[str, set[str]], mixtures: s
     return Cleaning(store=workspace.store, partitions=partitions, mixtures=mixtures, **options).find()
 
 
+def remove(workspace: Workspace, partitions: dict[str, set[str]], mixtures: set[str], **options: Any) -> list[Removable]:
+    """Remove what can go, and return it."""
+    cleaning = Cleaning(store=workspace.store, partitions=partitions, mixtures=mixtures, **options)
+    return cleaning.remove(cleaning.find())
+
+
 def found(corpus: Corpus, workspace: Workspace, **options: Any) -> dict[str, str]:
     """Why things can go, by their names without fingerprints."""
     partitions = {"one": set(workspace.sources.partitions(corpus))}
@@ -68,15 +74,13 @@ def test_caches_of_an_old_plan_are_kept_until_old_plans_are_removed(corpus: Corp
     new = bring_up_to_date(corpus, mixture, workspace)
     steps = {f"one/{stage}/.versions/b": SUPERSEDED for stage in ("raw_dataset", "tokenized_arrow")}
     assert found(corpus, workspace) == steps
-    for item in removable(workspace, {"one": {"a", "b"}}, {"mix"}):
-        item.remove()
+    remove(workspace, {"one": {"a", "b"}}, {"mix"})
     assert arrays(old) == before
     assert found(corpus, workspace, old_plans=True) == {
         "mix/.versions/mixed_dataset": OLD_PLAN,
         "one/numpy_cache/.versions/b": SUPERSEDED,
     }
-    for item in removable(workspace, {"one": {"a", "b"}}, {"mix"}, old_plans=True):
-        item.remove()
+    remove(workspace, {"one": {"a", "b"}}, {"mix"}, old_plans=True)
     assert not old.exists()
     assert len(arrays(new)) == 2
     assert bring_up_to_date(corpus, mixture, workspace) == new
@@ -92,8 +96,7 @@ def test_partition_missing_from_the_source_is_removable_if_no_plan_reads_it(corp
         "mix/.versions/mixed_dataset": OLD_PLAN,
         **{f"one/{stage}/.versions/b": RETIRED for stage in (*stages, "numpy_cache")},
     }
-    for item in removable(workspace, {"one": {"a"}}, {"mix"}, old_plans=True):
-        item.remove()
+    remove(workspace, {"one": {"a"}}, {"mix"}, old_plans=True)
     assert [address for address in workspace.store.list() if address.endswith("/b")] == []
     assert found(corpus, workspace, old_plans=True) == {}
 
@@ -104,8 +107,7 @@ def test_undeclared_artifacts_are_removable_with_their_plan(corpus: Corpus, mixt
     assert {item.why for item in gone} == {UNDECLARED}
     listed = sum(item.bytes for item in gone)
     before = size_without_manifests(workspace.store.root)
-    for item in gone:
-        item.remove()
+    assert remove(workspace, {}, set()) == gone
     assert 0 < listed == before - size_without_manifests(workspace.store.root)
     assert list(workspace.store.list()) == []
 
@@ -115,5 +117,5 @@ def test_interrupted_transfer_of_a_missing_partition_is_removable(corpus: Corpus
         write_text(workspace.store.root / ".transfers" / "one" / partition / "digest" / "object.part", "half")
     (item,) = removable(workspace, {"one": set(workspace.sources.partitions(corpus))}, {"mix"})
     assert (item.name, item.why, item.bytes) == (".transfers/one/gone", BROKEN_OFF, 4)
-    item.remove()
+    assert remove(workspace, {"one": {"a", "b"}}, {"mix"}) == [item]
     assert (workspace.store.root / ".transfers" / "one" / "a" / "digest" / "object.part").exists()
