@@ -93,7 +93,7 @@ class CacheLayout:
 
 
 class BlockUses:
-    """The use of the blocks of a shuffle.
+    """The use of the blocks of a shuffle, each given as the index of an array and the number of the block in it.
 
     Parameters
     ----------

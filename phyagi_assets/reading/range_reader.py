@@ -13,7 +13,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
 from phyagi_assets.reading.block_cache import Block, BlockCache
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
+from phyagi_assets.reading.cache_layout import BlockUses
 from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -72,16 +73,6 @@ class _Part:
     def of(self, size: int) -> memoryview:
         """Return the range, given its size, as soon as it is there."""
         return memoryview(self.content.result())[self.offset : self.offset + size]
-
-
-class BlockUses(Protocol):
-    """What is known about the use of blocks. It can be pickled."""
-
-    def are_worth(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[bool]:
-        """Return whether so much of each block, a pair of an array and a number, is used from a position on that all of it is fetched."""
-
-    def next_uses(self, blocks: Sequence[tuple[int, int]], position: int) -> Sequence[int]:
-        """Return the next use of each block from a position on; larger numbers are later."""
 
 
 class RangeReader:

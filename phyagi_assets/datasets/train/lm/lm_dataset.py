@@ -152,8 +152,3 @@ def whole_numbers(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     if ids.dtype.kind == "f" and not np.array_equal(copied, ids):
         raise ValueError(f"the array contains {ids.dtype} with fractions; token ids are integers")
     return copied
-
-
-def as_tensor(ids: npt.NDArray[Any]) -> torch.Tensor:
-    """Copy ids to an int64 tensor."""
-    return torch.from_numpy(whole_numbers(ids))
