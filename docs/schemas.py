@@ -10,15 +10,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from phyagi_assets.inspection.check import CheckReport
-from phyagi_assets.inspection.copied import CopyReport
+from phyagi_assets.inspection.copy_report import CopyReport
 from phyagi_assets.inspection.describe import InspectReport
 from phyagi_assets.inspection.dry_run import DryRunReport
 from phyagi_assets.inspection.explain_report import ExplainReport
 from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import CleanReport
 from phyagi_assets.inspection.loss_report import LossReport
-from phyagi_assets.inspection.materializing import MaterializeReport
-from phyagi_assets.inspection.removal import RemoveReport
+from phyagi_assets.inspection.materialize_report import MaterializeReport
+from phyagi_assets.inspection.remove_report import RemoveReport
 from phyagi_assets.inspection.report import Report
 from phyagi_assets.inspection.status import StatusReport
 

@@ -1,6 +1,7 @@
 """The command that copies stores."""
 
 import sys
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -36,15 +37,15 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     With --layout reference, DST gets a folder CORPUS/PARTITION for each published cache, in which arrays in pieces are joined; if corpora
     or mixtures are named, only for theirs.
     """
-    from phyagi_assets.cli.progress import CommandProgress
+    from phyagi_assets.cli.progress import ConsoleProgress
     from phyagi_assets.cli.render import show_copied
     from phyagi_assets.errors import PhyagiAssetsError
-    from phyagi_assets.exports.reference_layout import joinings, open_target, run_joinings
+    from phyagi_assets.exports.reference_layout import Joining, joinings, open_target, run_joinings
     from phyagi_assets.formats.plan_versions import versions_named, versions_of_mixtures
-    from phyagi_assets.inspection.copied import CopyReport
+    from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, store_place
     from phyagi_assets.steps.pins import has_pins
-    from phyagi_assets.store.copying import copyings, run_all
+    from phyagi_assets.store.copying import Copying, copyings, run_all
     from phyagi_assets.store.places import open_store
 
     places = store_place(source), store_place(target)
@@ -52,37 +53,36 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
         raise PhyagiAssetsError(f"{source} and {target} are one place, or one is inside the other; name two that are apart")
     chosen = () if names == ("all",) else names
     store = open_store(places[0])
-    progress = CommandProgress(output, output.messages())
-    referring = 0
-    problems: list[str] = []
-    left_out: list[int] = []
+    progress = ConsoleProgress(output, output.messages())
+    work: Sequence[Copying | Joining]
+    done: Iterator[tuple[Copying | Joining, Sequence[str]]]
     if layout == "reference":
-        joined = joinings(store, open_target(places[1]), chosen)
-        work = [(item.cache.address, item.bytes, item.is_there) for item in joined]
-        done = ((item.cache.address, item.bytes, reasons) for item, reasons in run_joinings(joined))
+        work = joined = joinings(store, open_target(places[1]), chosen)
+        done, referring = run_joinings(joined), 0
     else:
-        copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
-        work = [(item.version.address, item.bytes, item.is_there) for item in copied]
-        done = ((item.version.address, item.bytes, reasons) for item, reasons in run_all(copied, versions_named))
-        referring = sum(has_pins(item.version) for item in copied)
+        work = copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
+        done, referring = run_all(copied, versions_named), sum(has_pins(item.version) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
-    with progress.over({address: () for address, _, _ in work}, sum(size for _, size, _ in work), verb="copying", noun="version"):
-        for address, size, reasons in done:
-            progress.started(address)
-            progress.advanced(size)
+    problems: list[str] = []
+    left_out: list[Copying | Joining] = []
+    size = sum(item.bytes for item in work)
+    with progress.over({item.version.address: () for item in work}, size, verb="copying", noun="version"):
+        for item, reasons in done:
+            progress.started(item.version.address)
+            progress.advanced(item.bytes)
             if reasons:
                 problems += reasons
-                left_out.append(size)
+                left_out.append(item)
     for problem in problems:
         print_error(problem)
-    missing = [size for _, size, is_there in work if not is_there]
+    present = sum(item.is_there for item in work)
     report = CopyReport(
         source=str(store),
         target=str(places[1]),
-        copied=len(missing) - len(left_out),
-        bytes=sum(missing) - sum(left_out),
-        present=len(work) - len(missing),
+        copied=len(work) - present - len(left_out),
+        bytes=size - sum(item.bytes for item in left_out),
+        present=present,
         referring=referring,
         left_out=len(left_out),
         problems=problems,

@@ -64,7 +64,7 @@ def materialize(
     from phyagi_assets.cli.render import show_outcome
     from phyagi_assets.declare.catalog import read_catalog
     from phyagi_assets.execution.ray_address import chosen_executor
-    from phyagi_assets.inspection.materializing import MaterializeReport
+    from phyagi_assets.inspection.materialize_report import MaterializeReport
 
     chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
@@ -100,12 +100,12 @@ def _brought_up_to_date(
     """Build what is stale. Dagster is not imported if nothing is, and if its instance has recorded all versions."""
     from phyagi_assets.build.examine import examine_selection
     from phyagi_assets.build.outcome import Outcome
-    from phyagi_assets.cli.progress import CommandProgress
+    from phyagi_assets.cli.progress import ConsoleProgress
     from phyagi_assets.orchestration.recorded_digests import RecordedDigests
     from phyagi_assets.store.data_folders import claim
 
     names = [*selection.catalog.corpora, *selection.catalog.mixtures]
-    progress = CommandProgress(output, output.messages(detached=True))
+    progress = ConsoleProgress(output, output.messages(detached=True))
     claim(workspace.store, settings.data, names)
     if restored := workspace.store.restore_all():
         logger.info("%s without a link, as in a copied store; the links were restored", counted(restored, "artifact"))

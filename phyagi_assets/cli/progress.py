@@ -19,7 +19,7 @@ _WIDE = 100
 """Width of a terminal from which on a bar is drawn, in characters; without it, there is room for the names of partitions and steps."""
 
 
-class CommandProgress:
+class ConsoleProgress:
     """Progress over the partitions that a command builds, and over all bytes of source that it reads.
 
     Parameters

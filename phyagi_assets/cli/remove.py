@@ -47,7 +47,7 @@ def remove(
     from phyagi_assets.declare.removals import Removal, add_removals, read_removals, removals_file
     from phyagi_assets.inspection.documents import matching, with_ids
     from phyagi_assets.inspection.exposure import exposures
-    from phyagi_assets.inspection.removal import RemoveReport
+    from phyagi_assets.inspection.remove_report import RemoveReport
 
     catalog = load_catalog(settings.require_data())
     if corpus not in catalog.corpora:

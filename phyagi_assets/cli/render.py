@@ -17,7 +17,7 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
-from phyagi_assets.inspection.materializing import MaterializeReport
+from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
 from phyagi_assets.steps.lengths import Lengths
@@ -26,14 +26,14 @@ from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:
     from phyagi_assets.inspection.check import CheckReport
-    from phyagi_assets.inspection.copied import CopyReport
+    from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.inspection.describe import Inspection, Part
     from phyagi_assets.inspection.documents import FoundDocument
     from phyagi_assets.inspection.explain import ExplainedSample
     from phyagi_assets.inspection.exposure import Exposure
     from phyagi_assets.inspection.forecast import Forecast
     from phyagi_assets.inspection.garbage import Cleaning, Removable
-    from phyagi_assets.inspection.removal import RemoveReport
+    from phyagi_assets.inspection.remove_report import RemoveReport
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""

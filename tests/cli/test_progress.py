@@ -7,7 +7,7 @@ from rich.console import Console
 
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.cli.output import Output
-from phyagi_assets.cli.progress import CommandProgress
+from phyagi_assets.cli.progress import ConsoleProgress
 from phyagi_assets.errors import SourceError
 
 STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
@@ -17,7 +17,7 @@ def run(*, is_terminal: bool, partitions: int = 2, output: Output | None = None,
     """Return what is printed for a build of partitions of 1 MB each."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
-    progress = CommandProgress(output or Output(), console)
+    progress = ConsoleProgress(output or Output(), console)
     work = [Work(corpus="news", key=f"day{i}", partition=None, steps=STEPS, bytes=1_000_000) for i in range(partitions)]
     with progress.over({item.name: item.steps for item in work}, sum(item.bytes for item in work)):
         for item in work:
