@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import concatenated_ranges
 
 _CELL = 32
 """Number of tokens within which neighbouring documents are merged where documents are very short."""
@@ -86,7 +87,7 @@ def packed(ends: Ints, seq_len: int, *, merges: bool = False) -> PackedSamples:
     bins, of_rest = _best_fit(rest[left], seq_len)
     cut = np.flatnonzero(full)
     pieces = int(full.sum())
-    within = np.arange(pieces) - np.repeat(np.cumsum(full[cut]) - full[cut], full[cut])
+    within = concatenated_ranges(0, full[cut])
     starts = np.concatenate([begins[left] + full[left] * seq_len, np.repeat(begins[cut], full[cut]) + within * seq_len])
     tokens = np.concatenate([rest[left], np.full(pieces, seq_len)])
     sample = np.concatenate([of_rest, bins + np.arange(pieces)])
@@ -127,7 +128,7 @@ def _best_fit(lengths: Ints, seq_len: int) -> tuple[int, Ints]:
         spaces.place(length, int(counts[length]))
     first, samples, each = (np.array(column, dtype=np.int64) for column in zip(*spaces.steps, strict=True))
     placed = samples * each
-    within = np.arange(len(lengths)) - np.repeat(np.cumsum(placed) - placed, placed)
+    within = concatenated_ranges(0, placed)
     sample = np.repeat(first, placed) + within // np.repeat(each, placed)
     descending = np.argsort((seq_len - lengths).astype(_unsigned(seq_len)), kind="stable")
     found = np.empty(len(lengths), dtype=np.int64)

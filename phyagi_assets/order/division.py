@@ -8,6 +8,7 @@ import numpy as np
 from phyagi_assets.formats.plan import Shard
 from phyagi_assets.order.blocks import ShardBlocks
 from phyagi_assets.order.packing import PADDING, Runs
+from phyagi_assets.order.ranges import concatenated_ranges
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,8 +74,7 @@ class Division:
             return replace(runs, shard=first, start=np.where(is_real, begin - self._begins[first], runs.start))
         counts = last - first + 1
         run = np.repeat(np.arange(len(counts)), counts)
-        file = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
-        file, is_real = np.where(is_real[run], file, PADDING), is_real[run]
+        file, is_real = np.where(is_real[run], concatenated_ranges(first, counts), PADDING), is_real[run]
         from_, to = begin[run], end[run]
         into, out = np.maximum(from_, self._begins[file]), np.minimum(to, self._ends[file])
         return Runs(

@@ -13,6 +13,7 @@ from operator import itemgetter
 import numpy as np
 
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import concatenated_ranges
 
 _MAX_BYTES = 128 << 10
 """Largest size of one announcement, in bytes; of a longer range, the system reads only as much as the device's read-ahead."""
@@ -34,7 +35,7 @@ def announce(mapped: Callable[[int], tuple[mmap.mmap, int]], file: Ints, begin: 
     begin, size = begin[order], size[order]
     pieces = -(-size // _MAX_BYTES)
     of = np.repeat(np.arange(len(begin)), pieces)
-    done = (np.arange(len(of)) - np.repeat(np.cumsum(pieces) - pieces, pieces)) * _MAX_BYTES
+    done = concatenated_ranges(0, pieces) * _MAX_BYTES
     cut = zip(file[order][of].tolist(), (begin[of] + done).tolist(), np.minimum(size[of] - done, _MAX_BYTES).tolist(), strict=True)
     for number, ranges in groupby(cut, key=itemgetter(0)):
         mapping, offset = mapped(number)

@@ -1,0 +1,27 @@
+"""The integers of many ranges at once."""
+
+import numpy as np
+
+from phyagi_assets.order.permutation import Ints
+
+
+def concatenated_ranges(start: Ints | int, length: Ints) -> Ints:
+    """Return the integers of ranges, one range after another.
+
+    Parameters
+    ----------
+    start
+        First integer of each range, 1-D, or of all ranges.
+    length
+        Number of integers in each range, 1-D.
+
+    Examples
+    --------
+    >>> concatenated_ranges(np.array([7, 2]), np.array([3, 2])).tolist()
+    [7, 8, 9, 2, 3]
+    >>> concatenated_ranges(0, np.array([3, 2])).tolist()
+    [0, 1, 2, 0, 1]
+    """
+    ends = np.cumsum(length)
+    ranges: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - (ends - length), length)
+    return ranges
