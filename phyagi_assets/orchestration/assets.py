@@ -22,6 +22,7 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
 from phyagi_assets.execution.ray_address import LOCAL
+from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
 from phyagi_assets.orchestration.metadata import fenced
@@ -30,7 +31,6 @@ from phyagi_assets.orchestration.names import BUILD_POOL, BUILDS_ALL_TAG, EXECUT
 from phyagi_assets.orchestration.partition_runs import FAILURE_TAG, LASTING, PartitionRun, is_permanent, run_of
 from phyagi_assets.orchestration.partitions import partitions_def
 from phyagi_assets.orchestration.recorded import recorded_of_partitions
-from phyagi_assets.orchestration.sensors import follow_condition, freshness_policy
 from phyagi_assets.settings import REPORTS_VARIABLE, Settings
 from phyagi_assets.steps.facts import Facts
 from phyagi_assets.steps.flow import FLOW, Flow

@@ -8,23 +8,21 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
 from dagster import DagsterRunStatus, RunsFilter
 
 from phyagi_assets.build.scan import Due, Scan, scan_source
-from phyagi_assets.declare.catalog import Corpus, Mixture
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.cron import looks_like_cron
 from phyagi_assets.declare.intervals import parse_span
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import RELOAD, declared_tag, require_unchanged_file
 from phyagi_assets.orchestration.names import (
-    BUILDS_ALL_TAG,
     CONTENTS,
     CORPUS_TAG,
     LAUNCHED_BY,
@@ -121,52 +119,6 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) ->
         )
     except dg.DagsterInvalidDefinitionError as problem:
         raise corpus.error(str(problem), "refresh") from None
-
-
-def follow_sensor(declared: Iterable[Corpus | Mixture] = ()) -> dg.AutomationConditionSensorDefinition:
-    """Return the sensor that builds the assets downstream of a change."""
-    return dg.AutomationConditionSensorDefinition(
-        "follow_changes",
-        target=dg.AssetSelection.all(),
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        minimum_interval_seconds=30,
-        run_tags=declared_tag(declared),
-        description="Builds what is downstream of a partition whose content has changed, and nothing where it was touched alone.",
-    )
-
-
-def follow_condition(*, in_partitions: bool = False, waits: bool = True) -> Any:
-    """Return the condition that builds an asset when upstream data versions change.
-
-    An asset is built once per change. A run that was cancelled or failed is not repeated, nor is the rest of a run that was to build the
-    asset itself. So, in contrast to ``AutomationCondition.eager()``, a missing asset alone is not built.
-
-    Parameters
-    ----------
-    in_partitions
-        Whether the asset is one of the steps of a corpus's partitions.
-    waits
-        Whether the asset is built only if everything upstream is built.
-    """
-    condition = dg.AutomationCondition
-    built_with_the_rest: Any = condition.executed_with_root_target()
-    if in_partitions:  # these runs record the steps themselves, right after the change, or fail; the other condition knows one partition
-        built_with_the_rest |= condition.all_new_updates_have_run_tags(tag_values=BUILDS_ALL_TAG)
-    changed = (condition.data_version_changed() & ~built_with_the_rest).with_label("content changed by a run without this asset")
-    upstream = condition.any_deps_match(changed | condition.will_be_requested()).with_label("something upstream changed")
-    due = upstream.since_last_handled().with_label("something upstream changed since this asset was last requested or built")
-    if waits:
-        due &= (~condition.any_deps_missing()).with_label("everything upstream is built")
-    return (
-        due
-        & (~condition.any_deps_in_progress()).with_label("nothing upstream is being built")
-        & (~condition.in_progress()).with_label("this asset is not being built")
-    ).with_label("follow changes")
-
-
-def freshness_policy(within: str | None) -> dg.FreshnessPolicy | None:
-    """Return a policy that fails if an asset was not materialized for the time span `within`; None without a time span."""
-    return dg.FreshnessPolicy.time_window(fail_window=parse_span(within)) if within else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
