@@ -1,14 +1,10 @@
 """Output of the commands: trees and tables, rendered with rich."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table
 from rich.tree import Tree
 
@@ -20,14 +16,12 @@ from phyagi_assets.formatting import counted, listed, short, short_counted, shor
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.steps.cache import STAGE as CACHE
-from phyagi_assets.steps.lengths import Lengths
 from phyagi_assets.steps.mixture_version import STAGE as MIXED
 from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:
     from phyagi_assets.inspection.check import CheckReport
     from phyagi_assets.inspection.copy_report import CopyReport
-    from phyagi_assets.inspection.describe import Inspection, Part
     from phyagi_assets.inspection.documents import FoundDocument
     from phyagi_assets.inspection.explain import ExplainedSample
     from phyagi_assets.inspection.exposure import Exposure
@@ -37,12 +31,6 @@ if TYPE_CHECKING:
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""
-_SHARE = "part"
-"""Label of the share of a part in the whole, from 0 to 1."""
-_BAR = 24
-"""Width of a bar for the whole."""
-_WIDEST = 10_000
-"""Width at which tables are measured."""
 _SHOWN = 400
 """Largest number of characters of a document in an explanation."""
 
@@ -244,69 +232,3 @@ def _digits(number: float) -> str:
 def _epochs(number: float) -> str:
     shown = _digits(number)
     return f"{shown} epoch{'' if shown == '1' else 's'}"
-
-
-def show_inspection(console: Console, found: "Inspection") -> None:
-    """Print the facts, parts, lengths and samples of an artifact or a corpus."""
-    console.print(f"[bold]{found.title}[/]")
-    facts = Table(show_header=False, box=None)
-    facts.add_column()
-    facts.add_column(overflow="fold")
-    for name, value in found.facts.items():
-        facts.add_row(name, escape(value))
-    console.print(facts)
-    if found.parts:
-        _show_parts(console, found.parts)
-    if found.lengths:
-        console.print(_lengths(found.lengths))
-    for sample in found.samples:
-        console.print(boxed(console, sample.text, f"{sample.where}, {counted(sample.tokens, 'token')}"))
-
-
-def _show_parts(console: Console, parts: "Sequence[Part]") -> None:
-    """Print a table with one row for each part, or one block for each part if the table is wider than the console.
-
-    Numbers are never shortened. Headings are broken between words; a bar for the share of each part is drawn where there is room.
-    """
-    names = list(dict.fromkeys(name for part in parts for name in part))
-    columns = {name: [_shown(name, part.get(name, "")) for part in parts] for name in names}
-    bars = {"": ["█" * round(_BAR * float(part[_SHARE])) for part in parts]} if _SHARE in names else {}
-    for shown, padding, breaks in ((columns | bars, 1, False), (columns | bars, 1, True), (columns, 1, True), (columns, 0, True)):
-        table = _narrow_table(shown, padding, breaks=breaks)
-        if Measurement.get(console, console.options.update(width=_WIDEST), table).maximum <= console.width:
-            console.print(table)
-            return
-    for part in parts:
-        block = Table(show_header=False, box=None, pad_edge=False)
-        block.add_column(no_wrap=True)
-        block.add_column(overflow="fold")
-        for name, value in part.items():
-            block.add_row(name, escape(_shown(name, value)))
-        console.print(block, "")
-
-
-def _narrow_table(columns: Mapping[str, Sequence[str]], padding: int, *, breaks: bool) -> Table:
-    """Return a table whose columns are as wide as their longest value, or their heading, or its longest word if headings are broken."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, padding, 0, 0))
-    for name, values in columns.items():
-        width = max(map(cell_len, [*(name.split() if breaks else [name]), *values, " "]))
-        is_number = all(value[:1].isdigit() for value in values if value)
-        table.add_column(fill(name, width, break_long_words=False), justify="right" if is_number else "left", no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(escape, row))
-    return table
-
-
-def _shown(name: str, value: str | float) -> str:
-    if name == _SHARE:
-        return f"{value:.2%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else value
-
-
-def _lengths(lengths: Lengths) -> Group:
-    quantiles = ", ".join(f"{name} {value:,}" for name, value in lengths.quantiles.items())
-    table = Table("tokens", "documents", "", box=None)
-    most = max(count for _, count in lengths.histogram)
-    for low, count in lengths.histogram:
-        table.add_row(f"≥ {low:,}", f"{count:,}", "█" * round(40 * count / most))
-    return Group(f"tokens per document: {quantiles}, mean {lengths.mean:,.1f}", table)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from docs.schemas import FOLDER, REPORTS, schemas
 from phyagi_assets.cli import main
-from phyagi_assets.cli.render import show_inspection
+from phyagi_assets.cli.render_inspection import show_inspection
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.inspection.describe import Inspection, Part
 from phyagi_assets.steps.mixture import build_mixture
