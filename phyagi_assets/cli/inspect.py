@@ -21,7 +21,8 @@ def inspect(output: Output, name: str, settings: Settings) -> None:
       a path                     data/store/demo/mixed_dataset, …/hamlet/train.npy
     """
     from phyagi_assets.cli.render_inspection import show_inspection
-    from phyagi_assets.inspection.describe import InspectReport, inspect_named
+    from phyagi_assets.inspection.describe import InspectReport
+    from phyagi_assets.inspection.named import inspect_named
     from phyagi_assets.steps.step import Workspace
     from phyagi_assets.store.places import open_store
 

@@ -1,19 +1,16 @@
 """Descriptions of artifacts for people to read: facts, statistics and sample documents."""
 
 from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from phyagi_assets.build.available import available_partitions
-from phyagi_assets.declare.catalog import read_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import open_documents, open_mask
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.joined_array import JoinedArray
@@ -22,7 +19,7 @@ from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import SplitMask, mark_trained, shown_share
 from phyagi_assets.formatting import listed
-from phyagi_assets.inspection.missing import no_address, nothing_named
+from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
@@ -31,19 +28,9 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.lengths import Lengths, array_lengths
 from phyagi_assets.steps.mixture_facts import packing_facts, padding_facts
 from phyagi_assets.steps.pins import pins_of
-from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.steps.token_facts import SKIPPED
-from phyagi_assets.store.base import Address, Artifact, Store
-from phyagi_assets.store.manifest import MANIFEST, Manifest
-from phyagi_assets.store.places import artifact_in_bucket, open_store
-
-LEFT_OUT = "files left out of the source"
-"""Label of the fact about files that match the pattern of the source but are left out, such as hidden files."""
-LEFT_OUT_PARTITIONS = mixture.LEFT_OUT
-"""Label of the fact about partitions that failed and that a mixture leaves out."""
-_LISTING_SECONDS = 10.0
-"""Longest time that listing a remote source may take, in seconds, before a corpus is described without the listing."""
-
+from phyagi_assets.store.base import Artifact, Store
+from phyagi_assets.store.manifest import Manifest
 
 Part = dict[str, str | int | float]
 """One row of a table, with values by label."""
@@ -283,84 +270,3 @@ def _flat(value: object) -> str:
     if isinstance(value, list):
         return listed(value, 8)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def inspect_named(name: str, store: Store, workspace: Workspace | None = None) -> Inspection:
-    """Describe an artifact or a corpus, given any of its names.
-
-    Parameters
-    ----------
-    name
-        Path or address in a bucket of an artifact or of a file in its folder, address in the store, or name of a mixture or corpus.
-    workspace
-        The data folder that declares the corpus. Its source is listed to report the files that it leaves out. By default, these files are
-        not reported.
-
-    Raises
-    ------
-    StoreError
-        The name refers to nothing in the store, or the artifact is damaged.
-    """
-    if place := artifact_in_bucket(name, {step.name: step.scope is Scope.PARTITION for step in FLOW.steps}):
-        store = store if str(store) == place.store else open_store(place.store)
-        artifact = _in_store(store, place.address, place.fingerprint)
-        if artifact is None:
-            raise StoreError(f"{place.store} has nothing named {place.address!r}, as an address or as the path of an artifact")
-        return describe(artifact)
-    path = Path(name)
-    folders = [path.parent if path.is_file() else path]
-    address = name if "/" in name else mixture.MIXTURE.address(name)
-    with suppress(StoreError):  # the name is not an address
-        folders.append(store.pointer(address))
-    for folder in folders:
-        if (folder / MANIFEST).is_file():
-            return _with_failed(inspect_artifact(folder), name, workspace)
-    if store.is_remote and (artifact := _in_store(store, address)):
-        return _with_failed(describe(artifact), name, workspace)
-    if "/" in name:
-        raise no_address(name, store)
-    found = inspect_corpus(store, name)
-    left_out = _left_out(name, workspace) if workspace else ""
-    return replace(found, facts={**found.facts, LEFT_OUT: left_out}) if left_out else found
-
-
-def _with_failed(found: Inspection, name: str, workspace: Workspace | None) -> Inspection:
-    """Return the description of a mixture with the partitions that it leaves out now, which its plan may be too old to name."""
-    if workspace is None:
-        return found
-    catalog, _ = read_catalog(workspace.data)
-    declared, corpora = catalog.mixtures.get(name), catalog.corpora
-    if declared is None or not declared.config.skips_failed:
-        return found
-    try:
-        keys = {corpus: list(workspace.sources.partitions(corpora[corpus], seconds=_LISTING_SECONDS)) for corpus in declared.config.corpora}
-        left_out = _flat(list(available_partitions(declared, corpora, keys, workspace).left_out))
-    except PhyagiAssetsError as problem:
-        left_out = f"unknown: {problem}"
-    facts = {label: value for label, value in found.facts.items() if label != LEFT_OUT_PARTITIONS}
-    return replace(found, facts={**facts, LEFT_OUT_PARTITIONS: left_out} if left_out else facts)
-
-
-def _in_store(store: Store, address: str, fingerprint: str = "") -> Artifact | None:
-    """Return a version at an address, by default the published one; None if there is none, or the address is not valid."""
-    try:
-        known = Address(address)
-    except StoreError:
-        return None
-    artifact = store.find(known, fingerprint) if fingerprint else store.open(known)
-    if artifact and (damage := artifact.damage()):
-        raise StoreError("\n".join(damage))
-    return artifact
-
-
-def _left_out(name: str, workspace: Workspace) -> str:
-    """Return one line on the files that a declared corpus leaves out of its source; empty if there are none."""
-    catalog, _ = read_catalog(workspace.data)
-    if name not in catalog.corpora:
-        return ""
-    corpus = catalog.corpora[name]
-    try:
-        workspace.sources.listing(corpus, seconds=_LISTING_SECONDS, warn=False)  # the facts report these files
-    except PhyagiAssetsError as problem:
-        return f"unknown: {problem}"
-    return workspace.sources.left_out(corpus)

@@ -9,7 +9,7 @@ from phyagi_assets.build.stale import CHECK_FAILED
 from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, StepResult, Work
 from phyagi_assets.formatting import counted
-from phyagi_assets.inspection.describe import LEFT_OUT
+from phyagi_assets.inspection.named import LEFT_OUT
 from phyagi_assets.orchestration.check_records import PartitionVerdict, insert_passed, latest_evaluation
 from phyagi_assets.orchestration.checks import Verdict, limits_of, verdicts
 from phyagi_assets.orchestration.corpus_totals import CorpusTotals

@@ -23,9 +23,9 @@ from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
 from phyagi_assets.formats.cache_folder import array_files, open_documents, open_mask
 from phyagi_assets.formats.token_file import open_tokens
-from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import declaration_problems
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.facts import Text
 from phyagi_assets.steps.mixture import build_mixture

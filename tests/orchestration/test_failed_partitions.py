@@ -16,9 +16,9 @@ from phyagi_assets.cli.render_state import show_status
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.materialize_report import MaterializeReport
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.inspection.status import status
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.mixture import LEFT_OUT

@@ -18,9 +18,9 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.schema import LimitsConfig
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.token_rows import row_batches
-from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.exposure import exposures
 from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import build_cache
 from phyagi_assets.steps.checks.arrays import check_arrays
 from phyagi_assets.steps.checks.tokens import check_tokens

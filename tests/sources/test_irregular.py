@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.inspection.describe import inspect_named
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.sources.irregular import MISNAMED, WITH_BOM
 from phyagi_assets.steps.step import Workspace
 from tests.support import build, declare_corpus, write_jsonl, write_text

@@ -15,10 +15,10 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
 from phyagi_assets.errors import DeclarationError
-from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.exposure import exposures
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import store_problems
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.mixture import build_mixture

@@ -11,8 +11,8 @@ import pytest
 from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus, load_catalog
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.inspection.describe import inspect_named
 from phyagi_assets.inspection.garbage import SUPERSEDED, Cleaning
+from phyagi_assets.inspection.named import inspect_named
 from phyagi_assets.orchestration.component import catalog_definitions
 from phyagi_assets.orchestration.instance import open_instance
 from phyagi_assets.orchestration.progress import LoggedProgress
