@@ -23,7 +23,7 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.errors import SourceDownError, SourceError, StoreError
 from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
-from phyagi_assets.objects.retries import RetryPolicy, TransientError
+from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -112,7 +112,7 @@ class BucketFolder:
         def listed(client: ObjectStore) -> list[StoredObject]:
             return [self._object(found) for page in obstore.list(client, whole or None, chunk_size=1000) for found in page]
 
-        return self._ask(prefix, "cannot be listed", listed)
+        return self._retried("cannot be listed", lambda clients: clients.listed(self._place[0], listed), LISTING_SILENCES)
 
     def _object(self, found: Any) -> StoredObject:
         key = found["path"].removeprefix(f"{self._place[1]}/") if self._place[1] else found["path"]
@@ -358,12 +358,14 @@ class BucketFolder:
 
     def _ask(self, key: str, what: str, action: Callable[[ObjectStore], Result]) -> Result:
         """Apply a function to the client, with retries. Errors name the folder, and the permissions that are missing."""
+        return self._retried(what, lambda clients: clients.ask(self._place[0], _missing_key(key, action)))
+
+    def _retried(self, what: str, action: Callable[[Clients], Result], silences: int | None = None) -> Result:
         if not self._clients:
             self._clients.append(Clients(self._scheme, self.read_timeout))
         try:
-            return self.retry_policy.with_retries(
-                f"{self.named or self.address}: {what}", lambda: self._clients[0].ask(self._place[0], _missing_key(key, action))
-            )
+            named = f"{self.named or self.address}: {what}"
+            return self.retry_policy.with_retries(named, lambda: action(self._clients[0]), silences=silences)
         except SourceDownError as problem:
             raise StoreError(f"{problem}") from None
         except SourceError as problem:

@@ -9,7 +9,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -19,12 +19,13 @@ from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import obstore
 from obstore.exceptions import BaseError, InvalidPathError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
-from phyagi_assets.objects.retries import TransientError
+from phyagi_assets.objects.retries import NoAnswerError, TransientError
 
 S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
 
@@ -45,6 +46,12 @@ _CREDENTIALS = {
 }
 _UNSIGNED = {S3: "AWS_SKIP_SIGNATURE", GCS: "GOOGLE_SKIP_SIGNATURE", AZURE: "AZURE_SKIP_SIGNATURE"}
 _ADDRESSES = {GCS: ("GOOGLE_BASE_URL", "STORAGE_EMULATOR_HOST"), AZURE: ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")}
+
+_ADDRESS_KEYS = {S3: "AWS_ENDPOINT_URL", GCS: "GOOGLE_BASE_URL", AZURE: "AZURE_STORAGE_ENDPOINT"}
+_ABSENT = ".phyagi-assets-asks-whether-this-is-an-object-store"
+"""Key that no object has."""
+_OF_PAGES = ("Got invalid list response", "Unable to extract metadata from headers")
+"""Parts of obstore's messages about answers that no object store gives."""
 
 _OF_MACHINE = re.compile(r"\bhttp://[^/\s]+/(?:latest/(?:api/token|meta-data/iam)|computeMetadata/|metadata/identity/)")
 """Address of the credentials of a machine's role."""
@@ -77,6 +84,8 @@ class Clients:
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
+        self._found: set[str] = set()
+        """Buckets that have answered a listing."""
         self._is_signed = os.environ.get(_UNSIGNED[scheme], "").lower() not in ("true", "1", "yes", "on", "y", "t")
         self._lock = Lock()
 
@@ -106,6 +115,35 @@ class Clients:
                     if not self._is_settled(bucket, store, str(problem)):
                         raise
             return action(self._store(bucket))
+
+    def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
+        """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.
+
+        A login page or a proxy that answers with a page instead has no objects either, and would look like an empty bucket.
+
+        Raises
+        ------
+        SourceError, TransientError
+            As in `ask`; or the server is not an object store.
+        """
+        found = self.ask(bucket, action)
+        if not found and bucket not in self._found:
+            self.ask(bucket, self._require_object_store)
+        self._found.add(bucket)
+        return found
+
+    def _require_object_store(self, store: ObjectStore) -> None:
+        """Ask for an object that does not exist; other servers answer with a page to this question too."""
+        with suppress(FileNotFoundError, PermissionDeniedError, UnauthenticatedError):
+            obstore.head(store, _ABSENT)
+            raise SourceError(self._not_an_object_store)
+
+    @property
+    def _not_an_object_store(self) -> str:
+        return (
+            f"{self._server} does not answer as {_NAMES[self._scheme]} does: it may be the address of a web page, or a proxy's login page "
+            f"answers instead{_by_proxy()}; check the address ({_ADDRESS_KEYS[self._scheme]}) and the network"
+        )
 
     def time(self) -> datetime:
         """Return the time by the server's clock, or the earliest possible time if the server does not tell."""
@@ -144,16 +182,21 @@ class Clients:
         if answer.status or isinstance(problem, PermissionDeniedError | UnauthenticatedError):
             return self._refusal(answer)
         if kind := re.search(r"HttpError \{\s*kind: (\w+)", text):
-            return TransientError(f"{self._server} cannot be reached, or broke off: {kind[1]}{_by_proxy()}")
+            raised = NoAnswerError if kind[1] == "Timeout" else TransientError
+            return raised(f"{self._server} cannot be reached, or broke off: {kind[1]}{_by_proxy()}")
         if isinstance(problem, OSError):
             return TransientError(f"{self._server} cannot be reached, or broke off: {type(problem).__name__}")
         if missing := re.search(r"missing field `(\w+)`", text):
             thing = _ELEMENTS.get(missing[1], missing[1])
             return SourceError(f"objects are listed with no {thing}, so that a change could not be noticed; use a server that gives it")
         said = re.sub(r"^Generic \w+ error: ", "", _first_line(problem))
-        is_elsewhere = "Received redirect" in text  # by a server that does not name the region
-        unusable = f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})"
-        return SourceError(_REASONS["AuthorizationHeaderMalformed"] if is_elsewhere else unusable)
+        if any(part in text for part in _OF_PAGES):
+            reason = self._not_an_object_store
+        elif "Received redirect" in text:  # by a server that does not name the region
+            reason = _REASONS["AuthorizationHeaderMalformed"]
+        else:
+            reason = f"the settings of {_NAMES[self._scheme]} are not valid: {said} ({_CREDENTIALS[self._scheme]})"
+        return SourceError(reason)
 
     def _refusal(self, answer: "_Answer") -> Exception:
         """Return the error for a request that the server refused."""

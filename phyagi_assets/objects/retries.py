@@ -23,6 +23,10 @@ class TransientError(Exception):
     """A failure that may not recur: a server that is down or busy, or a connection that broke off."""
 
 
+class NoAnswerError(TransientError):
+    """A server that accepted a connection and sent nothing until the time limit of a request."""
+
+
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
     """Run an action, and stop waiting for it after a time limit.
 
@@ -63,6 +67,10 @@ def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Re
     return outcome.result()
 
 
+LISTING_SILENCES = 2
+"""Number of attempts without an answer after which a listing is given up."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
     """Number of attempts, and the pauses between them. Each pause is twice as long as the one before it, and up to half of it is random."""
@@ -71,13 +79,16 @@ class RetryPolicy:
     pause: float = 1.0
     """Longest pause after the first failure, in seconds."""
 
-    def with_retries(self, what: str, action: Callable[[], Result]) -> Result:
+    def with_retries(self, what: str, action: Callable[[], Result], *, silences: int | None = None) -> Result:
         """Run an action, and retry it while it raises `TransientError`.
 
         Parameters
         ----------
         what
             The server or source that the action asks, for messages.
+        silences
+            Largest number of attempts that may end without an answer, of which each waits for the time limit of a request; by default,
+            all. Small requests, which a server that is up answers soon, need fewer.
 
         Raises
         ------
@@ -86,13 +97,15 @@ class RetryPolicy:
         SourceDownError
             The action raised `TransientError` in every attempt.
         """
+        silent = 0
         for attempt in range(1, self.attempts + 1):
             try:
                 return action()
             except SourceError as problem:
                 raise type(problem)(f"{what}: {problem}") from None
             except TransientError as problem:
-                if attempt == self.attempts:
+                silent += isinstance(problem, NoAnswerError)
+                if attempt == self.attempts or silent == silences:
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
                     message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None

@@ -1,5 +1,6 @@
 """Sources on the Hugging Face Hub, read by its own clients, which take its address and the token from the environment."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -232,7 +233,15 @@ def _translated(source: SourceConfig | None) -> Iterator[None]:
         if source is None and isinstance(problem, OSError):  # the client compares the size of what arrived
             raise TransientError(told) from None
         advice = "correct the repository, or name its files in source.path, as in hf://org/name/data/*.jsonl"
-        raise SourceError(f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}") from None
+        unusable = f"the dataset cannot be loaded: {type(problem).__name__}: {told}; {advice}"
+        raise SourceError(answered_by_page(problem) or unusable) from None
+
+
+def answered_by_page(problem: BaseException) -> str:
+    """Return the message about an answer of the Hub that is a web page, given the exception that it led to; empty if it is none."""
+    if any(isinstance(cause, json.JSONDecodeError) and cause.doc.lstrip().startswith("<") for cause in _causes(problem)):
+        return "the Hub's address answers with a web page, as a proxy's login page does; check the address (HF_ENDPOINT) and the network"
+    return ""
 
 
 def _of_status(status: int) -> Exception:

@@ -14,7 +14,7 @@ from obstore.store import ObjectStore
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
-from phyagi_assets.objects.retries import RetryPolicy, TransientError
+from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.pieces import Fetchers
@@ -77,7 +77,7 @@ class Buckets:
             )
         glob, prefix = Glob(pattern), fixed_prefix(pattern)
         what = f"{self._scheme}{bucket}/{prefix}"
-        objects, files = self._retry_policy.with_retries(what, lambda: self._matching(bucket, prefix, glob))
+        objects, files = self._retry_policy.with_retries(what, lambda: self._matching(bucket, prefix, glob), silences=LISTING_SILENCES)
         left_out = tuple(
             LeftOut(origin=self._origin(bucket, found), reason=reason) for found in objects if (reason := glob.left_out(found["path"]))
         )
@@ -87,7 +87,7 @@ class Buckets:
 
     def _matching(self, bucket: str, prefix: str, glob: Glob) -> tuple[list[Mapping[str, Any]], tuple[SourceFile, ...]]:
         """List the objects with a prefix; return them, and the files for those that match."""
-        objects = self._clients.ask(bucket, lambda store: list(_listed(store, prefix)))
+        objects = self._clients.listed(bucket, lambda store: list(_listed(store, prefix)))
         time_before = datetime.min.replace(tzinfo=UTC)
         if any(not found["e_tag"] for found in objects):
             time_before = self._clients.time()

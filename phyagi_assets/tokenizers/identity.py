@@ -100,7 +100,9 @@ def _commit_on_hub(name: str, revision: str) -> str:
     try:
         commit = HfApi().model_info(name, revision=revision).sha
     except Exception as problem:  # network, protocol or permission: in all cases, the commit is unknown
-        reason = str(problem).strip().splitlines()
+        from phyagi_assets.sources.hub import answered_by_page
+
+        reason = (answered_by_page(problem) or str(problem)).strip().splitlines()
         raise TokenizerError(
             f"the commit of tokenizer {name}@{revision} cannot be read from the Hub: {reason[0] if reason else problem!r}"
         ) from problem

@@ -180,7 +180,7 @@ def test_damage_on_the_way_is_fetched_again(machine: Open, s3: S3Server) -> None
     write(machine("here"), "text")
     found = machine("there").open(ADDRESS)
     assert found
-    s3.faults.flipped = 2
+    s3.faults.flipped = 1
     assert contents(found.folder())["content"] == b"text"
 
 

@@ -1,0 +1,93 @@
+"""Servers that are not object stores, or do not answer, are named."""
+
+import json
+import socket
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from phyagi_assets.errors import SourceError, StoreError
+from phyagi_assets.objects.bucket import BucketFolder
+from phyagi_assets.objects.retries import NoAnswerError, RetryPolicy
+from phyagi_assets.sources.hub import answered_by_page
+from phyagi_assets.sources.object_store import Buckets
+from tests.s3 import S3Server
+from tests.support import declare_corpus
+
+BUCKET = "s3://raw/store"
+PAGES = {"well-formed": "<html><body>Sign in</body></html>", "usual": "<!DOCTYPE html><html><br></html>", "empty": "", "JSON": "{}"}
+
+
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a server that answers every request with the same page, as login pages of networks do."""
+    content = PAGES[request.param].encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=partial(server.serve_forever, poll_interval=0.02)).start()
+        _use(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _use(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+
+
+def test_web_page_is_not_an_empty_bucket(page: str, tmp_path: Path) -> None:
+    said = f"{page} does not answer as S3 does: .* check the address \\(AWS_ENDPOINT_URL\\)"
+    with pytest.raises(StoreError, match=f"{BUCKET}: cannot be listed: {said}"):
+        BucketFolder(BUCKET).list()
+    corpus = declare_corpus(tmp_path, "corpus", "s3://raw/*.jsonl")
+    with pytest.raises(SourceError, match=f"s3://raw/: {said}"):
+        Buckets("s3://", RetryPolicy()).files(corpus, "s3://raw/*.jsonl")
+
+
+def test_empty_folder_of_a_bucket_is_asked_about_once(s3: S3Server) -> None:
+    folder = BucketFolder("s3://raw/nothing-here")
+    assert (folder.list(), folder.list()) == ([], [])
+    assert s3.faults.requests == {"GET": 2, "HEAD": 1}
+
+
+def test_listing_of_a_server_that_never_answers_is_given_up_after_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which accepts connections, and no more
+        _use(f"http://127.0.0.1:{server.getsockname()[1]}", monkeypatch)
+        with pytest.raises(StoreError, match=r"cannot be reached, or broke off: Timeout \(tried 2 times\)"):
+            BucketFolder(BUCKET, RetryPolicy(pause=0.01), read_timeout=0.1).list()
+
+
+def test_attempts_without_an_answer_are_limited_where_they_are_counted() -> None:
+    def silent() -> None:
+        tried.append(1)
+        raise NoAnswerError("silence")
+
+    for silences, attempts in ((None, 4), (2, 2)):
+        tried: list[int] = []
+        with pytest.raises(SourceError, match=f"tried {attempts} times"):
+            RetryPolicy(attempts=4, pause=0.0).with_retries("a server", silent, silences=silences)
+        assert len(tried) == attempts
+
+
+def test_web_page_instead_of_the_hub_is_recognized() -> None:
+    for content, is_page in ((" <html>", True), ("{", False)):
+        with pytest.raises(json.JSONDecodeError) as caught:
+            json.loads(content)
+        assert ("HF_ENDPOINT" in answered_by_page(caught.value)) is is_page
