@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.row_problem import RowProblem
 
 _BYTES_OF = {
     pa.string(): pa.binary(),
@@ -142,7 +143,7 @@ class LocatedText:
     def __init__(self, name: str, values: pa.Array, valid: pa.Array | None) -> None:
         self._name, self._values, self._valid = name, values, valid
 
-    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, str]) -> pa.Array:
+    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
         """Return the text of some rows, with null for values that are not UTF-8.
 
         Parameters
@@ -164,12 +165,12 @@ class LocatedText:
         except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
             return pa.array([self._decoded(value, row, problems) for value, row in zip(values, numbers.tolist(), strict=True)], pa.string())
 
-    def _decoded(self, value: pa.Scalar, row: int, problems: dict[int, str]) -> str | None:
+    def _decoded(self, value: pa.Scalar, row: int, problems: dict[int, RowProblem]) -> str | None:
         content: bytes | None = value.as_py()
         try:
             return None if content is None else content.decode()
         except UnicodeDecodeError as problem:
-            problems[row] = f"{self._name!r} is not UTF-8 at byte {problem.start}"
+            problems[row] = RowProblem(f"{self._name!r} is not UTF-8 at byte {problem.start}", is_of_encoding=True)
             return None
 
 

@@ -17,6 +17,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.columns import find_field
 from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_missing_key, refuse_other_json, value_of
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.row_problem import RowProblem
 
 TOOLS = "tools"
 """Name of the column with the tools that an assistant may call; it need not exist."""
@@ -150,38 +151,41 @@ def parse_conversations(path: str, block: bytes, name: str, first: int) -> Itera
         refuse_other_json(path, lines)
     texts: list[str | None] = []
     numbers: list[int] = []
-    problems: dict[int, str] = {}
+    problems: dict[int, RowProblem] = {}
     keys: set[str] = set()
     for number, line in enumerate(lines, first):
         if not line.strip():
             continue
         numbers.append(number)
-        text, row = None, object_in(line)
-        if isinstance(row, str):
-            problems[number] = row
-        else:
-            if first == 0:
-                keys.update(key_names(row))
-            text, problem = _converted(value_of(row, name), row.get(TOOLS), name)
-            if problem:
-                problems[number] = problem
-        texts.append(text)
+        row = object_in(line)
+        if not isinstance(row, RowProblem) and first == 0:
+            keys.update(key_names(row))
+        converted = row if isinstance(row, RowProblem) else _converted(value_of(row, name), row.get(TOOLS), name)
+        texts.append(_text_of(converted, number, problems))
     refuse_missing_key(path, name, keys, "the conversations in messages")
     yield ParsedBlock(columns=[pa.array(texts, pa.string())], numbers=np.array(numbers, np.int64), problems=problems)
 
 
-def _converted(messages: Any, tools: Any, name: str) -> tuple[str | None, str]:
-    """Return the JSON of a conversation and an empty string, or None and the problem."""
+def _converted(messages: Any, tools: Any, name: str) -> str | RowProblem:
+    """Return the JSON of a conversation, or the reason why there is none."""
     if messages is MISSING:
-        return None, f"has no key {name!r}"
+        return RowProblem(f"has no key {name!r}")
     if messages is None:
-        return None, f"{name!r} is null"
+        return RowProblem(f"{name!r} is null")
     try:
-        return conversation_json(messages, tools, name=name), ""
+        return conversation_json(messages, tools, name=name)
     except InvalidConversationError as problem:
-        return None, str(problem)
+        return RowProblem(str(problem))
     except RecursionError:
-        return None, "is nested too deeply"
+        return RowProblem("is nested too deeply")
+
+
+def _text_of(converted: str | RowProblem, number: int, problems: dict[int, RowProblem]) -> str | None:
+    """Return the text of a row; None if it has none, and add to the problems why."""
+    if isinstance(converted, RowProblem):
+        problems[number] = converted
+        return None
+    return converted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -240,7 +244,7 @@ class LocatedConversations:
             kind = kind.field(kind.get_field_index(name)).type
         self._convert, self._convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
 
-    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, str]) -> pa.Array:
+    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
         """Return the JSON of the conversations of some rows, with null for rows without one, and add to the problems why.
 
         Parameters
@@ -256,10 +260,8 @@ class LocatedConversations:
         tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
         texts: list[str | None] = []
         for number, value, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
-            text, problem = _converted(self._convert(_under(value, self._column.path[1:])), self._convert_tools(beside), name)
-            if problem:
-                problems[number] = problem
-            texts.append(text)
+            converted = _converted(self._convert(_under(value, self._column.path[1:])), self._convert_tools(beside), name)
+            texts.append(_text_of(converted, number, problems))
         return pa.array(texts, pa.string())
 
 

@@ -18,6 +18,7 @@ from phyagi_assets.sources.compression import Opened, UnreadableContentError, co
 from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.row_problem import RowProblem
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, parts_of
 
 
@@ -57,12 +58,13 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
         columns = find_columns(source, schema, options.columns, nested=False)
         table = QuotesChecked(file.content, delimiter, partial(_opened, source, number))
         file.content = cast(BinaryIO, _Ended(cast(BinaryIO, table), _end_of(schema, delimiter)))
-        broken: dict[int, str] = {}
+        broken: dict[int, RowProblem] = {}
         told: set[int] = set()
 
-        def note(row: pa.csv.InvalidRow, broken: dict[int, str] = broken, first: int = first) -> str:
+        def note(row: pa.csv.InvalidRow, broken: dict[int, RowProblem] = broken, first: int = first) -> str:
             # pyarrow's number is 1-based and counts the header.
-            broken[first + row.number - 2] = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
+            problem = f"has {row.actual_columns} columns, where the header has {row.expected_columns}"
+            broken[first + row.number - 2] = RowProblem(problem)
             return "skip"
 
         # Read only these columns: pyarrow guesses the types of the others from the first block, and may fail later.
@@ -131,7 +133,7 @@ def _closed(batches: Iterable[pa.RecordBatch], broken: Sized) -> Iterator[pa.Rec
         yield last.slice(0, last.num_rows - 1)
 
 
-def _without_rows(columns: Sequence[TextColumn], problems: dict[int, str], member: str) -> Rows:
+def _without_rows(columns: Sequence[TextColumn], problems: dict[int, RowProblem], member: str) -> Rows:
     texts = [pa.array([], pa.string())] * len(columns)
     return Rows(columns=texts, numbers=np.empty(0, np.int64), consumed=0, problems=problems, member=member)
 

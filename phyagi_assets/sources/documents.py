@@ -16,6 +16,7 @@ from phyagi_assets.sources.fetch_ahead import fetched_ahead
 from phyagi_assets.sources.files import Span, format_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.readers import Block, read_blocks
+from phyagi_assets.sources.row_problem import RowProblem
 from phyagi_assets.sources.rows import ReadOptions, Rows
 from phyagi_assets.sources.signatures import CONVERT
 
@@ -36,8 +37,16 @@ class RowTally:
     """0-based number of the first row without text in the file."""
     problem: str = ""
     """Problem of that row; empty if there is none."""
+    is_of_encoding: bool = False
+    """Whether that row is not UTF-8."""
     lines: int = 0
     """Number of lines, in a file of lines."""
+
+    @classmethod
+    def of_invalid(cls, problems: Mapping[int, RowProblem]) -> "RowTally":
+        """Return the counts of rows without text, given the problem of each by the number of the row."""
+        row = min(problems)
+        return cls(invalid=len(problems), row=row, problem=problems[row].found, is_of_encoding=problems[row].is_of_encoding)
 
     def __add__(self, other: "RowTally") -> "RowTally":
         first = other if not self.problem or (other.problem and other.row < self.row) else self  # templates fail after rows are read
@@ -46,6 +55,7 @@ class RowTally:
             invalid=self.invalid + other.invalid,
             row=first.row,
             problem=first.problem,
+            is_of_encoding=first.is_of_encoding,
             lines=self.lines + other.lines,
         )
 
@@ -62,11 +72,7 @@ class RowTally:
     @property
     def remedy(self) -> str:
         """How to correct that row."""
-        return CONVERT if self._is_of_encoding else "correct the row"
-
-    @property
-    def _is_of_encoding(self) -> bool:
-        return "is not UTF-8" in self.problem
+        return CONVERT if self.is_of_encoding else "correct the row"
 
     def error(self, file: object, corpus: Corpus) -> SourceError:
         """Return the error for a file, or a member of an archive, that has no row with text, or with a conversation."""
@@ -74,7 +80,7 @@ class RowTally:
         content = "text" if messages is None else "a conversation"
         key = "columns" if messages is None else f"messages (now {messages})"
         message = f"none of its rows ({self.invalid:,}) has {content}; {self.first_problem}"
-        remedy = CONVERT if self._is_of_encoding else f"give the file its right format or {key}"
+        remedy = CONVERT if self.is_of_encoding else f"give the file its right format or {key}"
         return SourceError(f"{file}: {message}; {remedy}, or leave it out of source.path")
 
 
@@ -129,7 +135,7 @@ class Documents:
             return self
         return self._only(~removed, removed=int(removed.sum()))
 
-    def without_invalid(self, problems: Mapping[int, str], part: npt.NDArray[np.int64]) -> "Documents":
+    def without_invalid(self, problems: Mapping[int, RowProblem], part: npt.NDArray[np.int64]) -> "Documents":
         """Return the batch without documents that turned out to be invalid, which are counted as rows without text.
 
         Parameters
@@ -145,7 +151,7 @@ class Documents:
         kept[list(problems)] = False
         parts = list(self.parts)
         for i, problem in problems.items():
-            tally = parts[part[i]].tally + RowTally(valid=-1, invalid=1, row=int(self.rows[i]), problem=problem)
+            tally = parts[part[i]].tally + RowTally(valid=-1) + RowTally.of_invalid({int(self.rows[i]): problem})
             parts[part[i]] = replace(parts[part[i]], tally=tally)
         return self._only(kept, parts=tuple(parts))
 
@@ -313,14 +319,12 @@ def _documents(rows: Rows, span: Span, separator: str) -> Documents:
     texts, numbers = rows.columns[0], rows.numbers
     if len(rows.columns) > 1:
         texts = pc.binary_join_element_wise(*rows.columns, separator, null_handling="emit_null")
-    invalid, first, problem = 0, 0, ""
+    tally = RowTally(valid=len(texts), lines=rows.lines)
     if texts.null_count or rows.problems:
         valid = np.asarray(texts.is_valid())
-        problems = dict.fromkeys(numbers[~valid].tolist(), "its text is null") | rows.problems
+        problems = dict.fromkeys(numbers[~valid].tolist(), RowProblem("its text is null")) | rows.problems
         texts, numbers = texts.drop_null(), numbers[valid]
-        first = min(problems)
-        invalid, problem = len(problems), problems[first]
-    tally = RowTally(valid=len(texts), invalid=invalid, row=first, problem=problem, lines=rows.lines)
+        tally = RowTally.of_invalid(problems) + RowTally(valid=len(texts), lines=rows.lines)
     return Documents(
         texts=texts,
         files=np.full(len(texts), span.index, dtype=np.int32),

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from phyagi_assets.errors import SourceError
+from phyagi_assets.sources.row_problem import RowProblem
 
 _MANY = 1 << 16
 """Largest number of lines to parse at once in a block that is not parsed whole: each line takes memory besides its text."""
@@ -29,7 +30,7 @@ class ParsedBlock:
     """Text columns (string), null where a row has no text."""
     numbers: npt.NDArray[np.int64]
     """0-based number of each row's line in the file, 1-D."""
-    problems: dict[int, str] = field(default_factory=dict)
+    problems: dict[int, RowProblem] = field(default_factory=dict)
     """Problem of each row that has one, by the number of its line."""
 
 
@@ -168,11 +169,11 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
     if is_start:
         refuse_other_json(path, lines)
     texts: list[list[str | None]] = [[] for _ in names]
-    problems: dict[int, str] = {}
+    problems: dict[int, RowProblem] = {}
     keys: set[str] = set()
     for number, line in zip(numbers.tolist(), lines, strict=True):
         found = object_in(line)
-        if isinstance(found, str):
+        if isinstance(found, RowProblem):
             problems[number] = found
             for column in texts:
                 column.append(None)
@@ -182,11 +183,11 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
             text = value_of(found, name)
             column.append(text if isinstance(text, str) else None)
             if text is MISSING:
-                problems[number] = f"has no key {name!r}"
+                problems[number] = RowProblem(f"has no key {name!r}")
             elif not isinstance(text, str):
-                problems[number] = f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}"
+                problems[number] = RowProblem(f"{name!r} is {'null' if text is None else f'not a string but {json.dumps(text)[:40]}'}")
             elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-                problems[number] = f"{name!r} has a lone surrogate, which is not Unicode text"
+                problems[number] = RowProblem(f"{name!r} has a lone surrogate, which is not Unicode text")
                 column[-1] = None
     if is_start:  # further on, the rows are at fault and not the declaration
         for name in names:
@@ -247,14 +248,14 @@ def key_names(row: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def object_in(line: bytes) -> dict[str, Any] | str:
-    """Return the object in a line, or a message if the line does not hold one."""
+def object_in(line: bytes) -> dict[str, Any] | RowProblem:
+    """Return the object in a line, or the reason why the line does not hold one."""
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as problem:
-        return f"is not UTF-8 at byte {problem.start} of the line"
+        return RowProblem(f"is not UTF-8 at byte {problem.start} of the line", is_of_encoding=True)
     except ValueError as problem:
-        return f"is not JSON: {problem}"
+        return RowProblem(f"is not JSON: {problem}")
     except RecursionError:
-        return "is nested too deeply"
-    return value if isinstance(value, dict) else f"is not an object but {json.dumps(value)[:40]}"
+        return RowProblem("is nested too deeply")
+    return value if isinstance(value, dict) else RowProblem(f"is not an object but {json.dumps(value)[:40]}")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from phyagi_assets.sources.columns import TextColumn, find_columns
 from phyagi_assets.sources.conversations import ConversationColumn, find_conversations
 from phyagi_assets.sources.readable import Readable
+from phyagi_assets.sources.row_problem import RowProblem
 
 BLOCK = 1 << 20
 """Number of bytes to read at once; a row that is longer is read whole."""
@@ -27,7 +28,7 @@ class Rows:
     """0-based number of each row in the file, 1-D: of its line in a JSON Lines file, of its record in other formats."""
     consumed: int
     """Bytes of the file that were read for these rows."""
-    problems: dict[int, str] = field(default_factory=dict)
+    problems: dict[int, RowProblem] = field(default_factory=dict)
     """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
     cannot be read."""
     lines: int = 0
@@ -66,7 +67,7 @@ def parts_of(
     step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
     for start in range(0, batch.num_rows, step):
         part = slice(start, start + step)
-        problems: dict[int, str] = {}
+        problems: dict[int, RowProblem] = {}
         texts = [text.read(part, numbers[part], problems) for text in found]
         yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems, member=member)
 

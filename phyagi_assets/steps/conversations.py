@@ -14,6 +14,7 @@ import pyarrow as pa
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.documents import Documents
+from phyagi_assets.sources.row_problem import RowProblem
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine
@@ -81,17 +82,17 @@ class ConversationRecipe:
         reference = _reference(self.declared.saved_backend)
         return TokenPlaces(token_bytes=_token_bytes(reference), reference=reference.tokenizer, trims=True)
 
-    def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, str]]:
+    def _render(self, conversations: pa.Array) -> tuple[list[Rendered], dict[int, RowProblem]]:
         """Return the conversations that can be rendered, and the problems of the others by index."""
         renderer = renderer_of(self.prepared.chat, self.train_on)
         rendered: list[Rendered] = []
-        problems: dict[int, str] = {}
+        problems: dict[int, RowProblem] = {}
         for i, text in enumerate(conversations.to_pylist()):
             conversation: Mapping[str, Any] = json.loads(text)
             try:
                 rendered.append(renderer.render(conversation["messages"], conversation.get("tools")))
             except RenderingError as problem:
-                problems[i] = str(problem)
+                problems[i] = RowProblem(str(problem))
         return rendered, problems
 
 
@@ -104,7 +105,7 @@ def _with_something_to_train_on(found: EncodedConversations, part: npt.NDArray[n
         return found
     tokens = np.repeat(kept, lengths)
     return EncodedConversations(
-        documents=found.documents.without_invalid(dict.fromkeys(np.flatnonzero(~kept).tolist(), NOTHING_TRAINED), part),
+        documents=found.documents.without_invalid(dict.fromkeys(np.flatnonzero(~kept).tolist(), RowProblem(NOTHING_TRAINED)), part),
         encoded=Encoded(ids=found.encoded.ids[tokens], ends=np.cumsum(lengths[kept])),
         trained=found.trained[tokens],
     )

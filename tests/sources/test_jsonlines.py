@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.jsonlines import ParsedBlock, parse_lines
+from phyagi_assets.sources.row_problem import RowProblem
 
 GOOD = b'{"text": "good"}'
 BAD = {
@@ -43,7 +44,8 @@ def rows(parsed: ParsedBlock) -> dict[int, str | None]:
 def test_invalid_row_is_a_null_with_the_reason(bad: bytes, end: bytes) -> None:
     parsed = parse(GOOD, bad, GOOD, end=end, first=100)
     assert rows(parsed) == {100: "good", 101: None, 102: "good"}
-    assert parsed.problems == {101: BAD[bad]}
+    assert parsed.problems[101].found == BAD[bad]
+    assert parsed.problems.keys() == {101}
 
 
 @given(lines=st.lists(st.one_of(st.text(), st.sampled_from(list(BAD))), min_size=1), first=st.integers(1, 10**9))
@@ -125,7 +127,7 @@ def test_validity_of_a_row_does_not_depend_on_other_rows(line: bytes) -> None:
 
 
 def test_rows_without_the_key_are_invalid_after_rows_with_it() -> None:
-    assert parse(b'{"body": "x"}', first=100).problems == {100: "has no key 'text'"}
+    assert parse(b'{"body": "x"}', first=100).problems == {100: RowProblem("has no key 'text'")}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Span
+from phyagi_assets.sources.row_problem import RowProblem
 from phyagi_assets.sources.rows import ReadOptions
 from tests.support import local_file, read_rows, small_blocks, write_jsonl, write_text
 
@@ -171,7 +172,7 @@ def test_invalid_utf8_in_a_text_column_is_an_invalid_row(tmp_path: Path, kind: p
     pa.parquet.write_table(content, tmp_path / "file")
     (batch,) = read_rows(Span(file=local_file(tmp_path / "file")), "parquet", ReadOptions(columns=("text",), sample_by="document"))
     assert batch.columns[0].to_pylist() == ["one", None, None, "four"]
-    assert batch.problems == {1: "'text' is not UTF-8 at byte 3"}
+    assert batch.problems == {1: RowProblem("'text' is not UTF-8 at byte 3", is_of_encoding=True)}
 
 
 @pytest.mark.parametrize("longest", [1, 20, 2000])
@@ -211,7 +212,7 @@ def test_invalid_csv_row_is_named_by_its_number(
     assert {
         number: text for batch in read for number, text in zip(batch.numbers.tolist(), batch.columns[0].to_pylist(), strict=True)
     } == expected
-    found = {row: problem for batch in read for row, problem in batch.problems.items()}
+    found = {row: problem.found for batch in read for row, problem in batch.problems.items()}
     assert found.keys() == problems.keys()
     assert all(re.fullmatch(problems[row], found[row]) for row in found), found
 

@@ -1,0 +1,13 @@
+"""The reason why a row has no text."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """The reason why a row has no text."""
+
+    found: str
+    """What is wrong with the row, as the rest of a sentence that the row begins."""
+    is_of_encoding: bool = False
+    """Whether the row is not UTF-8: then the whole file has to be converted, and correcting the row is not enough."""
