@@ -15,8 +15,8 @@ from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.steps.cache import STAGE as CACHE
-from phyagi_assets.steps.mixture_version import STAGE as MIXED
+from phyagi_assets.steps.cache import STEP as CACHE
+from phyagi_assets.steps.mixture_version import STEP as MIXED
 from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ from phyagi_assets.formats.cache_folder import (
 from phyagi_assets.formats.npy import ArrayWriter, array_blocks, open_array
 from phyagi_assets.formats.plan_versions import caches_of_plan, mixtures_in, published_plan
 from phyagi_assets.formats.standalone_cache import draft_in
-from phyagi_assets.formats.trained_bits import TRAINED, with_ignored
+from phyagi_assets.formats.trained_bits import MASK, with_ignored
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import Address, Artifact, Store, Version
 from phyagi_assets.store.disk import flush, writing_to
@@ -236,7 +236,7 @@ def run_joinings(work: Sequence[Joining]) -> Iterator[tuple[Joining, Sequence[st
 def _join(cache: Artifact, folder: Path) -> Manifest:
     """Write a cache to a folder with one file per array, and return its manifest."""
     manifest = cache.manifest
-    arrays = {f"{stem}{ending}" for split in manifest.counts for stem in counts_of_files(manifest, split) for ending in (*_ARRAYS, TRAINED)}
+    arrays = {f"{stem}{ending}" for split in manifest.counts for stem in counts_of_files(manifest, split) for ending in (*_ARRAYS, MASK)}
     others = [name for name in manifest.files if name not in arrays]
     source = cache.folder(*others)
     for name in others:
@@ -304,7 +304,7 @@ def _blocks(cache: Artifact, split: str, ending: str) -> Iterator[npt.NDArray[An
 
 
 def _labels(cache: Artifact, split: str) -> Iterator[npt.NDArray[Any]]:
-    masks = _files(cache, split, TRAINED)
+    masks = _files(cache, split, MASK)
     for (ids, counts), (mask, _) in zip(_files(cache, split, IDS), masks, strict=True):
         octets, start = open_array(mask, mapped=True), 0
         for block in array_blocks(ids, _BLOCK):

@@ -33,7 +33,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY, ArrayWriter, open_array
 from phyagi_assets.formats.pieces import piece_stem
-from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter, SplitMask
+from phyagi_assets.formats.trained_bits import MASK, MaskWriter, SplitMask
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
@@ -42,7 +42,7 @@ DOCUMENTS = ".documents.npy"
 ORIGINS = ".origins.npy"
 HASHES = ".hashes.npy"
 LABELS = "_labels.npy"
-ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, TRAINED, LABELS)
+ARRAYS = (IDS, DOCUMENTS, ORIGINS, HASHES, MASK, LABELS)
 """Endings of the names of a split's arrays."""
 _CONFIG = "config.json"
 
@@ -87,7 +87,7 @@ class SplitWriter(ExitStack):
         if has_origins:
             self._origins = self.enter_context(ArrayWriter(array_path(cache, split, ORIGINS), np.int64, row=(2,)))
             self._hashes = self.enter_context(ArrayWriter(array_path(cache, split, HASHES), np.uint64))
-        self._mask = self.enter_context(MaskWriter(array_path(cache, split, TRAINED))) if has_mask else None
+        self._mask = self.enter_context(MaskWriter(array_path(cache, split, MASK))) if has_mask else None
 
     def append(
         self,
@@ -234,7 +234,7 @@ class Pieces:
         counts = list(self._counts.values())
         if not all("trained" in of for of in counts):
             return None
-        octets = [open_array(path, mapped=True) for path in self.paths(TRAINED)]
+        octets = [open_array(path, mapped=True) for path in self.paths(MASK)]
         return SplitMask(octets, [of["tokens"] for of in counts])
 
 
@@ -256,7 +256,7 @@ def open_mask(cache: Path, split: str) -> SplitMask | None:
     """
     if pieces := pieces_of(cache, split):
         return pieces.mask
-    path = array_path(cache, split, TRAINED)
+    path = array_path(cache, split, MASK)
     return SplitMask([open_array(path, mapped=True)], [len(open_array(array_path(cache, split), mapped=True))]) if path.is_file() else None
 
 

@@ -21,7 +21,7 @@ from phyagi_assets.formats.plan import PlannedIndex
 from phyagi_assets.store.base import Address, Artifact, Version
 from phyagi_assets.store.manifest import Manifest
 
-STAGE = "packed_index"
+STEP = "packed_index"
 CODE_VERSION = "1"
 """Version of the algorithm. Another version packs the same documents into other samples."""
 STARTS, LENGTHS, SAMPLES = ".starts.npy", ".lengths.npy", ".samples.npy"
@@ -30,13 +30,13 @@ STARTS, LENGTHS, SAMPLES = ".starts.npy", ".lengths.npy", ".samples.npy"
 
 def index_address(corpus: str, partition: str) -> Address:
     """Return the address of the indices of a partition, which has a version for each cache and length of samples."""
-    return Address(f"{corpus}/{STAGE}/{partition}")
+    return Address(f"{corpus}/{STEP}/{partition}")
 
 
 def expected_index(cache: str, seq_len: int) -> Manifest:
     """Return the expected manifest of an index, given the fingerprint of the cache and the tokens per sample."""
     settings = {"seq_len": seq_len, "packing": "best_fit"}
-    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs={"numpy_cache": cache}, settings=settings)
+    return Manifest.expected(STEP, code_version=CODE_VERSION, inputs={"numpy_cache": cache}, settings=settings)
 
 
 def index_version(corpus: str, partition: str, cache: str, seq_len: int) -> Version:

@@ -19,7 +19,7 @@ from phyagi_assets.formats.cache_folder import (
 )
 from phyagi_assets.formats.cache_tokenizer import BACKEND
 from phyagi_assets.formats.joined_array import JoinedArray
-from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes, with_ignored
+from phyagi_assets.formats.trained_bits import MASK, mask_bytes, with_ignored
 from phyagi_assets.formats.vocabulary import Vocabulary
 from phyagi_assets.paths import real_path
 from phyagi_assets.store.manifest import MANIFEST, Manifest
@@ -104,13 +104,13 @@ def open_tokens(path: Path) -> TokenFile:
         raise StoreError(
             f"{path}: has {len(ids)} tokens, and {path.stem}_labels.npy beside it has {len(labels)}; there is a label for each"
         )
-    mask = _beside(path, manifest, TRAINED)
+    mask = _beside(path, manifest, MASK)
     if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
-        raise StoreError(f"{path.with_suffix(TRAINED)}: is missing, and tells which tokens to train on; build the cache again")
+        raise StoreError(f"{path.with_suffix(MASK)}: is missing, and tells which tokens to train on; build the cache again")
     if mask is not None:
         if labels is not None or mask.dtype != np.uint8 or len(mask) != mask_bytes(len(ids)):
             raise StoreError(
-                f"{path.with_suffix(TRAINED)}: is not a mask of {path.name}, or there are labels beside it; build the cache again"
+                f"{path.with_suffix(MASK)}: is not a mask of {path.name}, or there are labels beside it; build the cache again"
             )
         labels = with_ignored(ids, mask)
     if ends is not None and (int(ends[-1]) if len(ends) else 0) != len(ids):
@@ -120,9 +120,9 @@ def open_tokens(path: Path) -> TokenFile:
 
 def _open_pieces(pieces: Pieces) -> TokenFile:
     """Open a split in pieces."""
-    for ending in (IDS, DOCUMENTS, TRAINED):
+    for ending in (IDS, DOCUMENTS, MASK):
         for path in pieces.paths(ending):
-            if ending != TRAINED or path.name in pieces.manifest.files:
+            if ending != MASK or path.name in pieces.manifest.files:
                 require_as_written(pieces.manifest, path)
     vocabulary, labels, mask = _dtype_and_vocabulary(pieces.manifest, pieces.cache)[1], None, pieces.mask
     if mask is not None:

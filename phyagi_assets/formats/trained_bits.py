@@ -15,8 +15,11 @@ import numpy.typing as npt
 from phyagi_assets.formats.npy import ArrayWriter
 from phyagi_assets.formatting import counted
 
-TRAINED = ".trained.npy"
+MASK = ".trained.npy"
 """Ending of the name of a mask."""
+
+_IGNORED = -100
+"""Label of a token that no loss is computed for, as in torch."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -129,6 +132,6 @@ def shown_share(trained: int, tokens: int) -> str:
     return f"{trained:,} of {counted(tokens, 'token')} ({100 * trained / max(tokens, 1):.1f} %)"
 
 
-def with_ignored(ids: npt.NDArray[Any], octets: npt.NDArray[Any], ignored: int = -100) -> npt.NDArray[np.int32]:
-    """Return the labels of a whole token array, int32: the ids, or `ignored` where a token is not trained on."""
-    return np.where(mask_between(octets, 0, len(ids)), ids.astype(np.int32), np.int32(ignored))
+def with_ignored(ids: npt.NDArray[Any], octets: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Return the labels of a whole token array, int32: the ids, or `_IGNORED` where a token is not trained on."""
+    return np.where(mask_between(octets, 0, len(ids)), ids.astype(np.int32), np.int32(_IGNORED))

@@ -165,7 +165,7 @@ def describe(artifact: Artifact, *, samples: int = 3, tokens: int = 48, flow: Fl
         return Inspection(title=manifest.step, facts=facts, artifact=artifact)
     if manifest.counts == {} or manifest.counts.get("tokens") == 0:
         facts["tokens"] = "0: the partition is empty"
-    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STAGE else []
+    shown = _samples(artifact, samples, tokens) if manifest.step == cache.STEP else []
     lengths = Lengths.of(step.lengths(artifact))
     return Inspection(title=manifest.step, facts=facts, parts=_skipped([artifact]), lengths=lengths, samples=shown, artifact=artifact)
 
@@ -178,7 +178,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     StoreError
         The store has no published cache of the corpus.
     """
-    addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STAGE)]
+    addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STEP)]
     caches = {address.key: artifact for address in addresses if (artifact := store.open(address))}
     if not caches:
         raise nothing_named(name, store)

@@ -84,7 +84,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
     """Return the documents with some ids, from all versions of the corpus's caches in the store."""
     found: dict[tuple[str, str, str, int], FoundDocument] = {}
     for version in store.survey().versions:
-        if (version.address.name, version.address.step) != (corpus.config.name, cache.STAGE):
+        if (version.address.name, version.address.step) != (corpus.config.name, cache.STEP):
             continue
         folder, manifest = version.folder(), version.manifest
         for split in manifest.counts:

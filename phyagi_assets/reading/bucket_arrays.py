@@ -15,7 +15,7 @@ from phyagi_assets.formats.cache_folder import DOCUMENTS
 from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.npy import HEADER_BYTES, read_header
 from phyagi_assets.formats.plan import Plan
-from phyagi_assets.formats.trained_bits import TRAINED, mask_between, mask_bytes
+from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.mixture_order import MixtureOrder
@@ -90,7 +90,7 @@ class BucketShards(TokenShards):
         self._source = source
         self._count = len(self.arrays)
         described = [(array, array.path, array.tokens * self._dtype.itemsize) for array in self.arrays]
-        described += [(array, array.path.with_suffix(TRAINED), mask_bytes(array.tokens)) for array in self.arrays]
+        described += [(array, array.path.with_suffix(MASK), mask_bytes(array.tokens)) for array in self.arrays]
         layout = CacheLayout(plan, order, sum(size for array, path, size in described if array.has_mask or path == array.path))
         arrays: list[RemoteArray] = []
         for number, (array, path, content) in enumerate(described):
@@ -168,7 +168,7 @@ class BucketShards(TokenShards):
     def trained_between(self, shard: int, start: int, stop: int) -> npt.NDArray[np.bool_] | None:
         if not self._masked[shard]:
             return None
-        octets = self._part(shard, TRAINED, HEADER_BYTES + start // 8, HEADER_BYTES + -(-stop // 8))
+        octets = self._part(shard, MASK, HEADER_BYTES + start // 8, HEADER_BYTES + -(-stop // 8))
         return mask_between(np.frombuffer(octets, np.uint8), start % 8, start % 8 + stop - start)
 
     def between(self, shard: int, start: int, stop: int) -> npt.NDArray[Any]:

@@ -13,7 +13,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import DOCUMENTS
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.formats.trained_bits import TRAINED, mask_between, mask_bytes
+from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
@@ -249,9 +249,9 @@ class TokenShards:
         return mask_between(self._mask(shard), start, stop) if self._masked[shard] else None
 
     def _mask(self, shard: int) -> npt.NDArray[Any]:
-        array, mask = self.arrays[shard], self.beside(shard, TRAINED)
+        array, mask = self.arrays[shard], self.beside(shard, MASK)
         if mask.dtype != np.uint8 or mask.shape != (mask_bytes(array.tokens),):
-            path = array.path.with_suffix(TRAINED)
+            path = array.path.with_suffix(MASK)
             raise StoreError(f"{path}: has shape {mask.shape} and dtype {mask.dtype}, and is not the mask of {array.path.name}; {REMEDY}")
         return mask
 

@@ -45,7 +45,7 @@ from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
-STAGE = "numpy_cache"
+STEP = "numpy_cache"
 CODE_VERSION = "2"
 _PREVIEWED = 64
 """Number of tokens at the start of a cache that are shown as text."""
@@ -53,7 +53,7 @@ _PREVIEWED = 64
 
 def cache_address(corpus: Corpus, partition: str) -> str:
     """Return the address of a partition's cache."""
-    return f"{corpus.config.name}/{STAGE}/{partition}"
+    return f"{corpus.config.name}/{STEP}/{partition}"
 
 
 def expected_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: str) -> Manifest:
@@ -62,7 +62,7 @@ def expected_cache(corpus: Corpus, partition: Partition, tokenized_fingerprint: 
     if partition.splits:
         settings["source_splits"] = partition.splits
     inputs = {"tokenized_arrow": tokenized_fingerprint}
-    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
 def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
@@ -224,7 +224,7 @@ def _marked(cache: Path, ids: npt.NDArray[Any], trained: npt.NDArray[np.bool_] |
 
 
 CACHE = Step(
-    name=STAGE,
+    name=STEP,
     scope=Scope.PARTITION,
     code_version=CODE_VERSION,
     input=TOKENIZE.name,

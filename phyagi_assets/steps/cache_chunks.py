@@ -21,8 +21,7 @@ from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS, SplitWriter
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.token_rows import TRAINED, files_of_rows, rows_in
-from phyagi_assets.formats.trained_bits import TRAINED as MASK
-from phyagi_assets.formats.trained_bits import mask_between
+from phyagi_assets.formats.trained_bits import MASK, mask_between
 from phyagi_assets.steps.checks.arrays import CheckedArrays, examine_arrays
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult
 from phyagi_assets.steps.step import Workspace

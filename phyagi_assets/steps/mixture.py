@@ -23,7 +23,7 @@ from phyagi_assets.steps.mixture_plan import plan_mixture, plan_to_extend
 from phyagi_assets.steps.mixture_version import (
     APPENDED,
     CODE_VERSION,
-    STAGE,
+    STEP,
     expected_mixture,
     mixture_address,
     packed_corpora,
@@ -110,7 +110,7 @@ def _build(
     indices = packed_indices(mixture, caches, store)
     if earlier:
         appended = {**wanted.settings, APPENDED: {"to": earlier.fingerprint, "at": at}}
-        wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
+        wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=wanted.inputs, settings=appended)
 
     def fill(folder: Path) -> Manifest:
         plan = plan_mixture(mixture, caches, indices, earlier, at=at or 0, fingerprint=wanted.fingerprint, store=store)
@@ -137,7 +137,7 @@ def _published(expected: Manifest, address: str, store: Store, _holding: Collect
 
 
 MIXTURE = Step(
-    name=STAGE,
+    name=STEP,
     scope=Scope.MIXTURE,
     code_version=CODE_VERSION,
     input=CACHE.name,

@@ -11,7 +11,7 @@ from phyagi_assets.formats.plan import Window
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
-STAGE = "mixed_dataset"
+STEP = "mixed_dataset"
 CODE_VERSION = "3"
 APPENDED = "appended"
 """Setting of a plan that continues an earlier plan: the fingerprint of that plan, and the position at which the new segment starts."""
@@ -25,7 +25,7 @@ _BY_DEFAULT = "packed_by_default"
 
 def mixture_address(mixture: Mixture) -> str:
     """Return the address of a mixture's plan."""
-    return f"{mixture.config.name}/{STAGE}"
+    return f"{mixture.config.name}/{STEP}"
 
 
 def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) -> Manifest:
@@ -44,7 +44,7 @@ def expected_mixture(mixture: Mixture, caches: Mapping[str, Mapping[str, str]]) 
     if config.evaluation:
         settings["evaluation"] = list(config.evaluation)
     inputs = {corpus: dict(of) for corpus, of in caches.items()}
-    wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
     by_default = [part.corpus for part in config.parts if config.is_packed_by_default(part)]
     return replace(wanted, details={_BY_DEFAULT: by_default}) if by_default else wanted
 

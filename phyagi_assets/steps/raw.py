@@ -27,7 +27,7 @@ from phyagi_assets.store.base import Artifact
 from phyagi_assets.store.disk import link
 from phyagi_assets.store.manifest import Manifest
 
-STAGE = "raw_dataset"
+STEP = "raw_dataset"
 CODE_VERSION = "1"
 _LISTED = 20
 """Largest number of source files that the facts list."""
@@ -35,7 +35,7 @@ _LISTED = 20
 
 def raw_address(corpus: Corpus, partition: str) -> str:
     """Return the address of a partition's raw artifact."""
-    return f"{corpus.config.name}/{STAGE}/{partition}"
+    return f"{corpus.config.name}/{STEP}/{partition}"
 
 
 def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> Manifest | None:
@@ -241,7 +241,7 @@ def _digests(corpus: Corpus, key: str, workspace: Workspace) -> DigestCache:
 
 def _wanted(partition: Partition, content: Mapping[str, str]) -> Manifest:
     settings = {"splits": partition.splits} if partition.splits else {}
-    wanted = Manifest.expected(STAGE, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
+    wanted = Manifest.expected(STEP, code_version=CODE_VERSION, inputs={"files": content}, settings=settings)
     origins = {file.name: file.origin for file in partition.files if file.path is None and not is_identity(content[file.name])}
     details = {"origins": origins} if origins else {}
     return replace(wanted, counts={"files": len(content), "bytes": partition.bytes}, details=details)
@@ -269,7 +269,7 @@ def _totals(manifest: Manifest) -> Totals:
 
 
 RAW = Step(
-    name=STAGE,
+    name=STEP,
     scope=Scope.PARTITION,
     code_version=CODE_VERSION,
     input=None,

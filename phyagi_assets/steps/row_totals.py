@@ -14,7 +14,7 @@ from phyagi_assets.formats.token_rows import rows_in
 from phyagi_assets.sources.documents import RowTally
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps.checks.tokens import CheckedRows
-from phyagi_assets.steps.tokenize_chunks import COUNTS, Written
+from phyagi_assets.steps.tokenize_chunks import COUNTS, WrittenChunk
 from phyagi_assets.store.base import FinishedFile
 
 
@@ -41,7 +41,7 @@ class RowTotals:
     """Row counts by index of the file, for files with rows without text and for files that were read in several chunks."""
 
     @classmethod
-    def of(cls, written: Generator[Written, None, None]) -> "RowTotals":
+    def of(cls, written: Generator[WrittenChunk, None, None]) -> "RowTotals":
         """Add up the results of all chunks, in their order."""
         tally, content = cls(), xxhash.xxh3_128()
         with closing(written):

@@ -34,7 +34,7 @@ from phyagi_assets.steps.token_facts import SKIPPED, token_facts
 from phyagi_assets.steps.tokenize_chunks import Recipe, TokenChunk, engines_of, missing_chunks, write_chunks
 from phyagi_assets.steps.tokenized_version import (
     CODE_VERSION,
-    STAGE,
+    STEP,
     encoding_settings,
     excluded_documents,
     expected_tokenized,
@@ -255,7 +255,7 @@ def _totals(manifest: Manifest) -> Totals:
 
 
 TOKENIZE = Step(
-    name=STAGE,
+    name=STEP,
     scope=Scope.PARTITION,
     code_version=CODE_VERSION,
     input=RAW.name,

@@ -96,7 +96,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Encoded:
+class EncodedChunk:
     """The outcome of encoding one chunk."""
 
     counts: Mapping[str, int]
@@ -106,7 +106,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Written(Encoded):
+class WrittenChunk(EncodedChunk):
     """An encoded chunk and its files."""
 
     documents: Path
@@ -144,7 +144,7 @@ class TokenChunk:
         """Return whether the chunk is encoded, and is where all machines of the run find it."""
         return results.recall(self.number, self._stamps(workspace)) is not None
 
-    def written(self, workspace: Workspace, results: ChunkFolder, engines: Engines, on_progress: OnProgress) -> Written:
+    def written(self, workspace: Workspace, results: ChunkFolder, engines: Engines, on_progress: OnProgress) -> WrittenChunk:
         """Return the encoded chunk, with the file of its documents here; encode it if that was not done before."""
         result = results.recall(self.number, self._stamps(workspace))
         if result is not None:
@@ -204,9 +204,9 @@ def _results(recipe: Recipe, workspace: Workspace) -> ChunkFolder:
     return ChunkFolder(workspace.store, recipe.name, recipe.folder)
 
 
-def _written(result: ChunkResult, results: ChunkFolder) -> Written:
+def _written(result: ChunkResult, results: ChunkFolder) -> WrittenChunk:
     found = result.found
-    return Written(
+    return WrittenChunk(
         counts={**dict.fromkeys(COUNTS, 0), **found["counts"]},
         tallies=[(index, RowTally(**tally)) for index, tally in found["tallies"]],
         documents=results.fetch(result.files[_DOCUMENTS]),
@@ -245,7 +245,7 @@ def write_chunks(
     on_progress: OnProgress,
     *,
     in_place: bool,
-) -> Generator[Written, None, None]:
+) -> Generator[WrittenChunk, None, None]:
     """Write a partition's rows, each chunk into a file of its own. Chunks that are encoded already are taken from the store.
 
     Parameters
@@ -272,7 +272,7 @@ def write_chunks(
             path = folder / f"{chunk.number}"
             if in_place:
                 encoded = encode_chunk(recipe, chunk.number, chunk.spans, path, engines, on_progress)
-                yield Written(counts=encoded.counts, tallies=encoded.tallies, documents=path, path=path)
+                yield WrittenChunk(counts=encoded.counts, tallies=encoded.tallies, documents=path, path=path)
                 continue
             written = chunk.written(workspace, results, engines, on_progress)
             offsets, tallies = numbers.of_chunk(chunk.spans, written.tallies)
@@ -282,7 +282,7 @@ def write_chunks(
             yield replace(written, tallies=tallies)
 
 
-def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Encoded:
+def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> EncodedChunk:
     """Encode the documents of a chunk, and write their rows to a file.
 
     Raises
@@ -302,7 +302,7 @@ def encode_chunk(recipe: Recipe, number: int, spans: Spans, path: Path, engines:
         raise
 
 
-def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> Encoded:
+def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines: Engines, on_progress: OnProgress) -> EncodedChunk:
     corpus, maker, tokenizer = recipe.corpus, recipe.maker, recipe.tokenizer(engines, number)
     refused = [token.content for token in recipe.prepared.special_tokens] if corpus.config.special_tokens == "error" else []
     names = {span.index: span.file.name for span in spans}
@@ -329,7 +329,7 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
             tallies += batch.tallies
             on_progress(batch.consumed)
             del documents, batch, rows  # otherwise they would stay in memory until the next ones are encoded
-    return Encoded(counts=counts, tallies=tallies)
+    return EncodedChunk(counts=counts, tallies=tallies)
 
 
 def engines_of(recipe: Recipe, workspace: Workspace) -> Engines:

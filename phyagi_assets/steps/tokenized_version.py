@@ -17,13 +17,13 @@ from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 from phyagi_assets.tokenizers.prepare_chat import template_identity
 
-STAGE = "tokenized_arrow"
+STEP = "tokenized_arrow"
 CODE_VERSION = "1"
 
 
 def tokenized_address(corpus: Corpus, partition: str) -> str:
     """Return the address of a partition's tokenized artifact."""
-    return f"{corpus.config.name}/{STAGE}/{partition}"
+    return f"{corpus.config.name}/{STEP}/{partition}"
 
 
 def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, raw_fingerprint: str) -> Manifest:
@@ -39,7 +39,7 @@ def expected_tokenized(corpus: Corpus, partition: Partition, workspace: Workspac
     if removed := excluded_documents(corpus, partition.key, workspace, raw_fingerprint, settings).known():
         settings[REMOVED] = removed
     inputs = {"raw_dataset": raw_fingerprint, "tokenizer": identity}
-    return Manifest.expected(STAGE, code_version=CODE_VERSION, inputs=inputs, settings=settings)
+    return Manifest.expected(STEP, code_version=CODE_VERSION, inputs=inputs, settings=settings)
 
 
 def encoding_settings(

@@ -279,7 +279,7 @@ class Assembled:
 Fill = Callable[[Path], Manifest | Assembled]
 """Writes the files of a version into an empty folder, except for finished ones, and returns what makes the version complete."""
 
-Scratch = Literal["transfers", "chunks"]
+ScratchKind = Literal["transfers", "chunks"]
 """Subjects of files that are kept until an artifact is written: fetched files, and encoded chunks."""
 
 
@@ -462,7 +462,7 @@ class Store(Protocol):
     def inner(self, name: str) -> "Store":
         """Return a store inside this one, whose artifacts are kept apart from those of corpora and mixtures."""
 
-    def scratch(self, kind: Scratch, name: str) -> Path:
+    def scratch(self, kind: ScratchKind, name: str) -> Path:
         """Return a folder, ``corpus/partition`` or one inside it, for files that an interrupted run can go on from."""
 
     def refresh(self) -> None:

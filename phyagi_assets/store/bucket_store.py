@@ -33,6 +33,7 @@ from phyagi_assets.store.base import (
     Fill,
     FinishedFile,
     Foreign,
+    ScratchKind,
     StoredVersion,
     Survey,
     Transfer,
@@ -375,7 +376,7 @@ class BucketStore(base.Store):
     def inner(self, name: str) -> "BucketStore":
         return _assembled(self.bucket.folder(f".{name}"), self.shared, self.local.inner(name), self._holder)
 
-    def scratch(self, kind: base.Scratch, name: str) -> Path:
+    def scratch(self, kind: ScratchKind, name: str) -> Path:
         return self.local.scratch(kind, name)
 
     def refresh(self) -> None:

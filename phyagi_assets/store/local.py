@@ -30,7 +30,7 @@ from phyagi_assets.store.base import (
     Assembled,
     Fill,
     FinishedFile,
-    Scratch,
+    ScratchKind,
     Survey,
     Transfer,
     Version,
@@ -120,12 +120,12 @@ class LocalStore(base.Store):
 
     def list(self) -> Iterator[Address]:
         for name in _names(self.root):
-            for stage in _names(self.root / name):
-                folder = self.root / name / stage
+            for step in _names(self.root / name):
+                folder = self.root / name / step
                 if is_published(folder):
-                    yield Address(f"{name}/{stage}")
+                    yield Address(f"{name}/{step}")
                 elif folder.is_dir():
-                    yield from (Address(f"{name}/{stage}/{key}") for key in _names(folder) if is_published(folder / key))
+                    yield from (Address(f"{name}/{step}/{key}") for key in _names(folder) if is_published(folder / key))
 
     def versions(self) -> Iterator[Artifact]:
         for folder in sorted((*self.root.glob(f"[!.]*/{VERSIONS}/*"), *self.root.glob(f"[!.]*/*/{VERSIONS}/*"))):
@@ -188,10 +188,10 @@ class LocalStore(base.Store):
     def _copies(self) -> Iterator[Address]:
         """Yield the address of everything that may be a copy in the place of a pointer: each of them is a folder."""
         for name in self.names():
-            for stage in _folders(self.root / name):
-                if is_part(name) and is_part(stage.name):
-                    yield Address(f"{name}/{stage.name}")
-                    yield from (Address(f"{name}/{stage.name}/{copy.name}") for copy in _folders(stage) if is_part(copy.name))
+            for step in _folders(self.root / name):
+                if is_part(name) and is_part(step.name):
+                    yield Address(f"{name}/{step.name}")
+                    yield from (Address(f"{name}/{step.name}/{copy.name}") for copy in _folders(step) if is_part(copy.name))
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
         final = self.version_path(address, manifest.fingerprint)
@@ -403,7 +403,7 @@ class LocalStore(base.Store):
     def inner(self, name: str) -> "LocalStore":
         return LocalStore(self.root / f".{name}")
 
-    def scratch(self, kind: Scratch, name: str) -> Path:
+    def scratch(self, kind: ScratchKind, name: str) -> Path:
         return self.root / f".{kind}" / name
 
     def refresh(self) -> None:

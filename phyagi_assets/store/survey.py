@@ -31,16 +31,16 @@ def survey(root: Path, published_fingerprint: Callable[[Address], str]) -> Surve
         if top.is_symlink() and (why := foreign_folder(root, Address(f"{top.name}/any"))):
             found.foreign.append(Foreign(path=top, why=why))
         _survey_folder(root, published_fingerprint, top.name, found)
-        for stage in _entries(top):
-            if is_pointer(stage) or is_copy(stage):
+        for step in _entries(top):
+            if is_pointer(step) or is_copy(step):
                 continue
-            if not stage.is_dir() or not is_part(stage.name):
-                found.foreign.append(_foreign(stage))
+            if not step.is_dir() or not is_part(step.name):
+                found.foreign.append(_foreign(step))
                 continue
-            if stage.is_symlink():
-                found.foreign.append(_foreign(stage))
-            _survey_folder(root, published_fingerprint, f"{top.name}/{stage.name}", found)
-            found.foreign.extend(_foreign(path) for path in _entries(stage) if not is_pointer(path) and not is_copy(path))
+            if step.is_symlink():
+                found.foreign.append(_foreign(step))
+            _survey_folder(root, published_fingerprint, f"{top.name}/{step.name}", found)
+            found.foreign.extend(_foreign(path) for path in _entries(step) if not is_pointer(path) and not is_copy(path))
     return found
 
 

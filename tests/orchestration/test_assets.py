@@ -66,7 +66,7 @@ def test_lineage_follows_the_steps(graph: dict[dg.AssetKey, dg.AssetSpec]) -> No
 def test_assets_have_group_kinds_owners_code_version_and_declaration(graph: dict[dg.AssetKey, dg.AssetSpec]) -> None:
     kinds = {raw: {"file"}, tokenize: {"arrow", "huggingface"}, cache: {"numpy"}}
     for step, shown in kinds.items():
-        spec = graph[key("plays", step.STAGE)]
+        spec = graph[key("plays", step.STEP)]
         assert spec.group_name == "plays"
         assert spec.kinds == shown
         assert set(spec.owners) == {"team:data", "a@b.org"}

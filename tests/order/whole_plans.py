@@ -17,7 +17,7 @@ from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS
 from phyagi_assets.formats.cache_tokenizer import BACKEND
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS
 from phyagi_assets.formats.plan import Plan, PlannedPartition
-from phyagi_assets.formats.trained_bits import TRAINED, MaskWriter
+from phyagi_assets.formats.trained_bits import MASK, MaskWriter
 from phyagi_assets.order.planning import evaluated_corpus, extended, with_evaluation
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 from tests.order.packed_plans import documents, open_index
@@ -179,5 +179,5 @@ def _write_array(folder: Path, corpus: str, key: str, version: str, split: str) 
     for ending, column in columns.items():
         np.save(folder / f"{split}{ending}", column)
     if corpus == "chats":
-        with MaskWriter(folder / f"{split}{TRAINED}") as writer:
+        with MaskWriter(folder / f"{split}{MASK}") as writer:
             writer.append(mask_of(key, version, split))

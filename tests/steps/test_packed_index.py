@@ -9,7 +9,7 @@ import pytest
 import phyagi_assets.reading as arrays
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import DeclarationError, StoreError
-from phyagi_assets.formats.packed_index import STAGE, index_version
+from phyagi_assets.formats.packed_index import STEP, index_version
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_versions import versions_of_plan
@@ -64,7 +64,7 @@ def plan_of(made: Built) -> Plan:
 
 def indices(workspace: Workspace) -> list[str]:
     """Return the versions of indices in the store."""
-    return sorted(f"{of.address}@{of.fingerprint}" for of in workspace.store.versions() if f"/{STAGE}/" in of.address)
+    return sorted(f"{of.address}@{of.fingerprint}" for of in workspace.store.versions() if f"/{STEP}/" in of.address)
 
 
 def test_conversations_are_packed_and_text_is_not_unless_declared(packs: Workspace) -> None:
@@ -185,7 +185,7 @@ def test_clean_keeps_the_indices_that_plans_name(packs: Workspace) -> None:
     cleaning = Cleaning(store=packs.store, partitions=partitions, mixtures=["mix", "other"])
     assert [item.name for item in cleaning.find()] == []
     unneeded = Cleaning(store=packs.store, partitions=partitions, mixtures=["other"]).find()
-    gone = {f"{item.address}@{item.fingerprint}" for item in unneeded if item.address.step == STAGE}
+    gone = {f"{item.address}@{item.fingerprint}" for item in unneeded if item.address.step == STEP}
     assert len(indices(packs)) == 6
     assert len(gone) == 3
     assert not gone & {f"{of.address}@{of.fingerprint}" for of in versions_of_plan(plan_of(other))}

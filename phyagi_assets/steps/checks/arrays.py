@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from phyagi_assets.formats.cache_folder import DOCUMENTS, IDS, ORIGINS, counts_of_files
 from phyagi_assets.formats.npy import array_blocks, array_length, open_array
-from phyagi_assets.formats.token_rows import TRAINED as TRAINED_TOKENS
-from phyagi_assets.formats.trained_bits import TRAINED, mask_bytes
+from phyagi_assets.formats.token_rows import TRAINED
+from phyagi_assets.formats.trained_bits import MASK, mask_bytes
 from phyagi_assets.formatting import counted
 from phyagi_assets.steps.checks.check import Check
 from phyagi_assets.steps.checks.tally import Findings, IdCounts, TokenTally
@@ -64,13 +64,13 @@ def examine_arrays(
             ends = np.unique(ends)  # sorted, so that the other checks can still run
         for ids, lasts in _blocks(array, ends):
             tally.add(ids, lasts)
-        if TRAINED_TOKENS in of:
-            mask = path(f"{stem}{TRAINED}")
+        if TRAINED in of:
+            mask = path(f"{stem}{MASK}")
             ones = sum(int(np.bitwise_count(octets).sum()) for octets in array_blocks(mask))
             trained += ones
-            if array_length(mask) != mask_bytes(of["tokens"]) or ones != of[TRAINED_TOKENS]:
-                said = f"{counted(of['tokens'], 'token')}, {of[TRAINED_TOKENS]:,} of them trained on"
-                broken_masks.append(f"{stem}{TRAINED} is not the mask of {said}")
+            if array_length(mask) != mask_bytes(of["tokens"]) or ones != of[TRAINED]:
+                said = f"{counted(of['tokens'], 'token')}, {of[TRAINED]:,} of them trained on"
+                broken_masks.append(f"{stem}{MASK} is not the mask of {said}")
     return CheckedArrays(
         ids=tally.counts,
         documents=documents,
@@ -99,14 +99,14 @@ def check_arrays(artifact: Artifact, tokenized: Manifest) -> list[Check]:
 def array_checks(found: CheckedArrays, cache: Manifest, tokenized: Manifest) -> list[Check]:
     """Return the outcomes of the checks of a cache, given what was found in its arrays, its manifest, and that of what it was made from."""
     tally = TokenTally(cache.details["tokenizer"], append_eos=bool(tokenized.settings["append_eos"]), counts=found.ids)
-    masked = [_trained(found, tokenized)] if TRAINED_TOKENS in tokenized.counts else []
+    masked = [_trained(found, tokenized)] if TRAINED in tokenized.counts else []
     return [*tally.checks(), _ends(found.documents, found.broken), _counts(cache, tokenized, found.documents, found.tokens), *masked]
 
 
 def _trained(arrays: CheckedArrays, tokenized: Manifest) -> Check:
     """Check the masks of conversations against the counts of their tokens."""
     broken, trained = list(arrays.broken_masks), arrays.trained
-    before = tokenized.counts[TRAINED_TOKENS]
+    before = tokenized.counts[TRAINED]
     if not broken and trained != before:
         broken.append(f"{trained:,} tokens are trained on, and what they were made from has {before:,}")
     found = "; ".join(broken) or f"{counted(trained, 'token')} trained on, as counted"
