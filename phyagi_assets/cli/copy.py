@@ -61,15 +61,15 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
         done, referring = run_joinings(joined), 0
     else:
         work = copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
-        done, referring = run_all(copied, versions_named), sum(has_pins(item.version) for item in copied)
+        done, referring = run_all(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")
     problems: list[str] = []
     left_out: list[Copying | Joining] = []
     size = sum(item.bytes for item in work)
-    with progress.over({item.version.address: () for item in work}, size, verb="copying", noun="version"):
+    with progress.over({item.artifact.address: () for item in work}, size, verb="copying", noun="version"):
         for item, reasons in done:
-            progress.started(item.version.address)
+            progress.started(item.artifact.address)
             progress.advanced(item.bytes)
             if reasons:
                 problems += reasons

@@ -134,7 +134,7 @@ def open_target(place: Path | BucketAddress) -> Target:
 class Joining:
     """One cache to copy."""
 
-    version: Artifact
+    artifact: Artifact
     target: Target
     is_there: bool
     """Whether the target has it already."""
@@ -142,12 +142,12 @@ class Joining:
     @property
     def name(self) -> str:
         """Path of its folder in the target."""
-        return folder_name(self.version)
+        return folder_name(self.artifact)
 
     @property
     def bytes(self) -> int:
         """Number of bytes to copy."""
-        return 0 if self.is_there else self.version.bytes
+        return 0 if self.is_there else self.artifact.bytes
 
     def run(self) -> None:
         """Copy the cache, unless it is there.
@@ -163,7 +163,7 @@ class Joining:
         with writing_to(work, "what was copied is kept, and the command can be repeated"), draft_in(work) as around:
             draft = around / "cache"
             draft.mkdir()
-            (draft / MANIFEST).write_text(_join(self.version, draft).to_json(), encoding="utf-8")
+            (draft / MANIFEST).write_text(_join(self.artifact, draft).to_json(), encoding="utf-8")
             for path in draft.rglob("*"):
                 flush(path)
             self.target.place(draft, self.name)
@@ -205,7 +205,7 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
         if chosen.get(version.address, (None, ""))[0] == version.version:
             there = target.manifest(folder_name(version))
             is_there = there is not None and there.fingerprint == version.fingerprint
-            found.append(Joining(version=version, target=target, is_there=is_there))
+            found.append(Joining(artifact=version, target=target, is_there=is_there))
     return found
 
 
@@ -227,7 +227,7 @@ def run_joinings(work: Sequence[Joining]) -> Iterator[tuple[Joining, Sequence[st
         try:
             item.run()
         except StoreError:
-            damage = item.version.damage(checksums=True)
+            damage = item.artifact.damage(checksums=True)
             if not damage:
                 raise
         yield item, damage

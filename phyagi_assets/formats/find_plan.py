@@ -13,7 +13,7 @@ from phyagi_assets.formats.plan_paths import plan_folder
 from phyagi_assets.formats.plan_versions import mixtures_in
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
-from phyagi_assets.store.base import Artifact, Store, Version, is_part, root_around
+from phyagi_assets.store.base import Artifact, Store, Version, find_version, is_part, root_around
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, open_store
 
@@ -121,9 +121,7 @@ class RemotePlan:
         """
         version = self.version(path)
         if version not in self._caches:
-            found = self._store.open(version.address, intact=True)
-            if found is None or found.fingerprint != version.fingerprint:
-                found = self._store.find(version.address, version.fingerprint)
+            found = find_version(version, self._store)
             if found is None:
                 raise StoreError(
                     f"{self._store}: has no intact version {version.path}, which the plan of {self._artifact.address} names; check the "

@@ -23,7 +23,7 @@ def versions_named(artifact: Artifact) -> set[Version]:
     StoreError
         Its plan cannot be read.
     """
-    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if Address(artifact.address).step == _STEP else set()
+    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if artifact.version.address.step == _STEP else set()
 
 
 def caches_of_plan(plan: Plan) -> dict[Address, Version]:
@@ -46,7 +46,7 @@ def published_plan(store: Store, mixture: str) -> tuple[Version, Plan]:
     artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
     if artifact is None:
         raise StoreError(f"{mixture!r} is not a mixture materialized in {store} (there: {', '.join(mixtures_in(store)) or 'none'})")
-    return Version(Address(artifact.address), artifact.fingerprint), read_plan(artifact.folder() / PLAN)
+    return artifact.version, read_plan(artifact.folder() / PLAN)
 
 
 def mixtures_in(store: Store) -> list[str]:

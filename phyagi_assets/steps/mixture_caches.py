@@ -7,7 +7,7 @@ from phyagi_assets.errors import MissingArtifactsError
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.mixture_version import STAGES, mixture_address, with_version_path
 from phyagi_assets.steps.packed_index import build_index, without_documents
-from phyagi_assets.store.base import Address, Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
 
 Caches = Mapping[str, Sequence[Artifact]]
 """Published caches of each corpus, sorted by partition key."""
@@ -15,7 +15,7 @@ Caches = Mapping[str, Sequence[Artifact]]
 
 def partition_key(cache: Artifact) -> str:
     """Return the key of the partition of a cache."""
-    return Address(cache.address).key
+    return cache.version.address.key
 
 
 def first_cache(caches: Caches) -> Artifact:

@@ -16,7 +16,7 @@ from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS, expected_index, index_address
 from phyagi_assets.order.best_fit import merges_documents, packed
 from phyagi_assets.steps.step import reuse_or_build
-from phyagi_assets.store.base import Address, Artifact, Store
+from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
 
@@ -28,7 +28,7 @@ def build_index(cache: Artifact, seq_len: int, store: Store) -> Artifact:
     StoreError
         The file with the ends of the documents is damaged.
     """
-    address = Address(cache.address)
+    address = cache.version.address
     wanted = expected_index(cache.fingerprint, seq_len)
     return reuse_or_build(
         store, index_address(address.name, address.key), wanted, lambda folder: _fill(folder, cache, seq_len, wanted)

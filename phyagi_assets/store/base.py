@@ -70,6 +70,11 @@ class Address(str):
         return self.split("/")[1]
 
     @property
+    def folder(self) -> str:
+        """Path of the folder that holds the pointer to the artifact and its versions, relative to the root of the store."""
+        return self.rpartition("/")[0]
+
+    @property
     def key(self) -> str:
         """Key of the partition; of an artifact without partitions, the name of its step."""
         return self.rpartition("/")[2]
@@ -90,8 +95,12 @@ class Version:
     @property
     def path(self) -> str:
         """Path of the folder of the version, relative to the root of the store."""
-        folder, _, key = self.address.rpartition("/")
-        return f"{folder}/{VERSIONS}/{key}@{self.fingerprint}"
+        return f"{self.address.folder}/{VERSIONS}/{self.folder_name}"
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the folder of the version."""
+        return f"{self.address.key}@{self.fingerprint}"
 
     @classmethod
     def of_folder(cls, folder: str, name: str) -> "Version | None":
@@ -216,6 +225,11 @@ class Artifact:
     def fingerprint(self) -> str:
         return self.manifest.fingerprint
 
+    @property
+    def version(self) -> Version:
+        """Name of the version."""
+        return Version(Address(self.address), self.fingerprint)
+
     def holds(self, files: Collection[str]) -> bool:
         """Return whether the version has all of the given files, named by their paths relative to its folder."""
         return self.manifest.files.keys() >= set(files)
@@ -229,10 +243,6 @@ class StoredVersion(Artifact):
     is_published: bool
     protected: str
     """Reason why the version must never be removed; empty if the store made all of it."""
-
-    @property
-    def version(self) -> Version:
-        return Version(self.address, self.fingerprint)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -486,3 +496,12 @@ class Store(Protocol):
         everywhere
             Whether to list a whole store in a bucket to find uploads that were broken off.
         """
+
+
+def find_version(version: Version, store: Store) -> Artifact | None:
+    """Return an intact version, published or not; None if the store does not have it.
+
+    A version that a plan names is mostly the published one, which a store in a bucket knows from the listing of its folder.
+    """
+    published = store.open(version.address, intact=True)
+    return published if published and published.fingerprint == version.fingerprint else store.find(version.address, version.fingerprint)

@@ -13,19 +13,9 @@ SHARED = ".shared"
 _POINTER = re.compile(r"(\d{10})@([0-9a-f]{32})")
 
 
-def version_name(version: Version) -> str:
-    return version.path.rpartition("/")[2]
-
-
 def version_key(version: Version) -> str:
     """Return the path of a version in the bucket."""
-    return f"{split_address(version.address)[0]}/{VERSIONS}/{version_name(version)}"
-
-
-def split_address(address: Address) -> tuple[str, str]:
-    """Return the folder of an artifact and its key."""
-    folder, _, key = address.rpartition("/")
-    return folder, key
+    return f"{version.address.folder}/{VERSIONS}/{version.folder_name}"
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -43,8 +33,9 @@ def parsed_pointer(name: str) -> tuple[int, str] | None:
     return (int(found[1]), found[2]) if found else None
 
 
-def pointer_key(folder: str, key: str, pointer: tuple[int, str]) -> str:
-    return f"{folder}/{PUBLISHED}/{key}/{pointer[0]:010}@{pointer[1]}"
+def pointer_key(address: Address, pointer: tuple[int, str]) -> str:
+    """Return the path of a pointer to a version of an artifact in the bucket, given its number and the fingerprint."""
+    return f"{address.folder}/{PUBLISHED}/{address.key}/{pointer[0]:010}@{pointer[1]}"
 
 
 def shared_name(record: FileRecord) -> str:

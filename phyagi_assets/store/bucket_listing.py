@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from phyagi_assets.objects.bucket import BucketFolder, StoredObject, concurrently
-from phyagi_assets.store.base import Version
-from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_address, split_key, version_key, version_name
+from phyagi_assets.store.base import Address, Version
+from phyagi_assets.store.bucket_keys import PUBLISHED, VERSIONS, parsed_pointer, split_key, version_key
 
 _FRESH = 10.0
 """Time for which a listing is used again, in seconds."""
@@ -104,26 +104,26 @@ class Listings:
         """List the objects of one version."""
         objects = {stored.key.removeprefix(f"{version_key(version)}/"): stored for stored in self._bucket.list(version_key(version))}
         with self.lock:
-            if known := self._folders.get(split_address(version.address)[0]):
-                known.versions[version_name(version)] = objects
+            if known := self._folders.get(version.address.folder):
+                known.versions[version.folder_name] = objects
         return objects
 
-    def pointers(self, folder: str, key: str) -> Mapping[tuple[int, str], StoredObject]:
+    def pointers(self, address: Address) -> Mapping[tuple[int, str], StoredObject]:
         """List the pointers of one artifact, by their number and fingerprint."""
-        listed = self._bucket.list(f"{folder}/{PUBLISHED}/{key}")
+        listed = self._bucket.list(f"{address.folder}/{PUBLISHED}/{address.key}")
         pointers = {found: stored for stored in listed if (found := parsed_pointer(stored.key.rpartition("/")[2]))}
         with self.lock:
-            if folder in self._folders:
-                self._folders[folder].pointers[key] = pointers
+            if known := self._folders.get(address.folder):
+                known.pointers[address.key] = pointers
         return pointers
 
-    def note_pointer(self, folder: str, key: str, newest: tuple[int, str], stored: StoredObject | None) -> None:
+    def note_pointer(self, address: Address, newest: tuple[int, str], stored: StoredObject | None) -> None:
         """Note that a pointer is now the only one of its artifact; without its object, it was created just now."""
         with self.lock:
-            if folder not in self._folders:
-                self._all_until = 0.0
+            if known := self._folders.get(address.folder):
+                known.pointers[address.key] = {newest: stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))}
             else:
-                self._folders[folder].pointers[key] = {newest: stored or StoredObject(key="", size=0, e_tag="", written=datetime.now(UTC))}
+                self._all_until = 0.0
 
     def forget(self, folder: str) -> None:
         """Forget a folder of artifacts."""

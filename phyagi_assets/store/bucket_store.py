@@ -45,9 +45,7 @@ from phyagi_assets.store.bucket_keys import (
     SHARED,
     VERSIONS,
     pointer_key,
-    split_address,
     version_key,
-    version_name,
 )
 from phyagi_assets.store.bucket_listing import FolderListing, Listings, Objects
 from phyagi_assets.store.bucket_manifests import BucketManifests
@@ -135,19 +133,18 @@ class BucketStore(base.Store):
 
     def open(self, address: str, *, intact: bool = False) -> Artifact | None:
         of = Address(address)
-        folder, key = split_address(of)
         with self._listings.lock:
-            known = self._listings.folder(folder)
-            fingerprint = known.published(key)
+            known = self._listings.folder(of.folder)
+            fingerprint = known.published(of.key)
             if not fingerprint:
                 return None
             version = Version(of, fingerprint)
-            objects = known.versions.get(version_name(version), {})
+            objects = known.versions.get(version.folder_name, {})
             if MANIFEST in objects and self.manifests.recall(version, objects) is None:
                 if known.has_missed:  # probably, all are needed
-                    self.manifests.fetch(folder, known)
+                    self.manifests.fetch(of.folder, known)
                 known.has_missed = True
-            published = known.pointers[key][max(known.pointers[key])]
+            published = known.pointers[of.key][max(known.pointers[of.key])]
         return self._artifact(version, objects, published, intact=intact)
 
     def find(self, address: str, fingerprint: str, holding: Collection[str] = ()) -> Artifact | None:
@@ -204,8 +201,7 @@ class BucketStore(base.Store):
         )
 
     def published_fingerprint(self, address: str) -> str:
-        folder, key = split_address(Address(address))
-        pointers = self._listings.pointers(folder, key)
+        pointers = self._listings.pointers(Address(address))
         return max(pointers)[1] if pointers else ""
 
     def write(self, address: str, manifest: Manifest, fill: Fill, holding: Collection[str] = ()) -> Artifact:
@@ -233,7 +229,7 @@ class BucketStore(base.Store):
         if not artifact.remote and (damage := artifact.damage()):
             raise StoreError("\n".join(damage))
         artifact.folder()
-        return self._upload(Version(Address(artifact.address), artifact.fingerprint), artifact, artifact.manifest.files)
+        return self._upload(artifact.version, artifact, artifact.manifest.files)
 
     def _upload(
         self, version: Version, built: Artifact, holding: Collection[str], finished: Mapping[str, FinishedFile] = MappingProxyType({})
@@ -269,18 +265,18 @@ class BucketStore(base.Store):
         return written
 
     def publish(self, artifact: Artifact) -> None:
-        folder, key = split_address(Address(artifact.address))
-        pointers = self._listings.pointers(folder, key)
+        address = artifact.version.address
+        pointers = self._listings.pointers(address)
         newest = max(pointers, default=(0, ""))
         if newest[1] != artifact.fingerprint:
             newest = newest[0] + 1, artifact.fingerprint
-            self.bucket.create(pointer_key(folder, key, newest), b"")
-        self.bucket.delete(pointer_key(folder, key, older) for older in pointers if older < newest)
-        self._listings.note_pointer(folder, key, newest, pointers.get(newest))
+            self.bucket.create(pointer_key(address, newest), b"")
+        self.bucket.delete(pointer_key(address, older) for older in pointers if older < newest)
+        self._listings.note_pointer(address, newest, pointers.get(newest))
 
     def published_path(self, address: str) -> Path:
-        folder, key = split_address(Address(address))
-        return self.version_path(address, self._listings.folder(folder).published(key))
+        of = Address(address)
+        return self.version_path(of, self._listings.folder(of.folder).published(of.key))
 
     def damage(self, address: str, version: Path) -> Sequence[str]:
         of = Version(Address(address), split_version_name(version.name)[1])
@@ -312,13 +308,12 @@ class BucketStore(base.Store):
             self.bucket.delete([f"{version_key(version)}/{MANIFEST}"])
         recorded = objects.keys() & set(manifest.files) if manifest else set()
         self.bucket.delete(f"{version_key(version)}/{name}" for name in recorded)
-        folder, key = split_address(version.address)
-        pointers = self._listings.pointers(folder, key)
+        pointers = self._listings.pointers(version.address)
         if pointers and max(pointers)[1] == version.fingerprint:
             for pointer in sorted(pointers):  # the newest last: an older one must not become the published one
-                self.bucket.delete([pointer_key(folder, key, pointer)])
+                self.bucket.delete([pointer_key(version.address, pointer)])
         self.local.forget(version)
-        self._listings.forget(folder)
+        self._listings.forget(version.address.folder)
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[str, Path], None]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.objects.bucket import concurrently
-from phyagi_assets.store.base import Address, Artifact, Store, Version
+from phyagi_assets.store.base import Artifact, Store, Version
 
 Named = Callable[[Artifact], Collection[Version]]
 """Function that returns the versions that a plan names."""
@@ -25,7 +25,7 @@ INNER = ("tokenizers",)
 class Copying:
     """One version to copy."""
 
-    version: Artifact
+    artifact: Artifact
     is_published: bool
     """Whether the source publishes the version."""
     target: Store
@@ -36,7 +36,7 @@ class Copying:
     @property
     def bytes(self) -> int:
         """Number of bytes to copy."""
-        return 0 if self.is_there else self.version.bytes
+        return 0 if self.is_there else self.artifact.bytes
 
     def run(self) -> Sequence[str]:
         """Copy the version unless it is there, and publish it if it is published in the source.
@@ -51,16 +51,16 @@ class Copying:
         StoreError
             The source cannot be read, or the target cannot be written.
         """
-        address, fingerprint = self.version.address, self.version.fingerprint
+        address, fingerprint = self.artifact.address, self.artifact.fingerprint
         if self.is_there and not (self.is_published and self.target.published_fingerprint(address) != fingerprint):
             return ()
         with self.target.lock(address):
-            copied = self.target.find(address, fingerprint, self.version.manifest.files)
+            copied = self.target.find(address, fingerprint, self.artifact.manifest.files)
             if copied is None:
                 try:
-                    copied = self.target.put(self.version)
+                    copied = self.target.put(self.artifact)
                 except StoreError:
-                    if damage := self.version.damage(checksums=True):
+                    if damage := self.artifact.damage(checksums=True):
                         return damage
                     raise
             if self.is_published:
@@ -79,25 +79,21 @@ def copyings(source: Store, target: Store, chosen: Collection[Version] | None = 
     found = []
     for name in INNER:
         found += _copyings(source.inner(name).versions(), target.inner(name))
-    versions = [version for version in source.survey().versions if chosen is None or version.version in chosen]
-    return found + _copyings(versions, target, {version.version for version in versions if version.is_published})
+    stored = [artifact for artifact in source.survey().versions if chosen is None or artifact.version in chosen]
+    return found + _copyings(stored, target, {artifact.version for artifact in stored if artifact.is_published})
 
 
-def _copyings(versions: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[Copying]:
-    there = {_version(version): version for version in target.versions()}
+def _copyings(artifacts: Iterable[Artifact], target: Store, published: Collection[Version] = ()) -> list[Copying]:
+    there = {artifact.version: artifact for artifact in target.versions()}
     return [
         Copying(
-            version=version,
-            is_published=_version(version) in published,
+            artifact=artifact,
+            is_published=artifact.version in published,
             target=target,
-            is_there=(known := there.get(_version(version))) is not None and known.holds(version.manifest.files) and not known.damage(),
+            is_there=(known := there.get(artifact.version)) is not None and known.holds(artifact.manifest.files) and not known.damage(),
         )
-        for version in versions
+        for artifact in artifacts
     ]
-
-
-def _version(artifact: Artifact) -> Version:
-    return Version(Address(artifact.address), artifact.fingerprint)
 
 
 def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tuple[Copying, Sequence[str]]]:
@@ -123,21 +119,21 @@ def run_all(work: Sequence[Copying], named: Named = lambda _: ()) -> Iterator[tu
     for plans in (False, True):
         together: dict[tuple[int, str], list[Copying]] = {}  # versions of one address wait for each other anyway
         for item in work:
-            if Address(item.version.address).is_of_partition is not plans:
-                together.setdefault((id(item.target), item.version.address), []).append(item)
+            if item.artifact.version.address.is_of_partition is not plans:
+                together.setdefault((id(item.target), item.artifact.address), []).append(item)
         failed = set()
         for items in concurrently(run, together.values(), _AT_ONCE):
-            failed |= {_version(item.version) for item, reasons in items if reasons}
+            failed |= {item.artifact.version for item, reasons in items if reasons}
             yield from items
         left_out |= failed
 
 
 def _lacking(item: Copying, left_out: Collection[Version], named: Named) -> Sequence[str]:
     """Return the reasons why a plan is not copied: versions that it names, and that were not copied."""
-    if not left_out or item.is_there or Address(item.version.address).is_of_partition:
+    if not left_out or item.is_there or item.artifact.version.address.is_of_partition:
         return ()
     try:
-        lacking = sorted(version.path for version in named(item.version) if version in left_out)
+        lacking = sorted(version.path for version in named(item.artifact) if version in left_out)
     except StoreError as problem:
         return [str(problem)]
-    return [f"{item.version.place}: is not copied, because it names {path}, which is damaged" for path in lacking]
+    return [f"{item.artifact.place}: is not copied, because it names {path}, which is damaged" for path in lacking]

@@ -15,7 +15,7 @@ from phyagi_assets.formats.plan_paths import PlanPaths
 from phyagi_assets.formatting import counted, listed
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.steps.checks.check import Check
-from phyagi_assets.store.base import Artifact, Store, Version
+from phyagi_assets.store.base import Artifact, Store, Version, find_version
 
 ARRAYS = "arrays_are_there"
 SAMPLES = "samples_add_up"
@@ -42,9 +42,7 @@ def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
             yield f"{shard.path}, which is not in the store"
             continue
         if version not in known:
-            published = store.open(version.address, intact=True)
-            is_published = published is not None and published.fingerprint == version.fingerprint
-            known[version] = published if is_published else store.find(version.address, version.fingerprint)
+            known[version] = find_version(version, store)
         cache, split = known[version], Path(shard.path).stem
         for path, _ in shard.files if cache else ():
             if cache and PurePosixPath(path).name not in cache.manifest.files:
