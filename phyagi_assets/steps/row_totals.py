@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.formats.token_rows import rows_in
 from phyagi_assets.sources.documents import RowTally
 from phyagi_assets.sources.readable import Readable
@@ -62,6 +63,17 @@ class RowTotals:
                     tally.checked += chunk.checked
         tally.content = content.hexdigest()
         return tally
+
+    @property
+    def all_lengths(self) -> npt.NDArray[np.int64]:
+        """Number of tokens of each document in the rows that tasks wrote, 1-D."""
+        return np.concatenate([np.zeros(0, np.int64), *self.lengths])
+
+    def require_text(self, files: Sequence[Readable], corpus: Corpus) -> None:
+        """Raise a `SourceError` if a file has rows, but none with text."""
+        for index, rows in sorted(self.rows.items()):
+            if rows.is_without_text:
+                raise rows.error(files[index], corpus)
 
     def skipped(self, files: Sequence[Readable]) -> dict[str, dict[str, Any]]:
         """Return the files with left-out rows: by file name, the number of left-out rows, the number of rows, and the first problem."""

@@ -6,9 +6,9 @@ An empty document is a row of length 0, so that rows stay aligned with the sourc
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from phyagi_assets.declare.catalog import Corpus
@@ -45,7 +45,6 @@ from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.tokenizers.engines import ReferenceEngine
 from phyagi_assets.tokenizers.exact import EngineMismatch
 from phyagi_assets.tokenizers.prepare import prepare_tokenizer
-from phyagi_assets.tokenizers.prepared import PreparedTokenizer
 
 _REPORTED = 20
 """Largest number of files whose left-out rows are logged one by one."""
@@ -53,7 +52,7 @@ _REPORTED = 20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class _Encoding:
     """The artifact that encoding a partition leads to, and the files to read for it."""
 
@@ -77,23 +76,23 @@ class _Encoding:
         return cls(corpus=corpus, partition=partition, workspace=workspace, raw=raw, files=files, expected=expected)
 
     @property
+    def address(self) -> str:
+        """Address of the artifact."""
+        return tokenized_address(self.corpus, self.partition.key)
+
+    @property
     def exists(self) -> bool:
         """Whether the artifact exists already."""
-        return self.workspace.store.find(tokenized_address(self.corpus, self.partition.key), self.expected.fingerprint) is not None
+        return self.workspace.store.find(self.address, self.expected.fingerprint) is not None
 
     @property
     def is_in_chunks(self) -> bool:
         """Whether the partition is so large that it is cut into several chunks."""
         return most_chunks(self.corpus, self.partition.files, self.workspace.chunk_bytes) > 1
 
-    def tokenizer(self) -> PreparedTokenizer:
-        """Return the tokenizer of the engines: for conversations, the declared one without the tokens that it adds around every text."""
-        prepared = prepare_tokenizer(self.corpus, self.workspace.data, self.workspace.store)
-        conversations = conversation_recipe(self.corpus, prepared, self.workspace)
-        return prepared if conversations is None else conversations.prepared.bare
-
+    @cached_property
     def recipe(self) -> Recipe:
-        """Return what a process needs to encode a chunk."""
+        """Everything that a process needs to encode a chunk. The tokenizer is loaded if the store does not have it."""
         corpus = self.corpus
         prepared = prepare_tokenizer(corpus, self.workspace.data, self.workspace.store)
         dtype = token_dtype(corpus, prepared)
@@ -116,6 +115,84 @@ class _Encoding:
             conversations=conversations,
         )
 
+    def require_as_pinned(self) -> None:
+        """Raise a `SourceError` if a local file has changed since it was pinned; a snapshot does not change."""
+        corpus, partition = self.corpus, self.partition
+        now = expected_raw(corpus, partition, self.workspace) if partition.is_local else None
+        if now and now.fingerprint != self.raw.fingerprint:
+            pinned, found = self.raw.manifest.inputs["files"], now.inputs["files"]
+            changed = [file.origin for file in self.files if pinned.get(file.name) != found[file.name]]
+            named = f"{listed(changed)}: changed; files" if changed else f"{corpus.path}: files"
+            raise SourceError(
+                f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
+                "materialize that again, while nothing writes to them"
+            )
+
+
+class _Build:
+    """One build of a tokenized artifact."""
+
+    def __init__(self, encoding: _Encoding, on_progress: OnProgress) -> None:
+        self._encoding, self._on_progress = encoding, on_progress
+        self.checked_by_tasks: RowTotals | None = None
+        """Totals of the rows, if the tasks of the chunks have checked them."""
+
+    def fill(self, folder: Path) -> Manifest | Assembled:
+        """Write the files of the artifact, except for those that tasks have written."""
+        encoding, files = self._encoding, self._encoding.files
+        recipe, totals = self._encoded(folder)
+        totals.require_text(files, encoding.corpus)
+        encoding.require_as_pinned()
+        _report(encoding.address, files, totals)
+        names = row_files(totals.chunks)
+        for name, path in zip(names, totals.paths, strict=True):
+            if path:
+                path.rename(folder / name)
+        complete(folder, names, recipe.maker.dtype.name, has_mask=recipe.conversations is not None)
+        manifest = self._manifest(recipe, totals)
+        if not encoding.is_in_chunks:
+            return manifest
+        self.checked_by_tasks = totals
+        finished = {name: rows for name, rows in zip(names, totals.rows_of_chunks, strict=True) if rows}
+        return Assembled(manifest=manifest, finished=finished)
+
+    def _encoded(self, folder: Path) -> tuple[Recipe, RowTotals]:
+        """Encode the partition, and once more with the reference engine alone if the fast one cannot be trusted; return what was done."""
+        recipe = self._encoding.recipe
+        try:
+            return recipe, self._totals(recipe, folder, self._on_progress)
+        except EngineMismatch as mismatch:
+            logger.warning("%s: %s; all of the partition is encoded again by %s", self._encoding.address, mismatch, ReferenceEngine.name)
+        exact = replace(recipe, trusts_fast=False)
+        return exact, self._totals(exact, folder, _ignore_progress)
+
+    def _totals(self, recipe: Recipe, folder: Path, on_progress: OnProgress) -> RowTotals:
+        encoding = self._encoding
+        in_place = not encoding.is_in_chunks
+        return RowTotals.of(write_chunks(recipe, encoding.files, folder, encoding.workspace, on_progress, in_place=in_place))
+
+    def _manifest(self, recipe: Recipe, totals: RowTotals) -> Manifest:
+        encoding = self._encoding
+        details = {
+            "content": totals.content,
+            "dtype": recipe.maker.dtype.name,
+            "files": [file.name for file in encoding.partition.files],
+            "tokenizer": recipe.prepared.details(),
+        }
+        if skipped := totals.skipped(encoding.files):
+            details[SKIPPED] = skipped
+        made = {"engine": recipe.tokenizer(engines_of(recipe, encoding.workspace), 0).engine, "pyarrow": pa.__version__}
+        return replace(encoding.expected, counts=totals.counts, details=details, produced_with=made)
+
+    def examine(self, artifact: Artifact) -> list[Check]:
+        """Check the artifact; its rows are read unless the tasks have read them."""
+        config, manifest, totals = self._encoding.corpus.config, artifact.manifest, self.checked_by_tasks
+        decoder = self._encoding.workspace.engines.decoder(self._encoding.recipe.encoding, config.special_tokens)
+        if totals is None:
+            return check_tokens(artifact, config.limits, decoder)
+        rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
+        return token_checks(totals.checked, totals.hashes, manifest, rules, config.limits, decoder)
+
 
 def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[TokenChunk]:
     """Return the chunks of a large partition that have to be encoded; empty if it is small, or is encoded already.
@@ -132,7 +209,7 @@ def token_chunks(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     if most_chunks(corpus, partition.files, workspace.chunk_bytes) == 1:
         return ()
     encoding = _Encoding.of(corpus, partition, workspace)
-    return () if encoding.exists else missing_chunks(encoding.recipe(), encoding.files, workspace)
+    return () if encoding.exists else missing_chunks(encoding.recipe, encoding.files, workspace)
 
 
 def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
@@ -152,57 +229,13 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
     TokenizerError
         The tokenizer cannot be loaded, or does not do what the corpus asks for.
     """
-    address = tokenized_address(corpus, partition.key)
     encoding = _Encoding.of(corpus, partition, workspace)
-    expected, files = encoding.expected, encoding.files
     if not encoding.exists:
         # Load the tokenizer, and do the conformance run before its first use, outside of the build time of this partition.
-        engines_of(encoding.recipe(), workspace)
-
-    written: list[RowTotals] = []
-
-    def fill(folder: Path) -> Manifest | Assembled:
-        recipe, in_place = encoding.recipe(), not encoding.is_in_chunks
-        try:
-            tally = RowTotals.of(write_chunks(recipe, files, folder, workspace, on_progress or _ignore_progress, in_place=in_place))
-        except EngineMismatch as mismatch:
-            recipe = replace(recipe, trusts_fast=False)
-            logger.warning("%s: %s; all of the partition is encoded again by %s", address, mismatch, ReferenceEngine.name)
-            tally = RowTotals.of(write_chunks(recipe, files, folder, workspace, _ignore_progress, in_place=in_place))
-        _check(corpus, partition, files, workspace, encoding.raw, tally)
-        _report(address, files, tally)
-        dtype = recipe.maker.dtype
-        names = row_files(tally.chunks)
-        for name, path in zip(names, tally.paths, strict=True):
-            if path:
-                path.rename(folder / name)
-        complete(folder, names, dtype.name, has_mask=recipe.conversations is not None)
-        details = {
-            "content": tally.content,
-            "dtype": dtype.name,
-            "files": [file.name for file in partition.files],
-            "tokenizer": recipe.prepared.details(),
-        }
-        if skipped := tally.skipped(files):
-            details[SKIPPED] = skipped
-        made = {"engine": recipe.tokenizer(engines_of(recipe, workspace), 0).engine, "pyarrow": pa.__version__}
-        manifest = replace(expected, counts=tally.counts, details=details, produced_with=made)
-        if in_place:
-            return manifest
-        written.append(tally)
-        finished = {name: rows for name, rows in zip(names, tally.rows_of_chunks, strict=True) if rows}
-        return Assembled(manifest=manifest, finished=finished)
-
-    def examine(artifact: Artifact) -> list[Check]:
-        decoder = workspace.engines.decoder(encoding.tokenizer(), corpus.config.special_tokens)
-        if not written:
-            return check_tokens(artifact, corpus.config.limits, decoder)
-        manifest, tally = artifact.manifest, written[0]  # the tasks of the chunks have read the rows
-        rules = Rules.of(manifest, manifest.details["tokenizer"], has_mask=TRAINED in manifest.counts)
-        return token_checks(tally.checked, tally.hashes, manifest, rules, corpus.config.limits, decoder)
-
+        engines_of(encoding.recipe, workspace)
+    build = _Build(encoding, on_progress or _ignore_progress)
     try:
-        built = reuse_or_build(workspace.store, address, expected, fill, examine=examine)
+        built = reuse_or_build(workspace.store, encoding.address, encoding.expected, build.fill, examine=build.examine)
     except SourceDownError:
         raise
     except SourceError:  # the files have to change first
@@ -210,26 +243,11 @@ def build_tokenized(corpus: Corpus, partition: Partition, workspace: Workspace, 
         raise
     if encoding.is_in_chunks:
         forget_chunks(workspace.store, f"{corpus.config.name}/{partition.key}")
-    return replace(built, lengths=np.concatenate([np.zeros(0, np.int64), *written[0].lengths])) if written else built
+    return replace(built, lengths=build.checked_by_tasks.all_lengths) if build.checked_by_tasks else built
 
 
 def _ignore_progress(_consumed: int) -> None:
     """Ignore progress."""
-
-
-def _check(corpus: Corpus, partition: Partition, files: Sequence[Readable], workspace: Workspace, raw: Artifact, tally: RowTotals) -> None:
-    for index, rows in sorted(tally.rows.items()):
-        if rows.is_without_text:
-            raise rows.error(files[index], corpus)
-    now = expected_raw(corpus, partition, workspace) if partition.is_local else None  # a snapshot does not change
-    if now and now.fingerprint != raw.fingerprint:
-        pinned, found = raw.manifest.inputs["files"], now.inputs["files"]
-        changed = [file.origin for file in files if pinned.get(file.name) != found[file.name]]
-        named = f"{listed(changed)}: changed; files" if changed else f"{corpus.path}: files"
-        raise SourceError(
-            f"{named} of partition {partition.key!r} are not what {raw_address(corpus, partition.key)} pinned any more; "
-            "materialize that again, while nothing writes to them"
-        )
 
 
 def _report(address: str, files: Sequence[Readable], tally: RowTotals) -> None:
