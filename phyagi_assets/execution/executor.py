@@ -4,6 +4,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
@@ -14,6 +15,10 @@ Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 Prepare = Callable[[OnProgress], AbstractContextManager[Callable[[Task], Result]]]
 """Context manager that a process enters before its first task, given a progress callback; returns the function that runs a task."""
+
+
+PACKAGE = "phyagi_assets"
+"""Name of the logger above all of this package. Processes take over its level, and pass on its records."""
 
 
 class TaskCrashed(Exception):
@@ -110,13 +115,21 @@ class InProcessExecutor(Generic[Task, Result]):
         with self._prepare(lambda consumed: self._on_progress(running[-1], consumed)) as run:
             while self._waiting:
                 running[:] = [self._waiting.take()]
-                yield running[0], self._outcome(run, running[0])
+                yield running[0], outcome_of(self._name(running[0]), partial(run, running[0]))
 
-    def _outcome(self, run: Callable[[Task], Result], task: Task) -> Result | Exception:
-        try:
-            with translate_memory_errors(self._name(task)):
-                return run(task)
-        except (PhyagiAssetsError, OSError) as problem:
-            return problem
-        except Exception:
-            return TaskCrashed(traceback.format_exc())
+
+def outcome_of(name: str, work: Callable[[], Result]) -> Result | Exception:
+    """Do work; return its result, or the exception that ended it: an error for the user, or `TaskCrashed`.
+
+    Parameters
+    ----------
+    name
+        Name of the work, for the message about too little memory.
+    """
+    try:
+        with translate_memory_errors(name):
+            return work()
+    except (PhyagiAssetsError, OSError) as problem:
+        return problem
+    except Exception:
+        return TaskCrashed(traceback.format_exc())

@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,13 +25,11 @@ from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 from typing import Any, Generic
 
-from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
-from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
+from phyagi_assets.execution.executor import PACKAGE, Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied, outcome_of
 from phyagi_assets.execution.processors import THREADS
 
 _TO_END = 10.0
 """Time for an interrupted worker process to end, in seconds."""
-_PACKAGE = "phyagi_assets"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +140,7 @@ class ProcessPool(Generic[Task, Result]):
 
     def _started(self) -> _Worker[Task]:
         here, there = self._context.Pipe()
-        level = logging.getLogger(_PACKAGE).getEffectiveLevel()
+        level = logging.getLogger(PACKAGE).getEffectiveLevel()
         process = self._context.Process(target=_work, args=(there, *self._arguments, level, dict(os.environ)))  # type: ignore[attr-defined]
         process.start()
         there.close()
@@ -209,23 +206,24 @@ def _work(
     os.environ.update({**environment, THREADS: str(threads)})
     Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     sender = _Sender(connection)
-    logger = logging.getLogger(_PACKAGE)
+    logger = logging.getLogger(PACKAGE)
     logger.setLevel(level)
     logger.addHandler(logging.handlers.QueueHandler(sender))  # type: ignore[arg-type]
     with suppress(KeyboardInterrupt, ConnectionError):
-        try:
-            with translate_memory_errors("preparing a process"), prepare(sender.send) as run:
-                for task in _received(connection):
-                    try:
-                        with translate_memory_errors(name(task)):
-                            outcome = run(task)
-                    except (PhyagiAssetsError, OSError) as problem:
-                        outcome = problem
-                    sender.send(_Ended(outcome=outcome))
-        except (PhyagiAssetsError, OSError) as problem:
-            sender.send(_Ended(outcome=problem, is_last=True))
-        except Exception:
-            sender.send(_Ended(outcome=TaskCrashed(traceback.format_exc()), is_last=True))
+        ended = outcome_of("preparing a process", lambda: _run_tasks(_received(connection), sender, prepare, name))
+        if ended is not None:
+            sender.send(_Ended(outcome=ended, is_last=True))
+
+
+def _run_tasks(tasks: Iterator[Any], sender: _Sender, prepare: Prepare[Any, Any], name: Callable[[Any], str]) -> TaskCrashed | None:
+    """Prepare this process, and run tasks until there are no more; return the crash of a task, after which no other one is run."""
+    with prepare(sender.send) as run:
+        for task in tasks:
+            outcome = outcome_of(name(task), partial(run, task))
+            if isinstance(outcome, TaskCrashed):
+                return outcome
+            sender.send(_Ended(outcome=outcome))
+    return None
 
 
 def _end_with_parent() -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.executor import Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
+from phyagi_assets.execution.executor import PACKAGE, Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible
@@ -35,7 +35,6 @@ _TO_RECOVER = 30.0
 """Time for the server of a cluster to answer again, in seconds; after twice this time, Ray gives up."""
 _IDLE = 60.0
 """Time between two warnings that no node runs any task, in seconds."""
-_PACKAGE = "phyagi_assets"
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class RayExecutor(Generic[Task, Result]):
             ).results()
 
     def _job(self, threads: int) -> bytes:
-        level = logging.getLogger(_PACKAGE).getEffectiveLevel()
+        level = logging.getLogger(PACKAGE).getEffectiveLevel()
         prepare = self._parcels.pack(self._prepare)
         return pickle.dumps(Job(parcels=self._parcels, check=self._check, prepare=prepare, name=self._name, threads=threads, level=level))
 

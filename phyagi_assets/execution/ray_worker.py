@@ -7,18 +7,17 @@ import logging
 import logging.handlers
 import os
 import pickle
-import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-from phyagi_assets.errors import PhyagiAssetsError, translate_memory_errors
-from phyagi_assets.execution.executor import Prepare, TaskCrashed
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.execution.executor import PACKAGE, Prepare, outcome_of
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.processors import THREADS
 
-_PACKAGE = "phyagi_assets"
 _MOST_RECORDS = 1_000
 """Largest number of log records that a task returns."""
 
@@ -85,31 +84,25 @@ def run_task(number: bytes, job: Callable[[], bytes], task: bytes) -> bytes:
         Returns the pickled `Job`; called if this process has not prepared for this run.
     """
     records = _Records()
-    logger = logging.getLogger(_PACKAGE)
+    logger = logging.getLogger(PACKAGE)
     logger.addHandler(records)
     try:
-        report = _run(number, job, task)
+        outcome = outcome_of("preparing a process", lambda: _run(number, job, task))
     finally:
         logger.removeHandler(records)
-    report.records.extend(records.kept)
+    report = Report(outcome=outcome, consumed=_process.consumed, records=records.kept)
     return _process.parcels.pack(report) if _process.parcels else pickle.dumps(report)
 
 
-def _run(number: bytes, job: Callable[[], bytes], task: bytes) -> Report:
+def _run(number: bytes, job: Callable[[], bytes], task: bytes) -> Any:
+    """Return the outcome of a task, for which this process is prepared if it is not."""
     _process.consumed = 0
-    try:
-        if number != _process.job:
-            with translate_memory_errors("preparing a process"):
-                _prepare(number, job())
-        assert _process.parcels is not None
-        assert _process.run is not None
-        given = _process.parcels.unpack(task)
-        with translate_memory_errors(_process.name(given)):
-            return Report(outcome=_process.run(given), consumed=_process.consumed)
-    except (PhyagiAssetsError, OSError) as problem:
-        return Report(outcome=problem, consumed=_process.consumed)
-    except Exception:
-        return Report(outcome=TaskCrashed(traceback.format_exc()), consumed=_process.consumed)
+    if number != _process.job:
+        _prepare(number, job())
+    assert _process.parcels is not None
+    assert _process.run is not None
+    given = _process.parcels.unpack(task)
+    return outcome_of(_process.name(given), partial(_process.run, given))
 
 
 def _prepare(number: bytes, content: bytes) -> None:
@@ -118,7 +111,7 @@ def _prepare(number: bytes, content: bytes) -> None:
     job: Job = pickle.loads(content)
     _process.parcels, _process.name = job.parcels, job.name
     os.environ[THREADS] = str(job.threads)
-    logging.getLogger(_PACKAGE).setLevel(job.level)
+    logging.getLogger(PACKAGE).setLevel(job.level)
     if problem := job.check.problem():  # of a node that came after the run had begun
         raise PhyagiAssetsError(f"{node_name()} {problem}")
     _process.run = _process.exit_stack.enter_context(_unpacked(job)(_progressed))
