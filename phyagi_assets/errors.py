@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from phyagi_assets.formatting import listed
+from phyagi_assets.formatting import listed, one_line
 
 EXTRAS = {"torch": "train", "omegaconf": "config", "ray": "ray"} | dict.fromkeys(
     (
@@ -80,6 +80,18 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def suggesting(name: str, known: Collection[str], then: str) -> str:
+    """Return the end of a message about an unknown name: a suggestion if a known name is similar, and a sentence about what is known.
+
+    Examples
+    --------
+    >>> suggesting("nesw", ["news"], "declared are: news"), suggesting("x", ["news"], "declared are: news")
+    ("; did you mean 'news'? Declared are: news", '; declared are: news')
+    """
+    meant = did_you_mean(name, known)
+    return f"{meant} {then[0].upper()}{then[1:]}" if meant else f"; {then}"
+
+
 def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> str:
     """Return the message about a name that is not known, with the names that are.
 
@@ -88,9 +100,8 @@ def unknown_name(name: str, kind: str, kinds: str, known: Collection[str]) -> st
     >>> unknown_name("nesw", "declared corpus", "declared corpora", ["news", "forum"])
     "'nesw' is not a declared corpus; did you mean 'news'? Declared corpora: news, forum"
     """
-    meant = did_you_mean(name, known)
     there = f"{kinds}: {listed(list(known), 20) or 'none'}"
-    return f"{name!r} is not a {kind}{meant} {there[0].upper()}{there[1:]}" if meant else f"{name!r} is not a {kind}; {there}"
+    return f"{name!r} is not a {kind}{suggesting(name, known, there)}"
 
 
 class OutOfMemoryError(PhyagiAssetsError):
@@ -116,7 +127,7 @@ def translate_memory_errors(what: str) -> Iterator[None]:
     except (MemoryError, OSError) as problem:
         if isinstance(problem, OSError) and problem.errno != errno.ENOMEM:
             raise
-        detail = f" ({' '.join(str(problem).split())})" if str(problem) else ""
+        detail = f" ({one_line(problem)})" if str(problem) else ""
         raise OutOfMemoryError(
             f"{what}: needs more memory than this process may use{detail}; raise the limit, or use fewer processes with --jobs"
         ) from problem

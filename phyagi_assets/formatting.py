@@ -1,4 +1,4 @@
-"""Format numbers and lists for people, and parse numbers that people write."""
+"""Format numbers, lists and messages for people, and parse numbers that people write."""
 
 import re
 from collections.abc import Sequence
@@ -76,6 +76,22 @@ def listed(items: Sequence[object], most: int = 5, separator: str = ", ") -> str
     """
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return f"{separator.join(map(str, items[:most]))}{more}"
+
+
+def one_line(problem: object, most: int | None = None) -> str:
+    """Return a text, such as the message of an exception, on one line.
+
+    Parameters
+    ----------
+    most
+        Largest number of characters, after which the text is cut; by default, it is not cut.
+
+    Examples
+    --------
+    >>> one_line(ValueError("a\\n  b"))
+    'a b'
+    """
+    return " ".join(str(problem).split())[:most]
 
 
 def parsed(written: str) -> int:

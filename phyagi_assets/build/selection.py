@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from phyagi_assets.declare.catalog import Catalog, Corpus
-from phyagi_assets.errors import PhyagiAssetsError, did_you_mean
+from phyagi_assets.errors import PhyagiAssetsError, suggesting
 from phyagi_assets.formatting import listed
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.sources.listing import Sources
@@ -43,11 +43,9 @@ class Selection:
         chosen = self.partitions.get(corpus)
         for key in chosen or ():
             if key not in found:
-                meant = did_you_mean(key, [*found, *(step.name for step in self.flow.of(Scope.PARTITION))])
-                raise PhyagiAssetsError(
-                    f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{meant or ';'} "
-                    f"{'Its' if meant else 'its'} partitions: {listed(list(found), 20) or 'none'}"
-                )
+                known = [*found, *(step.name for step in self.flow.of(Scope.PARTITION))]
+                there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
+                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{there}")
         return chosen
 
     def listings(
@@ -138,8 +136,8 @@ def _parsed(catalog: Catalog, target: str, flow: Flow) -> tuple[str, str, str | 
     if in_mixture and parts:
         raise PhyagiAssetsError(f"{target}: {name} is a mixture, which has no partitions; name {name}")
     if len(parts) > 1:
-        meant = did_you_mean(parts[0], steps) or ";"
-        raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{meant} The steps: {', '.join(steps)}")
+        there = suggesting(parts[0], steps, f"the steps: {', '.join(steps)}")
+        raise PhyagiAssetsError(f"{target}: {parts[0]!r} is not a step of a corpus{there}")
     return name, "" if step == steps[-1] else step, parts[0] if parts else None
 
 

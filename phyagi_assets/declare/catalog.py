@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from phyagi_assets.declare.schema import SHORTEST_PACKED, TOKENIZERS_TEMPLATE, CorpusConfig, MixtureConfig
 from phyagi_assets.declare.yaml_reader import Declaration, load_yaml
-from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, did_you_mean
+from phyagi_assets.errors import DeclarationError, PhyagiAssetsError, suggesting
 
 Corpus = Declaration[CorpusConfig]
 Mixture = Declaration[MixtureConfig]
@@ -71,9 +71,8 @@ class Catalog:
             return self
         for name in wanted:
             if name not in known:
-                meant = did_you_mean(name, known)
-                there = f"{'Declared' if meant else 'declared'} are: {', '.join(known)}"
-                raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{meant or ';'} {there}")
+                there = suggesting(name, known, f"declared are: {', '.join(known)}")
+                raise PhyagiAssetsError(f"{name!r} is not declared in {self.data}{there}")
         mixtures = {name: self.mixtures[name] for name in wanted if name in self.mixtures}
         parts = {name for mixture in mixtures.values() for name in mixture.config.corpora}
         corpora = {name: corpus for name, corpus in self.corpora.items() if name in wanted or name in parts}

@@ -5,7 +5,6 @@ itself: it records the line of every key path, rejects duplicate keys, and expan
 resolved (``weight: ${W:-1.5}`` is a number). Pydantic validates the result.
 """
 
-import difflib
 import hashlib
 import os
 import re
@@ -18,7 +17,7 @@ from typing import Any, Generic, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from phyagi_assets.errors import DeclarationError, redacted
+from phyagi_assets.errors import DeclarationError, did_you_mean, redacted
 
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -217,9 +216,7 @@ class _Reader:
         message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
         if problem["type"] == "extra_forbidden":
             known = _fields_at(model, at[:-1])
-            close = difflib.get_close_matches(str(at[-1]), known, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else "."
-            message = f"is an unknown key{meant} The keys are: {', '.join(known)}"
+            message = f"is an unknown key{did_you_mean(str(at[-1]), known) or '.'} The keys are: {', '.join(known)}"
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] in _SHAPES:

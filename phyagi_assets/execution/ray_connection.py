@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from phyagi_assets.errors import PhyagiAssetsError, translate_missing_packages
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
+from phyagi_assets.formatting import one_line
 
 _TO_ANSWER = 10.0
 """Time for the server of a cluster to answer, in seconds."""
@@ -58,8 +59,9 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         raise _unreachable(cluster, _first_line(problem)) from None
     except RuntimeError as problem:
         if "mismatch" in str(problem).lower():
-            versions = " ".join(str(problem).split())
-            raise PhyagiAssetsError(f"{cluster.setting}: {cluster.address}: {versions}; use the same versions on all nodes") from None
+            raise PhyagiAssetsError(
+                f"{cluster.setting}: {cluster.address}: {one_line(problem)}; use the same versions on all nodes"
+            ) from None
         raise _unreachable(cluster, _first_line(problem)) from None
     finally:
         if threading.current_thread() is threading.main_thread():  # Ray replaces them, and Dagster has its own

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from phyagi_assets.errors import PhyagiAssetsError, StoreError
+from phyagi_assets.formatting import one_line
 
 WHOLE_SAMPLE = -1
 """Ordinal of the document in a row that covers a whole sample."""
@@ -232,7 +233,7 @@ def _metadata(path: Path, read: Any) -> tuple[Any, dict[str, Any]]:
             raise StoreError(f"{path}: is a Parquet file, but not part of a ledger of losses; move it elsewhere")
         described = json.loads(metadata[_KEY])
     except (pa.ArrowException, OSError, ValueError) as problem:
-        raise StoreError(f"{path}: is damaged ({' '.join(str(problem).split())}); {_REMEDY}") from None
+        raise StoreError(f"{path}: is damaged ({one_line(problem)}); {_REMEDY}") from None
     if described.get("format") != FORMAT:
         raise StoreError(f"{path}: has format {described.get('format')}, and this release reads {FORMAT}; upgrade phyagi-assets")
     return found, described

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formatting import counted
+from phyagi_assets.formatting import counted, one_line
 
 HEADER_BYTES = 128
 """Size of the header of a 1-D array that an `ArrayWriter` wrote."""
@@ -172,4 +172,4 @@ def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]
     try:
         return read_header(file)
     except Exception as problem:
-        raise StoreError(f"{path}: is not a whole array: {' '.join(str(problem).split())[:200]}; {REMEDY}") from None
+        raise StoreError(f"{path}: is not a whole array: {one_line(problem, 200)}; {REMEDY}") from None

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import HeldOut, applies_to
 from phyagi_assets.errors import SourceError
+from phyagi_assets.formatting import counted
 from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of
 from phyagi_assets.sources.hub import SCHEME as HUB
@@ -184,7 +185,7 @@ def left_out_summary(left_out: Sequence[LeftOut]) -> str:
     reasons = "; ".join(
         f"{len(of):,} {reason} ({', '.join(of[:_EXAMPLES])}{', …' if len(of) > _EXAMPLES else ''})" for reason, of in origins.items()
     )
-    return f"{len(left_out):,} {'file' if len(left_out) == 1 else 'files'} left out: {reasons}"
+    return f"{counted(len(left_out), 'file')} left out: {reasons}"
 
 
 def _unfit(file: SourceFile) -> str:

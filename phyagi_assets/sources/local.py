@@ -11,6 +11,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
+from phyagi_assets.paths import real_path
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out, held_out, warn_of_split
 from phyagi_assets.sources.globs import Glob, States, is_glob, is_wild, literal_names
 from phyagi_assets.store.disk import stamp_of
@@ -74,7 +75,7 @@ class _Walk:
     left_out: list[LeftOut] = field(default_factory=list)
 
     def run(self, start: Path) -> None:
-        pending: list[tuple[Path, States, tuple[Path, ...]]] = [(start, self.glob.start, (_real(start),))]
+        pending: list[tuple[Path, States, tuple[Path, ...]]] = [(start, self.glob.start, (real_path(start),))]
         if self.glob.pattern.endswith("**"):
             self.folders.append(start)  # glob.glob("a/**") finds a/, too
         while pending:
@@ -148,12 +149,8 @@ def _entered(path: Path, trail: tuple[Path, ...]) -> tuple[Path, ...]:
     """
     if not path.is_symlink():
         return (*trail[:-1], trail[-1] / path.name)
-    real = _real(path)
+    real = real_path(path)
     return () if any(passed.is_relative_to(real) for passed in trail) else (*trail, real)
-
-
-def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _is_left_out(states: States) -> bool:

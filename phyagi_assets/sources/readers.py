@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
+from phyagi_assets.formatting import one_line
 from phyagi_assets.sources.compression import Opened, UnreadableContentError, contents, is_compressed
 from phyagi_assets.sources.conversations import parse_conversations
 from phyagi_assets.sources.csv_reader import read_csv
@@ -90,16 +91,12 @@ def _named_errors(source: Readable, kind: Format) -> Iterator[None]:
     except pa.ArrowCapacityError:
         raise SourceError(f"{source}: has a row of more than 2 GB; divide it") from None
     except (pa.ArrowException, UnicodeDecodeError, OverflowError) as problem:
-        raise SourceError(f"{source}: is not {_A[kind]} file, or a damaged one: {_of_one_line(problem)}") from None
+        raise SourceError(f"{source}: is not {_A[kind]} file, or a damaged one: {one_line(problem, 300)}") from None
 
 
 def _out_of_memory(source: Readable, problem: str) -> str:
-    found = f" ({_of_one_line(problem)})" if problem else ""
+    found = f" ({one_line(problem, 300)})" if problem else ""
     return f"{source}: cannot be read: it needs more memory than this process may use{found}; raise the limit, or check for damage"
-
-
-def _of_one_line(problem: object) -> str:
-    return " ".join(str(problem).split())[:300]
 
 
 def _blocks(file: Opened, left: int = sys.maxsize) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ the tasks of a run are spread over machines, the files are sent to the bucket, a
 """
 
 import logging
-import os
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from phyagi_assets.store.base import FinishedFile, Store
+from phyagi_assets.store.disk import flush
 from phyagi_assets.store.fingerprint import file_digest
 from phyagi_assets.store.manifest import FileRecord
 from phyagi_assets.store.state import State
@@ -110,7 +110,7 @@ class ChunkFolder:
             try:
                 found = write(draft)
                 for name, path in drafts.items():
-                    _flush(path)
+                    flush(path)
                     final, of = self._path(number, name), FileRecord.of(path)
                     path.replace(final)
                     files.append([name, of.bytes, of.xxh3_128, final.stat().st_mtime_ns])
@@ -161,11 +161,6 @@ def _is_as_written(path: Path, record: FileRecord, time: int) -> bool:
     """Return whether a file has the recorded content. It is read only if it was changed at another time than its task saw."""
     status = path.stat()
     return status.st_size == record.bytes and (status.st_mtime_ns == time or file_digest(path) == record.xxh3_128)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def chunks_of(store: Store, partition: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED
+from phyagi_assets.formatting import one_line
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.fingerprint import text_digest
 from phyagi_assets.store.manifest import Manifest
@@ -143,7 +144,7 @@ def _load(source: str, name: str) -> Any:
             path, revision=revision or "main", local_files_only=not revision, trust_remote_code=False
         )
     except Exception as problem:  # loaders raise all kinds of exceptions
-        reason = " ".join(str(problem).split()) or type(problem).__name__
+        reason = one_line(problem) or type(problem).__name__
         needed = "" if revision else "; use a folder written by save_pretrained, with its tokenizer.json"
         raise TokenizerError(f"tokenizer {name!r} cannot be loaded from {path}: {reason}{needed}") from problem
     return _usable(tokenizer, name)

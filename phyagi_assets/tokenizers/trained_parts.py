@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from phyagi_assets.declare.schema import TrainOn
+from phyagi_assets.formatting import one_line
 from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Messages, Tools
 from phyagi_assets.tokenizers.generation_blocks import Part
 
@@ -136,4 +137,4 @@ def _failure(template: ChatTemplate, messages: Messages, tools: Tools, problem: 
 
 
 def _reason(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:300] or type(problem).__name__
+    return one_line(problem, 300) or type(problem).__name__
