@@ -109,7 +109,7 @@ def work_of(
         options=options or {},
         follows=follows,
         bytes=partition.bytes if slow else 0,
-        chunks=_most_chunks(corpus, partition, workspace) if any(flow[step].has_chunks for step in steps) else 1,
+        chunks=_most_chunks(corpus, partition, workspace) if any(flow[step].chunks for step in steps) else 1,
     )
 
 

@@ -91,7 +91,8 @@ class Builder:
             while left:
                 step = self.flow[left[0]]
                 partition = self._files(corpus, work, step)
-                chunks = step.chunks(corpus, partition, self.workspace) if task.hands_out and step.name != task.handed_out else ()
+                divides = step.chunks if task.hands_out and step.name != task.handed_out else None
+                chunks = divides(corpus, partition, self.workspace) if divides else ()
                 if len(chunks) > 1:
                     return Partly(work=replace(work, steps=tuple(left)), done=tuple(done), chunks=chunks)
                 options = {option: work.options.get(option, of.default) for option, of in step.options.items()}

@@ -16,7 +16,7 @@ from phyagi_assets.sources.compression import UnreadableContentError, contents, 
 from phyagi_assets.sources.files import Partition, format_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.signatures import BOM, HEAD, compression_of
-from phyagi_assets.store.base import Store
+from phyagi_assets.store.state import State
 
 WITH_BOM = "begins with a byte order mark"
 MISNAMED = "is not what its name says"
@@ -26,62 +26,48 @@ _AT_ONCE = 16
 """Number of requests at the same time."""
 
 
-class IrregularFiles:
-    """Finder of the irregular files of one partition, with a cache keyed by the content of the files.
+def irregular_files(
+    corpus: Corpus,
+    partition: Partition,
+    raw_fingerprint: str,
+    cache: State,
+    at_hand: Callable[[], Sequence[Readable] | None],
+    published: Callable[[], Mapping[str, str] | None],
+) -> dict[str, str]:
+    """Find the irregular files of a partition.
+
+    Earlier versions encoded the byte order mark of text files. If a corpus skips invalid rows, they skipped every row of a JSON Lines file
+    whose content was something else, such as compressed data.
 
     Parameters
     ----------
-    store
-        The store, which holds the cache.
-    address
-        Address of the partition's tokenized artifact.
+    raw_fingerprint
+        Fingerprint of the content of the files.
+    cache
+        Record in the store of what was found for a fingerprint.
+    at_hand
+        Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to be
+        fetched first; they then count as regular.
+    published
+        Function that returns the irregular files that a published artifact of the same content and settings lists, if there is one; called
+        if the cache does not know their content.
     """
-
-    def __init__(self, store: Store, address: str) -> None:
-        self._store, self._address = store, address
-
-    def find(
-        self,
-        corpus: Corpus,
-        partition: Partition,
-        raw_fingerprint: str,
-        at_hand: Callable[[], Sequence[Readable] | None],
-        published: Callable[[], Mapping[str, str] | None],
-    ) -> dict[str, str]:
-        """Find the irregular files of a partition.
-
-        Earlier versions encoded the byte order mark of text files. If a corpus skips invalid rows, they skipped every row of a JSON Lines
-        file whose content was something else, such as compressed data.
-
-        Parameters
-        ----------
-        raw_fingerprint
-            Fingerprint of the content of the files.
-        at_hand
-            Function that returns the files to read, called if the cache does not know their content. It returns None if they would have to
-            be fetched first; they then count as regular.
-        published
-            Function that returns the irregular files that a published artifact of the same content and settings lists, if there is one;
-            called if the cache does not know their content.
-        """
-        if not any(_may_be_irregular(corpus, file.name) for file in partition.files):
-            return {}
-        source = corpus.config.source
-        state = self._store.state("irregular", self._address)
-        key = [raw_fingerprint, source.format, corpus.config.on_invalid]
-        with suppress(ValueError, KeyError, TypeError):  # no cache yet, or a damaged one: inspect the files
-            known = state.recall()
-            if known["of"] == key:
-                return dict(known["found"])
-        listed = published()
-        if listed is not None:
-            found = dict(listed)
-        elif (files := at_hand()) is not None:
-            found = _found(corpus, files)
-        else:
-            return {}
-        state.remember({"of": key, "found": found})
-        return found
+    if not any(_may_be_irregular(corpus, file.name) for file in partition.files):
+        return {}
+    key = [raw_fingerprint, corpus.config.source.format, corpus.config.on_invalid]
+    with suppress(ValueError, KeyError, TypeError):  # no cache yet, or a damaged one: inspect the files
+        known = cache.recall()
+        if known["of"] == key:
+            return dict(known["found"])
+    listed = published()
+    if listed is not None:
+        found = dict(listed)
+    elif (files := at_hand()) is not None:
+        found = _found(corpus, files)
+    else:
+        return {}
+    cache.remember({"of": key, "found": found})
+    return found
 
 
 def _found(corpus: Corpus, files: Sequence[Readable]) -> dict[str, str]:

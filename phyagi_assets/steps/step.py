@@ -145,10 +145,6 @@ def _holds_nothing(_corpus: Any, _partition: Partition, _workspace: Workspace) -
     return ()
 
 
-def _no_chunks(_corpus: Any, _partition: Partition, _workspace: Workspace) -> Sequence[Chunk]:
-    return ()
-
-
 def _no_facts(_built: Built) -> Facts:
     return {}
 
@@ -194,8 +190,9 @@ class Step:
     """Returns the published artifact if it need not be built, given the expected manifest, the address, the store and the files to hold."""
     holds: Callable[[Any, Partition, Workspace], Collection[str]] = _holds_nothing
     """Returns the files that the artifact of a partition itself has to hold, as paths in it, given the corpus of the partition."""
-    chunks: Callable[[Any, Partition, Workspace], Sequence[Chunk]] = _no_chunks
-    """Returns the chunks of a partition, given its corpus, that other processes can do before it is built; empty if it is small."""
+    chunks: Callable[[Any, Partition, Workspace], Sequence[Chunk]] | None = None
+    """Returns the chunks of a partition, given its corpus, that other processes can do before it is built; empty if it is small. None if
+    the work of the step cannot be divided."""
     checks: Mapping[str, str] = field(default_factory=dict)
     """Descriptions of the step's checks, by name. A version that fails a check is not published."""
     facts: Callable[[Built], Facts] = _no_facts
@@ -210,11 +207,6 @@ class Step:
     """Options of a run, by name."""
     is_slow: bool = False
     """Whether building takes so long that its progress is reported, in bytes of source."""
-
-    @property
-    def has_chunks(self) -> bool:
-        """Whether the work of the step on a large partition can be divided."""
-        return self.chunks is not _no_chunks
 
     def address(self, name: str, partition: str | None = None) -> str:
         """Return the address of an artifact of this step.

@@ -6,7 +6,7 @@ from typing import Any
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import TokenizerError
 from phyagi_assets.sources.files import Partition, readable
-from phyagi_assets.sources.irregular import IrregularFiles
+from phyagi_assets.sources.irregular import irregular_files
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps.encoding import BY_TOKENIZER, EOS_BY
 from phyagi_assets.steps.exclusions import REMOVED, ExcludedDocuments
@@ -78,7 +78,8 @@ def encoding_settings(
         same = all(listed.get(name) == settings[name] for name in ("format", "on_invalid"))
         return listed.get("irregular", {}) if same else None
 
-    if irregular := IrregularFiles(workspace.store, address).find(corpus, partition, raw_fingerprint, at_hand, published):
+    cache = workspace.store.state("irregular", address)
+    if irregular := irregular_files(corpus, partition, raw_fingerprint, cache, at_hand, published):
         settings["irregular"] = irregular
     return settings
 
