@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import SPLITS
@@ -31,7 +30,7 @@ from phyagi_assets.formats.pieces import piece_path
 from phyagi_assets.formats.token_rows import files_of_rows, row_batches
 from phyagi_assets.formats.trained_bits import mark_trained, shown_share
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, PiecesOfChunk, Splits, cache_chunks, damaged, write_splits
+from phyagi_assets.steps.cache_chunks import PREVIEWED, CacheChunk, FirstIds, PiecesOfChunk, Splits, cache_chunks, damaged, write_splits
 from phyagi_assets.steps.checks.arrays import CheckedArrays, array_checks, check_arrays
 from phyagi_assets.steps.checks.check import FILES_AND_IDS, SOUND, Check
 from phyagi_assets.steps.chunk_results import ChunkFolder, forget_chunks
@@ -47,8 +46,9 @@ from phyagi_assets.tokenizers.prepare import prepare_tokenizer
 
 STEP = "numpy_cache"
 CODE_VERSION = "2"
-_PREVIEWED = 64
-"""Number of tokens at the start of a cache that are shown as text."""
+_SHOWN = 64
+"""Number of tokens at the start of a cache that are shown as text. Of conversations, which begin with much that is not trained on, all
+that tasks report are shown."""
 
 
 def cache_address(corpus: Corpus, partition: str) -> str:
@@ -84,32 +84,18 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     written: list[PiecesOfChunk] = []
 
     def fill(folder: Path) -> Manifest | Assembled:
-        damage = list(tokenized.damage(checksums=not chunks))  # the task of a chunk compares the checksum of its rows
-        if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
-            damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
-        if damage:
-            raise StoreError(damaged(damage))
+        _require_intact(tokenized, checksums=not chunks)  # the task of a chunk compares the checksum of its rows
         add_tokenizer(prepare_tokenizer(corpus, workspace.data, workspace.store).artifact.folder(), folder, link)
-        details = {
-            **tokenized.manifest.details,
-            "tokenizer_fingerprint": tokenized.manifest.inputs["tokenizer"],
-            "engine": tokenized.manifest.produced_with["engine"],
-        }
-        settings = {
-            "dtype": details["dtype"],
-            "append_eos": corpus.config.append_eos,
-            "splits": corpus.config.splits,
-            "tokenizer": details["tokenizer"],
-        }
-        write_config(folder, settings)
-        manifest = replace(wanted, details=details, produced_with={"numpy": np.__version__})
+        manifest = replace(wanted, details=_details(tokenized.manifest), produced_with={"numpy": np.__version__})
+        settings = {name: manifest.details[name] for name in ("dtype", "tokenizer")}
+        write_config(folder, {**settings, "append_eos": corpus.config.append_eos, "splits": corpus.config.splits})
         if chunks:
             results = ChunkFolder(workspace.store, chunks[0].partition, wanted.fingerprint)
             written.extend(chunk.pieces(workspace, results) for chunk in chunks)
             return _assembled(manifest, written)
         counts = write_splits(
             row_batches(tokenized),
-            lambda split, has_mask: SplitWriter(folder, split, details["dtype"], has_mask=has_mask),
+            lambda split, has_mask: SplitWriter(folder, split, manifest.details["dtype"], has_mask=has_mask),
             _splits(corpus, partition),
         )
         return replace(manifest, counts=counts)
@@ -124,6 +110,20 @@ def build_cache(corpus: Corpus, partition: Partition, workspace: Workspace, on_p
     if chunks:
         forget_chunks(workspace.store, chunks[0].partition)
     return replace(built, preview=_preview_of_pieces(built.artifact, written)) if written else built
+
+
+def _require_intact(tokenized: Artifact, *, checksums: bool) -> None:
+    """Raise a `StoreError` if a file of a tokenized artifact is damaged, or its manifest lacks what a cache takes from it."""
+    damage = list(tokenized.damage(checksums=checksums))
+    if "engine" not in tokenized.manifest.produced_with or not {"dtype", "files", "tokenizer"} <= tokenized.manifest.details.keys():
+        damage.append(f"{tokenized.place}/{MANIFEST}: is not what was written")
+    if damage:
+        raise StoreError(damaged(damage))
+
+
+def _details(tokenized: Manifest) -> dict[str, Any]:
+    """Return the details of a cache, given the manifest of the tokenized artifact."""
+    return {**tokenized.details, "tokenizer_fingerprint": tokenized.inputs["tokenizer"], "engine": tokenized.produced_with["engine"]}
 
 
 def cache_chunks_to_do(corpus: Corpus, partition: Partition, workspace: Workspace) -> Sequence[CacheChunk]:
@@ -165,8 +165,7 @@ def _preview_of_pieces(artifact: Artifact, written: Sequence[PiecesOfChunk]) -> 
     split = next((split for split in SPLITS if any(split in chunk.first for chunk in written)), None)
     if split is None:
         return None
-    ids, trained = next(chunk.first[split] for chunk in written if split in chunk.first)
-    return _marked(artifact.folder(SAVED), ids, trained)
+    return _text(artifact.folder(SAVED), next(chunk.first[split] for chunk in written if split in chunk.first))
 
 
 def _splits(corpus: Corpus, partition: Partition) -> Splits:
@@ -214,13 +213,13 @@ def _preview(artifact: Artifact) -> str:
     """Return the text of the first tokens of a cache."""
     folder, split = artifact.folder(), min(artifact.manifest.counts, key=SPLITS.index)
     ids, mask = open_ids(folder, split)[:PREVIEWED], open_mask(folder, split)
-    return _marked(folder, ids, None if mask is None else mask.between(0, len(ids)))
+    return _text(folder, FirstIds(ids=ids, trained=None if mask is None else mask.between(0, len(ids))))
 
 
-def _marked(cache: Path, ids: npt.NDArray[Any], trained: npt.NDArray[np.bool_] | None) -> str:
-    """Return the text of ids; of conversations, with the parts marked that are trained on, and more of them."""
-    ids = ids[: _PREVIEWED if trained is None else PREVIEWED]
-    return mark_trained(ids, None if trained is None else trained[: len(ids)], lambda piece: decode(cache, piece))
+def _text(cache: Path, first: FirstIds) -> str:
+    """Return the text of the first ids of a split; of conversations, with the parts marked that are trained on."""
+    ids = first.ids if first.trained is not None else first.ids[:_SHOWN]
+    return mark_trained(ids, first.trained, lambda piece: decode(cache, piece))
 
 
 CACHE = Step(

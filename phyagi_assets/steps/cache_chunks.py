@@ -25,7 +25,7 @@ from phyagi_assets.formats.trained_bits import MASK, mask_between
 from phyagi_assets.steps.checks.arrays import CheckedArrays, examine_arrays
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult
 from phyagi_assets.steps.step import Workspace
-from phyagi_assets.store.base import Artifact, FinishedFile
+from phyagi_assets.store.base import Artifact, FinishedFile, Version
 from phyagi_assets.store.manifest import FileRecord, Manifest
 
 PREVIEWED = 256
@@ -102,6 +102,15 @@ def write_splits(rows: Iterator[pa.RecordBatch], writer: Callable[[str, bool], S
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FirstIds:
+    """The first ids of a split, which are shown as text."""
+
+    ids: npt.NDArray[Any]
+    trained: npt.NDArray[np.bool_] | None
+    """Whether each of them is trained on, 1-D; None if all are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PiecesOfChunk:
     """The pieces of the token arrays that were made from one chunk."""
 
@@ -113,8 +122,8 @@ class PiecesOfChunk:
     """Files by the name that they would have if they were the whole array."""
     checked: CheckedArrays
     """Findings of reading the arrays again."""
-    first: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]]
-    """First ids of each split, and which of them are trained on; None if all are."""
+    first: Mapping[str, FirstIds]
+    """First ids of each split."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,8 +134,8 @@ class CacheChunk:
     """Name of the corpus and key of the partition, as ``corpus/partition``."""
     fingerprint: str
     """Fingerprint of the cache."""
-    tokenized: tuple[str, str]
-    """Address and fingerprint of the tokenized artifact."""
+    tokenized: Version
+    """The tokenized artifact."""
     file: str
     """Name of the file of rows in it."""
     number: int
@@ -135,7 +144,7 @@ class CacheChunk:
     @property
     def name(self) -> str:
         """Name of the chunk for messages."""
-        return f"{self.tokenized[0]}, {self.file}"
+        return f"{self.tokenized.address}, {self.file}"
 
     def run(self, workspace: Workspace, on_progress: OnProgress) -> None:
         """Write the pieces, unless they are written already."""
@@ -156,16 +165,16 @@ class CacheChunk:
         result = results.recall(self.number, ()) or self._write(workspace, results)
         found = result.found
         first = {
-            split: (np.array(ids), None if trained is None else np.array(trained, dtype=bool))
+            split: FirstIds(ids=np.array(ids), trained=None if trained is None else np.array(trained, dtype=bool))
             for split, (ids, trained) in found["first"].items()
         }
         checked = CheckedArrays.of_record(found["checked"])
         return PiecesOfChunk(number=self.number, counts=found["counts"], files=result.files, checked=checked, first=first)
 
     def _write(self, workspace: Workspace, results: ChunkFolder) -> ChunkResult:
-        artifact = workspace.store.find(*self.tokenized)
+        artifact = workspace.store.find(self.tokenized.address, self.tokenized.fingerprint)
         if artifact is None:
-            raise StoreError(f"{self.tokenized[0]}: is gone or damaged; materialize it again")
+            raise StoreError(f"{self.tokenized.address}: is gone or damaged; materialize it again")
         rows, manifest = artifact.folder(self.file) / self.file, artifact.manifest
         if not artifact.remote and FileRecord.of(rows) != manifest.files[self.file]:  # a file that was fetched is verified already
             raise StoreError(damaged([f"{rows}: its content is not what was written (checksum differs)"]))
@@ -208,7 +217,7 @@ def cache_chunks(partition: str, expected: Manifest, tokenized: Artifact, splits
         CacheChunk(
             partition=partition,
             fingerprint=expected.fingerprint,
-            tokenized=(tokenized.address, tokenized.fingerprint),
+            tokenized=tokenized.version,
             file=file,
             number=number,
             splits=splits,

@@ -7,7 +7,7 @@ content and splits of the files, not on their origin or modification times; an E
 What is published decides as long as it is what the source lists: a copy stays valid in a bucket, and pins stay valid on a disk.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,23 +54,21 @@ def expected_raw(corpus: Corpus, partition: Partition, workspace: Workspace) -> 
     pinned = pinned_objects(corpus, partition, workspace)
     if pinned is None:
         return None
-    names = {file.name for file in pinned}
-    digests = _digests(corpus, partition.key, workspace)
+    digests, names = _digests(corpus, partition.key, workspace), _names(pinned)
     content: dict[str, str] = {}
     for file in partition.files:
         if file.name in names:
             content[file.name] = identity(file)
-            continue
-        if file.path is None:
+        elif file.path is None:
             known = digests.recall(file)
             if known is None:
                 return None
             content[file.name] = known
-            continue
-        try:
-            content[file.name] = digests.read(file, file.path)
-        except OSError as problem:
-            raise SourceError(f"{file.path}: cannot be read: {problem.strerror}") from None
+        else:
+            try:
+                content[file.name] = digests.read(file, file.path)
+            except OSError as problem:
+                raise SourceError(f"{file.path}: cannot be read: {problem.strerror}") from None
     digests.save()
     return _wanted(partition, content)
 
@@ -94,7 +92,7 @@ def pinned_objects(corpus: Corpus, partition: Partition, workspace: Workspace) -
     if published is None or not published.holds([f"{FILES}/{file.name}" for file in objects]):
         return objects
     digests, copied = _digests(corpus, partition.key, workspace), published.manifest.inputs["files"]
-    if copied.keys() != {file.name for file in partition.files} or any(digests.is_other(file, copied[file.name]) for file in objects):
+    if copied.keys() != _names(partition.files) or any(digests.is_other(file, copied[file.name]) for file in objects):
         return objects
     return None if any(digests.recall(file) is None for file in objects) else ()
 
@@ -106,8 +104,7 @@ def is_known(corpus: Corpus, partition: Partition, workspace: Workspace) -> bool
 
 def unknown_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> list[str]:
     """Return the names of the files that have to be read or fetched, because they are new or their stamps have changed."""
-    digests, pinned = _digests(corpus, partition.key, workspace), pinned_objects(corpus, partition, workspace) or ()
-    names = {file.name for file in pinned}
+    digests, names = _digests(corpus, partition.key, workspace), _names(pinned_objects(corpus, partition, workspace) or ())
     return [file.name for file in partition.files if file.name not in names and digests.recall(file) is None]
 
 
@@ -117,9 +114,18 @@ def held_files(corpus: Corpus, partition: Partition, workspace: Workspace) -> Co
 
 
 def _held(partition: Partition, pinned: Sequence[SourceFile]) -> list[str]:
-    names = {file.name for file in pinned}
-    copied = [f"{FILES}/{file.name}" for file in partition.files if file.path is None and file.name not in names]
-    return [*copied, *([pins_file(pinned)] if pinned else [])]
+    copies = [f"{FILES}/{file.name}" for file in _copied(partition, pinned)]
+    return [*copies, *([pins_file(pinned)] if pinned else [])]
+
+
+def _copied(partition: Partition, pinned: Sequence[SourceFile]) -> list[SourceFile]:
+    """Return the remote files of a partition that are copied, which are all but the pinned ones."""
+    names = _names(pinned)
+    return [file for file in partition.files if file.path is None and file.name not in names]
+
+
+def _names(files: Iterable[SourceFile]) -> set[str]:
+    return {file.name for file in files}
 
 
 def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_progress: OnProgress | None = None) -> Built:
@@ -131,8 +137,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         A file cannot be read or fetched.
     """
     address, pinned = raw_address(corpus, partition.key), pinned_objects(corpus, partition, workspace)
-    names = {file.name for file in pinned or ()}
-    copied = [file for file in partition.files if file.path is None and file.name not in names]
+    copied = _copied(partition, pinned or ())
     if not copied:
         return _build(corpus, partition, workspace, pinned or (), {})
     with workspace.store.lock(f"{corpus.config.name}/transfers/{partition.key}"):
@@ -145,7 +150,7 @@ def build_raw(corpus: Corpus, partition: Partition, workspace: Workspace, on_pro
         if pinned is None:  # now that the content is known
             pinned = pinned_objects(corpus, partition, workspace)
             assert pinned is not None, "what was fetched is known"
-            paths = {name: path for name, path in paths.items() if name not in {file.name for file in pinned}}
+            paths = {file.name: paths[file.name] for file in _copied(partition, pinned)}
         built = _build(corpus, partition, workspace, pinned, paths)
         transfers.clear()
     return built
