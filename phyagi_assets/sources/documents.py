@@ -85,6 +85,15 @@ class RowTally:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FileTally:
+    """Counts of the rows of a file, or of a part of it."""
+
+    file: int
+    """Index of the file in the partition."""
+    rows: RowTally
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Documents:
     """A batch of documents.
 
@@ -97,9 +106,8 @@ class Documents:
     """Index of each document's file in the partition, 1-D."""
     rows: npt.NDArray[np.int64]
     """0-based row of each document in its file, 1-D."""
-    tallies: tuple[tuple[int, "RowTally"], ...] = ()
-    """Index of the file and counts of its rows, for each span that ended since the previous batch and that has rows without text or is
-    only a part of its file."""
+    tallies: tuple[FileTally, ...] = ()
+    """Counts of each span that ended since the previous batch and that has rows without text or is only a part of its file."""
     parts: tuple["SpanPart", ...] = ()
     """The parts of spans that the batch consists of, in order."""
     removed: int = 0
@@ -110,7 +118,7 @@ class Documents:
     @property
     def invalid(self) -> int:
         """Number of rows without text in the spans that ended since the previous batch."""
-        return sum(tally.invalid for _, tally in self.tallies)
+        return sum(tally.rows.invalid for tally in self.tallies)
 
     @property
     def text_bytes(self) -> int:
@@ -283,7 +291,7 @@ class SpanTallies:
         SourceError
             A row has no text and such rows are not skipped, or none of the rows of a file or of a member of an archive has text.
         """
-        tallies: list[tuple[int, RowTally]] = []
+        tallies: list[FileTally] = []
         for part in documents.parts:
             self._check_member(part)
             self._tally += part.tally
@@ -303,7 +311,7 @@ class SpanTallies:
         before = tally if place == part.place else RowTally()
         self._of_member = (part.place, before + part.tally) if part.member else None
 
-    def _ended(self, span: Span) -> Iterator[tuple[int, RowTally]]:
+    def _ended(self, span: Span) -> Iterator[FileTally]:
         tally = self._tally
         is_whole = span.start == 0 and span.stop is None
         if tally.is_without_text and is_whole:
@@ -311,7 +319,7 @@ class SpanTallies:
         if tally.invalid and not self._skips:
             raise SourceError(f"{span.file}: {tally.first_problem}; {tally.remedy}")
         if tally.invalid or not is_whole:
-            yield span.index, tally
+            yield FileTally(file=span.index, rows=tally)
 
 
 def _documents(rows: Rows, span: Span, separator: str) -> Documents:

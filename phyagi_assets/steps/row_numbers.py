@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from phyagi_assets.sources.chunks import Spans
-from phyagi_assets.sources.documents import RowTally
+from phyagi_assets.sources.documents import FileTally
 
 Offsets = Mapping[int, Sequence[tuple[int, int]]]
 """By index of a file: the provisional number with which each of its spans begins, and the difference to the number that the row has."""
@@ -21,24 +21,24 @@ class RowNumbers:
     def __init__(self) -> None:
         self._lines: Counter[int] = Counter()
 
-    def of_chunk(self, spans: Spans, tallies: Sequence[tuple[int, RowTally]]) -> tuple[Offsets, Sequence[tuple[int, RowTally]]]:
+    def of_chunk(self, spans: Spans, tallies: Sequence[FileTally]) -> tuple[Offsets, Sequence[FileTally]]:
         """Return what has to be added to the row numbers of the next chunk, empty if they are right, and its tallies with right numbers.
 
         Parameters
         ----------
         tallies
-            Index of the file and counts of the rows, for each span that is a part of a file, and some others, in the order of the spans.
+            Counts of each span that is a part of a file, and of some others, in the order of the spans.
         """
         offsets: dict[int, list[tuple[int, int]]] = {}
-        left, named = list(tallies), list[tuple[int, RowTally]]()
+        left, named = list(tallies), list[FileTally]()
         for span in spans:
-            if not left or left[0][0] != span.index:
+            if not left or left[0].file != span.index:
                 continue
-            index, tally = left.pop(0)
+            index, rows = span.index, left.pop(0).rows
             if not span.is_numbered:
                 difference = self._lines[index] - span.first
                 offsets.setdefault(index, []).append((span.first, difference))
-                tally = replace(tally, row=tally.row + difference) if tally.problem else tally
-            self._lines[index] += tally.lines
-            named.append((index, tally))
+                rows = replace(rows, row=rows.row + difference) if rows.problem else rows
+            self._lines[index] += rows.lines
+            named.append(FileTally(file=index, rows=rows))
         return offsets, named

@@ -49,8 +49,8 @@ class RowTotals:
             for chunk in written:
                 tally.chunks += 1
                 tally.counts |= {name: tally.counts.get(name, 0) + count for name, count in chunk.counts.items()}
-                for index, rows in chunk.tallies:
-                    tally.rows[index] = tally.rows.get(index, RowTally()) + rows
+                for part in chunk.tallies:
+                    tally.rows[part.file] = tally.rows.get(part.file, RowTally()) + part.rows
                 for batch in rows_in(chunk.documents, ["length", "hash"]):
                     lengths, hashes = (batch.column(name).to_numpy() for name in ("length", "hash"))
                     content.update(hashes.data)

@@ -22,7 +22,7 @@ from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.token_rows import TRAINED, renumber, rows_in, write_columns
 from phyagi_assets.sources.chunks import Spans, chunk_name, cut_into_chunks, numbered
-from phyagi_assets.sources.documents import Batch, Documents, RowTally, SpanTallies, read_batches
+from phyagi_assets.sources.documents import Batch, Documents, FileTally, RowTally, SpanTallies, read_batches
 from phyagi_assets.sources.readable import Readable, Stamp
 from phyagi_assets.steps.checks.tokens import CheckedRows, Rules, examine_rows
 from phyagi_assets.steps.chunk_results import ChunkFolder, ChunkResult, chunks_of, clear_chunks
@@ -101,8 +101,8 @@ class EncodedChunk:
 
     counts: Mapping[str, int]
     """Counts of the chunk, by the names in `COUNTS` and, for conversations, `TRAINED`."""
-    tallies: Sequence[tuple[int, RowTally]]
-    """Index of a file and row counts of its part in this chunk, for files with rows without text and for files split over chunks."""
+    tallies: Sequence[FileTally]
+    """Counts of the parts of files in this chunk, for files with rows without text and for files split over chunks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +165,7 @@ class TokenChunk:
             decoder = workspace.engines.decoder(self.recipe.encoding, self.recipe.corpus.config.special_tokens)
             seed = (int(self.recipe.fingerprint[:12], 16), self.number)
             checked = examine_rows(rows_in(path(_ROWS)), self.recipe.rules, decoder, encoded.counts["documents"], seed)
-            tallies = [(index, asdict(of)) for index, of in encoded.tallies]
+            tallies = [(tally.file, asdict(tally.rows)) for tally in encoded.tallies]
             return {"counts": dict(encoded.counts), "tallies": tallies, "checked": asdict(checked)}
 
         result = results.write(self.number, stamps, write)
@@ -208,7 +208,7 @@ def _written(result: ChunkResult, results: ChunkFolder) -> WrittenChunk:
     found = result.found
     return WrittenChunk(
         counts={**dict.fromkeys(COUNTS, 0), **found["counts"]},
-        tallies=[(index, RowTally(**tally)) for index, tally in found["tallies"]],
+        tallies=[FileTally(file=file, rows=RowTally(**rows)) for file, rows in found["tallies"]],
         documents=results.fetch(result.files[_DOCUMENTS]),
         rows=result.files[_ROWS],
         checked=CheckedRows.of_record(found["checked"]),
@@ -314,7 +314,7 @@ def _encode_spans(recipe: Recipe, number: int, spans: Spans, path: Path, engines
         documents = refuse_special_tokens(without(batch.documents(), recipe.removed), refused, names, corpus)
         return documents, maker.rows(documents, tokenizer.encode(documents.texts, place))
 
-    tallies, span_tallies = list[tuple[int, RowTally]](), SpanTallies(corpus)
+    tallies, span_tallies = list[FileTally](), SpanTallies(corpus)
     counts = dict.fromkeys(COUNTS, 0)
     with (
         closing(encode_in_order(read_batches(corpus, spans), encode, size=lambda batch: batch.size)) as encoded,
