@@ -35,21 +35,21 @@ def check_plan(artifact: Artifact, store: Store) -> list[Check]:
 
 def remote_array_problems(plan: Plan, store: Store) -> Iterator[str]:
     """Yield a description of each array of a plan that a store elsewhere does not have with the planned number of tokens."""
-    known: dict[Version, Artifact | None] = {}
+    caches: dict[Version, Artifact | None] = {}
     for shard in _shards(plan):
         version = Version.in_path(shard.path)
         if version is None:
             yield f"{shard.path}, which is not in the store"
             continue
-        if version not in known:
-            known[version] = find_version(version, store)
-        cache, split = known[version], Path(shard.path).stem
-        for path, _ in shard.files if cache else ():
-            if cache and PurePosixPath(path).name not in cache.manifest.files:
-                yield f"{path}, which is not there"
+        if version not in caches:
+            caches[version] = find_version(version, store)
+        cache = caches[version]
         if cache is None:
             yield f"{shard.path}, which is not there"
-        elif (tokens := cache.manifest.counts.get(split, {}).get("tokens")) != shard.tokens:
+            continue
+        yield from (f"{path}, which is not there" for path, _ in shard.files if PurePosixPath(path).name not in cache.manifest.files)
+        tokens = cache.manifest.counts.get(Path(shard.path).stem, {}).get("tokens", 0)
+        if tokens != shard.tokens:
             yield f"{shard.path} with {counted(shard.tokens, 'token')}, which has {tokens:,}"
     for index in _indices(plan):
         version = Version.in_path(index.path)
@@ -67,26 +67,33 @@ def array_problems(plan: Plan, file: Path) -> Iterator[str]:
     """
     paths = PlanPaths(plan, file.parent)
     for path, tokens in (of for shard in _shards(plan) for of in shard.files):
-        try:
-            length = array_length(paths.resolve(path))
-        except FileNotFoundError:
-            yield f"{path}, which is not there"
-        except (OSError, StoreError) as problem:
-            yield f"{path}, which is not a token array: {problem}"
-        else:
-            if length != tokens:
-                yield f"{path} with {counted(tokens, 'token')}, which has {length:,}"
+        yield from _length_problem(paths.resolve(path), path, "a token array", tokens, counted(tokens, "token"))
     for index in _indices(plan):
         for split, samples in index.samples.items():
-            try:
-                length = array_length(paths.resolve(index.path) / f"{split}{packed_index.SAMPLES}")
-            except FileNotFoundError:
-                yield f"{index.path}, which is not there"
-            except (OSError, StoreError) as problem:
-                yield f"{index.path}, which is not an index of packed samples: {problem}"
-            else:
-                if length != samples + 1:
-                    yield f"{index.path} with {counted(samples, 'sample')} of {split}, which has {length - 1:,}"
+            array = paths.resolve(index.path) / f"{split}{packed_index.SAMPLES}"
+            planned = f"{counted(samples, 'sample')} of {split}"
+            yield from _length_problem(array, index.path, "an index of packed samples", samples, planned, surplus=1)
+
+
+def _length_problem(array: Path, name: str, kind: str, wanted: int, planned: str, *, surplus: int = 0) -> Iterator[str]:
+    """Yield what is wrong with an array of a plan, if anything is.
+
+    Parameters
+    ----------
+    name
+        The path of the array or of its folder in the plan, for the message.
+    surplus
+        Number of rows that the array has in addition to the wanted ones.
+    """
+    try:
+        length = array_length(array) - surplus
+    except FileNotFoundError:
+        yield f"{name}, which is not there"
+    except (OSError, StoreError) as problem:
+        yield f"{name}, which is not {kind}: {problem}"
+    else:
+        if length != wanted:
+            yield f"{name} with {planned}, which has {length:,}"
 
 
 def _shards(plan: Plan) -> list[Shard]:
