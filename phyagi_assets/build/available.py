@@ -9,7 +9,6 @@ from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
 from phyagi_assets.formatting import listed
 from phyagi_assets.sources.files import Partition
-from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Store
 
@@ -66,7 +65,7 @@ def without_failed(
 
 
 def available_partitions(
-    mixture: Mixture, corpora: Mapping[str, Corpus], keys: Mapping[str, Sequence[str]], workspace: Workspace, flow: Flow = FLOW
+    mixture: Mixture, corpora: Mapping[str, Corpus], keys: Mapping[str, Sequence[str]], workspace: Workspace
 ) -> AvailablePartitions:
     """Find the partitions that a mixture reads, given the failures that are on record and the content of the sources.
 
@@ -86,15 +85,15 @@ def available_partitions(
     for name, of in keys.items():
         if lasting := lasting_failures((f"{name}/{key}" for key in of), workspace.store):
             found = workspace.sources.partitions(corpora[name])
-            failed += [each for each in lasting if not _is_built(corpora[name], found.get(each.partition("/")[2]), workspace, flow)]
+            failed += [each for each in lasting if not _is_built(corpora[name], found.get(each.partition("/")[2]), workspace)]
     return without_failed(mixture, keys, failed, failed)
 
 
-def _is_built(corpus: Corpus, partition: Partition | None, workspace: Workspace, flow: Flow) -> bool:
+def _is_built(corpus: Corpus, partition: Partition | None, workspace: Workspace) -> bool:
     """Return whether a partition that failed is current all the same, because its content is what it was before it failed."""
     if partition is None:
         return False
     try:
-        return all(artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace, flow))
+        return all(artifact.is_current for artifact in partition_artifacts(corpus, partition, workspace))
     except SourceError:
         return False

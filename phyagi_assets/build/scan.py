@@ -46,24 +46,20 @@ class Scan:
     """Partitions that have to be built again."""
 
 
-def scan_source(
-    corpus: Corpus, workspace: Workspace, settled: str = "", *, flow: Flow = FLOW, seconds: float | None = SCAN_SECONDS
-) -> Scan:
+def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow: Flow = FLOW) -> Scan:
     """List a corpus's source and find the partitions that have to be built again.
 
     Parameters
     ----------
     settled
         Digest of a listing (`Scan.listing`) for which nothing was due. If the listing is unchanged, staleness is not examined.
-    seconds
-        Longest time that listing remote files may take, in seconds; None for no limit.
 
     Raises
     ------
     DeclarationError, SourceError
         The source cannot be listed.
     """
-    partitions = workspace.sources.partitions(corpus, seconds=seconds)
+    partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
     removed = sorted(read_removals(corpus))
     contents = {key: _content(corpus, partition, removed) for key, partition in partitions.items()}
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.store.parcels import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
 
@@ -26,29 +26,13 @@ class NeededFolder:
     path: Path
 
 
-class MarkedStore(Protocol):
-    """A store that is not on a disk of the driver. It can be pickled; each process opens it for itself."""
-
-    def mark(self, name: str) -> None:
-        """Write a marker."""
-
-    def unmark(self, name: str) -> None:
-        """Remove a marker."""
-
-    def is_marked(self, name: str) -> bool:
-        """Return whether this process sees a marker."""
-
-    def __str__(self) -> str:
-        """Return the address of the store, for messages."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeCheck:
     """What every node of a cluster has to have. It can be pickled."""
 
     folders: tuple[NeededFolder, ...] = ()
     """Folders to see."""
-    store: MarkedStore | None = None
+    store: StoreMarkers | None = None
     """The store to reach, if it is not in one of the folders."""
     marker: str = field(default_factory=lambda: f"{_MARKER}{uuid.uuid4().hex}")
     version: str = __version__

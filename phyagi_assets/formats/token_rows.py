@@ -97,7 +97,7 @@ def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int,
                 writer.write_batch(batch.set_column(place, reader.schema.field(place), pa.array(numbers)))
 
 
-def rows_schema(dtype: str, *, has_mask: bool = False) -> pa.Schema:
+def rows_schema(dtype: str, *, has_mask: bool) -> pa.Schema:
     """Return the Arrow schema of the rows, with the metadata in which ``datasets`` looks for their features.
 
     Parameters
@@ -125,7 +125,7 @@ def row_files(count: int) -> list[str]:
     return [f"data-{number:05}-of-{count:05}{_SUFFIX}" for number in range(count)]
 
 
-def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool = False) -> None:
+def complete(folder: Path, names: Sequence[str], dtype: str, *, has_mask: bool) -> None:
     """Write the two metadata files that ``datasets.load_from_disk`` needs.
 
     Parameters

@@ -11,12 +11,13 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import HeldOut, applies_to
 from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
+from phyagi_assets.objects.clients import SCHEMES
 from phyagi_assets.objects.retries import RetryPolicy, within
 from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
-from phyagi_assets.sources.object_store import SCHEMES, Buckets
+from phyagi_assets.sources.object_store import Buckets
 from phyagi_assets.sources.partitioning import partitioned
 from phyagi_assets.sources.pinned import PinnedObject
 from phyagi_assets.sources.transfer import Remote

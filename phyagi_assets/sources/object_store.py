@@ -13,15 +13,13 @@ from obstore.store import ObjectStore
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
-from phyagi_assets.objects.clients import SCHEMES, Clients, lacks_bucket
+from phyagi_assets.objects.clients import Clients, lacks_bucket
 from phyagi_assets.objects.retries import LISTING_SILENCES, RetryPolicy, TransientError
 from phyagi_assets.sources.files import LeftOut, Listing, SourceFile, also_left_out
 from phyagi_assets.sources.globs import Glob, fixed_prefix, is_glob
 from phyagi_assets.sources.pieces import Fetchers
 from phyagi_assets.sources.readable import Stamp
 from phyagi_assets.sources.transfer import Fetched, OnBytes, append_chunks
-
-__all__ = ["SCHEMES", "Buckets"]
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _QUIET = timedelta(seconds=2)

@@ -14,10 +14,10 @@ from pathlib import Path
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceError
 from phyagi_assets.execution.progress import OnProgress
+from phyagi_assets.objects.clients import SCHEMES
 from phyagi_assets.sources.digests import DigestCache
 from phyagi_assets.sources.files import Partition, SourceFile, held_out
 from phyagi_assets.sources.local_file import LocalFile
-from phyagi_assets.sources.object_store import SCHEMES
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.snapshot import FILES, Transfers
 from phyagi_assets.steps.facts import Facts, Listing
