@@ -36,6 +36,8 @@ DATA = REPOSITORY / "data"
 GPT2 = DATA / "tokenizers" / "gpt2"
 SMALL_EOS = 256 + 1024
 """EOS of the small tokenizer."""
+PARTITION_STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
+"""Steps that are built per partition, in the order of the flow."""
 
 
 def declare(data: Path, kind: str, **keys: Any) -> Path:

@@ -16,9 +16,6 @@ from phyagi_assets.steps.step import Scope, Step, Workspace
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.manifest import Manifest
 
-PARTITION_STEPS = tuple(step.name for step in FLOW.of(Scope.PARTITION))
-"""Names of the steps of a partition, in the order of the flow."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExpectedArtifact:

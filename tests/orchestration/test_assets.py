@@ -8,12 +8,11 @@ from xml.etree import ElementTree
 import dagster as dg
 import pytest
 
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.settings import REPORTS_VARIABLE, STORE_VARIABLE
 from phyagi_assets.steps import cache, mixture, raw, tokenize
 from phyagi_assets.store.base import Artifact
 from tests.project import Project
-from tests.support import write_text
+from tests.support import PARTITION_STEPS, write_text
 
 
 def key(*path: str) -> dg.AssetKey:

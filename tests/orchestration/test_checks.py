@@ -10,14 +10,13 @@ from phyagi_assets.orchestration.assets import WORKSPACE
 from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
 from tests.project import Project
 from tests.robustness.damage import flip_bit
-from tests.support import declare, declare_corpus, write_jsonl
+from tests.support import PARTITION_STEPS, declare, declare_corpus, write_jsonl
 from tests.tokenizers.faulty_engines import store_contents
 
 LOOKED_AT = {
     "tokenized_arrow": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "decoded_and_encoded_again", "rows_as_counted"],
     "numpy_cache": ["as_written", "ids_in_vocabulary", "documents_end_with_eos", "document_ends", "counts_of_tokenized"],
 }
-PARTITION_STEPS = ("raw_dataset", "tokenized_arrow", "numpy_cache")
 
 
 def run(project: Project, *keys: str, partition: str | None = "all") -> dg.ExecuteInProcessResult:

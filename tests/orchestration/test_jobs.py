@@ -9,7 +9,6 @@ import pytest
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import SourceDownError
 from phyagi_assets.objects.retries import RetryPolicy
@@ -17,7 +16,7 @@ from phyagi_assets.orchestration.names import COMMAND, LAUNCHED_BY, REFRESH, run
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.sources.listing import Sources
 from tests.project import PLAY, Project
-from tests.support import declare_corpus, write_jsonl, write_text
+from tests.support import PARTITION_STEPS, declare_corpus, write_jsonl, write_text
 
 JOB, OP = "plays_build_stale", "plays_build_stale__partitions"
 

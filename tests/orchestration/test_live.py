@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.datasets import load_mixture
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from tests.orchestration.live import LiveDagster, live_dagster
-from tests.support import DATA, build_partition, copy_store, declare, declare_corpus
+from tests.support import DATA, PARTITION_STEPS, build_partition, copy_store, declare, declare_corpus
 
 CHROMIUM = shutil.which("chromium")
 QUIET = (

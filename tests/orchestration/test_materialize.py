@@ -13,7 +13,6 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import Work
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.component import catalog_definitions
@@ -23,7 +22,7 @@ from phyagi_assets.orchestration.progress import RunProgress
 from phyagi_assets.settings import Settings
 from phyagi_assets.steps import tokenize_chunks
 from tests.project import PLAY, Project, RecordingProgress
-from tests.support import declare_corpus, write_jsonl, write_text
+from tests.support import PARTITION_STEPS, declare_corpus, write_jsonl, write_text
 
 ALL = ["plays/one", "plays/three", "plays/two", "mix"]
 

@@ -14,7 +14,6 @@ from dagster import DagsterRunStatus
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 from phyagi_assets.build import scan
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.build.work import StepResult, Work
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import SourceDownError
@@ -29,7 +28,7 @@ from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
 from tests.project import PLAY, Project, RecordingProgress
-from tests.support import build, declare_corpus, write_text
+from tests.support import PARTITION_STEPS, build, declare_corpus, write_text
 
 JOB = "plays_build_stale"
 OP = f"{JOB}__partitions"

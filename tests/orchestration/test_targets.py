@@ -3,11 +3,10 @@
 from phyagi_assets.build.examine import examine_selection
 from phyagi_assets.build.outcome import Outcome
 from phyagi_assets.build.selection import select
-from phyagi_assets.build.staleness import PARTITION_STEPS
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.materialize import Runner
 from tests.project import Project, RecordingProgress
-from tests.support import write_text
+from tests.support import PARTITION_STEPS, write_text
 
 
 def build_targets(project: Project, *targets: str) -> Outcome:

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phyagi_assets.build.scan import scan_source
-from phyagi_assets.build.staleness import PARTITION_STEPS, partition_artifacts
+from phyagi_assets.build.staleness import partition_artifacts
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals, removals_file
 from phyagi_assets.steps.cache import cache_address
 from phyagi_assets.steps.step import Workspace
-from tests.support import build, declare_corpus, write_jsonl
+from tests.support import PARTITION_STEPS, build, declare_corpus, write_jsonl
 
 MONDAY, TUESDAY = ["one", "two words", "three words here", ""], ["four", "two words", "five"]
 _FOLDERS = count()
