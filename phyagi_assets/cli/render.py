@@ -13,9 +13,9 @@ from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
+from phyagi_assets.inspection.caches import published_caches
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.steps.cache import STEP as CACHE
 from phyagi_assets.steps.mixture_version import STEP as MIXED
 from phyagi_assets.store.base import Artifact, Store
 
@@ -59,10 +59,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         yield tree
     for name in catalog.corpora:
         if name not in mixed:
-            addresses = [address for address in store.list() if (address.name, address.step) == (name, CACHE)]
-            if name in partitions:
-                addresses = [address for address in addresses if address.key in partitions[name]]
-            caches = [artifact for address in addresses if (artifact := store.open(address))]
+            caches = published_caches(name, store, among=partitions.get(name)).values()
             yield Tree(f"[bold]{name}[/] {short_counted(sum(map(_tokens, caches)), 'token')} in {counted(len(caches), 'partition')}")
 
 

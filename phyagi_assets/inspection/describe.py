@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formats.cache_folder import open_documents, open_mask
-from phyagi_assets.formats.cache_tokenizer import decode_for_display
-from phyagi_assets.formats.joined_array import JoinedArray
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formats.trained_bits import SplitMask, mark_trained, shown_share
+from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import listed
+from phyagi_assets.inspection.caches import published_caches
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
+from phyagi_assets.inspection.spans import Span, shown_text
 from phyagi_assets.order.composition import composition, largest_deviation
 from phyagi_assets.paths import real_path
 from phyagi_assets.steps import cache, mixture
@@ -178,8 +176,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     StoreError
         The store has no published cache of the corpus.
     """
-    addresses = [address for address in store.list() if (address.name, address.step) == (name, cache.STEP)]
-    caches = {address.key: artifact for address in addresses if (artifact := store.open(address))}
+    caches = published_caches(name, store)
     if not caches:
         raise nothing_named(name, store)
     totals = {
@@ -242,26 +239,20 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
     if not splits:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
-    found = open_documents(artifact.folder(), split)
-    ends, origins, files = found.ends, found.origins, artifact.manifest.details["files"]
-    mask, lengths = open_mask(artifact.folder(), split), np.diff(ends, prepend=0)
-    if not len(ends) or (lengths <= 0).any() or origins[:, 0].min() < 0 or origins[:, 0].max() >= len(files):
+    folder = artifact.folder()
+    found, mask, files = open_documents(folder, split), open_mask(folder, split), artifact.manifest.details["files"]
+    ends, sources = found.ends, found.origins[:, 0]
+    if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
     chosen = np.unique(np.linspace(0, len(ends) - 1, min(count, len(ends))).astype(int)).tolist()
     return [
         Sample(
-            where=f"{split}[{i}], {files[origins[i, 0]]} row {origins[i, 1] + 1}, id {document_id(int(found.hashes[i]))}",
-            tokens=int(lengths[i]),
-            text=_beginning(artifact.folder(), found.ids, mask, int(ends[i] - lengths[i]), int(min(lengths[i], tokens))),
+            where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
+            tokens=span.end - span.start,
+            text=shown_text(folder, found.ids, mask, span.start, min(span.end, span.start + tokens)),
         )
-        for i in chosen
+        for i, span in ((i, Span.of(found, i)) for i in chosen)
     ]
-
-
-def _beginning(cache: Path, ids: npt.NDArray[Any] | JoinedArray, mask: SplitMask | None, start: int, tokens: int) -> str:
-    """Return the text of the first tokens of a document, with the parts marked that are trained on if there is a mask."""
-    trained = None if mask is None else mask.between(start, start + tokens)
-    return mark_trained(ids[start : start + tokens], trained, lambda piece: decode_for_display(cache, piece))
 
 
 def _flat(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,15 +9,15 @@ import pyarrow.compute as pc
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
-from phyagi_assets.errors import PhyagiAssetsError, SourceError, StoreError
-from phyagi_assets.formats.cache_folder import HASHES, array_path, open_documents, open_ids
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.formats.cache_folder import open_ids
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
+from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.sources.documents import read_documents
 from phyagi_assets.sources.files import Partition, SourceFile, readable
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.steps import cache
 from phyagi_assets.steps.encoding import text_hashes
-from phyagi_assets.steps.exclusions import hashes_of
 from phyagi_assets.steps.raw import pinned_objects, raw_address, readable_files
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.base import Artifact, Store
@@ -40,44 +39,6 @@ class FoundDocument:
     """Row in the file, 0-based."""
     text: str
     """Beginning of the text."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Span:
-    """The range of tokens that a document occupies in a token array."""
-
-    id: str
-    file: int
-    """Number of its source file."""
-    row: int
-    """0-based row of the document in the file."""
-    start: int
-    """Index of its first token."""
-    end: int
-    """Index after its last token."""
-
-
-def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
-    """Find documents in a token array of a cache.
-
-    Yields
-    ------
-    Span
-        The range of each document that was found, in the order of the array.
-
-    Raises
-    ------
-    StoreError
-        The cache has no hashes of its documents, or its arrays do not fit each other.
-    """
-    path = array_path(folder, split, HASHES)
-    if array_path(folder, split).is_file() and not path.is_file():
-        raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
-    documents = open_documents(folder, split)
-    for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
-        start = int(documents.ends[document - 1]) if document else 0
-        file, row = documents.origins[document].tolist()
-        yield Span(file=file, row=row, id=document_id(int(documents.hashes[document])), start=start, end=int(documents.ends[document]))
 
 
 def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDocument]:

@@ -11,7 +11,7 @@ from phyagi_assets.formats.find_plan import RemotePlan
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import PlanPaths
-from phyagi_assets.inspection.documents import spans_of
+from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.steps.mixture import MIXTURE

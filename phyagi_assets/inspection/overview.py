@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Catalog
-from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.formats.cache_folder import HASHES, array_files, open_documents, open_mask
-from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.formats.trained_bits import mark_trained
+from phyagi_assets.inspection.caches import published_caches
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
+from phyagi_assets.inspection.spans import Span, shown_text
 from phyagi_assets.order.composition import Component, composition, largest_deviation
 from phyagi_assets.steps.flow import FLOW
 from phyagi_assets.steps.lengths import Lengths, array_lengths
@@ -156,11 +155,7 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
 
 def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
     steps = list(FLOW.of(Scope.PARTITION))
-    caches = {
-        address.key: artifact
-        for address in store.list()
-        if (address.name, address.step) == (name, steps[-1].name) and (artifact := store.open(address, intact=True))
-    }
+    caches = published_caches(name, store, intact=True)
     if not caches:
         raise nothing_named(name, store)
     declared = catalog.corpora.get(name) if catalog else None
@@ -222,15 +217,13 @@ def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDoc
 def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:
     folder = artifact.folder()
     found, mask, files = open_documents(folder, split), open_mask(folder, split), artifact.manifest.details["files"]
-    start, end = int(found.ends[index - 1]) if index else 0, int(found.ends[index])
-    stop = min(end, start + _TOKENS)
-    file, row = found.origins[index].tolist()
-    trained = None if mask is None else mask.between(start, stop)
+    span = Span.of(found, index)
+    stop = min(span.end, span.start + _TOKENS)
     return SampleDocument(
         partition=key,
         split=split,
-        where=f"{files[file]} row {row + 1:,}, id {document_id(int(found.hashes[index]))}",
-        tokens=end - start,
-        text=mark_trained(found.ids[start:stop], trained, lambda piece: decode_for_display(folder, piece)),
-        is_cut=stop < end,
+        where=f"{files[span.file]} row {span.row + 1:,}, id {span.id}",
+        tokens=span.end - span.start,
+        text=shown_text(folder, found.ids, mask, span.start, stop),
+        is_cut=stop < span.end,
     )

@@ -11,7 +11,7 @@ from phyagi_assets.datasets import LMDatasetProvider, load_mixture
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.formats.cache_folder import PIECES, array_files, open_documents
 from phyagi_assets.formats.token_file import open_tokens
-from phyagi_assets.inspection.documents import spans_of
+from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.steps.cache import build_cache, cache_chunks_to_do
 from phyagi_assets.steps.cache_chunks import CacheChunk
 from phyagi_assets.steps.step import Workspace

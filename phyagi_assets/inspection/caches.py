@@ -1,0 +1,24 @@
+"""The published caches of a corpus."""
+
+from collections.abc import Container
+
+from phyagi_assets.steps.cache import STAGE
+from phyagi_assets.store.base import Artifact, Store
+
+
+def published_caches(corpus: str, store: Store, *, among: Container[str] | None = None, intact: bool = False) -> dict[str, Artifact]:
+    """Return the published caches of a corpus, by partition.
+
+    Parameters
+    ----------
+    among
+        Keys of the partitions; by default, all.
+    intact
+        Whether to leave out caches of which a file is missing or has another size than was written.
+    """
+    addresses = [address for address in store.list() if (address.name, address.step) == (corpus, STAGE)]
+    return {
+        address.key: artifact
+        for address in addresses
+        if (among is None or address.key in among) and (artifact := store.open(address, intact=intact))
+    }

@@ -1,0 +1,66 @@
+"""The documents of a token array as ranges of tokens, and their text for people."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phyagi_assets.declare.document_id import document_id
+from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.cache_folder import HASHES, Documents, array_path, open_documents
+from phyagi_assets.formats.cache_tokenizer import decode_for_display
+from phyagi_assets.formats.joined_array import JoinedArray
+from phyagi_assets.formats.trained_bits import SplitMask, mark_trained
+from phyagi_assets.steps.exclusions import hashes_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """The range of tokens that a document occupies in a token array."""
+
+    id: str
+    file: int
+    """Number of its source file."""
+    row: int
+    """0-based row of the document in the file."""
+    start: int
+    """Index of its first token."""
+    end: int
+    """Index after its last token."""
+
+    @classmethod
+    def of(cls, documents: Documents, index: int) -> "Span":
+        """Return the range of a document, given its index in the token array."""
+        start = int(documents.ends[index - 1]) if index else 0
+        file, row = documents.origins[index].tolist()
+        return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
+
+
+def shown_text(cache: Path, ids: npt.NDArray[Any] | JoinedArray, mask: SplitMask | None, start: int, stop: int) -> str:
+    """Return the text of a range of tokens of a cache, with ⟦ and ⟧ around what is trained on if there is a mask."""
+    trained = None if mask is None else mask.between(start, stop)
+    return mark_trained(ids[start:stop], trained, lambda piece: decode_for_display(cache, piece))
+
+
+def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
+    """Find documents in a token array of a cache.
+
+    Yields
+    ------
+    Span
+        The range of each document that was found, in the order of the array.
+
+    Raises
+    ------
+    StoreError
+        The cache has no hashes of its documents, or its arrays do not fit each other.
+    """
+    path = array_path(folder, split, HASHES)
+    if array_path(folder, split).is_file() and not path.is_file():
+        raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
+    documents = open_documents(folder, split)
+    for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
+        yield Span.of(documents, document)
