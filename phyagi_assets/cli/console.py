@@ -63,6 +63,11 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
     return console
 
 
+def print_text(console: Console, text: str, *, end: str = "\n") -> None:
+    """Print a text as it is: brackets in it are no markup, and its lines are not broken."""
+    console.print(text, markup=False, soft_wrap=True, end=end)
+
+
 def print_table(console: Console, table: Table) -> None:
     """Print a table whose columns are as wide as their words and numbers, even if the console is narrower: nothing is shortened."""
     unbroken = console.options.update(width=_UNBROKEN)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
-from phyagi_assets.cli.console import new_console, visible
+from phyagi_assets.cli.console import new_console, print_text, visible
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.inspection.report import Report
 
@@ -87,7 +87,7 @@ class Output:
     def say(self, message: str) -> None:
         """Print a line on standard output, for a command without a report."""
         with _printing():
-            new_console().print(message, markup=False, soft_wrap=True)
+            print_text(new_console(), message)
 
     def messages(self, *, detached: bool = False) -> Console:
         """Return a console on standard error, on which log messages of the package are printed from now on.
@@ -152,7 +152,7 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = f"{record.levelname:8} {record.getMessage()}"
-        self._console.print(message, markup=False, soft_wrap=True)
+        print_text(self._console, message)
 
 
 class _LogFormatter(logging.Formatter):

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Column
 
 from phyagi_assets.build.work import PartitionResult
+from phyagi_assets.cli.console import print_text
 from phyagi_assets.cli.output import Output
 from phyagi_assets.formatting import counted, short_counted, short_size
 
@@ -107,4 +108,4 @@ class ConsoleProgress:
     def _tell(self, message: str) -> None:
         self._output.note(message)
         if not self._draws and not self._output.quiet:
-            self._console.print(message, markup=False, soft_wrap=True)
+            print_text(self._console, message)

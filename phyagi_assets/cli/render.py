@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from phyagi_assets.cli.console import boxed, print_table
+from phyagi_assets.cli.console import boxed, print_table, print_text
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan_file import read_plan
@@ -71,7 +71,7 @@ def show_outcome(
         console.print(tree)
     for name, left_out in report.skipped.items():
         line = f"{name}: leaves out {counted(len(left_out), 'partition')} that failed: {listed(left_out, _LISTED)}"
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
     console.print(f"{len(report.built)} built, {report.current} up to date, {len(report.failed)} failed")
 
 
@@ -98,7 +98,7 @@ def show_check(console: Console, report: "CheckReport") -> None:
     lines += [f"left alone: {reason}" for reason in report.left_alone]
     lines += [f"{address}: discarded; materialize builds it again" for address in report.discarded]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
     if not report.discarded and any(problem.is_damage for problem in report.problems):
         console.print("Damaged artifacts are removed with --discard; materialize then builds them again")
 
@@ -159,9 +159,9 @@ def show_removable(console: Console, found: "Sequence[Removable]", cleaning: "Cl
     gone = {item.path for item in removed or ()}
     for item in found:
         note = "" if removed is None or item.path in gone else "  kept: it is needed again, or another command is using it"
-        console.print(f"{item.name}  {short_size(item.bytes)}  {item.why}{note}", markup=False, soft_wrap=True)
+        print_text(console, f"{item.name}  {short_size(item.bytes)}  {item.why}{note}")
     for foreign in cleaning.foreign:
-        console.print(f"left alone: {foreign}", markup=False, soft_wrap=True)
+        print_text(console, f"left alone: {foreign}")
     if cleaning.young:
         hours = cleaning.grace.total_seconds() / 3600
         kept = f"{counted(cleaning.young, 'version')} written or published in the last {hours:g} hours"
@@ -186,13 +186,13 @@ def show_removal(console: Console, report: "RemoveReport") -> None:
             "To delete older versions that contain them: phyagi-assets clean --old-plans --yes",
         ]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
 
 
 def _show_found(console: Console, found: "Sequence[FoundDocument]") -> None:
     for document in found[:_LISTED]:
         where = f"{document.partition}  {document.file} row {document.row + 1:,}"
-        console.print(f"{document.id}  {where}  {' '.join(document.text.split())[:60]}", markup=False, soft_wrap=True)
+        print_text(console, f"{document.id}  {where}  {' '.join(document.text.split())[:60]}")
     if len(found) > _LISTED:
         console.print(f"and {len(found) - _LISTED:,} more")
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.cli.console import boxed, print_table
+from phyagi_assets.cli.console import boxed, print_table, print_text
 from phyagi_assets.formatting import counted, listed, short, short_counted
 from phyagi_assets.inspection.loss_proposal import Proposal
 from phyagi_assets.inspection.loss_report import CorpusLosses, LossDocument, LossReport, LossSpike
@@ -39,7 +39,7 @@ def show_losses(console: Console, report: LossReport) -> None:
         _show_spike(console, spike)
     if any(spike.documents for spike in report.spikes):
         worst = next(document for spike in report.spikes for document in spike.documents)
-        console.print(f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}", markup=False, soft_wrap=True)
+        print_text(console, f"To remove a document: phyagi-assets remove {worst.corpus} --id {worst.id}")
     if report.proposal:
         _show_proposal(console, report.proposal)
 
@@ -64,7 +64,7 @@ def _show_document(console: Console, document: LossDocument) -> None:
 
 def _show_proposal(console: Console, proposal: Proposal) -> None:
     console.print(f"[bold]Proposed shares[/] by {proposal.rule}", soft_wrap=True)
-    console.print(proposal.formula, markup=False, soft_wrap=True)
+    print_text(console, proposal.formula)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("corpus", "declared", "trained", "nats per billion tokens", "proposed"):
         table.add_column(title, justify="left" if title == "corpus" else "right")
@@ -73,7 +73,7 @@ def _show_proposal(console: Console, proposal: Proposal) -> None:
             escape(corpus.corpus), f"{corpus.declared:.1%}", f"{corpus.trained:.1%}", f"{corpus.speed:.3g}", f"{corpus.share:.2%}"
         )
     print_table(console, table)
-    console.print(proposal.declaration, markup=False, soft_wrap=True, end="")
+    print_text(console, proposal.declaration, end="")
 
 
 def _loss(loss: float | None) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from phyagi_assets.cli.console import print_table
+from phyagi_assets.cli.console import print_table, print_text
 from phyagi_assets.formatting import counted, listed, short, short_size
 from phyagi_assets.inspection.dry_run import DryRunReport, Stale
 from phyagi_assets.inspection.status import StatusReport
@@ -26,7 +26,7 @@ def show_dry_run(console: Console, report: DryRunReport) -> None:
     for (name, steps, reasons), members in groups.items():
         console.print(f"[bold]{escape(_members(name, members))}[/]: {escape(', '.join(steps))}", soft_wrap=True)
         for reason in reasons:
-            console.print(f"  {reason}", markup=False, soft_wrap=True)
+            print_text(console, f"  {reason}")
     line = f"{len(report.stale):,} to build, {report.current:,} up to date, {len(report.failed):,} failed; nothing was built (--dry-run)"
     console.print(line, soft_wrap=True)
 
@@ -49,7 +49,7 @@ def show_status(console: Console, report: StatusReport) -> None:
     if tables and lines:
         console.print()
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_text(console, line)
 
 
 def _corpora(report: StatusReport) -> Table:
