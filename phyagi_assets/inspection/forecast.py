@@ -16,7 +16,7 @@ from phyagi_assets.inspection.corpus_size import CorpusSize, corpus_size
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.order.composition import composition
 from phyagi_assets.order.planning import amounts
-from phyagi_assets.order.schedule import Interleaved, InTurn
+from phyagi_assets.order.segment_order import corpus_schedule
 from phyagi_assets.sources.files import Partition
 from phyagi_assets.steps.mixture_caches import check_lengths
 from phyagi_assets.steps.mixture_version import expected_mixture, mixture_address, published_mixture
@@ -148,8 +148,7 @@ def _read(config: MixtureConfig, samples: Mapping[str, int], published: Plan | N
         epoch = sum(drawn for _, drawn in rates)
         end = _end(config, number, tokens)
         positions = epoch if end is None else max(0, end - start)
-        schedule = Interleaved([rate for rate, _ in rates]) if config.concat == "interleaved" else InTurn([drawn for _, drawn in rates])
-        for part, count in zip(parts, schedule.given(positions).tolist(), strict=True):
+        for part, count in zip(parts, corpus_schedule(config.concat, rates).given(positions).tolist(), strict=True):
             read[part.corpus] += count
         epochs += positions / epoch
     return read, epochs

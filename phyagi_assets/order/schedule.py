@@ -61,8 +61,7 @@ class Interleaved:
 
     def __init__(self, rates: Sequence[int]) -> None:
         ordered = sorted((source for source, rate in enumerate(rates) if rate), key=lambda source: (-rates[source], source))
-        if not ordered or sum(rates) > _MAX_RATE_SUM:
-            raise ValueError(f"rates: their sum is {sum(rates)}; use a sum from 1 to 2**52")
+        _require_sum(rates)
         self._sources = len(rates)
         self._left: list[int] = []
         self._both: list[int] = []
@@ -136,6 +135,11 @@ class Interleaved:
         return count
 
 
+def _require_sum(rates: Sequence[int]) -> None:
+    if not 0 < sum(rates) <= _MAX_RATE_SUM:
+        raise ValueError(f"rates: their sum is {sum(rates)}; use a sum from 1 to 2**52")
+
+
 def _rounded_quotient(count: Ints, part: Ints, whole: Ints) -> Ints:
     """Return round(count · part / whole), halves up, exactly: a floating-point quotient is corrected by its integer remainder."""
     half = whole // 2
@@ -166,10 +170,7 @@ class InTurn:
     """
 
     def __init__(self, rates: Sequence[int]) -> None:
-        if not any(rates):
-            raise ValueError("rates: all are 0; give at least one positive rate")
-        if sum(rates) > _MAX_RATE_SUM:
-            raise ValueError(f"rates: their sum is {sum(rates)}; use a sum of at most 2**52")
+        _require_sum(rates)
         self._rates: npt.NDArray[np.int64] = np.array(rates, dtype=np.int64)
         self._ends = np.cumsum(self._rates)
 

@@ -46,7 +46,7 @@ class SegmentOrder:
     ) -> None:
         self._seq_len = seq_len
         self._shuffled = shuffled
-        self._schedule = _corpus_schedule(segment, concat)
+        self._schedule = corpus_schedule(concat, [(source.rate, source.drawn) for source in segment.sources])
         self._source_of_group = [number for number, source in enumerate(segment.sources) for _ in source.groups]
         self._within = {number: _group_schedule(source, concat) for number, source in enumerate(segment.sources) if len(source.groups) > 1}
         self._corpus = np.array([source.corpus for source in segment.sources], dtype=np.int64)
@@ -196,18 +196,25 @@ class SegmentOrder:
 
 def group_draws(segment: Segment, concat: Concat, position: int) -> dict[tuple[int, int], int]:
     """Return the number of draws from each group in the first `position` positions of a segment, by corpus and group."""
+    schedule = corpus_schedule(concat, [(source.rate, source.drawn) for source in segment.sources])
     return {
         (source.corpus, number): count
-        for source, given in zip(segment.sources, _corpus_schedule(segment, concat).given(position).tolist(), strict=True)
+        for source, given in zip(segment.sources, schedule.given(position).tolist(), strict=True)
         for number, count in enumerate(_group_schedule(source, concat).given(given).tolist())
     }
 
 
-def _corpus_schedule(segment: Segment, concat: Concat) -> Schedule:
-    """Return the schedule of the corpora: interleaved by rate, or one after another with the samples that each has in an epoch."""
+def corpus_schedule(concat: Concat, amounts: Sequence[tuple[int, int]]) -> Schedule:
+    """Return the schedule of corpora: interleaved by rate, or one after another with the samples that each has in an epoch.
+
+    Parameters
+    ----------
+    amounts
+        Rate of each corpus, and number of its samples in an epoch of the mixture.
+    """
     if concat == "interleaved":
-        return Interleaved([source.rate for source in segment.sources])
-    return InTurn([source.drawn for source in segment.sources])
+        return Interleaved([rate for rate, _ in amounts])
+    return InTurn([drawn for _, drawn in amounts])
 
 
 def _group_schedule(source: Source, concat: Concat) -> Schedule:

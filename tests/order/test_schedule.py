@@ -121,7 +121,7 @@ def test_empty_array_of_positions_is_located(schedule: type[Interleaved | InTurn
         (Interleaved, [0, 0], "rates: their sum is 0; use a sum from 1 to"),
         (Interleaved, [LARGEST, 1], rf"rates: their sum is {LARGEST + 1}; use a sum .* 2\*\*52"),
         (Interleaved, [], "rates: their sum is 0"),
-        (InTurn, [0], "rates: all are 0"),
+        (InTurn, [0], "rates: their sum is 0"),
     ],
 )
 def test_invalid_rates_raise(schedule: type[Interleaved | InTurn], rates: list[int], refusal: str) -> None:
