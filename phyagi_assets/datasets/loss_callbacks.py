@@ -53,30 +53,25 @@ def trainer_callback(ledger: Recorder) -> Any:
                 ledger.record(losses, targets, self._batch, step=self._step)
             return reduced(losses, targets, num_items_in_batch, ignore_index=ledger.ignore_index)
 
-        def on_init_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_init_end(self, *_: Any, model: Any = None, **__: Any) -> None:
             """Hook into the model."""
-            del args, state, control
-            self._hook(kwargs.get("model"))
+            self._hook(model)
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
             """Hook into a model that did not exist earlier."""
-            del args, control
             self._step = state.global_step
-            self._hook(kwargs.get("model"))
+            self._hook(model)
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_step_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
             """Take over the number of the step."""
-            del args, control, kwargs
             self._step = state.global_step
 
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_save(self, *_: Any, **__: Any) -> None:
             """Write the ledger with each checkpoint."""
-            del args, state, control, kwargs
             ledger.flush()
 
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_train_end(self, *_: Any, **__: Any) -> None:
             """Write the rest of the ledger."""
-            del args, state, control, kwargs
             ledger.flush()
 
         def _hook(self, model: Any) -> None:
