@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from phyagi_assets.cli.charts import PALETTE
-from phyagi_assets.inspection.loss_report import CorpusLosses, LossPoint, LossReport
+from phyagi_assets.inspection.loss_report import CorpusLosses, LossPoint, LossReport, LossSpike
 
 _WIDTH, _HEIGHT = 900, 460
 """Size of the chart without its legend, in pixels of the drawing."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 46, 44
+_LEFT, _END, _TOP, _FLOOR = 64, _WIDTH - 20, 46, _HEIGHT - 44
+"""Sides of the area of the curves."""
 _LEGEND = 20
 """Height of a line of the legend."""
 _TICKS = 6
@@ -18,51 +20,80 @@ _DASHES = ("", "7 4", "2 3")
 """Dashes of the curves, each for as many corpora as there are colors."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Axes:
+    """The axes of the chart, which place steps and losses in the drawing."""
+
+    losses: Sequence[float]
+    """Labels of the axis of losses, ascending; the first and the last are its ends."""
+    first: int
+    """Step at the left end."""
+    last: int
+    """Step at the right end."""
+
+    @classmethod
+    def of(cls, report: LossReport) -> "_Axes":
+        """Return axes on which every point of a report has a place."""
+        losses = [point.loss for corpus in report.corpora for point in corpus.curve if point.loss is not None]
+        ticks = _ticks(min(losses, default=0.0), max(losses, default=1.0))
+        return cls(losses=ticks, first=report.first_step, last=max(report.last_step, report.first_step + 1))
+
+    def x(self, step: float) -> float:
+        return _LEFT + (_END - _LEFT) * (step - self.first) / (self.last - self.first)
+
+    def y(self, loss: float) -> float:
+        low, high = self.losses[0], self.losses[-1]
+        return _FLOOR - (_FLOOR - _TOP) * (loss - low) / (high - low)
+
+
 def loss_chart(report: LossReport) -> str:
     """Return the curves of a report as SVG: the loss of each corpus by step, with a mark at each spike."""
-    points = [point.loss for corpus in report.corpora for point in corpus.curve if point.loss is not None]
-    losses = _ticks(min(points, default=0.0), max(points, default=1.0))
-    steps = [step for step in _ticks(report.first_step, report.last_step) if step == int(step)]
-    low, high = losses[0], losses[-1]
-    begin, end = report.first_step, max(report.last_step, report.first_step + 1)
-    right, floor = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-
-    def x(step: float) -> float:
-        return _LEFT + (right - _LEFT) * (step - begin) / (end - begin)
-
-    def y(loss: float) -> float:
-        return floor - (floor - _TOP) * (loss - low) / (high - low)
-
-    drawn = [f'<text x="{_LEFT}" y="22" font-size="15">{escape(f"Loss by corpus of {report.mixture}, in nats per token")}</text>']
-    for loss in losses:
-        drawn.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y(loss):.1f}" y2="{y(loss):.1f}" stroke="#d5dae3"/>')
-        drawn.append(f'<text x="{_LEFT - 8}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.4g}</text>')
-    for step in steps:
-        if begin <= step <= end:
-            drawn.append(f'<text x="{x(step):.1f}" y="{floor + 18}" text-anchor="middle">{step:,.0f}</text>')
-    drawn.append(f'<text x="{right}" y="{floor + 36}" text-anchor="end">step</text>')
-    for spike in report.spikes:
-        told = f"spike at step {spike.peak:,}"
-        drawn.append(
-            f'<line x1="{x(spike.peak):.1f}" x2="{x(spike.peak):.1f}" y1="{_TOP}" y2="{floor}" stroke="#c2410c" stroke-dasharray="3 3">'
-            f"<title>{told}</title></line>"
-        )
-    for number, corpus in enumerate(report.corpora):
-        line = f'stroke="{PALETTE[number % len(PALETTE)]}" stroke-width="2" stroke-dasharray="{_dashes(number)}"'
-        for part in _unbroken(corpus.curve):
-            at = " ".join(f"{x(point.step):.1f},{y(point.loss or 0.0):.1f}" for point in part)
-            at = at if len(part) > 1 else f"{at} {x(part[0].step) + 2:.1f},{y(part[0].loss or 0.0):.1f}"
-            drawn.append(f'<polyline fill="none" {line} points="{at}"/>')
-        middle = _HEIGHT + _LEGEND * number
-        drawn.append(f'<line x1="{_LEFT}" x2="{_LEFT + 30}" y1="{middle}" y2="{middle}" {line}/>')
-        drawn.append(f'<text x="{_LEFT + 40}" y="{middle + 4}">{escape(_summary(corpus))}</text>')
+    axes = _Axes.of(report)
     height = _HEIGHT + _LEGEND * len(report.corpora)
     told = "; ".join(map(_summary, report.corpora))
+    drawn = [
+        f'<text x="{_LEFT}" y="22" font-size="15">{escape(f"Loss by corpus of {report.mixture}, in nats per token")}</text>',
+        *_labels(axes, report),
+        *(_mark(axes, spike) for spike in report.spikes),
+        *(part for number, corpus in enumerate(report.corpora) for part in _curve(axes, corpus, number)),
+    ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(f"Loss by corpus of {report.mixture}: {told}")}"'
         f' viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="12" fill="#1d2330">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(drawn)}</svg>\n'
     )
+
+
+def _labels(axes: _Axes, report: LossReport) -> Iterator[str]:
+    """Yield the lines and labels of both axes."""
+    for loss in axes.losses:
+        y = axes.y(loss)
+        yield f'<line x1="{_LEFT}" x2="{_END}" y1="{y:.1f}" y2="{y:.1f}" stroke="#d5dae3"/>'
+        yield f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{loss:.4g}</text>'
+    for step in _ticks(report.first_step, report.last_step):
+        if step == int(step) and axes.first <= step <= axes.last:
+            yield f'<text x="{axes.x(step):.1f}" y="{_FLOOR + 18}" text-anchor="middle">{step:,.0f}</text>'
+    yield f'<text x="{_END}" y="{_FLOOR + 36}" text-anchor="end">step</text>'
+
+
+def _mark(axes: _Axes, spike: LossSpike) -> str:
+    x = axes.x(spike.peak)
+    return (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_FLOOR}" stroke="#c2410c" stroke-dasharray="3 3">'
+        f"<title>spike at step {spike.peak:,}</title></line>"
+    )
+
+
+def _curve(axes: _Axes, corpus: CorpusLosses, number: int) -> Iterator[str]:
+    """Yield the curve of a corpus, and its line of the legend."""
+    line = f'stroke="{PALETTE[number % len(PALETTE)]}" stroke-width="2" stroke-dasharray="{_dashes(number)}"'
+    for part in _unbroken(corpus.curve):
+        at = " ".join(f"{axes.x(point.step):.1f},{axes.y(point.loss or 0.0):.1f}" for point in part)
+        at = at if len(part) > 1 else f"{at} {axes.x(part[0].step) + 2:.1f},{axes.y(part[0].loss or 0.0):.1f}"
+        yield f'<polyline fill="none" {line} points="{at}"/>'
+    middle = _HEIGHT + _LEGEND * number
+    yield f'<line x1="{_LEFT}" x2="{_LEFT + 30}" y1="{middle}" y2="{middle}" {line}/>'
+    yield f'<text x="{_LEFT + 40}" y="{middle + 4}">{escape(_summary(corpus))}</text>'
 
 
 def _summary(corpus: CorpusLosses) -> str:
