@@ -37,11 +37,11 @@ from phyagi_assets.formats.plan_versions import caches_of_plan, mixtures_in, pub
 from phyagi_assets.formats.standalone_cache import draft_in
 from phyagi_assets.formats.trained_bits import MASK, with_ignored
 from phyagi_assets.settings import BucketAddress
+from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.base import Address, Artifact, Store, Version
 from phyagi_assets.store.disk import flush, writing_to
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest
 
-STAGE = "numpy_cache"
 _BLOCK = 1 << 20
 """Number of bytes to read at once; a multiple of 8, so that a block of a mask holds whole bytes."""
 
@@ -189,7 +189,7 @@ def joinings(store: Store, target: Target, names: Sequence[str] = ()) -> list[Jo
     StoreError
         The store has no corpus or mixture of a name, or two names name different versions of a partition.
     """
-    survey = [version for version in store.survey().versions if version.address.step == STAGE]
+    survey = [version for version in store.survey().versions if version.address.step == STEP]
     corpora = {version.address.name for version in survey}
     chosen: dict[Address, tuple[Version, str]] = {}
     for name in names or sorted(corpora):

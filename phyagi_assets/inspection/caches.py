@@ -2,7 +2,7 @@
 
 from collections.abc import Container
 
-from phyagi_assets.steps.cache import STAGE
+from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.base import Artifact, Store
 
 
@@ -16,7 +16,7 @@ def published_caches(corpus: str, store: Store, *, among: Container[str] | None 
     intact
         Whether to leave out caches of which a file is missing or has another size than was written.
     """
-    addresses = [address for address in store.list() if (address.name, address.step) == (corpus, STAGE)]
+    addresses = [address for address in store.list() if (address.name, address.step) == (corpus, STEP)]
     return {
         address.key: artifact
         for address in addresses
