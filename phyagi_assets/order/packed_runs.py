@@ -33,8 +33,9 @@ class PackedIn:
         """Return the number of parts of each sample, and the first token and length of each part."""
         low, high = (self.index.ends[self.numbers + i].astype(np.int64) for i in (0, 1))
         counts = high - low
-        part = np.arange(int(counts.sum())) + np.repeat(low - (np.cumsum(counts) - counts), counts)
-        return counts, self.index.starts[part].astype(np.int64), self.index.lengths[part].astype(np.int64)
+        part = np.repeat(low - (np.cumsum(counts) - counts), counts)
+        part += np.arange(len(part))
+        return counts, self.index.starts.take(part).astype(np.int64), self.index.lengths.take(part).astype(np.int64)
 
 
 def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
@@ -66,9 +67,12 @@ def packed_runs(found: Sequence[PackedIn], width: int) -> Runs:
     shard, single = _of_each(found, sample, [of.shard for of in found]), _of_each(found, sample, [not of.index.merged for of in found])
     padding_at = ends[padded] + np.arange(len(padded))
     shard[padding_at], single[padding_at] = PADDING, True
+    at = np.cumsum(tokens)
+    at -= tokens
+    at -= sample * width
     return Runs(
         sample=sample,
-        at=np.cumsum(tokens) - tokens - sample * width,
+        at=at,
         shard=shard,
         start=start,
         tokens=tokens,

@@ -57,11 +57,11 @@ def joined_runs(
     ends = np.cumsum(length)
     joined = _empty(int(ends[-1]) if len(ends) else 0, dtype)
     present = number != absent
-    copied = length * present
+    copied = length if present.all() else length * present
     first = int(number[np.argmax(present)]) if len(number) else absent
     if first == absent:
         return _without_margin(joined)
-    if bool((number[present] == first).all()):
+    if bool(((number == first) | ~present).all()):
         _copy(open_array(first), start, copied, joined, ends - length)
     else:
         grouped, at = _grouped(open_array, number, start, copied, dtype)
@@ -95,10 +95,15 @@ def _without_margin(array: Array) -> Array:
 def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -> None:
     """Copy runs of an array to ascending places of a target. Entries after a run, up to the size of a window, become undefined."""
     entries = _WINDOW // array.itemsize
-    windows = np.maximum((length + (entries - 1)) // entries, 1)
-    late = np.flatnonzero(start + windows * entries > len(array))  # their last windows would end beyond the array
-    windows[late] = 0
-    begin, to = _window_places(start, place, windows, entries)
+    if int(length.max()) <= entries:  # one window per run
+        fits = start <= len(array) - entries
+        late = np.flatnonzero(~fits)
+        begin, to = (start[fits], place[fits]) if len(late) else (start, place)
+    else:
+        windows = np.maximum((length + (entries - 1)) // entries, 1)
+        late = np.flatnonzero(start + windows * entries > len(array))  # their last windows would end beyond the array
+        windows[late] = 0
+        begin, to = _window_places(start, place, windows, entries)
     source, into = _windows(array, entries), _windows(target, entries)
     for first in range(0, len(begin), _AT_ONCE):
         some = slice(first, first + _AT_ONCE)
@@ -111,9 +116,6 @@ def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -
 
 def _window_places(start: Ints, place: Ints, windows: Ints, entries: int) -> tuple[Ints, Ints]:
     """Return the first entry of each window of runs in the array, and in the target, given the number of windows of each run."""
-    if int(windows.max()) <= 1:
-        copied = slice(None) if windows.all() else windows.astype(bool)
-        return start[copied], place[copied]
     ends = np.cumsum(windows)
     within = (np.arange(int(ends[-1])) - np.repeat(ends - windows, windows)) * entries
     return np.repeat(start, windows) + within, np.repeat(place, windows) + within

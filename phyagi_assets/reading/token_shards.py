@@ -201,7 +201,7 @@ class TokenShards:
         looked_up = runs.shard != PADDING
         if runs.single is not None:
             looked_up &= ~runs.single
-        if only_packed:
+        if only_packed and (runs.packed is None or not runs.packed.all()):
             packed = np.zeros(len(begins), dtype=bool) if runs.packed is None else runs.packed
             looked_up &= packed
             begins = begins[packed | (runs.at == 0)]
