@@ -8,6 +8,20 @@ from typing import Any
 from phyagi_assets.errors import StoreError
 
 
+def token_ids(tokenizer: Any) -> dict[str, int]:
+    """Return the id of each token, given the content of a ``tokenizer.json``.
+
+    Raises
+    ------
+    TypeError, LookupError, ValueError
+        The content is not that of a tokenizer.
+    """
+    vocabulary = tokenizer["model"]["vocab"]
+    if not isinstance(vocabulary, dict):  # Unigram: pairs of token and score
+        vocabulary = {token: id_ for id_, (token, _score) in enumerate(vocabulary)}
+    return vocabulary | {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
     """The tokens of a cache's tokenizer, as recorded in the cache's manifest."""
@@ -39,10 +53,6 @@ class Vocabulary:
 
     def _tokens(self) -> dict[str, int]:
         try:
-            record: Any = json.loads(self.file.read_text(encoding="utf-8"))
-            vocabulary = record["model"]["vocab"]
-            if not isinstance(vocabulary, dict):
-                vocabulary = {token: number for number, (token, _score) in enumerate(vocabulary)}
-            return vocabulary | {token["content"]: token["id"] for token in record["added_tokens"]}
+            return token_ids(json.loads(self.file.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError) as problem:
             raise StoreError(f"{self.file}: is not a valid tokenizer.json: {problem!r}; build the cache again") from None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.vocabulary import token_ids
 from phyagi_assets.store.fingerprint import file_digest
 
 _known: dict[tuple[str, str], Sequence[int]] = {}
@@ -45,19 +46,9 @@ def padding_id(folder: Path, dtype: str) -> int:
 def _special_ids(config: Path, vocabulary: Path) -> Sequence[int]:
     """Return the ids of the pad token and the EOS, without those that the tokenizer does not have."""
     settings = json.loads(config.read_text(encoding="utf-8"))
-    tokenizer = json.loads(vocabulary.read_text(encoding="utf-8"))
-    wanted = [token for token in map(_content, (settings.get("pad_token"), settings.get("eos_token"))) if token is not None]
-    return [id_ for token in wanted if (id_ := _id_of(token, tokenizer)) is not None]
-
-
-def _id_of(token: str, tokenizer: Any) -> int | None:
-    """Return the id of a token, given the content of a ``tokenizer.json``; None if the vocabulary does not have it."""
-    vocab = tokenizer["model"]["vocab"]
-    if isinstance(vocab, list):  # Unigram: pairs of token and score
-        vocab = {piece: id_ for id_, (piece, _) in enumerate(vocab)}
-    added = {each["content"]: each["id"] for each in tokenizer.get("added_tokens", ())}
-    found = vocab.get(token, added.get(token))
-    return None if found is None else int(found)
+    ids = token_ids(json.loads(vocabulary.read_text(encoding="utf-8")))
+    wanted = map(_content, (settings.get("pad_token"), settings.get("eos_token")))
+    return [ids[token] for token in wanted if token in ids]
 
 
 def _content(token: Any) -> str | None:
