@@ -70,9 +70,12 @@ def examine_selection(selection: Selection, workspace: Workspace) -> ExaminedCat
     """
     corpora: dict[str, ExaminedCorpus] = {}
     failed: dict[str, str] = {}
-    for name, corpus, listed, among in selection.listings(workspace.sources, failed):
+    for name, listed in selection.listings(workspace.sources):
+        if isinstance(listed, PhyagiAssetsError):
+            failed[name] = str(listed)
+            continue
         try:
-            corpora[name] = examine_partitions(corpus, listed, workspace, selection.flow, among=among)
+            corpora[name] = examine_partitions(listed.corpus, listed.partitions, workspace, selection.flow, among=listed.chosen)
         except PhyagiAssetsError as problem:
             failed[name] = str(problem)
     partitions = ExaminedCatalog(corpora=corpora, failed=failed)

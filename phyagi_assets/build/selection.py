@@ -13,6 +13,17 @@ from phyagi_assets.steps.step import Scope
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ListedCorpus:
+    """The partitions of a corpus, as its source lists them."""
+
+    corpus: Corpus
+    partitions: Mapping[str, Partition]
+    """All partitions, by key."""
+    chosen: Mapping[str, Partition]
+    """The partitions that a command is about, by key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
     """The targets of a command."""
 
@@ -25,38 +36,8 @@ class Selection:
     is_whole: bool = True
     """Whether the corpora and mixtures are built as a whole, with all their partitions and steps."""
 
-    def among(self, corpus: str, found: Mapping[str, Partition]) -> Collection[str] | None:
-        """Return the keys of the chosen partitions of a corpus, or None for all.
-
-        Parameters
-        ----------
-        corpus
-            Name of the corpus.
-        found
-            Its partitions as the source lists them, by key.
-
-        Raises
-        ------
-        PhyagiAssetsError
-            A chosen partition is not in the source.
-        """
-        chosen = self.partitions.get(corpus)
-        for key in chosen or ():
-            if key not in found:
-                known = [*found, *(step.name for step in self.flow.of(Scope.PARTITION))]
-                there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
-                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{there}")
-        return chosen
-
-    def listings(
-        self, sources: Sources, failed: dict[str, str]
-    ) -> Iterator[tuple[str, Corpus, Mapping[str, Partition], Collection[str] | None]]:
-        """Yield each corpus with its name, its partitions as the source lists them, and the keys of the chosen ones, or None for all.
-
-        Parameters
-        ----------
-        failed
-            Gets the error of each corpus whose source cannot be listed, by name of the corpus; these are left out.
+    def listings(self, sources: Sources) -> Iterator[tuple[str, ListedCorpus | PhyagiAssetsError]]:
+        """List the source of each corpus; yield the name of the corpus, and its partitions or the error of the listing.
 
         Raises
         ------
@@ -67,9 +48,20 @@ class Selection:
             try:
                 found = sources.partitions(corpus)
             except PhyagiAssetsError as problem:
-                failed[name] = str(problem)
-                continue
-            yield name, corpus, found, self.among(name, found)
+                yield name, problem
+            else:
+                yield name, ListedCorpus(corpus=corpus, partitions=found, chosen=self._chosen(name, found))
+
+    def _chosen(self, corpus: str, found: Mapping[str, Partition]) -> Mapping[str, Partition]:
+        keys = self.partitions.get(corpus)
+        if keys is None:
+            return found
+        for key in keys:
+            if key not in found:
+                known = [*found, *(step.name for step in self.flow.of(Scope.PARTITION))]
+                there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
+                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{there}")
+        return {key: found[key] for key in keys}
 
 
 def select(catalog: Catalog, names: Sequence[str], flow: Flow = FLOW) -> Selection:

@@ -81,13 +81,15 @@ def dry_run(selection: Selection, workspace: Workspace) -> DryRunReport:
     failed: dict[str, str] = {}
     current = 0
     caches: dict[str, dict[str, str | None]] = {}
-    for name, corpus, listed, among in selection.listings(workspace.sources, failed):
-        partitions = {key: partition for key, partition in listed.items() if among is None or key in among}
+    for name, listed in selection.listings(workspace.sources):
+        if isinstance(listed, PhyagiAssetsError):
+            failed[name] = str(listed)
+            continue
         caches[name] = {}
-        word = NEW_PARTITION if _has_any(corpus, listed, selection.flow, workspace.store) else NEVER_BUILT
-        for key, partition in partitions.items():
+        word = NEW_PARTITION if _has_any(listed.corpus, listed.partitions, selection.flow, workspace.store) else NEVER_BUILT
+        for key, partition in listed.chosen.items():
             try:
-                stale, caches[name][key] = _partition(corpus, partition, workspace, selection.flow, word)
+                stale, caches[name][key] = _partition(listed.corpus, partition, workspace, selection.flow, word)
             except PhyagiAssetsError as problem:
                 failed[f"{name}/{key}"] = str(problem)
                 continue
