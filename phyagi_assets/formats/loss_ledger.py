@@ -185,21 +185,17 @@ def read_ledger(folder: str | Path) -> Ledger:
             f"{folder}: has no part of a ledger (run-*.parquet); name the folder that a LossLedger writes to; it writes the first part at "
             "its first flush()"
         )
-    read = [(path, *_metadata(path, pq.read_table)) for _, path in sorted(parts.items())]
-    headers = [_header(described) for _, _, described in read]
-    seq_lens = {header.seq_len: path for header, (path, _, _) in zip(headers, read, strict=True)}
-    if len(seq_lens) > 1:
-        different = ", ".join(f"{length:,} in {path.name}" for length, path in seq_lens.items())
-        raise StoreError(f"{folder}: its samples have different lengths: {different}; keep one ledger per length")
+    read = [_part(path) for _, path in sorted(parts.items())]
+    seq_len = _one_length(folder, read)
     begins: dict[int, int] = {}
-    for header, (_, _, described) in zip(headers, read, strict=True):
-        begins[header.run] = min(begins.get(header.run, described["first"]), described["first"])
+    for part in read:
+        begins[part.header.run] = min(begins.get(part.header.run, part.first_step), part.first_step)
     names: dict[str, int] = {}
     kept: list[LossRows] = []
     plans: dict[tuple[str, str], int] = {}
     replaced = 0
-    for header, (path, table, _) in zip(headers, read, strict=True):
-        rows = _rows(table, names, path)
+    for part in read:
+        rows, header = _rows(part, names), part.header
         is_current = rows.step < min((first for run, first in begins.items() if run > header.run), default=np.iinfo(np.int64).max)
         replaced += int((~is_current).sum())
         if is_current.any():
@@ -210,12 +206,36 @@ def read_ledger(folder: str | Path) -> Ledger:
     return Ledger(
         folder=folder,
         rows=together[np.lexsort((together.document, together.position, together.step))],
-        seq_len=headers[0].seq_len,
+        seq_len=seq_len,
         runs=len(begins),
-        ranks=max(header.world_size for header in headers),
+        ranks=max(part.header.world_size for part in read),
         replaced=replaced,
         plans=tuple(PlanUse(mixture=mixture, plan=plan, end=end) for (mixture, plan), end in plans.items()),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """One file of a ledger."""
+
+    path: Path
+    header: LedgerHeader
+    first_step: int
+    table: pa.Table
+
+
+def _part(path: Path) -> _Part:
+    table, described = _metadata(path, pq.read_table)
+    return _Part(path=path, header=_header(described), first_step=described["first"], table=table)
+
+
+def _one_length(folder: Path, parts: Sequence[_Part]) -> int:
+    """Return the number of tokens per sample, which must be the same in all parts."""
+    seq_lens = {part.header.seq_len: part.path for part in parts}
+    if len(seq_lens) > 1:
+        different = ", ".join(f"{length:,} in {path.name}" for length, path in seq_lens.items())
+        raise StoreError(f"{folder}: its samples have different lengths: {different}; keep one ledger per length")
+    return next(iter(seq_lens))
 
 
 def _parts(folder: Path) -> dict[tuple[int, int, int], Path]:
@@ -243,10 +263,11 @@ def _header(described: Mapping[str, Any]) -> LedgerHeader:
     return LedgerHeader(**{name: described[name] for name in LedgerHeader.__slots__})
 
 
-def _rows(table: pa.Table, names: dict[str, int], path: Path) -> LossRows:
+def _rows(part: _Part, names: dict[str, int]) -> LossRows:
     """Return the rows of a part, with indices into the names of all parts, to which new names are added."""
+    table = part.table
     if table.schema.names != _SCHEMA.names:
-        raise StoreError(f"{path}: has columns {', '.join(table.schema.names)}; a ledger has {', '.join(_SCHEMA.names)}; {_REMEDY}")
+        raise StoreError(f"{part.path}: has columns {', '.join(table.schema.names)}; a ledger has {', '.join(_SCHEMA.names)}; {_REMEDY}")
     columns = {name: table[name].combine_chunks() for name in _SCHEMA.names}
     corpus = columns["corpus"]
     codes = np.array([names.setdefault(name, len(names)) for name in corpus.dictionary.to_pylist()], dtype=np.int64)

@@ -78,25 +78,7 @@ class Sources:
         return Hub(self.retry_policy, self._store)
 
     def partitions(self, corpus: Corpus, *, seconds: float | None = None) -> dict[str, Partition]:
-        """List the source of a corpus and divide it into partitions.
-
-        Parameters
-        ----------
-        seconds
-            Longest time for listing remote files, in seconds; None means no limit.
-
-        Returns
-        -------
-        dict of str to Partition
-            Partitions by key, sorted by key. The files of each partition are sorted by name.
-
-        Raises
-        ------
-        DeclarationError
-            The source matches no file, two partitions would have the same key, or the source has a split that ``splits`` declares too.
-        SourceError
-            The source cannot be listed, for instance because a server is down.
-        """
+        """List the source of a corpus and divide it into partitions; see `listing`. The partitions are sorted by key."""
         return self.listing(corpus, seconds=seconds).partitions
 
     def listing(self, corpus: Corpus, *, seconds: float | None = None, warn: bool = True) -> CorpusListing:
