@@ -15,7 +15,7 @@ from typing import Literal, Protocol, Self
 from phyagi_assets.errors import StoreError
 from phyagi_assets.store.exchange import Exchange
 from phyagi_assets.store.manifest import FileRecord, Manifest
-from phyagi_assets.store.state import Kind, State
+from phyagi_assets.store.state import State, StateKind
 
 VERSIONS = ".versions"
 """Folder of the versions, beside the pointers to them."""
@@ -294,7 +294,7 @@ ScratchKind = Literal["transfers", "chunks"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Transfer:
+class UnfinishedWork:
     """The unfinished transfers, or the chunks of an unfinished artifact, of one partition."""
 
     address: Address
@@ -466,7 +466,7 @@ class Store(Protocol):
     def is_run_active(self, run_id: str) -> bool:
         """Return whether a process holds the lock of a run."""
 
-    def state(self, kind: Kind, name: str) -> State:
+    def state(self, kind: StateKind, name: str) -> State:
         """Return a small record that can be lost, such as the digests of a partition's files, by the name of a corpus or an address."""
 
     def inner(self, name: str) -> "Store":
@@ -482,7 +482,7 @@ class Store(Protocol):
     def exchange(self) -> Exchange | None:
         """The exchange of files in `scratch` between the machines of a run; None if all processes of the run see the same files."""
 
-    def unfinished(self) -> Iterator[Transfer]:
+    def unfinished(self) -> Iterator[UnfinishedWork]:
         """Yield the partitions that have unfinished transfers or chunks."""
 
     def writing(self) -> AbstractContextManager[None]:

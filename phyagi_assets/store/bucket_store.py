@@ -36,7 +36,7 @@ from phyagi_assets.store.base import (
     ScratchKind,
     StoredVersion,
     Survey,
-    Transfer,
+    UnfinishedWork,
     Version,
     split_version_name,
 )
@@ -54,7 +54,7 @@ from phyagi_assets.store.exchange import UNFINISHED, Exchange
 from phyagi_assets.store.leases import Leases
 from phyagi_assets.store.manifest import MANIFEST, FileRecord, Manifest, is_shared
 from phyagi_assets.store.scratch import Scratch, scratch_folder
-from phyagi_assets.store.state import Kind, State
+from phyagi_assets.store.state import State, StateKind
 
 _MANIFESTS = ".manifests"
 _BUILDS, _REMOVALS = "builds", "removals"
@@ -365,7 +365,7 @@ class BucketStore(base.Store):
     def is_run_active(self, run_id: str) -> bool:
         return self.local.is_run_active(run_id)
 
-    def state(self, kind: Kind, name: str) -> State:
+    def state(self, kind: StateKind, name: str) -> State:
         return self.local.state(kind, name)
 
     def inner(self, name: str) -> "BucketStore":
@@ -384,7 +384,7 @@ class BucketStore(base.Store):
     def _exchange(self) -> Exchange:
         return Exchange(bucket=self.bucket.folder(UNFINISHED), root=self.local.root)
 
-    def unfinished(self) -> Iterator[Transfer]:
+    def unfinished(self) -> Iterator[UnfinishedWork]:
         return self.local.unfinished()
 
     def writing(self) -> AbstractContextManager[None]:

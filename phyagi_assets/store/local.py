@@ -32,7 +32,7 @@ from phyagi_assets.store.base import (
     FinishedFile,
     ScratchKind,
     Survey,
-    Transfer,
+    UnfinishedWork,
     Version,
     is_part,
     split_version_name,
@@ -52,7 +52,7 @@ from phyagi_assets.store.ownership import (
     require_own_folder,
     unrecorded,
 )
-from phyagi_assets.store.state import Kind, State
+from phyagi_assets.store.state import State, StateKind
 from phyagi_assets.store.survey import SET_ASIDE, survey
 
 STAGING = ".staging"
@@ -397,7 +397,7 @@ class LocalStore(base.Store):
             create_lock(path)
         return path
 
-    def state(self, kind: Kind, name: str) -> State:
+    def state(self, kind: StateKind, name: str) -> State:
         return State(Path(f"{self.root}/.{kind}/{name}.json"))
 
     def inner(self, name: str) -> "LocalStore":
@@ -413,12 +413,12 @@ class LocalStore(base.Store):
     def exchange(self) -> Exchange | None:
         return None
 
-    def unfinished(self) -> Iterator[Transfer]:
+    def unfinished(self) -> Iterator[UnfinishedWork]:
         for kind in ("transfers", "chunks"):
             for corpus in _folders(self.root / f".{kind}"):
                 for folder in _folders(corpus):
                     address = Address(f"{corpus.name}/{kind}/{folder.name}")
-                    yield Transfer(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
+                    yield UnfinishedWork(address=address, name=folder.relative_to(self.root).as_posix(), path=folder)
 
     def remove_abandoned_files(self, *, everywhere: bool = False) -> None:
         del everywhere

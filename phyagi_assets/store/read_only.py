@@ -10,7 +10,7 @@ from typing import Any, cast
 from phyagi_assets.store.base import Artifact, Fill, Store
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import Manifest
-from phyagi_assets.store.state import Kind, State
+from phyagi_assets.store.state import State, StateKind
 
 
 @contextmanager
@@ -42,7 +42,7 @@ class _View:
         del name, silent
         return nullcontext()
 
-    def state(self, kind: Kind, name: str) -> State:
+    def state(self, kind: StateKind, name: str) -> State:
         return _StateAside(path=self._added.state(kind, name).path, kept=self._store.state(kind, name))
 
     def inner(self, name: str) -> "_View":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["chats", "data_folders", "digests", "facts", "failures", "irregular", "listings", "removals"]
+StateKind = Literal["chats", "data_folders", "digests", "facts", "failures", "irregular", "listings", "removals"]
 """Subjects of records; each has a folder in the store."""
 
 
