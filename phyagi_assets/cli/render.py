@@ -11,12 +11,12 @@ from rich.tree import Tree
 from phyagi_assets.cli.console import boxed, print_table, print_text
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
 from phyagi_assets.inspection.caches import published_caches
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
-from phyagi_assets.steps.mixture_version import STEP as MIXED
 from phyagi_assets.store.base import Artifact, Store
 
 if TYPE_CHECKING:

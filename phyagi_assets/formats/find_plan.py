@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from phyagi_assets.errors import StoreError, did_you_mean
 from phyagi_assets.formats.packed_index import index_version, planned_index
-from phyagi_assets.formats.plan import PLAN, Plan, PlannedIndex, PlannedPartition
+from phyagi_assets.formats.plan import PLAN, STEP, Plan, PlannedIndex, PlannedPartition
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.plan_paths import plan_folder
-from phyagi_assets.formats.plan_versions import mixtures_in
+from phyagi_assets.formats.plan_versions import mixtures_in, open_mixture
 from phyagi_assets.paths import real_path
 from phyagi_assets.settings import Settings
 from phyagi_assets.store.base import Artifact, Store, Version, find_version, is_part, root_around
@@ -19,8 +19,6 @@ from phyagi_assets.store.places import advice_on_no_store, artifact_in_bucket, o
 
 if TYPE_CHECKING:
     from phyagi_assets.store.bucket_store import BucketStore
-
-_STEP = "mixed_dataset"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +54,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
     StoreError
         The mixture does not exist, or its plan cannot be read.
     """
-    if below := artifact_in_bucket(str(mixture), {_STEP: False}):
+    if below := artifact_in_bucket(str(mixture), {STEP: False}):
         mixture, store = below.address.partition("/")[0], below.store
     path = Path(mixture)
     if below or not (path.is_file() or (path / PLAN).is_file()):  # a folder can have the name of a mixture without being one
@@ -65,7 +63,7 @@ def find_plan(mixture: str | Path, store: str | Path | None = None) -> FoundPlan
             remote = remote_plan(str(mixture), open_store(place))
             return FoundPlan(file=remote.file, remote=remote)
         stored = LocalStore(place)
-        published = stored.pointer(f"{mixture}/{_STEP}") if is_part(str(mixture)) else None
+        published = stored.pointer(f"{mixture}/{STEP}") if is_part(str(mixture)) else None
         if published is None or not published.exists():
             raise _no_mixture(mixture, stored)
         path = published
@@ -146,7 +144,7 @@ def remote_plan(mixture: str, store: Store) -> RemotePlan:
     StoreError
         The store has no such mixture.
     """
-    artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
+    artifact = open_mixture(store, mixture)
     if artifact is None:
         raise _no_mixture(mixture, store)
     return RemotePlan(artifact, store)
@@ -165,10 +163,10 @@ def _no_mixture(name: str | Path, store: Store) -> StoreError:
 def _path_among_versions(file: Path) -> Path:
     """Return the path of the plan among the versions if a copy of the store without links has turned the pointer into a folder."""
     folder = file.parent
-    if folder.name != _STEP:
+    if folder.name != STEP:
         return file
     store = LocalStore(folder.parents[1])
-    version = store.version_path(f"{folder.parent.name}/{_STEP}", read_plan(file).fingerprint) / PLAN
+    version = store.version_path(f"{folder.parent.name}/{STEP}", read_plan(file).fingerprint) / PLAN
     if not version.is_file():
         raise StoreError(
             f"{file}: is in a folder that should be a link: the store was copied without its links; restore them with: "

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from phyagi_assets.formats.pieces import piece_path
 
 PLAN = "mixture.json"
+STEP = "mixed_dataset"
+"""Name of the step whose artifacts are plans."""
 FORMAT = 3
 MASKED_FORMAT = 4
 """Format of plans with masks. Earlier releases would ignore the masks, and refuse this format."""

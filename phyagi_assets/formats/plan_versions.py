@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.plan import PLAN, Plan
+from phyagi_assets.formats.plan import PLAN, STEP, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.store.base import Address, Artifact, Store, Version, is_part
-
-_STEP = "mixed_dataset"
 
 
 def versions_of_plan(plan: Plan) -> set[Version]:
@@ -23,7 +21,7 @@ def versions_named(artifact: Artifact) -> set[Version]:
     StoreError
         Its plan cannot be read.
     """
-    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if artifact.version.address.step == _STEP else set()
+    return versions_of_plan(read_plan(artifact.folder() / PLAN)) if artifact.version.address.step == STEP else set()
 
 
 def caches_of_plan(plan: Plan) -> dict[Address, Version]:
@@ -43,15 +41,20 @@ def published_plan(store: Store, mixture: str) -> tuple[Version, Plan]:
     StoreError
         The mixture is not in the store, or its plan cannot be read.
     """
-    artifact = store.open(f"{mixture}/{_STEP}", intact=True) if is_part(mixture) else None
+    artifact = open_mixture(store, mixture)
     if artifact is None:
         raise StoreError(f"{mixture!r} is not a mixture materialized in {store} (there: {', '.join(mixtures_in(store)) or 'none'})")
     return artifact.version, read_plan(artifact.folder() / PLAN)
 
 
+def open_mixture(store: Store, mixture: str) -> Artifact | None:
+    """Return the published plan of a mixture as an artifact; None if the store does not have it, intact."""
+    return store.open(f"{mixture}/{STEP}", intact=True) if is_part(mixture) else None
+
+
 def mixtures_in(store: Store) -> list[str]:
     """Return the names of the mixtures that a store publishes."""
-    return [address.name for address in store.list() if address.step == _STEP]
+    return [address.name for address in store.list() if address.step == STEP]
 
 
 def versions_of_mixtures(store: Store, mixtures: Sequence[str]) -> set[Version]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.plan import PLAN
+from phyagi_assets.formats.plan import PLAN, STEP
 from phyagi_assets.formatting import LARGEST, counted, listed
 from phyagi_assets.steps.cache import CACHE
 from phyagi_assets.steps.checks.check import FILES, SOUND, check_found
@@ -23,7 +23,6 @@ from phyagi_assets.steps.mixture_plan import plan_mixture, plan_to_extend
 from phyagi_assets.steps.mixture_version import (
     APPENDED,
     CODE_VERSION,
-    STEP,
     expected_mixture,
     mixture_address,
     packed_corpora,

@@ -7,11 +7,10 @@ from typing import Any
 from phyagi_assets.declare.catalog import Mixture
 from phyagi_assets.declare.schema import MixtureConfig, MixturePart
 from phyagi_assets.formats.packed_index import index_version
-from phyagi_assets.formats.plan import Window
+from phyagi_assets.formats.plan import STEP, Window
 from phyagi_assets.store.base import Artifact, Store
 from phyagi_assets.store.manifest import Manifest
 
-STEP = "mixed_dataset"
 CODE_VERSION = "3"
 APPENDED = "appended"
 """Setting of a plan that continues an earlier plan: the fingerprint of that plan, and the position at which the new segment starts."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import Store
 from phyagi_assets.store.local import LocalStore
+from phyagi_assets.store.places import open_store
 
 if TYPE_CHECKING:
     from phyagi_assets.objects.bucket import BucketFolder
@@ -50,7 +51,7 @@ class Parcels:
         """The store as this process has opened it."""
         with self._lock:
             if not self._opened:
-                self._opened.append(_opened(self.place, self.holder))
+                self._opened.append(open_store(self.place, self.holder))
             return self._opened[0]
 
     def pack(self, content: Any) -> bytes:
@@ -90,14 +91,6 @@ class StoreMarkers:
     def is_marked(self, name: str) -> bool:
         """Return whether this process sees a marker."""
         return self._folder.read(name) is not None
-
-
-def _opened(place: Path | BucketAddress, holder: str) -> Store:
-    if isinstance(place, Path):
-        return LocalStore(place)
-    from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
-
-    return BucketStore(place, holder=holder)
 
 
 class _Packer(pickle.Pickler):

@@ -9,8 +9,13 @@ from phyagi_assets.store.base import Store, split_version_name
 from phyagi_assets.store.local import LocalStore
 
 
-def open_store(place: Path | BucketAddress) -> Store:
+def open_store(place: Path | BucketAddress, holder: str = "") -> Store:
     """Open the store at a path or an address. Nothing is read, and no request is made.
+
+    Parameters
+    ----------
+    holder
+        Name of the run that opens a store in a bucket on several machines, see `BucketStore`; by default, only this machine is concerned.
 
     Raises
     ------
@@ -21,7 +26,7 @@ def open_store(place: Path | BucketAddress) -> Store:
         return LocalStore(place)
     from phyagi_assets.store.bucket_store import BucketStore  # its client takes long to import
 
-    return BucketStore(place)
+    return BucketStore(place, holder=holder)
 
 
 def advice_on_no_store(store: Store) -> str:
