@@ -66,8 +66,16 @@ def run_contender(
 
 def cpu_seconds() -> float:
     """Return the processor time of this process and its descendants so far."""
-    fields = [path.read_text().rpartition(")")[2].split() for pid in tree(os.getpid()) if (path := Path(f"/proc/{pid}/stat")).exists()]
-    return sum(sum(map(int, of[11:15])) for of in fields) / _TICKS
+    return sum(cpu_of(pid) for pid in tree(os.getpid()))
+
+
+def cpu_of(pid: int, *, with_children: bool = True) -> float:
+    """Return the processor time of a process, by default with that of its children that have ended; 0 if there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if with_children else 13])) / _TICKS
 
 
 def _cpu_of_children() -> float:
@@ -99,7 +107,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            self._peak = max(self._peak, sum(map(_resident, tree(self._pid))))
+            self._peak = max(self._peak, sum(map(resident, tree(self._pid))))
 
     def stop(self) -> int:
         self._ended.set()
@@ -116,7 +124,8 @@ def tree(pid: int) -> list[int]:
     return [pid, *(below for child in children for below in tree(child))]
 
 
-def _resident(pid: int) -> int:
+def resident(pid: int) -> int:
+    """Return the resident memory of a process, in bytes; 0 if there is no such process."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

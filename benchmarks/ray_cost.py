@@ -19,6 +19,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from measured import cpu_of, resident
 from text.inputs import write_inputs
 
 from phyagi_assets.build.executors import new_executor
@@ -34,7 +35,6 @@ from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.local import LocalStore
 
 TOKENIZER = Path(__file__).parents[1] / "data" / "tokenizers" / "gpt2"
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class WorkersTime:
@@ -58,8 +58,7 @@ class WorkersTime:
 
     def _look(self, process: int) -> None:
         if b"ray::" in Path(f"/proc/{process}/cmdline").read_bytes():  # not Ray's agents
-            fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            self._seen[process] = (int(fields[11]) + int(fields[12])) / _TICKS
+            self._seen[process] = cpu_of(process, with_children=False) or self._seen.get(process, 0.0)
 
     def stop(self) -> float:
         """Return the processor time in seconds."""
@@ -123,10 +122,7 @@ def own_time() -> float:
 def pool_time() -> float:
     """Return the processor time of the process from which those of the pool are forked, and of these, once they have ended, in seconds."""
     process: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    if process is None:
-        return 0.0
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / _TICKS
+    return cpu_of(process) if process else 0.0
 
 
 def compare(given: Namespace, address: RayAddress, raylets: list[int], folder: Path) -> None:
@@ -169,27 +165,22 @@ def empty_tasks(given: Namespace, address: RayAddress) -> None:
         executor = RayExecutor[Any, Any](
             cluster=address, prepare=nothing, parcels=Pickles(), check=NodeCheck(), name=str, on_start=id, on_progress=lambda *_: None
         )
-        memory = resident()
+        memory = resident(os.getpid())
         for task in range(count):
             executor.submit(("a task", task))
-        queued = resident() - memory
+        queued = resident(os.getpid()) - memory
         results = executor.results()
         next(results)  # excludes the time to connect, to check the nodes and to start the first process
-        before, began, most = time.process_time(), time.perf_counter(), resident()
+        before, began, most = time.process_time(), time.perf_counter(), resident(os.getpid())
         at_start = most
         for number, _ in enumerate(results):
             if number % 100 == 0:
-                most = max(most, resident())
+                most = max(most, resident(os.getpid()))
         cpu, seconds = time.process_time() - before, time.perf_counter() - began
         print(
             f"{count:,} empty tasks: {cpu / count * 1000:.2f} s of the driver per 1,000 tasks, {count / seconds:,.0f} tasks per second, "
             f"queue {queued >> 10:,} KB, growth of the driver's memory while they run {(most - at_start) >> 10:,} KB"
         )
-
-
-def resident() -> int:
-    """Return the resident memory of this process, in bytes."""
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
 def main() -> None:

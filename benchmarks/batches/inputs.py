@@ -1,4 +1,4 @@
-"""The token arrays that every contender makes batches of: two corpora, documents of many lengths."""
+"""The token arrays that every contender reads: two corpora with documents of many lengths."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 
 CORPORA = ("web", "books")
 WEIGHTS = (3, 1)
-"""How often each is passed in an epoch; as they are of one size, also their shares of the samples."""
+"""Number of passes over each corpus in an epoch; also their shares of the samples, because both have the same size."""
 VOCABULARY = 50_257
 _MEAN_LENGTH = 700
 
@@ -17,7 +17,7 @@ def write_inputs(folder: Path, tokens: int) -> None:
     Parameters
     ----------
     tokens
-        Of each corpus.
+        Number of tokens of each corpus.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for seed, corpus in enumerate(CORPORA):

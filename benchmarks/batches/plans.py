@@ -1,4 +1,4 @@
-"""Mixtures over token arrays that were not built by the pipeline: the plan alone."""
+"""Plans of mixtures over token arrays that the pipeline did not build."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ class PlannedArrays:
 
     paths: Sequence[str]
     tokens: int
-    """Of each."""
+    """Number of tokens of each array."""
     weight: float
 
 
 def write_plan(folder: Path, corpora: Sequence[PlannedArrays], seq_len: int) -> None:
-    """Write the plan of a mixture of them, shuffled and interleaved, into a folder."""
+    """Write the plan of a mixture of corpora, shuffled and interleaved, into a folder."""
     planned = [_planned(corpus, number) for number, corpus in enumerate(corpora)]
     sources = [_source(corpus, number, seq_len) for number, corpus in enumerate(corpora)]
     plan = Plan(

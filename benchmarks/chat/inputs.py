@@ -27,7 +27,7 @@ def write_conversations(file: Path, *, count: int, size: int, seed: int) -> None
 
 
 def _pieces(size: int, megabytes: float, seed: int) -> Iterator[str]:
-    """Yield pieces of about as many bytes of text."""
+    """Yield pieces of text of about a number of bytes."""
     part = 0
     while True:
         for block in documents(megabytes=megabytes, seed=[seed, part]):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from from_bucket.streaming_import import StreamingDataset
 from from_bucket.task import BATCH, run, task
+from streaming_import import StreamingDataset
 from torch.utils.data import DataLoader
 
 given = task()

@@ -2,7 +2,7 @@
 
 import numpy as np
 from contender import given
-from from_bucket.streaming_import import MDSWriter
+from streaming_import import MDSWriter
 
 if __name__ == "__main__":
     told = given()

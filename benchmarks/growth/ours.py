@@ -13,7 +13,7 @@ WORDS = ["a", "the", "of", "water", "night", "Market", "running", "seventeen", "
 """Words with their spaces take six bytes on average."""
 COMMAND = [sys.executable, "-c", "from phyagi_assets.cli import main; main()", "materialize"]
 AT_ONCE = 1_000_000
-"""Words that are drawn at once."""
+"""Number of words that are drawn at once."""
 
 
 def write_documents(path: Path, documents: int, words: int, seed: int) -> int:

@@ -1,4 +1,4 @@
-"""The documents of a tiny partition, and what the peers' programs share: a process that adds partitions to what is there."""
+"""The documents of a tiny partition, and the process that adds partitions, which the programs of the peers share."""
 
 import json
 import statistics
@@ -16,7 +16,7 @@ def documents(partition: str) -> list[str]:
 
 
 def encoder(tokenizer: Path) -> Callable[[str], Iterator[list[int]]]:
-    """Return what encodes the documents of a partition, with an EOS behind each."""
+    """Return a function that encodes the documents of a partition, with an EOS after each."""
     from tokenizers import Tokenizer
 
     loaded = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
@@ -30,7 +30,7 @@ def run(append: Callable[[Any, list[str]], object]) -> None:
     Parameters
     ----------
     append
-        Appends partitions, given what the program is given and their names.
+        Appends partitions, given the arguments of the program and the names of the partitions.
     """
     told = given()
     if hasattr(told, "added"):

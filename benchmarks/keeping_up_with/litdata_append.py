@@ -1,4 +1,4 @@
-"""litdata: ``optimize(mode="append")``, which adds chunks of ids to those that are there. Each call starts a worker process."""
+"""litdata: ``optimize(mode="append")``, which adds chunks of ids to existing ones. Each call starts a worker process."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""This project with so many tiny partitions: a command where nothing changed, one where a partition was added, and what a partition takes.
+"""This project with many tiny partitions: a command after no change, a command after a partition was added, and the time per partition.
 
-The time of a partition is given of its steps alone, of the command (without its time where nothing changed), and of a backfill in the UI,
-from its launch to the end of its last run.
+The time per partition is that of its steps alone, that of the command (without its time after no change), and that of a backfill in the
+UI, from its launch to the end of its last run.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.orchestration.live import live_dagster
 
 NAME = "many"
 LAUNCHED = 100
-"""Most partitions of a backfill, and of the steps alone."""
+"""Largest number of partitions of a backfill, and of the steps alone."""
 LAUNCH = """
 mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) { __typename
   ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""

@@ -1,4 +1,4 @@
-"""Whether contenders came to the same ids and document boundaries, whatever files they keep them in."""
+"""Digests of the ids and document boundaries of contenders, which do not depend on the files that hold them."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ _AT_ONCE = 1 << 22  # ids
 
 
 def digests(told: Mapping[str, Any]) -> dict[str, str]:
-    """Hash what a contender wrote: the ids, and the ends of the documents where it keeps them. None where it keeps no ids.
+    """Hash the ids that a contender wrote, and the ends of the documents if it keeps them; return no digest if it keeps no ids.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def digests(told: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _opened(path: str, dtype: str) -> npt.NDArray[Any]:
-    """A ``.npy`` file, or the bare numbers of any other."""
+    """Open a ``.npy`` file, or another file as bare numbers."""
     if not Path(path).stat().st_size:
         return np.empty(0, dtype)
     opened: npt.NDArray[Any] = np.load(path, mmap_mode="r") if Path(path).suffix == ".npy" else np.memmap(path, dtype, "r")

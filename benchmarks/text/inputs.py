@@ -1,4 +1,4 @@
-"""What a round works on: the same documents as JSON Lines and as Parquet, in files of equal size, and the tokenizers."""
+"""The inputs of a round: the same documents as JSON Lines and as Parquet, in files of equal size, and the tokenizers."""
 
 import json
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 GPT2 = Path(__file__).parents[2] / "data" / "tokenizers" / "gpt2"
 EOS = "<|endoftext|>"
 FILES = 2
-"""As many as the workers of the peers that give each worker whole files."""
+"""Number of files, one per worker of the peers that give whole files to a worker."""
 TOKENS = 100_000
-"""Of the tokenizer that is trained; its ids need 32 bits."""
+"""Vocabulary size of the tokenizer that is trained; its ids need 32 bits."""
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-"""How today's tokenizers with vocabularies of this size split text into words."""
+"""Pattern by which current tokenizers with vocabularies of this size split text into words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +50,14 @@ def write_inputs(folder: Path, *, megabytes: float, seed: int, new_words: float 
 
 
 def gpt2(folder: Path) -> Path:
-    """GPT-2's tokenizer as a folder with a ``tokenizer.json``, which the peers need."""
+    """Return the folder of GPT-2's tokenizer with a ``tokenizer.json``, which the peers need; write it unless it exists."""
     if not (folder / "tokenizer.json").exists():
         AutoTokenizer.from_pretrained(GPT2).save_pretrained(folder)
     return folder
 
 
 def trained(folder: Path) -> Path:
-    """A byte-level BPE of `TOKENS` tokens, trained on the samples unless it was before; the same one each time."""
+    """Return the folder of a byte-level BPE of `TOKENS` tokens; train it on the samples unless it exists. It is always the same."""
     if not (folder / "tokenizer.json").exists():
         tokenizer = Tokenizer(models.BPE())
         split = pre_tokenizers.Split(Regex(SPLIT), "isolated")
@@ -78,4 +78,4 @@ def trained(folder: Path) -> Path:
 
 
 TOKENIZERS = {"GPT-2": gpt2, f"BPE, {TOKENS:,} tokens": trained}
-"""What makes the folder of each tokenizer."""
+"""Function that returns the folder of each tokenizer, by name."""

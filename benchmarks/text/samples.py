@@ -1,4 +1,4 @@
-"""The text that the inputs vary: what this repository and its environment have of prose, code and languages other than English.
+"""The text that the inputs vary: prose, code and other languages than English, from this repository and its environment.
 
 There are sources of three kinds, each a list of paragraphs; a document is made of one source.
 """
@@ -13,14 +13,14 @@ from pathlib import Path
 
 RAW = Path(__file__).parents[2] / "data" / "raw"
 KINDS = {"prose": 0.65, "code": 0.20, "other languages": 0.15}
-"""The kinds, and the share of the documents that each has."""
-_TOGETHER = 8  # messages to a paragraph
+"""Share of the documents of each kind of text."""
+_TOGETHER = 8  # messages per paragraph
 
 Paragraphs = list[str]
 
 
 def sources() -> dict[str, list[Paragraphs]]:
-    """The sources of each kind; none where the environment has none."""
+    """Return the sources of each kind; empty for a kind that the environment lacks."""
     return {"prose": [_plays(), _profiles()], "code": [_modules()], "other languages": _languages()}
 
 
@@ -34,13 +34,13 @@ def _profiles() -> Paragraphs:
 
 
 def _modules() -> Paragraphs:
-    """Python's standard library."""
+    """Return the modules of Python's standard library."""
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     return _cut(path.read_text(encoding="utf-8", errors="replace") for path in files)
 
 
 def _languages() -> list[Paragraphs]:
-    """The messages of Django in each of the hundred languages that it speaks, a source a language: every script in common use."""
+    """Return the messages of Django as one source per language: a hundred languages, with every script in common use."""
     found = find_spec("django")
     if found is None or found.origin is None:
         return []

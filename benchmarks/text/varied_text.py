@@ -1,9 +1,9 @@
-"""Text to measure on: the samples, varied by a seeded generator, so that no run sees what another has seen.
+"""Text to measure with: the samples, varied by a seeded generator, so that no run sees the text of another.
 
-Engines remember words; text that merely repeats measures that memory. Here documents are drawn, each of one source and of a length
-that spreads as those of web pages do, and filled with paragraphs of that source at random. A share of all words is new: two of
-their letters are exchanged for letters from nearby, so that they stay in their script. 0.02 leaves natural frequencies of words with
-a tail of new ones, an estimate of what natural text of this size has; 1 makes nearly every word new.
+Engines remember words, so repeated text measures that memory. A document consists of random paragraphs of one source, and its length is
+distributed like that of web pages. In a share of all words, two letters are exchanged for letters from nearby, so that the words are new
+and stay in their script. A share of 0.02 leaves natural frequencies of words with a tail of new ones, an estimate for natural text of
+this size; 1 makes nearly every word new.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from text.samples import KINDS, sources
 
+from phyagi_assets.order.ranges import concatenated_ranges
+
 NATURAL = 0.02
 MEDIAN, SPREAD = 1_500, 1.2
-"""Of the characters in a document: a log-normal distribution, between `SHORTEST` and `LONGEST`."""
+"""Parameters of the number of characters of a document, log-normal between `SHORTEST` and `LONGEST`."""
 SHORTEST, LONGEST = 30, 300_000
 _AT_ONCE = 4_000_000  # characters
 _NEARBY = 300  # letters
@@ -25,7 +27,7 @@ Codes = npt.NDArray[np.uint32]
 
 
 class _Pool:
-    """The paragraphs of all sources, each with the blank line behind it, one after the other."""
+    """The paragraphs of all sources, one after another, each with a blank line after it."""
 
     def __init__(self) -> None:
         found = [(kind, paragraphs) for kind, of_kind in sources().items() for paragraphs in of_kind]
@@ -44,7 +46,7 @@ class _Pool:
         self._of_kind = {kind: np.where(kinds == kind, sizes, 0) / sizes[kinds == kind].sum() for kind in self.kinds}
 
     def shares(self, only: str | None) -> npt.NDArray[np.float64]:
-        """How much of the documents each source has: of all kinds, or of one alone."""
+        """Return the share of each source in the documents, of all kinds or of one kind."""
         found: npt.NDArray[np.float64] = sum(KINDS[kind] * self._of_kind[kind] for kind in ([only] if only else self.kinds))
         return found / found.sum()
 
@@ -55,17 +57,17 @@ def _pool() -> _Pool:
 
 
 def kinds() -> list[str]:
-    """The kinds of text that there are to draw from."""
+    """Return the kinds of text that can be drawn."""
     return _pool().kinds
 
 
 def documents(*, megabytes: float, seed: list[int], new_words: float = NATURAL, only: str | None = None) -> Iterator[list[str]]:
-    """Documents with about so many megabytes of UTF-8 together, some MB at a time; the same ones for the same seed.
+    """Yield documents of about a number of megabytes of UTF-8, some MB at a time; the same ones for the same seed.
 
     Parameters
     ----------
     only
-        The kind that all of them are of; by default, of all kinds.
+        Kind of all documents; by default, they are of all kinds.
     """
     draw = np.random.default_rng(seed)
     shares = _pool().shares(only)
@@ -81,7 +83,7 @@ def documents(*, megabytes: float, seed: list[int], new_words: float = NATURAL, 
 
 
 def _drawn(pool: _Pool, draw: np.random.Generator, characters: int, new_words: float, shares: npt.NDArray[np.float64]) -> Iterator[str]:
-    """Documents with about so many characters together, and at least one."""
+    """Yield documents with about a number of characters together, at least one document."""
     expected = MEDIAN * np.exp(SPREAD**2 / 2)
     source = draw.choice(len(pool.first), size=max(1, round(characters / expected)), p=shares)
     wanted = np.clip(draw.lognormal(np.log(MEDIAN), SPREAD, len(source)), SHORTEST, LONGEST)
@@ -89,7 +91,7 @@ def _drawn(pool: _Pool, draw: np.random.Generator, characters: int, new_words: f
     chosen = draw.integers(np.repeat(pool.first[source], counts), np.repeat(pool.last[source], counts))
     lengths = pool.lengths[chosen]
     ends = np.cumsum(lengths)
-    where = np.arange(ends[-1]) + np.repeat(pool.starts[chosen] - (ends - lengths), lengths)
+    where = concatenated_ranges(pool.starts[chosen], lengths)
     text = pool.text[where]
     _renew(text, pool.is_letter[where], pool.word_lengths[where], new_words, draw)
     whole = text.tobytes().decode("utf-32-le")
@@ -119,7 +121,7 @@ def _letters(text: Codes) -> npt.NDArray[np.bool_]:
 
 
 def _word_lengths(is_letter: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
-    """At the first letter of each word its length, elsewhere 0."""
+    """Return the length of each word at its first letter, and 0 elsewhere."""
     edges = np.diff(is_letter.astype(np.int8), prepend=0, append=0)
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     lengths = np.zeros(len(is_letter), np.int32)

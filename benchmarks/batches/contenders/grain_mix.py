@@ -1,4 +1,4 @@
-"""grain: a ``MapDataset`` a corpus over a memory-mapped array, shuffled, mixed by weight, batched, with its own worker processes."""
+"""grain: one ``MapDataset`` per corpus over a memory-mapped array, shuffled, mixed by weight and batched, in its own worker processes."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The limit: the two tensors of a batch, made again and again of one block that is in the processor's cache."""
+"""The limit: the two tensors of a batch, converted again and again from one block in the processor's cache."""
 
 from collections.abc import Iterator
 

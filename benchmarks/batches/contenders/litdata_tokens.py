@@ -1,6 +1,6 @@
-"""litdata: a ``StreamingDataset`` a corpus with its ``TokensLoader``, combined by weight, read by its ``StreamingDataLoader``.
+"""litdata: one ``StreamingDataset`` with a ``TokensLoader`` per corpus, combined by weight and read by its ``StreamingDataLoader``.
 
-The chunks are local, 64 MB, its default, and hold ids of 2 bytes; blocks have one token more, of which inputs and labels are cut.
+The chunks are local, have 64 MB, the default, and hold ids of 2 bytes. Inputs and labels are cut from blocks with one more token.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the programs of megatron-core share: a ``GPTDataset`` a corpus and a ``BlendedDataset`` over them, made by its builder."""
+"""The blend of the programs with megatron-core: a ``BlendedDataset`` over one ``GPTDataset`` per corpus, made by its builder."""
 
 import logging
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 
 
 def blend(prefixes: Sequence[Path], weights: Sequence[float], samples: int, seq_len: int) -> Any:
-    """Open the blend of indexed datasets, whose indices it keeps beside them; attention masks are left to the kernel."""
+    """Open the blend of indexed datasets, and keep its indices beside them. Attention masks are left to the kernel."""
     logging.disable(logging.WARNING)
-    if not torch.distributed.is_initialized():  # it wants to know which rank builds the indices
+    if not torch.distributed.is_initialized():  # the builder asks which rank builds the indices
         torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     config = GPTDatasetConfig(
         random_seed=1,

@@ -1,6 +1,6 @@
-"""megatron-core: a ``BlendedDataset`` over a ``GPTDataset`` a corpus, read by a ``DataLoader``.
+"""megatron-core: a ``BlendedDataset`` over one ``GPTDataset`` per corpus, read by a ``DataLoader``.
 
-Its indices are made beforehand and kept, as in a run that goes on. Its samples come shuffled.
+Its indices are made beforehand and kept, as in a run that is resumed. Its samples are shuffled.
 """
 
 from pathlib import Path

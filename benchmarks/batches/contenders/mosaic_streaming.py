@@ -1,27 +1,14 @@
-"""mosaicml-streaming: a ``StreamingDataset`` over an MDS stream a corpus, one sample a row, read by a ``StreamingDataLoader``."""
+"""mosaicml-streaming: a ``StreamingDataset`` over one MDS stream per corpus with one sample per row, read by a ``DataLoader``."""
 
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from batches.inputs import CORPORA, WEIGHTS
+from streaming_import import MDSWriter, Stream, StreamingDataset
 from task import BATCH, run, task
 from torch.utils.data import DataLoader
-
-try:
-    import torchvision  # noqa: F401
-except Exception:  # where it does not go with the torch that is there: streaming imports it, for datasets of images alone
-    for name in ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional"):
-        sys.modules[name] = ModuleType(name)
-        sys.modules[name].__spec__ = ModuleSpec(name, None)
-    sys.modules["torchvision.datasets"].VisionDataset = object  # type: ignore[attr-defined]
-    sys.modules["torchvision.transforms.functional"].to_tensor = None  # type: ignore[attr-defined]
-
-from streaming import MDSWriter, Stream, StreamingDataset
 
 given = task()
 

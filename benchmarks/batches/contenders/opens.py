@@ -1,4 +1,4 @@
-"""What the programs share that open so many samples and take one batch."""
+"""Opening of a number of samples up to the first batch, as the programs that measure it share it."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from contender import Stopwatch, done, given
 
 SEQ_LEN, BATCH = 2048, 16
 SHARDS = 32
-"""Of each source, at most: the number of files does not grow with that of the samples."""
+"""Largest number of files per source, so that the number of files does not grow with that of the samples."""
 
 
 def arguments() -> tuple[Path, int, int]:
@@ -19,13 +19,13 @@ def arguments() -> tuple[Path, int, int]:
 
 
 def sparse(path: Path, header: int, tokens: int) -> None:
-    """Make a file as large as one with so many tokens of two bytes behind its header, which takes no room."""
+    """Make a sparse file of the size of a header and a number of tokens of two bytes; it takes no disk space."""
     with path.open("ab") as file:
         file.truncate(header + 2 * tokens)
 
 
 def run(folder: Path, prepare: Callable[[], object], loader: Callable[[], Iterable[Any]]) -> None:
-    """Make the files, the first time; then open them, take a batch, and tell what it took."""
+    """Make the files unless they exist, open them, read a batch, and print the time and the memory that this took."""
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         prepare()
@@ -38,6 +38,6 @@ def run(folder: Path, prepare: Callable[[], object], loader: Callable[[], Iterab
 
 
 def _peak_mb() -> float:
-    """Of this process's memory. What ``getrusage`` tells may be the peak of the process that started it."""
+    """Return the peak memory of this process. ``getrusage`` may report the peak of the process that started it."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM:"))

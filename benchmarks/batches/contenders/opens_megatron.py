@@ -1,4 +1,4 @@
-"""Opens a blend of megatron-core, its indices made beforehand; documents of 2,048 tokens, which is kind to it."""
+"""Opens a blend of megatron-core, with indices made beforehand and documents of 2,048 tokens, which favors it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Opens plain memory-mapped datasets, put together and shuffled by torch."""
+"""Opens plain memory-mapped datasets, concatenated and shuffled by torch."""
 
 import numpy as np
 import torch

@@ -1,6 +1,6 @@
-"""A memory-mapped dataset read sample by sample, with the default collation: the way of the reference library.
+"""A memory-mapped dataset read sample by sample, with the default collation, as the reference library does.
 
-What makes a batch is torch's own: ``ConcatDataset`` with the corpora as often as they weigh, and a shuffling ``DataLoader``.
+Batches are made by torch: a ``ConcatDataset`` that repeats each corpus by its weight, and a shuffling ``DataLoader``.
 """
 
 import numpy as np

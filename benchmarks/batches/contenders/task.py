@@ -1,7 +1,7 @@
-"""What every contender is told, how its batches are counted, and what it tells when it is done.
+"""The task of every contender: its arguments, how its batches are counted, and what it prints at the end.
 
-The task is always: two corpora that are there as token arrays → an endless run of shuffled batches, three samples of the first corpus for
-one of the second, ids and labels as int64 tensors. Each contender has first made of the arrays what it reads (``prepared``), untimed.
+A contender reads two corpora of token arrays as an endless run of shuffled batches, with three samples of the first corpus for one of the
+second, and with ids and labels as int64 tensors. Before that, untimed, it converts the arrays to the files that it reads (``prepared``).
 """
 
 import os
@@ -20,10 +20,11 @@ from measured import tree
 
 BATCH = 16
 _WARM_SECONDS = 1.5
-"""For as long batches are counted when all is in the page cache."""
+"""Time for which batches are counted if all files are in the page cache, in seconds."""
 _COLD_BATCHES = 200
-"""As many are counted when nothing is: with more of them, what was read for one would serve another."""
+"""Largest number of batches that are counted if no file is in the page cache: pages that were read for one batch would serve later ones."""
 _COLD_SECONDS = 5.0
+"""Largest time for which they are counted, in seconds."""
 
 
 def task() -> Any:
@@ -47,11 +48,11 @@ def run(given: Any, prepare: Callable[[Path], object] | None, loader: Callable[[
     Parameters
     ----------
     prepare
-        Makes the files that the loader reads in a folder, once for a contender and seq_len; nothing where it reads the token arrays.
+        Makes the files that the loader reads in a folder, once per contender and `seq_len`; None if the loader reads the token arrays.
     loader
         Opens them.
     tensors
-        The ids and the labels of a batch.
+        Returns the ids and the labels of a batch.
     """
     if prepare and not (given.prepared / "done").exists():
         given.prepared.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """``datasets.Dataset.map`` with two processes, then one array: with ``transformers``, as the reference library does it, or without.
 
-What is mapped makes one row of a batch of documents, their ids one after the other in the dtype of the array. That spares it a Python
-list per document, and the ends of the documents.
+The mapped function joins the ids of a batch of documents to one row, in the dtype of the array. That avoids one Python list per document,
+and loses the ends of the documents.
 """
 
 from itertools import chain

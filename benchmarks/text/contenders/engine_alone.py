@@ -1,4 +1,4 @@
-"""The limit of encoding: an engine alone, two threads, on batches of about 3 MB of text that are in memory in the form that it takes.
+"""The limit of encoding: an engine alone, with two threads, on batches of about 3 MB of text in memory, in the form that it takes.
 
 Nothing is read or written, no EOS is appended, and the ids are left as the engine returns them. After that, they are saved for comparison.
 """
@@ -14,7 +14,7 @@ from task import Stopwatch, done, save, task
 
 BATCH_BYTES = 3_000_000
 Parts = tuple[Callable[[pa.Array], Any], Callable[[Any], Any], Callable[[Any], tuple[Any, Any]]]
-"""An engine: what makes its input of a string column, what encodes, what returns flat ids and ends."""
+"""An engine: functions that convert a string column to its input, encode it, and return flat ids and ends."""
 
 
 def gigatoken() -> Parts:

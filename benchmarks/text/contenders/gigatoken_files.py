@@ -1,4 +1,4 @@
-"""gigatoken's own file reader, files → ids in memory, then one array with EOS."""
+"""gigatoken's own file reader: files → ids in memory, then one array with EOS."""
 
 import awkward as ak
 import numpy as np

@@ -1,4 +1,4 @@
-"""litdata's ``optimize`` with two workers, each given whole files: chunks of ids for its ``TokensLoader``, 64 MB each, its default."""
+"""litdata's ``optimize`` with two workers, which get whole files: chunks of ids for its ``TokensLoader``, of 64 MB each, the default."""
 
 from collections.abc import Iterator
 from pathlib import Path

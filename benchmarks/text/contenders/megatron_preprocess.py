@@ -1,4 +1,4 @@
-"""Megatron-LM's ``preprocess_data_fast``, as far as the package megatron-core has it.
+"""Megatron-LM's ``preprocess_data_fast``, as far as it is part of the package megatron-core.
 
 The tool is a script of Megatron-LM's repository that encodes with gigatoken and writes with ``add_documents_parallel`` of the package. A
 release without that method cannot run it.

@@ -1,4 +1,4 @@
-"""The limit of anything: the bytes of the files copied in memory, once all pages are there."""
+"""The limit of any program: copying the bytes of the files in memory, after all pages are read."""
 
 import numpy as np
 from task import Stopwatch, done, task

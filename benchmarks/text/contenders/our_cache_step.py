@@ -1,7 +1,7 @@
-"""This project's last step alone, tokenized Arrow → published ``.npy`` files, and what its bytes cost at least.
+"""This project's last step alone, tokenized Arrow → published ``.npy`` files, and the least that moving its bytes costs.
 
-The limits are taken in the same process: copying the bytes in memory, once all pages are there; and writing them to a file and having
-them flushed to the disk, as the step does.
+The limits are measured in the same process: copying the bytes in memory, after all pages are read; and writing them to a file and flushing
+it to the disk, as the step does.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""This project's command, as a user types it: the time is that of its whole process."""
+"""This project's command, as a user runs it; the time is that of the whole process."""
 
 import os
 import subprocess

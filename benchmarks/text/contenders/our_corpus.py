@@ -1,6 +1,6 @@
-"""The task as this project has it declared: a data folder with one corpus.
+"""The task as a declaration of this project: a data folder with one corpus.
 
-The store keeps what is known of tokenizers from one run to the next, as a user's would; nothing else of it is left.
+The store keeps prepared tokenizers from one run to the next, as a user's store does; everything else in it is deleted.
 """
 
 import shutil
@@ -18,7 +18,7 @@ NAME = "bench"
 
 
 def data_folder(given: Any) -> Path:
-    """Return the data folder, with nothing in its store that was made of a corpus."""
+    """Return the data folder, whose store has no artifact of a corpus."""
     data: Path = given.kept / "data"
     (data / "corpora").mkdir(parents=True, exist_ok=True)
     for made in (NAME, f".digests/{NAME}"):
@@ -30,7 +30,7 @@ def data_folder(given: Any) -> Path:
 
 
 def opened(given: Any) -> tuple[Any, Workspace]:
-    """Return the corpus, and the workspace of a data folder with nothing built but the tokenizer, which is loaded."""
+    """Return the corpus and the workspace of a data folder in which only the tokenizer is prepared, and is loaded."""
     data = data_folder(given)
     corpus, workspace = load_catalog(data).corpora[NAME], Workspace(data=data, store=LocalStore(data / "store"))
     workspace.engines.engines(prepare_tokenizer(corpus, data, workspace.store), workspace.store)
@@ -38,7 +38,7 @@ def opened(given: Any) -> tuple[Any, Workspace]:
 
 
 def published(data: Path) -> dict[str, Any]:
-    """Return what is published: the token arrays, the ends of their documents, and how many tokens they have."""
+    """Return the published token arrays, the ends of their documents, and their number of tokens."""
     caches = sorted((data / "store" / NAME / "numpy_cache").glob("[!.]*"))
     # One file per array, or, of a large partition, one per chunk and array.
     arrays = [path for cache in caches for path in sorted(cache.glob("train*.npy")) if path.name.count(".") == 1]

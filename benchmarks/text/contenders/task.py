@@ -24,7 +24,7 @@ def task() -> Any:
     object
         With ``files``, which have a column ``text``, in a ``format``, ``jsonl`` or ``parquet``; ``tokenizer``, a folder as
         ``save_pretrained`` writes it, its ``backend`` and ``eos``; ``dtype``, which holds its ids; ``work``, an empty folder for what is
-        written; and ``kept``, a folder that keeps what a user would have of earlier runs.
+        written; and ``kept``, a folder for what a user keeps from earlier runs.
     """
     given = contender.given()
     given.files = sorted(given.source.glob(f"*.{given.format}"))
@@ -36,7 +36,7 @@ def task() -> Any:
 
 
 def documents(file: Path) -> Iterator[list[str]]:
-    """Read the texts of a file in batches, as a program of a few lines does."""
+    """Yield the texts of a file in batches, as a program of a few lines reads them."""
     if file.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -49,7 +49,7 @@ def documents(file: Path) -> Iterator[list[str]]:
 
 
 def save(given: Any, encoded: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any]]], *, eos: bool = False) -> dict[str, Any]:
-    """Write ids and ends as ``.npy`` files, and return what is printed of them.
+    """Write ids and ends as ``.npy`` files, and return the details to print.
 
     Parameters
     ----------

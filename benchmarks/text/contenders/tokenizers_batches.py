@@ -1,6 +1,6 @@
-"""``tokenizers`` alone, with batches: a program of a few lines, such as one writes where no library is at hand.
+"""``tokenizers`` alone, with batches: a program of a few lines, as users write it without a library.
 
-It takes the fastest call for a batch that the version has; threads of the engine encode on all cores.
+It uses the fastest call for batches that the version has; threads of the engine encode on all cores.
 """
 
 import numpy as np

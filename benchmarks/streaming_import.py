@@ -1,4 +1,4 @@
-"""Import mosaicml-streaming where no torchvision goes with the torch that is there; it imports it for datasets of images alone."""
+"""Import of mosaicml-streaming, which imports torchvision for datasets of images only, without a torchvision that fits torch."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -13,6 +13,6 @@ except Exception:
     sys.modules["torchvision.datasets"].VisionDataset = object  # type: ignore[attr-defined]
     sys.modules["torchvision.transforms.functional"].to_tensor = None  # type: ignore[attr-defined]
 
-from streaming import MDSWriter, StreamingDataset
+from streaming import MDSWriter, Stream, StreamingDataset
 
-__all__ = ["MDSWriter", "StreamingDataset"]
+__all__ = ["MDSWriter", "Stream", "StreamingDataset"]
