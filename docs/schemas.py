@@ -18,7 +18,7 @@ from phyagi_assets.inspection.forecast import Forecast
 from phyagi_assets.inspection.garbage import CleanReport
 from phyagi_assets.inspection.loss_report import LossReport
 from phyagi_assets.inspection.materialize_report import MaterializeReport
-from phyagi_assets.inspection.remove_report import RemoveReport
+from phyagi_assets.inspection.remove import RemoveReport
 from phyagi_assets.inspection.report import Report
 from phyagi_assets.inspection.status import StatusReport
 

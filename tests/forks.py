@@ -38,7 +38,7 @@ FORKS.set_forkserver_preload(
         "phyagi_assets.cli.render_state",
         "phyagi_assets.inspection.check",
         "phyagi_assets.inspection.garbage",
-        "phyagi_assets.inspection.remove_report",
+        "phyagi_assets.inspection.remove",
         "phyagi_assets.inspection.status",
         "phyagi_assets.orchestration.component",
         "phyagi_assets.orchestration.instance",

@@ -40,42 +40,14 @@ def remove(
     """
     if bool(ids) == bool(match):
         raise PhyagiAssetsError("choose documents with --id or with --match")
-    from datetime import date
-
     from phyagi_assets.cli.render import show_removal
     from phyagi_assets.declare.catalog import load_catalog
-    from phyagi_assets.declare.removals import Removal, add_removals, read_removals, removals_file
-    from phyagi_assets.inspection.documents import matching, with_ids
-    from phyagi_assets.inspection.exposure import exposures
-    from phyagi_assets.inspection.remove_report import RemoveReport
+    from phyagi_assets.inspection.remove import Wanted, remove_documents
 
     catalog = load_catalog(settings.require_data())
     if corpus not in catalog.corpora:
         raise PhyagiAssetsError(unknown_name(corpus, "declared corpus", "declared corpora", catalog.corpora))
-    declared = catalog.corpora[corpus]
     output.messages()
-    workspace = open_workspace(settings)
-    try:
-        removals = {one: Removal(id=one, reason=reason, on=date.today().isoformat()) for one in ids}
-    except ValueError as problem:
-        raise PhyagiAssetsError(str(problem)) from None
-    found = list(matching(declared, match, workspace)) if match else with_ids(declared, removals, workspace.store)
-    missing = removals.keys() - {document.id for document in found} - read_removals(declared).keys()
-    if missing or not (found or removals):
-        sought = f"in the artifacts of {corpus} has the id {', '.join(sorted(missing))}" if missing else f"of {corpus} matches {match!r}"
-        raise PhyagiAssetsError(f"no document {sought}; nothing is recorded")
-    removals |= {document.id: Removal(id=document.id, reason=reason, on=date.today().isoformat()) for document in found}
-    exposed = list(exposures(corpus, removals, workspace.store, until))
-    new = [] if dry_run else add_removals(declared, removals.values())
-    readers = [name for name, mixture in catalog.mixtures.items() if corpus in mixture.config.corpora]
-    report = RemoveReport(
-        corpus=corpus,
-        is_dry_run=dry_run,
-        ids=tuple(removals),
-        recorded=tuple(removal.id for removal in new),
-        file=str(removals_file(declared)),
-        documents=tuple(found),
-        exposures=tuple(exposed),
-        mixtures=tuple(readers),
-    )
+    wanted = Wanted(ids=ids, match=match, reason=reason)
+    report = remove_documents(catalog, corpus, wanted, open_workspace(settings), until=until, dry_run=dry_run)
     output.report(report, lambda console: show_removal(console, report))

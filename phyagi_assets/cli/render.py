@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from phyagi_assets.inspection.exposure import Exposure
     from phyagi_assets.inspection.forecast import Forecast
     from phyagi_assets.inspection.garbage import Cleaning, Removable
-    from phyagi_assets.inspection.remove_report import RemoveReport
+    from phyagi_assets.inspection.remove import RemoveReport
 
 _LISTED = 20
 """Largest number of documents, or of positions of a document, that are listed."""
