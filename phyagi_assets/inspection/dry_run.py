@@ -143,8 +143,8 @@ def _reasons(
     store = workspace.store
     published = store.open(artifact.address)
     if artifact.manifest is None:  # the content of remote files is unknown
-        before = artifacts[0].step == artifact.step
-        names = unknown_files(corpus, partition, workspace) if before else []
+        is_first = artifacts[0].step == artifact.step
+        names = unknown_files(corpus, partition, workspace) if is_first else []
         return [f"source file {name} is new or changed, and is fetched" for name in names[:5]]
     if published is None:
         return ["damaged: its manifest cannot be read"] if store.published_fingerprint(artifact.address) else [NEVER_BUILT]
@@ -152,9 +152,9 @@ def _reasons(
         return [f"damaged: {found}" for found in published.damage()[:1]] or ["its source files were moved or are incomplete"]
     found = changes(artifact.manifest, published.manifest, tokenizer_label(corpus.config.tokenizer))
     for other in artifacts:
-        before_ = published.manifest.inputs.get(other.step)
-        if other.is_current and before_ is not None and before_ != other.fingerprint and other.manifest:
-            old = store.find(other.address, before_)  # the step before it was built by a command that did not come to this step
+        before = published.manifest.inputs.get(other.step)
+        if other.is_current and before is not None and before != other.fingerprint and other.manifest:
+            old = store.find(other.address, before)  # the step before it was built by a command that did not come to this step
             found += (changes(other.manifest, old.manifest) if old else []) or [f"{other.step} changed"]
     return found
 

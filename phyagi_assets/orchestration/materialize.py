@@ -39,7 +39,7 @@ from phyagi_assets.orchestration.names import (
     run_config,
     stale_op_name,
 )
-from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.partitions import sync_partitions
 from phyagi_assets.orchestration.progress import CommandProgress, RunProgress
 from phyagi_assets.orchestration.recorded import recorded_of_partitions, recorded_version
@@ -138,7 +138,7 @@ class Runner:
             The outcome so far, including errors found by `stale`.
         """
         self._workspace.store.remove_abandoned_files()
-        fail_abandoned(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
+        fail_orphaned_runs(self._instance, self._workspace.store, [*self._catalog.corpora, *self._catalog.mixtures])
         with runs_of_code_location(self._instance):
             if work:
                 self._build(work, processes, executor)

@@ -20,7 +20,7 @@ _MESSAGE = "The process of this run is gone. What it published is kept; the next
 _UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
-def fail_abandoned(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:
+def fail_orphaned_runs(instance: dg.DagsterInstance, store: Store, names: Collection[str]) -> list[str]:
     """Report orphaned runs to Dagster as failed.
 
     Parameters

@@ -15,7 +15,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formatting import counted
 from phyagi_assets.orchestration.declared import RELOAD
-from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from phyagi_assets.orchestration.recorded_digests import RecordedDigests
 from phyagi_assets.steps.step import Workspace
 
@@ -99,7 +99,7 @@ def partitions_sensor(corpora: Mapping[str, Corpus], workspace: Workspace, names
 
     @dg.sensor(name="partitions", minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING, description=_SENSOR)
     def partitions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        for run_id in fail_abandoned(context.instance, workspace.store, names):
+        for run_id in fail_orphaned_runs(context.instance, workspace.store, names):
             context.log.warning(f"run {run_id} is reported as failed: its process is gone")
         requests: list[PartitionRequest] = []
         told: list[str] = []

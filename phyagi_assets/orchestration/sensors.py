@@ -72,9 +72,7 @@ def refresh_sensor(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) -> d
         listing, _, told = (context.cursor or "").partition(" ")
         scanned = _scan(corpus, workspace, flow, listing)
         changes = partition_changes(context.instance, corpus, scanned.partitions)
-        warnings = _warnings(corpus, workspace)
-        for warning in warnings:
-            context.log.warning(warning)
+        warnings = _log_warnings(context.log, corpus, workspace)
         asked = run_request(context.instance, corpus, scanned.due)
         requests = [asked.request] if asked.request else []
         told = _log_settled(context.log, corpus, asked, told)
@@ -97,9 +95,7 @@ def refresh_schedule(corpus: Corpus, workspace: Workspace, flow: Flow = FLOW) ->
     def refresh_corpus(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         scanned = _scan(corpus, workspace, flow, "")
         sync_partitions(context.instance, corpus, scanned.partitions)
-        warnings = _warnings(corpus, workspace)
-        for warning in warnings:
-            context.log.warning(warning)
+        warnings = _log_warnings(context.log, corpus, workspace)
         asked = run_request(context.instance, corpus, scanned.due)
         _log_settled(context.log, corpus, asked)
         if asked.request:
@@ -232,12 +228,15 @@ def _scan(corpus: Corpus, workspace: Workspace, flow: Flow, settled: str) -> Sca
         raise dg.Failure(description=f"{corpus.config.name}: {problem}") from problem
 
 
-def _warnings(corpus: Corpus, workspace: Workspace) -> list[str]:
-    """Return the warnings that a tick shows: files that the source leaves out, and another data folder that built this corpus."""
+def _log_warnings(log: logging.Logger, corpus: Corpus, workspace: Workspace) -> list[str]:
+    """Log the warnings of a tick, and return them: files that the source leaves out, and another data folder that built this corpus."""
     name = corpus.config.name
     left_out = workspace.sources.left_out(corpus)
     other = other_folder(workspace.store, workspace.data, name)
-    return [f"{name}: {left_out}"] * bool(left_out) + [other] * bool(other)
+    warnings = [f"{name}: {left_out}"] * bool(left_out) + [other] * bool(other)
+    for warning in warnings:
+        log.warning(warning)
+    return warnings
 
 
 def _log_settled(log: logging.Logger, corpus: Corpus, asked: Asked, before: str = "") -> str:

@@ -10,7 +10,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from phyagi_assets.orchestration import orphaned_runs
-from phyagi_assets.orchestration.orphaned_runs import fail_abandoned
+from phyagi_assets.orchestration.orphaned_runs import fail_orphaned_runs
 from tests.project import Project
 from tests.robustness.command import Command
 
@@ -29,15 +29,15 @@ def test_run_of_a_killed_process_is_marked_failed_and_run_of_a_live_process_is_n
             time.sleep(0.05)
         (run,) = instance.get_runs()
         assert run.status is DagsterRunStatus.STARTED
-        assert fail_abandoned(instance, store, NAMES) == []
+        assert fail_orphaned_runs(instance, store, NAMES) == []
         command.kill_at(0.0)
         assert command.ended().code == -signal.SIGKILL
-    assert fail_abandoned(instance, store, ["others"]) == []
+    assert fail_orphaned_runs(instance, store, ["others"]) == []
     ticked = project.definitions.resolve_sensor_def("partitions")(dg.build_sensor_context(instance=instance))
     assert isinstance(ticked, dg.SensorResult)
     (run,) = instance.get_runs()
     assert run.status is DagsterRunStatus.FAILURE
-    assert fail_abandoned(instance, store, NAMES) == []
+    assert fail_orphaned_runs(instance, store, NAMES) == []
     assert project.bring_up_to_date().failed == {}
 
 
@@ -45,12 +45,12 @@ def test_recently_started_run_is_not_marked_failed(project: Project) -> None:
     job = project.definitions.resolve_implicit_global_asset_job_def()
     mixed = frozenset([dg.AssetKey(["mix", "mixed_dataset"])])
     run = project.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED, asset_selection=mixed)
-    assert fail_abandoned(project.instance, project.workspace.store, NAMES) == []
+    assert fail_orphaned_runs(project.instance, project.workspace.store, NAMES) == []
     assert project.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.STARTED  # type: ignore[union-attr]
 
 
 def test_run_of_a_job_of_a_mixture_is_marked_failed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphaned_runs, "_QUIET", timedelta(0))
     run = project.instance.create_run_for_job(project.definitions.resolve_job_def("mix_build"), status=DagsterRunStatus.STARTED)
-    assert fail_abandoned(project.instance, project.workspace.store, ["others"]) == []
-    assert fail_abandoned(project.instance, project.workspace.store, NAMES) == [run.run_id]
+    assert fail_orphaned_runs(project.instance, project.workspace.store, ["others"]) == []
+    assert fail_orphaned_runs(project.instance, project.workspace.store, NAMES) == [run.run_id]
