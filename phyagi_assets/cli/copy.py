@@ -1,5 +1,6 @@
 """The command that copies stores."""
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -8,6 +9,8 @@ import click
 from phyagi_assets.cli.common import FAILED, print_error
 from phyagi_assets.cli.output import Output
 from phyagi_assets.cli.verb import verb
+
+logger = logging.getLogger(__name__)
 
 
 @verb()
@@ -45,7 +48,9 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, store_place
     from phyagi_assets.steps.pins import has_pins
+    from phyagi_assets.store.base import Address
     from phyagi_assets.store.copying import Copying, copyings, run_all
+    from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
 
     places = store_place(source), store_place(target)
@@ -60,7 +65,11 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
         work = joined = joinings(store, open_target(places[1]), chosen)
         done, referring = run_joinings(joined), 0
     else:
-        work = copied = copyings(store, open_store(places[1]), versions_of_mixtures(store, chosen) if chosen else None)
+        other = open_store(places[1])
+        work = copied = copyings(store, other, versions_of_mixtures(store, chosen) if chosen else None)
+        for name in sorted({Address(item.artifact.address).name for item in copied if item.replaces}):
+            if warning := replaced_by_copy(store, other, name):
+                logger.warning(warning)
         done, referring = run_all(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
     if not work:
         raise PhyagiAssetsError(f"{source}: is not a store with artifacts; name one as SRC")

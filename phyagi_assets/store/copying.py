@@ -38,6 +38,11 @@ class Copying:
         """Number of bytes to copy."""
         return 0 if self.is_there else self.artifact.bytes
 
+    @property
+    def replaces(self) -> bool:
+        """Whether the target publishes another version of the address, in whose place this one is published."""
+        return self.is_published and self.target.published_fingerprint(self.artifact.address) not in ("", self.artifact.fingerprint)
+
     def run(self) -> Sequence[str]:
         """Copy the version unless it is there, and publish it if it is published in the source.
 

@@ -34,6 +34,24 @@ def other_folder(store: Store, data: Path, name: str) -> str:
     )
 
 
+def replaced_by_copy(source: Store, target: Store, name: str) -> str:
+    """Return a warning if a name was built from another data folder in the target of a copy than in its source, else an empty string.
+
+    Parameters
+    ----------
+    name
+        Name of a corpus or mixture whose published versions in the target would be replaced.
+    """
+    copied, known = _recorded(source, name), _recorded(target, name)
+    if not known or set(copied) & set(known):
+        return ""
+    other = next(filter(_exists, known), known[-1])
+    return (
+        f"{name}: was built in {target} from the data folder {other}; what is published there is replaced by what {source} publishes. "
+        f"To publish the former again, materialize {name} from {other}"
+    )
+
+
 def claim(store: Store, data: Path, names: Collection[str], log: logging.Logger = logger) -> None:
     """Record the data folder of names in a store, and log a warning for each name built from another data folder that still exists.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.store.base import Store
-from phyagi_assets.store.data_folders import claim, of_others, other_folder
+from phyagi_assets.store.data_folders import claim, of_others, other_folder, replaced_by_copy
 from phyagi_assets.store.local import LocalStore
 from tests.support import declare_corpus
 
@@ -36,6 +36,19 @@ def test_second_data_folder_is_warned_of_the_first_and_does_not_clean_its_artifa
         claim(store, tmp_path / "b", ["plays"])
     assert [f"the data folder {tmp_path / 'a'}, and now from {tmp_path / 'b'}" in message for message in caplog.messages] == [True]
     assert of_others(store, tmp_path / "third", set()).keys() == {"plays", "notes"}
+
+
+def test_copy_onto_names_of_another_data_folder_is_warned_of(store: Store, tmp_path: Path) -> None:
+    for data in ("a", "b"):
+        declare_corpus(tmp_path / data, "plays", "*.txt")
+    other = LocalStore(tmp_path / "other")
+    claim(store, tmp_path / "a", ["plays", "notes"])
+    assert replaced_by_copy(store, other, "plays") == ""
+    claim(other, tmp_path / "a", ["notes"])
+    claim(other, tmp_path / "b", ["plays"])
+    assert replaced_by_copy(store, other, "notes") == ""
+    warning = replaced_by_copy(store, other, "plays")
+    assert warning.startswith(f"plays: was built in {other} from the data folder {tmp_path / 'b'}; what is published there is replaced")
 
 
 def test_moved_data_folder_keeps_its_names(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
