@@ -21,6 +21,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._serdes import serialize_value
+from sqlalchemy import Delete, delete
 
 from phyagi_assets.orchestration.checks import Verdict
 
@@ -60,6 +61,8 @@ def latest_evaluation(instance: dg.DagsterInstance, result: PartitionVerdict) ->
 def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, results: Collection[PartitionVerdict]) -> None:
     """Record passed checks of partitions whose latest materializations are those of a run, without events in its log.
 
+    A result replaces the record of the run that announces it, or that of an earlier attempt of the run.
+
     Parameters
     ----------
     instance
@@ -73,16 +76,38 @@ def insert_passed(instance: dg.DagsterInstance, run: dg.DagsterRun, step: str, r
     """
     storage, now = instance.event_log_storage, time.time()
     assert isinstance(storage, SqlEventLogStorage), "Dagster keeps its records in a database"
-    materialized = _materialized(storage, {result.key.asset_key for result in results})
-    rows = list(_rows(results, materialized, run, step, now))
+    partitions: dict[dg.AssetCheckKey, set[str]] = {}
+    for result in results:
+        partitions.setdefault(result.key, set()).add(result.partition)
+    rows = list(_rows(results, _materialized(storage, partitions), run, step, now))
     if rows:
-        with storage.index_connection() as connection:
+        with storage.index_transaction() as connection:
+            for key, of in partitions.items():
+                connection.execute(_records_of_run(run, key, of))
             connection.execute(AssetCheckExecutionsTable.insert(), rows)
 
 
-def _materialized(storage: SqlEventLogStorage, assets: Iterable[dg.AssetKey]) -> Mapping[dg.AssetKey, Mapping[str, int]]:
-    """Return the id of the latest materialization of each partition of assets."""
-    return {key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION) for key in assets}
+def _records_of_run(run: dg.DagsterRun, key: dg.AssetCheckKey, partitions: Collection[str]) -> Delete:
+    """Return the statement that deletes the records of a check that a run has made of partitions."""
+    columns = AssetCheckExecutionsTable.c
+    return delete(AssetCheckExecutionsTable).where(
+        columns.asset_key == key.asset_key.to_string(),
+        columns.check_name == key.name,
+        columns.run_id == run.run_id,
+        columns.partition.in_(partitions),
+    )
+
+
+def _materialized(
+    storage: SqlEventLogStorage, partitions: Mapping[dg.AssetCheckKey, Collection[str]]
+) -> Mapping[dg.AssetKey, Mapping[str, int]]:
+    """Return the id of the latest materialization of each partition of the checked assets."""
+    of_assets: dict[dg.AssetKey, set[str]] = {}
+    for key, of in partitions.items():
+        of_assets.setdefault(key.asset_key, set()).update(of)
+    return {
+        key: storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION, of) for key, of in of_assets.items()
+    }
 
 
 def _rows(

@@ -34,13 +34,22 @@ class PartitionLog:
     recorded
         Data versions that Dagster has recorded, by corpus; a version that is recorded is not logged again. None to log everything.
     checks
-        Names of the steps, by corpus, of which Dagster expects every result of every check as an event in the log of the run.
+        Names of the steps, by corpus, of which Dagster expects every result of every check.
+    is_long
+        Whether the run builds so many partitions that results of their passed checks are no events of their own in its log.
     """
 
     def __init__(
-        self, context: Context, builder: Builder, recorded: Mapping[str, Recorded] | None, checks: Mapping[str, Collection[str]]
+        self,
+        context: Context,
+        builder: Builder,
+        recorded: Mapping[str, Recorded] | None,
+        checks: Mapping[str, Collection[str]],
+        *,
+        is_long: bool,
     ) -> None:
         self._context, self._builder, self._recorded, self._checks = context, builder, recorded, checks
+        self._is_long = is_long
         self._totals = CorpusTotals(builder.workspace.store, context.instance.get_dynamic_partitions)
         self._left_out: dict[str, str] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
@@ -48,6 +57,12 @@ class PartitionLog:
         self._last: set[str] = set()
         self._announces = False
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
+
+    @property
+    def _step(self) -> str:
+        """Key of the run's only step."""
+        context = self._context
+        return str((context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context).op_handle)
 
     def announce(self, work: Sequence[Work]) -> None:
         """Show each corpus as being built until the end of a run that is not a run of its assets, so that automation waits for it.
@@ -62,7 +77,7 @@ class PartitionLog:
 
     def _announce(self, item: Work, step: str) -> None:
         planned = AssetMaterializationPlannedData(dg.AssetKey([item.corpus, step]), partition=item.key)
-        event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, str(self._context.op_handle), planned)
+        event = DagsterEvent.build_asset_materialization_planned_event(self._context.run.job_name, self._step, planned)
         self._context.instance.report_dagster_event(event, self._context.run.run_id)
 
     def write(self, result: PartitionResult) -> bool:
@@ -139,12 +154,12 @@ class PartitionLog:
         """Record the passed checks that are not recorded yet."""
         results, self._not_inserted = self._not_inserted, []
         if results:
-            insert_passed(self._context.instance, self._context.run, str(self._context.op_handle), results)
+            insert_passed(self._context.instance, self._context.run, self._step, results)
 
     def _log_check(self, work: Work, step: str, verdict: Verdict) -> None:
         key = dg.AssetCheckKey(dg.AssetKey([work.corpus, step]), verdict.name)
         result = PartitionVerdict(key=key, partition=work.key, verdict=verdict)
-        if not verdict.passed or step in self._checks.get(work.corpus, ()):
+        if not verdict.passed or (step in self._checks.get(work.corpus, ()) and not self._is_long):
             self._log_evaluation(latest_evaluation(self._context.instance, result))
             return
         self._passed[key] = self._passed.get(key, 0) + 1

@@ -39,6 +39,8 @@ _RETRIES = 3
 """Number of further attempts of a run that the UI or automation launched and whose sources are down."""
 _PAUSES = 30
 """Wait before the first of them, as a multiple of the first pause between requests; each further wait is twice as long."""
+_FEW = 10
+"""Largest number of partitions of a run whose log has an event for each result of a check."""
 _LISTED = 20
 """Largest number of failed partitions that the failure of a run describes."""
 _TAGGED = 500
@@ -65,8 +67,8 @@ class PartitionRun:
         Data versions that Dagster has recorded, by corpus. A version that another run has built and recorded in the meantime is not logged
         again. None if everything is logged, because a user asked for it.
     checks
-        Names of the steps, by corpus, of which Dagster expects the result of every check of every partition as an event. For other steps,
-        the results of partitions that fail are events, and there is one event for all others.
+        Names of the steps, by corpus, of which Dagster expects the result of every check of every partition. In a run of few partitions,
+        each of these results is an event. Otherwise, the results of partitions that fail are events, and there is one event for all others.
     """
 
     context: Context
@@ -97,7 +99,8 @@ class PartitionRun:
         cluster = chosen_executor(self.executor, "executor")
         corpora = [self.builder.corpora[name] for name in sorted({item.corpus for item in work})]
         results: list[PartitionResult] = []
-        log = PartitionLog(self.context, self.builder, self.recorded, self.checks)
+        is_long = len(work) + len(failed) > _FEW
+        log = PartitionLog(self.context, self.builder, self.recorded, self.checks, is_long=is_long)
         if self.recorded is not None and not isinstance(self.context, dg.AssetExecutionContext):  # Dagster announces the assets of a run
             log.announce(work)
         commits = find_commits(corpora)

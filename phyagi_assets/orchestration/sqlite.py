@@ -9,9 +9,14 @@ small change, in four ways:
 * A database is opened and prepared again, and its schema is read again, for each statement.
 * A new engine compiles each statement anew.
 * Every database that is opened for the first time reads all files of the schema's revisions, which are those of the installed package.
+
+The UI shows the log of a run again when the file of its database changes. In WAL mode, the file of a database that stays open does not
+change until much is written, so its time is set after commits.
 """
 
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import ModuleType
@@ -25,6 +30,9 @@ from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import QueuePool
+
+_SHOWN_EVERY = 1.0
+"""Shortest time between two changes of a database that the UI sees, in seconds."""
 
 
 @contextmanager
@@ -66,6 +74,7 @@ def _connections_kept(storage: ModuleType) -> Iterator[None]:
     def create(address: str, **options: Any) -> Engine:
         engine: Engine = declared(address, **{**options, "poolclass": _KeptOpen})
         event.listen(engine, "connect", _wait_less)
+        event.listen(engine, "commit", _Touch(engine.url.database))
         until_the_end.callback(engine.pool.close)  # type: ignore[attr-defined]
         return engine
 
@@ -77,6 +86,19 @@ def _wait_less(connection: sqlite3.Connection, _record: Any) -> None:
     with suppress(sqlite3.Error):  # a database that cannot be written to: what Dagster does with it next raises the error
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")  # as Dagster sets it itself, but only after it has created the tables
+
+
+class _Touch:
+    """Sets the time of a database's file after a commit, unless it was set just before."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path, self._touched = path, -_SHOWN_EVERY
+
+    def __call__(self, _connection: Any) -> None:
+        if self._path and time.monotonic() - self._touched >= _SHOWN_EVERY:
+            self._touched = time.monotonic()
+            with suppress(OSError):  # the file belongs to another user
+                os.utime(self._path)
 
 
 class _CalledOnce:

@@ -1,4 +1,4 @@
-"""The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports."""
+"""The processes of ``phyagi-assets ui``: those of ``dg dev``, with the web server that has reports and the daemon that is quicker."""
 
 import ctypes
 import signal
@@ -9,12 +9,10 @@ from typing import Any
 from dagster._cli import dev
 from dagster_shared.cli import WorkspaceOpts
 
-from phyagi_assets.orchestration import webserver
-
 _STARTS = "open_ipc_subprocess"
 """Function by which Dagster starts its processes."""
-_STARTED = [sys.executable, "-m", "dagster_webserver"]
-"""Beginning of the command of its web server."""
+_REPLACED = {"dagster_webserver": "phyagi_assets.orchestration.webserver", "dagster._daemon": "phyagi_assets.orchestration.daemon"}
+"""Modules that run instead of those of Dagster."""
 
 
 def start(host: str, port: str, workspace: str) -> None:
@@ -33,12 +31,11 @@ def start(host: str, port: str, workspace: str) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     open_subprocess = vars(dev)[_STARTS]
 
-    def with_reports(command: Sequence[str], **options: Any) -> Any:
-        if command[: len(_STARTED)] == _STARTED:
-            command = [sys.executable, "-m", webserver.__name__, *command[len(_STARTED) :]]
-        return open_subprocess(command, **{"preexec_fn": _end_with_parent, **options})
+    def with_modules_replaced(command: Sequence[str], **options: Any) -> Any:
+        replaced = [*command[:2], *(_REPLACED.get(module, module) for module in command[2:3]), *command[3:]]  # python -m MODULE
+        return open_subprocess(replaced, **{"preexec_fn": _end_with_parent, **options})
 
-    vars(dev)[_STARTS] = with_reports
+    vars(dev)[_STARTS] = with_modules_replaced
     dev.dev_command_impl(
         code_server_log_level="warning",
         log_level="info",

@@ -10,7 +10,7 @@ from phyagi_assets.orchestration.assets import WORKSPACE
 from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
 from tests.project import Project
 from tests.robustness.damage import flip_bit
-from tests.support import PARTITION_STEPS, declare, declare_corpus, write_jsonl
+from tests.support import PARTITION_STEPS, declare, declare_corpus, write_jsonl, write_text
 from tests.tokenizers.faulty_engines import store_contents
 
 LOOKED_AT = {
@@ -64,6 +64,29 @@ def test_materialization_records_its_checks(notes: Project) -> None:
         table = made[f"{stage}.sound"].metadata["looked at"].value
         assert [line.split(" | ")[:2] for line in table.splitlines()[2:]] == [[f"| {name}", "passed"] for name in looked_at]
     assert checked(notes, run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
+
+
+def test_run_of_many_partitions_records_each_check_and_has_one_event_for_all_that_passed(project: Project) -> None:
+    keys = [f"small{number:02}" for number in range(12)]
+    for key in keys:
+        write_jsonl(project.raw / "small" / f"{key}.jsonl", [f"Note of {key}."])
+    write_text(project.raw / "small" / "small05.jsonl", b"\xff")
+    declare_corpus(project.workspace.data, "small", "raw/small/*.jsonl", partition_by="file")
+    project.instance.add_dynamic_partitions("small", keys)
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    selected = [dg.AssetKey(["small", stage]) for stage in PARTITION_STEPS]
+    tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
+    result = job.execute_in_process(instance=project.instance, asset_selection=selected, tags=tags, raise_on_error=False)
+    assert not result.success
+    logged = {(of.asset_key.path[-1], of.partition, of.passed) for of in evaluations(project, result)}
+    stages = PARTITION_STEPS[1:]
+    assert logged == {(stage, key, passed) for stage in stages for key, passed in ((None, True), ("small05", False))}
+    checks = [dg.AssetCheckKey(dg.AssetKey(["small", stage]), SOUND) for stage in stages]
+    found = project.instance.event_log_storage.get_asset_check_partition_info(checks)
+    assert {(of.check_key.asset_key.path[-1], of.partition_key, of.latest_execution_status.value) for of in found if of.partition_key} == {
+        (stage, key, "FAILED" if key == "small05" else "SUCCEEDED") for stage in stages for key in keys
+    }
+    assert all(of.is_current for of in found if of.partition_key != "small05")
 
 
 def test_failed_check_publishes_nothing_and_stops_later_steps(notes: Project) -> None:

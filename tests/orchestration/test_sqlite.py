@@ -1,5 +1,6 @@
 """Fast use of Dagster's databases."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
@@ -47,3 +48,16 @@ def test_database_is_opened_once_and_closed_with_the_context(tmp_path: Path, cap
     with closing(connect(records)) as another:
         assert another.execute("select count(*) from events").fetchone() == (3,)
     assert not [record for record in caplog.records if record.name.startswith("phyagi_assets")]
+
+
+def test_file_of_a_database_that_stays_open_changes_when_something_is_committed(tmp_path: Path) -> None:
+    """The UI shows new lines of a run's log when the file changes; in WAL mode, commits change another one."""
+    records = tmp_path / "records.db"
+    with fast_records():
+        engine = vars(sqlite_event_log)["create_engine"](f"sqlite:///{records}")
+        with engine.connect() as connection:
+            os.utime(records, (0, 0))
+            connection.execute(text("create table events (id integer)"))
+            assert records.stat().st_mtime == 0
+            connection.commit()
+            assert records.stat().st_mtime > 0

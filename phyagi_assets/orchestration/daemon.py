@@ -1,0 +1,62 @@
+"""Dagster's daemon, which launches backfills sooner and announces their partitions at once.
+
+Two delays of a backfill come from the daemon. It looks for new backfills every 30 seconds. And it writes an event for each partition and
+asset that a run is going to build, each with two databases opened, flushed and closed again, so that the run of a hundred tiny partitions
+begins only when as much time has passed as it needs to build them.
+
+``python -m phyagi_assets.orchestration.daemon`` takes the options of ``dagster-daemon``.
+"""
+
+import os
+from collections.abc import Sequence
+
+import dagster as dg
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
+from dagster._daemon import controller
+from dagster._daemon.cli import main
+
+_BATCH = "DAGSTER_EVENT_BATCH_SIZE"
+"""Environment variable of Dagster: largest number of events that it stores at once; it stores each on its own without it."""
+_MOST_EVENTS = 500
+"""Largest number of events that are stored in one transaction, for which all other processes wait."""
+_INTERVAL = "DEFAULT_DAEMON_INTERVAL_SECONDS"
+_SECONDS = 5
+"""Time between two looks at the backfills, in seconds; Dagster looks at its queue of runs as often."""
+
+
+def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEntry]) -> None:
+    """Store events, those of one run that announce what it is going to build in one transaction per database.
+
+    Parameters
+    ----------
+    storage
+        The storage, which keeps the events of each run in a database, and those of assets in a database of all runs as well.
+    events
+        The events, in their order.
+    """
+    planned = [event for event in events if _is_planned(event, events[0].run_id)]
+    if planned:
+        rows = [storage.prepare_insert_event(event) for event in planned]
+        with storage.run_connection(planned[0].run_id) as connection:
+            for row in rows:
+                connection.execute(row)
+        with storage.index_transaction() as connection:
+            for row, event in zip(rows, planned, strict=True):
+                number = connection.execute(row).inserted_primary_key[0]  # type: ignore[index]
+                storage._store_asset_event_tags(connection, [event], [number])  # as Dagster stores a single one
+                storage._store_asset_event(connection, event, number)
+    for event in events:
+        if not _is_planned(event, events[0].run_id):
+            storage.store_event(event)
+
+
+def _is_planned(event: dg.EventLogEntry, run: str) -> bool:
+    """Return whether an event announces a materialization of a run."""
+    return event.run_id == run and event.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+
+
+if __name__ == "__main__":
+    vars(controller)[_INTERVAL] = _SECONDS
+    os.environ.setdefault(_BATCH, str(_MOST_EVENTS))
+    SqliteEventLogStorage.store_event_batch = store_events  # type: ignore[method-assign, assignment]
+    main()
