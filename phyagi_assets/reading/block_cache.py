@@ -19,6 +19,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
@@ -58,6 +59,13 @@ class Block:
     def size(self) -> int:
         """Number of bytes."""
         return self.stop - self.start
+
+
+class NotReserved(Enum):
+    """Reasons why no room is reserved for a block."""
+
+    COMING = "the block is in the cache, or another process is fetching it"
+    FULL = "the cache is full"
 
 
 class BlockCache:
@@ -102,7 +110,7 @@ class BlockCache:
         """Return whether a block is in the cache."""
         return os.path.exists(f"{self._folder}/{block.array}/{block.start}-{block.stop}")  # noqa: PTH110 (called for each block of each read)
 
-    def reserve(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | bool | None]:
+    def reserve(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | NotReserved]:
         """Reserve room for blocks that are about to be fetched, and evict the blocks whose next use is furthest away.
 
         Parameters
@@ -114,8 +122,8 @@ class BlockCache:
 
         Returns
         -------
-        list of Path, bool or None
-            For each block: the path to write it to, True if it is cached or another process is fetching it, or None if the cache is full.
+        list of Path or NotReserved
+            For each block, the path to write it to, or the reason why it is not to be fetched.
         """
         if not blocks:
             return []
@@ -123,20 +131,21 @@ class BlockCache:
             try:
                 return self._reserved(blocks, position, next_uses)
             except (FileExistsError, FileNotFoundError):  # the cache is being deleted
-                return [None] * len(blocks)
+                return [NotReserved.FULL] * len(blocks)
 
-    def _reserved(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | bool | None]:
+    def _reserved(self, blocks: Sequence[Block], position: int, next_uses: NextUses) -> list[Path | NotReserved]:
         if self._owner != os.getpid() or not self._drafts.exists():
             self._open_drafts()
-        found: list[Path | bool | None] = [self._is_coming(block) or None for block in blocks]
-        needed = sum(block.size for block, is_coming in zip(blocks, found, strict=True) if not is_coming)
+        wanted = [not self._is_coming(block) for block in blocks]
+        needed = sum(block.size for block, is_wanted in zip(blocks, wanted, strict=True) if is_wanted)
         used = self._read_used()
         if used + needed > self._room:
             used = self._evict(needed, position, next_uses)
-        for number, block in enumerate(blocks):
-            if not found[number] and used + block.size <= self._room and (draft := self._draft(block, used)):
-                found[number] = draft
-                used += block.size
+        found: list[Path | NotReserved] = []
+        for block, is_wanted in zip(blocks, wanted, strict=True):
+            draft = self._draft(block, used) if is_wanted and used + block.size <= self._room else None
+            used += block.size if draft else 0
+            found.append(draft or (NotReserved.FULL if is_wanted else NotReserved.COMING))
         self._write_used(used)
         return found
 

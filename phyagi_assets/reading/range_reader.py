@@ -23,9 +23,10 @@ from phyagi_assets.formats.npy import HEADER_BYTES
 from phyagi_assets.objects.fetching import FetchingProcess, PartRequest
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.array_maps import maps_allowed
-from phyagi_assets.reading.block_cache import Block, BlockCache
+from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
 from phyagi_assets.reading.byte_ranges import Ranges, RemoteArray
 from phyagi_assets.reading.cache_layout import BlockUses
+from phyagi_assets.reading.caller_pace import JUDGED, CallerPace
 from phyagi_assets.reading.whole_arrays import WholeArrays, block_request, uses_of_kept
 from phyagi_assets.settings import CACHE_BYTES_VARIABLE
 
@@ -42,11 +43,6 @@ _OPEN_FILES = 2048
 _BYTES_PER_SINGLE = 2 << 20
 """Size of whole arrays, in bytes, for each request for a single range while they are on their way. A request for this much takes a server
 hardly longer than one for some kilobytes, so reading begins at once, and the arrays are delayed by their own time at most."""
-_SINGLE_PER_SECOND = 2000
-"""Largest number of ranges per second that are fetched one by one until all blocks are there. A caller that takes more has to wait for the
-blocks, so that nothing delays them."""
-_JUDGED = 256
-"""Number of ranges, of one read or several, from whose pace a caller is judged to be slow."""
 _WORTH_WAITING = 8
 """A slow caller waits for a block on its way if it needs 1/_WORTH_WAITING of it or more; fewer bytes are fetched on their own."""
 _GAP = 512
@@ -116,20 +112,14 @@ class RangeReader:
         self._ahead_bytes, self._read_bytes = 0, 0
         """Number of bytes of the reads ahead, and of those that were read."""
         self._position = 0
-        self._returned = time.monotonic()
-        """Time at which the last read ended."""
-        self._taken = 0
-        """Number of ranges that the caller took since it was judged."""
-        self._own = 0.0
-        """Time that the caller spent between these reads, in seconds."""
+        self._pace = CallerPace()
+        """Pace of the caller: only a slow one gets ranges one by one until all blocks are there, so that nothing delays them."""
         self._serial = 0
         self._done: deque[tuple[tuple[int, int], Block, Path, Future[bytes]]] = deque()
         """Blocks that have arrived or failed."""
         self._filler: WholeArrays | None = None
-        self._single = min(_JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
+        self._single = min(JUDGED, -(-sum(array.size for array in self._arrays if array.is_whole) // _BYTES_PER_SINGLE))
         """Number of single ranges of whole arrays that may still be requested for a fast caller."""
-        self._is_slow = False
-        """Whether the caller takes so few ranges that they can be fetched one by one."""
 
     def __reduce__(self) -> tuple[type["RangeReader"], tuple[Any, ...]]:
         return RangeReader, (self._arrays, self._fetching, self._cache, self._uses, self._kept)
@@ -197,8 +187,7 @@ class RangeReader:
             if self._filler is None and any(array.is_whole for array in self._arrays):
                 self._filler = WholeArrays(self._arrays, self._fetching, self._cache, self._kept)
             self._position = position
-            self._judge_caller()
-            self._taken += len(ranges.begin)
+            self._pace.begin_read(len(ranges.begin))
             if not any(ranges.same_as(of) for _, of in list(self._ahead)[:2]):
                 if self._ahead:  # another read than was expected
                     self._forget()
@@ -215,15 +204,7 @@ class RangeReader:
                 self._ahead_bytes -= self._ahead.popleft()[1].size
                 self._read_bytes += ranges.size
                 self._advance()
-                self._returned = time.monotonic()
-
-    def _judge_caller(self) -> None:
-        """Find out whether the caller is slow, from the time that it spends between reads."""
-        if self._taken:
-            self._own += time.monotonic() - self._returned
-        if self._taken >= _JUDGED:
-            self._is_slow = self._taken < _SINGLE_PER_SECOND * self._own
-            self._taken, self._own = 0, 0.0
+                self._pace.end_read()
 
     def _advance(self) -> None:
         """Fetch ahead, up to the limit, and at least one read."""
@@ -295,12 +276,12 @@ class RangeReader:
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
-            elif self._single <= 0 and not self._is_slow:  # otherwise it comes in the background
+            elif self._single <= 0 and not self._pace.is_slow:  # otherwise it comes in the background
                 wanted.append(key)
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
         blocks = [self._block_of(key) for key in wanted]
         drafts = self._cache.reserve(blocks, position, self._next_uses)
-        found = [(key, block, draft) for key, block, draft in zip(wanted, blocks, drafts, strict=True) if draft is not None]
+        found = [(key, block, draft) for key, block, draft in zip(wanted, blocks, drafts, strict=True) if draft is not NotReserved.FULL]
         coming.update(key for key, _, _ in found)
         self._coming.update((key, None) for key, _, _ in found)
         own = [(key, block, draft) for key, block, draft in found if isinstance(draft, Path)]
@@ -404,7 +385,7 @@ class RangeReader:
         alone = []
         for piece in pieces:
             array, begin, end, number, _ = piece
-            is_worth = not self._is_slow or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
+            is_worth = not self._pace.is_slow or needed[array, number] * _WORTH_WAITING >= self._arrays[array].block
             is_awaited = is_worth and (array, number) in self._coming
             if (array, begin, end) not in self._parts and not is_awaited:
                 alone.append((array, begin, end))

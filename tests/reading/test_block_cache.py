@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.reading.block_cache import Block, BlockCache
+from phyagi_assets.reading.block_cache import Block, BlockCache, NotReserved
 
 BLOCKS = [Block("a" * 32, 100 * number, 100 * number + 100) for number in range(12)]
 
@@ -21,7 +21,7 @@ def uses(known: dict[Block, int]) -> Callable[[Sequence[Block]], list[int]]:
 def fetch(cache: BlockCache, block: Block, position: int, known: dict[Block, int]) -> bool:
     """Reserve room for a block, and write it as the fetching process does; return whether there was room."""
     draft = cache.reserve([block], position, uses(known))[0]
-    if draft is None:
+    if draft is NotReserved.FULL:
         return False
     assert isinstance(draft, Path)
     draft.write_bytes(bytes(block.size))
@@ -47,13 +47,13 @@ def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp
     if not (child := os.fork()):
         other = BlockCache(tmp_path / "cache", 300, "remedy")
         fetched = isinstance(other.reserve([BLOCKS[0]], 0, uses({}))[0], Path)
-        os._exit(0 if fetched and cache.reserve([BLOCKS[0]], 0, uses({})) == [True] else 1)
+        os._exit(0 if fetched and cache.reserve([BLOCKS[0]], 0, uses({})) == [NotReserved.COMING] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(list((tmp_path / "cache" / ".drafts").glob("*/*"))) == 1
     again = BlockCache(tmp_path / "cache", 300, "remedy")
     assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
     assert all(fetch(again, block, 0, {}) for block in BLOCKS[:3])
-    assert cache.reserve([BLOCKS[0]], 0, uses({})) == [True]
+    assert cache.reserve([BLOCKS[0]], 0, uses({})) == [NotReserved.COMING]
 
 
 def test_cache_that_is_deleted_begins_anew_and_one_that_cannot_be_written_names_the_remedy(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
     try:
         for number in range(300):
             (reserved,) = cache.reserve([BLOCKS[number % 3]], 0, lambda blocks: [0] * len(blocks))
-            assert reserved is None or isinstance(reserved, Path | bool)
+            assert isinstance(reserved, Path | NotReserved)
     finally:
         is_over.set()
         deleting.join()
