@@ -11,6 +11,7 @@ from phyagi_assets.formats.plan import PlannedIndex
 from phyagi_assets.order.best_fit import PackedSamples
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import concatenated_ranges
 
 OpenIndex = Callable[[PlannedIndex, str], PackedSamples]
 """Function that opens the packed samples of a split, given the index of the partition."""
@@ -33,8 +34,7 @@ class PackedIn:
         """Return the number of parts of each sample, and the first token and length of each part."""
         low, high = (self.index.ends[self.numbers + i].astype(np.int64) for i in (0, 1))
         counts = high - low
-        part = np.repeat(low - (np.cumsum(counts) - counts), counts)
-        part += np.arange(len(part))
+        part = concatenated_ranges(low, counts)
         return counts, self.index.starts.take(part).astype(np.int64), self.index.lengths.take(part).astype(np.int64)
 
 
@@ -100,7 +100,7 @@ def _in_order(found: Sequence[PackedIn]) -> tuple[Ints, Ints, Ints]:
     counts, start, tokens = (np.concatenate(column) for column in zip(*columns, strict=True))
     order = np.argsort(np.concatenate([of.samples for of in found]))
     first, counts = (np.cumsum(counts) - counts)[order], counts[order]
-    part = np.arange(len(start)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    part = concatenated_ranges(first, counts)
     return counts, start[part], tokens[part]
 
 

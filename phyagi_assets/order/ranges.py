@@ -23,5 +23,6 @@ def concatenated_ranges(start: Ints | int, length: Ints) -> Ints:
     [0, 1, 2, 0, 1]
     """
     ends = np.cumsum(length)
-    ranges: Ints = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(start - (ends - length), length)
+    ranges: Ints = np.repeat(start - (ends - length), length)
+    ranges += np.arange(len(ranges))
     return ranges

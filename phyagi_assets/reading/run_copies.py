@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import concatenated_ranges
 
 _WINDOW = 128
 """Size of a window, in bytes."""
@@ -116,8 +117,7 @@ def _copy(array: Array, start: Ints, length: Ints, target: Array, place: Ints) -
 
 def _window_places(start: Ints, place: Ints, windows: Ints, entries: int) -> tuple[Ints, Ints]:
     """Return the first entry of each window of runs in the array, and in the target, given the number of windows of each run."""
-    ends = np.cumsum(windows)
-    within = (np.arange(int(ends[-1])) - np.repeat(ends - windows, windows)) * entries
+    within = concatenated_ranges(0, windows) * entries
     return np.repeat(start, windows) + within, np.repeat(place, windows) + within
 
 

@@ -17,6 +17,7 @@ from phyagi_assets.formats.trained_bits import MASK, mask_between, mask_bytes
 from phyagi_assets.order.mixture_order import MixtureOrder
 from phyagi_assets.order.packing import PADDING, Runs
 from phyagi_assets.order.permutation import Ints
+from phyagi_assets.order.ranges import concatenated_ranges
 from phyagi_assets.reading.array_maps import REMEDY, ArrayMap, ArrayMaps, maps_allowed
 from phyagi_assets.reading.readahead import DiskReads, announce
 from phyagi_assets.reading.run_copies import joined_runs
@@ -214,7 +215,7 @@ class TokenShards:
             ends, start = self.document_ends(number), runs.start[own]
             low, high = (np.searchsorted(ends, at, side="right") for at in (start, start + runs.tokens[own] - 1))
             counts = high - low
-            inner = np.arange(int(counts.sum())) + np.repeat(low - (np.cumsum(counts) - counts), counts)
+            inner = concatenated_ranges(low, counts)
             found.append(ends[inner].astype(np.int64) + np.repeat(runs.sample[own] * width + runs.at[own] - start, counts))
         return np.sort(np.concatenate(found))
 
