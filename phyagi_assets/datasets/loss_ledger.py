@@ -6,6 +6,7 @@ Sums stay on the device and are copied to the host together, once per many steps
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -65,7 +66,8 @@ class LossLedger:
     ignore_index
         Label that the loss ignores.
     rank, world_size
-        Rank of this process, and number of processes; by default those of ``torch.distributed``, or 0 and 1 without it.
+        Rank of this process, and number of processes; by default those of ``torch.distributed`` when the first batch is recorded, or 0 and
+        1 without it: trainers start ``torch.distributed`` after the ledger is made.
 
     Raises
     ------
@@ -113,20 +115,22 @@ class LossLedger:
                 f"{self.folder}: has losses of plan {last.plan} of mixture {last.mixture!r}, and this is plan {plan.fingerprint} of "
                 f"{plan.name!r}, which does not continue that plan; name another folder for the ledger"
             )
-        shard = Shard.given(rank, world_size) or shard_of_process()
+        shard = Shard.given(rank, world_size)
+        self._knows_rank = shard is not None
         self._header = LedgerHeader(
             mixture=plan.name,
             plan=plan.fingerprint,
             seq_len=plan.seq_len,
             run=next_run(self.folder),
-            rank=shard.rank,
-            world_size=shard.world_size,
+            rank=shard.rank if shard else 0,
+            world_size=shard.world_size if shard else 1,
         )
         if last:
             logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._header.run)
         self._held: list[_Held] = []
         self._rows: list[LossRows] = []
         self._recorded = self._parts = 0
+        self._has_left_out = False
 
     def loss(
         self, logits: torch.Tensor, batch: Mapping[str, Any], *, step: int, num_items_in_batch: torch.Tensor | int | None = None
@@ -162,6 +166,9 @@ class LossLedger:
     def record(self, losses: torch.Tensor, targets: torch.Tensor, batch: Mapping[str, Any], *, step: int) -> None:
         """Record the losses of the tokens of a batch.
 
+        A batch that is read without gradients is not recorded: trainers call the same function in validation, whose positions are those of
+        another split.
+
         Parameters
         ----------
         losses
@@ -181,6 +188,14 @@ class LossLedger:
         """
         step = checked_int("step", step)
         places = _places(batch, losses)
+        if not torch.is_grad_enabled() and not losses.requires_grad:
+            if not self._has_left_out:
+                logger.warning("%s: a batch without gradients, as in validation, is not recorded", self.folder)
+            self._has_left_out = True
+            return
+        if not self._knows_rank:
+            shard, self._knows_rank = shard_of_process(), True
+            self._header = replace(self._header, rank=shard.rank, world_size=shard.world_size)
         documents = batch.get("document_ids")
         with torch.no_grad():
             values = torch.stack([losses.detach().float(), (targets != self.ignore_index).float()])

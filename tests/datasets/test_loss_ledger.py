@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.cli import main
-from phyagi_assets.datasets import LMDataCollator, LoadedMixture, LossLedger, MixtureLoader, load_mixture
+from phyagi_assets.datasets import LMDataCollator, LoadedMixture, LossLedger, MixtureLoader, load_mixture, loss_ledger
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.declare.yaml_reader import load_yaml
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.formats.loss_ledger import WHOLE_SAMPLE, read_ledger
 from phyagi_assets.formats.plan import Ancestor
+from phyagi_assets.reading.steps import Shard
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
@@ -224,6 +226,23 @@ def test_resumed_ledger_replaces_repeated_steps_of_all_ranks(tmp_path: Path) -> 
     assert (again.runs, again.ranks, again.replaced) == (2, 2, 4)
     assert again.rows.step.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]
     assert again.rows.loss.tolist() == [4.0] * 8 + [12.0] * 4
+
+
+def test_rank_is_that_of_the_process_group_which_begins_after_the_ledger_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledgers = [LossLedger(tmp_path, plan_of(partitions(SAMPLES))) for _ in range(2)]
+    for rank, ledger in enumerate(ledgers):
+        monkeypatch.setattr(loss_ledger, "shard_of_process", partial(Shard, rank=rank, world_size=2))
+        record(ledger, range(3), 1.0, at=rank, stride=2)
+    assert (read_ledger(tmp_path).ranks, len(recorded(tmp_path))) == (2, 6)
+
+
+def test_batch_without_gradients_is_not_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = LossLedger(tmp_path, plan_of(partitions(SAMPLES)))
+    record(ledger, range(2), 1.0)
+    with torch.no_grad():  # as in validation
+        record(ledger, range(2, 4), 1.0)
+    assert read_ledger(tmp_path).rows.step.tolist() == [0, 1]
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["a batch without gradients, as in validation, is not recorded"]
 
 
 def test_ledger_of_another_mixture_is_not_continued(tmp_path: Path) -> None:
