@@ -81,10 +81,8 @@ class ProcessPool(Generic[Task, Result]):
         Largest number of worker processes.
     threads
         Number of threads of the engine in each worker process.
-    name
-        Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
-    on_progress
-        Called with a task and its progress since the last call.
+    name, on_progress
+        See `InProcessExecutor`; `name` is called in the worker.
     """
 
     def __init__(

@@ -56,10 +56,8 @@ class RayExecutor(Generic[Task, Result]):
         Largest number of tasks that run at the same time; None for as many as the cluster has processors for.
     processors
         Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node.
-    name
-        Returns the name of a task for messages, such as the one about too little memory. It is called in the worker.
-    on_progress
-        Called with a task and its progress since the last call.
+    name, on_progress
+        See `InProcessExecutor`; `name` is called in the worker.
     """
 
     def __init__(

@@ -161,17 +161,10 @@ class BucketFolder:
         return self._ask(key, f"{key} cannot be read", content)
 
     def download_range(self, key: str, start: int, stop: int, path: Path) -> int:
-        """Download a part of an object to a file, and return the size of the whole object, in bytes.
-
-        Parameters
-        ----------
-        start, stop
-            First byte, and the byte after the last one.
+        """Download a part of an object to a file, and return the size of the whole object, in bytes; see `read_range`.
 
         Raises
         ------
-        StoreError
-            The object does not exist, ends before `start`, or cannot be read.
         OSError
             The file cannot be written.
         """

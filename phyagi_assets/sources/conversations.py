@@ -123,28 +123,14 @@ def _described(value: Any) -> str:
 
 
 def parse_conversations(path: str, block: bytes, name: str, first: int) -> Iterator[ParsedBlock]:
-    """Parse a block of whole lines of JSON Lines; each object keeps its own keys, as it must for the arguments of tool calls.
+    """Parse a block of whole lines as `parse_lines` does, into the JSON of the conversation in each.
+
+    Each object keeps its own keys, as it must for the arguments of tool calls.
 
     Parameters
     ----------
-    path
-        The file, for messages.
-    block
-        Whole lines.
     name
         Key of the messages. ``data.messages`` is the key of that name, else the key ``messages`` of the object under ``data``.
-    first
-        0-based number of the block's first line in the file.
-
-    Yields
-    ------
-    ParsedBlock
-        One row per line that is not blank, with the JSON of its conversation; null if it has none, and the problems tell why.
-
-    Raises
-    ------
-    SourceError
-        The file is a JSON array or a single object over several lines, or the key is in no line at its beginning.
     """
     lines = block.removesuffix(b"\n").split(b"\n")
     if first == 0:
@@ -245,17 +231,7 @@ class LocatedConversations:
         self._convert, self._convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
 
     def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
-        """Return the JSON of the conversations of some rows, with null for rows without one, and add to the problems why.
-
-        Parameters
-        ----------
-        part
-            Slice of the batch that selects the rows.
-        numbers
-            0-based numbers of these rows in the file, 1-D.
-        problems
-            Problems by number of the row.
-        """
+        """Return the JSON of the conversations of some rows, with null for rows without one; see `LocatedText.read`."""
         name = self._column.name
         tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
         texts: list[str | None] = []

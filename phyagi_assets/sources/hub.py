@@ -96,22 +96,7 @@ class Hub:
         return Listing(files=tuple(replace(files[path], name=name) for path, name in names.items()), left_out=tuple(left_out))
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch a file, or the rest of it if an earlier attempt fetched the beginning.
-
-        Parameters
-        ----------
-        folder
-            Folder for this file alone.
-        on_bytes
-            Called with the numbers of bytes that arrive.
-
-        Raises
-        ------
-        SourceError
-            The file does not exist or cannot be read.
-        TransientError
-            The transfer broke off.
-        """
+        """Fetch a file; see `Remote.fetch`."""
         from huggingface_hub import hf_hub_download
 
         repository, _, rest = file.origin.removeprefix(SCHEME).partition("@")

@@ -102,22 +102,7 @@ class Buckets:
         return there is None or there["size"] != 0
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch an object, or the rest of it if an earlier attempt fetched the beginning.
-
-        Parameters
-        ----------
-        folder
-            Folder for this object alone.
-        on_bytes
-            Called with the numbers of bytes that arrive.
-
-        Raises
-        ------
-        SourceError
-            The object cannot be read, or has changed since it was listed.
-        TransientError
-            The transfer broke off.
-        """
+        """Fetch an object; see `Remote.fetch`."""
         bucket, _, key = file.origin.removeprefix(self._scheme).partition("/")
         precondition = _precondition(file.stamp)
         encoding = ""

@@ -50,7 +50,22 @@ class Remote(Protocol):
         """List the files that a declared path names."""
 
     def fetch(self, file: SourceFile, folder: Path, on_bytes: OnBytes) -> Fetched:
-        """Fetch a file into a folder for this file alone, which may hold a part of it from an earlier attempt."""
+        """Fetch a file, or the rest of it if an earlier attempt fetched the beginning.
+
+        Parameters
+        ----------
+        folder
+            Folder for this file alone.
+        on_bytes
+            Called with the numbers of bytes that arrive.
+
+        Raises
+        ------
+        SourceError
+            The file does not exist, cannot be read, or has changed since it was listed.
+        TransientError
+            The transfer broke off.
+        """
 
 
 def transfer(remote: Remote, file: SourceFile, folder: Path, retry_policy: RetryPolicy, on_bytes: OnBytes) -> Path:

@@ -379,7 +379,6 @@ class LocalStore(base.Store):
 
     @contextmanager
     def hold_run_lock(self, run_id: str) -> Iterator[None]:
-        """Hold the lock of a run while one of its steps runs."""
         path = self.root / LOCKS / _AT_WORK / run_id
         with self.writing():
             create_lock(path)
@@ -388,7 +387,6 @@ class LocalStore(base.Store):
             path.unlink(missing_ok=True)
 
     def is_run_active(self, run_id: str) -> bool:
-        """Return whether a process holds the lock of a run."""
         return is_held(self.root / LOCKS / _AT_WORK / run_id)
 
     def _lock_file(self, name: str) -> Path:

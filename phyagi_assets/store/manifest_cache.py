@@ -20,13 +20,7 @@ class ManifestCache:
         return ManifestCache, ()
 
     def read(self, folder: Path) -> Manifest:
-        """Return the manifest of a version.
-
-        Raises
-        ------
-        StoreError
-            The manifest is missing or is not valid.
-        """
+        """Return the manifest of a version; see `Manifest.read`."""
         path = f"{folder}/{MANIFEST}"
         try:
             stamp = stamp_of(path)
