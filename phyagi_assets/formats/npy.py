@@ -136,6 +136,7 @@ def array_length(path: Path) -> int:
 
 
 REMEDY = "phyagi-assets check --discard removes what is damaged, and materialize builds it again"
+"""End of a message about a damaged file of the store."""
 
 
 def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from phyagi_assets.errors import StoreError
+from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.store.base import Artifact
 
 COLUMNS = {"length": "int64", "hash": "uint64", "file": "int32", "row": "int64"}
@@ -68,9 +69,7 @@ def rows_in(path: Path, columns: Collection[str] = ()) -> Iterator[pa.RecordBatc
                 rows.validate(full=True)  # damaged offsets would point outside the buffers
                 yield rows
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
-        raise StoreError(
-            f"{path}: is damaged: {problem}; phyagi-assets check --discard removes it, and materialize builds it again"
-        ) from None
+        raise StoreError(f"{path}: is damaged: {problem}; {REMEDY}") from None
 
 
 def renumber(path: Path, target: Path, offsets: Mapping[int, Sequence[tuple[int, int]]]) -> None:

@@ -19,7 +19,7 @@ from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.prefetch import prefetch
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.formats.cache_folder import DOCUMENTS, HASHES, IDS, ORIGINS, SplitWriter
-from phyagi_assets.formats.npy import open_array
+from phyagi_assets.formats.npy import REMEDY, open_array
 from phyagi_assets.formats.token_rows import TRAINED, files_of_rows, rows_in
 from phyagi_assets.formats.trained_bits import MASK, mask_between
 from phyagi_assets.steps.checks.arrays import CheckedArrays, examine_arrays
@@ -202,7 +202,7 @@ def _first_ids(path: Callable[[str], Path], split: str, *, has_mask: bool) -> tu
 
 def damaged(problems: Iterable[str]) -> str:
     """Return the message about a damaged input."""
-    return f"{'; '.join(problems)}; phyagi-assets check --discard removes it, and materialize builds it again"
+    return f"{'; '.join(problems)}; {REMEDY}"
 
 
 def cache_chunks(partition: str, expected: Manifest, tokenized: Artifact, splits: Splits) -> list[CacheChunk]:
