@@ -1,17 +1,20 @@
 """Processes forked from one that has done the imports, because imports take longer than most commands.
 
-There is one such server, also where several processes run the tests. Its imports are set before its first fork: all that fork from it
-share this module.
+There is one such server, also where several processes run the tests; they are forked from it as well. Its imports are set before its
+first fork: all that fork from it share this module.
 """
 
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import shlex
+import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.resource_tracker import ensure_running as ensure_tracker_is_running
+from pathlib import Path
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -26,6 +29,7 @@ FORKS.set_forkserver_preload(
         "dagster._core.storage.legacy_storage",
         "dagster._core.storage.noop_compute_log_manager",
         "dagster._core.storage.sqlite_storage",
+        "dagster_webserver.app",
         "datasets",
         "dotenv",
         "fsspec.implementations.local",
@@ -45,6 +49,7 @@ FORKS.set_forkserver_preload(
         "phyagi_assets.orchestration.materialize",
         "tests.robustness.command",
         "tokenizers",
+        "torch",
         "transformers",
         "upath.implementations.local",
         "watchdog.observers.polling",
@@ -96,3 +101,29 @@ def _send_result(sender: Connection, do: Callable[..., Any], arguments: tuple[An
     except BaseException:
         result = False, traceback.format_exc()
     sender.send(result)
+
+
+def interpreter_in_fork(root: Path) -> str:
+    """Return the command of an interpreter that runs in a process forked from the server; its arguments end with ``-c`` and a program."""
+    start = f"import sys; sys.path.insert(0, {str(root)!r}); from tests import forks; sys.exit(forks.run_program_in_fork())"
+    return shlex.join([sys.executable, "-c", start])
+
+
+def run_program_in_fork() -> int | None:
+    """Run the program that is the last argument of this process in a fork, with the environment and the streams of this process."""
+    share_server()
+    streams = [Connection(os.dup(number)) for number in range(3)]
+    fork = FORKS.Process(target=_run_program, args=(sys.argv[-1], dict(os.environ), streams))
+    fork.start()
+    fork.join()
+    return fork.exitcode
+
+
+def _run_program(program: str, environment: dict[str, str], streams: list[Connection]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, stream in enumerate(streams):
+        os.dup2(stream.fileno(), number)
+        stream.close()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    exec(program, {"__name__": "__main__"})

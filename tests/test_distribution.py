@@ -1,5 +1,8 @@
 """The distribution of tests over processes, and that all of them are collected."""
 
+import os
+import shlex
+import subprocess
 from fnmatch import fnmatch
 from itertools import chain
 from types import SimpleNamespace
@@ -9,6 +12,7 @@ import pytest
 from xdist.remote import Producer
 
 from tests.distribution import LONGEST_FIRST, LongestFilesFirst
+from tests.forks import interpreter_in_fork
 from tests.support import REPOSITORY
 
 
@@ -61,3 +65,10 @@ def test_files_that_share_a_fixture_stay_in_one_process_and_others_run_beside_th
     assert sorted(first + second) == sorted(test.partition("::")[0] for test in tests)
     assert first[: 4 * len(shared)] == [file for file in shared for _ in range(4)]
     assert not set(first) & set(second)
+
+
+def test_program_in_a_fork_has_the_imports_and_the_streams_environment_and_exit_code_of_its_command() -> None:
+    program = "import os, sys; print(input(), os.environ['FOUND'], 'dagster' in sys.modules); sys.stderr.write('error'); sys.exit(3)"
+    command = [*shlex.split(interpreter_in_fork(REPOSITORY)), "-u", "-c", program]
+    ran = subprocess.run(command, input="read\n", env={**os.environ, "FOUND": "found"}, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr, ran.returncode) == ("read found True\n", "error", 3)
