@@ -126,4 +126,5 @@ def _run_program(program: str, environment: dict[str, str], streams: list[Connec
         os.dup2(stream.fileno(), number)
         stream.close()
     sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    multiprocessing.set_start_method(None, force=True)  # the platform's own, as in an interpreter that is not forked
     exec(program, {"__name__": "__main__"})

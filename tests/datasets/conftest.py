@@ -2,7 +2,7 @@
 
 import functools
 import gc
-import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -20,6 +20,8 @@ WORKER_ITERATORS = (
     ("torchdata.stateful_dataloader.stateful_dataloader", "_StatefulMultiProcessingDataLoaderIter"),
 )
 
+_PROCESS = os.getpid()
+"""The process that runs the tests."""
 _POSTPONED: list[Any] = []
 """Iterators that were deleted in other threads than the main one."""
 
@@ -94,7 +96,7 @@ def _end_workers(iterator: Any) -> None:
 
     They are gone before torch's handler of SIGCHLD is back: it would raise an error about a killed worker, at any line.
     """
-    if iterator._shutdown or multiprocessing.parent_process():  # another worker has inherited it
+    if iterator._shutdown or os.getpid() != _PROCESS:  # a worker has inherited it
         return
     if threading.current_thread() is not threading.main_thread():  # which alone can set handlers
         _POSTPONED.append(iterator)
