@@ -32,7 +32,9 @@ logger = logging.getLogger(__name__)
     type=click.IntRange(1, 1024),
     help="Processes that build in parallel.  [default: one for every 8 processors]",
 )
-@click.option("--executor", metavar="WHERE", default="local", help="Where to build: local, ray or ray:ADDRESS.  [default: local]")
+@click.option(
+    "--executor", metavar="WHERE", help="Where to build: local, ray or ray:ADDRESS.  [default: ray if RAY_ADDRESS is set, otherwise local]"
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be built, and why; build and write nothing.")
 @with_settings
 def materialize(
@@ -40,7 +42,7 @@ def materialize(
     names: tuple[str, ...],
     at: int | None,
     jobs: int | None,
-    executor: str,
+    executor: str | None,
     dry_run: bool,
     settings: Settings,
 ) -> None:
@@ -63,9 +65,10 @@ def materialize(
     from phyagi_assets.build.selection import select
     from phyagi_assets.cli.render import show_outcome
     from phyagi_assets.declare.catalog import read_catalog
-    from phyagi_assets.execution.ray_address import chosen_executor
+    from phyagi_assets.execution.ray_address import chosen_executor, default_executor
     from phyagi_assets.inspection.materialize_report import MaterializeReport
 
+    executor = default_executor() if executor is None else executor
     chosen_executor(executor)
     catalog, _ = read_catalog(settings.require_data())
     selection = select(catalog, names)

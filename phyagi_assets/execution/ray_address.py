@@ -28,6 +28,15 @@ class RayAddress:
         return (found["host"].strip("[]"), int(found["port"])) if found else None
 
 
+def default_executor() -> str:
+    """Return where partitions are built if nobody chooses: ``ray`` if ``$RAY_ADDRESS`` names a cluster, otherwise ``local``.
+
+    An ``http`` address there is the server of Ray jobs, which does not choose.
+    """
+    address = os.environ.get(ADDRESS_VARIABLE, "")
+    return RAY if address and not address.startswith("http") else LOCAL
+
+
 def chosen_executor(choice: str, setting: str = "--executor") -> RayAddress | None:
     """Return the address of the Ray cluster that a choice of an executor names; None for ``local``.
 

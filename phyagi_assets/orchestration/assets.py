@@ -21,7 +21,7 @@ from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.declare.schema import MixtureConfig
 from phyagi_assets.errors import PhyagiAssetsError, SourceError, translate_memory_errors
-from phyagi_assets.execution.ray_address import LOCAL
+from phyagi_assets.execution.ray_address import default_executor
 from phyagi_assets.orchestration.automation import follow_condition, freshness_policy
 from phyagi_assets.orchestration.checks import check_specs, outcome
 from phyagi_assets.orchestration.declared import require_as_requested
@@ -50,12 +50,12 @@ _MOST_PARTITIONS = 1000
 PROCESSES_FIELD = dg.Field(
     dg.Noneable(int), default_value=None, is_required=False, description="Number of processes; by default, one for every 8 processors."
 )
-EXECUTOR_FIELD = dg.Field(
-    str,
-    default_value=LOCAL,
-    is_required=False,
-    description="Where the partitions are built: local, ray for the cluster that RAY_ADDRESS names, or ray:ADDRESS.",
-)
+
+
+def executor_field() -> dg.Field:
+    """Return the field of a run's configuration that chooses the executor."""
+    where = "Where the partitions are built: local, ray for the cluster that RAY_ADDRESS names, or ray:ADDRESS."
+    return dg.Field(str, default_value=default_executor(), is_required=False, description=where)
 
 
 def corpus_assets(corpus: Corpus, flow: Flow = FLOW) -> list[dg.AssetsDefinition]:
@@ -104,7 +104,7 @@ def _partition_assets(corpus: Corpus, flow: Flow) -> dg.AssetsDefinition:
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.multi_run(_MOST_PARTITIONS),
         check_specs=[spec for step in steps.values() for spec in check_specs(name, step, partitions)],
-        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: EXECUTOR_FIELD, **{option: _field(of) for option, of in options.items()}},
+        config_schema={PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field(), **{option: _field(of) for option, of in options.items()}},
         required_resource_keys={WORKSPACE, PROGRESS},
     )(build_partitions)
     return made

@@ -15,8 +15,8 @@ from phyagi_assets.build.tasks import Builder
 from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus, Mixture
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.execution.ray_address import LOCAL
-from phyagi_assets.orchestration.assets import EXECUTOR_FIELD, PROCESSES_FIELD, PROGRESS, WORKSPACE
+from phyagi_assets.execution.ray_address import default_executor
+from phyagi_assets.orchestration.assets import PROCESSES_FIELD, PROGRESS, WORKSPACE, executor_field
 from phyagi_assets.orchestration.names import (
     BUILD_POOL,
     BUILDS_ALL_TAG,
@@ -52,7 +52,7 @@ def corpus_job(corpus: Corpus, flow: Flow = FLOW) -> Any:
         build_job_name(name),
         selection=dg.AssetSelection.assets(*([name, step.name] for step in flow.of(Scope.PARTITION))),
         description=f"Builds the partitions of {name} that you choose.",
-        config=run_config(partitions_op_name(name), **{PROCESSES: None, EXECUTOR: LOCAL}),
+        config=run_config(partitions_op_name(name), **{PROCESSES: None, EXECUTOR: default_executor()}),
         tags={CORPUS_TAG: name},
     )
 
@@ -96,7 +96,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
     @dg.op(
         name=stale_op_name(name),
         pool=BUILD_POOL,
-        config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, EXECUTOR: EXECUTOR_FIELD, CONTENTS: _CONTENTS_FIELD},
+        config_schema={PARTITIONS: listed, PROCESSES: PROCESSES_FIELD, EXECUTOR: executor_field(), CONTENTS: _CONTENTS_FIELD},
         required_resource_keys={WORKSPACE, PROGRESS},
     )
     def build_stale(context: dg.OpExecutionContext) -> None:
@@ -129,7 +129,7 @@ def stale_job(name: str, corpora: Mapping[str, Corpus], flow: Flow = FLOW) -> dg
 
     tags = {**BUILDS_ALL_TAG, **({CORPUS_TAG: next(iter(corpora))} if len(corpora) == 1 else {})}
 
-    defaults = run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: LOCAL})
+    defaults = run_config(stale_op_name(name), **{PARTITIONS: {}, PROCESSES: None, EXECUTOR: default_executor()})
 
     @dg.job(name=name, tags=tags, config=defaults, description="Builds the partitions that are stale, or those of them that you list.")
     def job() -> None:

@@ -50,6 +50,13 @@ def test_option_outside_its_range_exits_2(built: Path) -> None:
         assert (done.exit_code, message in said) == (2, True), (words, said, done.exception)
 
 
+def test_cluster_that_the_environment_names_is_used_unless_another_place_is_chosen(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "head")
+    done = run("materialize", built)
+    assert (done.exit_code, "$RAY_ADDRESS: 'head' is not the address of a Ray cluster" in done.output) == (2, True), done.output
+    assert run("materialize --executor local", built).exit_code == 0
+
+
 def test_control_characters_in_untrusted_text_are_shown_as_symbols(built: Path) -> None:
     write_text(built / "corpora" / "bad.yaml", 'name: bad\n"k\\e[2Jcleared": x\n')
     shown = ("inspect first/numpy_cache/all", "explain mix 0", "remove first --match cleared --dry-run", "check")

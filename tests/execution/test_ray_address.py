@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.ray_address import RayAddress, chosen_executor
+from phyagi_assets.execution.ray_address import RayAddress, chosen_executor, default_executor
 from phyagi_assets.execution.ray_connection import connected
 
 
@@ -26,6 +26,15 @@ def test_address_comes_from_the_environment_unless_it_is_given(monkeypatch: pyte
     monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")
     with pytest.raises(PhyagiAssetsError, match=r"^\$RAY_ADDRESS: 'http://head:8265' is not the address of a Ray cluster; use auto"):
         chosen_executor("ray")
+
+
+def test_cluster_that_the_environment_names_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert default_executor() == "local"
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert default_executor() == "ray"
+    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")  # for the command `ray job`
+    assert default_executor() == "local"
 
 
 class _Web(BaseHTTPRequestHandler):

@@ -64,6 +64,14 @@ def shown(project: Project) -> set[tuple[str, str, bool]]:
     }
 
 
+def test_runs_build_on_the_cluster_that_the_environment_names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    unreachable = "$RAY_ADDRESS: the Ray cluster 127.0.0.1:1 cannot be reached"
+    assert unreachable in failure(run_stale(project))
+    assert unreachable in failure(run_range(project, "one", "two"))
+    assert run_stale(project, executor="local").success
+
+
 def test_job_builds_stale_partitions_once(project: Project) -> None:
     first = run_stale(project)
     assert first.success
