@@ -48,7 +48,6 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     from phyagi_assets.inspection.copy_report import CopyReport
     from phyagi_assets.settings import holds, store_place
     from phyagi_assets.steps.pins import has_pins
-    from phyagi_assets.store.base import Address
     from phyagi_assets.store.copying import Copying, copyings, run_all
     from phyagi_assets.store.data_folders import replaced_by_copy
     from phyagi_assets.store.places import open_store
@@ -67,8 +66,9 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     else:
         other = open_store(places[1])
         work = copied = copyings(store, other, versions_of_mixtures(store, chosen) if chosen else None)
-        for name in sorted({Address(item.artifact.address).name for item in copied if item.replaces}):
-            if warning := replaced_by_copy(store, other, name):
+        for name in sorted({item.artifact.version.address.name for item in copied}):
+            warning = replaced_by_copy(store, other, name)
+            if warning and any(item.replaces for item in copied if item.artifact.version.address.name == name):
                 logger.warning(warning)
         done, referring = run_all(copied, versions_named), sum(has_pins(item.artifact) for item in copied)
     if not work:

@@ -105,7 +105,8 @@ class SharedStream(DividedStream):
         if loaded and loaded.epoch == epoch:
             _require_same(loaded, reader)
             taken = loaded.taken
-            is_rotated = loaded.is_rotated if taken else is_rotated
+            if taken or loaded.reader.workers:  # another worker may have begun the epoch
+                is_rotated = loaded.is_rotated
         elif loaded and loaded.taken and self._rest(loaded.reader, loaded.taken):
             logger.warning(
                 "the loaded state is from epoch %d after %s; the rest of that epoch is not read, because the epoch was set to %d",

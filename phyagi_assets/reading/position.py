@@ -45,7 +45,8 @@ def position_of(state: Mapping[str, Any], plan: Plan, split: str) -> int:
             f"split: the state is from {saved!r} of mixture {state.get('mixture')!r}, and is loaded by a reader of {split!r}, which has "
             f"other samples; load it into a reader of {saved!r}"
         )
-    if split != "train" and "corpus" in state and state["corpus"] != (corpus := _only_corpus(plan, split)):
+    is_of_this_plan = fingerprint == plan.fingerprint  # one that continues it may have further corpora
+    if split != "train" and is_of_this_plan and "corpus" in state and state["corpus"] != (corpus := _only_corpus(plan, split)):
         raise ValueError(
             f"corpus: the state is from the {split} samples of {_of(state['corpus'])}, and is loaded by a reader of those of "
             f"{_of(corpus)}; load it into a reader of the same corpora"

@@ -14,6 +14,7 @@ from phyagi_assets.settings import STORE_VARIABLE, Settings
 from phyagi_assets.steps.mixture import build_mixture
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.bucket_store import BucketStore
+from phyagi_assets.store.data_folders import claim
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.manifest import MANIFEST
 from phyagi_assets.store.places import open_store
@@ -67,12 +68,26 @@ def test_copy_to_a_bucket_and_back_is_the_same_store(built: Workspace, s3: S3Ser
     done = run(f"copy {disk} {PLACE}")
     assert (done.exit_code, done.stdout) == (0, done.stdout), done.output
     assert "12 versions copied" in done.stdout
+    s3.faults.requests.clear()
     assert "0 versions copied (0B), 12 there already" in run(f"copy {disk} {PLACE}").stdout
+    assert s3.faults.requests.total() < 15  # one for each version that is published
     assert run(f"copy {PLACE} {tmp_path / 'back'}").exit_code == 0
     assert artifacts(tmp_path / "back") == artifacts(disk)
     assert "0 versions copied" in run(f"copy {PLACE} {tmp_path / 'back'}").stdout
     assert run(f"check --data {built.data} --store {tmp_path / 'back'}").exit_code == 0
     assert len([key for key in s3.listed() if key.startswith("lab/store/.shared/")]) < 5
+
+
+def test_copy_warns_of_a_name_that_another_data_folder_has_built_if_it_is_replaced(built: Workspace, tmp_path: Path) -> None:
+    disk, other = built.data / "store", tmp_path / "other"
+    assert run(f"copy {disk} {other}").exit_code == 0
+    claim(built.store, built.data, ["mix"])
+    claim(LocalStore(other), tmp_path / "another", ["mix"])
+    assert "was built in" not in run(f"copy {disk} {other}").stderr
+    declare(built.data, "mixtures", name="mix", seq_len=8, datasets=[{"corpus": "plays"}])
+    catalog = load_catalog(built.data)
+    build_mixture(catalog.mixtures["mix"], catalog.corpora, {"plays": list(built.sources.partitions(catalog.corpora["plays"]))}, built)
+    assert f"mix: was built in {other} from the data folder {tmp_path / 'another'}; what is" in run(f"copy {disk} {other}").stderr
 
 
 def test_packed_mixture_is_built_in_a_bucket_and_copied_with_its_index(built: Workspace, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The torch datasets return the same as the arrays of `phyagi_assets.reading`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from phyagi_assets import datasets, reading
+from phyagi_assets.formats.plan import Ancestor
+from phyagi_assets.reading.position import position_of, state_at
 from tests.order.plans import partitions, plan_of
 from tests.reading.mixtures import SAMPLES, write_mixture
 
@@ -111,6 +114,15 @@ def test_state_of_another_set_of_corpora_is_refused(home: Path) -> None:
             loader.load_state_dict(state(saved))
         loader.load_state_dict({name: value for name, value in state(saved).items() if name != "corpus"})  # of an earlier release
         loader.load_state_dict(state(read))
+
+
+def test_state_of_a_split_resumes_with_a_plan_that_continues_its_own_with_further_corpora(home: Path) -> None:
+    plan = reading.load_mixture(home).plan
+    state = {**state_at(plan, "validation", 3), "corpus": plan.corpora[0].name}  # when it had only that corpus
+    later = replace(plan, fingerprint="later", ancestors=(Ancestor(fingerprint=plan.fingerprint, agrees_until=9),))
+    assert position_of(state, later, "validation") == 3
+    with pytest.raises(ValueError, match="corpus: the state is from"):
+        position_of(state, plan, "validation")
 
 
 def test_pass_over_a_split_that_was_left_early_is_followed_by_a_whole_one(home: Path) -> None:

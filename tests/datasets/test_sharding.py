@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,19 @@ def test_state_of_an_earlier_release_resumes_in_its_division_until_the_epoch_end
     assert [dataset_idx for dataset_idx, _ in _read(resumed)] == [1] * 5  # the ranks had a dataset each
     resumed.set_epoch(1)
     assert len({dataset_idx for dataset_idx, _ in _read(resumed)}) == 2
+
+
+def test_states_of_workers_of_an_earlier_release_resume_together_if_one_had_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, rest = _read(_mixed([8, 8], [1, 1])()), list[tuple[int, ...]]()
+    for worker, taken in enumerate((3, 0)):
+        monkeypatch.setattr(torch.utils.data._utils.worker, "_worker_info", SimpleNamespace(id=worker, num_workers=2, seed=worker))
+        begun, resumed = (_mixed([8, 8], [1, 1])() for _ in range(2))
+        list(islice(iter(begun), taken))
+        state = begun.state_dict()
+        assert state.pop("is_rotated")
+        resumed.load_state_dict(state)
+        rest += _read(resumed)
+    assert Counter(rest + whole[0:6:2]) == Counter(whole)
 
 
 @given(make=streams, taken=st.integers(0, 30), epoch=epochs, world_size=st.integers(1, 3), data=st.data())
