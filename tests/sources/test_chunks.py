@@ -195,15 +195,17 @@ def test_file_readable_only_from_its_beginning_is_one_chunk(data: Path, name: st
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize(
-    ("name", "content", "refusal"),
+    ("name", "source", "content", "refusal"),
     [
-        ("a.jsonl", b'{"text": "one"}\n' * 50 + b'{"text": null}\n' + b'{"text": "one"}\n' * 5, r"a\.jsonl: row 51: 'text' is null"),
-        ("a.txt", b"ten bytes\n" * 50 + b"\xff\n", r"a\.txt:51: is not UTF-8"),
+        ("a.jsonl", {}, b'{"text": "one"}\n' * 50 + b'{"text": null}\n' + b'{"text": "one"}\n' * 5, r"a\.jsonl: row 51: 'text' is null"),
+        ("a.txt", {"sample_by": "line"}, b"ten bytes\n" * 50 + b"\xff\n", r"a\.txt:51: is not UTF-8"),
     ],
 )
-def test_invalid_row_is_named_by_its_number_in_the_file(data: Path, name: str, content: bytes, refusal: str) -> None:
+def test_invalid_row_is_named_by_its_number_in_the_file(
+    data: Path, name: str, source: dict[str, str], content: bytes, refusal: str
+) -> None:
     write_text(data / "raw" / name, content)
-    corpus, files = opened(data, source={"sample_by": "line"})
+    corpus, files = opened(data, source=source)
     with pytest.raises(SourceError, match=refusal):
         list(read_spans(corpus, cut(corpus, files)[-1]))
 
