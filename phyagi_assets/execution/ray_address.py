@@ -10,6 +10,7 @@ LOCAL, RAY = "local", "ray"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 _ADDRESS = re.compile(r"(?P<scheme>ray://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})")
 _RIGHT = "auto, HOST:PORT as in 10.0.0.1:6379, or ray://HOST:PORT as in ray://10.0.0.1:10001"
+_WITHOUT = "; to build on this machine, choose the executor local"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,14 +28,19 @@ class RayAddress:
         found = _ADDRESS.fullmatch(self.address)
         return (found["host"].strip("[]"), int(found["port"])) if found else None
 
+    @property
+    def remedy(self) -> str:
+        """End of a message about this cluster: how to do without it, if the environment has chosen it; otherwise an empty string."""
+        return _WITHOUT if self.setting == f"${ADDRESS_VARIABLE}" else ""
+
 
 def default_executor() -> str:
     """Return where partitions are built if nobody chooses: ``ray`` if ``$RAY_ADDRESS`` names a cluster, otherwise ``local``.
 
-    An ``http`` address there is the server of Ray jobs, which does not choose.
+    An ``http`` address there is the server of Ray jobs, and ``local`` lets Ray start a cluster of its own; neither of them chooses.
     """
     address = os.environ.get(ADDRESS_VARIABLE, "")
-    return RAY if address and not address.startswith("http") else LOCAL
+    return RAY if address and address != LOCAL and not address.startswith("http") else LOCAL
 
 
 def chosen_executor(choice: str, setting: str = "--executor") -> RayAddress | None:
@@ -70,5 +76,5 @@ def chosen_executor(choice: str, setting: str = "--executor") -> RayAddress | No
     found = RayAddress(address=address or "auto", setting=setting)
     server = found.server
     if (separator and not address) or (found.address != "auto" and (server is None or not 0 < server[1] < 1 << 16)):
-        raise PhyagiAssetsError(f"{setting}: {address!r} is not the address of a Ray cluster; use {_RIGHT}")
+        raise PhyagiAssetsError(f"{setting}: {address!r} is not the address of a Ray cluster; use {_RIGHT}{found.remedy}")
     return found

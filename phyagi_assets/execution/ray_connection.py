@@ -97,7 +97,7 @@ def _first_line(problem: Exception) -> str:
 
 
 def _unreachable(cluster: RayAddress, why: str) -> PhyagiAssetsError:
-    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}")
+    return PhyagiAssetsError(f"{cluster.setting}: the Ray cluster {cluster.address} cannot be reached: {why}{cluster.remedy}")
 
 
 def _require_answer(cluster: RayAddress, host: str, port: int) -> None:

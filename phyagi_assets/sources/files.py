@@ -125,21 +125,26 @@ def readable(partition: Partition) -> list[LocalFile]:
 
 
 def format_of(corpus: Corpus, name: str) -> Format:
-    """Return the format of a file: the declared one, else the one of its suffix.
-
-    Parameters
-    ----------
-    name
-        Name of the file; the suffix of a compression is ignored.
+    """Return the format of a file; see `known_format`.
 
     Raises
     ------
     DeclarationError
         No format is declared and the suffix is unknown.
     """
-    declared = corpus.config.source.format
-    guessed = FORMAT_OF_SUFFIX.get(PurePosixPath(plain_name(name)).suffix.lower())
-    if declared is None and guessed is None:
+    found = known_format(corpus, name)
+    if found is None:
         known = ", ".join(FORMAT_OF_SUFFIX)
         raise corpus.error(f"the suffix of {name!r} does not determine the format ({known} do); set source.format", "source", "format")
-    return declared or guessed  # type: ignore[return-value]
+    return found
+
+
+def known_format(corpus: Corpus, name: str) -> Format | None:
+    """Return the format of a file: the declared one, else the one of its suffix; None if the suffix is unknown.
+
+    Parameters
+    ----------
+    name
+        Name of the file; the suffix of a compression is ignored.
+    """
+    return corpus.config.source.format or FORMAT_OF_SUFFIX.get(PurePosixPath(plain_name(name)).suffix.lower())

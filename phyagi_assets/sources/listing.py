@@ -13,7 +13,7 @@ from phyagi_assets.errors import SourceError
 from phyagi_assets.formatting import counted
 from phyagi_assets.objects.clients import SCHEMES
 from phyagi_assets.objects.retries import RetryPolicy, within
-from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of
+from phyagi_assets.sources.files import LeftOut, Listing, Partition, SourceFile, format_of, known_format
 from phyagi_assets.sources.hub import SCHEME as HUB
 from phyagi_assets.sources.hub import Hub
 from phyagi_assets.sources.local import list_local
@@ -182,11 +182,13 @@ def _unfit(file: SourceFile) -> str:
 
 
 def _check_keys_of_formats(corpus: Corpus, files: Sequence[SourceFile]) -> None:
-    """Refuse a key for files of one format if no file has that format, because it would have no effect."""
+    """Refuse a key for files of one format if no file has that format, because it would have no effect.
+
+    A file whose suffix is unknown is refused when its partition is read, and not here, where the corpus as a whole would fail.
+    """
     for key, kind in corpus.config.source.keys_of_formats.items():
-        found = {format_of(corpus, file.name) for file in files}
-        if kind not in found:
-            raise corpus.error(applies_to(kind, found), "source", key)
+        if not any(known_format(corpus, file.name) in (kind, None) for file in files):
+            raise corpus.error(applies_to(kind, {format_of(corpus, file.name) for file in files}), "source", key)
 
 
 def _check_folders(partition: Partition) -> None:

@@ -3,6 +3,7 @@
 import socket
 import sys
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -33,8 +34,9 @@ def test_cluster_that_the_environment_names_is_the_default(monkeypatch: pytest.M
     assert default_executor() == "local"
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert default_executor() == "ray"
-    monkeypatch.setenv("RAY_ADDRESS", "http://head:8265")  # for the command `ray job`
-    assert default_executor() == "local"
+    for other in ("http://head:8265", "local"):  # for the command `ray job`, and for a cluster that Ray starts
+        monkeypatch.setenv("RAY_ADDRESS", other)
+        assert default_executor() == "local"
 
 
 class _Web(BaseHTTPRequestHandler):
@@ -56,6 +58,8 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
             address = RayAddress(address=f"{scheme}127.0.0.1:{port}", setting="--executor")
             expected = f"--executor: the Ray cluster {scheme}127.0.0.1:{port} cannot be reached: Connection refused"
             assert refusal(address) == expected
+            by_environment = refusal(replace(address, setting="$RAY_ADDRESS"))
+            assert by_environment == f"$RAY_ADDRESS{expected[10:]}; to build on this machine, choose the executor local"
     with HTTPServer(("127.0.0.1", 0), _Web) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         assert "what answers there is not Ray; the port of a cluster is 6379" in refusal(

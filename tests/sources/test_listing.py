@@ -51,7 +51,9 @@ def test_files_are_partitioned_as_declared(data: Path, path: str, rule: str, exp
 def test_key_for_a_format_that_no_file_has_is_an_error(data: Path, key: str, value: str, kind: str) -> None:
     with pytest.raises(DeclarationError, match=rf":4: source\.{key}: applies to {kind} files, and these are read as json; remove it"):
         listed(data, ["a.jsonl", "b.json"], "raw/*", source={key: value})
-    assert listed(data, ["c.txt", "d.csv"], "raw/*", source={key: value}) == {"all": ["a.jsonl", "b.json", "c.txt", "d.csv"]}
+    unknown = listed(data, ["c"], "raw/*", source={key: value}, partition_by="file")  # whose partition alone fails
+    assert unknown.keys() == {"a", "b", "c"}
+    assert listed(data, ["d.txt", "e.csv"], "raw/*", source={key: value}) == {"all": ["a.jsonl", "b.json", "c", "d.txt", "e.csv"]}
 
 
 def test_absolute_and_relative_paths_give_the_same_partitions(data: Path) -> None:
