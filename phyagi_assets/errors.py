@@ -6,7 +6,7 @@ Every message says what was found and where, and what would be right. The comman
 
 import errno
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,8 @@ class DeclarationError(PhyagiAssetsError):
 
     def __init__(self, path: Path, message: str, *, line: int | None = None, key: str = "") -> None:
         self.path, self.line, self.key = path, line, key
+        self.further: Sequence[DeclarationError] = ()
+        """Further errors of the same file."""
         where = f"{path}:{line}" if line is not None else str(path)
         super().__init__(f"{where}: {key}: {message}" if key else f"{where}: {message}")
 

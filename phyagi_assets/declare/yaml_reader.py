@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from phyagi_assets.errors import DeclarationError, did_you_mean, redacted
 
@@ -87,14 +88,16 @@ def load_yaml(path: Path, model: type[Model]) -> Declaration[Model]:
     Raises
     ------
     DeclarationError
-        The file cannot be read, is not YAML, or does not fit the model. The error names one problem, with its line.
+        The file cannot be read, is not YAML, or does not fit the model. The error names one problem, with its line, and holds the others.
     """
     reader = _Reader(path)
     data = reader.read()
     try:
         return Declaration(config=model.model_validate(data), path=path, lines=reader.lines, text=reader.text)
     except ValidationError as problems:
-        raise reader.explain(problems, model) from None
+        first, *further = reader.explain(problems, model)
+        first.further = further
+        raise first from None
 
 
 class _Reader:
@@ -209,23 +212,31 @@ class _Reader:
     def _error(self, at: KeyPath, message: str) -> DeclarationError:
         return _error(self.path, self.lines, at, message)
 
-    def explain(self, problems: ValidationError, model: type[BaseModel]) -> DeclarationError:
-        """Return one validation error, unknown keys first, in terms of the YAML file."""
-        problem = min(problems.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
-        message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        if problem["type"] == "extra_forbidden":
-            known = _fields_at(model, at[:-1])
-            message = f"is an unknown key{did_you_mean(str(at[-1]), known) or '.'} The keys are: {', '.join(known)}"
-        elif problem["type"] == "missing":
-            message = "is missing"
-        elif problem["type"] in _SHAPES:
-            message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {_shown(problem['input'])})"
-        elif problem["type"] == "too_short":  # pydantic names the Python type
-            message = "is empty; write at least one item"
-        elif problem["type"] not in ("value_error",):
-            message = f"{message} (found {_shown(problem['input'])}){_hint(problem['type'], problem['input'])}"
-        return self._error(at, message)
+    def explain(self, problems: ValidationError, model: type[BaseModel]) -> list[DeclarationError]:
+        """Return the validation errors in terms of the YAML file, unknown keys first, and one per key, as unions have several."""
+        found: dict[KeyPath, DeclarationError] = {}
+        for problem in sorted(problems.errors(), key=lambda problem: problem["type"] != "extra_forbidden"):
+            at: KeyPath = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("[")))  # tags of unions
+            if not any(at == other[: len(at)] or other == at[: len(other)] for other in found):
+                found[at] = self._error(at, _message(problem, at, model))
+        return list(found.values())
+
+
+def _message(problem: ErrorDetails, at: KeyPath, model: type[BaseModel]) -> str:
+    """Return the message about a validation error of a key."""
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, at[:-1])
+        message = f"is an unknown key{did_you_mean(str(at[-1]), known) or '.'} The keys are: {', '.join(known)}"
+    elif problem["type"] == "missing":
+        message = "is missing"
+    elif problem["type"] in _SHAPES:
+        message = f"should be {_shape(problem['type'], problem['input'], _fields_at(model, at))} (found {_shown(problem['input'])})"
+    elif problem["type"] == "too_short":  # pydantic names the Python type
+        message = "is empty; write at least one item"
+    elif problem["type"] not in ("value_error",):
+        message = f"{message} (found {_shown(problem['input'])}){_hint(problem['type'], problem['input'])}"
+    return message
 
 
 def _error(path: Path, lines: dict[KeyPath, int], at: KeyPath, message: str) -> DeclarationError:

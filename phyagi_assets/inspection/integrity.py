@@ -60,7 +60,7 @@ def declaration_problems(workspace: Workspace, on_checked: OnChecked, on_left_ou
         warning is logged.
     """
     catalog, problems = read_catalog(workspace.data)
-    yield from map(str, problems)
+    yield from (str(error) for problem in problems for error in (problem, *problem.further))
     known_bad = {problem.path for problem in problems}
     prepared: dict[str, PreparedTokenizer] = {}
     for corpus in catalog.corpora.values():

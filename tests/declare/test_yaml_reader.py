@@ -96,6 +96,15 @@ def test_long_wrong_value_is_cut_in_the_message(tmp_path: Path) -> None:
     assert len(str(caught.value)) < len(str(path)) + 300
 
 
+def test_every_wrong_key_is_named_once_and_unknown_keys_first(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "x.yaml", "name: one\nsource: {path: {train: 3, dev: [1]}}\nsplits: {test: 5%}\ntokenizr: x\n")
+    with pytest.raises(DeclarationError) as caught:
+        load_yaml(path, CorpusConfig)
+    assert [(error.key, error.line) for error in (caught.value, *caught.value.further)] == [
+        ("tokenizr", 4), ("source.path.train", 2), ("source.path.dev", 2), ("tokenizer", 1), ("splits.test", 3)
+    ]  # fmt: skip
+
+
 def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.yaml")
     with pytest.raises(DeclarationError, match=r"x\.yaml: is not a regular file"):

@@ -99,7 +99,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
     declare_corpus(data, "no_match", "raw/**/*.txt", partition_by="part-(\\d+)")
     declare_corpus(data, "no_tokenizer", "c.jsonl", tokenizer="empty")
     declare_corpus(data, "no_folder", "c.jsonl", tokenizer="nowhere")
-    declare(data, "corpora", name="no_key", source={"path": "c.jsonl"}, tokenizer=str(GPT2), shards=4)
+    declare(data, "corpora", name="no_key", source={"path": "c.jsonl"}, tokenizer=str(GPT2), shards=4, dtype="int8")
     write_text(data / "corpora" / "no_yaml.yaml", "name: [")
     declare(data, "mixtures", name="no_corpus", datasets=[{"corpus": "unheard_of"}])
     declare(data, "mixtures", name="twin", datasets=[{"corpus": "c"}])
@@ -113,6 +113,7 @@ def test_everything_that_is_wrong_is_listed_and_nothing_is_written(published: Wo
         "corpora/no_tokenizer.yaml": "tokenizer 'empty' cannot be loaded",
         "corpora/no_folder.yaml:4": "tokenizer: there is no folder",
         "corpora/no_key.yaml:5": "shards: is an unknown key",
+        "corpora/no_key.yaml:6": "dtype: should be 'auto'",
         "corpora/no_yaml.yaml:1": "",
         "mixtures/no_corpus.yaml:3": "datasets.0.corpus: 'unheard_of' is not declared",
         "mixtures/twin.yaml:1": "name: 'twin' is also the name in",
