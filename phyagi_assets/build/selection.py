@@ -60,7 +60,7 @@ class Selection:
             if key not in found:
                 known = [*found, *(step.name for step in self.flow.of(Scope.PARTITION))]
                 there = suggesting(key, known, f"its partitions: {listed(list(found), 20) or 'none'}")
-                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has no partition of this name, and the flow no such step{there}")
+                raise PhyagiAssetsError(f"{corpus}/{key}: {corpus} has neither a partition nor a step of this name{there}")
         return {key: found[key] for key in keys}
 
 

@@ -14,9 +14,9 @@ from phyagi_assets.settings import Settings
 @click.argument("name")
 @click.argument("position", type=click.IntRange(0, LARGEST), required=False)
 @number_option("--count", default=1, show_default=True, type=click.IntRange(1, 100_000), help="Number of samples to explain.")
-@number_option("--step", type=click.IntRange(0, LARGEST), help="Explain a global step of training instead of a position, from 0.")
-@number_option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples in a batch of one process.")
-@number_option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: processes.")
+@number_option("--step", type=click.IntRange(0, LARGEST), help="Explain a step of training, counted from 0, instead of a position.")
+@number_option("--batch-size", type=click.IntRange(1, 1_000_000), help="With --step: samples per batch of each process.")
+@number_option("--world-size", default=1, show_default=True, type=click.IntRange(1, 1_000_000), help="With --step: number of processes.")
 @with_settings
 def explain(
     output: Output,
@@ -34,8 +34,8 @@ def explain(
     phyagi-assets explain demo 1200 --count 4
     phyagi-assets explain demo --step 300 --batch-size 16 --world-size 8
 
-    The second command explains a step of training instead of a position. For each document, this shows its corpus, partition, source
-    file and row, its tokens and their text. NAME is a mixture, or the path of a mixture.json.
+    The second command explains a step of training instead of a position. For each document, the output shows the corpus, partition,
+    source file and row, the tokens and their text. NAME is a mixture, or the path of a mixture.json.
     """
     if (position is None) == (step is None) or (step is not None and batch_size is None):
         raise PhyagiAssetsError("name a POSITION, or a --step with its --batch-size")

@@ -12,7 +12,7 @@ from phyagi_assets.settings import Settings
 @click.argument("name", metavar="PATH|NAME")
 @with_settings
 def inspect(output: Output, name: str, settings: Settings) -> None:
-    """Show metadata, statistics and first words of an artifact.
+    """Show the metadata, statistics and first words of an artifact.
 
     \b
     Name it by

@@ -17,7 +17,7 @@ from phyagi_assets.settings import Settings
 @number_option("--spikes", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of spikes to show.")
 @number_option("--documents", default=3, show_default=True, type=click.IntRange(0, 1000), help="Largest number of documents per spike.")
 @click.option("--propose", "proposes", is_flag=True, help="Also propose shares of the corpora for the next stage.")
-@click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves into an SVG file; it is replaced.")
+@click.option("--output", "-o", "target", metavar="FILE", help="Also draw the curves to an SVG file; an existing one is replaced.")
 @with_settings
 def losses(
     output: Output,
@@ -29,7 +29,7 @@ def losses(
     target: str | None,
     settings: Settings,
 ) -> None:
-    """Show recorded losses by corpus, and the documents of spikes.
+    """Show losses by corpus, and the documents behind spikes.
 
     \b
     phyagi-assets losses demo runs/1/losses

@@ -15,7 +15,9 @@ from phyagi_assets.settings import Settings
 @click.option("--id", "ids", multiple=True, metavar="ID", help="Id of a document, as shown by explain and inspect; can be repeated.")
 @click.option("--match", metavar="REGEX", help="Exclude every document whose text matches; start with (?i) to ignore case.")
 @click.option("--reason", default="", help="Reason to keep in the record.")
-@number_option("--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position reached by training.  [default: an epoch]")
+@number_option(
+    "--until", type=click.IntRange(1, LARGEST), metavar="POSITION", help="Position that training has reached.  [default: an epoch]"
+)
 @click.option("--dry-run", is_flag=True, help="Record nothing.")
 @with_settings
 def remove(

@@ -10,7 +10,7 @@ from phyagi_assets.settings import Settings
 
 @verb(reports=False)
 @click.argument("name")
-@click.option("--output", "-o", "target", metavar="FILE", help="File to write; it is replaced.  [default: NAME.html]")
+@click.option("--output", "-o", "target", metavar="FILE", help="File to write; an existing one is replaced.  [default: NAME.html]")
 @number_option("--samples", default=6, show_default=True, type=click.IntRange(0, 1000), help="Number of samples or documents to show.")
 @with_settings
 def report(output: Output, name: str, target: str | None, samples: int, settings: Settings) -> None:

@@ -96,7 +96,7 @@ def _unlike(mixture: Mixture, corpora: Mapping[str, Corpus], prepared: Mapping[s
             one, other = list(found.values())[:2]
             shown = [str(getattr(corpora[name].config, what)) for name in (one, other)]
             return mixture.error(
-                f"{one!r} and {other!r} have not the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both",
+                f"{one!r} and {other!r} do not have the same {what} ({shown[0]} and {shown[1]}); declare the same {what} for both",
                 "stages" if mixture.config.stages else "datasets",
             )
     return None

@@ -60,7 +60,9 @@ def check_alike(mixture: Mixture, caches: Caches) -> None:
         if len(found) > 1:
             one, other = list(found.values())[:2]
             message = (
-                f"{one!r} and {other!r} have not the same {what}" if one != other else f"partitions of {one!r} have not the same {what}"
+                f"{one!r} and {other!r} do not have the same {what}"
+                if one != other
+                else f"partitions of {one!r} do not have the same {what}"
             )
             raise mixture.error(
                 f"{message}; bring them up to date, or declare the same {what} for both", STAGES if mixture.config.stages else "datasets"

@@ -45,11 +45,14 @@ def test_targets_choose_partitions_and_steps(
         (["mix/one"], "mix/one: mix is a mixture, which has no partitions; name mix"),
         (["plays/tokenized_arow/one"], "'tokenized_arow' is not a step of a corpus; did you mean 'tokenized_arrow'\\? The steps: raw"),
         (["plays/raw_dataset", "plays"], "plays/raw_dataset and plays end at different steps; name them in two commands"),
-        (["plays/tow"], "plays/tow: plays has no partition of this name, .*; did you mean 'two'\\? Its partitions: one, three, two"),
+        (
+            ["plays/tow"],
+            "plays/tow: plays has neither a partition nor a step of this name; did you mean 'two'\\? Its partitions: one, three, two",
+        ),
         (["plays/raw_datset"], "did you mean 'raw_dataset'\\?"),
         (
             ["plays/numpy_cache/x"],
-            "plays/x: plays has no partition of this name, .*; its partitions: one, three, two",
+            "plays/x: plays has neither a partition nor a step of this name; its partitions: one, three, two",
         ),
     ],
     ids=str,

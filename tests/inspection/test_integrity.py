@@ -131,10 +131,10 @@ def test_mixture_of_corpora_with_different_tokenizers_is_a_problem(published: Wo
     declare_corpus(data, "d", "c.jsonl", tokenizer="tokenizers/bytes")
     path = declare(data, "mixtures", name="both", datasets=[{"corpus": "c"}, {"corpus": "d"}])
     (problem,) = declaration_problems(published, lambda _: None)
-    assert problem.startswith(f"{path}:2: datasets: 'c' and 'd' have not the same tokenizer (")
+    assert problem.startswith(f"{path}:2: datasets: 'c' and 'd' do not have the same tokenizer (")
     declare_corpus(data, "d", "c.jsonl", dtype="int32")
     (problem,) = declaration_problems(published, lambda _: None)
-    assert "'c' and 'd' have not the same dtype (auto and int32); declare the same dtype for both" in problem
+    assert "'c' and 'd' do not have the same dtype (auto and int32); declare the same dtype for both" in problem
 
 
 def test_sample_data_has_no_problems(workspace: Workspace) -> None:

@@ -105,7 +105,7 @@ def test_corpora_with_different_vocabularies_are_refused_with_the_line(workspace
         build(corpus, workspace)
     before = store_contents(workspace.store.root)
     with pytest.raises(
-        DeclarationError, match=rf"mix\.yaml:3: datasets: 'one' and 'two' have not the same {what}; .*declare the same {what}"
+        DeclarationError, match=rf"mix\.yaml:3: datasets: 'one' and 'two' do not have the same {what}; .*declare the same {what}"
     ):
         _plan(mixture, corpora, workspace)
     assert store_contents(workspace.store.root) == before
@@ -117,7 +117,7 @@ def test_corpus_with_partly_rebuilt_partitions_is_refused(workspace: Workspace) 
         build(corpus, workspace)
     changed = _corpora(workspace, dtype="int32")["two"]
     build_partition(changed, workspace.sources.partitions(changed)["a"], workspace)
-    with pytest.raises(DeclarationError, match="partitions of 'two' have not the same dtype; bring them up to date"):
+    with pytest.raises(DeclarationError, match="partitions of 'two' do not have the same dtype; bring them up to date"):
         _plan(mixture, {"two": changed, "one": corpora["one"]}, workspace)
 
 
