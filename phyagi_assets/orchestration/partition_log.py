@@ -1,5 +1,6 @@
 """Events of partitions in Dagster's log: materializations with their data versions, and results of checks."""
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 
 import dagster as dg
@@ -19,7 +20,9 @@ from phyagi_assets.orchestration.recorded import DATA_VERSION, Recorded
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 _INSERTED = 100
-"""Largest number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
+"""Number of passed checks that are recorded in one statement; they are lost if the process is killed before."""
+_SECONDS = 5.0
+"""Time after which they are recorded though they are fewer, so that the checks of a partition that takes long are shown soon."""
 
 
 class PartitionLog:
@@ -54,6 +57,7 @@ class PartitionLog:
         self._left_out: dict[str, str] = {}
         self._passed: dict[dg.AssetCheckKey, int] = {}
         self._not_inserted: list[PartitionVerdict] = []
+        self._flushed = time.monotonic()
         self._last: set[str] = set()
         self._announces = False
         self._held: list[tuple[PartitionResult, Sequence[StepResult]]] = []
@@ -95,6 +99,8 @@ class PartitionLog:
                 self._context.log_event(self._materialization(result.work, done))
             for verdict in verdicts(done.checks):
                 self._log_check(result.work, done.step, verdict)
+        if len(self._not_inserted) >= _INSERTED or time.monotonic() - self._flushed >= _SECONDS:
+            self.flush()
         if result.problem is not None:
             self._context.log.error(f"{result.work.name}: {result.failure}")
         if result.failure:
@@ -152,7 +158,7 @@ class PartitionLog:
 
     def flush(self) -> None:
         """Record the passed checks that are not recorded yet."""
-        results, self._not_inserted = self._not_inserted, []
+        results, self._not_inserted, self._flushed = self._not_inserted, [], time.monotonic()
         if results:
             insert_passed(self._context.instance, self._context.run, self._step, results)
 
@@ -164,8 +170,6 @@ class PartitionLog:
             return
         self._passed[key] = self._passed.get(key, 0) + 1
         self._not_inserted.append(result)
-        if len(self._not_inserted) >= _INSERTED:
-            self.flush()
 
     def _log_evaluation(self, evaluation: dg.AssetCheckEvaluation) -> None:
         self._context.log_event(evaluation)  # type: ignore[arg-type]  # logged like any other event, though it is not declared

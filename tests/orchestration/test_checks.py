@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from phyagi_assets.declare.catalog import load_catalog
+from phyagi_assets.orchestration import partition_log
 from phyagi_assets.orchestration.assets import WORKSPACE
 from phyagi_assets.orchestration.checks import SOUND, STORED, stored_check
 from tests.project import Project
@@ -66,7 +67,13 @@ def test_materialization_records_its_checks(notes: Project) -> None:
     assert checked(notes, run(notes, "noted/mixed_dataset", partition=None)) == {"mixed_dataset.sound": True}
 
 
-def test_run_of_many_partitions_records_each_check_and_has_one_event_for_all_that_passed(project: Project) -> None:
+def test_run_of_many_partitions_records_each_check_and_has_one_event_for_all_that_passed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inserted: list[int] = []
+    insert = partition_log.insert_passed
+    monkeypatch.setattr(partition_log, "insert_passed", lambda *of: inserted.append(len(of[-1])) or insert(*of))
+    monkeypatch.setattr(partition_log, "_SECONDS", 0.0)  # as if each partition took long
     keys = [f"small{number:02}" for number in range(12)]
     for key in keys:
         write_jsonl(project.raw / "small" / f"{key}.jsonl", [f"Note of {key}."])
@@ -87,6 +94,7 @@ def test_run_of_many_partitions_records_each_check_and_has_one_event_for_all_tha
         (stage, key, "FAILED" if key == "small05" else "SUCCEEDED") for stage in stages for key in keys
     }
     assert all(of.is_current for of in found if of.partition_key != "small05")
+    assert inserted == [3] * 11  # at the end of each partition
 
 
 def test_failed_check_publishes_nothing_and_stops_later_steps(notes: Project) -> None:
