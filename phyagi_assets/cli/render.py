@@ -14,7 +14,7 @@ from phyagi_assets.formats.plan import PLAN
 from phyagi_assets.formats.plan import STEP as MIXED
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formatting import counted, listed, short, short_counted, short_size
-from phyagi_assets.inspection.caches import published_caches
+from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.materialize_report import MaterializeReport
 from phyagi_assets.order.composition import plan_lines
 from phyagi_assets.store.base import Artifact, Store
@@ -59,7 +59,7 @@ def catalog_trees(catalog: Catalog, store: Store, partitions: Mapping[str, Colle
         yield tree
     for name in catalog.corpora:
         if name not in mixed:
-            caches = published_caches(name, store, among=partitions.get(name)).values()
+            caches = caches_of_corpus(name, store, among=partitions.get(name)).values()
             yield Tree(f"[bold]{name}[/] {short_counted(sum(map(_tokens, caches)), 'token')} in {counted(len(caches), 'partition')}")
 
 

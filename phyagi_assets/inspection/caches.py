@@ -6,7 +6,7 @@ from phyagi_assets.steps.cache import STEP
 from phyagi_assets.store.base import Artifact, Store
 
 
-def published_caches(corpus: str, store: Store, *, among: Container[str] | None = None, intact: bool = False) -> dict[str, Artifact]:
+def caches_of_corpus(corpus: str, store: Store, *, among: Container[str] | None = None, intact: bool = False) -> dict[str, Artifact]:
     """Return the published caches of a corpus, by partition.
 
     Parameters

@@ -15,7 +15,7 @@ from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
 from phyagi_assets.formats.trained_bits import shown_share
 from phyagi_assets.formatting import listed
-from phyagi_assets.inspection.caches import published_caches
+from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.report import Record, Report
 from phyagi_assets.inspection.spans import Span, shown_text
@@ -176,7 +176,7 @@ def inspect_corpus(store: Store, name: str) -> Inspection:
     StoreError
         The store has no published cache of the corpus.
     """
-    caches = published_caches(name, store)
+    caches = caches_of_corpus(name, store)
     if not caches:
         raise nothing_named(name, store)
     totals = {

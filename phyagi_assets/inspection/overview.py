@@ -13,7 +13,7 @@ from phyagi_assets.formats.cache_folder import HASHES, array_files, open_documen
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
-from phyagi_assets.inspection.caches import published_caches
+from phyagi_assets.inspection.caches import caches_of_corpus
 from phyagi_assets.inspection.explain import ExplainedSample, open_explainer
 from phyagi_assets.inspection.missing import nothing_named
 from phyagi_assets.inspection.spans import Span, shown_text
@@ -155,7 +155,7 @@ def overview(name: str, store: Store, place: str | Path, catalog: Catalog | None
 
 def _corpus(name: str, store: Store, catalog: Catalog | None, samples: int) -> CorpusOverview:
     steps = list(FLOW.of(Scope.PARTITION))
-    caches = published_caches(name, store, intact=True)
+    caches = caches_of_corpus(name, store, intact=True)
     if not caches:
         raise nothing_named(name, store)
     declared = catalog.corpora.get(name) if catalog else None

@@ -37,14 +37,14 @@ def store_events(storage: SqliteEventLogStorage, events: Sequence[dg.EventLogEnt
     planned = [event for event in events if _is_planned(event, events[0].run_id)]
     if planned:
         rows = [storage.prepare_insert_event(event) for event in planned]
-        with storage.run_connection(planned[0].run_id) as connection:
-            for row in rows:
-                connection.execute(row)
-        with storage.index_transaction() as connection:
+        with storage.index_transaction() as connection:  # first, because it may fail, and Dagster then stores all events one by one
             for row, event in zip(rows, planned, strict=True):
                 number = connection.execute(row).inserted_primary_key[0]  # type: ignore[index]
                 storage._store_asset_event_tags(connection, [event], [number])  # as Dagster stores a single one
                 storage._store_asset_event(connection, event, number)
+        with storage.run_connection(planned[0].run_id) as connection:
+            for row in rows:
+                connection.execute(row)
     for event in events:
         if not _is_planned(event, events[0].run_id):
             storage.store_event(event)

@@ -1,9 +1,11 @@
 """The daemon of the UI stores what a run is going to build in one transaction."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from dagster._core.events import AssetMaterializationPlannedData, DagsterEvent
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._daemon import backfill, controller
@@ -14,6 +16,10 @@ from phyagi_assets.orchestration.sqlite import fast_records
 
 KEYS = [dg.AssetKey(["plays", step]) for step in ("raw_dataset", "numpy_cache")]
 PARTITIONS = ["one", "two", "three"]
+
+
+def _raise(problem: Exception, *_: object) -> None:
+    raise problem
 
 
 def announced(run: str) -> list[dg.EventLogEntry]:
@@ -54,6 +60,15 @@ def test_events_stored_at_once_are_those_that_dagster_stores_one_by_one(tmp_path
         store_events(at_once, announced("run"))
         assert tables(at_once, "run") == tables(one_by_one, "run")
         assert len(tables(at_once, "run")[0]) == len(KEYS) * len(PARTITIONS) + 1
+
+
+def test_nothing_is_stored_twice_if_the_database_of_all_runs_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with fast_records():
+        storage = SqliteEventLogStorage(str(tmp_path / "records"))
+        monkeypatch.setattr(storage, "_store_asset_event", partial(_raise, TimeoutError()))
+        with pytest.raises(TimeoutError):
+            store_events(storage, announced("run"))
+        assert [len(found) for found in tables(storage, "run")] == [0, 0, 0]
 
 
 def test_daemon_looks_for_backfills_as_often_as_dagsters_constant_says() -> None:
