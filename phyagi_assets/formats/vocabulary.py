@@ -19,7 +19,8 @@ def token_ids(tokenizer: Any) -> dict[str, int]:
     vocabulary = tokenizer["model"]["vocab"]
     if not isinstance(vocabulary, dict):  # Unigram: pairs of token and score
         vocabulary = {token: id_ for id_, (token, _score) in enumerate(vocabulary)}
-    return vocabulary | {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
+    added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens") or ()}
+    return added | vocabulary  # where they differ, `tokenizers` takes the id of the vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.vocabulary import Vocabulary
+from phyagi_assets.formats.vocabulary import Vocabulary, token_ids
 from tests.support import write_text
 
 
@@ -19,6 +21,14 @@ def _vocabulary(file: Path, content: Any = None, **keys: Any) -> Vocabulary:
 
 def _tokenizer(vocabulary: Any, added: dict[str, int]) -> dict[str, Any]:
     return {"model": {"vocab": vocabulary}, "added_tokens": [{"content": token, "id": number} for token, number in added.items()]}
+
+
+def test_ids_are_those_of_tokenizers() -> None:
+    made = Tokenizer(WordLevel({"x": 0, "y": 1, "<eos>": 2}, unk_token="x"))
+    made.add_special_tokens(["<eos>", "<pad>"])
+    content = json.loads(made.to_str())
+    content["added_tokens"][0]["id"] = 1  # another one than that of the vocabulary
+    assert token_ids(content) == Tokenizer.from_str(json.dumps(content)).get_vocab() == {"x": 0, "y": 1, "<eos>": 2, "<pad>": 3}
 
 
 @pytest.mark.parametrize("other", [{"size": 4}, {"max_id": 5}, {"eos_token_id": None}])
