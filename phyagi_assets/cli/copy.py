@@ -76,10 +76,10 @@ def copy(output: Output, source: str, target: str, names: tuple[str, ...], layou
     problems: list[str] = []
     left_out: list[Copying | Joining] = []
     size = sum(item.bytes for item in work)
-    with progress.over({item.artifact.address: () for item in work}, size, verb="copying", noun="version"):
+    with progress.over({item.artifact.version.path: () for item in work}, size, verb="copying", noun="version"):
         for item, reasons in done:
-            progress.started(item.artifact.address)
-            progress.advanced(item.bytes)
+            name = f"{item.artifact.address}@{item.artifact.fingerprint[:8]}"
+            progress.copied(name, item.bytes, is_there=item.is_there, is_left_out=bool(reasons))
             if reasons:
                 problems += reasons
                 left_out.append(item)

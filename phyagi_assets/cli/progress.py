@@ -93,6 +93,15 @@ class ConsoleProgress:
             self._bar.refresh()
         self._tell(f"{result.work.name}: {outcome} ({self._ended:,} of {self._count:,})")
 
+    def copied(self, name: str, size: int, *, is_there: bool, is_left_out: bool) -> None:
+        """Count a version that has been copied or left out, or that the target had already, which prints no line."""
+        self._ended += 1
+        number = f"{self._ended:,} of {self._count:,}"
+        self._bar.update(self._task, advance=size)
+        self._show(f"{number} {name}")
+        if is_left_out or not is_there:
+            self._tell(f"{name}: {'left out' if is_left_out else f'copied, {short_size(size)}'} ({number})")
+
     def started_whole(self, name: str, step: str) -> None:
         """Show the name and step of a mixture or whole corpus that is started."""
         self._show(f"{name}: {step}")

@@ -43,6 +43,16 @@ def test_without_a_terminal_lines_tell_what_begins_and_ends() -> None:
     assert (failed[2], failed[-1]) == ("news/day0: failed: no news (1 of 1)", "mix: failed: no tokens")
 
 
+def test_copied_versions_have_a_line_each_unless_the_target_had_them() -> None:
+    file = io.StringIO()
+    progress = ConsoleProgress(Output(), Console(file=file, force_terminal=False))
+    with progress.over(dict.fromkeys(("a@1", "b@1", "c@1"), ()), 3_000, verb="copying", noun="version"):
+        progress.copied("a@1", 2_000, is_there=False, is_left_out=False)
+        progress.copied("b@1", 0, is_there=True, is_left_out=False)
+        progress.copied("c@1", 1_000, is_there=False, is_left_out=True)
+    assert file.getvalue().splitlines() == ["copying 3 versions, 3kB to read", "a@1: copied, 2kB (1 of 3)", "c@1: left out (3 of 3)"]
+
+
 def test_many_partitions_have_one_line_each() -> None:
     assert len(run(is_terminal=False, partitions=100).splitlines()) == 103
 
