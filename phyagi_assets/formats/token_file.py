@@ -106,7 +106,7 @@ def open_tokens(path: Path) -> TokenFile:
         )
     mask = _beside(path, manifest, MASK)
     if mask is None and manifest is not None and "trained" in manifest.counts.get(path.stem, {}):
-        raise StoreError(f"{path.with_suffix(MASK)}: is missing, and tells which tokens to train on; build the cache again")
+        raise StoreError(f"{path.with_suffix(MASK)}: is missing; it records which tokens to train on, so build the cache again")
     if mask is not None:
         if labels is not None or mask.dtype != np.uint8 or len(mask) != mask_bytes(len(ids)):
             raise StoreError(
