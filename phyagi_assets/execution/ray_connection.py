@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from phyagi_assets.errors import PhyagiAssetsError, translate_missing_packages
+from phyagi_assets.errors import MissingPackageError, PhyagiAssetsError, translate_missing_packages
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.formatting import one_line
@@ -40,8 +40,11 @@ def connected(cluster: RayAddress) -> Iterator[None]:
         Ray is not installed, the cluster cannot be reached, or its versions of Ray or Python are not those of this process.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    with translate_missing_packages():
-        import ray
+    try:
+        with translate_missing_packages():
+            import ray
+    except MissingPackageError as problem:
+        raise PhyagiAssetsError(f"{cluster.setting}: {problem}{cluster.remedy}") from None
     if ray.is_initialized():
         yield
         return

@@ -70,5 +70,7 @@ def test_cluster_that_cannot_be_reached_is_named() -> None:
 
 def test_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    address = RayAddress(address="127.0.0.1:1", setting="--executor")
-    assert refusal(address) == "ray is not installed; install it with: pip install 'phyagi-assets[ray]'"
+    missing = "ray is not installed; install it with: pip install 'phyagi-assets[ray]'"
+    assert refusal(RayAddress(address="127.0.0.1:1", setting="--executor")) == f"--executor: {missing}"
+    by_environment = RayAddress(address="127.0.0.1:1", setting="$RAY_ADDRESS")
+    assert refusal(by_environment) == f"$RAY_ADDRESS: {missing}; to build on this machine, choose the executor local"
