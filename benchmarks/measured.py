@@ -70,7 +70,7 @@ def cpu_seconds() -> float:
 
 
 def cpu_of(pid: int, *, with_children: bool = True) -> float:
-    """Return the processor time of a process, by default with that of its children that have ended; 0 if there is no such process."""
+    """Return the processor time of a process, by default including its children that have ended; 0 if the process does not exist."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -125,7 +125,7 @@ def tree(pid: int) -> list[int]:
 
 
 def resident(pid: int) -> int:
-    """Return the resident memory of a process, in bytes; 0 if there is no such process."""
+    """Return the resident memory of a process in bytes; 0 if the process does not exist."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -64,7 +64,7 @@ def new_console(*, stderr: bool = False, file: TextIO | None = None) -> Console:
 
 
 def print_text(console: Console, text: str, *, end: str = "\n") -> None:
-    """Print a text as it is: brackets in it are no markup, and its lines are not broken."""
+    """Print a text unchanged: brackets are not read as markup, and lines are not wrapped."""
     console.print(text, markup=False, soft_wrap=True, end=end)
 
 

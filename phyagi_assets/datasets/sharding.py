@@ -185,8 +185,7 @@ class SharedStream(DividedStream):
                 raise ValueError(
                     f"{name}: the state is from a stream with {stream.get(name)}, and this stream has {own}; resume with the same value"
                 )
-        numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": progress.taken, **asdict(progress.reader)}
-        numbers["is_rotated"] = int(is_rotated)
+        numbers = {"is_loaded": 1, "loaded_epoch": progress.epoch, "taken": taken, "is_rotated": int(is_rotated), **asdict(progress.reader)}
         if get_worker_info() is None:  # the training process sets the epoch
             numbers["epoch"] = progress.epoch
             self._progress = progress

@@ -214,7 +214,7 @@ def _work(
 
 
 def _run_tasks(tasks: Iterator[Any], sender: _Sender, prepare: Prepare[Any, Any], name: Callable[[Any], str]) -> TaskCrashed | None:
-    """Prepare this process, and run tasks until there are no more; return the crash of a task, after which no other one is run."""
+    """Prepare this process, and run tasks until none is left or one crashes; return the crash."""
     with prepare(sender.send) as run:
         for task in tasks:
             outcome = outcome_of(name(task), partial(run, task))

@@ -25,8 +25,8 @@ _LISTED = 20
 """Largest number of problems that a result lists."""
 
 _LIMITS = {tokens.DUPLICATES, tokens.INVALID}
-_UNPUBLISHED = "What fails is not published, and the version before it stays."
-"""Said of every check, because the UI calls those of partitions non-blocking."""
+_UNPUBLISHED = "A version that fails is not published, and the previous version stays."
+"""Added to each description, because the UI calls the checks of partitions non-blocking."""
 
 
 def check_specs(name: str, step: Step, partitions: dg.PartitionsDefinition[str] | None = None) -> list[dg.AssetCheckSpec]:

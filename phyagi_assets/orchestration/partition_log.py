@@ -39,7 +39,7 @@ class PartitionLog:
     checks
         Names of the steps, by corpus, of which Dagster expects every result of every check.
     is_long
-        Whether the run builds so many partitions that results of their passed checks are no events of their own in its log.
+        Whether the run builds so many partitions that it does not log an event for each passed check.
     """
 
     def __init__(

@@ -122,7 +122,7 @@ class Column:
     type: str
     """Type of its values."""
     description: str
-    """What its values say of a row."""
+    """Meaning of its values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
