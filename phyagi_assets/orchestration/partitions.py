@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+from sqlalchemy.exc import IntegrityError
 
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.errors import PhyagiAssetsError
@@ -62,7 +63,11 @@ def sync_partitions(instance: dg.DagsterInstance, corpus: Corpus, listed: Collec
     """Add and delete Dagster's partitions of a corpus until they are the listed ones."""
     changes = partition_changes(instance, corpus, listed)
     if changes.new:
-        instance.add_dynamic_partitions(corpus.config.name, list(changes.new))
+        try:
+            instance.add_dynamic_partitions(corpus.config.name, list(changes.new))
+        except IntegrityError:  # another process has added some of them after Dagster looked for those that exist
+            sync_partitions(instance, corpus, listed)
+            return
     for key in changes.gone:
         instance.delete_dynamic_partition(corpus.config.name, key)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from sqlalchemy import Connection, Engine, event
 
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.orchestration.partitions import partition_changes, sync_partitions
@@ -63,6 +64,25 @@ def test_each_way_of_removing_a_partition_forgets_that_the_corpus_is_recorded(bu
         assert recorded.match({"plays": "as it was"})
         change(built_project.instance, corpus, listed)
         assert not recorded.match({"plays": "as it was"})
+
+
+def test_partitions_are_added_while_another_process_adds_the_same(project: Project) -> None:
+    corpus = load_catalog(project.workspace.data).corpora["plays"]
+    with dg.DagsterInstance.from_config(project.instance.root_directory) as other:
+        conflicts = []
+
+        def add_before(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+            if statement.startswith("INSERT INTO dynamic_partitions") and not conflicts:
+                conflicts.append(statement)
+                other.add_dynamic_partitions("plays", ["one", "two"])
+
+        event.listen(Engine, "before_cursor_execute", add_before)
+        try:
+            sync_partitions(project.instance, corpus, {"one", "two", "three"})
+        finally:
+            event.remove(Engine, "before_cursor_execute", add_before)
+    assert conflicts
+    assert set(project.instance.get_dynamic_partitions("plays")) == {"one", "two", "three"}
 
 
 def test_partitions_of_a_backfill_in_progress_are_retired_when_it_ends(built_project: Project) -> None:
