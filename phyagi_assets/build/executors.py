@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
 from phyagi_assets.build.work import Work
@@ -61,8 +62,6 @@ def new_executor(
     on_progress
         Called with a partition and the bytes of its source that were processed since the last call.
     """
-    processes_here = processes_by_default() if processes is None else processes
-    size = min(processes_here, sum(item.chunks for item in work))
 
     def started(task: Task) -> None:
         if isinstance(task, PartitionTask) and not task.is_begun:
@@ -71,37 +70,24 @@ def new_executor(
     def progressed(task: Task, consumed: int) -> None:
         on_progress(task.work, consumed)
 
-    if cluster is not None:
-        return _on_cluster(cluster, builder, work, processes, commits, started, progressed)
     prepare = partial(_prepared, builder, commits)
+    calls: dict[str, Any] = {"name": _task_name, "on_start": started, "on_progress": progressed}
+    if cluster is not None:
+        workspace, corpora = builder.workspace, [builder.corpora[name] for name in sorted({item.corpus for item in work})]
+        parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
+        return RayExecutor(
+            cluster=cluster,
+            prepare=partial(prepare, identities=find_identities(corpora, workspace.data, workspace.store)),
+            parcels=parcels,
+            check=node_check(corpora, work, workspace, parcels),
+            limit=processes,
+            processors=PROCESSORS_EACH,
+            **calls,
+        )
+    size = min(processes_by_default() if processes is None else processes, sum(item.chunks for item in work))
     if size <= 1:
-        return InProcessExecutor(prepare=prepare, name=_task_name, on_start=started, on_progress=progressed)
-    return ProcessPool(prepare=prepare, size=size, threads=_threads(size), name=_task_name, on_start=started, on_progress=progressed)
-
-
-def _on_cluster(
-    cluster: RayAddress,
-    builder: Builder,
-    work: Sequence[Work],
-    processes: int | None,
-    commits: Commits,
-    on_start: Callable[[Task], None],
-    on_progress: Callable[[Task, int], None],
-) -> Executor[Task, TaskResult]:
-    workspace, corpora = builder.workspace, [builder.corpora[name] for name in sorted({item.corpus for item in work})]
-    parcels = Parcels.of(workspace.store, f"run {uuid.uuid4().hex}")
-    identities = find_identities(corpora, workspace.data, workspace.store)
-    return RayExecutor(
-        cluster=cluster,
-        prepare=partial(_prepared, builder, commits, identities=identities),
-        parcels=parcels,
-        check=node_check(corpora, work, workspace, parcels),
-        limit=processes,
-        processors=PROCESSORS_EACH,
-        name=_task_name,
-        on_start=on_start,
-        on_progress=on_progress,
-    )
+        return InProcessExecutor(prepare=prepare, **calls)
+    return ProcessPool(prepare=prepare, size=size, threads=_threads(size), **calls)
 
 
 def node_check(corpora: Sequence[Corpus], work: Sequence[Work], workspace: Workspace, parcels: Parcels) -> NodeCheck:

@@ -25,7 +25,7 @@ from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
 from typing import Any, Generic
 
-from phyagi_assets.execution.executor import PACKAGE, Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied, outcome_of
+from phyagi_assets.execution.executor import PACKAGE, Executor, Prepare, Result, Task, TaskCrashed, WorkerDied, outcome_of
 from phyagi_assets.execution.processors import THREADS
 
 _TO_END = 10.0
@@ -72,38 +72,14 @@ class _Worker(Generic[Task]):
             self.process.terminate()
 
 
-class ProcessPool(Generic[Task, Result]):
-    """Executor that runs tasks in worker processes.
+@dataclass(kw_only=True, eq=False)
+class ProcessPool(Executor[Task, Result]):
+    """Executor that runs tasks in at most `size` worker processes."""
 
-    Parameters
-    ----------
-    size
-        Largest number of worker processes.
-    threads
-        Number of threads of the engine in each worker process.
-    name, on_progress
-        See `InProcessExecutor`; `name` is called in the worker.
-    """
-
-    def __init__(
-        self,
-        *,
-        prepare: Prepare[Task, Result],
-        size: int,
-        threads: int,
-        name: Callable[[Task], str],
-        on_start: Callable[[Task], None],
-        on_progress: Callable[[Task, int], None],
-    ) -> None:
-        self.size = size
-        self._arguments = (prepare, threads, name)
-        self._on_progress = on_progress
-        self._context = _context(prepare)
-        self._waiting = TaskQueue(on_start)
-        self.submit, self.drop = self._waiting.submit, self._waiting.drop
+    threads: int
+    """Number of threads of the engine in each worker process."""
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
-        """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`."""
         workers: list[_Worker[Task]] = []
         # A second interrupt may cut `finally` short at any place, and the interpreter would wait for the workers when it exits.
         at_exit = multiprocessing.util.Finalize(None, _stop, args=(workers,), exitpriority=10)
@@ -112,7 +88,7 @@ class ProcessPool(Generic[Task, Result]):
                 busy = {worker.connection: worker for worker in workers if worker.task is not None}
                 for connection in wait(list(busy)):
                     worker = busy[connection]  # type: ignore[index]  # `wait` returns the connections it was given
-                    ended = worker.receive(self._on_progress)
+                    ended = worker.receive(self.on_progress)
                     if ended is None or worker.task is None:
                         continue
                     task, worker.task = worker.task, None
@@ -128,18 +104,20 @@ class ProcessPool(Generic[Task, Result]):
     def _begin(self, workers: list[_Worker[Task]]) -> bool:
         """Start as many workers as there are tasks for, and give a task to each idle one. Return whether a task has begun."""
         idle = [worker for worker in workers if worker.task is None]
-        for _ in range(min(self.size - len(workers), len(self._waiting) - len(idle))):  # all start before the first one gets a task
+        for _ in range(min(self.size - len(workers), len(self.waiting) - len(idle))):  # all start before the first one gets a task
             workers.append(self._started())
             idle.append(workers[-1])
-        begun = idle[: len(self._waiting)]
+        begun = idle[: len(self.waiting)]
         for worker in begun:
-            worker.send(self._waiting.take())
+            worker.send(self.take())
         return bool(begun)
 
     def _started(self) -> _Worker[Task]:
-        here, there = self._context.Pipe()
+        context = _context(self.prepare)
+        here, there = context.Pipe()
         level = logging.getLogger(PACKAGE).getEffectiveLevel()
-        process = self._context.Process(target=_work, args=(there, *self._arguments, level, dict(os.environ)))  # type: ignore[attr-defined]
+        arguments = (there, self.prepare, self.threads, self.name, level, dict(os.environ))
+        process = context.Process(target=_work, args=arguments)  # type: ignore[attr-defined]
         process.start()
         there.close()
         return _Worker(process=process, connection=here)

@@ -13,13 +13,13 @@ import pickle
 import socket
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.execution.executor import PACKAGE, Prepare, Result, Task, TaskCrashed, TaskQueue, WorkerDied
+from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Task, TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible
@@ -45,39 +45,21 @@ class _Attempt(Generic[Task]):
     number: int
 
 
-class RayExecutor(Generic[Task, Result]):
-    """Executor that runs tasks on a Ray cluster.
+@dataclass(kw_only=True, eq=False)
+class RayExecutor(Executor[Task, Result]):
+    """Executor that runs tasks on a Ray cluster."""
 
-    Parameters
-    ----------
-    check
-        What every node has to have.
-    limit
-        Largest number of tasks that run at the same time; None for as many as the cluster has processors for.
-    processors
-        Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node.
-    name, on_progress
-        See `InProcessExecutor`; `name` is called in the worker.
-    """
+    cluster: RayAddress
+    parcels: Parcels
+    check: NodeCheck
+    """What every node has to have."""
+    limit: int | None = None
+    """Largest number of tasks that run at the same time; None for as many as the cluster has processors for."""
+    processors: int = 1
+    """Number of processors that a task keeps busy. On a cluster with smaller nodes, a task uses those of the smallest node."""
 
-    def __init__(
-        self,
-        *,
-        cluster: RayAddress,
-        prepare: Prepare[Task, Result],
-        parcels: Parcels,
-        check: NodeCheck,
-        limit: int | None = None,
-        processors: int = 1,
-        name: Callable[[Task], str],
-        on_start: Callable[[Task], None],
-        on_progress: Callable[[Task, int], None],
-    ) -> None:
-        self.size = limit or 1 << 16
-        self._cluster, self._prepare, self._parcels, self._check = cluster, prepare, parcels, check
-        self._limit, self._processors, self._name, self._on_progress = limit, processors, name, on_progress
-        self._waiting = TaskQueue(on_start)
-        self.submit, self.drop = self._waiting.submit, self._waiting.drop
+    def __post_init__(self) -> None:
+        self.size = self.limit or 1 << 16
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         """Run all tasks that were submitted, including those submitted meanwhile; see `Executor.results`.
@@ -87,49 +69,38 @@ class RayExecutor(Generic[Task, Result]):
         PhyagiAssetsError
             The cluster cannot be reached, or a node cannot run the tasks.
         """
-        if not self._waiting:
-            return
-        with connected(self._cluster), self._check.marked():
-            check_nodes(self._check)
-            yield from _Run(
-                self._cluster, self._waiting, self._job, self._parcels, self._limit, self._processors, self._on_progress
-            ).results()
-
-    def _job(self, threads: int) -> bytes:
-        level = logging.getLogger(PACKAGE).getEffectiveLevel()
-        prepare = self._parcels.pack(self._prepare)
-        return pickle.dumps(Job(parcels=self._parcels, check=self._check, prepare=prepare, name=self._name, threads=threads, level=level))
+        if self.waiting:
+            with connected(self.cluster), self.check.marked():
+                check_nodes(self.check)
+                yield from _Run(self).results()
 
 
 class _Run(Generic[Task, Result]):
     """The tasks on the cluster."""
 
-    def __init__(
-        self,
-        cluster: RayAddress,
-        waiting: TaskQueue[Task],
-        job: Callable[[int], bytes],
-        parcels: Parcels,
-        limit: int | None,
-        processors: int,
-        on_progress: Callable[[Task, int], None],
-    ) -> None:
+    def __init__(self, executor: RayExecutor[Task, Result]) -> None:
         import ray
 
-        self._cluster = cluster
-        self._ray, self._waiting, self._parcels, self._limit, self._on_progress = ray, waiting, parcels, limit, on_progress
+        self._ray, self._executor = ray, executor
         self._again: list[_Attempt[Task]] = []
         self._running: dict[Any, _Attempt[Task]] = {}
         nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        self._each = min(processors, min(filter(None, nodes), default=1))  # a node of an unknown size may come later
+        self._each = min(executor.processors, min(filter(None, nodes), default=1))  # a node of an unknown size may come later
         """Number of processors of a task."""
         self._id = uuid.uuid4().bytes
-        kept = ray.put(job(self._each))
-        self._job = _Kept(kept)
+        job = Job(
+            parcels=executor.parcels,
+            check=executor.check,
+            prepare=executor.parcels.pack(executor.prepare),
+            name=executor.name,
+            threads=self._each,
+            level=logging.getLogger(PACKAGE).getEffectiveLevel(),
+        )
+        self._job = _Kept(ray.put(pickle.dumps(job)))
         self._remote = ray.remote(num_cpus=self._each, max_retries=0, scheduling_strategy="SPREAD")(run_task)
         self._most, self._looked, self._answered = 0, 0.0, time.monotonic()
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-        self._server = cluster.server or (host, int(port))
+        self._server = executor.cluster.server or (host, int(port))
 
     def results(self) -> Generator[tuple[Task, Result | Exception], None, None]:
         idle_since = time.monotonic()
@@ -152,10 +123,9 @@ class _Run(Generic[Task, Result]):
 
     def _begin(self) -> bool:
         """Submit as many tasks as the cluster can take. Return whether any are on the cluster."""
-        room = self._room()
-        for _ in range(min(room, len(self._again) + len(self._waiting))):
-            attempt = self._again.pop() if self._again else _Attempt(task=self._waiting.take(), number=1)
-            reference = self._remote.remote(self._id, self._job, self._parcels.pack(attempt.task))
+        for _ in range(min(self._room(), len(self._again) + len(self._executor.waiting))):
+            attempt = self._again.pop() if self._again else _Attempt(task=self._executor.take(), number=1)
+            reference = self._remote.remote(self._id, self._job, self._executor.parcels.pack(attempt.task))
             self._running[reference] = attempt
         return bool(self._running)
 
@@ -163,8 +133,8 @@ class _Run(Generic[Task, Result]):
         """Return how many more tasks may be submitted: as many as run at the same time, and as many again, so that no node waits."""
         if time.monotonic() - self._looked > _REFRESHED and self._answers():
             fit = int(self._ray.cluster_resources().get("CPU", 0)) // self._each
-            self._most = self._limit if self._limit is not None and self._limit <= fit else 2 * max(1, fit)
-            self._most = min(self._most, self._limit or self._most)
+            self._most = 2 * max(1, fit)
+            self._most = min(self._executor.limit or self._most, self._most)
             self._looked = time.monotonic()
         return max(0, self._most - len(self._running))
 
@@ -183,7 +153,8 @@ class _Run(Generic[Task, Result]):
         except OSError:
             if time.monotonic() - self._answered < _TO_RECOVER:
                 return False
-            message = f"{self._cluster.setting}: the Ray cluster {self._cluster.address} does not answer any more; run the command again"
+            cluster = self._executor.cluster
+            message = f"{cluster.setting}: the Ray cluster {cluster.address} does not answer any more; run the command again"
             logger.error("%s", message)  # Ray may end this process while the connection is closed
             raise PhyagiAssetsError(message) from None
 
@@ -213,11 +184,11 @@ class _Run(Generic[Task, Result]):
             attempt.number += 1
             self._again.append(attempt)
             return None
-        report: Report = self._parcels.unpack(returned)
+        report: Report = self._executor.parcels.unpack(returned)
         for record in report.records:
             logging.getLogger(record.name).handle(record)
         if report.consumed:
-            self._on_progress(attempt.task, report.consumed)
+            self._executor.on_progress(attempt.task, report.consumed)
         return report
 
     def _warn_if_idle(self) -> None:
