@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset, IterableDataset
 
-from phyagi_assets.datasets.cursor import Epoch, checked_index
+from phyagi_assets.datasets.cursor import Cursor, checked_index
 from phyagi_assets.datasets.foreign_stream import ForeignStream
 from phyagi_assets.datasets.sharding import SharedStream
 from phyagi_assets.order.permutation import Ints, derived_key, permuted
 from phyagi_assets.order.schedule import Interleaved
+from phyagi_assets.reading.numbers import checked_int
 
 Weight = float | Fraction
 
@@ -77,7 +78,7 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
         self.seed = seed
         self.counts = [math.ceil(len(dataset) * weight) for dataset, weight in zip(self.datasets, self.weights, strict=True)]
         self.cumulative_sizes = list(accumulate(self.counts))
-        self._epoch = Epoch()
+        self._cursor = Cursor(epoch=0)
 
     @property
     def seq_len(self) -> int:
@@ -100,11 +101,11 @@ class WeightedConcatDataset(ConcatDataset[dict[str, Any]]):
     @property
     def epoch(self) -> int:
         """Number of the epoch, from 0."""
-        return self._epoch.number
+        return self._cursor["epoch"]
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch, which determines the samples that are drawn for the fraction of each weight."""
-        self._epoch.number = epoch
+        self._cursor.move(epoch=checked_int("epoch", epoch))
 
     def __len__(self) -> int:
         return self.cumulative_sizes[-1]
@@ -260,8 +261,8 @@ class WeightedConcatIterableDataset(SharedStream):
         endless: bool = True,
         **kwargs: Iterable[Any],
     ) -> None:
-        super().__init__(rank, world_size, endless=endless)
         given = [_by_index(dataset) for dataset in datasets]
+        super().__init__(rank, world_size, rotates=len(given) > 1, endless=endless)
         self._foreign = [dataset for dataset in given if isinstance(dataset, ForeignStream)]
         self._whole = WeightedConcatDataset(given, weights, seed=seed, **kwargs)
 
@@ -332,10 +333,6 @@ class WeightedConcatIterableDataset(SharedStream):
         except ValueError as problem:
             raise ValueError(f"{file}: is not a valid state: {problem}") from None
         self.load_state_dict(state)
-
-    @property
-    def _rotates(self) -> bool:
-        return len(self._whole.datasets) > 1
 
     def _samples(self) -> int:
         return len(self._whole)

@@ -15,7 +15,6 @@ import torch.distributed
 from torch.utils.data import IterableDataset, get_worker_info
 
 from phyagi_assets.formatting import counted
-from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.steps import Reader, Shard
 
 
@@ -31,22 +30,6 @@ def this_reader(shard: Shard) -> Reader:
     worker = get_worker_info()
     index, workers = (worker.id, worker.num_workers) if worker else (0, 0)
     return Reader(rank=shard.rank, world_size=shard.world_size, worker=index, workers=workers)
-
-
-class Epoch:
-    """An epoch number in memory that loader workers share."""
-
-    def __init__(self) -> None:
-        self._cursor = Cursor(epoch=0)
-
-    @property
-    def number(self) -> int:
-        """Number of the epoch, from 0."""
-        return self._cursor["epoch"]
-
-    @number.setter
-    def number(self, epoch: int) -> None:
-        self._cursor.move(epoch=checked_int("epoch", epoch))
 
 
 class Cursor:

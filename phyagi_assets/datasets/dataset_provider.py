@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from phyagi_assets.formats.cache_folder import array_path
 from phyagi_assets.formats.token_file import is_split
+from phyagi_assets.formats.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -160,8 +161,16 @@ class DatasetProviderConfig(ConfigFields):
 class DatasetProvider(ABC):
     """Base class of providers of the datasets of one source; a subclass implements the three abstract methods.
 
-    `get_dataset` also reads these optional attributes of a subclass: `weight` (a factor, default 1), `label` (a name, default none) and
-    `vocabulary` (a `Vocabulary`, default unknown).
+    `get_dataset` also reads the attributes, which a subclass may set.
+
+    Attributes
+    ----------
+    weight : float
+        Factor on the number of samples where several datasets are concatenated; by default 1.
+    label : str or None
+        Name of the evaluation dataset; by default None.
+    vocabulary : Vocabulary or None
+        Vocabulary of the ids; by default None, if it is not known.
 
     Examples
     --------
@@ -169,6 +178,10 @@ class DatasetProvider(ABC):
     >>> issubclass(LMDatasetProvider, DatasetProvider), sorted(DatasetProvider.__abstractmethods__)
     (True, ['get_tokenizer', 'get_train_dataset', 'get_val_dataset'])
     """
+
+    weight: float = 1.0
+    label: str | None = None
+    vocabulary: Vocabulary | None = None
 
     def __init__(self) -> None:  # noqa: B027 - a subclass need not define it
         """Do nothing; the base class has no attributes."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from phyagi_assets.datasets.cursor import Epoch, checked_index
+from phyagi_assets.datasets.cursor import Cursor, checked_index
 from phyagi_assets.formats.plan import Plan
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading.mixture_samples import MixtureSamples, ReadSamples
@@ -77,7 +77,7 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
             mask_boundaries=mask_boundaries,
             ignore_index=ignore_index,
         )
-        self._epoch = Epoch()
+        self._cursor = Cursor(epoch=0)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the mixture that the indices cover; the default is 0.
@@ -86,11 +86,11 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         first epoch has another length than the later ones. A split other than ``train`` is the same in every epoch.
         """
         number = checked_int("epoch", epoch)
-        self._epoch.number = number if self.split == "train" else 0
+        self._cursor.move(epoch=number if self.split == "train" else 0)
 
     def __len__(self) -> int:
         """Return the number of samples in the epoch."""
-        return self.epochs.length(self._epoch.number)
+        return self.epochs.length(self._cursor["epoch"])
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """Return the sample at an index: the keys of `batch`, with one dimension less."""
@@ -100,7 +100,7 @@ class MixedDataset(MixtureSamples, Dataset[dict[str, Any]]):
         """Return several samples, read in one pass; ``DataLoader`` calls this method."""
         length = len(self)
         wanted = [checked_index(number, length, "sample") for number in indices]
-        batch = self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._epoch.number))
+        batch = self.batch(np.array(wanted, dtype=np.int64) + self.epochs.start(self._cursor["epoch"]))
         return [{name: column[i] for name, column in batch.items()} for i in range(len(indices))]
 
     def batch(self, positions: Ints) -> dict[str, Any]:

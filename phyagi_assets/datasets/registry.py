@@ -55,11 +55,7 @@ class _Source:
     """One configuration and the provider of its datasets."""
 
     config: ProviderConfig
-    provider: Any
-
-    @property
-    def weight(self) -> Fraction:
-        return Fraction(str(getattr(self.provider, "weight", 1.0)))
+    provider: Provider
 
 
 def get_dataset(
@@ -161,8 +157,8 @@ def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int)
         return None
     for number, (source, dataset) in enumerate(present):
         _has_samples(dataset, f"training dataset {getattr(source.config, 'train_file', None) or number}", source.config)
-    datasets, weights = [dataset for _, dataset in present], [source.weight * factor for source, _ in present]
-    labels = [getattr(source.provider, "label", None) or str(sources.index(source)) for source, _ in present]
+    datasets, weights = [dataset for _, dataset in present], [Fraction(str(source.provider.weight)) * factor for source, _ in present]
+    labels = [source.provider.label or str(sources.index(source)) for source, _ in present]
     train = _concatenated("dataset_concat", concat, datasets, weights, labels, seed)
     if not len(train):
         raise ValueError("dataset_configs: their training datasets have no sample; lower seq_len, or raise the weights")
@@ -172,7 +168,7 @@ def _train(sources: Sequence[_Source], concat: Any, factor: Fraction, seed: int)
 def _evaluation(sources: Sequence[_Source], concat: Any, seed: int) -> dict[str, Any]:
     by_label: dict[str, list[Any]] = {}
     for number, source in enumerate(sources):
-        label = getattr(source.provider, "label", None) or str(number)
+        label = source.provider.label or str(number)
         validation = source.provider.get_val_dataset()
         if validation is not None and _has_samples(validation, f"evaluation dataset {label!r}", source.config):
             by_label.setdefault(label, []).append(validation)
@@ -279,8 +275,7 @@ def _has_samples(dataset: Any, name: str, config: ProviderConfig) -> bool:
 
 def _require_one_tokenizer(sources: Sequence[_Source]) -> None:
     """Raise an error if caches record different tokenizers."""
-    vocabularies = [getattr(source.provider, "vocabulary", None) for source in sources]
-    told = [vocabulary for vocabulary in vocabularies if vocabulary is not None]
+    told = [source.provider.vocabulary for source in sources if source.provider.vocabulary]
     distinct = {(of.size, of.max_id, of.eos_token_id, of.checksum): of for of in told}
     for one, other in combinations(distinct.values(), 2):
         if not one.agrees(other):

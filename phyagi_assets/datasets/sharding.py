@@ -48,15 +48,17 @@ class SharedStream(DividedStream):
     rank, world_size
         Rank of this process, and number of processes; None for those of ``torch.distributed`` when the stream is read, or 0 and 1
         without it. If ``accelerate`` runs several processes, set both, because ``accelerate`` divides the samples itself.
+    rotates
+        Whether the places of the readers rotate, because nearby positions belong to several datasets.
     endless
         Whether an iteration goes on with the next epoch when one ends.
     """
 
-    def __init__(self, rank: int | None, world_size: int | None, *, endless: bool = False) -> None:
+    def __init__(self, rank: int | None, world_size: int | None, *, rotates: bool = False, endless: bool = False) -> None:
         # All numbers but the epoch are those of a loaded state.
         super().__init__(rank, world_size, {"epoch": 0, "is_loaded": 0, "loaded_epoch": 0, "taken": 0, "is_rotated": 0, **asdict(Reader())})
         self._progress = _Progress()
-        self.endless = endless
+        self._rotates, self.endless = rotates, endless
 
     @property
     @abstractmethod
@@ -70,11 +72,6 @@ class SharedStream(DividedStream):
     @abstractmethod
     def _read(self, positions: npt.NDArray[np.int64], epoch: int) -> Iterator[dict[str, Any]]:
         """Yield the samples at positions of an epoch."""
-
-    @property
-    def _rotates(self) -> bool:
-        """Whether the places of the readers rotate, because nearby positions belong to several datasets."""
-        return False
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:

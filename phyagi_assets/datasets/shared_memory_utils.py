@@ -6,7 +6,7 @@ reclaim their memory, and they disappear with the last process that maps them, e
 
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,16 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.formats.cache_folder import IDS, array_path, write_config
+from phyagi_assets.formats.cache_folder import IDS, LABELS, array_path, write_config
 from phyagi_assets.formats.cache_tokenizer import PICKLED
+from phyagi_assets.formats.npy import ArrayWriter
 
 if TYPE_CHECKING:
     import datasets
 
     from phyagi_assets.store.manifest import Manifest
-
-Columns = dict[str, dict[str, npt.NDArray[Any]]]
-"""1-D arrays by split and column."""
 
 _SHMArray = np.memmap
 """Type of the arrays in shared memory, under the name that the signatures of the reference library have."""
@@ -83,9 +81,17 @@ def process_dataset_to_memory(
     names = [processing_column_name] if isinstance(processing_column_name, str) else list(processing_column_name)
     if not names:
         raise ValueError("processing_column_name: is empty; name at least one column")
-    wanted = dict.fromkeys(names, np.dtype(dtype))
-    parts = _split_parts(dataset_dict, Path(cache_dir), wanted, shared=use_shared_memory)
-    return {split: _rows(split, Path(cache_dir), wanted, of_columns, use_shared_memory) for split, of_columns in parts}
+    folder, wanted = Path(cache_dir), np.dtype(dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for split, columns in _columns(dataset_dict, dict.fromkeys(names, wanted), shared=use_shared_memory):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            shape = len(names), _one_length(split, {column: _append(file, ids) for column, ids in columns.items()})
+            mapped = (
+                np.memmap(file, wanted, "r+", shape=shape) if math.prod(shape) else np.empty(shape, wanted)
+            )  # no empty file can be mapped
+            arrays[split] = mapped if use_shared_memory else np.array(mapped)
+    return arrays
 
 
 def save_memory_dataset(
@@ -129,60 +135,57 @@ def save_memory_dataset(
     """
     del use_shared_memory
     arrays = {split: _checked_array(split, array) for split, array in dataset_dict.items()}
-    dtype = np.result_type(*(array.dtype for array in arrays.values())) if arrays else np.dtype(np.uint16)
-    files = {split: {IDS: array.astype(dtype, copy=False)} for split, array in arrays.items()}
-    return _save(files, {split: array.shape[-1] for split, array in arrays.items()}, dtype, tokenizer, Path(cache_dir))
+    if not arrays:
+        raise SourceError("dataset_dict: has no split; process a dataset first")
+    dtype = np.result_type(*(array.dtype for array in arrays.values()))
+
+    def write(folder: Path) -> dict[str, int]:
+        for split, array in arrays.items():
+            np.save(array_path(folder, split), array.astype(dtype, copy=False))
+        return {split: array.shape[-1] for split, array in arrays.items()}
+
+    return _save(write, dtype, tokenizer, Path(cache_dir).expanduser())
 
 
-def columns_to_memory(dataset: "datasets.DatasetDict", cache_dir: Path, dtypes: Mapping[str, npt.DTypeLike], *, shared: bool) -> Columns:
-    """Concatenate rows as `process_dataset_to_memory` does, into one 1-D array per column, each with its own dtype."""
-    wanted = {column: np.dtype(dtype) for column, dtype in dtypes.items()}
-    return {
-        split: {column: _array(cache_dir, wanted[column], ids, shared) for column, ids in of_columns.items()}
-        for split, of_columns in _split_parts(dataset, cache_dir, wanted, shared=shared)
-    }
+def save_columns(
+    dataset: "datasets.DatasetDict", dtype: npt.DTypeLike, tokenizer: Any, cache_dir: Path, *, has_labels: bool, shared: bool
+) -> None:
+    """Save the columns ``input_ids`` and ``labels`` of a tokenized dataset as a cache, as `save_memory_dataset` does for one array."""
+    dtypes = {"input_ids": np.dtype(dtype), **({"labels": np.dtype(np.int32)} if has_labels else {})}
+
+    def write(folder: Path) -> dict[str, int]:
+        tokens = {}
+        for split, columns in _columns(dataset, dtypes, shared=shared):
+            lengths = {}
+            for column, parts in columns.items():
+                with ArrayWriter(array_path(folder, split, IDS if column == "input_ids" else LABELS), dtypes[column]) as writer:
+                    for ids in parts:
+                        writer.append(ids)
+                lengths[column] = writer.length
+            tokens[split] = _one_length(split, lengths)
+        return tokens
+
+    _save(write, dtypes["input_ids"], tokenizer, cache_dir)
 
 
-def save_columns(columns: Columns, tokenizer: Any, cache_dir: Path) -> dict[str, Path]:
-    """Save a cache as `save_memory_dataset` does, with ``input_ids`` as ``<split>.npy`` and other columns as ``<split>_<column>.npy``."""
-    tokens = {split: _tokens(split, of_split) for split, of_split in columns.items()}
-    dtype = np.result_type(*(of_split["input_ids"].dtype for of_split in columns.values()))
-    files = {
-        split: {
-            IDS if column == "input_ids" else f"_{column}{IDS}": array.astype(dtype, copy=False) if column == "input_ids" else array
-            for column, array in of_split.items()
-        }
-        for split, of_split in columns.items()
-    }
-    return _save(files, tokens, dtype, tokenizer, cache_dir)
-
-
-def _save(
-    files: Mapping[str, Mapping[str, npt.NDArray[Any]]], tokens: Mapping[str, int], dtype: np.dtype[Any], tokenizer: Any, folder: Path
-) -> dict[str, Path]:
-    """Replace a cache by the arrays of each split, which are keyed by the ending of their file name."""
+def _save(write: Callable[[Path], Mapping[str, int]], dtype: np.dtype[Any], tokenizer: Any, folder: Path) -> dict[str, Path]:
+    """Replace a cache by arrays that a function writes to a folder; it returns the number of tokens of each split."""
     from phyagi_assets.formats.standalone_cache import replace_cache
     from phyagi_assets.store.manifest import MEMORY_DATASET, Manifest
     from phyagi_assets.tokenizers.prepare import save_forms
     from phyagi_assets.tokenizers.prepared import tokenizer_label
 
-    if not files:
-        raise SourceError("dataset_dict: has no split; process a dataset first")
     wanted = Manifest.expected(MEMORY_DATASET, code_version="1", inputs={}, settings={"dtype": dtype.name})
 
     def fill(draft: Path) -> "Manifest":
-        for split, arrays in files.items():
-            for ending, array in arrays.items():
-                np.save(array_path(draft, split, ending), array)
+        counts = {split: {"tokens": tokens} for split, tokens in write(draft).items()}
         label = tokenizer_label(str(tokenizer.name_or_path or type(tokenizer).__name__))
         details = {"dtype": dtype.name, "tokenizer": {"name": label, **save_forms(tokenizer, draft)}}
         write_config(draft, details)
-        counts = {split: {"tokens": number} for split, number in tokens.items()}
         return replace(wanted, counts=counts, details=details, produced_with={"numpy": np.__version__})
 
-    folder = folder.expanduser()
-    replace_cache(folder, wanted, fill)
-    return {f"{split}_file": array_path(folder, split) for split in files} | {"tokenizer_file": folder / PICKLED}
+    counts = replace_cache(folder, wanted, fill).counts
+    return {f"{split}_file": array_path(folder, split) for split in counts} | {"tokenizer_file": folder / PICKLED}
 
 
 def _checked_array(split: str, array: Any) -> npt.NDArray[Any]:
@@ -220,14 +223,13 @@ def _ids(split: "datasets.Dataset", column: str, dtype: np.dtype[Any], where: st
             bar.update(len(batch))
 
 
-def _split_parts(
-    dataset: "datasets.DatasetDict | datasets.Dataset", cache_dir: Path, dtypes: Mapping[str, np.dtype[Any]], *, shared: bool
+def _columns(
+    dataset: "datasets.DatasetDict | datasets.Dataset", dtypes: Mapping[str, np.dtype[Any]], *, shared: bool
 ) -> Iterator[tuple[str, dict[str, Iterator[npt.NDArray[Any]]]]]:
     """Yield each split with the parts of its columns, under a progress bar that the first column advances."""
     from datasets import DatasetDict
     from tqdm.auto import tqdm
 
-    cache_dir.mkdir(parents=True, exist_ok=True)
     splits = dataset if isinstance(dataset, DatasetDict) else DatasetDict(train=dataset)
     first = next(iter(dtypes))
     for name, split in splits.items():
@@ -241,55 +243,19 @@ def _split_parts(
             )
 
 
-def _array(folder: Path, dtype: np.dtype[Any], parts: Iterator[npt.NDArray[Any]], shared: bool) -> npt.NDArray[Any]:
-    if not shared:
-        return np.concatenate([np.empty(0, dtype), *parts])
-    with tempfile.TemporaryFile(dir=folder) as file:
-        length = _append(file, parts) // dtype.itemsize
-        return _map(file, dtype, (length,))
-
-
-def _rows(
-    split: str, folder: Path, dtypes: Mapping[str, np.dtype[Any]], parts: Mapping[str, Iterator[npt.NDArray[Any]]], shared: bool
-) -> npt.NDArray[Any]:
-    """Return the columns of a split as the rows of one array."""
-    lengths, arrays = {}, []
-    dtype = next(iter(dtypes.values()))
-    with tempfile.TemporaryFile(dir=folder) as file:
-        for column, ids in parts.items():
-            if shared:
-                lengths[column] = _append(file, ids) // dtype.itemsize
-            else:
-                arrays.append(_array(folder, dtype, ids, shared=False))
-                lengths[column] = len(arrays[-1])
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{column} {length}" for column, length in lengths.items())
-            raise SourceError(
-                f"split {split!r}: its columns differ in their number of tokens: {told}; columns of one array have the same length"
-            )
-        shape = (len(lengths), next(iter(lengths.values())))
-        return _map(file, dtype, shape) if shared else np.stack(arrays)
-
-
 def _append(file: IO[bytes], parts: Iterator[npt.NDArray[Any]]) -> int:
-    """Append arrays to a file and return their size in bytes."""
-    start = file.tell()
+    """Append arrays to a file and return the number of their entries."""
+    entries = 0
     for ids in parts:
         file.write(ids.data)  # not through the map, where a full disk kills the process
+        entries += len(ids)
     file.flush()
-    return file.tell() - start
+    return entries
 
 
-def _map(file: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return an array over an unlinked file."""
-    return np.memmap(file, dtype, "r+", shape=shape) if math.prod(shape) else np.empty(shape, dtype)  # an empty file cannot be mapped
-
-
-def _tokens(split: str, columns: Mapping[str, npt.NDArray[Any]]) -> int:
-    if "input_ids" not in columns:
-        raise SourceError(f"split {split!r} has no 'input_ids', only {', '.join(columns)}; process that column too")
-    tokens = len(columns["input_ids"])
-    for column, array in columns.items():
-        if len(array) != tokens:
-            raise SourceError(f"split {split!r}: {column!r} has {len(array)} entries for {tokens} tokens; it needs one per token")
-    return tokens
+def _one_length(split: str, lengths: Mapping[str, int]) -> int:
+    """Return the number of tokens of a split, which must be the same in all of its columns."""
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{column} {length}" for column, length in lengths.items())
+        raise SourceError(f"split {split!r}: its columns differ in their number of tokens: {told}; each needs one entry per token")
+    return next(iter(lengths.values()))

@@ -126,17 +126,7 @@ class ChatDatasetProvider(DatasetProvider):
             "tokenize": tokenize,
         }
         self._subsample = subsample
-        self._weight, self._label = weight, label
-
-    @property
-    def weight(self) -> float:
-        """Factor on the number of samples where several datasets are concatenated."""
-        return self._weight
-
-    @property
-    def label(self) -> str | None:
-        """Name of the dataset."""
-        return self._label
+        self.weight, self.label = weight, label
 
     def get_train_dataset(self) -> ChatDataset | None:
         """Return the training prompts, or None without a training file.

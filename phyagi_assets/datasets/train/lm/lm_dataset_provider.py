@@ -12,7 +12,6 @@ from phyagi_assets.datasets.train.lm.tokenizing import _tokenize_concatenated, m
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formats.cache_tokenizer import carries_tokenizer, load_tokenizer
 from phyagi_assets.formats.token_file import TokenFile, open_tokens
-from phyagi_assets.formats.vocabulary import Vocabulary
 
 __all__ = ["LMDatasetProvider", "LMProviderConfig", "_tokenize_concatenated"]
 
@@ -108,6 +107,8 @@ class LMDatasetProvider(DatasetProvider):
         elif config.validation_file:
             validation = open_tokens(config.validation_file)
         self._train, self._validation = train, validation
+        self.weight, self.label = config.weight, config.label
+        self.vocabulary = next((tokens.vocabulary for tokens in (train, validation) if tokens and tokens.vocabulary), None)
         if config.random_mask_prob is not None:
             self._refuse_collision()
 
@@ -270,21 +271,6 @@ class LMDatasetProvider(DatasetProvider):
         cache = self._config.cache_dir
         folder = cache if cache is None or cache.is_dir() else cache.parent
         return load_tokenizer(folder, allow_pickle=self._allow_pickle) if folder is not None and carries_tokenizer(folder) else None
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """Vocabulary of the ids, or None if the cache does not record it."""
-        return next((tokens.vocabulary for tokens in (self._train, self._validation) if tokens and tokens.vocabulary), None)
-
-    @property
-    def weight(self) -> float:
-        """Factor on the number of samples where several datasets are concatenated."""
-        return self._config.weight
-
-    @property
-    def label(self) -> str | None:
-        """Name of the evaluation dataset."""
-        return self._config.label
 
     def _dataset(self, tokens: TokenFile) -> LMDataset:
         config = self._config

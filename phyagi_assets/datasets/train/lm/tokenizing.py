@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phyagi_assets.datasets.log import show_messages
-from phyagi_assets.datasets.shared_memory_utils import PROCESSING, columns_to_memory, save_columns
+from phyagi_assets.datasets.shared_memory_utils import PROCESSING, save_columns
 from phyagi_assets.errors import SourceError, TokenizerError
 from phyagi_assets.settings import library_store
 
@@ -125,8 +125,7 @@ def map_into(
         if "input_ids" not in given:
             raise SourceError(f"mapping_fn: returns {', '.join(given) or 'no column'}, but not 'input_ids', which a cache needs")
         divided = divide_rows(mapped, validation_part) if validation_part is not None else mapped
-        dtypes: dict[str, npt.DTypeLike] = {"input_ids": dtype, **({"labels": np.int32} if "labels" in given else {})}
-        save_columns(columns_to_memory(divided, cache_dir, dtypes, shared=shared), tokenizer, cache_dir)
+        save_columns(divided, dtype, tokenizer, cache_dir, has_labels="labels" in given, shared=shared)
 
 
 def _mapped(

@@ -12,7 +12,6 @@ from phyagi_assets.datasets.train.stream_lm.stream_lm_dataset import StreamLMDat
 from phyagi_assets.formats.cache_folder import array_path
 from phyagi_assets.formats.cache_tokenizer import PICKLED, SAVED, carries_tokenizer
 from phyagi_assets.formats.token_file import is_split
-from phyagi_assets.formats.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -144,6 +143,7 @@ class StreamLMDatasetProvider(DatasetProvider):
         fields = self._config.of_windows().to_dict()
         del fields["cache_dir"]
         self._of_windows = LMDatasetProvider(**fields, allow_pickle=allow_pickle, random_mask_offset=random_mask_offset, **kwargs)
+        self.weight, self.label, self.vocabulary = self._config.weight, self._config.label, self._of_windows.vocabulary
 
     @classmethod
     def from_config(
@@ -177,21 +177,6 @@ class StreamLMDatasetProvider(DatasetProvider):
     def get_tokenizer(self) -> Any:
         """Return the tokenizer of the cache, or None if there is none."""
         return self._of_windows.get_tokenizer()
-
-    @property
-    def vocabulary(self) -> Vocabulary | None:
-        """Vocabulary of the ids, or None if the cache does not record it."""
-        return self._of_windows.vocabulary
-
-    @property
-    def weight(self) -> float:
-        """Factor on the number of samples where several datasets are concatenated."""
-        return self._config.weight
-
-    @property
-    def label(self) -> str | None:
-        """Name of the evaluation dataset."""
-        return self._config.label
 
     def _stream(self, windows: LMDataset, *, shuffle: bool) -> StreamLMDataset:
         return StreamLMDataset(

@@ -164,7 +164,7 @@ def empty_first(examples: dict[str, list[str]]) -> dict[str, list[list[int]]]:
             "split 'train', column 'input_ids': contains numbers from 65536 to 65536, which do not fit uint16; use a larger dtype",
         ),
         (no_ids, {}, "mapping_fn: returns ids, but not 'input_ids'"),
-        (short_labels, {}, "split 'train': 'labels' has 60 entries for 120 tokens; it needs one per token"),
+        (short_labels, {}, "split 'train': its columns differ in their number of tokens: input_ids 120, labels 60"),
         (empty_first, {"validation_split": 0.5}, "validation_split: 0.5 of 2 tokens in 60 documents leave nothing to train on"),
     ],
 )
