@@ -13,6 +13,11 @@ from typing import Any
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.store.scratch import SCRATCH_VARIABLE
 
+_STARTED: list[Any] = []
+"""All nodes that were started, so that they stay referenced. Otherwise only their exit handlers refer to nodes that have ended. A process
+that is forked afterwards drops these handlers (from Python 3.13 on), and crashes when the connection of a node is freed without its
+threads."""
+
 
 @dataclass(kw_only=True)
 class RayNodes:
@@ -32,7 +37,9 @@ class RayNodes:
         """Add a node with one processor."""
         self.added += 1
         own = {SCRATCH_VARIABLE: str(self.scratch / f"node{self.added}")}
-        return self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
+        node = self.cluster.add_node(wait=wait, num_cpus=1, env_vars={**self.environment, **own, **environment})
+        _STARTED.append(node)
+        return node
 
     def workers(self, node: Any) -> list[int]:
         """Return the processes of a node that run tasks. If one of Ray's own processes dies, so does the node."""
@@ -73,6 +80,7 @@ def ray_nodes(scratch: Path, environment: Mapping[str, str]) -> Iterator[RayNode
 
     switches = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **switches})
+    _STARTED.append(cluster.head_node)
     try:
         nodes = RayNodes(cluster=cluster, scratch=scratch, environment=environment)
         for _ in range(2):
