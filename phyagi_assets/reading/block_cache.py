@@ -8,8 +8,8 @@
     <folder>/.lock
 
 A block appears by renaming its complete draft. Space is reserved before a block is fetched, so that blocks and drafts together never exceed
-the bound. Drafts of dead processes are deleted by the next process that opens the folder. Everything can be deleted at any time, even while
-it is read: a reader that misses a block fetches it again.
+the bound. Drafts of a dead process are deleted by the next process that opens the folder or needs one of its blocks. Everything can be
+deleted at any time, even while it is read: a reader that misses a block fetches it again.
 """
 
 import errno
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.formatting import short_size
-from phyagi_assets.store.locks import locked, own_folder_until_exit
+from phyagi_assets.store.locks import is_held, locked, own_folder_until_exit
 
 _DRAFTS, _USED, _LOCK = ".drafts", ".used", ".lock"
 _SLACK = 32
@@ -167,8 +167,18 @@ class BlockCache:
 
     def _is_coming(self, block: Block) -> bool:
         """Return whether a block is there, or a process is fetching it."""
+        if self.has(block):
+            return True
         drafts, name = f"{self._folder / _DRAFTS}", _draft_name(block)
-        return self.has(block) or any(os.path.exists(f"{drafts}/{of}/{name}") for of in os.listdir(drafts))  # noqa: PTH110, PTH208
+        owners = [of for of in os.listdir(drafts) if os.path.exists(f"{drafts}/{of}/{name}")]  # noqa: PTH110, PTH208
+        return any(self._is_alive(Path(drafts) / of) for of in owners)
+
+    def _is_alive(self, drafts: Path) -> bool:
+        """Return whether the owner of a folder of drafts is alive; delete the drafts of a dead one."""
+        if is_held(drafts.with_suffix(".lock")):
+            return True
+        shutil.rmtree(drafts, ignore_errors=True)
+        return False
 
     def release(self, block: Block, draft: Path, problem: BaseException) -> None:
         """Return the room of a block that could not be fetched, given the path of its draft and the reason.

@@ -261,12 +261,13 @@ class RangeReader:
         return file is not None or self._cache.has(self._block_of(key))
 
     def _is_coming(self, key: tuple[int, int]) -> bool:
-        """Return whether a block is in the cache or on its way."""
-        if key not in self._coming:
-            return self._is_here(key)
-        if self._coming[key] is None and self._is_here(key):  # the other process has fetched it
-            del self._coming[key]
-        return True
+        """Return whether a block is in the cache, or on its way to this process. Another one that fetches it may have died."""
+        if self._coming.get(key) is not None:
+            return True
+        is_here = self._is_here(key)
+        if is_here:
+            self._coming.pop(key, None)
+        return is_here
 
     def _request_blocks(self, keys: Sequence[tuple[int, int]], position: int) -> set[tuple[int, int]]:
         """Start fetching the blocks that are worth caching and fit; return those that are cached or being fetched."""
@@ -276,8 +277,8 @@ class RangeReader:
                 coming.add(key)
             elif not self._arrays[key[0]].is_whole:
                 to_judge.append(key)
-            elif self._single <= 0 and not self._pace.is_slow:  # otherwise it comes in the background
-                wanted.append(key)
+            elif self._filler is None or self._filler.is_ended or (self._single <= 0 and not self._pace.is_slow):
+                wanted.append(key)  # otherwise it comes in the background
         wanted += [key for key, is_worth in zip(to_judge, self._uses.are_worth(to_judge, position), strict=True) if is_worth]
         blocks = [self._block_of(key) for key in wanted]
         drafts = self._cache.reserve(blocks, position, self._next_uses)

@@ -43,6 +43,7 @@ class WholeArrays:
         self._fetching, self._cache, self._kept = fetching, cache, kept
         self._free = threading.Semaphore(_FILLING)
         self.is_ended = False
+        """Whether no further block is fetched: all were requested, one could not be fetched, or the reader is gone."""
         threading.Thread(target=self._run, name="whole arrays", daemon=True).start()
 
     def _run(self) -> None:
@@ -60,6 +61,8 @@ class WholeArrays:
                 future.add_done_callback(partial(self._arrived, block, draft))
         except StoreError as problem:
             self.problem = problem
+        finally:
+            self.is_ended = True
 
     def _arrived(self, block: Block, draft: Path, done: "Future[bytes]") -> None:
         self._free.release()

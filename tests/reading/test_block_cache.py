@@ -42,14 +42,27 @@ def test_block_whose_next_use_is_furthest_away_is_evicted(tmp_path: Path) -> Non
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("a*/*")) == 500
 
 
-def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp_path: Path) -> None:
-    cache = BlockCache(tmp_path / "cache", 300, "remedy")
+def reserve_and_die(folder: Path) -> BlockCache:
+    """Open a cache, in which another process reserves room for a block and dies."""
+    cache = BlockCache(folder, 300, "remedy")
     if not (child := os.fork()):
-        other = BlockCache(tmp_path / "cache", 300, "remedy")
+        other = BlockCache(folder, 300, "remedy")
         fetched = isinstance(other.reserve([BLOCKS[0]], 0, uses({}))[0], Path)
         os._exit(0 if fetched and cache.reserve([BLOCKS[0]], 0, uses({})) == [NotReserved.COMING] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(list((tmp_path / "cache" / ".drafts").glob("*/*"))) == 1
+    assert len(list((folder / ".drafts").glob("*/*"))) == 1
+    return cache
+
+
+def test_block_that_a_dead_process_was_fetching_is_fetched_by_another(tmp_path: Path) -> None:
+    cache = reserve_and_die(tmp_path / "cache")
+    assert fetch(cache, BLOCKS[0], 0, {})
+    assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
+    assert cache.blocks() == {BLOCKS[0]}
+
+
+def test_block_is_fetched_by_one_process_and_what_a_dead_one_left_is_deleted(tmp_path: Path) -> None:
+    cache = reserve_and_die(tmp_path / "cache")
     again = BlockCache(tmp_path / "cache", 300, "remedy")
     assert not list((tmp_path / "cache" / ".drafts").glob("*/*"))
     assert all(fetch(again, block, 0, {}) for block in BLOCKS[:3])
