@@ -63,6 +63,8 @@ class Faults:
 
     unavailable: int = 0
     """Number of the next requests to answer with 503."""
+    forbidden: int = 0
+    """Number of the next requests to answer with 403."""
     cut: list[int] = field(default_factory=list)
     """Numbers of bytes after which the next contents are cut off."""
     flipped: int = 0
@@ -240,6 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(int(fault) if fault.isdigit() else 503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return True
         faults.requests[self.command] += 1
+        if faults.forbidden:
+            faults.forbidden -= 1
+            self._answer(403, {}, b"<html>Forbidden</html>")
+            return True
         if self.command in {"GET", "HEAD"}:
             return False
         if faults.refused_after is not None:

@@ -1,18 +1,21 @@
 """Executors for building partitions: this process, a pool of local processes, or a Ray cluster."""
 
+import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from phyagi_assets.build.tasks import Builder, ChunkTask, PartitionTask, Task, TaskResult
-from phyagi_assets.build.work import Work
+from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.declare.schema import TOKENIZERS_TEMPLATE
+from phyagi_assets.errors import MissingArtifactsError, StoreError
 from phyagi_assets.execution.executor import Executor, InProcessExecutor
 from phyagi_assets.execution.node_check import NeededFolder, NodeCheck
 from phyagi_assets.execution.process_pool import ProcessPool
@@ -20,6 +23,7 @@ from phyagi_assets.execution.processors import THREADS, processors
 from phyagi_assets.execution.progress import OnProgress
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.execution.ray_cluster import RayExecutor
+from phyagi_assets.execution.ray_worker import node_name
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.parcels import Parcels, StoreMarkers
@@ -129,9 +133,27 @@ def _prepared(
     builder: Builder, commits: Commits, on_progress: OnProgress, *, identities: Mapping[str, str] | None = None
 ) -> Iterator[Callable[[Task], TaskResult]]:
     use_commits(commits)
-    if identities is not None:
-        use_identities(identities)
-    yield partial(builder.run, on_progress=on_progress)
+    run = partial(builder.run, on_progress=on_progress)
+    if identities is None:
+        yield run
+        return
+    use_identities(identities)
+    yield partial(_run_on_node, run)
+
+
+def _run_on_node(run: Callable[[Task], TaskResult], task: Task) -> TaskResult:
+    """Run a task on a node of a cluster. An error of the store or of a disk, which may be one of that node alone, names it."""
+    try:
+        result = run(task)
+    except MissingArtifactsError:
+        raise
+    except (StoreError, OSError) as problem:
+        if isinstance(problem, OSError) and problem.errno == errno.ENOMEM:
+            raise
+        raise StoreError(f"{node_name()}: {problem}") from problem
+    if isinstance(result, PartitionResult) and type(result.problem) is StoreError:
+        return replace(result, problem=StoreError(f"{node_name()}: {result.problem}"))
+    return result
 
 
 def _task_name(task: Task) -> str:

@@ -1,13 +1,14 @@
-"""Check that a node of a cluster has what the tasks need: the same package, the same folders, the same store.
+"""Check that a node of a cluster has what the tasks need: the same packages, the same folders, the same store, and scratch space.
 
 The driver writes a marker, an empty file with a name that occurs nowhere else, into each folder that the tasks read or write. A node that
 does not see the marker sees another folder, or none.
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from phyagi_assets import __version__
@@ -15,6 +16,19 @@ from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.store.parcels import StoreMarkers
 
 _MARKER = ".phyagi-assets-nodes-"
+_OF_OUTPUT = ("jinja2", "pyarrow", "tokenizers")
+"""Packages of which another version can give other ids, or other bytes of a file."""
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that determine what tasks write, as this process has them; empty for one that is missing."""
+    found = {}
+    for name in _OF_OUTPUT:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +51,8 @@ class NodeCheck:
     marker: str = field(default_factory=lambda: f"{_MARKER}{uuid.uuid4().hex}")
     version: str = __version__
     """Version of the package that the driver has."""
+    packages: Mapping[str, str] = field(default_factory=installed_versions)
+    """Versions of other packages that the driver has, see `installed_versions`."""
     unmarked: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Inode and time of change of each folder that the driver cannot write to, by path."""
 
@@ -62,19 +78,42 @@ class NodeCheck:
 
     def problem(self) -> str:
         """Return what this process lacks, or an empty string."""
+        return self._other_version() or self._unseen_folder() or self._unusable_store()
+
+    def _other_version(self) -> str:
         if self.version != __version__:
             return f"has phyagi-assets {__version__}, and this command {self.version}; install the same version on all nodes"
+        for name, found in installed_versions().items():
+            if not found and self.packages[name]:
+                return f"has no {name}; pip install 'phyagi-assets[ray]' on all nodes, in the environment that Ray runs in"
+            if found != self.packages[name]:
+                return (
+                    f"has {name} {found}, and this machine {self.packages[name] or 'none'}, so that it could write other bytes; "
+                    "install the same version on all nodes"
+                )
+        return ""
+
+    def _unseen_folder(self) -> str:
         for folder in self.folders:
             if not self._sees(folder.path):
                 return (
                     f"does not see the folder {folder.path} ({folder.what}) as this machine does; "
                     "mount it at the same path on all nodes, or move it to a bucket"
                 )
+        return ""
+
+    def _unusable_store(self) -> str:
+        if self.store is None:
+            return ""
         try:
-            if self.store and not self.store.is_marked(self.marker):
+            if not self.store.is_marked(self.marker):
                 return f"reaches another store at {self.store} than this machine; set the same endpoint in the environment of all nodes"
         except PhyagiAssetsError as problem:
             return f"cannot use the store: {problem}; the processes of a node use the credentials and endpoints of their own environment"
+        try:
+            self.store.try_scratch(self.marker)
+        except PhyagiAssetsError as problem:
+            return f"cannot use its scratch space: {problem} in the environment in which Ray was started there"
         return ""
 
     def _sees(self, folder: Path) -> bool:

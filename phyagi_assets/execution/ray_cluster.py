@@ -10,6 +10,7 @@ functions.
 
 import logging
 import pickle
+import re
 import socket
 import time
 import uuid
@@ -18,11 +19,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from phyagi_assets import __version__
 from phyagi_assets.errors import PhyagiAssetsError
 from phyagi_assets.execution.executor import PACKAGE, Executor, Result, Task, TaskCrashed, WorkerDied
 from phyagi_assets.execution.node_check import NodeCheck
 from phyagi_assets.execution.ray_address import RayAddress
-from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible
+from phyagi_assets.execution.ray_connection import POLLED, check_nodes, connected, interruptible, last_line
 from phyagi_assets.execution.ray_worker import Job, Parcels, Report, run_task
 
 ATTEMPTS = 4
@@ -175,7 +177,7 @@ class _Run(Generic[Task, Result]):
     def _outcome(self, returned: Any, attempt: _Attempt[Task]) -> Report | None:
         """Return what has come of a task; None if it is to be submitted again."""
         if isinstance(returned, self._ray.exceptions.RayTaskError):
-            return Report(outcome=TaskCrashed(str(returned)))
+            return Report(outcome=_crash(returned))
         if isinstance(returned, Exception):
             why = _death(returned)
             if attempt.number == ATTEMPTS:
@@ -192,9 +194,18 @@ class _Run(Generic[Task, Result]):
         return report
 
     def _warn_if_idle(self) -> None:
-        fit = int(self._ray.cluster_resources().get("CPU", 0))
-        if fit < self._each:
+        """Say why no task has ended for some time, as far as the cluster tells."""
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        free = int(self._ray.available_resources().get("CPU", 0))
+        if max(nodes, default=0) < self._each:
             logger.warning("no node of the Ray cluster has %d processors for a task; waiting for one", self._each)
+        elif free < self._each:
+            logger.warning(
+                "no task has ended for %.0f s: all %d processors of the Ray cluster are in use, by tasks of this run or by other programs, "
+                "for which they wait",
+                _IDLE,
+                sum(nodes),
+            )
 
     def _cancel(self) -> None:
         """Interrupt the tasks on the cluster, and kill those that have not ended after a grace period."""
@@ -220,6 +231,17 @@ class _Kept:
 
         content: bytes = ray.get(self.reference)
         return content
+
+
+def _crash(problem: Any) -> Exception:
+    """Return the outcome of a task that Ray could not run: tasks themselves raise nothing."""
+    if "failed to import on the worker" not in str(problem) and not isinstance(problem.cause, ImportError):
+        return TaskCrashed(str(problem))
+    node = re.search(r"\bip=([^\s,)]+)", str(problem))
+    return PhyagiAssetsError(
+        f"node {node[1] if node else ''} cannot run tasks: {last_line(problem)}; install phyagi-assets {__version__} on all nodes, in the "
+        "environment that Ray runs in"
+    )
 
 
 def _death(problem: Exception) -> str:

@@ -163,7 +163,7 @@ def check_nodes(check: NodeCheck) -> None:
         try:
             problem = interruptible(partial(ray.get, reference))
         except ray.exceptions.RayTaskError as crashed:
-            problem = f"cannot run tasks: {_last_line(crashed)}"
+            problem = f"cannot run tasks: {last_line(crashed)}"
         except ray.exceptions.RayError:
             continue  # it has died, and runs no task
         if problem:
@@ -195,5 +195,6 @@ def interruptible(call: Callable[[], Value]) -> Value:
         thread.join()  # an interrupt waits for the call, which does not take long
 
 
-def _last_line(problem: Exception) -> str:
+def last_line(problem: Exception) -> str:
+    """Return the last line of an error, which says what a traceback ended with."""
     return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]

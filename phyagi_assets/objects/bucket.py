@@ -73,20 +73,24 @@ class BucketFolder:
         Address that messages name; by default, that of the folder.
     read_timeout
         Time without a byte of an answer after which a request is tried again, in seconds.
+    waits_for_access
+        Whether a request that is refused after another was granted is tried again.
     """
 
     address: str
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     named: str = ""
     read_timeout: float = 60.0
+    waits_for_access: bool = False
     _clients: list[Clients] = field(default_factory=list, init=False, repr=False, compare=False)
     """The clients, once they are needed."""
 
-    def __getstate__(self) -> tuple[str, RetryPolicy, str, float]:
-        return self.address, self.retry_policy, self.named, self.read_timeout
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self.address, self.retry_policy, self.named, self.read_timeout, self.waits_for_access
 
-    def __setstate__(self, state: tuple[str, RetryPolicy, str, float]) -> None:
-        for name, value in zip(("address", "retry_policy", "named", "read_timeout", "_clients"), (*state, []), strict=True):
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        names = ("address", "retry_policy", "named", "read_timeout", "waits_for_access", "_clients")
+        for name, value in zip(names, (*state, []), strict=True):
             object.__setattr__(self, name, value)
 
     @property
@@ -101,7 +105,8 @@ class BucketFolder:
 
     def folder(self, name: str) -> "BucketFolder":
         """Return a folder inside this one, which shares its clients and its name in messages."""
-        inner = BucketFolder(f"{self.address.rstrip('/')}/{name}", self.retry_policy, self.named or self.address, self.read_timeout)
+        address, named = f"{self.address.rstrip('/')}/{name}", self.named or self.address
+        inner = BucketFolder(address, self.retry_policy, named, self.read_timeout, self.waits_for_access)
         object.__setattr__(inner, "_clients", self._clients)
         return inner
 
@@ -355,7 +360,7 @@ class BucketFolder:
 
     def _retried(self, what: str, action: Callable[[Clients], Result], silences: int | None = None) -> Result:
         if not self._clients:
-            self._clients.append(Clients(self._scheme, self.read_timeout))
+            self._clients.append(Clients(self._scheme, self.read_timeout, waits_for_access=self.waits_for_access))
         try:
             named = f"{self.named or self.address}: {what}"
             return self.retry_policy.with_retries(named, lambda: action(self._clients[0]), silences=silences)

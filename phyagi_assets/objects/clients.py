@@ -25,7 +25,7 @@ from obstore.store import AzureStore, GCSStore, ObjectStore, S3Store
 
 from phyagi_assets.errors import SourceError, redacted
 from phyagi_assets.objects.aws_profiles import S3Settings, s3_endpoint, s3_settings
-from phyagi_assets.objects.retries import NoAnswerError, TransientError
+from phyagi_assets.objects.retries import NoAnswerError, RefusedError, TransientError
 
 S3, GCS, AZURE = SCHEMES = ("s3://", "gs://", "az://")
 
@@ -77,10 +77,13 @@ class Clients:
         The kind of object store: `S3`, `GCS` or `AZURE`.
     read_timeout
         Time without a byte of an answer after which a request is given up, in seconds.
+    waits_for_access
+        Whether a refusal is transient after a request that was granted, as when credentials expire and are renewed.
     """
 
-    def __init__(self, scheme: str, read_timeout: float = 60.0) -> None:
+    def __init__(self, scheme: str, read_timeout: float = 60.0, *, waits_for_access: bool = False) -> None:
         self._scheme = scheme
+        self._waits_for_access, self._is_granted = waits_for_access, False
         self._options = _CLIENT | {"read_timeout": timedelta(seconds=read_timeout)}
         self._stores: dict[str, ObjectStore] = {}
         self._regions: dict[str, str] = {}
@@ -97,7 +100,8 @@ class Clients:
         bucket
             Name of the bucket, or of the container in Azure.
         action
-            The function. It is called again if the first answer tells that the machine has no role, or the bucket another region.
+            The function. It is called again if the first answer tells that the machine has no role, or the bucket another region, or if the
+            credentials are refused and the files of AWS have others now.
 
         Raises
         ------
@@ -109,12 +113,14 @@ class Clients:
         with self.translated():
             store = self._store(bucket)
             try:
-                return action(store)
+                found = action(store)
             except BaseError as problem:
                 with self._lock:
                     if not self._is_settled(bucket, store, str(problem)):
                         raise
-            return action(self._store(bucket))
+                found = action(self._store(bucket))
+        self._is_granted = True
+        return found
 
     def listed(self, bucket: str, action: Callable[[ObjectStore], list[Result]]) -> list[Result]:
         """Apply a function that lists objects to the client of a bucket, and make sure that an object store says so if there are none.
@@ -207,8 +213,10 @@ class Clients:
         if is_denied and not self._is_signed:
             return SourceError(f"access is denied without credentials, and there are none ({credentials})")
         code = answer.code or ("AccessDenied" if is_denied else f"the server answers with the HTTP status {answer.status}")
-        reason = _REASONS.get(code, code).format(credentials=credentials)
-        return SourceError(f"{reason}: {answer.message}".rstrip(": "))
+        reason = f"{_REASONS.get(code, code).format(credentials=credentials)}: {answer.message}".rstrip(": ")
+        if self._waits_for_access and self._is_granted and (is_denied or code in _EXPIRED):
+            return RefusedError(reason)
+        return SourceError(reason)
 
     def _is_settled(self, bucket: str, store: ObjectStore, problem: str) -> bool:
         """Return whether a problem is due to a role that the machine has not, or a region that is now known, and does not recur."""
@@ -218,6 +226,10 @@ class Clients:
             self._is_signed = False
             self._stores.clear()
             return True
+        answer = _Answer(problem)
+        if (answer.status in (401, 403) or answer.code in _EXPIRED) and self._has_other_credentials():
+            self._stores.clear()
+            return True
         is_elsewhere = "Received redirect" in problem or "AuthorizationHeaderMalformed" in problem
         if self._scheme == S3 and is_elsewhere and bucket not in self._regions:
             region = _headers(f"{self._address or 'https://s3.amazonaws.com'}/{bucket}").get("x-amz-bucket-region")
@@ -225,6 +237,16 @@ class Clients:
                 self._regions[bucket] = region
                 self._stores.pop(bucket, None)
             return bool(region)
+        return False
+
+    def _has_other_credentials(self) -> bool:
+        """Read the files of AWS again, and return whether their settings have changed."""
+        if self._scheme != S3 or not self._is_signed:
+            return False
+        with suppress(SourceError):  # the file is being written
+            if (found := s3_settings()).config != self._profile.config:
+                self._profile = found
+                return True
         return False
 
     def _store(self, bucket: str) -> ObjectStore:
@@ -343,6 +365,9 @@ _BUSY = (
     "RequestTimeout",
     "ThrottlingException",
 )
+
+_EXPIRED = ("ExpiredToken", "InvalidToken")
+"""Codes of S3 for credentials that are not valid any more; they come with the status 400."""
 
 _ELEMENTS = {"LastModified": "time of writing", "Size": "size", "Last-Modified": "time of writing", "Content-Length": "size"}
 

@@ -27,6 +27,10 @@ class NoAnswerError(TransientError):
     """A server that accepted a connection and sent nothing until the time limit of a request."""
 
 
+class RefusedError(TransientError):
+    """A request that was refused, where such requests were granted before."""
+
+
 def within(seconds: float | None, what: str, action: Callable[[], Result]) -> Result:
     """Run an action, and stop waiting for it after a time limit.
 
@@ -95,7 +99,7 @@ class RetryPolicy:
         SourceError
             The action raised it.
         SourceDownError
-            The action raised `TransientError` in every attempt.
+            The action raised `TransientError` in every attempt; if the last one was a `RefusedError`, it is a `SourceError`.
         """
         silent = 0
         for attempt in range(1, self.attempts + 1):
@@ -107,6 +111,8 @@ class RetryPolicy:
                 silent += isinstance(problem, NoAnswerError)
                 if attempt == self.attempts or silent == silences:
                     tried = f"tried {attempt} times" if attempt > 1 else "tried once"
+                    if isinstance(problem, RefusedError):
+                        raise SourceError(f"{what}: {problem} ({tried})") from None
                     message = f"{what}: {problem} ({tried}); what was built before is kept; check whether the server is up"
                     raise SourceDownError(message) from None
                 pause = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)

@@ -54,7 +54,7 @@ class BucketSource:
         """The plan; None in processes that this one starts, which only read token arrays."""
         self._store = store
         address = store.bucket.address
-        self.folder = BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT)
+        self.folder = BucketFolder(address, store.bucket.retry_policy, read_timeout=_READ_TIMEOUT, waits_for_access=True)
         self.fetching = FetchingProcess(self.folder)
         self.fetching.start()
         home = settings.folder / text_digest(address)[:16] if settings.folder else scratch_folder(address)

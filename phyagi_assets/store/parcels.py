@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from phyagi_assets.settings import BucketAddress
 from phyagi_assets.store.base import Store
+from phyagi_assets.store.disk import writing_to
 from phyagi_assets.store.local import LocalStore
 from phyagi_assets.store.places import open_store
+from phyagi_assets.store.scratch import SCRATCH_REMEDY
 
 if TYPE_CHECKING:
     from phyagi_assets.objects.bucket import BucketFolder
+
+_TRIED = 1 << 20
+"""Size of the file by which scratch space is tried, in bytes."""
 
 
 @dataclass(eq=False)
@@ -91,6 +96,25 @@ class StoreMarkers:
     def is_marked(self, name: str) -> bool:
         """Return whether this process sees a marker."""
         return self._folder.read(name) is not None
+
+    def try_scratch(self, name: str) -> None:
+        """Write a file to the scratch space of this process, and remove it.
+
+        Raises
+        ------
+        StoreError
+            The scratch folder cannot be created or written to, or its disk is full.
+        """
+        root = scratch_root(self.parcels.store)
+        if root is None:
+            return
+        with writing_to(root, SCRATCH_REMEDY):
+            root.mkdir(parents=True, exist_ok=True)
+            path = root / name
+            try:
+                path.write_bytes(bytes(_TRIED))
+            finally:
+                path.unlink(missing_ok=True)
 
 
 class _Packer(pickle.Pickler):

@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from phyagi_assets.build import executors
 from phyagi_assets.build.executors import needed_folders, new_executor, node_check
 from phyagi_assets.build.partitions import build_partitions
 from phyagi_assets.build.stale import work_of
-from phyagi_assets.build.tasks import Builder
-from phyagi_assets.build.work import PartitionResult
+from phyagi_assets.build.tasks import Builder, PartitionTask, Task, TaskResult
+from phyagi_assets.build.work import PartitionResult, Work
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
+from phyagi_assets.errors import SourceError, StoreError
 from phyagi_assets.execution.ray_address import RayAddress
 from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.steps.flow import FLOW
@@ -186,7 +188,36 @@ def test_nodes_without_credentials_or_with_another_endpoint_are_told_by_the_stor
     assert problem.startswith("cannot use the store: s3://raw/d: cannot be read: the secret key is not right")
     assert problem.endswith("the processes of a node use the credentials and endpoints of their own environment")
     assert "not the secret" not in problem
+    with check.marked():
+        shutil.rmtree(tmp_path / "scratch of d")
+        (tmp_path / "scratch of d").touch()
+        problem = check.problem()
+    assert problem.startswith(f"cannot use its scratch space: {tmp_path / 'scratch of d'}: cannot be written to: File exists")
+    assert problem.endswith("with $PHYAGI_ASSETS_SCRATCH in the environment in which Ray was started there")
     assert check.problem().startswith("reaches another store at s3://raw/d than this machine")
+
+
+def test_errors_of_a_disk_name_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "node_name", lambda: "node 10.0.0.2 (abc)")
+    work = Work(corpus="news", key="all", partition=None, steps=())
+    full, bad = StoreError("/scratch: cannot be written to"), SourceError("raw/a.txt: row 3")
+
+    def failure(problem: Exception, *, is_raised: bool = False) -> str:
+        def run(task: Task) -> TaskResult:
+            if is_raised:
+                raise problem
+            return PartitionResult(work=task.work, problem=problem)
+
+        try:
+            result = executors._run_on_node(run, PartitionTask(work=work))
+        except StoreError as found:
+            return str(found)
+        assert isinstance(result, PartitionResult)
+        return result.failure
+
+    assert failure(full) == failure(full, is_raised=True) == "node 10.0.0.2 (abc): /scratch: cannot be written to"
+    assert failure(OSError(28, "No space left on device"), is_raised=True).startswith("node 10.0.0.2 (abc): [Errno 28] No space left")
+    assert failure(bad) == "raw/a.txt: row 3"
 
 
 def test_folders_that_nodes_need_are_those_of_the_store_the_sources_and_the_removed_documents(sources: Path, tmp_path: Path) -> None:

@@ -147,6 +147,44 @@ def test_closing_interrupts_the_tasks_and_number_in_flight_is_bounded(nodes: Ray
     assert not (tmp_path / "did 100").exists()
 
 
+def test_cluster_that_others_have_filled_is_told(
+    nodes: RayNodes, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray_cluster, "_IDLE", 0.0)
+    free = tmp_path / "go on"
+
+    @ray.remote
+    def hold() -> None:
+        while not free.exists():
+            time.sleep(0.05)
+
+    others = [hold.remote() for _ in range(2)]
+
+    def go_on() -> None:
+        wait_for(lambda: any("are in use" in message for message in caplog.messages))
+        free.touch()
+
+    waiter = threading.Thread(target=go_on)
+    waiter.start()
+    found = outcomes(executor_on(nodes.address, partial(counting, tmp_path)), [1])
+    waiter.join()
+    assert found[1][0] == 1
+    ray.get(others)
+    assert "all 2 processors of the Ray cluster are in use, by tasks of this run or by other programs" in caplog.text
+
+
+def test_process_that_cannot_import_the_package_is_told_with_its_node() -> None:
+    import ray
+
+    lines = "ray::run_task() (pid=7, ip=10.0.0.2)\nRuntimeError: The remote function failed to import on the worker.\n"
+    crashed = ray.exceptions.RayTaskError("run_task", f"{lines}ModuleNotFoundError: No module named 'phyagi_assets'", RuntimeError())
+    found = ray_cluster._crash(crashed)
+    wanted = "node 10.0.0.2 cannot run tasks: ModuleNotFoundError: No module named 'phyagi_assets'; install phyagi-assets "
+    assert str(found).startswith(wanted)
+
+
 @pytest.fixture
 def interrupts() -> Iterator[None]:
     """Interrupts are exceptions, even in a process that was started in the background and ignores them."""

@@ -15,7 +15,7 @@ from phyagi_assets.objects.bucket import BucketFolder
 from phyagi_assets.objects.retries import NoAnswerError, RetryPolicy
 from phyagi_assets.sources.hub import answered_by_page
 from phyagi_assets.sources.object_store import Buckets
-from tests.s3 import S3Server
+from tests.s3 import KEY, SECRET, S3Server
 from tests.support import declare_corpus
 
 BUCKET = "s3://raw/store"
@@ -65,6 +65,24 @@ def test_empty_folder_of_a_bucket_is_asked_about_once(s3: S3Server) -> None:
     folder = BucketFolder("s3://raw/nothing-here")
     assert (folder.list(), folder.list()) == ([], [])
     assert s3.faults.requests == {"GET": 2, "HEAD": 1}
+
+
+def test_credentials_that_were_renewed_are_read_again(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "credentials"
+
+    def write(secret: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {secret}\n")
+
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    s3.put("store/a", b"content")
+    write("of yesterday")
+    folder = BucketFolder(BUCKET)
+    with pytest.raises(StoreError, match="the secret key is not right"):
+        folder.read("a")
+    write(SECRET)
+    assert folder.read("a") == b"content"
 
 
 def test_listing_of_a_server_that_never_answers_is_given_up_after_two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Reading of mixtures from a bucket, through a cache of bounded size, against the same mixtures on disk."""
 
+import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import islice
@@ -20,6 +22,7 @@ from phyagi_assets.objects.retries import RetryPolicy
 from phyagi_assets.order.permutation import Ints
 from phyagi_assets.reading import LoadedMixture, MixtureLoader, load_mixture
 from phyagi_assets.reading.bucket_arrays import BucketSource
+from phyagi_assets.reading.caller_pace import CallerPace
 from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.settings import CacheSettings
 from phyagi_assets.store.bucket_store import BucketStore
@@ -101,6 +104,27 @@ def test_fast_caller_waits_for_whole_arrays_instead_of_fetching_single_samples(s
 
 
 @pytest.mark.usefixtures("disk")
+def test_evicted_arrays_are_cached_again_for_a_slow_caller(s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CallerPace, "is_slow", property(lambda _: True, lambda *_: None), raising=False)
+    train = opened(tmp_path / "cache").train
+
+    def fetched_in_an_epoch() -> int:
+        s3.faults.contents.clear()
+        assert sum(len(batch["position"]) for batch in MixtureLoader(train, batch_size=16)) == len(train)
+        return len(s3.faults.contents)
+
+    fetched_in_an_epoch()
+    while len(blocks := list((tmp_path / "cache").rglob(".blocks/*/[0-9]*-*"))) < 4:
+        time.sleep(0.01)
+    for block in blocks:  # as another process evicts them
+        os.truncate(block, 0)
+        block.unlink()
+    fetched_in_an_epoch()  # what was expected before
+    fetched_in_an_epoch()
+    assert fetched_in_an_epoch() < len(train) // 2
+
+
+@pytest.mark.usefixtures("disk")
 def test_next_samples_are_read_while_the_caller_has_those_before_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = opened(tmp_path / "cache").train
     read, is_ahead = train.read, threading.Event()
@@ -173,7 +197,7 @@ def test_missing_object_and_bad_settings_are_named(s3: S3Server, tmp_path: Path)
         opened(tmp_path / "file")
 
 
-def test_server_that_is_down_for_a_while_is_asked_again(disk: LocalStore, s3: S3Server, tmp_path: Path) -> None:
+def test_server_that_is_down_or_refuses_for_a_while_is_asked_again(disk: LocalStore, s3: S3Server, tmp_path: Path) -> None:
     plan = remote_plan("mix", BucketStore(PLACE, retry_policy=RetryPolicy(attempts=6, pause=0.01)))
     source = BucketSource(plan, CacheSettings(folder=tmp_path / "cache", bytes=100_000))
     remote = LoadedMixture(plan=read_plan(plan.file), home=plan.file.parent, source=source)
@@ -181,6 +205,13 @@ def test_server_that_is_down_for_a_while_is_asked_again(disk: LocalStore, s3: S3
     s3.faults.cut = [10]
     local = load_mixture("mix", store=disk.root)
     assert_same(*(islice(MixtureLoader(of.train, batch_size=5), 10) for of in (remote, local)))
+    s3.faults.forbidden = 3
+    assert_same(*(islice(MixtureLoader(of.train, batch_size=5, position=500), 10) for of in (remote, local)))
+    assert s3.faults.forbidden == 0
+    s3.faults.forbidden = 1_000
+    with pytest.raises(StoreError, match=r"train\.npy cannot be read: access is denied to these credentials .* \(tried 6 times\)"):
+        next(iter(MixtureLoader(remote.train, batch_size=5, position=200)))
+    s3.faults.forbidden = 0
     s3.faults.is_down = True
     with pytest.raises(StoreError, match=r"train\.npy cannot be read: http://\S+ cannot be reached, .* check whether the server is up"):
         next(iter(MixtureLoader(remote.train, batch_size=5, position=300)))
