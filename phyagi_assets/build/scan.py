@@ -1,6 +1,6 @@
 """Scan of a source: find the partitions of a corpus that have to be built again, without reading unchanged files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from phyagi_assets.build.staleness import partition_artifacts
@@ -11,6 +11,7 @@ from phyagi_assets.steps.flow import FLOW, Flow
 from phyagi_assets.steps.raw import is_known, raw_address
 from phyagi_assets.steps.step import Scope, Workspace
 from phyagi_assets.store.fingerprint import canonical_json, text_digest
+from phyagi_assets.tokenizers.identity import tokenizer_identity
 from phyagi_assets.tokenizers.prepare_chat import template_identity
 
 READ_AT_MOST = 1 << 28
@@ -29,7 +30,7 @@ class Due:
     steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
-    """Digest of the stamps of its files, the declaration and the exclusions."""
+    """Digest of all that it is built from: the stamps of its files, the declaration, the tokenizer, the chat template and the exclusions."""
     published: bool
     """Whether each of these steps has a published version, which need not be the expected one."""
 
@@ -39,7 +40,7 @@ class Scan:
     """The result of a scan."""
 
     listing: str
-    """Digest of the whole listing, the declaration and the exclusions; if it is unchanged, nothing in the source has changed."""
+    """Digest of all that the partitions are built from and of what is published of them; if it is unchanged, nothing is due that was not."""
     partitions: dict[str, Partition]
     """Partitions of the corpus, by key."""
     due: list[Due]
@@ -58,12 +59,14 @@ def scan_source(corpus: Corpus, workspace: Workspace, settled: str = "", *, flow
     ------
     DeclarationError, SourceError
         The source cannot be listed.
+    TokenizerError
+        The commit of a tokenizer on the Hub cannot be found.
     """
     partitions = workspace.sources.partitions(corpus, seconds=SCAN_SECONDS)
-    removed = sorted(read_removals(corpus))
-    contents = {key: _content(corpus, partition, removed) for key, partition in partitions.items()}
     template = [] if corpus.config.messages is None else [template_identity(corpus, workspace.data)]
-    listing = text_digest(canonical_json([corpus.digest, contents, *template]))
+    shared = [corpus.digest, tokenizer_identity(corpus, workspace.data), *template, sorted(read_removals(corpus))]
+    contents = {key: _content(partition, shared) for key, partition in partitions.items()}
+    listing = text_digest(canonical_json([corpus.digest, contents, _published(corpus, partitions, workspace, flow)]))
     due: list[Due] = []
     if listing != settled:
         budget = READ_AT_MOST
@@ -86,6 +89,18 @@ def _steps_due(corpus: Corpus, partition: Partition, workspace: Workspace, flow:
     return steps if expected[0].fingerprint is None else tuple(artifact.step for artifact in expected if not artifact.is_current)
 
 
-def _content(corpus: Corpus, partition: Partition, removed: Sequence[str]) -> str:
+def _content(partition: Partition, shared: Sequence[object]) -> str:
     files = [[file.name, file.stamp, file.split] for file in partition.files]
-    return text_digest(canonical_json([corpus.digest, files, removed]))
+    return text_digest(canonical_json([files, *shared]))
+
+
+def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: Flow) -> list[list[str]]:
+    """Return the code version of each step of a partition, and the fingerprints that are published of it.
+
+    The fingerprints are left out for a store in a bucket, which would be listed at each scan.
+    """
+    name, steps = corpus.config.name, list(flow.of(Scope.PARTITION))
+    published = [] if workspace.store.is_remote else keys
+    return [
+        [step.code_version, *(workspace.store.published_fingerprint(step.address(name, key)) for key in published)] for step in steps
+    ]

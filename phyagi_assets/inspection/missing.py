@@ -7,7 +7,10 @@ from phyagi_assets.store.places import advice_on_no_store
 
 def nothing_named(name: str, store: Store) -> StoreError:
     """Return the error: a name in the store that is similar, or else how to build a corpus or mixture of this name."""
-    meant = did_you_mean(name, store.names()) or advice_on_no_store(store)
+    known = store.names()
+    if name in known:
+        return StoreError(f"{store} has nothing of {name!r} to show yet; phyagi-assets status tells its state")
+    meant = did_you_mean(name, known) or advice_on_no_store(store)
     return StoreError(f"{store} has nothing named {name!r}{meant or f'; materialize it with: phyagi-assets materialize {name}'}")
 
 

@@ -1,6 +1,7 @@
 """Sensors scan sources and request each new or changed partition once."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,7 +29,7 @@ from phyagi_assets.sources.listing import Sources
 from phyagi_assets.store.data_folders import claim, other_folder
 from phyagi_assets.store.fingerprint import file_digest
 from tests.project import PLAY, Project, RecordingProgress
-from tests.support import PARTITION_STEPS, build, declare_corpus, write_text
+from tests.support import GPT2, PARTITION_STEPS, build, declare_corpus, write_text
 
 JOB = "plays_build_stale"
 OP = f"{JOB}__partitions"
@@ -161,6 +162,21 @@ def test_permanent_failure_is_not_retried_until_an_input_changes(built_project: 
     assert followers(built_project) == 0
     write_text(built_project.raw / "two.txt", PLAY * 9)
     assert asked(tick(built_project)) == {"two"}
+
+
+def test_lost_version_or_tokenizer_replaced_in_place_is_requested_from_an_unchanged_source(built_project: Project) -> None:
+    data, every = built_project.workspace.data, {"one", "three", "two"}
+    shutil.copytree(GPT2, data / "tokenizers" / "gpt2")
+    declare_corpus(data, "plays", "raw/*.txt", partition_by="file", tokenizer="tokenizers/gpt2")
+    settled = str(tick(built_project).cursor)
+    assert not tick(built_project, settled).run_requests
+    shutil.rmtree(built_project.workspace.store.pointer("plays/numpy_cache/two").parent)
+    (request,) = tick(built_project, settled).run_requests or []
+    assert set(partitions_of(request)) == every
+    begun(built_project, request, DagsterRunStatus.CANCELED)
+    assert not tick(built_project, settled).run_requests
+    write_text(data / "tokenizers" / "gpt2" / "notes.json", b"{}")
+    assert asked(tick(built_project, settled)) == every
 
 
 def test_cancelled_run_is_not_requested_again(built_project: Project) -> None:
