@@ -30,7 +30,7 @@ class Due:
     steps: Sequence[str]
     """Names of the steps to run, in the order of the flow."""
     content: str
-    """Digest of all that it is built from: the stamps of its files, the declaration, the tokenizer, the chat template and the exclusions."""
+    """Digest of its inputs: the stamps of its files, the declaration, the tokenizer, the chat template and the exclusions."""
     published: bool
     """Whether each of these steps has a published version, which need not be the expected one."""
 
@@ -40,7 +40,7 @@ class Scan:
     """The result of a scan."""
 
     listing: str
-    """Digest of all that the partitions are built from and of what is published of them; if it is unchanged, nothing is due that was not."""
+    """Digest of the inputs of all partitions and of what is published of them; if it is unchanged, nothing new is due."""
     partitions: dict[str, Partition]
     """Partitions of the corpus, by key."""
     due: list[Due]
@@ -101,6 +101,4 @@ def _published(corpus: Corpus, keys: Iterable[str], workspace: Workspace, flow: 
     """
     name, steps = corpus.config.name, list(flow.of(Scope.PARTITION))
     published = [] if workspace.store.is_remote else keys
-    return [
-        [step.code_version, *(workspace.store.published_fingerprint(step.address(name, key)) for key in published)] for step in steps
-    ]
+    return [[step.code_version, *(workspace.store.published_fingerprint(step.address(name, key)) for key in published)] for step in steps]

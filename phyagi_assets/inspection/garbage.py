@@ -32,12 +32,13 @@ SUPERSEDED = "superseded"
 RETIRED = "its partition is gone from the source"
 UNDECLARED = "not declared any more"
 OLD_PLAN = "a superseded plan"
+SPARE = "a second copy, left where the links of a copied store were restored"
 BROKEN_OFF = "a transfer that was broken off, of a partition that is gone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removable:
-    """A version, or an interrupted transfer, that can be removed."""
+    """A version, a second copy of one, or an interrupted transfer, that can be removed."""
 
     name: str
     """Path relative to the root of the store."""
@@ -47,7 +48,7 @@ class Removable:
     """Size of the files in bytes, without the tokenizer, which the store keeps once for all versions."""
     address: Address
     fingerprint: str = ""
-    """Fingerprint of the version; empty for an interrupted transfer."""
+    """Fingerprint of the version; empty for a second copy and for an interrupted transfer."""
     is_published: bool = False
 
 
@@ -107,7 +108,7 @@ class Cleaning:
                     )
                 )
         self.foreign += [Foreign(path=self.store.place(name), why=why) for name, why in self.others.items()]
-        return found + list(self._transfers())
+        return [*self._spares(surveyed), *found, *self._transfers()]  # a second copy goes while its version is there
 
     def _unneeded(self, surveyed: Survey) -> Iterable[tuple[StoredVersion, str]]:
         named: set[Version] = set()
@@ -126,6 +127,19 @@ class Cleaning:
                 is_there = partitions is not None and (not address.is_of_partition or address.key in partitions)
                 if not (is_there and version.is_published):
                     yield version, UNDECLARED if partitions is None else SUPERSEDED if is_there else RETIRED
+
+    def _spares(self, surveyed: Survey) -> Iterable[Removable]:
+        """Yield second copies of versions. One whose version is not there, or is damaged, is left alone."""
+        for spare in surveyed.spares:
+            version = self.store.find(spare.address, spare.fingerprint)
+            why = spare.protected or ("" if version else f"is the only copy of {spare.version.path}")
+            if why:
+                self.foreign.append(Foreign(path=spare.path, why=why))
+            elif self._is_young(spare.written):
+                self.young += 1
+            elif spare.address.name not in self.others:
+                name, size = f"{Path(spare.version.path).parent}/{spare.path.name}", spare.manifest.own_bytes
+                yield Removable(name=name, path=spare.path, why=SPARE, bytes=size, address=spare.address)
 
     def _named(self, version: StoredVersion) -> set[Version]:
         """Return the versions of caches that a plan reads, including that of its tokenizer."""
@@ -166,11 +180,19 @@ class Cleaning:
                         clear_transfers(item.path)
                         clear_chunks(item.path)
                         removed.append(item)
+                    elif item.why == SPARE and self._is_damaged(item):
+                        continue
                     elif (self.store.published_fingerprint(item.address) == item.fingerprint) == still[item.path].is_published:
                         with suppress(StoreError):  # a file was added to the folder since the search
                             remove(item.address, item.path)
                             removed.append(item)
         return removed
+
+    def _is_damaged(self, spare: Removable) -> bool:
+        """Return whether the version of which a folder is a second copy is damaged or has been removed."""
+        manifest = Manifest.read(spare.path)
+        version = self.store.find(spare.address, manifest.fingerprint)
+        return version is None or bool(version.damage(checksums=True))
 
 
 class RemovableVersion(Record):

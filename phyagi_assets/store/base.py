@@ -121,6 +121,17 @@ def split_version_name(name: str) -> tuple[str, str]:
     return (found["key"], found["fingerprint"]) if found else ("", "")
 
 
+def spare_name(name: str) -> str:
+    """Return the name under which a second copy of a version is kept, given the name of the version's folder; see `Store.restore`."""
+    return f"{name}.copy"
+
+
+def spare_of(name: str) -> str:
+    """Return the name of the version's folder whose second copy a folder is by its name; an empty string for another name."""
+    version, mark, number = name.rpartition(spare_name(""))
+    return version if mark and re.fullmatch(r"(-\d+)?", number) and split_version_name(version)[0] else ""
+
+
 def path_in_store(path: str) -> str | None:
     """Return the part of a path that begins at the root of a store and leads into a version of a partition's artifact, if there is one."""
     found = _IN_STORE.search(path)
@@ -263,6 +274,8 @@ class Survey:
     """The contents of a store."""
 
     versions: list[StoredVersion] = field(default_factory=list)
+    spares: list[StoredVersion] = field(default_factory=list)
+    """Second copies of versions, which `Store.restore` has put beside them."""
     foreign: list[Foreign] = field(default_factory=list)
 
 

@@ -35,6 +35,7 @@ from phyagi_assets.store.base import (
     UnfinishedWork,
     Version,
     is_part,
+    spare_name,
     split_version_name,
 )
 from phyagi_assets.store.disk import flush, free_path, link, unless_elsewhere, writing_to
@@ -165,8 +166,8 @@ class LocalStore(base.Store):
             require_own_folder(self.root, Address(address))
             version = self.version_path(address, manifest.fingerprint)
             version.parent.mkdir(exist_ok=True)
-            if self.find(address, manifest.fingerprint):  # the versions were copied too; keep both, because a restore deletes nothing
-                pointer.rename(free_path(version.with_name(f"{version.name}.copy")))
+            if self.find(address, manifest.fingerprint):  # the versions were copied too; `clean` removes the second copy
+                pointer.rename(free_path(version.with_name(spare_name(version.name))))
             else:
                 if os.path.lexists(version):
                     version.rename(free_path(version.parent.parent / SET_ASIDE / version.name))

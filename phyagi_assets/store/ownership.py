@@ -10,7 +10,7 @@ from pathlib import Path
 
 from phyagi_assets.errors import StoreError
 from phyagi_assets.paths import real_path
-from phyagi_assets.store.base import VERSIONS, Address, split_version_name
+from phyagi_assets.store.base import VERSIONS, Address, spare_of, split_version_name
 from phyagi_assets.store.manifest import MANIFEST, Manifest
 
 LOCKS = ".locks"
@@ -21,7 +21,8 @@ def foreign_version(root: Path, address: Address, version: Path) -> str:
     if why := foreign_folder(root, address):
         return why
     place = _own_folder(root, address) / VERSIONS / version.name
-    if real_path(version) != place or split_version_name(version.name)[0] != address.key:
+    name = spare_of(version.name) or version.name
+    if real_path(version) != place or split_version_name(name)[0] != address.key:
         return "it is not in the place of a version, or is reached through a link"
     if not os.path.lexists(place):
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.store.base import VERSIONS, Address, Foreign, StoredVersion, Survey, Version, is_part
+from phyagi_assets.store.base import VERSIONS, Address, Foreign, StoredVersion, Survey, Version, is_part, spare_of
 from phyagi_assets.store.manifest import Manifest
 from phyagi_assets.store.ownership import LOCKS, foreign_folder, foreign_version, is_copy, is_pointer
 
@@ -54,6 +54,9 @@ def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], 
         if isinstance(version, Foreign):
             found.foreign.append(version)
             continue
+        if spare_of(path.name):
+            found.spares.append(version)
+            continue
         found.versions.append(version)
         if version.protected and not foreign_folder(root, version.address):  # a foreign folder is reported once, not per version
             found.foreign.append(Foreign(path=path, why=version.protected))
@@ -63,11 +66,11 @@ def _survey_folder(root: Path, published_fingerprint: Callable[[Address], str], 
 
 def _version(root: Path, published_fingerprint: Callable[[Address], str], prefix: str, path: Path) -> StoredVersion | Foreign:
     try:
-        version = Version.of_folder(prefix, path.name)
+        version = Version.of_folder(prefix, spare_of(path.name) or path.name)
         if version is None or path.is_symlink() or not path.is_dir():
             return _foreign(path)
         manifest = Manifest.read(path)
-        is_published = published_fingerprint(version.address) == version.fingerprint
+        is_published = not spare_of(path.name) and published_fingerprint(version.address) == version.fingerprint
     except StoreError as problem:
         return Foreign(path=path, why=f"cannot be accounted for ({problem})")
     if manifest.fingerprint != version.fingerprint or manifest.step != version.address.step:

@@ -45,6 +45,18 @@ def test_store_copied_without_links_is_reported_and_restored(workspace: Workspac
         assert samples(copy) == samples(data / "store")
         assert "0 problems" in run("check", data, copy).output
 
+    spares = sorted(copies[0].rglob("*/.versions/*.copy"))
+    assert len(spares) == 4
+    array = spares[0].with_name(spares[0].name.removesuffix(".copy")) / "train.npy"
+    intact = array.read_bytes()
+    array.write_bytes(bytes(len(intact)))  # damaged, with the size that it should have
+    for expected in (spares[:1], []):
+        cleaned = run("clean --yes --grace 0", data, copies[0])
+        assert (cleaned.exit_code, "left alone" in cleaned.output) == (0, False), cleaned.output
+        assert sorted(copies[0].rglob("*/.versions/*.copy")) == expected
+        array.write_bytes(intact)
+    assert samples(copies[0]) == samples(data / "store")
+
     write_jsonl(data / "raw" / "a.jsonl", [f"The first corpus, changed document {i}." for i in range(20)])
     assert "2 built, 0 up to date, 0 failed" in run("materialize", data, copies[0]).output
     assert samples(copies[0]) != samples(data / "store")
