@@ -39,10 +39,14 @@ def trainer_callback(ledger: Recorder) -> Any:
         def __init__(self) -> None:
             self._batch: dict[str, Any] | None = None
             self._step = 0
+            self._is_hooked = self._is_asked = False
 
         def compute_loss(self, outputs: Any, labels: Any, num_items_in_batch: Any = None) -> torch.Tensor:
             """Return the loss of a batch, and record it if the model is in training."""
-            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
+            self._is_asked = True
+            if not self._is_hooked and torch.is_grad_enabled():
+                raise ValueError("callbacks: the Trainer does not have the callback of this function; give it both: callbacks=[callback]")
+            logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs if isinstance(outputs, torch.Tensor) else outputs[0]
             losses, targets = token_losses(logits, labels, shift_labels=ledger.shift_labels, ignore_index=ledger.ignore_index)
             if self._batch is not None:
                 if "position" not in self._batch:
@@ -53,8 +57,13 @@ def trainer_callback(ledger: Recorder) -> Any:
                 ledger.record(losses, targets, self._batch, step=self._step)
             return reduced(losses, targets, num_items_in_batch, ignore_index=ledger.ignore_index)
 
-        def on_init_end(self, *_: Any, model: Any = None, **__: Any) -> None:
+        def on_init_end(self, args: Any, *_: Any, model: Any = None, **__: Any) -> None:
             """Hook into the model."""
+            if args.label_smoothing_factor:
+                raise ValueError(
+                    f"label_smoothing_factor: is {args.label_smoothing_factor}, and the Trainer does not smooth the labels of a "
+                    "compute_loss_func; set it to 0, or train without the ledger"
+                )
             self._hook(model)
 
         def on_train_begin(self, _args: Any, state: Any, _control: Any, model: Any = None, **__: Any) -> None:
@@ -65,6 +74,14 @@ def trainer_callback(ledger: Recorder) -> Any:
         def on_step_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
             """Take over the number of the step."""
             self._step = state.global_step
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            """Check that the Trainer takes its losses from here."""
+            if not self._is_asked:
+                raise ValueError(
+                    "compute_loss_func: the Trainer does not call the function of this callback, so that no loss is recorded; give it "
+                    "both: compute_loss_func=callback.compute_loss"
+                )
 
         def on_save(self, *_: Any, **__: Any) -> None:
             """Write the ledger with each checkpoint."""
@@ -77,6 +94,7 @@ def trainer_callback(ledger: Recorder) -> Any:
         def _hook(self, model: Any) -> None:
             if model is None:
                 return
+            self._is_hooked = True
             if earlier := getattr(model, _HOOK, None):
                 earlier.remove()
             setattr(model, _HOOK, model.register_forward_pre_hook(self._take, with_kwargs=True))

@@ -49,8 +49,9 @@ class LossLedger:
     and ``loss`` (the sum over these tokens, in nats). A loss belongs to the document of the token that is predicted. The command
     ``phyagi-assets losses`` shows a ledger.
 
-    If the folder is a ledger already, this is another run that continues it: rows of earlier runs from its first step on are replaced. Make
-    the ledger on every rank before the training begins, so that all ranks belong to the same run.
+    If the folder is a ledger already, this is another run that continues it: rows of earlier runs from its first step on are replaced. So
+    are rows of this run if its steps go back, as those of a second training in the same process do. Make the ledger on every rank before
+    the training begins, so that all ranks belong to the same run.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ class LossLedger:
             logger.info("%s: continues as run %d; the steps of this run replace those of earlier runs", self.folder, self._header.run)
         self._held: list[_Held] = []
         self._rows: list[LossRows] = []
-        self._recorded = self._parts = 0
+        self._recorded = self._parts = self._last_step = 0
         self._has_left_out = False
 
     def loss(
@@ -196,6 +197,9 @@ class LossLedger:
         if not self._knows_rank:
             shard, self._knows_rank = shard_of_process(), True
             self._header = replace(self._header, rank=shard.rank, world_size=shard.world_size)
+        if step < self._last_step:
+            self._go_back(step)
+        self._last_step = step
         documents = batch.get("document_ids")
         with torch.no_grad():
             values = torch.stack([losses.detach().float(), (targets != self.ignore_index).float()])
@@ -223,12 +227,22 @@ class LossLedger:
             self._parts += 1
             self._rows.clear()
 
+    def _go_back(self, step: int) -> None:
+        """Begin the next run, whose steps replace those that were recorded from a step on."""
+        self.flush()
+        self._header, self._parts = replace(self._header, run=self._header.run + 1), 0
+        logger.warning(
+            "%s: step %d follows step %d; this is run %d, which replaces the steps from %d on",
+            *(self.folder, step, self._last_step, self._header.run, step),
+        )
+
     def trainer_callback(self) -> Any:
         """Return a callback that records the losses of a ``transformers.Trainer``.
 
         Its method ``compute_loss`` is the ``compute_loss_func`` of the Trainer; both have to be given. The TrainingArguments have to
-        contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. The ledger is
-        written with each checkpoint. Losses of evaluations are not recorded.
+        contain ``remove_unused_columns=False``, so that positions reach the callback; the model does not receive them. They cannot contain
+        ``label_smoothing_factor``, which the Trainer leaves out of the loss of a function. The ledger is written with each checkpoint.
+        Losses of evaluations are not recorded.
 
         Returns
         -------

@@ -4,6 +4,7 @@ Each thread takes an item and works on it to the end, so that nothing is handed 
 outside the global interpreter lock (in Arrow, in the engine, in the kernel).
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -30,8 +31,9 @@ def map_in_order(
 ) -> Generator[R, None, None]:
     """Yield ``work(item)`` for each item, in order, while threads work on the items after it.
 
-    An exception of the source or of the work is raised here, after the results of the items before it. If the consumer stops early, the
-    threads end and the source is closed before the generator is closed. Use ``contextlib.closing`` if an exception may stop the consumer.
+    An exception of the source or of the work is raised here, after the results of the items before it. A forked process, which does not
+    have the threads, gets an error. If the consumer stops early, the threads end and the source is closed before the generator is closed.
+    Use ``contextlib.closing`` if an exception may stop the consumer.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def map_in_order(
     try:
         yield from run.results()
     finally:
-        if not program_ends():  # which ends the threads where they are
+        if not program_ends() and not run.is_forked:  # either ends the threads where they are
             run.stop()
             for worker in workers:
                 worker.join()
@@ -83,6 +85,12 @@ class _Run(Generic[T, R]):
         self._end: int | None = None
         """Number of items of the source; None while it is not known."""
         self._stopped = False
+        self._process = os.getpid()
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a process that was forked since the threads began."""
+        return os.getpid() != self._process
 
     def work(self) -> None:
         """Process items until none are left. Each thread runs this method."""
@@ -128,6 +136,11 @@ class _Run(Generic[T, R]):
     def results(self) -> Iterator[R]:
         """Yield the results in the order of the items, and raise the first exception."""
         for number in count():
+            if self.is_forked:
+                raise RuntimeError(
+                    f"the process {self._process} began this iteration, and its threads are not in the process {os.getpid()}, which was "
+                    "forked from it; begin an iteration in each process"
+                )
             with self._changed:
                 self._changed.wait_for(partial(self._is_settled, number))
                 if number not in self._done:

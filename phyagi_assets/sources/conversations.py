@@ -98,6 +98,9 @@ def _message(message: Any, turn: int) -> dict[str, Any]:
     if message["role"] not in ROLES:
         raise InvalidConversationError(f"turn {turn} has the role {message['role']!r}; use one of {', '.join(ROLES)}")
     _check_content(message, turn)
+    calls = message.get("tool_calls")
+    if calls and not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+        raise InvalidConversationError(f"turn {turn} has tool_calls that are {_described(calls)}; use a list of calls, as objects")
     return dict(message)
 
 

@@ -6,6 +6,7 @@ well defined if every such rendering is the beginning of the whole one; otherwis
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,8 @@ from phyagi_assets.tokenizers.chat_template import ChatFormat, ChatTemplate, Mes
 from phyagi_assets.tokenizers.generation_blocks import Part
 
 NOTHING_TRAINED = "has no token to train on: the assistant says nothing in what the chat template renders"
+_TRIED_TURNS = 64
+"""Number of turns from the first one that are tried one after another to find the turn with which rendering fails."""
 _REMEDY = "name a template that marks what the assistant writes by {% generation %} in chat_template"
 
 
@@ -126,14 +129,24 @@ def _of_turns(template: ChatTemplate, messages: Messages, tools: Tools, text: st
 
 
 def _failure(template: ChatTemplate, messages: Messages, tools: Tools, problem: Exception) -> RenderingError:
-    """Return the error for a conversation that a template does not render; it names the first turn with which rendering fails."""
-    for turn in range(1, len(messages)):
+    """Return the error for a conversation that a template does not render; it names the first turn with which rendering fails.
+
+    In a long conversation, that turn is found by bisection, because each rendering takes as long as the turns up to there.
+    """
+    reason = _reason(problem)
+
+    def fails(turn: int) -> bool:
         try:
             template.render(messages[:turn], tools)
         except Exception as earlier:
-            if _reason(earlier) == _reason(problem):
-                return RenderingError(f"turn {turn}: the chat template raises: {_reason(problem)}")
-    return RenderingError(f"turn {len(messages)}: the chat template raises: {_reason(problem)}")
+            return _reason(earlier) == reason
+        return False
+
+    last = min(len(messages), _TRIED_TURNS)
+    turn = next((turn for turn in range(1, last) if fails(turn)), None)
+    if turn is None:
+        turn = bisect_left(range(last, len(messages)), True, key=fails) + last
+    return RenderingError(f"turn {turn}: the chat template raises: {reason}")
 
 
 def _reason(problem: Exception) -> str:

@@ -198,7 +198,9 @@ BROKEN = {
     "part": ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "row 2: turn 1: part 1 of its content is"),
     "no assistant": ({"messages": [{"role": "user", "content": "a"}]}, "row 2: has no turn of the assistant"),
     "surrogate": ({"messages": [{"role": "user", "content": "\ud800"}]}, "row 2: has a lone surrogate"),
+    "calls": ({"messages": [{"role": "assistant", "content": "a", "tool_calls": "[]"}]}, "row 2: turn 1 has tool_calls that are"),
     "raises": (turns("a", "RAISE", "b", "c"), "row 2: turn 2: the chat template raises: no"),
+    "raises late": (turns(*"a" * 149, "RAISE", *"b" * 50), "row 2: turn 150: the chat template raises: no"),
 }
 
 

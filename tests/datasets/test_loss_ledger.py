@@ -3,7 +3,7 @@
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("imports_of_trainers")]
 
 SEQ_LEN, BATCH, PLANTED = 128, 4, 17
 """Tokens per sample, samples per batch, and the row of the planted document: a thousand repeats of a token."""
+BOTH = ("callbacks", "compute_loss_func")
+"""Arguments of a Trainer that records losses."""
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +230,16 @@ def test_resumed_ledger_replaces_repeated_steps_of_all_ranks(tmp_path: Path) -> 
     assert again.rows.loss.tolist() == [4.0] * 8 + [12.0] * 4
 
 
+def test_steps_that_go_back_replace_those_recorded_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = LossLedger(tmp_path, plan_of(partitions(SAMPLES)))
+    record(ledger, range(6), 1.0)
+    record(ledger, range(4, 8), 3.0)  # a second training in the same process, from a checkpoint
+    found = read_ledger(tmp_path)
+    assert (found.runs, found.replaced) == (2, 2)
+    assert found.rows.loss.tolist() == [4.0] * 4 + [12.0] * 4
+    assert "step 4 follows step 5; this is run 1, which replaces the steps from 4 on" in caplog.text
+
+
 def test_rank_is_that_of_the_process_group_which_begins_after_the_ledger_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledgers = [LossLedger(tmp_path, plan_of(partitions(SAMPLES))) for _ in range(2)]
     for rank, ledger in enumerate(ledgers):
@@ -335,9 +347,9 @@ def mixture(tmp_path_factory: pytest.TempPathFactory) -> LoadedMixture:
 
 
 def trained_by_trainer(
-    mixture: LoadedMixture, folder: Path, checkpoint: str | None = None, *, has_ledger: bool = True, **arguments: Any
+    mixture: LoadedMixture, folder: Path, checkpoint: str | None = None, *, given: Collection[str] = BOTH, **arguments: Any
 ) -> Any:
-    """Train a GPT-2 with a Trainer; return the Trainer."""
+    """Train a GPT-2 with a Trainer, which is given the callback of a ledger, its function, or none; return the Trainer."""
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
     torch.manual_seed(0)
@@ -358,8 +370,8 @@ def trained_by_trainer(
         train_dataset=mixture.train,
         eval_dataset=mixture.train,
         data_collator=LMDataCollator(),
-        compute_loss_func=callback.compute_loss if has_ledger else None,
-        callbacks=[callback] if has_ledger else [],
+        compute_loss_func=callback.compute_loss if "compute_loss_func" in given else None,
+        callbacks=[callback] if "callbacks" in given else [],
     )
     trainer.train(resume_from_checkpoint=checkpoint)
     return trainer
@@ -384,7 +396,7 @@ def test_trainer_records_each_step_and_continues_from_a_checkpoint(mixture: Load
 
 
 def test_trainer_has_the_losses_of_a_trainer_without_a_ledger(mixture: LoadedMixture, tmp_path: Path) -> None:
-    with_ledger, without = (trained_by_trainer(mixture, tmp_path / f"{has}", has_ledger=has, max_steps=3) for has in (True, False))
+    with_ledger, without = (trained_by_trainer(mixture, tmp_path / f"{len(given)}", given=given, max_steps=3) for given in (BOTH, ()))
     ours, theirs = ([entry["loss"] for entry in of.state.log_history if "loss" in entry] for of in (with_ledger, without))
     assert ours == pytest.approx(theirs, rel=1e-5)
 
@@ -392,6 +404,21 @@ def test_trainer_has_the_losses_of_a_trainer_without_a_ledger(mixture: LoadedMix
 def test_trainer_that_removes_the_positions_is_refused_with_the_setting(mixture: LoadedMixture, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="set remove_unused_columns=False in the TrainingArguments"):
         trained_by_trainer(mixture, tmp_path, remove_unused_columns=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "refusal"),
+    [
+        ({"callbacks"}, {}, "compute_loss_func: the Trainer does not call the function of this callback"),
+        ({"compute_loss_func"}, {}, "callbacks: the Trainer does not have the callback of this function"),
+        ({"callbacks", "compute_loss_func"}, {"label_smoothing_factor": 0.1}, "label_smoothing_factor: is 0.1"),
+    ],
+)
+def test_trainer_that_would_record_nothing_or_train_on_another_loss_is_refused(
+    mixture: LoadedMixture, tmp_path: Path, given: set[str], arguments: dict[str, Any], refusal: str
+) -> None:
+    with pytest.raises(ValueError, match=refusal):
+        trained_by_trainer(mixture, tmp_path, given=given, **arguments)
 
 
 def test_lightning_writes_the_ledger_with_checkpoints_and_at_the_end(mixture: LoadedMixture, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Threads change when results are computed, not which ones or their order."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -61,6 +62,20 @@ def test_consumer_that_stops_closes_the_source_and_leaves_no_thread() -> None:
     results.close()
     assert closed.is_set()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ordered")]
+
+
+def test_forked_process_gets_an_error_instead_of_waiting_for_threads_that_it_lacks() -> None:
+    results = map_in_order(abs, iter(range(10)), threads=2)
+    assert next(results) == 0
+    child = os.fork()
+    if not child:
+        try:
+            next(results)
+        except RuntimeError as problem:
+            os._exit(0 if "begin an iteration in each process" in str(problem) else 1)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert list(results) == list(range(1, 10))
 
 
 def test_all_threads_work_at_once() -> None:

@@ -1,5 +1,6 @@
 """Prompts of conversations as token ids, with the expected answer beside them."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from torch.utils.data import Dataset
 from phyagi_assets.datasets.cursor import checked_index
 from phyagi_assets.errors import translate_missing_packages
 from phyagi_assets.formatting import counted
+
+logger = logging.getLogger(__name__)
 
 _BATCH = 1000
 """Number of conversations to encode in one call."""
@@ -33,7 +36,7 @@ class ChatDataset(Dataset[dict[str, Any]]):
     max_length
         Largest number of tokens of a prompt; None for no limit.
     filter_max_length
-        Whether longer prompts are left out; otherwise reading one raises an error.
+        Whether longer prompts are left out, with a warning if none is left; otherwise reading one raises an error.
     tokenize
         Whether all prompts are encoded now; otherwise each when it is read.
 
@@ -47,8 +50,8 @@ class ChatDataset(Dataset[dict[str, Any]]):
     TypeError
         The dataset is not one of the package ``datasets``.
     ValueError
-        There are several splits, a column does not exist, there is no tokenizer, prompts cannot be left out because they are not encoded,
-        or all of them are too long. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
+        There are several splits, a column does not exist, there is no tokenizer, or prompts cannot be left out because they are not
+        encoded. When a sample is read or encoded: it is not a list of messages, or its prompt is too long.
 
     Examples
     --------
@@ -158,6 +161,6 @@ class ChatDataset(Dataset[dict[str, Any]]):
     def _leave_out_longer_than(self, max_length: int) -> None:
         kept = [index for index, ids in enumerate(self._prompts["ids"]) if len(ids) <= max_length]
         if not kept and len(self._rows):
-            raise ValueError(f"all prompts have more than {max_length} tokens; raise max_length, or set filter_max_length to false")
+            logger.warning("all prompts have more than %d tokens, and none is left; raise max_length", max_length)
         self.removed_rows = len(self._rows) - len(kept)
         self._rows, self._prompts = self._rows.select(kept), self._prompts.select(kept)

@@ -29,7 +29,7 @@ def test_sample_is_the_prompt_as_transformers_encodes_it(rows: Any, tokenizer: A
     assert dataset[-1]["index"] == 2
 
 
-def test_longer_prompts_are_left_out_or_raise(rows: Any, tokenizer: Any) -> None:
+def test_longer_prompts_are_left_out_or_raise(rows: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
     kept = ChatDataset(rows, tokenizer, "talk", "truth", max_length=60, filter_max_length=True)
     kept.assert_within_max_length()
     assert (len(kept), kept.removed_rows) == (2, 1)
@@ -38,8 +38,10 @@ def test_longer_prompts_are_left_out_or_raise(rows: Any, tokenizer: Any) -> None
         whole.assert_within_max_length()
     with pytest.raises(ValueError, match=r"prompt 2 has \d+ tokens, and max_length is 60"):
         whole[2]
-    with pytest.raises(ValueError, match="all prompts have more than 3 tokens"):
-        ChatDataset(rows, tokenizer, "talk", max_length=3, filter_max_length=True)
+    none = ChatDataset(rows, tokenizer, "talk", max_length=3, filter_max_length=True)
+    none.assert_within_max_length()
+    assert (len(none), none.removed_rows) == (0, 3)
+    assert "all prompts have more than 3 tokens" in caplog.text
 
 
 def test_dataset_with_one_split_is_that_split_and_several_raise(rows: Any, tokenizer: Any) -> None:
