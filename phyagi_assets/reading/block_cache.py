@@ -91,7 +91,7 @@ class BlockCache:
         self._owner = 0
         self._drafts = folder
         with self._locked():
-            self._open_drafts()
+            self._open_drafts_although_deleted()
             used = self._measured()
             self._write_used(used)
         self.bound = (shutil.disk_usage(folder).free + used) // 2 if bound is None else bound
@@ -244,6 +244,16 @@ class BlockCache:
         """Create the folder for the drafts of this process. Those of dead processes are deleted."""
         self._drafts, self._owner = own_folder_until_exit(self._folder / _DRAFTS), os.getpid()
 
+    def _open_drafts_although_deleted(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._open_drafts()
+                return
+            except (FileExistsError, FileNotFoundError):
+                if attempt == _ATTEMPTS:
+                    raise
+
     def _evict(self, needed: int, position: int, next_uses: NextUses) -> int:
         """Evict blocks and return the size of what is left."""
         drafts = self._size_of_drafts()
@@ -267,12 +277,13 @@ class BlockCache:
         return self._size_of_drafts() + sum(block.size for block in self._listed())
 
     def _size_of_drafts(self) -> int:
-        return sum(int(path.name.rpartition(".")[2]) for path in (self._folder / _DRAFTS).glob("*/*"))
+        found = (path for folder in _entries(self._folder / _DRAFTS) if folder.is_dir() for path in _entries(folder.path))
+        return sum(int(path.name.rpartition(".")[2]) for path in found)
 
     def _listed(self) -> Iterator[Block]:
-        for entry in os.scandir(self._folder):
+        for entry in _entries(self._folder):
             if not entry.name.startswith(".") and entry.is_dir():
-                for path in os.scandir(entry.path):
+                for path in _entries(entry.path):
                     start, _, stop = path.name.partition("-")
                     if start.isdecimal() and stop.isdecimal():
                         yield Block(entry.name, int(start), int(stop))
@@ -285,11 +296,20 @@ class BlockCache:
 
     def _write_used(self, used: int) -> None:
         # In place: a file system may wait for the disk if a file is truncated and written again.
-        file = os.open(self._folder / _USED, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            file = os.open(self._folder / _USED, os.O_WRONLY | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # the cache is being deleted; what is there then is measured
+            return
         try:
             os.pwrite(file, f"{used:<{_DIGITS}}".encode(), 0)
         finally:
             os.close(file)
+
+
+def _entries(folder: str | Path) -> "Iterator[os.DirEntry[str]]":
+    """Yield the entries of a folder; none if it has been deleted."""
+    with suppress(FileNotFoundError):
+        yield from os.scandir(folder)
 
 
 def _draft_name(block: Block) -> str:

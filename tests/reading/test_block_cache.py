@@ -91,8 +91,13 @@ def test_cache_may_be_deleted_at_any_moment(tmp_path: Path) -> None:
     deleting.start()
     try:
         for number in range(300):
-            (reserved,) = cache.reserve([BLOCKS[number % 3]], 0, lambda blocks: [0] * len(blocks))
+            block = BLOCKS[number % 3]
+            (reserved,) = cache.reserve([block], 0, lambda blocks: [0] * len(blocks))
             assert isinstance(reserved, Path | NotReserved)
+            if isinstance(reserved, Path):
+                cache.release(block, reserved, FileNotFoundError())
+            if number % 30 == 0:
+                BlockCache(tmp_path / "cache", 1000, "remedy")
     finally:
         is_over.set()
         deleting.join()
