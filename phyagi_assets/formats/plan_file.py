@@ -174,47 +174,56 @@ def _parsed(text: str, path: Path) -> Plan:
 
 
 @cache
-def _types(kind: type, format_: int) -> Mapping[str, Any]:
-    """Return the types of the fields of a dataclass that a format has."""
-    return {name: of for name, of in get_type_hints(kind).items() if _SINCE.get(name, OLDEST_FORMAT) <= format_}
+def _fields(of: type, format_: int) -> Mapping[str, tuple[_Kind | None, Any]]:
+    """Return the fields of a dataclass that a format has: the kind of the value, unless it is an object or a list, and the type."""
+    types = {name: type_ for name, type_ in get_type_hints(of).items() if _SINCE.get(name, OLDEST_FORMAT) <= format_}
+    return {name: (_NARROWER.get((of, name)) or _KINDS.get(type_), type_) for name, type_ in types.items()}
 
 
-def _object(kind: type, record: Any, key: Key, format_: int) -> Any:
+def _object(of: type, record: Any, key: Key, format_: int) -> Any:
     """Return an object of the file as a dataclass, after checking that it has exactly the keys of the format."""
     if type(record) is not dict:
         raise _Refused(key, f"{_shown(record)} is not an object")
-    types = _types(kind, format_)
-    if format_ == OLDEST_FORMAT and kind is Shard:  # which counts samples, too
+    fields = _fields(of, format_)
+    if format_ == OLDEST_FORMAT and of is Shard:  # which counts samples, too
         record = {name: value for name, value in record.items() if name != "samples"}
-    if record.keys() != types.keys():
-        for name in types.keys() - record.keys():
+    if record.keys() != fields.keys():
+        for name in fields.keys() - record.keys():
             if _SINCE.get(name, OLDEST_FORMAT) <= FORMAT:
                 raise _Refused((*key, name), "is missing")
-        for name in record.keys() - types.keys():
+        for name in record.keys() - fields.keys():
             raise _Refused((*key, name), "is not a key of a plan")
-    crosses = {"crosses": False} if format_ == OLDEST_FORMAT and kind in (Segment, Group) else {}
-    found = {name: _value(types[name], value, (*key, name), format_, _NARROWER.get((kind, name))) for name, value in record.items()}
-    return kind(**crosses, **found)
+    found = {"crosses": False} if format_ == OLDEST_FORMAT and of in (Segment, Group) else {}
+    for name, value in record.items():
+        kind, type_ = fields[name]
+        if kind is None:
+            found[name] = _value(type_, value, (*key, name), format_)
+        elif kind.fits(value):  # tuples of keys are built for few values: a plan can have a hundred thousand
+            found[name] = value
+        else:
+            raise _Refused((*key, name), f"{_shown(value)} is not {kind.described}")
+    return of(**found)
 
 
-def _value(kind: Any, value: Any, key: Key, format_: int, narrower: _Kind | None = None) -> Any:
-    """Return a value of the file as a value of the type of a field."""
-    if of := narrower or _KINDS.get(kind):
-        if not of.fits(value):
-            raise _Refused(key, f"{_shown(value)} is not {of.described}")
+def _value(type_: Any, value: Any, key: Key, format_: int) -> Any:
+    """Return a value of the file as a value of the type of a field, or of its items."""
+    if isinstance(type_, type):
+        kind = _KINDS.get(type_)
+        if kind is None:
+            return _object(type_, value, key, format_)
+        if not kind.fits(value):
+            raise _Refused(key, f"{_shown(value)} is not {kind.described}")
         return value
-    if isinstance(kind, type):
-        return _object(kind, value, key, format_)
-    item, *others = _arguments(kind)
+    item, *others = _arguments(type_)
     if others == [...]:  # a tuple
         if type(value) is not list:
             raise _Refused(key, f"{_shown(value)} is not a list")
-        return tuple([_value(item, of, (*key, i), format_) for i, of in enumerate(value)])
+        return tuple([_value(item, each, (*key, i), format_) for i, each in enumerate(value)])
     if item is str:  # a mapping
         if type(value) is not dict:
             raise _Refused(key, f"{_shown(value)} is not an object")
-        return {name: _value(others[0], of, (*key, name), format_) for name, of in value.items()}
-    if kind == bool | Window and type(value) is dict and format_ >= WINDOWED_FORMAT:
+        return {name: _value(others[0], each, (*key, name), format_) for name, each in value.items()}
+    if type_ == bool | Window and type(value) is dict and format_ >= WINDOWED_FORMAT:
         return _object(Window, value, key, format_)
     return _value(item, value, key, format_)  # an optional object, or a flag
 
