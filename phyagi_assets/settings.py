@@ -87,8 +87,7 @@ class Settings:
             return Path(home).absolute()
         if isinstance(self.store, Path):
             return self.store / ".dagster"
-        shared = Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
-        return shared / "phyagi-assets" / self.store.digest
+        return user_folder("XDG_DATA_HOME", "~/.local/share") / "phyagi-assets" / self.store.digest
 
     @property
     def has_store(self) -> bool:
@@ -233,4 +232,25 @@ def library_store() -> Path | BucketAddress:
     kept = os.environ.get(STORE_VARIABLE)
     if kept:
         return store_place(kept)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets"
+    return user_folder("XDG_CACHE_HOME", "~/.cache") / "phyagi-assets"
+
+
+def user_folder(variable: str, default: str) -> Path:
+    """Return a folder of the user.
+
+    Parameters
+    ----------
+    variable
+        Environment variable that names the folder.
+    default
+        The folder if the variable is not set, as a path that begins with ``~``.
+
+    Raises
+    ------
+    PhyagiAssetsError
+        The user has no home folder, as in a container that runs as a number.
+    """
+    try:
+        return Path(os.environ.get(variable) or default).expanduser()
+    except RuntimeError:
+        raise PhyagiAssetsError(f"the home folder of the user cannot be found; set HOME or {variable} to a folder to write to") from None

@@ -1,11 +1,14 @@
 """Folders: given by an argument, else by the environment, else in the working directory."""
 
+import pwd
 from pathlib import Path
 
 import pytest
 
 from phyagi_assets.errors import PhyagiAssetsError
-from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings
+from phyagi_assets.objects.aws_profiles import S3Settings, s3_settings
+from phyagi_assets.settings import DATA_VARIABLE, STORE_VARIABLE, Settings, library_store
+from phyagi_assets.tokenizers.conformance_reports import REPORTS_FOLDER_VARIABLE, reports_folder
 
 
 def test_arguments_take_precedence_over_environment_variables_and_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +73,27 @@ def test_store_at_an_unknown_kind_of_address_raises(address: str, message: str) 
 def test_home_folder_of_an_unknown_user_raises() -> None:
     with pytest.raises(PhyagiAssetsError, match="the store '~nobody-of-this-name/x' cannot be found"):
         Settings.resolve(store="~nobody-of-this-name/x")
+
+
+def test_user_without_a_home_folder_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in (
+        "HOME",
+        "XDG_CACHE_HOME",
+        "XDG_DATA_HOME",
+        "DAGSTER_HOME",
+        "AWS_CONFIG_FILE",
+        "AWS_PROFILE",
+        REPORTS_FOLDER_VARIABLE,
+        STORE_VARIABLE,
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # as in a container that runs as a number
+    with pytest.raises(PhyagiAssetsError, match="home folder of the user cannot be found; set HOME or XDG_CACHE_HOME"):
+        library_store()
+    with pytest.raises(PhyagiAssetsError, match="set HOME or XDG_DATA_HOME"):
+        Settings.resolve(store="s3://bucket").dagster_home  # noqa: B018
+    assert reports_folder() is None
+    assert s3_settings() == S3Settings()
 
 
 @pytest.mark.parametrize("which", ["data", "store"])

@@ -12,10 +12,10 @@ from configparser import ConfigParser
 from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from phyagi_assets.errors import SourceError
+from phyagi_assets.errors import PhyagiAssetsError, SourceError
+from phyagi_assets.settings import user_folder
 
 _KEYS = {"aws_access_key_id": "access_key_id", "aws_secret_access_key": "secret_access_key", "aws_session_token": "session_token"}
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -75,8 +75,11 @@ def s3_endpoint(settings: S3Settings) -> str:
 
 
 def _read(variable: str, name: str) -> dict[str, dict[str, str]]:
-    """Read a profile file; return the settings of each section."""
-    path = Path(os.environ.get(variable) or f"~/.aws/{name}").expanduser()
+    """Read a profile file; return the settings of each section, none if the user has no home folder."""
+    try:
+        path = user_folder(variable, f"~/.aws/{name}")
+    except PhyagiAssetsError:
+        return {}
     parser = ConfigParser(interpolation=None, default_section="", strict=False)
     try:
         if path.exists():

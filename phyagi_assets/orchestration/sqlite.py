@@ -28,7 +28,8 @@ from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 from dagster._core.storage.schedules.sqlite import sqlite_schedule_storage
 from sqlalchemy import event
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Engine, ExceptionContext
+from sqlalchemy.exc import StatementError
 from sqlalchemy.pool import QueuePool
 
 _SHOWN_EVERY = 1.0
@@ -75,6 +76,7 @@ def _connections_kept(storage: ModuleType) -> Iterator[None]:
         engine: Engine = declared(address, **{**options, "poolclass": _KeptOpen})
         event.listen(engine, "connect", _wait_less)
         event.listen(engine, "commit", _Touch(engine.url.database))
+        event.listen(engine, "handle_error", _leave_out_statement)
         until_the_end.callback(engine.pool.close)  # type: ignore[attr-defined]
         return engine
 
@@ -86,6 +88,12 @@ def _wait_less(connection: sqlite3.Connection, _record: Any) -> None:
     with suppress(sqlite3.Error):  # a database that cannot be written to: what Dagster does with it next raises the error
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_mode = WAL")  # as Dagster sets it itself, but only after it has created the tables
+
+
+def _leave_out_statement(context: ExceptionContext) -> None:
+    """Leave the statement, often kilobytes of SQL, out of a message that Dagster prints, as when the disk is full."""
+    if isinstance(problem := context.sqlalchemy_exception, StatementError):
+        problem.statement = problem.params = problem.code = None
 
 
 class _Touch:

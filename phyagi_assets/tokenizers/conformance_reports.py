@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from phyagi_assets.errors import PhyagiAssetsError
+from phyagi_assets.settings import user_folder
 from phyagi_assets.store.state import State
 
 REPORTS_FOLDER_VARIABLE = "PHYAGI_ASSETS_CONFORMANCE"
@@ -22,11 +24,13 @@ SHIPPED = Path(__file__).with_name("known_conformance")
 
 
 def reports_folder() -> Path | None:
-    """Return the folder of the user's reports; None if the environment sets it to nothing."""
+    """Return the folder of the user's reports; None if the environment sets it to nothing, or the user has no home folder."""
     named = os.environ.get(REPORTS_FOLDER_VARIABLE)
     if named is not None:
         return Path(named) if named else None
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "phyagi-assets" / "conformance"
+    with suppress(PhyagiAssetsError):
+        return user_folder("XDG_CACHE_HOME", "~/.cache") / "phyagi-assets" / "conformance"
+    return None
 
 
 def known_report(fingerprint: str) -> Mapping[str, Any] | None:

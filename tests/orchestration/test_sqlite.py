@@ -9,6 +9,7 @@ import pytest
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from phyagi_assets.orchestration.sqlite import fast_records
@@ -61,3 +62,11 @@ def test_file_of_a_database_that_stays_open_changes_when_something_is_committed(
             assert records.stat().st_mtime == 0
             connection.commit()
             assert records.stat().st_mtime > 0
+
+
+def test_error_of_a_database_does_not_show_the_statement(tmp_path: Path) -> None:
+    with fast_records():
+        engine = sqlite_event_log.create_engine(f"sqlite:///{tmp_path / 'a.db'}", poolclass=NullPool)
+        with engine.connect() as connection, pytest.raises(OperationalError) as raised:
+            connection.execute(text("SELECT * FROM missing WHERE a = :a"), {"a": "a long text"})
+        assert str(raised.value) == "(sqlite3.OperationalError) no such table: missing"
