@@ -6,6 +6,7 @@ Arrow read memory outside of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.row_problem import RowProblem
+from phyagi_assets.sources.rows import ReadPart, RowProblem
 
 _BYTES_OF = {
     pa.string(): pa.binary(),
@@ -34,12 +35,17 @@ class TextColumn:
     """Name of the column in the table, then the names of the nested fields that lead to the text."""
 
     @property
-    def dotted(self) -> str:
-        """Name of the column in Parquet: its path, joined by dots."""
-        return ".".join(self.path)
+    def tables_columns(self) -> list[str]:
+        """Names of the columns of the table to read."""
+        return [self.path[0]]
 
-    def located(self, batch: pa.RecordBatch) -> "LocatedText":
-        """Return the text of the column in a batch from a file, after validating its buffers: the file may be damaged.
+    @property
+    def in_parquet(self) -> list[str]:
+        """Names to read from a Parquet file: the path, joined by dots."""
+        return [".".join(self.path)]
+
+    def located(self, batch: pa.RecordBatch) -> ReadPart:
+        """Return the text of the column in a batch from a file, after validating its buffers, but not yet its UTF-8.
 
         Raises
         ------
@@ -55,7 +61,7 @@ class TextColumn:
             values = _plain(values.field(values.type.get_field_index(name)))
         values = _as_bytes(values)
         values.validate(full=True)
-        return LocatedText(self.name, values, valid)
+        return partial(_read, self.name, values, valid)
 
 
 def find_columns(source: Readable, schema: pa.Schema, names: Sequence[str], *, nested: bool = True) -> list[TextColumn]:
@@ -129,8 +135,15 @@ def _hint(schema: pa.Schema) -> str:
     return f"; if {separators[0]!r} separates the columns, declare it as source.delimiter" if separators else ""
 
 
-class LocatedText:
-    """Text of one column in a batch of rows. Its buffers are validated, but not yet its UTF-8.
+def _read(
+    name: str,
+    values: pa.Array,
+    valid: pa.Array | None,
+    part: slice,
+    numbers: npt.NDArray[np.int64],
+    problems: dict[int, RowProblem],
+) -> pa.Array:
+    """Return the text of some rows, as `ReadPart`; values that are not UTF-8 are null and problems.
 
     Parameters
     ----------
@@ -139,39 +152,22 @@ class LocatedText:
     valid
         Boolean array: whether the enclosing fields of each row are not null. None if no enclosing field is null.
     """
-
-    def __init__(self, name: str, values: pa.Array, valid: pa.Array | None) -> None:
-        self._name, self._values, self._valid = name, values, valid
-
-    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
-        """Return the text of some rows, with null for values that are not UTF-8.
-
-        Parameters
-        ----------
-        part
-            Slice of the batch that selects the rows.
-        numbers
-            0-based numbers of these rows in the file, 1-D.
-        problems
-            Problems by number of the row. Values that are not UTF-8 are added.
-        """
-        values = self._values[part]
-        if isinstance(values, pa.DictionaryArray):
-            values = values.dictionary_decode()
-        if self._valid is not None:
-            values = pc.if_else(self._valid[part], values, None)
-        try:
-            return values.cast(pa.string())
-        except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
-            return pa.array([self._decoded(value, row, problems) for value, row in zip(values, numbers.tolist(), strict=True)], pa.string())
-
-    def _decoded(self, value: pa.Scalar, row: int, problems: dict[int, RowProblem]) -> str | None:
-        content: bytes | None = value.as_py()
-        try:
-            return None if content is None else content.decode()
-        except UnicodeDecodeError as problem:
-            problems[row] = RowProblem(f"{self._name!r} is not UTF-8 at byte {problem.start}", is_of_encoding=True)
-            return None
+    values = values[part]
+    if isinstance(values, pa.DictionaryArray):
+        values = values.dictionary_decode()
+    if valid is not None:
+        values = pc.if_else(valid[part], values, None)
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:  # not UTF-8, although the file may declare it as text
+        texts: list[str | None] = []
+        for content, row in zip(values.to_pylist(), numbers.tolist(), strict=True):
+            try:
+                texts.append(None if content is None else content.decode())
+            except UnicodeDecodeError as problem:
+                problems[row] = RowProblem(f"{name!r} is not UTF-8 at byte {problem.start}", is_of_encoding=True)
+                texts.append(None)
+        return pa.array(texts, pa.string())
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -5,7 +5,7 @@ of the row alone. The document's hash, and with it its split and its id, stays t
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.columns import find_field
-from phyagi_assets.sources.jsonlines import MISSING, ParsedBlock, key_names, object_in, refuse_missing_key, refuse_other_json, value_of
+from phyagi_assets.sources.jsonlines import MISSING, filled_lines, key_names, object_in, refuse_missing_key, refuse_other_json, value_of
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.row_problem import RowProblem
+from phyagi_assets.sources.rows import ReadPart, RowProblem, Rows
 
 TOOLS = "tools"
 """Name of the column with the tools that an assistant may call; it need not exist."""
@@ -125,7 +125,7 @@ def _described(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
-def parse_conversations(path: str, block: bytes, name: str, first: int) -> Iterator[ParsedBlock]:
+def parse_conversations(path: str, block: bytes, name: str, first: int) -> Iterator[Rows]:
     """Parse a block of whole lines as `parse_lines` does, into the JSON of the conversation in each.
 
     Each object keeps its own keys, as it must for the arguments of tool calls.
@@ -135,24 +135,25 @@ def parse_conversations(path: str, block: bytes, name: str, first: int) -> Itera
     name
         Key of the messages. ``data.messages`` is the key of that name, else the key ``messages`` of the object under ``data``.
     """
-    lines = block.removesuffix(b"\n").split(b"\n")
+    lines = filled_lines(block.removesuffix(b"\n").split(b"\n"), first)
     if first == 0:
         refuse_other_json(path, lines)
-    texts: list[str | None] = []
-    numbers: list[int] = []
     problems: dict[int, RowProblem] = {}
     keys: set[str] = set()
-    for number, line in enumerate(lines, first):
-        if not line.strip():
-            continue
-        numbers.append(number)
-        row = object_in(line)
-        if not isinstance(row, RowProblem) and first == 0:
-            keys.update(key_names(row))
-        converted = row if isinstance(row, RowProblem) else _converted(value_of(row, name), row.get(TOOLS), name)
-        texts.append(_text_of(converted, number, problems))
+
+    def converted() -> Iterator[tuple[int, str | RowProblem]]:
+        for number, line in lines.items():
+            row = object_in(line)
+            if isinstance(row, RowProblem):
+                yield number, row
+                continue
+            if first == 0:
+                keys.update(key_names(row))
+            yield number, _converted(value_of(row, name), row.get(TOOLS), name)
+
+    texts = _texts(converted(), problems)
     refuse_missing_key(path, name, keys, "the conversations in messages")
-    yield ParsedBlock(columns=[pa.array(texts, pa.string())], numbers=np.array(numbers, np.int64), problems=problems)
+    yield Rows(columns=[texts], numbers=np.array(list(lines), np.int64), problems=problems)
 
 
 def _converted(messages: Any, tools: Any, name: str) -> str | RowProblem:
@@ -169,12 +170,14 @@ def _converted(messages: Any, tools: Any, name: str) -> str | RowProblem:
         return RowProblem("is nested too deeply")
 
 
-def _text_of(converted: str | RowProblem, number: int, problems: dict[int, RowProblem]) -> str | None:
-    """Return the text of a row; None if it has none, and add to the problems why."""
-    if isinstance(converted, RowProblem):
-        problems[number] = converted
-        return None
-    return converted
+def _texts(converted: Iterable[tuple[int, str | RowProblem]], problems: dict[int, RowProblem]) -> pa.Array:
+    """Return the texts of rows, given with their numbers, with null for rows that have none; add to the problems why."""
+    texts: list[str | None] = []
+    for number, found in converted:
+        if isinstance(found, RowProblem):
+            problems[number] = found
+        texts.append(None if isinstance(found, RowProblem) else found)
+    return pa.array(texts, pa.string())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,12 +195,35 @@ class ConversationColumn:
         """Names of the columns of the table to read."""
         return list(dict.fromkeys([self.path[0], *([TOOLS] if self.has_tools else [])]))
 
-    def located(self, batch: pa.RecordBatch) -> "LocatedConversations":
-        """Return the conversations of a batch from a file, after validating its buffers: the file may be damaged."""
+    @property
+    def in_parquet(self) -> list[str]:
+        """Names to read from a Parquet file: those of whole columns."""
+        return self.tables_columns
+
+    def located(self, batch: pa.RecordBatch) -> ReadPart:
+        """Return the conversations of a batch from a file as JSON, after validating its buffers: the file may be damaged.
+
+        Arrow gives every row the fields of all rows, with nulls where a row has none. Keys whose value is null are therefore left out.
+        """
         columns = {name: batch.column(batch.schema.get_field_index(name)) for name in self.tables_columns}
         for column in columns.values():
             column.validate(full=True)
-        return LocatedConversations(self, columns[self.path[0]], columns.get(TOOLS) if self.has_tools else None)
+        top, *path = self.path
+        messages, tools = columns[top], columns.get(TOOLS) if self.has_tools else None
+        kind = messages.type
+        for name in path:
+            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+            kind = kind.field(kind.get_field_index(name)).type
+        convert, convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
+
+        def read(part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
+            beside = tools[part].to_pylist() if tools is not None else [None] * len(numbers)
+            rows = zip(numbers.tolist(), messages[part].to_pylist(), beside, strict=True)
+            return _texts(
+                ((number, _converted(convert(_under(of, path)), convert_tools(tool), self.name)) for number, of, tool in rows), problems
+            )
+
+        return read
 
 
 def find_conversations(source: Readable, schema: pa.Schema, name: str) -> ConversationColumn:
@@ -217,31 +243,6 @@ def find_conversations(source: Readable, schema: pa.Schema, name: str) -> Conver
 def _is_list(kind: pa.DataType | None) -> bool:
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
     return any(is_kind(kind) for is_kind in kinds)
-
-
-class LocatedConversations:
-    """The conversations of one column in a batch of rows.
-
-    Arrow gives every row the fields of all rows, with nulls where a row has none. Keys whose value is null are therefore left out.
-    """
-
-    def __init__(self, column: ConversationColumn, messages: pa.Array, tools: pa.Array | None) -> None:
-        self._column, self._messages, self._tools = column, messages, tools
-        kind = messages.type
-        for name in column.path[1:]:
-            kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-            kind = kind.field(kind.get_field_index(name)).type
-        self._convert, self._convert_tools = _conversion(kind), _conversion(tools.type) if tools is not None else _same
-
-    def read(self, part: slice, numbers: npt.NDArray[np.int64], problems: dict[int, RowProblem]) -> pa.Array:
-        """Return the JSON of the conversations of some rows, with null for rows without one; see `LocatedText.read`."""
-        name = self._column.name
-        tools = self._tools[part].to_pylist() if self._tools is not None else [None] * len(numbers)
-        texts: list[str | None] = []
-        for number, value, beside in zip(numbers.tolist(), self._messages[part].to_pylist(), tools, strict=True):
-            converted = _converted(self._convert(_under(value, self._column.path[1:])), self._convert_tools(beside), name)
-            texts.append(_text_of(converted, number, problems))
-        return pa.array(texts, pa.string())
 
 
 def _under(value: Any, path: Sequence[str]) -> Any:

@@ -18,8 +18,7 @@ from phyagi_assets.sources.compression import Opened, UnreadableContentError, co
 from phyagi_assets.sources.csv_quotes import QuotesChecked
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.row_problem import RowProblem
-from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, parts_of
+from phyagi_assets.sources.rows import BLOCK, ReadOptions, RowProblem, Rows, parts_of
 
 
 def read_csv(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -75,7 +74,7 @@ def _csv_in_blocks(source: Readable, options: ReadOptions, block: int, *, tells_
                 count += batch.num_rows
                 yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told) if row <= numbers[-1:]}, file.member)
                 told |= {row for row in broken if row <= numbers[-1:]}
-                yield from parts_of(batch, columns, numbers, file.consumed(), file.member)
+                yield from parts_of(batch, [column.located(batch) for column in columns], numbers, file.consumed(), file.member)
         yield _without_rows(columns, {row: broken[row] for row in sorted(broken.keys() - told)}, file.member)
         first += count + len(broken)
 
@@ -135,7 +134,7 @@ def _closed(batches: Iterable[pa.RecordBatch], broken: Sized) -> Iterator[pa.Rec
 
 def _without_rows(columns: Sequence[TextColumn], problems: dict[int, RowProblem], member: str) -> Rows:
     texts = [pa.array([], pa.string())] * len(columns)
-    return Rows(columns=texts, numbers=np.empty(0, np.int64), consumed=0, problems=problems, member=member)
+    return Rows(columns=texts, numbers=np.empty(0, np.int64), problems=problems, member=member)
 
 
 def _csv_reader(

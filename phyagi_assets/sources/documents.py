@@ -16,8 +16,7 @@ from phyagi_assets.sources.fetch_ahead import fetched_ahead
 from phyagi_assets.sources.files import Span, format_of
 from phyagi_assets.sources.readable import Readable
 from phyagi_assets.sources.readers import Block, read_blocks
-from phyagi_assets.sources.row_problem import RowProblem
-from phyagi_assets.sources.rows import ReadOptions, Rows
+from phyagi_assets.sources.rows import ReadOptions, RowProblem, Rows
 from phyagi_assets.sources.signatures import CONVERT
 
 BATCH_BYTES = 2 << 20

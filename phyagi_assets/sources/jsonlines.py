@@ -5,36 +5,22 @@ find the faulty lines.
 """
 
 import json
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.row_problem import RowProblem
+from phyagi_assets.sources.rows import RowProblem, Rows, consecutive
 
 _MANY = 1 << 16
 """Largest number of lines to parse at once in a block that is not parsed whole: each line takes memory besides its text."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ParsedBlock:
-    """Rows of a block: its lines without blank ones."""
-
-    columns: list[pa.Array]
-    """Text columns (string), null where a row has no text."""
-    numbers: npt.NDArray[np.int64]
-    """0-based number of each row's line in the file, 1-D."""
-    problems: dict[int, RowProblem] = field(default_factory=dict)
-    """Problem of each row that has one, by the number of its line."""
-
-
-def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> Iterator[ParsedBlock]:
+def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> Iterator[Rows]:
     """Parse a block of whole lines.
 
     Parameters
@@ -50,7 +36,7 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
 
     Yields
     ------
-    ParsedBlock
+    Rows
         One row per line that is not blank. The text is null if it is null, missing or not a string, or if the line is not an object; the
         problems tell these cases apart.
 
@@ -59,62 +45,27 @@ def parse_lines(path: str, block: bytes, names: tuple[str, ...], first: int) -> 
     SourceError
         The file is a JSON array or a single object over several lines, or one of the keys is in no line at its beginning.
     """
-    ends, are_objects = _line_ends(block)
-    if are_objects and (columns := _parsed(block, names, len(ends))):
-        yield ParsedBlock(columns=columns, numbers=np.arange(first, first + len(ends), dtype=np.int64))
+    if columns := _parsed(block, names):
+        yield Rows(columns=columns, numbers=consecutive(first, len(columns[0])))
         return
-    for begin in range(0, len(ends), _MANY):
-        some = ends[begin : begin + _MANY]
-        start = int(ends[begin - 1]) + 1 if begin else 0
-        yield _parse_filled(path, block[start : int(some[-1]) + 1], some - start, names, first + begin)
+    lines = block.removesuffix(b"\n").split(b"\n")
+    for begin in range(0, len(lines), _MANY):
+        filled = filled_lines(lines[begin : begin + _MANY], first + begin)
+        if columns := _parsed(b"\n".join(filled.values()), names):
+            yield Rows(columns=columns, numbers=np.array(list(filled), np.int64))
+        else:
+            yield _line_by_line(path, filled, names, is_start=first + begin == 0)
 
 
-def _parse_filled(path: str, block: bytes, ends: npt.NDArray[np.int64], names: tuple[str, ...], first: int) -> ParsedBlock:
-    """Parse the lines that are not blank."""
-    filled = np.logical_or.reduceat(_FILLS[np.frombuffer(block, np.uint8)], np.concatenate([[0], ends[:-1] + 1]))
-    numbers = first + np.flatnonzero(filled)
-    if not filled.all():
-        block = np.frombuffer(block, np.uint8)[np.repeat(filled, np.diff(ends, prepend=-1))[: len(block)]].tobytes()
-    if len(numbers):
-        kept, are_objects = _line_ends(block)
-        if are_objects and (columns := _parsed(block, names, len(kept))):
-            return ParsedBlock(columns=columns, numbers=numbers)
-    return _line_by_line(path, block, names, numbers, is_start=first == 0)
+def filled_lines(lines: Iterable[bytes], first: int) -> dict[int, bytes]:
+    """Return the lines that are not blank by their numbers, which count from the first one's."""
+    return {number: line for number, line in enumerate(lines, first) if line.strip()}
 
 
-_FILLS = np.ones(256, bool)
-"""Whether a line with a given byte is not blank: true for all bytes except the white space that `bytes.strip` removes."""
-_FILLS[list(b" \t\n\r\x0b\x0c")] = False
-
-
-def _line_ends(block: bytes) -> tuple[npt.NDArray[np.int64], bool]:
-    r"""Find the ends of the lines, and check whether each line begins with ``{`` and ends with ``}``.
-
-    Without this check, the parser would accept two objects on one line or one object over two lines, and rows would get wrong numbers.
-
-    Returns
-    -------
-    ends : numpy.ndarray
-        Offset of each line's newline in the block, 1-D; the length of the block for a last line without newline.
-    are_objects : bool
-        Whether all lines look like objects. The end of the last line is not checked.
-    """
-    letters = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(letters == ord("\n"))
-    if not block.endswith(b"\n"):
-        ends = np.append(ends, len(block))
-    if not block.startswith(b"{"):
-        return ends, False
-    between = ends[:-1]
-    last = letters[between - 1]
-    last = np.where(last == ord("\r"), letters[between - 2], last)
-    return ends, bool((last == ord("}")).all() and (letters[between + 1] == ord("{")).all())
-
-
-def _parsed(block: bytes, names: tuple[str, ...], lines: int) -> list[pa.Array] | None:
-    """Parse a block with pyarrow; return its columns, or None unless every line has text in all of them."""
-    schema = _schema(names)
-    if schema is None:
+def _parsed(block: bytes, names: tuple[str, ...]) -> list[pa.Array] | None:
+    """Parse a block with pyarrow; return its columns, or None unless every line is an object with text in all of them."""
+    lines, schema = _objects(block), _schema(names)
+    if not lines or schema is None:
         return None
     try:
         _as_text(block).validate(full=True)  # the parser does not check UTF-8
@@ -127,6 +78,21 @@ def _parsed(block: bytes, names: tuple[str, ...], lines: int) -> list[pa.Array] 
         return None
     columns = [_column(table, name) for name in names]
     return columns if table.num_rows == lines and not any(column.null_count for column in columns) else None
+
+
+def _objects(block: bytes) -> int:
+    r"""Return the number of lines if each of them begins with ``{`` and ends with ``}``, else 0. The end of the last one is not checked.
+
+    Without this check, the parser would accept two objects on one line or one object over two lines, and rows would get wrong numbers.
+    """
+    if not block.startswith(b"{"):
+        return 0
+    letters = np.frombuffer(block, np.uint8)
+    between = np.flatnonzero(letters[:-1] == ord("\n"))
+    last = letters[between - 1]
+    last = np.where(last == ord("\r"), letters[between - 2], last)
+    are_objects = (last == ord("}")).all() and (letters[between + 1] == ord("{")).all()
+    return len(between) + 1 if are_objects else 0
 
 
 def _schema(names: tuple[str, ...]) -> pa.Schema | None:
@@ -164,14 +130,13 @@ def _as_text(block: bytes) -> pa.Array:
     return pa.LargeStringArray.from_buffers(1, pa.py_buffer(np.array([0, len(block)], np.int64)), pa.py_buffer(block))
 
 
-def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.NDArray[np.int64], *, is_start: bool) -> ParsedBlock:
-    lines = block.removesuffix(b"\n").split(b"\n") if len(numbers) else []
+def _line_by_line(path: str, lines: Mapping[int, bytes], names: tuple[str, ...], *, is_start: bool) -> Rows:
     if is_start:
         refuse_other_json(path, lines)
     texts: list[list[str | None]] = [[] for _ in names]
     problems: dict[int, RowProblem] = {}
     keys: set[str] = set()
-    for number, line in zip(numbers.tolist(), lines, strict=True):
+    for number, line in lines.items():
         found = object_in(line)
         if isinstance(found, RowProblem):
             problems[number] = found
@@ -192,18 +157,19 @@ def _line_by_line(path: str, block: bytes, names: tuple[str, ...], numbers: npt.
     if is_start:  # further on, the rows are at fault and not the declaration
         for name in names:
             refuse_missing_key(path, name, keys, "the text in columns")
-    return ParsedBlock(columns=[pa.array(column, pa.string()) for column in texts], numbers=numbers, problems=problems)
+    columns = [pa.array(column, pa.string()) for column in texts]
+    return Rows(columns=columns, numbers=np.array(list(lines), np.int64), problems=problems)
 
 
-def refuse_other_json(path: str, lines: list[bytes]) -> None:
-    """Refuse a file that is JSON but not JSON Lines.
+def refuse_other_json(path: str, lines: Mapping[int, bytes]) -> None:
+    """Refuse a file that is JSON but not JSON Lines, given its first lines that are not blank.
 
     Raises
     ------
     SourceError
         The file begins like an array, or like an object over several lines.
     """
-    start = lines[0].strip() if lines else b""
+    start = next(iter(lines.values()), b"").strip()
     if start.startswith(b"["):
         raise SourceError(f"{path}: is a JSON array; a corpus is read from JSON Lines, an object on each line (jq -c '.[]' makes them)")
     if start == b"{":

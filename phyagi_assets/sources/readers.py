@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -200,40 +200,20 @@ def _json_blocks(span: Span, options: ReadOptions) -> Iterator[Block]:
     for file in contents(span.file, span.start):
         for block in _blocks(file, _bytes_left(span, file)):
             lines = block.count(b"\n") + (not block.endswith(b"\n"))
-            place = _Place(first=first, lines=lines, consumed=file.consumed(), member=file.member)
-            yield Block(size=len(block), rows=partial(_json, span.file, block, options, place))
+            rows = partial(_json, span.file, block, options, first, lines, consumed=file.consumed(), member=file.member)
+            yield Block(size=len(block), rows=rows)
             first += lines
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Place:
-    """Place of a block of whole lines in its file."""
-
-    first: int
-    """0-based number of its first line."""
-    lines: int
-    consumed: int
-    """Bytes of the file that were read for it."""
-    member: str
-
-
-def _json(source: Readable, block: bytes, options: ReadOptions, place: _Place) -> Iterator[Rows]:
-    """Parse a block of whole lines."""
-    consumed, lines = place.consumed, place.lines
+def _json(source: Readable, block: bytes, options: ReadOptions, first: int, lines: int, *, consumed: int, member: str) -> Iterator[Rows]:
+    """Parse a block of whole lines, given the 0-based number of the first one."""
     with _named_errors(source, "json"):
         if options.messages is None:
-            blocks = parse_lines(str(source), block, options.columns, place.first)
+            parsed = parse_lines(str(source), block, options.columns, first)
         else:
-            blocks = parse_conversations(str(source), block, options.messages, place.first)
-        for parsed in blocks:
-            yield Rows(
-                columns=parsed.columns,
-                numbers=parsed.numbers,
-                consumed=consumed,
-                problems=parsed.problems,
-                lines=lines,
-                member=place.member,
-            )
+            parsed = parse_conversations(str(source), block, options.messages, first)
+        for rows in parsed:
+            yield replace(rows, consumed=consumed, lines=lines, member=member)
             consumed = lines = 0
 
 

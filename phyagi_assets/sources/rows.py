@@ -1,21 +1,26 @@
 """Rows of one file as Arrow text, as every reader yields them, and the part of a declaration that readers need."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from phyagi_assets.sources.columns import TextColumn, find_columns
-from phyagi_assets.sources.conversations import ConversationColumn, find_conversations
-from phyagi_assets.sources.readable import Readable
-from phyagi_assets.sources.row_problem import RowProblem
-
 BLOCK = 1 << 20
 """Number of bytes to read at once; a row that is longer is read whole."""
 MOST_ROWS = 1 << 16
 """Largest number of rows that the readers cut from a block at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """The reason why a row has no text."""
+
+    found: str
+    """What is wrong with the row: the end of a sentence that begins with the name of the row."""
+    is_of_encoding: bool = False
+    """Whether the row is not UTF-8: then the whole file has to be converted, and correcting the row is not enough."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +31,7 @@ class Rows:
     """Text columns (string), null where a row has no text."""
     numbers: npt.NDArray[np.int64]
     """0-based number of each row in the file, 1-D: of its line in a JSON Lines file, of its record in other formats."""
-    consumed: int
+    consumed: int = 0
     """Bytes of the file that were read for these rows."""
     problems: dict[int, RowProblem] = field(default_factory=dict)
     """Problem by number of the row. It covers null rows if the reason is known, and rows that are missing from `columns` because they
@@ -50,25 +55,22 @@ class ReadOptions:
     messages: str | None = None
     """Name of the column that holds conversations; None if documents are text."""
 
-    def find(self, source: Readable, schema: pa.Schema) -> "Sequence[TextColumn] | Sequence[ConversationColumn]":
-        """Find the declared columns in a table."""
-        return find_columns(source, schema, self.columns) if self.messages is None else [find_conversations(source, schema, self.messages)]
+
+ReadPart = Callable[[slice, npt.NDArray[np.int64], dict[int, RowProblem]], pa.Array]
+"""Function that returns the text of some rows of a batch, null where a row has none, and adds the problems of these rows.
+
+It is given the slice of the batch that selects the rows, their 0-based numbers in the file, and the problems by number of the row."""
 
 
 def parts_of(
-    batch: pa.RecordBatch,
-    columns: Sequence[TextColumn] | Sequence[ConversationColumn],
-    numbers: npt.NDArray[np.int64],
-    consumed: int,
-    member: str = "",
+    batch: pa.RecordBatch, columns: Sequence[ReadPart], numbers: npt.NDArray[np.int64], consumed: int, member: str = ""
 ) -> Iterator[Rows]:
     """Cut a batch into rows of about `BLOCK` bytes: the writer of the file determines the size of its batches."""
-    found = [column.located(batch) for column in columns]
     step = min(MOST_ROWS, max(1, batch.num_rows * BLOCK // max(batch.get_total_buffer_size(), 1)))
     for start in range(0, batch.num_rows, step):
         part = slice(start, start + step)
         problems: dict[int, RowProblem] = {}
-        texts = [text.read(part, numbers[part], problems) for text in found]
+        texts = [read(part, numbers[part], problems) for read in columns]
         yield Rows(columns=texts, numbers=numbers[part], consumed=consumed if start == 0 else 0, problems=problems, member=member)
 
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet
 
-from phyagi_assets.sources.columns import TextColumn
+from phyagi_assets.sources.columns import TextColumn, find_columns
 from phyagi_assets.sources.compression import UnreadableContentError
-from phyagi_assets.sources.conversations import ConversationColumn
+from phyagi_assets.sources.conversations import ConversationColumn, find_conversations
 from phyagi_assets.sources.files import Span
 from phyagi_assets.sources.readable import ByteRange, Readable
 from phyagi_assets.sources.rows import BLOCK, ReadOptions, Rows, consecutive, parts_of
@@ -19,7 +19,7 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
     source = span.file
     _require_start(source, b"PAR1", "a Parquet file")
     with source.open_native() as content, pa.parquet.ParquetFile(content, buffer_size=BLOCK, page_checksum_verification=True) as file:
-        columns = options.find(source, file.schema_arrow)
+        columns = _found(source, file.schema_arrow, options)
         metadata = file.metadata
         size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
         rows = max(1, min(8192, BLOCK * metadata.num_rows // max(size, 1)))
@@ -27,10 +27,12 @@ def read_parquet(span: Span, options: ReadOptions) -> Iterator[Rows]:
         nested = any(len(column.path) > 1 for column in columns)  # pyarrow cannot join nested dictionaries of several groups
         of_a_row = source.size / max(metadata.num_rows, 1)
         first = span.first
-        source.expect(_ranges_of_columns(metadata, groups, {name.partition(".")[0] for name in _in_parquet(columns)}))
+        source.expect(_ranges_of_columns(metadata, groups, {name for column in columns for name in column.tables_columns}))
+        names = [name for column in columns for name in column.in_parquet]
         for some in [[group] for group in groups] if nested else [groups]:
-            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=_in_parquet(columns)):
-                yield from parts_of(batch, columns, consecutive(first, batch.num_rows), int(of_a_row * batch.num_rows))
+            for batch in file.iter_batches(batch_size=rows, row_groups=some, columns=names):
+                located = [column.located(batch) for column in columns]
+                yield from parts_of(batch, located, consecutive(first, batch.num_rows), int(of_a_row * batch.num_rows))
                 first += batch.num_rows
 
 
@@ -46,9 +48,11 @@ def _ranges_of_columns(metadata: pa.parquet.FileMetaData, groups: Sequence[int],
     return ranges
 
 
-def _in_parquet(columns: Sequence[TextColumn] | Sequence[ConversationColumn]) -> list[str]:
-    """Return the names of the columns to read from a Parquet file: with dots for nested text, whole for conversations."""
-    return [name for column in columns for name in ([column.dotted] if isinstance(column, TextColumn) else column.tables_columns)]
+def _found(source: Readable, schema: pa.Schema, options: ReadOptions) -> Sequence[TextColumn | ConversationColumn]:
+    """Find the declared columns in a table."""
+    if options.messages is None:
+        return find_columns(source, schema, options.columns)
+    return [find_conversations(source, schema, options.messages)]
 
 
 def read_arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
@@ -61,7 +65,7 @@ def read_arrow(span: Span, options: ReadOptions) -> Iterator[Rows]:
             now = file.tell()
             yield from parts_of(
                 batch,
-                options.find(source, batch.schema),
+                [column.located(batch) for column in _found(source, batch.schema, options)],
                 consecutive(first, batch.num_rows),
                 max(0, now - before) if is_stream else batch.get_total_buffer_size(),
             )
@@ -72,8 +76,7 @@ def _record_batches(source: Readable, file: pa.NativeFile, declared: ReadOptions
     """Yield the record batches of an Arrow file or stream, with only the columns that hold the documents."""
     file.seek(0)
     schema = (pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)).schema
-    found = declared.find(source, schema)
-    wanted = {name for column in found for name in ([column.path[0]] if isinstance(column, TextColumn) else column.tables_columns)}
+    wanted = {name for column in _found(source, schema, declared) for name in column.tables_columns}
     file.seek(0)
     options = pa.ipc.IpcReadOptions(included_fields=[i for i, name in enumerate(schema.names) if name in wanted], use_threads=False)
     if is_stream:

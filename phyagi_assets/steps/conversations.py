@@ -14,7 +14,7 @@ import pyarrow as pa
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import TrainOn
 from phyagi_assets.sources.documents import Documents
-from phyagi_assets.sources.row_problem import RowProblem
+from phyagi_assets.sources.rows import RowProblem
 from phyagi_assets.steps.encoding import text_hashes
 from phyagi_assets.steps.step import Workspace
 from phyagi_assets.tokenizers.engines import Encoded, ReferenceEngine

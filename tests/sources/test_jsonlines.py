@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phyagi_assets.errors import SourceError
-from phyagi_assets.sources.jsonlines import ParsedBlock, parse_lines
-from phyagi_assets.sources.row_problem import RowProblem
+from phyagi_assets.sources.jsonlines import parse_lines
+from phyagi_assets.sources.rows import RowProblem, Rows
 
 GOOD = b'{"text": "good"}'
 BAD = {
@@ -29,12 +29,12 @@ BAD = {
 }
 
 
-def parse(*lines: bytes, end: bytes = b"\n", first: int = 0, names: tuple[str, ...] = ("text",)) -> ParsedBlock:
+def parse(*lines: bytes, end: bytes = b"\n", first: int = 0, names: tuple[str, ...] = ("text",)) -> Rows:
     (parsed,) = parse_lines("file", b"\n".join(lines) + end, names, first)
     return parsed
 
 
-def rows(parsed: ParsedBlock) -> dict[int, str | None]:
+def rows(parsed: Rows) -> dict[int, str | None]:
     """Return the text of each row, by its number."""
     return dict(zip(parsed.numbers.tolist(), parsed.columns[0].to_pylist(), strict=True))
 

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from phyagi_assets.declare.schema import Format
 from phyagi_assets.errors import SourceError
 from phyagi_assets.sources.files import Span
-from phyagi_assets.sources.row_problem import RowProblem
-from phyagi_assets.sources.rows import ReadOptions
+from phyagi_assets.sources.rows import ReadOptions, RowProblem
 from tests.support import local_file, read_rows, small_blocks, write_jsonl, write_text
 
 AWKWARD = [
