@@ -142,7 +142,7 @@ class MixtureLoader:
         )
         deliver = stream.delivery()
         for block in sent:
-            for batch in stream.cut(block):
+            for batch in stream.dataset.batches(block, min(stream.batch_size, len(block.positions))):
                 deliver()
                 yield batch
 
@@ -176,7 +176,7 @@ class _OwnStream(MixtureStream):
         """
         if not self._trains:
             return 0
-        begin = self.shard.covered(self._epochs.start(self._epochs.at(self.position)), self.batch_size)
+        begin = self.shard.covered(self.dataset.epochs.start(self.dataset.epochs.at(self.position)), self.batch_size)
         return max(0, self.position - begin) // self.step
 
 

@@ -8,10 +8,9 @@ from typing import Any
 from phyagi_assets.datasets.cursor import DividedStream, accelerate_runs, is_distributed, shard_of_process, this_reader
 from phyagi_assets.datasets.mixed_dataset import MixedDataset
 from phyagi_assets.formatting import counted
-from phyagi_assets.reading.mixture_samples import ReadSamples
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.position import position_of, state_at
-from phyagi_assets.reading.steps import Epochs, PlannedReads, Reader, Steps
+from phyagi_assets.reading.steps import PlannedReads, Reader, Steps
 
 logger = logging.getLogger(__name__)
 
@@ -119,10 +118,6 @@ class MixtureStream(DividedStream):
         return self.dataset.split == "train"
 
     @property
-    def _epochs(self) -> Epochs:
-        return self.dataset.epochs
-
-    @property
     def _steps(self) -> Steps:
         return Steps(
             epochs=self.dataset.epochs,
@@ -139,12 +134,12 @@ class MixtureStream(DividedStream):
         Persistent loader workers move too.
         """
         epoch = checked_int("epoch", epoch)
-        begins = self._epochs.start(epoch) if self._trains else 0
+        begins = self.dataset.epochs.start(epoch) if self._trains else 0
         origin, position = self._cursor["origin"], self._cursor["position"]
         target = origin + self.shard.covered(begins - origin, self.batch_size)
         if target > position:
             self._cursor.move(position=target, loaded_end=_NO_END, given=0)
-        elif epoch >= self._epochs.at(position):
+        elif epoch >= self.dataset.epochs.at(position):
             self._cursor.move()
 
     def _end_position(self, position: int, loaded_end: int) -> int | None:
@@ -246,30 +241,32 @@ class MixtureStream(DividedStream):
             if self._trains:
                 raise ValueError(
                     f"loader workers have read the mixture from position {begin} before, and how much of it was delivered is "
-                    f"unknown here; call set_epoch({self._epochs.at(begin) + 1}), or with the epoch that follows a resumed one, or load a "
-                    "state, before the next iteration, or use MixtureLoader, which knows"
+                    f"unknown here; call set_epoch({self.dataset.epochs.at(begin) + 1}), or with the epoch that follows a resumed one, or "
+                    "load a state, before the next iteration, or use MixtureLoader, which knows"
                 )
             begin = given = 0
         if self.samples and reader.workers > 1:
-            self._require_batch_size(_batch_size_of_loader())
+            batch_size = _batch_size_of_loader()
+            if batch_size not in (None, self.batch_size):
+                raise ValueError(
+                    f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
+                    "batch size changes the order; use the same for both"
+                )
         cursor.is_loaded_here = False
         cursor.put(position=begin, given=given, end=_NO_END if stop is None else stop)
         yield from self._read(reader, begin, given, stop, cursor.setter("position", "given"))
-
-    def _require_batch_size(self, batch_size: int | None) -> None:
-        if batch_size is not None and batch_size != self.batch_size:
-            raise ValueError(
-                f"batch_size: the loader has {batch_size} and the stream has {self.batch_size}; with several loader workers, another "
-                "batch size changes the order; use the same for both"
-            )
 
     def _read(self, reader: Reader, begin: int, given: int, stop: int | None, put: Callable[[int, int], None]) -> Iterator[dict[str, Any]]:
         """Read from a position; before each batch or sample is yielded, call `put` with the position that follows it."""
         run, stride = begin, reader.stride * self.step
         # Not before the first batch is requested: some trainers begin an iteration only to see whether they can.
         self._cursor.put(is_placed=0)
-        for batch in self._batches(reader, begin, stop):
+        leaves_out_names = self._leaves_out_names
+        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=self.dataset.shards.tokens_per_read)
+        for batch in self.dataset.follow(reads):
             following = run + stride
+            if leaves_out_names:
+                del batch["corpus"]
             if self.samples:
                 samples = unstacked(batch)
                 for i, sample in enumerate(samples[given:], given + 1):
@@ -288,19 +285,6 @@ class MixtureStream(DividedStream):
         """Whether batches have no `corpus`, because ``accelerate`` reads them in one process and sends tensors to all, even if alone."""
         world_size = shard_of_process().world_size
         return accelerate_runs() and is_distributed() and (world_size == 1 or self.shard.world_size < world_size)
-
-    def _batches(self, reader: Reader, begin: int, stop: int | None) -> Iterator[dict[str, Any]]:
-        leaves_out_names = self._leaves_out_names
-        tokens = self.dataset.shards.tokens_per_read
-        reads = PlannedReads(steps=self._steps, reader=reader, begin=begin, stop=stop, tokens=tokens)
-        for batch in self.dataset.follow(reads):
-            if leaves_out_names:
-                del batch["corpus"]
-            yield batch
-
-    def cut(self, samples: ReadSamples) -> Iterator[dict[str, Any]]:
-        """Yield the batches of a block of samples."""
-        return self.dataset.batches(samples, min(self.batch_size, len(samples.positions)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the next position, its plan and its split.
@@ -321,8 +305,11 @@ class MixtureStream(DividedStream):
         state = {**state_at(self.dataset.plan, self.dataset.split, position), "end": None if end == _NO_END else end}
         if not reader.workers and not given:
             return state
-        asked = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
-        return {**state, "given": given, "reader": asked}
+        return {**state, "given": given, "reader": self._identity(reader)}
+
+    def _identity(self, reader: Reader) -> dict[str, int]:
+        """Return the numbers that a reader needs to have in common with the one that saved its state."""
+        return {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Resume from a state.
@@ -345,7 +332,13 @@ class MixtureStream(DividedStream):
                 f"samples: the state is {counted(given, 'sample')} into a run of a stream with samples=True; resume with samples=True"
             )
         if asked is not None:
-            self._require_same(asked, reader)
+            for name, value in self._identity(reader).items():
+                if asked.get(name) != value:
+                    raise ValueError(
+                        f"{name}: the state was saved with {asked.get(name)} and is resumed with {value}; a loader worker knows only its "
+                        "own part, so resume with the same value, or use MixtureLoader, whose state does not depend on processes and "
+                        "workers"
+                    )
         elif reader.workers:
             logger.warning(
                 "the state of the loader worker is from an earlier release, which did not record the batch size and the number of "
@@ -354,15 +347,6 @@ class MixtureStream(DividedStream):
         loaded_end = _NO_END if end is None else int(end)
         numbers = {"position": position, "given": given, "loaded_end": loaded_end, "is_placed": 1}
         self._cursor.load(**numbers, **({"end": loaded_end} if reader.workers else {"origin": position}))
-
-    def _require_same(self, asked: Mapping[str, Any], reader: Reader) -> None:
-        now = {"batch_size": self.batch_size, "world_size": reader.world_size, "worker": reader.worker, "workers": reader.workers}
-        for name, value in now.items():
-            if asked.get(name) != value:
-                raise ValueError(
-                    f"{name}: the state was saved with {asked.get(name)} and is resumed with {value}; a loader worker knows only its own "
-                    "part, so resume with the same value, or use MixtureLoader, whose state does not depend on processes and workers"
-                )
 
 
 def unstacked(batch: Mapping[str, Any]) -> list[dict[str, Any]]:

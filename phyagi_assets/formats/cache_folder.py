@@ -136,7 +136,7 @@ def write_config(cache: Path, settings: Mapping[str, Any]) -> None:
 class Documents:
     """The documents of a split, as arrays mapped into memory."""
 
-    ids: npt.NDArray[Any] | JoinedArray
+    ids: JoinedArray
     """Token ids, one document after the other, 1-D."""
     ends: npt.NDArray[np.int64]
     """End of each document in `ids`, 1-D."""
@@ -144,87 +144,54 @@ class Documents:
     """Source file and row of each document, shape ``(documents, 2)``."""
     hashes: npt.NDArray[np.uint64]
     """Text hash of each document, 1-D."""
-
-
-def open_documents(cache: Path, split: str) -> Documents:
-    """Open the documents of a split of a cache in the store.
-
-    Raises
-    ------
-    StoreError
-        An array is missing or damaged, or the arrays do not fit each other.
-    """
-    pieces = pieces_of(cache, split)
-    if pieces is None:
-        ids: npt.NDArray[Any] | JoinedArray = open_array(array_path(cache, split), mapped=True)
-        ends, origins, hashes = (open_array(array_path(cache, split, ending), mapped=True) for ending in (DOCUMENTS, ORIGINS, HASHES))
-    else:
-        ids, ends = pieces.ids, pieces.ends
-        origins, hashes = pieces.joined(ORIGINS, np.dtype(np.int64), (2,))[:], pieces.joined(HASHES, np.dtype(np.uint64))[:]
-    if not len(ends) == len(origins) == len(hashes) or (int(ends[-1]) if len(ends) else 0) != len(ids):
-        raise StoreError(f"{cache}: the documents of {split} do not fit its tokens; {REMEDY}")
-    return Documents(ids=ids, ends=ends, origins=origins, hashes=hashes)
-
-
-def open_ids(cache: Path, split: str) -> npt.NDArray[Any] | JoinedArray:
-    """Open the token array of a split of a cache in the store, mapped into memory.
-
-    Raises
-    ------
-    StoreError
-        The array is missing or damaged.
-    """
-    pieces = pieces_of(cache, split)
-    return open_array(array_path(cache, split), mapped=True) if pieces is None else pieces.ids
-
-
-def open_ends(cache: Path, manifest: Manifest, split: str) -> npt.NDArray[np.int64]:
-    """Return the end of each document of a split in its token array, 1-D, given the folder and the manifest of the cache.
-
-    Raises
-    ------
-    StoreError
-        A file is missing or damaged.
-    """
-    if split not in manifest.details.get(PIECES, {}):
-        return open_array(array_path(cache, split, DOCUMENTS), mapped=True)
-    return Pieces(cache, manifest, split).ends
+    mask: SplitMask | None
+    """Mask of the tokens that are trained on; None if all are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pieces:
-    """The arrays of a split in pieces."""
+class SplitArrays:
+    """The arrays of a split of a cache with a manifest, each in one file or in pieces. They are mapped into memory when they are read.
+
+    All of them raise `StoreError` if a file is missing or damaged.
+    """
 
     cache: Path
     manifest: Manifest
     split: str
+
+    @classmethod
+    def of(cls, cache: Path, split: str) -> "SplitArrays":
+        """Return the arrays of a split of a cache in the store."""
+        return cls(cache, Manifest.read(cache), split)
 
     @property
     def _counts(self) -> Mapping[str, Mapping[str, int]]:
         return counts_of_files(self.manifest, self.split)
 
     def paths(self, ending: str) -> list[Path]:
-        """Return the paths of the pieces of an array."""
+        """Return the paths of the files of an array."""
         return [array_path(self.cache, stem, ending) for stem in self._counts]
 
-    def joined(self, ending: str, dtype: np.dtype[Any], row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
+    def _joined(self, ending: str, dtype: npt.DTypeLike, row: tuple[int, ...] = (), count: str = "documents") -> JoinedArray:
         """Return an array, given the count that is its length."""
-        return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], dtype, row)
+        return JoinedArray(self.paths(ending), [of[count] for of in self._counts.values()], np.dtype(dtype), row)
 
     @property
     def ids(self) -> JoinedArray:
         """The token array."""
-        return self.joined(IDS, np.dtype(self.manifest.details["dtype"]), count="tokens")
+        return self._joined(IDS, self.manifest.details["dtype"], count="tokens")
 
     @property
     def ends(self) -> npt.NDArray[np.int64]:
         """End of each document in the token array."""
         tokens = [of["tokens"] for of in self._counts.values()]
-        ends = self.joined(DOCUMENTS, np.dtype(np.int64))
+        ends = self._joined(DOCUMENTS, np.int64)
         for number, of in enumerate(tokens):
             piece = ends.piece(number)
             if (int(piece[-1]) if len(piece) else 0) != of:
-                raise StoreError(f"{ends.paths[number]}: its last document does not end at token {of:,}, the end of its piece; {REMEDY}")
+                raise StoreError(f"{ends.paths[number]}: its last document does not end at token {of:,}, the end of its array; {REMEDY}")
+        if len(tokens) == 1:
+            return ends[:]
         before = np.cumsum(tokens, dtype=np.int64) - tokens
         return ends[:] + np.repeat(before, [of["documents"] for of in self._counts.values()])
 
@@ -237,27 +204,19 @@ class Pieces:
         octets = [open_array(path, mapped=True) for path in self.paths(MASK)]
         return SplitMask(octets, [of["tokens"] for of in counts])
 
+    @property
+    def documents(self) -> Documents:
+        """The documents, with all arrays that describe them."""
+        origins, hashes = self._joined(ORIGINS, np.int64, (2,))[:], self._joined(HASHES, np.uint64)[:]
+        return Documents(ids=self.ids, ends=self.ends, origins=origins, hashes=hashes, mask=self.mask)
 
-def pieces_of(cache: Path, split: str) -> Pieces | None:
-    """Return the pieces of a split of a cache; None if its arrays are one file each, or are not there."""
+
+def pieces_of(cache: Path, split: str) -> SplitArrays | None:
+    """Return the arrays of a split that are in pieces; None if they are one file each, or are not there."""
     if array_path(cache, split).exists() or not (cache / MANIFEST).is_file():
         return None
-    manifest = Manifest.read(cache)
-    return Pieces(cache, manifest, split) if split in manifest.details.get(PIECES, {}) else None
-
-
-def open_mask(cache: Path, split: str) -> SplitMask | None:
-    """Map the mask of a split of a cache in the store into memory; return None if everything is trained on.
-
-    Raises
-    ------
-    StoreError
-        The mask is damaged.
-    """
-    if pieces := pieces_of(cache, split):
-        return pieces.mask
-    path = array_path(cache, split, MASK)
-    return SplitMask([open_array(path, mapped=True)], [len(open_array(array_path(cache, split), mapped=True))]) if path.is_file() else None
+    arrays = SplitArrays.of(cache, split)
+    return arrays if split in arrays.manifest.details.get(PIECES, {}) else None
 
 
 def manifest_beside(file: Path) -> Manifest | None:

@@ -3,9 +3,9 @@
 import math
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ HEADER_BYTES = 128
 """Size of the header of a 1-D array that an `ArrayWriter` wrote."""
 
 
-class ArrayWriter:
+class ArrayWriter(AbstractContextManager["ArrayWriter"]):
     """Writer that appends rows to a ``.npy`` file whose length is known only at the end.
 
     NumPy reserves space in the header for the first axis to grow, so that the header can be rewritten in place.
@@ -58,10 +58,7 @@ class ArrayWriter:
             self._write_header()
             self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

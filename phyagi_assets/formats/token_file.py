@@ -12,7 +12,7 @@ from phyagi_assets.formats.cache_folder import (
     DOCUMENTS,
     IDS,
     LABELS,
-    Pieces,
+    SplitArrays,
     manifest_beside,
     pieces_of,
     require_as_written,
@@ -118,7 +118,7 @@ def open_tokens(path: Path) -> TokenFile:
     return TokenFile(ids=ids, labels=labels, ends=ends, vocabulary=vocabulary)
 
 
-def _open_pieces(pieces: Pieces) -> TokenFile:
+def _open_pieces(pieces: SplitArrays) -> TokenFile:
     """Open a split in pieces."""
     for ending in (IDS, DOCUMENTS, MASK):
         for path in pieces.paths(ending):

@@ -5,9 +5,9 @@ in the format of the reference library would take 4 bytes per token, and the ids
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,20 +24,17 @@ _IGNORED = -100
 Mask = npt.NDArray[np.bool_]
 
 
-class MaskWriter:
+class MaskWriter(AbstractContextManager["MaskWriter"]):
     """Writer that appends to a mask."""
 
     def __init__(self, path: Path) -> None:
         self._writer = ArrayWriter(path, np.uint8)
         self._rest: Mask = np.zeros(0, dtype=bool)
-        self.length = 0
-        """Number of tokens so far."""
         self.trained = 0
         """Number of trained tokens so far."""
 
     def append(self, trained: Mask) -> None:
         """Append whether each of some tokens is trained on, 1-D."""
-        self.length += len(trained)
         self.trained += int(np.count_nonzero(trained))
         waiting = np.concatenate([self._rest, trained])
         whole = len(waiting) // 8 * 8
@@ -50,10 +47,7 @@ class MaskWriter:
         self._rest = self._rest[:0]
         self._writer.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import open_documents, open_mask
+from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
@@ -240,7 +240,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
         return []
     split = max(splits, key=lambda split: artifact.manifest.counts[split]["tokens"])
     folder = artifact.folder()
-    found, mask, files = open_documents(folder, split), open_mask(folder, split), artifact.manifest.details["files"]
+    found, files = SplitArrays(folder, artifact.manifest, split).documents, artifact.manifest.details["files"]
     ends, sources = found.ends, found.origins[:, 0]
     if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or sources.min() < 0 or sources.max() >= len(files):
         raise StoreError(f"{artifact.place}: the documents of {split} do not fit its tokens; {REMEDY}")
@@ -249,7 +249,7 @@ def _samples(artifact: Artifact, count: int, tokens: int) -> list[Sample]:
         Sample(
             where=f"{split}[{i}], {files[span.file]} row {span.row + 1}, id {span.id}",
             tokens=span.end - span.start,
-            text=shown_text(folder, found.ids, mask, span.start, min(span.end, span.start + tokens)),
+            text=shown_text(folder, found, span.start, min(span.end, span.start + tokens)),
         )
         for i, span in ((i, Span.of(found, i)) for i in chosen)
     ]

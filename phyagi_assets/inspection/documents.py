@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import PhyagiAssetsError, SourceError
-from phyagi_assets.formats.cache_folder import open_ids
+from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
 from phyagi_assets.inspection.spans import spans_of
 from phyagi_assets.sources.documents import read_documents
@@ -49,7 +49,7 @@ def with_ids(corpus: Corpus, ids: Collection[str], store: Store) -> list[FoundDo
             continue
         folder, manifest = version.folder(), version.manifest
         for split in manifest.counts:
-            tokens = open_ids(folder, split)
+            tokens = SplitArrays.of(folder, split).ids
             for span in spans_of(folder, split, ids):
                 document = FoundDocument(
                     id=span.id,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from phyagi_assets.declare.catalog import Catalog
 from phyagi_assets.declare.schema import SPLITS
-from phyagi_assets.formats.cache_folder import HASHES, array_files, open_documents, open_mask
+from phyagi_assets.formats.cache_folder import HASHES, SplitArrays, array_files
 from phyagi_assets.formats.npy import open_array
 from phyagi_assets.formats.plan import PLAN, Plan
 from phyagi_assets.formats.plan_file import read_plan
@@ -216,7 +216,7 @@ def _documents(caches: Mapping[str, Artifact], count: int) -> Iterator[SampleDoc
 
 def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDocument:
     folder = artifact.folder()
-    found, mask, files = open_documents(folder, split), open_mask(folder, split), artifact.manifest.details["files"]
+    found, files = SplitArrays(folder, artifact.manifest, split).documents, artifact.manifest.details["files"]
     span = Span.of(found, index)
     stop = min(span.end, span.start + _TOKENS)
     return SampleDocument(
@@ -224,6 +224,6 @@ def _document(artifact: Artifact, key: str, split: str, index: int) -> SampleDoc
         split=split,
         where=f"{files[span.file]} row {span.row + 1:,}, id {span.id}",
         tokens=span.end - span.start,
-        text=shown_text(folder, found.ids, mask, span.start, stop),
+        text=shown_text(folder, found, span.start, stop),
         is_cut=stop < span.end,
     )

@@ -3,17 +3,14 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import HASHES, Documents, array_path, open_documents
+from phyagi_assets.formats.cache_folder import HASHES, Documents, SplitArrays, array_path
 from phyagi_assets.formats.cache_tokenizer import decode_for_display
-from phyagi_assets.formats.joined_array import JoinedArray
-from phyagi_assets.formats.trained_bits import SplitMask, mark_trained
+from phyagi_assets.formats.trained_bits import mark_trained
 from phyagi_assets.steps.exclusions import hashes_of
 
 
@@ -39,10 +36,10 @@ class Span:
         return cls(id=document_id(int(documents.hashes[index])), file=file, row=row, start=start, end=int(documents.ends[index]))
 
 
-def shown_text(cache: Path, ids: npt.NDArray[Any] | JoinedArray, mask: SplitMask | None, start: int, stop: int) -> str:
+def shown_text(cache: Path, documents: Documents, start: int, stop: int) -> str:
     """Return the text of a range of tokens of a cache, with ⟦ and ⟧ around what is trained on if there is a mask."""
-    trained = None if mask is None else mask.between(start, stop)
-    return mark_trained(ids[start:stop], trained, lambda piece: decode_for_display(cache, piece))
+    trained = None if documents.mask is None else documents.mask.between(start, stop)
+    return mark_trained(documents.ids[start:stop], trained, lambda piece: decode_for_display(cache, piece))
 
 
 def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
@@ -61,6 +58,6 @@ def spans_of(folder: Path, split: str, ids: Collection[str]) -> Iterator[Span]:
     path = array_path(folder, split, HASHES)
     if array_path(folder, split).is_file() and not path.is_file():
         raise StoreError(f"{path}: is missing; materialize again, and clean --old-plans what was built before")
-    documents = open_documents(folder, split)
+    documents = SplitArrays.of(folder, split).documents
     for document in np.flatnonzero(np.isin(documents.hashes, hashes_of(ids))).tolist():
         yield Span.of(documents, document)

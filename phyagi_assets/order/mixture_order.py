@@ -14,6 +14,7 @@ from phyagi_assets.formats.plan import (
     Segment,
     Shard,
     Source,
+    TokenRange,
     partition_indices,
 )
 from phyagi_assets.order.best_fit import PackedSamples
@@ -98,26 +99,17 @@ class MixtureOrder:
     def _placed(self, plan: Plan, source: Source, group: Group, split: str) -> list[Piece]:
         """Return the pieces that the samples of a group are cut from."""
         corpus = plan.corpora[source.corpus]
-        if group.packed:
-            samples = [(partition, corpus.partitions[partition].packed_samples(split)) for partition in group.partitions]
-            return [
-                Piece(
-                    shard=self._shard(corpus, source.corpus, partition, split),
-                    start=0,
-                    stop=count * plan.seq_len,
-                    is_last=True,
-                    packed=True,
-                )
-                for partition, count in samples
-                if count
-            ]
         ranges = list(group.token_ranges(corpus, split))
+        if group.packed:
+            counts = [(partition, corpus.partitions[partition].packed_samples(split)) for partition in group.partitions]
+            ranges = [TokenRange(partition=partition, start=0, stop=count * plan.seq_len) for partition, count in counts if count]
         return [
             Piece(
                 shard=self._shard(corpus, source.corpus, of.partition, split),
                 start=of.start,
                 stop=of.stop,
                 is_last=not group.crosses or number == len(ranges),
+                packed=group.packed,
             )
             for number, of in enumerate(ranges, start=1)
         ]

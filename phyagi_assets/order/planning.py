@@ -8,7 +8,7 @@ consists of the samples of whole partitions.
 """
 
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -180,22 +180,16 @@ def until(plan: Plan, position: int) -> Plan:
 
 
 def evaluated_corpus(name: str, partitions: Sequence[PlannedPartition]) -> PlannedCorpus:
-    """Return a corpus that is not trained on: all its token arrays are in its validation split."""
-    return PlannedCorpus(name=name, partitions=tuple(_for_validation(partitions)))
+    """Return a corpus that is not trained on: each of its token arrays is the validation split of a partition."""
+    shards = [(partition, partition.shards[split]) for partition in partitions for split in SPLITS if split in partition.shards]
+    divided = (replace(partition, shards={"validation": shard}, index=None) for partition, shard in shards)
+    return PlannedCorpus(name=name, partitions=tuple(divided))
 
 
 def with_evaluation(plan: Plan, corpora: Sequence[PlannedCorpus]) -> Plan:
     """Return a plan with further corpora, which `evaluated_corpus` returned."""
     numbers = range(len(plan.corpora), len(plan.corpora) + len(corpora))
     return replace(plan, corpora=(*plan.corpora, *corpora), evaluation=tuple(numbers))
-
-
-def _for_validation(partitions: Sequence[PlannedPartition]) -> Iterator[PlannedPartition]:
-    """Yield one partition for each token array."""
-    for partition in partitions:
-        for split in SPLITS:
-            if shard := partition.shards.get(split):
-                yield replace(partition, shards={"validation": shard}, index=None)
 
 
 def _groups(
@@ -219,7 +213,11 @@ def _groups(
         if group.samples and set(group.partitions) <= set(wanted) and group.packed == packed
     ]
     if packed:
-        return (*continued, *_packed_group(corpus, wanted, continued, seed))
+        read = {index for group in continued for index in group.partitions}
+        unread = tuple(index for index in wanted if index not in read)
+        samples = sum(corpus.partitions[index].packed_samples("train") for index in unread)
+        group = Group(partitions=unread, samples=samples, offset=0, key=_key(seed), crosses=False, packed=True)
+        return (*continued, group) if unread else tuple(continued)
     left = _uncovered_ranges(corpus, wanted, continued, seq_len)
     listed = {index for group in continued for index in group.partitions} | {each.partition for each in left}
     empty = [TokenRange(partition=index, start=0, stop=0) for index in wanted if index not in listed]
@@ -240,14 +238,6 @@ def _groups(
         cuts=tuple(cuts),
     )
     return (*continued, new)
-
-
-def _packed_group(corpus: PlannedCorpus, wanted: Sequence[int], continued: Sequence[Group], seed: str) -> Iterator[Group]:
-    """Yield the group of the packed samples of all partitions that no other group reads, if there are such partitions."""
-    read = {index for group in continued for index in group.partitions}
-    if new := tuple(index for index in wanted if index not in read):
-        samples = sum(corpus.partitions[index].packed_samples("train") for index in new)
-        yield Group(partitions=new, samples=samples, offset=0, key=_key(seed), crosses=False, packed=True)
 
 
 def _key(seed: str) -> int:

@@ -91,7 +91,6 @@ class Interleaved:
         return node
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
         before = np.asarray(position, dtype=np.int64).copy()
         node = np.full(len(before), self._root, dtype=np.int64)
         walking = np.flatnonzero(node >= 0)
@@ -108,7 +107,6 @@ class Interleaved:
         return ~node, before
 
     def given(self, position: int) -> Ints:
-        """Return the number of draws from each source in the first `position` positions."""
         counts = np.zeros(self._sources, dtype=np.int64 if position < 1 << 63 else object)
         reached = [(self._root, position)]
         while reached:
@@ -122,7 +120,6 @@ class Interleaved:
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
-        """Return the position of the draw from a source that follows `drawn` draws from it."""
         node, count = ~source, drawn
         while node in self._above:
             node, on_left = self._above[node]
@@ -175,19 +172,16 @@ class InTurn:
         self._ends = np.cumsum(self._rates)
 
     def locate(self, position: Ints) -> tuple[Ints, Ints]:
-        """Return the source at each position and the number of earlier draws from it: 1-D arrays as long as `position`."""
         rounds, rest = np.divmod(np.asarray(position, dtype=np.int64), self._ends[-1])
         source = np.searchsorted(self._ends, rest, side="right")
         return source, rounds * self._rates[source] + rest - self._ends[source] + self._rates[source]
 
     def given(self, position: int) -> Ints:
-        """Return the number of draws from each source in the first `position` positions."""
         rounds, rest = divmod(position, int(self._ends[-1]))
         begun = np.clip(rest - self._ends + self._rates, 0, self._rates)
         counts: Ints = rounds * self._rates + begun
         return counts
 
     def position_of(self, source: int, drawn: int) -> int:
-        """Return the position of the draw from a source that follows `drawn` draws from it."""
         rounds, rest = divmod(drawn, int(self._rates[source]))
         return rounds * int(self._ends[-1]) + int(self._ends[source] - self._rates[source]) + rest

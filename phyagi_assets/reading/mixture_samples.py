@@ -19,7 +19,7 @@ from phyagi_assets.order.segment_order import Located
 from phyagi_assets.reading.numbers import checked_int
 from phyagi_assets.reading.packed_indices import PackedIndices
 from phyagi_assets.reading.sample_documents import SampleDocuments
-from phyagi_assets.reading.steps import Epochs, PlannedReads, with_following
+from phyagi_assets.reading.steps import Epochs, PlannedReads
 from phyagi_assets.reading.token_shards import TokenShards
 
 _BLOCK = 4096
@@ -205,7 +205,10 @@ class MixtureSamples:
                 for samples in blocks:
                     yield from self.batches(samples, min(reads.steps.batch_size, len(samples.positions)))
             return
-        for positions, then in with_following(iter(reads)):
+        planned = iter(reads)
+        then = next(planned, None)
+        while (positions := then) is not None:
+            then = next(planned, None)
             samples = self.read(positions)
             for number, batch in enumerate(self.batches(samples, min(reads.steps.batch_size, len(positions)))):
                 yield batch

@@ -10,8 +10,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +58,6 @@ _Piece = tuple[int, int, int, int, int]
 """Part of a range in one block: array, first byte, end, number of the block, and place in the read."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A part of an object that is fetched into memory, and the place of a range in it."""
-
-    content: "Future[bytes]"
-    offset: int
-
-    def of(self, size: int) -> memoryview:
-        """Return the range, given its size, as soon as it is there."""
-        return memoryview(self.content.result())[self.offset : self.offset + size]
-
-
 class RangeReader:
     """A reader of byte ranges of arrays in a bucket.
 
@@ -106,7 +93,8 @@ class RangeReader:
         self._most_files = maps_allowed(_OPEN_FILES)
         self._coming: dict[tuple[int, int], Future[bytes] | None] = {}
         """Blocks on their way, with the future of the request; None if another process or thread is fetching it."""
-        self._parts: dict[tuple[int, int, int], _Part] = {}
+        self._parts: dict[tuple[int, int, int], tuple[Future[bytes], int]] = {}
+        """Ranges that are fetched into memory, each with the part of the object that it comes with, and its place in that part."""
         self._future: Iterator[tuple[int, Ranges]] = iter(())
         self._ahead: deque[tuple[int, Ranges]] = deque()
         self._ahead_bytes, self._read_bytes = 0, 0
@@ -289,11 +277,8 @@ class RangeReader:
         requests = [block_request(self._cache, self._arrays[key[0]], block, draft, self._serial) for key, block, draft in own]
         for (key, block, draft), future in zip(own, self._fetching.submit(requests) if requests else [], strict=True):
             self._coming[key] = future
-            future.add_done_callback(partial(self._note, key, block, draft))
+            future.add_done_callback(lambda done, found=(key, block, draft): self._done.append((*found, done)))  # type: ignore[misc]
         return coming
-
-    def _note(self, key: tuple[int, int], block: Block, draft: Path, done: "Future[bytes]") -> None:
-        self._done.append((key, block, draft, done))
 
     def _collect(self) -> None:
         """Take note of the blocks that have arrived."""
@@ -307,15 +292,12 @@ class RangeReader:
 
     def _next_uses(self, blocks: Sequence[Block]) -> Sequence[int]:
         known = [(i, number) for i, block in enumerate(blocks) if (number := self._numbers.get(block.array)) is not None]
-        keys = [(number, self._number_of(number, blocks[i])) for i, number in known]
+        begins = [(number, self._arrays[number], max(blocks[i].start, HEADER_BYTES)) for i, number in known]
+        keys = [(number, (begin - array.phase) // array.block if array.block else _NO_BLOCK) for number, array, begin in begins]
         uses = uses_of_kept(self._kept, blocks)
         for (i, _), use in zip(known, self._uses.next_uses(keys, self._position), strict=True):
             uses[i] = use
         return uses
-
-    def _number_of(self, number: int, block: Block) -> int:
-        array = self._arrays[number]
-        return (max(block.start, HEADER_BYTES) - array.phase) // array.block if array.block else _NO_BLOCK
 
     def _request_parts(self, array: Ints, begin: Ints, end: Ints) -> None:
         """Fetch ranges into memory, together where they are close to each other."""
@@ -337,7 +319,7 @@ class RangeReader:
         if requests:
             for request, content, of_request in zip(requests, self._fetching.submit(requests), ranges, strict=True):
                 for key in of_request:
-                    self._parts[key] = _Part(content, key[1] - request.start)
+                    self._parts[key] = content, key[1] - request.start
 
     def _gathered(self, ranges: Ranges, position: int) -> npt.NDArray[np.uint8]:
         self._collect()
@@ -399,7 +381,8 @@ class RangeReader:
             array, begin, end, number, place = piece
             part = self._parts.pop((array, begin, end), None)
             if part is not None:
-                view[place : place + end - begin] = part.of(end - begin)
+                content, offset = part
+                view[place : place + end - begin] = memoryview(content.result())[offset : offset + end - begin]
             else:
                 self._wait((array, number))
                 late += self._read_blocks([piece], view)

@@ -180,12 +180,3 @@ class PlannedReads:
 
     def __iter__(self) -> Iterator[Ints]:
         return self.steps.blocks(self.reader, self.begin, self.stop, self.tokens)
-
-
-def with_following(blocks: Iterator[Ints]) -> Iterator[tuple[Ints, Ints | None]]:
-    """Yield each block together with the next one, or None after the last."""
-    block = next(blocks, None)
-    while block is not None:
-        then = next(blocks, None)
-        yield block, then
-        block = then

@@ -26,7 +26,7 @@ from phyagi_assets.reading.steps import TOKENS_PER_READ
 _JOINED = 4096
 """Number of runs to join at once."""
 _SHORT = 1024
-"""Mean size of runs, in bytes, below which they are not joined one by one."""
+"""Mean size of runs, in bytes, below which they are not joined one by one. Neither are those of more arrays than may be mapped at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,40 +129,21 @@ class TokenShards:
         """
         del position
         self.announce(runs)
-        if int(runs.tokens.sum()) * self._dtype.itemsize < _SHORT * len(runs.tokens):
+        size = self._dtype.itemsize
+        is_short = int(runs.tokens.sum()) * size < _SHORT * len(runs.tokens)
+        if is_short or len(different := set(runs.shard.tolist()) - {PADDING}) > self._maps.most:
             joined = joined_runs(self._tokens, runs.shard, runs.start, runs.tokens, self._dtype, absent=PADDING)
             padding = np.flatnonzero(runs.shard == PADDING)
-            begins = runs.sample[padding] * width + runs.at[padding]
-            for begin, tokens in zip(begins.tolist(), runs.tokens[padding].tolist(), strict=True):
-                joined[begin : begin + tokens] = self._pad_id
-            self._disk.observe()
-            return joined.reshape(-1, width)
-        numbers = runs.shard.tolist()
-        size = self._dtype.itemsize
-        begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
-        different = set(numbers)
-        octets: dict[int, Any] = {}
-        if PADDING in different:
-            different.discard(PADDING)
-            octets[PADDING] = np.full(width, self._pad_id, self._dtype).tobytes()
-        if len(different) <= self._maps.most:
-            octets |= {number: self._token_map(number).octets for number in different}
-            whole = _join([octets[number] for number in numbers], begins, ends)
+            starts = runs.sample[padding] * width + runs.at[padding]
+            for start, tokens in zip(starts.tolist(), runs.tokens[padding].tolist(), strict=True):
+                joined[start : start + tokens] = self._pad_id
         else:
-            whole = self._join_many_arrays(runs, octets)
+            octets: dict[int, Any] = {number: self._token_map(number).octets for number in different}
+            octets[PADDING] = np.full(width, self._pad_id, self._dtype).tobytes()
+            begins, ends = (runs.start * size).tolist(), ((runs.start + runs.tokens) * size).tolist()
+            joined = np.frombuffer(_join([octets[number] for number in runs.shard.tolist()], begins, ends), self._dtype)
         self._disk.observe()
-        return np.frombuffer(whole, self._dtype).reshape(-1, width)
-
-    def _join_many_arrays(self, runs: Runs, octets: dict[int, Any]) -> bytearray:
-        """Return the bytes of runs from more arrays than may be mapped at once, one array after another."""
-        sizes = runs.tokens * self._dtype.itemsize
-        places, begins = np.cumsum(sizes) - sizes, runs.start * self._dtype.itemsize
-        joined = bytearray(int(sizes.sum()))
-        for number, chosen in _group_by_shard(runs.shard):
-            source = octets[number] if number in octets else self._token_map(number).octets
-            for place, begin, many in zip(places[chosen].tolist(), begins[chosen].tolist(), sizes[chosen].tolist(), strict=True):
-                joined[place : place + many] = source[begin : begin + many]
-        return joined
+        return joined.reshape(-1, width)
 
     @property
     def on_disk(self) -> bool:

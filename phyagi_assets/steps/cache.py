@@ -17,14 +17,7 @@ from phyagi_assets.declare.catalog import Corpus
 from phyagi_assets.declare.schema import SPLITS
 from phyagi_assets.errors import StoreError
 from phyagi_assets.execution.progress import OnProgress
-from phyagi_assets.formats.cache_folder import (
-    PIECES,
-    SplitWriter,
-    array_files,
-    open_ids,
-    open_mask,
-    write_config,
-)
+from phyagi_assets.formats.cache_folder import PIECES, SplitArrays, SplitWriter, array_files, write_config
 from phyagi_assets.formats.cache_tokenizer import SAVED, add_tokenizer, decode
 from phyagi_assets.formats.pieces import piece_path
 from phyagi_assets.formats.token_rows import files_of_rows, row_batches
@@ -212,7 +205,8 @@ def _trained(manifest: Manifest) -> Facts:
 def _preview(artifact: Artifact) -> str:
     """Return the text of the first tokens of a cache."""
     folder, split = artifact.folder(), min(artifact.manifest.counts, key=SPLITS.index)
-    ids, mask = open_ids(folder, split)[:PREVIEWED], open_mask(folder, split)
+    arrays = SplitArrays.of(folder, split)
+    ids, mask = arrays.ids[:PREVIEWED], arrays.mask
     return _text(folder, FirstIds(ids=ids, trained=None if mask is None else mask.between(0, len(ids))))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from phyagi_assets.errors import StoreError
-from phyagi_assets.formats.cache_folder import DOCUMENTS, array_files, array_path, open_ends
+from phyagi_assets.formats.cache_folder import DOCUMENTS, SplitArrays, array_files, array_path
 from phyagi_assets.formats.npy import REMEDY
 from phyagi_assets.formats.packed_index import LENGTHS, SAMPLES, STARTS, expected_index, index_address
 from phyagi_assets.order.best_fit import merges_documents, packed
@@ -53,7 +53,7 @@ def _fill(folder: Path, cache: Artifact, seq_len: int, wanted: Manifest) -> Mani
     merged = False
     for split, of in splits.items():
         file = array_path(home, split, DOCUMENTS)
-        ends = open_ends(home, cache.manifest, split)
+        ends = SplitArrays(home, cache.manifest, split).ends
         if (int(ends[-1]) if len(ends) else 0) != of["tokens"] or bool((np.diff(ends) < 0).any()):
             raise StoreError(f"{file}: is damaged: its documents do not end one after the other and with {split}.npy; {REMEDY}")
         samples = packed(ends, seq_len, merges=merges_documents(ends, seq_len))

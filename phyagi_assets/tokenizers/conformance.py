@@ -98,40 +98,46 @@ def examine(backend: Path, make_engine: Callable[[Path], Engine], engine_name: s
     make_engine
         Creates the engine from the file.
     """
-    declared = json.loads(backend.read_text(encoding="utf-8"))
-    if unknown := _unknown_setting(declared):
-        return Conformance(engine=engine_name, distrust=unknown)
     try:
-        engine = make_engine(backend)
-    except Exception as problem:  # an engine may raise any exception to refuse a tokenizer
-        return Conformance(engine=engine_name, distrust=f"the engine refuses the tokenizer: {problem}")
-    try:
-        added = [token["content"] for token in declared.get("added_tokens", [])]
-        return _compared(engine, ReferenceEngine(backend), engine_name, added)
-    except Exception as problem:
-        return Conformance(engine=engine_name, distrust=f"the engine fails: {problem}")
+        unsafe = _unsafe_points(backend, make_engine)
+    except _NotUsable as reason:
+        return Conformance(engine=engine_name, distrust=str(reason))
+    return Conformance(engine=engine_name, unsafe=tuple(sorted(unsafe)))
 
 
 class _NotUsable(Exception):
     """The engine cannot be used for the tokenizer; the message says why."""
 
 
-def _compared(engine: Engine, reference: Engine, engine_name: str, added_tokens: Sequence[str]) -> Conformance:
-    unsafe = set[int]()
+def _unsafe_points(backend: Path, make_engine: Callable[[Path], Engine]) -> set[int]:
+    declared = json.loads(backend.read_text(encoding="utf-8"))
+    if unknown := _unknown_setting(declared):
+        raise _NotUsable(unknown)
     try:
-        for group in _code_point_groups():
-            if group[0] >> 16 in _WITHOUT_CHARACTERS and not _differing_points(engine, reference, group[::_SPARSE]):
-                continue
-            unsafe |= _differing_points(engine, reference, group)
-            if len(unsafe) > MOST_UNSAFE:
-                raise _NotUsable(f"more than {MOST_UNSAFE} code points differ, {min(unsafe):#x} the first")
-    except _NotUsable as reason:
-        return Conformance(engine=engine_name, distrust=str(reason))
+        engine = make_engine(backend)
+    except Exception as problem:  # an engine may raise any exception to refuse a tokenizer
+        raise _NotUsable(f"the engine refuses the tokenizer: {problem}") from problem
+    try:
+        return _compared(engine, ReferenceEngine(backend), [token["content"] for token in declared.get("added_tokens", [])])
+    except _NotUsable:
+        raise
+    except Exception as problem:
+        raise _NotUsable(f"the engine fails: {problem}") from problem
+
+
+def _compared(engine: Engine, reference: Engine, added_tokens: Sequence[str]) -> set[int]:
+    unsafe = set[int]()
+    for group in _code_point_groups():
+        if group[0] >> 16 in _WITHOUT_CHARACTERS and not _differing_points(engine, reference, group[::_SPARSE]):
+            continue
+        unsafe |= _differing_points(engine, reference, group)
+        if len(unsafe) > MOST_UNSAFE:
+            raise _NotUsable(f"more than {MOST_UNSAFE} code points differ, {min(unsafe):#x} the first")
     strings = awkward_strings(added_tokens, count=AWKWARD)
     for i in _differing(engine, reference, strings):
         if not unsafe.intersection(map(ord, strings[i])):
-            return Conformance(engine=engine_name, distrust=f"{strings[i]!r} differs, and no code point in it explains why")
-    return Conformance(engine=engine_name, unsafe=tuple(sorted(unsafe)))
+            raise _NotUsable(f"{strings[i]!r} differs, and no code point in it explains why")
+    return unsafe
 
 
 def _differing_points(engine: Engine, reference: Engine, points: Sequence[int]) -> set[int]:

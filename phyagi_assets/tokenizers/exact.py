@@ -266,14 +266,10 @@ class ExactTokenizer:
         """
         if self._fast is None:
             return
-        if self._verify == "full":
-            truth = self._reference.encode(texts)
-            for i in from_fast.tolist():
-                if not np.array_equal(encoded.of(i), truth.of(i)):
-                    raise _mismatch(self._fast, texts[i].as_py())
-            return
         draw = np.random.default_rng((*self._seed, batch))
-        if batch == 0 or float(draw.random()) < VERIFIED:
+        if self._verify == "full":
+            self._compare(texts.take(pa.array(from_fast)), [encoded.of(i) for i in from_fast.tolist()], self._fast)
+        elif batch == 0 or float(draw.random()) < VERIFIED:
             self._verify_sample(texts, encoded, from_fast, draw, self._fast)
 
     def _is_unsafe(self, texts: pa.Array) -> Mask:
@@ -308,11 +304,7 @@ class ExactTokenizer:
         truth = self._reference.encode(texts)
         for i, ids in enumerate(given):
             if not np.array_equal(ids, truth.of(i)):
-                raise _mismatch(fast, texts[i].as_py())
-
-
-def _mismatch(fast: Engine, text: str) -> EngineMismatch:
-    return EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {text[:60]!r}")
+                raise EngineMismatch(f"{fast.name} and {ReferenceEngine.name} differ on a document that begins {texts[i].as_py()[:60]!r}")
 
 
 def _interleave(fast: Encoded, reference: Encoded, from_reference: Mask) -> Encoded:

@@ -16,7 +16,7 @@ import pytest
 from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import Removal, add_removals
-from phyagi_assets.formats.cache_folder import open_documents
+from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.sources.chunks import CHUNK_BYTES
 from phyagi_assets.steps.cache import CACHE
@@ -94,7 +94,7 @@ def arrays(store: Store) -> dict[str, Any]:
                 "content": manifest.details["content"],
             }
             for split in manifest.counts:
-                tokens, documents = open_tokens(folder / f"{split}.npy"), open_documents(folder, split)
+                tokens, documents = open_tokens(folder / f"{split}.npy"), SplitArrays.of(folder, split).documents
                 labels = None if tokens.labels is None else tokens.labels[:].tobytes()
                 seen[split] = [tokens.ids[:].tobytes(), labels, documents.origins.tobytes()]
             found[address.name] = seen

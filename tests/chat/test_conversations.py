@@ -21,7 +21,7 @@ from phyagi_assets.declare.catalog import load_catalog
 from phyagi_assets.declare.document_id import document_id
 from phyagi_assets.declare.removals import removals_file
 from phyagi_assets.errors import DeclarationError, SourceError
-from phyagi_assets.formats.cache_folder import array_files, open_documents, open_mask
+from phyagi_assets.formats.cache_folder import SplitArrays, array_files
 from phyagi_assets.formats.token_file import open_tokens
 from phyagi_assets.inspection.forecast import forecast
 from phyagi_assets.inspection.integrity import declaration_problems
@@ -324,12 +324,12 @@ def test_large_partition_of_conversations_is_encoded_in_chunks_to_the_same_rows(
     (wanted, found), caches = [open_tokens(of[2].artifact.path / "train.npy") for of in (whole, again)], (whole[2], again[2])
     assert np.array_equal(found.ids, wanted.ids)
     assert np.array_equal(found.labels, wanted.labels)
-    origins = [open_documents(of.artifact.path, "train").origins for of in caches]
+    origins = [SplitArrays.of(of.artifact.path, "train").documents.origins for of in caches]
     assert np.array_equal(*origins)
     assert caches[0].artifact.manifest.counts == caches[1].artifact.manifest.counts
     previews = [CACHE.facts(of)["first tokens"] for of in caches]
     assert previews[0] == previews[1]
-    mask = open_mask(caches[1].artifact.path, "train")
+    mask = SplitArrays.of(caches[1].artifact.path, "train").mask
     assert np.array_equal(mask.between(5, len(found.ids)), found.labels[5:] != -100)
     assert whole[1].artifact.manifest.counts == again[1].artifact.manifest.counts
 

@@ -9,7 +9,7 @@ import pytest
 import phyagi_assets.reading as arrays
 from phyagi_assets.declare.catalog import load_catalog, read_catalog
 from phyagi_assets.errors import DeclarationError, StoreError
-from phyagi_assets.formats.cache_folder import open_ids
+from phyagi_assets.formats.cache_folder import SplitArrays
 from phyagi_assets.formats.packed_index import STEP, index_version
 from phyagi_assets.formats.plan import PACKED_FORMAT, Plan
 from phyagi_assets.formats.plan_file import read_plan
@@ -120,7 +120,7 @@ def test_packed_samples_hold_every_token_of_their_partition(packs: Workspace) ->
         assert samples is not None
         batch = samples.batch(np.arange(len(samples)))
         caches = [packs.store.open(address) for address in packs.store.list() if address.step == "numpy_cache"]
-        tokens = np.concatenate([open_ids(cache.path, split) for cache in caches if cache and split in cache.manifest.counts])
+        tokens = np.concatenate([SplitArrays.of(cache.path, split).ids for cache in caches if cache and split in cache.manifest.counts])
         counts = [np.bincount(ids.ravel(), minlength=plan.pad_id + 1) for ids in (batch["input_ids"], tokens)]
         counts[0][plan.pad_id] -= len(samples) * 32 - len(tokens)  # the padding
         assert np.array_equal(*counts)
